@@ -151,6 +151,20 @@ def class_names() -> dict[str, set[str]]:
     return modules
 
 
+_LIMIT = re.compile(r"^_?(?:MOST|LONGEST|LARGEST|LEAST|FEWEST|SHORTEST|DEEPEST)(?:_|$)")
+
+
+def test_limits_are_named_max_and_min() -> None:
+    strays = [
+        (str(file), node.id)
+        for file in files()
+        if file.suffix == ".py"
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, ast.Name) and _LIMIT.match(node.id)
+    ]
+    assert strays == []
+
+
 def test_no_two_public_classes_share_a_name() -> None:
     shared = {name: paths for name, paths in class_names().items() if len(paths) > 1}
     assert shared == {}

@@ -14,7 +14,7 @@ from benchmarks.insights.traffic import ERROR_KINDS, Generator, log_uniform
 Changes = NDArray[np.int64]
 
 #: Calls that an incident adds at least; fewer are no incident.
-FEWEST = 12
+MIN_CALLS = 12
 #: Minutes between two incidents of one key at least.
 APART = 360
 #: Windows in minutes in which an incident is compared with what the key shows otherwise.
@@ -70,7 +70,7 @@ def _added(rng: Generator, row: Counts, start: int, rate: Floats) -> Change | No
     """Draws additional calls of the given rate; None if they are too few for an incident."""
     noisy = rate * rng.gamma(10, 0.1, rate.size)
     change = rng.poisson(noisy).astype(np.int64)
-    if change.sum() < FEWEST:
+    if change.sum() < MIN_CALLS:
         return None
     first, last = np.flatnonzero(change)[[0, -1]]
     change = change[first : last + 1]
@@ -89,7 +89,7 @@ def surge(rng: Generator, row: Counts, start: int) -> Change | None:
     rate = row[start - 60 : start + duration].mean()
     if (
         not _under_way(row, start)
-        or rate * duration < 2 * FEWEST
+        or rate * duration < 2 * MIN_CALLS
         or not _at_usual_level(row, start)
     ):
         return None
@@ -127,7 +127,7 @@ def new_api(rng: Generator, row: Counts, start: int) -> Change | None:
     if row[:start].sum() > 5:
         return None
     duration = int(log_uniform(rng, 1, 30))
-    calls = max(1.5 * FEWEST, rng.lognormal(np.log(60), 0.9))
+    calls = max(1.5 * MIN_CALLS, rng.lognormal(np.log(60), 0.9))
     return _added(rng, row, start, np.full(duration, calls / duration))
 
 
@@ -136,7 +136,7 @@ def ramp(rng: Generator, row: Counts, start: int) -> Change | None:
     rise, hold = int(rng.integers(20, 121)), int(rng.integers(5, 31))
     rate = row[start - 60 : start + rise].mean()
     factor = log_uniform(rng, 4, 10)
-    if not _under_way(row, start) or (factor - 1) * rate * (hold + rise / 2) < 3 * FEWEST:
+    if not _under_way(row, start) or (factor - 1) * rate * (hold + rise / 2) < 3 * MIN_CALLS:
         return None
     shape = np.concatenate([np.linspace(0, 1, rise), np.ones(hold)])
     return _added(rng, row, start, shape * (factor - 1) * rate)

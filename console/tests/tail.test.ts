@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { lines } from "../src/api/client";
 import { messages } from "../src/api/tail";
 import type { Event } from "../src/api/types";
-import { EMPTY_TAIL, MOST_ROWS, pause, receive, resume } from "../src/pages/tailBuffer";
+import { EMPTY_TAIL, MAX_ROWS, pause, receive, resume } from "../src/pages/tailBuffer";
 
 const events = (...ids: number[]) => ({ kind: "events" as const, events: ids.map((id) => ({ eventId: `e${id}` }) as Event) });
 const keys = (rows: { key: string }[]): string[] => rows.map(({ key }) => key);
@@ -24,10 +24,10 @@ test("a gap is a row in its place", () => {
 });
 
 test("at most 2,000 rows are held, and the rest is counted", () => {
-  const many = Array.from({ length: MOST_ROWS + 500 }, (_, index) => index);
+  const many = Array.from({ length: MAX_ROWS + 500 }, (_, index) => index);
   let state = receive(EMPTY_TAIL, [events(...many)]);
   state = receive(state, [events(10_001)]);
-  expect(state.rows).toHaveLength(MOST_ROWS);
+  expect(state.rows).toHaveLength(MAX_ROWS);
   expect(state.rows.at(-1)).toMatchObject({ kind: "gap", skipped: 502 });
 });
 

@@ -162,9 +162,9 @@ class Settings:
 #: Defaults of the sandbox, where log files should appear soon.
 SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organization="upstream")
 #: Maximum of `recorders`, to catch typing errors.
-MOST_RECORDERS = 256
+MAX_RECORDERS = 256
 #: Maximum of `signing_key_days`: a hundred years.
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 _CHOICES = {
     "auth": ("permissive", "enforced"),
     "unknown_keys": ("forward", "refuse"),
@@ -474,14 +474,14 @@ def _number(value: Any, source: str, whole: bool = False) -> float:
 
 def _whole(name: str, value: Any, source: str) -> int:
     number = int(_number(value, source, whole=True))
-    if name == "signing_key_days" and number > MOST_DAYS:
-        raise UsageError(f"{source} must be at most {MOST_DAYS}, not {number}")
+    if name == "signing_key_days" and number > MAX_DAYS:
+        raise UsageError(f"{source} must be at most {MAX_DAYS}, not {number}")
     return number
 
 
 def _check(settings: Settings) -> None:
-    if settings.recorders > MOST_RECORDERS:
-        raise UsageError(f"--recorders must be at most {MOST_RECORDERS}, not {settings.recorders}")
+    if settings.recorders > MAX_RECORDERS:
+        raise UsageError(f"--recorders must be at most {MAX_RECORDERS}, not {settings.recorders}")
     for service, access in settings.access.items():
         if access.resign and service not in settings.upstream:
             name = service or "default"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.access.users import (
-    MOST_TRIES,
-    MOST_TRIES_OF_ADDRESS,
-    MOST_WAITING,
+    MAX_TRIES,
+    MAX_TRIES_OF_ADDRESS,
+    MAX_WAITING,
     OPERATOR,
     TRIES_PERIOD,
     ConsoleRole,
@@ -135,7 +135,7 @@ async def test_tries_are_counted_for_each_user_and_address() -> None:
     clock = SettableClock()
     users = users_in(MemoryControl(), clock)
     await signed_in(users)
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         with pytest.raises(SignInRefused):
             await users.sign_in("ann", "wrong", ADDRESS)
     with pytest.raises(TooManyTries, match="5 tries a minute"):
@@ -153,8 +153,8 @@ async def test_tries_at_the_same_time_are_all_counted() -> None:
     await signed_in(users)
     tries = [users.sign_in("ann", f"guess {number}", ADDRESS) for number in range(20)]
     ended = await asyncio.gather(*tries, return_exceptions=True)
-    assert sum(isinstance(one, SignInRefused) for one in ended) == MOST_TRIES
-    assert sum(isinstance(one, TooManyTries) for one in ended) == 20 - MOST_TRIES
+    assert sum(isinstance(one, SignInRefused) for one in ended) == MAX_TRIES
+    assert sum(isinstance(one, TooManyTries) for one in ended) == 20 - MAX_TRIES
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_names_from_one_address_are_limited_together(
     clock = SettableClock()
     users = users_in(MemoryControl(), clock)
     await signed_in(users)
-    for number in range(MOST_TRIES_OF_ADDRESS):
+    for number in range(MAX_TRIES_OF_ADDRESS):
         with pytest.raises(SignInRefused):
             await users.sign_in(f"user-{number}", "wrong", address)
     with pytest.raises(TooManyTries, match="20 tries a minute"):
@@ -186,7 +186,7 @@ async def test_names_from_one_address_are_limited_together(
 async def test_a_sign_in_that_succeeds_does_not_count_against_its_address() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
-    for _ in range(MOST_TRIES_OF_ADDRESS - 1):
+    for _ in range(MAX_TRIES_OF_ADDRESS - 1):
         with pytest.raises(SignInRefused):
             await users.sign_in(f"user-{_}", "wrong", ADDRESS)
     for _ in range(3):
@@ -215,7 +215,7 @@ async def test_a_queue_that_is_full_refuses_at_once() -> None:
     late = [one for one in ended if isinstance(one, TooManyTries)]
     assert "try again in a few seconds" in str(late[0])
     assert sum(isinstance(one, SignInRefused) for one in ended) == 200 - len(late)
-    assert 0 < 200 - len(late) <= MOST_WAITING + 4
+    assert 0 < 200 - len(late) <= MAX_WAITING + 4
     assert (await users.sign_in("ann", OWN, ADDRESS)).name == "ann"
 
 
@@ -236,7 +236,7 @@ async def test_nothing_is_computed_for_a_caller_who_has_left() -> None:
 async def test_who_signs_in_well_is_not_limited() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
-    for _ in range(3 * MOST_TRIES):
+    for _ in range(3 * MAX_TRIES):
         await users.sign_in("ann", OWN, ADDRESS)
 
 

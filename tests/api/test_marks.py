@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.marks import MOST_POSITIONS
+from opentrail.api.marks import MAX_POSITIONS
 from tests.api.caller import Answer, Api
 from tests.factories import a_data_record, a_record, some_records
 from tests.fakes import asynchronous
@@ -105,7 +105,7 @@ async def test_an_answer_that_is_not_complete_is_continued_at_its_position() -> 
         ("first", {}, "mark must be a position"),
         ("0", {"until": "3"}, "until must be a position"),
         ("2", {"until": "1"}, "until must not be before the mark 2, but is 1"),
-        ("0", {"limit": "0"}, f"limit must be 1 to {MOST_POSITIONS}"),
+        ("0", {"limit": "0"}, f"limit must be 1 to {MAX_POSITIONS}"),
         ("0", {"since": "2020-01-01"}, "records after a mark have no since"),
         ("0", {"expression": "name="}, ""),
     ],

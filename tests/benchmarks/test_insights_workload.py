@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.insights.incidents import APART, FEWEST, TYPES, Incident
+from benchmarks.insights.incidents import APART, MIN_CALLS, TYPES, Incident
 from benchmarks.insights.schedule import DAY, WEEK
 from benchmarks.insights.traffic import KINDS
 from benchmarks.insights.workload import Workload, make
@@ -83,7 +83,7 @@ def test_labels_explain_what_incidents_changed(workload: Workload) -> None:
         assert label.change[0] != 0 or label.type == "drop"
         if label.up:
             assert label.change.min() >= 0
-            assert label.change.sum() >= FEWEST
+            assert label.change.sum() >= MIN_CALLS
             assert label.culprit is not None
         else:
             assert label.change.max() <= 0

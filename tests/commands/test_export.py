@@ -130,7 +130,7 @@ def ids_in(file: Path) -> list[str]:
 def test_events_fill_one_file_after_the_other(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_ROWS", 10)
+    monkeypatch.setattr(module, "MAX_ROWS", 10)
     folder = tmp_path / "new" / "folder"
     parts = Parts(folder, kind, overwrite=False)
     parts.check()
@@ -146,7 +146,7 @@ def test_events_fill_one_file_after_the_other(
 
 
 def test_large_records_fill_a_file_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(module, "MAX_BYTES", 5_000)
     parts = Parts(tmp_path, "ndjson", overwrite=False)
     parts.begin()
     parts.add(events(40))
@@ -168,7 +168,7 @@ def test_no_events_make_one_empty_file(kind: str, tmp_path: Path) -> None:
 def test_what_is_not_whole_has_no_name(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_ROWS", 10)
+    monkeypatch.setattr(module, "MAX_ROWS", 10)
     parts = Parts(tmp_path, kind, overwrite=False)
     parts.begin()
     parts.add(events(15))
@@ -325,7 +325,7 @@ def test_an_answer_without_its_end_is_not_good(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MOST_ROWS", 3)
+    monkeypatch.setattr(module, "MAX_ROWS", 3)
     stream(console, records(), *end)
     folder = tmp_path / "out"
     assert main(["export", f"--{kind}", str(folder)]) == 1

@@ -182,7 +182,7 @@ LINE = b'{"eventName":"a"}\n'
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of 100 bytes; files of at most 1,000."""
     monkeypatch.setattr(import_sources, "PIECE", 100)
-    monkeypatch.setattr(import_sources, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(import_sources, "MAX_FILE_BYTES", 1000)
 
 
 class Dripping(io.BytesIO):

@@ -22,9 +22,9 @@ PROTOCOLS = ("json", "query", "ec2", "rest-json", "rest-xml", "smithy-rpc-v2-cbo
 
 #: Below this depth, and once so many scalars are made, only required members are generated.
 _DEPTH_LIMIT = 6
-_MOST_SCALARS = 150
+_MAX_SCALARS = 150
 #: Required members that contain themselves end here.
-_DEEPEST = 14
+_MAX_DEPTH = 14
 ABSENT: Any = object()
 _KOLKATA = timezone(timedelta(hours=5, minutes=30))
 
@@ -211,7 +211,7 @@ class Builder:
         self._protocol = protocol
         self._variant = variant
         self._turn = zlib.crc32(seed.encode())
-        self._left = _MOST_SCALARS
+        self._left = _MAX_SCALARS
 
     def _pick(self, choices: Sequence[Any]) -> Any:
         self._turn = (self._turn * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
@@ -286,7 +286,7 @@ class Builder:
         return self._scalar(name, shape, required)
 
     def _size(self, shape: Shape, element: Shape, required: bool, path: tuple[str, ...]) -> int:
-        if shape.name in path or len(path) > _DEEPEST:
+        if shape.name in path or len(path) > _MAX_DEPTH:
             return 0
         least = max(int(shape.metadata.get("min", 0)), 1 if required else 0)
         if self._variant == "minimal" or self._left <= 0:

@@ -31,7 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.live.processes import TIMEOUT_SECONDS, clean_environment, opentrail_server
 
 #: No suite may take longer, in seconds.
-MOST_SECONDS = 900.0
+MAX_SECONDS = 900.0
 _SIDE = Path(__file__).parent / "in_moto"
 #: What the suites import besides moto and its extras.
 _TEST_TOOLS = ("pytest>=9,<10", "freezegun>=1.5,<2", "pytest-order>=1.3,<2")
@@ -237,7 +237,7 @@ def _pytest(
             stdout=said,
             stderr=subprocess.STDOUT,
             env=environment,
-            timeout=MOST_SECONDS,
+            timeout=MAX_SECONDS,
             check=False,
         )
     # 1: some tests failed. Anything else means that the suite has not run.

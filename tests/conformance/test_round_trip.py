@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 #: So many operations of each service are in the sample.
 _OF_EACH = 6
-_MOST_EXCEPTED = 40
+_MAX_EXCEPTED = 40
 
 
 def sample() -> Iterator[Case]:
@@ -44,7 +44,7 @@ def test_every_operation_is_recorded_right(tmp_path: Path) -> None:
     excepted = {f"{service}.{operation}" for service, operation in EXCEPTED}
     assert outcome.operations == all_operations - excepted
     assert excepted <= all_operations
-    assert len(excepted) <= _MOST_EXCEPTED
+    assert len(excepted) <= _MAX_EXCEPTED
 
 
 def check(outcome: Outcome) -> None:

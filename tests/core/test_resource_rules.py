@@ -13,8 +13,8 @@ def test_a_plan_is_made_once_for_each_event() -> None:
 
 
 def test_the_caches_of_rules_and_members_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource_rules, "_MOST_RULES", 3)
-    monkeypatch.setattr(resource_rules, "_MOST_MEMBERS", 3)
+    monkeypatch.setattr(resource_rules, "_MAX_RULES", 3)
+    monkeypatch.setattr(resource_rules, "_MAX_MEMBERS", 3)
     for number in range(10):
         plan = plan_of("odd", f"Event{number}", False)
         for member in range(10):

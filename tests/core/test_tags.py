@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.tags import MOST_TAGS, listed, read_tags, with_tags, without_tags
+from opentrail.core.tags import MAX_TAGS, listed, read_tags, with_tags, without_tags
 
 PLAIN = st.text(st.sampled_from("abcXYZ019 _.:/=+-@\u00e9\u4e2d"), min_size=1, max_size=20)
 TAGS = st.dictionaries(PLAIN, PLAIN, max_size=10).map(lambda tags: tuple(sorted(tags.items())))
@@ -64,7 +64,7 @@ def test_a_key_given_twice_is_refused() -> None:
 
 
 def test_there_are_fifty_tags_at_most() -> None:
-    fifty = read_tags([{"Key": f"k{n}", "Value": ""} for n in range(MOST_TAGS)])
+    fifty = read_tags([{"Key": f"k{n}", "Value": ""} for n in range(MAX_TAGS)])
     assert len(with_tags((), fifty)) == 50
     assert len(with_tags(fifty, (("k7", "new"),))) == 50
     with pytest.raises(CloudTrailError) as caught:

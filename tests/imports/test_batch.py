@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.imports import batch
-from opentrail.imports.batch import LARGEST_FILE, LONGEST_NAME, BatchFile, Unpacker, pack, unpack
+from opentrail.imports.batch import (
+    MAX_FILE_BYTES,
+    MAX_NAME_LENGTH,
+    BatchFile,
+    Unpacker,
+    pack,
+    unpack,
+)
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 FILES = st.lists(
@@ -73,9 +80,9 @@ def test_a_file_is_there_as_soon_as_it_is_whole() -> None:
 
 
 def test_the_longest_name_passes_and_a_longer_one_does_not() -> None:
-    (file,) = unpack([pack([BatchFile("é" * LONGEST_NAME, b"")])])
-    assert len(file.name) == LONGEST_NAME
-    assert "name" in refused(pack([BatchFile("e" * (LONGEST_NAME + 1), b"")]))
+    (file,) = unpack([pack([BatchFile("é" * MAX_NAME_LENGTH, b"")])])
+    assert len(file.name) == MAX_NAME_LENGTH
+    assert "name" in refused(pack([BatchFile("e" * (MAX_NAME_LENGTH + 1), b"")]))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_the_longest_name_passes_and_a_longer_one_does_not() -> None:
         ({"name": "a", "size": -1, "line": 1}, "size"),
         ({"name": "a", "size": True, "line": 1}, "size"),
         ({"name": "a", "size": 1.0, "line": 1}, "size"),
-        ({"name": "a", "size": LARGEST_FILE + 1, "line": 1}, "size"),
+        ({"name": "a", "size": MAX_FILE_BYTES + 1, "line": 1}, "size"),
         ({"name": "a", "size": 1, "line": 0}, "line"),
         ({"name": "a", "size": 1, "line": "1"}, "line"),
     ],
@@ -113,6 +120,6 @@ def test_the_error_of_a_short_body_names_the_position() -> None:
 
 
 def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "MOST_FILES", 2)
+    monkeypatch.setattr(batch, "MAX_FILES", 2)
     assert len(list(unpack([pack([BatchFile("a", b"")] * 2)]))) == 2
     assert "at most 2 files" in refused(pack([BatchFile("a", b"")] * 3))

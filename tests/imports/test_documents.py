@@ -104,7 +104,7 @@ SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
 def test_records_of_every_layout_keep_their_exact_bytes(
     shape: str, packed: str, bom: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gzipped, "MOST_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
+    monkeypatch.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
     raw = [record_bytes(record) for record in real_records()]
     content = bom + SHAPES[shape](raw)
     results = read(content if packed == "plain" else gzip.compress(content))
@@ -141,13 +141,13 @@ def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], le
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gzipped, "MOST_IN_MEMORY", 100)
+        patched.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 100)
         large = read(packed)
     assert large == read(packed)
 
 
 def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzipped, "MOST_IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
     packed = gzip.compress(line * 100, 1) * 100  # 10 MB
     tracemalloc.start()
@@ -420,7 +420,7 @@ def in_parts(text: bytes, size: int) -> Iterator[bytes]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of 50 to 400 bytes."""
     monkeypatch.setattr(documents, "_WINDOW", 50)
-    monkeypatch.setattr(documents, "_LARGEST_WINDOW", 400)
+    monkeypatch.setattr(documents, "_MAX_WINDOW_BYTES", 400)
 
 
 @given(st.binary(), st.integers(1, 50))

@@ -77,7 +77,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
 
 
 def test_more_than_the_most_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzipped, "MOST_UNPACKED", 2 << 20)
+    monkeypatch.setattr(gzipped, "MAX_UNPACKED_BYTES", 2 << 20)
     packed = gzip.compress(b"0123456789abcdef" * (1 << 17), 0)
     assert len(unpacked(packed)) == 2 << 20
     assert refused(packed + gzip.compress(b"x")).reason == TOO_LARGE

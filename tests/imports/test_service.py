@@ -103,7 +103,7 @@ async def test_a_body_that_is_no_batch_or_too_large_is_refused(
     async with opened(tmp_path) as (imports, store):
         with pytest.raises(CloudTrailError, match="not described"):
             await imports.take(nonsense())
-        monkeypatch.setattr(module, "_LARGEST", 2_000)
+        monkeypatch.setattr(module, "_MAX_BATCH_BYTES", 2_000)
         with pytest.raises(CloudTrailError, match="at most 2000 bytes"):
             await imports.take(body(1, 10))
         assert await store.lookup(ALL) == []

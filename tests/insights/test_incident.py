@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from opentrail.insights.incident import LONGEST, Incident
+from opentrail.insights.incident import MAX_MINUTES, Incident
 
 
 def an_incident(rises: bool = True) -> Incident:
@@ -54,4 +54,4 @@ def test_a_drop_is_over_when_calls_are_back() -> None:
 
 
 def test_after_a_day_it_is_usual() -> None:
-    assert feed(an_incident(), 10.0, 1.0, 2 * LONGEST) == 100 + LONGEST
+    assert feed(an_incident(), 10.0, 1.0, 2 * MAX_MINUTES) == 100 + MAX_MINUTES

@@ -170,7 +170,7 @@ def test_what_there_is_no_room_for_is_counted_and_not_reported(
 ) -> None:
     account = Account([NEW_API])
     account.work(0, 20)
-    monkeypatch.setattr(seen_values, "MOST_VALUES", 3)  # the account, its user and the API
+    monkeypatch.setattr(seen_values, "MAX_VALUES", 3)  # the account, its user and the API
     account.call(day(21), eventName="DeleteUser")
     assert account.said() == []
     assert account.principals.unwatched == 1

@@ -31,7 +31,7 @@ def test_a_late_event_moves_the_first_day_and_not_the_last() -> None:
 
 
 def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_values, "MOST_VALUES", 1)
+    monkeypatch.setattr(seen_values, "MAX_VALUES", 1)
     seen = SeenValues()
     assert seen.see(1, 100)
     assert not seen.see(2, 100)
@@ -46,7 +46,7 @@ def test_sets_are_added_and_what_is_refused_is_counted(monkeypatch: pytest.Monke
     one.see(1, 100)
     other.see(1, 90)
     other.see(2, 90)
-    monkeypatch.setattr(seen_values, "MOST_VALUES", 1)
+    monkeypatch.setattr(seen_values, "MAX_VALUES", 1)
     assert one.add(other) == 1
     assert (one.first(1), one.last(1), one.first(2)) == (90, 100, None)
 

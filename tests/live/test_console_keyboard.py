@@ -20,7 +20,7 @@ MARY = (
     "through the AWS Management Console"
 )
 #: Controls that may lie between two on a page.
-_MOST_STEPS = 80
+_MAX_STEPS = 80
 _NAME = """() => {
   const {activeElement: at} = document
   const label = at.labels?.length ? at.labels[0].innerText : ""
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[Opentrail]:
 def _tab_to(page: Page, name: str) -> None:
     """Presses Tab until the control with this name has the focus."""
     seen = []
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         page.keyboard.press("Tab")
         seen.append(page.evaluate(_NAME))
         if seen[-1].startswith(name):

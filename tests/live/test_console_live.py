@@ -18,9 +18,9 @@ from tests.live.processes import Opentrail, eventually, free_port, opentrail_ser
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 #: Rows that the page keeps.
-MOST_ROWS = 2_000
+MAX_ROWS = 2_000
 #: Events that a page may be late by; more are left out.
-MOST_LATE = 20_000
+MAX_LATE = 20_000
 _BATCH = 500
 
 
@@ -103,10 +103,10 @@ def test_events_arrive_wait_during_a_pause_and_are_bounded(
     expect(page.get_by_text(_sentence(79))).to_be_visible()
     expect(page.get_by_role("heading", name="Live (80)")).to_be_visible()
 
-    count = MOST_ROWS + 500
+    count = MAX_ROWS + 500
     _ship(server, range(80, count))
     expect(page.get_by_text(_sentence(count - 1))).to_be_visible()
-    dropped = count - MOST_ROWS + 1
+    dropped = count - MAX_ROWS + 1
     expect(page.get_by_text(f"{dropped:,} events skipped")).to_be_visible()
     live.check()
 
@@ -141,7 +141,7 @@ def test_a_page_that_is_too_late_says_how_many_events_it_leaves_out(
     page.context.clear_cookies()
     server.stop()
     server.start()
-    count = MOST_LATE + 5_000
+    count = MAX_LATE + 5_000
     _ship(server, range(10, count))
     other = page.context.new_page()
     other.goto(server.opentrail("console").stdout.strip())

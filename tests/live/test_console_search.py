@@ -25,7 +25,7 @@ from tests.live.processes import Opentrail, opentrail_server
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 1_200
-LARGEST_PAGE = 200
+MAX_PAGE = 200
 #: Times of the events: one a minute, the last one at this moment.
 LAST = datetime(2026, 3, 29, 12, tzinfo=UTC)
 NAMES = ("CreateUser", "DeleteUser", "CreateRole", "CreateGroup")
@@ -212,7 +212,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     page = console.page
     page.evaluate(
         "size => localStorage.setItem('opentrail.preferences', JSON.stringify({pageSize: size}))",
-        LARGEST_PAGE,
+        MAX_PAGE,
     )
     seen: list[str] = []
     with _calls(server):

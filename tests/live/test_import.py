@@ -93,7 +93,7 @@ def test_killed_at_ten_moments_and_resumed_is_imported_once(tmp_path: Path) -> N
     server = Opentrail(tmp_path / "data", "--upstream", NOBODY)
     # Batches of one file, so that there are many moments between them.
     importing = (
-        "import sys; from opentrail.commands import import_files; import_files.MOST_FILES = 4;"
+        "import sys; from opentrail.commands import import_files; import_files.MAX_FILES = 4;"
         "from opentrail.cli import main; sys.exit(main())"
     )
     try:

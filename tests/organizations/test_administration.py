@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.organization import Organization
 from opentrail.organizations.administration import (
-    MOST_ADMINISTRATORS,
+    MAX_ADMINISTRATORS,
     OrganizationAdministration,
 )
 from tests.factories import a_trail
@@ -107,7 +107,7 @@ async def test_registering_is_for_members_up_to_three() -> None:
     assert await code(register(STRANGER, MEMBERS[1])) == "OrganizationsNotInUseException"
     assert await code(deregister(MANAGEMENT, MEMBERS[0])) == "AccountNotRegisteredException"
     assert await code(deregister(MANAGEMENT, STRANGER)) == "AccountNotFoundException"
-    for member in MEMBERS[:MOST_ADMINISTRATORS]:
+    for member in MEMBERS[:MAX_ADMINISTRATORS]:
         await register(MANAGEMENT, member)
     assert await code(register(MANAGEMENT, MEMBERS[0])) == "AccountRegisteredException"
     assert await code(register(MANAGEMENT, MEMBERS[3])) == (
@@ -167,5 +167,5 @@ async def test_whatever_is_asked_only_members_administrate(
             registered = before | {account} if registers else before - {account}
             assert registered != before
         assert registered <= set(MEMBERS)
-        assert len(registered) <= MOST_ADMINISTRATORS
+        assert len(registered) <= MAX_ADMINISTRATORS
     assert set(await scene.managers()) == {MANAGEMENT, *registered}

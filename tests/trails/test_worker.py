@@ -16,7 +16,7 @@ from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import StoreWrite
 from opentrail.ports.objects import NewObject
-from opentrail.trails.worker import LONGEST_PAUSE, repeat
+from opentrail.trails.worker import MAX_PAUSE_SECONDS, repeat
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
     Breaker,
@@ -819,9 +819,9 @@ def test_an_interval_counts_from_one_beginning_to_the_next() -> None:
 def test_failures_make_pauses_longer_but_never_longer_than_five_minutes() -> None:
     found = pauses(times_of([None] * 14 + [False], 1))
     for number, pause in enumerate(found, 1):
-        longest = min(LONGEST_PAUSE, 2**number)
+        longest = min(MAX_PAUSE_SECONDS, 2**number)
         assert longest / 2 - 0.1 <= pause <= longest + 0.1
-    assert max(found) > LONGEST_PAUSE / 2
+    assert max(found) > MAX_PAUSE_SECONDS / 2
 
 
 def test_after_a_good_round_the_pace_is_the_usual_one() -> None:

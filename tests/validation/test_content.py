@@ -15,7 +15,7 @@ from opentrail.validation import content
 from opentrail.validation.content import BadContent, hash_unpacked, unpack
 
 
-def hashed(packed: bytes, limit: int = content.MOST_UNPACKED) -> str:
+def hashed(packed: bytes, limit: int = content.MAX_UNPACKED_BYTES) -> str:
     return hash_unpacked(io.BytesIO(packed), limit).sha256
 
 

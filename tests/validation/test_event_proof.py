@@ -335,7 +335,7 @@ def test_a_delivered_event_that_is_in_no_file_breaks_the_proof() -> None:
 
 def test_a_bounded_number_of_files_is_read_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     trail = six_hours()
-    monkeypatch.setattr(event_proof, "MOST_LOGS", 5)
+    monkeypatch.setattr(event_proof, "MAX_LOGS", 5)
     reader = MemoryReader(trail.objects)
     found = prove(trail, question(trail, trail.logs()[0], event_id="removed"), reader)
     assert found.state is ProofState.UNKNOWN

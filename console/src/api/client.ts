@@ -52,11 +52,11 @@ export function address(path: string, query: Query = {}): string {
 }
 
 /** Milliseconds after which a call that only reads is given up. */
-export const LONGEST_WAIT = 60_000;
+export const MAX_WAIT = 60_000;
 
 export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), LONGEST_WAIT);
+  const timer = setTimeout(() => late.abort(), MAX_WAIT);
   try {
     const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
     return (await answer(await send(address(path, query), { signal: either }))) as T;

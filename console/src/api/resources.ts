@@ -11,13 +11,13 @@ export interface FoundResource {
   latest: Event;
 }
 
-const MOST_READ = 200;
+const MAX_READ = 200;
 
 export async function findResources(prefix: string, signal: AbortSignal): Promise<FoundResource[]> {
   const expression = prefix
     ? toExpression({ operation: "and", tokens: [{ propertyKey: "resourceName", operator: "=", value: `${literal(prefix)}*` }] })
     : "is:write";
-  const { events } = await get<Page>("events", { expression, limit: MOST_READ }, signal);
+  const { events } = await get<Page>("events", { expression, limit: MAX_READ }, signal);
   const found = new Map<string, FoundResource>();
   for (const event of events) {
     for (const { name, type } of event.resources) {

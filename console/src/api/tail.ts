@@ -28,7 +28,7 @@ export async function* messages(source: AsyncIterable<string>): AsyncGenerator<M
 }
 
 const FIRST_WAIT = 500;
-const LONGEST_WAIT = 10_000;
+const MAX_WAIT = 10_000;
 
 /** Yields messages until the signal aborts; reconnects and resumes after a break. */
 export async function* tail(
@@ -59,6 +59,6 @@ export async function* tail(
     }
     onState(false);
     await new Promise((resolve) => setTimeout(resolve, wait));
-    wait = Math.min(wait * 2, LONGEST_WAIT);
+    wait = Math.min(wait * 2, MAX_WAIT);
   }
 }

@@ -12,7 +12,7 @@ import { address, type ApiError, changing, get, post, send } from "../api/client
 import { asApiError, useCall } from "../api/useCall";
 import { visible } from "../text/visible";
 
-const SHORTEST = 12;
+const MIN_LENGTH = 12;
 
 /** Name and password; after the one-time password, the user's own one twice. */
 export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): ReactNode {
@@ -32,7 +32,7 @@ export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): Reac
         (failure) => setError(asApiError(failure)),
       );
   };
-  const isShort = mustChange && own.once.length < SHORTEST;
+  const isShort = mustChange && own.once.length < MIN_LENGTH;
   const differs = mustChange && own.once !== own.again;
   const signIn = (): void => {
     setBusy(true);
@@ -73,7 +73,7 @@ export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): Reac
             {mustChange ? (
               <SpaceBetween key="change" size="m">
                 <Box>That was a one-time password. Choose one that only you know, {visible(name)}.</Box>
-                <FormField label="New password" constraintText={`At least ${SHORTEST} characters.`}>
+                <FormField label="New password" constraintText={`At least ${MIN_LENGTH} characters.`}>
                   <Input type="password" autoFocus autoComplete="new-password" value={own.once} onChange={({ detail }) => setOwn({ ...own, once: detail.value })} />
                 </FormField>
                 <FormField label="New password again" errorText={own.again && differs ? "The two differ." : undefined}>

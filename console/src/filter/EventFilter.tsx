@@ -16,7 +16,7 @@ interface Props {
   countText?: string;
 }
 
-const MOST_NAMES = 20;
+const MAX_NAMES = 20;
 
 type Options = { status: "pending" | "loading" | "finished" | "error"; options: PropertyFilterProps.FilteringOption[] };
 
@@ -85,7 +85,7 @@ function withCounts(fixed: Option[], loaded: Option[]): Option[] {
 async function suggestions(field: string, prefix: string, scope: Query, signal: AbortSignal): Promise<Option[]> {
   if (field === "resourceName") {
     const found = await findResources(prefix, signal);
-    return found.slice(0, MOST_NAMES).map(({ name, type }) => ({
+    return found.slice(0, MAX_NAMES).map(({ name, type }) => ({
       propertyKey: field,
       value: visible(literal(name)),
       tags: type ? [visible(type)] : [],

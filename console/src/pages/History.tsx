@@ -33,10 +33,10 @@ const SavedViews = lazy(() => import("../parts/SavedViews"));
 const Breakdown = lazy(() => import("../parts/Breakdown"));
 
 const NEWER_EVERY = 5_000;
-const MOST_NEWER = 200;
+const MAX_NEWER = 200;
 /** One and the same list, so that effects do not run again. */
 const NONE: Event[] = [];
-const MOST_COMPARED = 5;
+const MAX_COMPARED = 5;
 const BUCKETS = 60;
 
 export default function History(): ReactNode {
@@ -155,7 +155,7 @@ export default function History(): ReactNode {
       <BreakdownSection query={query} conditions={conditions} />
       {comparing && (
         <Suspense>
-          <Compare events={selected.slice(0, MOST_COMPARED)} onClose={() => setComparing(false)} />
+          <Compare events={selected.slice(0, MAX_COMPARED)} onClose={() => setComparing(false)} />
         </Suspense>
       )}
     </SpaceBetween>
@@ -209,7 +209,7 @@ function useNewer(query: Query | null, top: Event | null, loaded: boolean): numb
   useEffect(() => setNewer(0), [query, top?.eventId]);
   useInterval(
     () => {
-      get<Page>("events", { ...query, since: top?.eventTime ?? query?.since, limit: MOST_NEWER }).then(
+      get<Page>("events", { ...query, since: top?.eventTime ?? query?.since, limit: MAX_NEWER }).then(
         ({ events }) => {
           const place = events.findIndex(({ eventId }) => eventId === top?.eventId);
           setNewer(place < 0 ? events.length : place);
@@ -217,7 +217,7 @@ function useNewer(query: Query | null, top: Event | null, loaded: boolean): numb
         () => undefined,
       );
     },
-    query && loaded && newer < MOST_NEWER ? NEWER_EVERY : null,
+    query && loaded && newer < MAX_NEWER ? NEWER_EVERY : null,
   );
   return newer;
 }
@@ -338,7 +338,7 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
     <SpaceBetween direction="horizontal" size="xs">
       <Button iconName="refresh" ariaLabel="Refresh" onClick={onRefresh} />
       {selected.length > 1 && (
-        <Button onClick={onCompare} disabled={selected.length > MOST_COMPARED}>
+        <Button onClick={onCompare} disabled={selected.length > MAX_COMPARED}>
           Compare {selected.length}
         </Button>
       )}
@@ -399,7 +399,7 @@ function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: 
       )}
       {newer > 0 && (
         <Button variant="link" iconName="angle-up" onClick={onRefresh}>
-          {newer >= MOST_NEWER ? `${MOST_NEWER}+` : newer} newer
+          {newer >= MAX_NEWER ? `${MAX_NEWER}+` : newer} newer
         </Button>
       )}
     </SpaceBetween>

@@ -40,7 +40,7 @@ const SPANS: [string, string, number][] = [
   ["3d", "3 d", 72 * HOUR],
   ["1w", "1 w", 168 * HOUR],
 ];
-const MOST_BARS = 180;
+const MAX_BARS = 180;
 
 /** The span of the chart that an incident begins with: short ones close by, long ones from afar. */
 export function defaultSpan(length: number): string {
@@ -53,7 +53,7 @@ export function bars(incident: IncidentDetail, length: number): { points: ChartP
   const start = Date.parse(incident.start);
   const end = incident.end ? Date.parse(incident.end) : start;
   const middle = (start + end) / 2;
-  const step = Math.max(Math.ceil(length / MOST_BARS / MINUTE), 1) * MINUTE;
+  const step = Math.max(Math.ceil(length / MAX_BARS / MINUTE), 1) * MINUTE;
   const from = Math.floor((middle - length / 2) / step) * step;
   const many = Math.ceil(length / step);
   const points: ChartPoint[] = Array.from({ length: many }, (_, index) => ({ time: from + index * step, values: [0], expected: null }));
@@ -201,7 +201,7 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
 }
 
 const ATTRIBUTES: Record<string, string> = { userIdentityArn: "Identities", userAgent: "User agents", errorCode: "Error codes" };
-const MOST_VALUES = 5;
+const MAX_VALUES = 5;
 
 function Attributions({ attributions }: { attributions: Attribution[] }): ReactNode {
   if (!attributions.length) return <Box color="text-body-secondary">The record has no attributions.</Box>;
@@ -219,7 +219,7 @@ function Attributions({ attributions }: { attributions: Attribution[] }): ReactN
               </tr>
             </thead>
             <tbody>
-              {insight.slice(0, MOST_VALUES).map(({ value, average }) => (
+              {insight.slice(0, MAX_VALUES).map(({ value, average }) => (
                 <tr key={value}>
                   <td className="wrap">
                     {value === "null" ? "none" : visible(value)}

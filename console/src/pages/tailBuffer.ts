@@ -3,7 +3,7 @@
 import type { TailMessage } from "../api/tail";
 import type { Event } from "../api/types";
 
-export const MOST_ROWS = 2_000;
+export const MAX_ROWS = 2_000;
 
 export type Row = { kind: "event"; key: string; event: Event } | { kind: "gap"; key: string; skipped: number };
 
@@ -48,8 +48,8 @@ export function resume(state: TailState): TailState {
 
 /** Keeps the newest rows, and says at the end how many were dropped. */
 function bounded(rows: Row[]): Row[] {
-  if (rows.length <= MOST_ROWS) return rows;
-  const rest = rows.slice(MOST_ROWS - 1);
+  if (rows.length <= MAX_ROWS) return rows;
+  const rest = rows.slice(MAX_ROWS - 1);
   const skipped = rest.reduce((total, row) => total + (row.kind === "gap" ? row.skipped : 1), 0);
-  return [...rows.slice(0, MOST_ROWS - 1), { kind: "gap", key: "dropped", skipped }];
+  return [...rows.slice(0, MAX_ROWS - 1), { kind: "gap", key: "dropped", skipped }];
 }

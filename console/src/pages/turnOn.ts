@@ -31,8 +31,8 @@ export const START: Form = {
   topic: "",
 };
 
-const LONGEST_BUCKET = 63;
-const SHORTEST = 3;
+const MAX_BUCKET_LENGTH = 63;
+const MIN_LENGTH = 3;
 
 /** The name of a bucket for a trail: lower case, letters, digits and hyphens, 3 to 63 characters. */
 export function bucketFor(trail: string): string {
@@ -40,9 +40,9 @@ export function bucketFor(trail: string): string {
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, "-")
     .replace(/-{2,}/g, "-")
-    .slice(0, LONGEST_BUCKET)
+    .slice(0, MAX_BUCKET_LENGTH)
     .replace(/^-+|-+$/g, "");
-  return safe && safe.length < SHORTEST ? `trail-${safe}` : safe;
+  return safe && safe.length < MIN_LENGTH ? `trail-${safe}` : safe;
 }
 
 export function withName(form: Form, name: string): Form {
@@ -68,7 +68,7 @@ export function errorsOf(form: Form): Errors {
 }
 
 function nameError(name: string): string | null {
-  if (name.length < SHORTEST || name.length > 128) return "A trail name has 3 to 128 characters.";
+  if (name.length < MIN_LENGTH || name.length > 128) return "A trail name has 3 to 128 characters.";
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$/.test(name)) {
     return "Use letters, digits, periods, underscores and hyphens; begin and end with a letter or digit.";
   }
@@ -77,7 +77,7 @@ function nameError(name: string): string | null {
 }
 
 function bucketError(bucket: string): string | null {
-  if (bucket.length < SHORTEST || bucket.length > LONGEST_BUCKET) return "A bucket name has 3 to 63 characters.";
+  if (bucket.length < MIN_LENGTH || bucket.length > MAX_BUCKET_LENGTH) return "A bucket name has 3 to 63 characters.";
   if (!/^[a-z0-9][a-z0-9.-]*[a-z0-9]$/.test(bucket)) {
     return "Use lower-case letters, digits, hyphens and periods; begin and end with a letter or digit.";
   }

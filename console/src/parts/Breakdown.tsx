@@ -23,7 +23,7 @@ const FIELDS: Record<string, string> = {
   resourceType: "resourceType",
   account: "recipientAccountId",
 };
-const MOST = 6;
+const MAX_VALUES = 6;
 
 export default function Breakdown({ query, filter }: { query: Query; filter: Filter }): ReactNode {
   const fields = Object.keys(FIELDS).join(",");
@@ -38,7 +38,7 @@ export default function Breakdown({ query, filter }: { query: Query; filter: Fil
         <div key={facet}>
           <Box variant="h3">{labelOf(field)}</Box>
           <ValueList
-            values={(data.facets[facet] ?? []).slice(0, MOST)}
+            values={(data.facets[facet] ?? []).slice(0, MAX_VALUES)}
             onPick={(value) => setFilter(withToken(filter, field, value, true))}
           />
         </div>

@@ -8,8 +8,8 @@ interface Props {
   onPick?: (path: string, value: string) => void;
 }
 
-const MOST_ITEMS = 100;
-const LONGEST_SHOWN = 2_000;
+const MAX_ITEMS = 100;
+const MAX_SHOWN_LENGTH = 2_000;
 
 /** A record as a tree that shows its text as it is stored; closed parts are not rendered. */
 export function JsonTree({ text, onPick }: Props): ReactNode {
@@ -29,7 +29,7 @@ export function JsonTree({ text, onPick }: Props): ReactNode {
 }
 
 function Children({ node, path, depth, onPick }: { node: Node; path: string; depth: number } & Pick<Props, "onPick">): ReactNode {
-  const [most, setMost] = useState(MOST_ITEMS);
+  const [most, setMost] = useState(MAX_ITEMS);
   const entries: [string | null, string, Node][] =
     node.kind === "object"
       ? node.members.map(({ key, value }) => [key, path ? `${path}.${member(key)}` : member(key), value])
@@ -46,7 +46,7 @@ function Children({ node, path, depth, onPick }: { node: Node; path: string; dep
       ))}
       {entries.length > most && (
         <li>
-          <button type="button" className="plain" onClick={() => setMost(most + 10 * MOST_ITEMS)}>
+          <button type="button" className="plain" onClick={() => setMost(most + 10 * MAX_ITEMS)}>
             {entries.length - most} more
           </button>
         </li>
@@ -91,7 +91,7 @@ function Entry({ name, node, path, depth, onPick }: { name: string | null; node:
 function Leaf({ node, path, onPick }: { node: Node; path: string } & Pick<Props, "onPick">): ReactNode {
   const [whole, setWhole] = useState(false);
   if (node.kind === "object" || node.kind === "array") return null;
-  const shown = whole || node.source.length <= LONGEST_SHOWN ? node.source : node.source.slice(0, LONGEST_SHOWN);
+  const shown = whole || node.source.length <= MAX_SHOWN_LENGTH ? node.source : node.source.slice(0, MAX_SHOWN_LENGTH);
   return (
     <>
       <span className={`json-${node.kind}`}>{visible(shown)}</span>

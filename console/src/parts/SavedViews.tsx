@@ -17,7 +17,7 @@ import { rangeText } from "../filter/RangeChooser";
 import { visible } from "../text/visible";
 import { Problem } from "./Problem";
 
-const LONGEST_NAME = 128;
+const MAX_NAME_LENGTH = 128;
 
 interface Props {
   /** The state of the page, which "Save" keeps. */
@@ -103,7 +103,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                 </span>
               }
             >
-              <Input ref={field} value={name} placeholder="Failed sign-ins" onChange={({ detail }) => setName(detail.value.slice(0, LONGEST_NAME))} />
+              <Input ref={field} value={name} placeholder="Failed sign-ins" onChange={({ detail }) => setName(detail.value.slice(0, MAX_NAME_LENGTH))} />
             </FormField>
             {present && <Alert type="warning">There is a view with this name: {visible(described(present.state, zone))}.</Alert>}
             <Button variant="primary" formAction="submit" disabled={!wanted} loading={busy}>

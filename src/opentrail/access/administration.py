@@ -16,7 +16,7 @@ from opentrail.core.identity import DEFAULT_ACCOUNT
 Given = Mapping[str, Any]
 Answer = dict[str, Any]
 #: Maximum seconds of a lifetime or an overlap: ten years.
-_LONGEST = 10 * 366 * 86_400
+_MAX_SECONDS = 10 * 366 * 86_400
 
 
 class KeyAdministration:
@@ -238,6 +238,10 @@ def _seconds(given: Given, name: str) -> timedelta | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
-        raise UsageError(f"{name} must be seconds, 0 to {_LONGEST}, not {value!r}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= _MAX_SECONDS
+    ):
+        raise UsageError(f"{name} must be seconds, 0 to {_MAX_SECONDS}, not {value!r}")
     return timedelta(seconds=value)

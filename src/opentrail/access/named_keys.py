@@ -14,7 +14,7 @@ _KIND = "named-key"
 _KEY_ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"\d{12}")
 #: Maximum characters of a name or an ARN.
-_LONGEST = 2048
+_MAX_LENGTH = 2048
 _OPTIONAL = ("account", "arn", "principal_id")
 
 
@@ -126,6 +126,6 @@ def _entry(given: Entry) -> dict[str, Any]:
 
 def _text(given: Entry, name: str) -> str:
     value = given[name]
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
-        raise UsageError(f"{name} must be a text of 1 to {_LONGEST} characters")
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_LENGTH:
+        raise UsageError(f"{name} must be a text of 1 to {_MAX_LENGTH} characters")
     return value

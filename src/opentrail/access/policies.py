@@ -27,7 +27,7 @@ _USER = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):(user/\S+)")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:\S+/)?([^\s/]+)")
 _SESSION = re.compile(r"arn:aws[a-z-]*:sts::([0-9]{12}):assumed-role/([^\s/]+)/\S+")
 #: IAM's quotas: characters of a managed policy without white space, policies of a principal.
-_MOST_CHARACTERS, _MOST_ATTACHED = 6144, 10
+_MAX_CHARACTERS, _MAX_ATTACHED = 6144, 10
 
 
 def _allow(*actions: str) -> str:
@@ -144,9 +144,9 @@ class PolicyDirectory:
             UsageError: the account, the name or the document's size is not valid.
         """
         _check_name(account, name)
-        if len(re.sub(r"\s", "", document)) > _MOST_CHARACTERS:
+        if len(re.sub(r"\s", "", document)) > _MAX_CHARACTERS:
             raise UsageError(
-                f"policy {name} must have at most {_MOST_CHARACTERS} characters without white space"
+                f"policy {name} must have at most {_MAX_CHARACTERS} characters without white space"
             )
         parse_policy(document, PolicyKind.IDENTITY, name)
 
@@ -197,8 +197,8 @@ class PolicyDirectory:
             names = stored["attached"].setdefault(key, empty)["policies"]
             if name not in names:
                 names.append(name)
-            if len(names) > _MOST_ATTACHED:
-                raise UsageError(f"{principal} has {_MOST_ATTACHED} policies already")
+            if len(names) > _MAX_ATTACHED:
+                raise UsageError(f"{principal} has {_MAX_ATTACHED} policies already")
 
         changed = await self._change(account, change)
         return _attachment(changed["attached"][key])

@@ -33,19 +33,19 @@ from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
 OPERATOR = "operator"
 #: Tries to sign in with one name from one address, and with any name from one, in each period. An
 #: address of IPv6 counts as its /64.
-MOST_TRIES, MOST_TRIES_OF_ADDRESS, TRIES_PERIOD = 5, 20, timedelta(minutes=1)
+MAX_TRIES, MAX_TRIES_OF_ADDRESS, TRIES_PERIOD = 5, 20, timedelta(minutes=1)
 #: Passwords that wait to be checked, beside those that are; further sign-ins are refused.
-MOST_WAITING = 16
-SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1_024
+MAX_WAITING = 16
+MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 12, 1_024
 
 _KIND = "console-user"
 #: As IAM's user names.
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 #: More characters of a name than a user's has.
-_LONGEST_NAME = 65
+_MAX_NAME_LENGTH = 65
 _WORDS = re.compile("[a-z]{1,20}")
 #: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
-_MOST_COUNTED = 10_000
+_MAX_COUNTED = 10_000
 #: Hashes that are computed at once; each needs 32 MiB.
 _AT_ONCE = 2
 _SALT_BYTES, _HASH_BYTES = 16, 32
@@ -203,13 +203,13 @@ class ConsoleUsers:
             has_left: whether the caller no longer waits for the answer.
 
         Raises:
-            TooManyTries: as `MOST_TRIES`, `MOST_TRIES_OF_ADDRESS` and `MOST_WAITING` say, or the
+            TooManyTries: as `MAX_TRIES`, `MAX_TRIES_OF_ADDRESS` and `MAX_WAITING` say, or the
                 caller has left; the password was not looked at.
             SignInRefused: the name or the password is wrong, or the user is disabled.
             PasswordChangeNeeded: the password is good for this once, and a new one must be given.
             UsageError: the new password is not acceptable.
         """
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise TooManyTries("Many are signing in: try again in a few seconds.")
         self._tries.count(name, address)
         self._waiting += 1
@@ -285,15 +285,15 @@ class _Tries:
         """
         now = self._clock.now()
         pair, alone = _counted(name, address)
-        for counted, most in ((pair, MOST_TRIES), (alone, MOST_TRIES_OF_ADDRESS)):
+        for counted, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
             times = self._times.get(counted, ())
             if sum(time > now - TRIES_PERIOD for time in times) >= most:
                 raise TooManyTries(f"At most {most} tries a minute: wait a minute.")
         for counted in (pair, alone):
-            times = self._times.setdefault(counted, deque(maxlen=MOST_TRIES_OF_ADDRESS))
+            times = self._times.setdefault(counted, deque(maxlen=MAX_TRIES_OF_ADDRESS))
             times.append(now)
             self._times.move_to_end(counted)
-        while len(self._times) > _MOST_COUNTED:
+        while len(self._times) > _MAX_COUNTED:
             self._times.popitem(last=False)
 
     def forget(self, name: str, address: str) -> None:
@@ -323,7 +323,7 @@ def _counted(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
         network = address
     else:
         network = str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
-    return (name[:_LONGEST_NAME], network), (network,)
+    return (name[:_MAX_NAME_LENGTH], network), (network,)
 
 
 def _check_name(name: str) -> None:
@@ -348,14 +348,14 @@ def _checked_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _check_password(name: str, old: str, new: str) -> None:
-    if not SHORTEST_PASSWORD <= len(new) <= LONGEST_PASSWORD:
+    if not MIN_PASSWORD_LENGTH <= len(new) <= MAX_PASSWORD_LENGTH:
         raise UsageError(
-            f"the new password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, "
-            f"not {len(new)}"
+            f"the new password must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters,"
+            f" not {len(new)}"
         )
     if _bytes_of(new) == _bytes_of(old):
         raise UsageError("the new password must differ from the old one")
-    if name.lower() in new.lower() and len(new) < len(name) + SHORTEST_PASSWORD:
+    if name.lower() in new.lower() and len(new) < len(name) + MIN_PASSWORD_LENGTH:
         raise UsageError("the new password must not be made of the user's name")
 
 
@@ -384,7 +384,7 @@ def _document(cost: ScryptCost, salt: bytes, hashed: bytes) -> Document:
 
 def _matches(password: str, document: Document) -> bool:
     cost = ScryptCost(document["n"], document["r"], document["p"])
-    hashed = _scrypt(password[: LONGEST_PASSWORD + 1], bytes.fromhex(document["salt"]), cost)
+    hashed = _scrypt(password[: MAX_PASSWORD_LENGTH + 1], bytes.fromhex(document["salt"]), cost)
     return hmac.compare_digest(hashed, bytes.fromhex(document["hash"]))
 
 

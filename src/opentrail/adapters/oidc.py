@@ -25,7 +25,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn
 
 #: Seconds for each answer of the provider, and the maximum of its bytes.
-_SECONDS, _LARGEST = 10.0, 1_000_000
+_SECONDS, _MAX_ANSWER_BYTES = 10.0, 1_000_000
 #: Seconds by which the provider's clock may differ.
 _LEEWAY = 60
 #: Signatures by a private key that the provider alone has.
@@ -162,11 +162,11 @@ class OidcProvider:
 
         def fetch() -> bytes:
             with self._opener.open(request, timeout=_SECONDS) as answer:
-                return bytes(answer.read(_LARGEST + 1))
+                return bytes(answer.read(_MAX_ANSWER_BYTES + 1))
 
         try:
             body = await asyncio.to_thread(fetch)
-            document = json.loads(body) if len(body) <= _LARGEST else None
+            document = json.loads(body) if len(body) <= _MAX_ANSWER_BYTES else None
         except (OSError, HTTPException, ValueError) as error:
             raise _refused(f"{request.full_url} failed: {error}") from error
         if not isinstance(document, dict):

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-_FEWEST_BITS = 2048
+_MIN_BITS = 2048
 
 
 class RsaVerifier:
@@ -38,6 +38,6 @@ def _read(der: bytes) -> RSAPublicKey:
         key = load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(f"not a public key in DER form: {error}") from error
-    if not isinstance(key, RSAPublicKey) or key.key_size < _FEWEST_BITS:
-        raise ValueError(f"not an RSA key of at least {_FEWEST_BITS} bits")
+    if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_BITS:
+        raise ValueError(f"not an RSA key of at least {_MIN_BITS} bits")
     return key

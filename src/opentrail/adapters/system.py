@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 #: Objects created before the garbage collector runs on the youngest generation.
 _COLLECT_AFTER = 20_000
 #: Maximum descriptors that are requested.
-_MOST_DESCRIPTORS = 65_536
+_MAX_DESCRIPTORS = 65_536
 #: Niceness of a low-priority thread: it gets a quarter of a processor that it shares with another.
 _NICENESS = 5
 
@@ -28,11 +28,11 @@ class SystemClock:
 def descriptor_limit() -> int:
     """Raises the limit of open files and sockets as far as allowed, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def settle_memory() -> None:

@@ -44,9 +44,9 @@ from opentrail.history.event_history import PAGE, Search, shown_event
 from opentrail.who.answers import who
 
 #: Maximum events that are searched to count those that defaults hide.
-_MOST_COUNTED = 1_000
+_MAX_COUNTED = 1_000
 #: Maximum characters of the note of an expected incident.
-_LONGEST_NOTE = 1_000
+_MAX_NOTE_LENGTH = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -205,7 +205,7 @@ class CommandLineApi:
     async def _hidden(self, search: Search, defaults: Sequence[str]) -> dict[str, Any] | None:
         """Returns how many events the defaults hide, and which flags show them."""
         wide = without_defaults(search, defaults)
-        found = await self._services.history.latest(wide, _MOST_COUNTED)
+        found = await self._services.history.latest(wide, _MAX_COUNTED)
         flags: set[str] = set()
         count = 0
         for event in found:
@@ -214,7 +214,7 @@ class CommandLineApi:
             count += bool(hiding)
         if not count:
             return None
-        return {"count": count, "complete": len(found) < _MOST_COUNTED, "flags": sorted(flags)}
+        return {"count": count, "complete": len(found) < _MAX_COUNTED, "flags": sorted(flags)}
 
     async def _mark(self, _request: Request) -> dict[str, Any]:
         """Returns the position of the newest record."""
@@ -261,8 +261,8 @@ class CommandLineApi:
     async def _expect(self, request: Request) -> dict[str, Any]:
         """Marks an incident as expected, with a note."""
         note = _object(await request.body(), '{"note": "load test"}').get("note", "")
-        if not isinstance(note, str) or len(note) > _LONGEST_NOTE:
-            message = f"note must be a text of up to {_LONGEST_NOTE} characters"
+        if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
+            message = f"note must be a text of up to {_MAX_NOTE_LENGTH} characters"
             raise CloudTrailError("InvalidParameterException", message)
         return await expect_incident(self._services, request.path_params["id"], note)
 

@@ -15,7 +15,7 @@ from opentrail.core.expression import Expression, ExpressionError, parse
 from opentrail.history.event_history import Search
 from opentrail.ports.event_store import FoundEvent
 
-MOST_EVENTS = 10_000
+MAX_EVENTS = 10_000
 
 
 def search_in(query: Mapping[str, str], now: datetime) -> Search:
@@ -74,7 +74,7 @@ def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) 
     return [_FLAGS[name] for name in defaults if hides[name]]
 
 
-def count_in(query: Mapping[str, str], name: str, most: int = MOST_EVENTS) -> int | None:
+def count_in(query: Mapping[str, str], name: str, most: int = MAX_EVENTS) -> int | None:
     """Returns the number in a parameter; None if it is absent.
 
     Raises:

@@ -27,14 +27,14 @@ from opentrail.ports.event_store import CallKey
 _ID = re.compile("[0-9a-f-]{1,36}")
 #: Maximum records that are compared with what a scan finds, and the longest time from the start of
 #: an incident to its end.
-_MOST_RECORDS, _LONGEST = 100_000, timedelta(days=2)
+_MAX_RECORDS, _MAX_INCIDENT = 100_000, timedelta(days=2)
 #: Records that are read to see whether more than one incident has an id that begins so.
 _AMBIGUOUS = 3
 #: Maximum calls of an incident that are read to find out where most came from.
-_MOST_CALLS = 500
+_MAX_CALLS = 500
 _MINUTE = timedelta(minutes=1)
 #: Maximum minutes of a chart: those of the longest incident, and those around it.
-_MOST_MINUTES = 2_000
+_MAX_MINUTES = 2_000
 #: Minutes that a chart shows before and after an incident.
 _BEFORE, _AFTER = 60, 30
 
@@ -105,8 +105,8 @@ async def scan(services: Services, since: datetime) -> dict[str, Any]:
         message = "Insights is off: start the server with --insights on"
         raise CloudTrailError("InsightNotEnabledException", message)
     found = await insights.scan(since)
-    search = Search(categories=(INSIGHT,), start=since - _LONGEST)
-    records = [orjson.loads(each.record) for each in await history.latest(search, _MOST_RECORDS)]
+    search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
+    records = [orjson.loads(each.record) for each in await history.latest(search, _MAX_RECORDS)]
     known: dict[CallKey, list[tuple[int, float]]] = {}
     for incident in incidents_of(records):
         end = minute_of(incident.end) if incident.end else inf
@@ -167,7 +167,7 @@ async def _whole(history: History, incident: IncidentReport, now: datetime) -> I
         incident = await find_incident(history, incident.id)
     if incident.extension is not None:
         return incident
-    minutes = min(_MOST_MINUTES, (now - incident.start) // _MINUTE)
+    minutes = min(_MAX_MINUTES, (now - incident.start) // _MINUTE)
     if incident.end is not None or minutes <= incident.minutes:
         return incident
     end = incident.start + minutes * _MINUTE
@@ -185,7 +185,7 @@ async def _counts(
     """Returns the calls, or errors, in each minute of a period."""
     kept = now - start + _MINUTE
     search = CountSearch(key_of(incident), 60, kept, start, end, with_zeros=True)
-    return (await history.count(search, _MOST_MINUTES)).counts
+    return (await history.count(search, _MAX_MINUTES)).counts
 
 
 def key_of(incident: IncidentReport) -> CallKey:
@@ -245,7 +245,7 @@ async def _top_source_ip(history: History, incident: IncidentReport) -> str | No
         start=incident.start,
         end=incident.start + incident.minutes * _MINUTE - timedelta(seconds=1),
     )
-    found = await history.latest(search, _MOST_CALLS)
+    found = await history.latest(search, _MAX_CALLS)
     addresses = Counter(_address(orjson.loads(event.record)) for event in found)
     addresses.pop(None, None)
     return addresses.most_common(1)[0][0] if addresses else None

@@ -14,7 +14,7 @@ from opentrail.api.streams import matching
 from opentrail.core.errors import CloudTrailError
 
 #: Maximum positions that one answer covers.
-MOST_POSITIONS = 1_000
+MAX_POSITIONS = 1_000
 
 
 def set_mark(services: Services) -> dict[str, Any]:
@@ -43,7 +43,7 @@ async def read_records(services: Services, mark: str, query: Mapping[str, str]) 
             "InvalidParameterException",
             f"until must not be before the mark {after}, but is {until}",
         )
-    limit = count_in(query, "limit", MOST_POSITIONS) or MOST_POSITIONS
+    limit = count_in(query, "limit", MAX_POSITIONS) or MAX_POSITIONS
     if "since" in query:
         raise CloudTrailError("InvalidParameterException", "records after a mark have no since")
     conditions = {name: text for name, text in query.items() if name != "until"}

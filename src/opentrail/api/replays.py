@@ -10,7 +10,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 
 #: Maximum signatures that are remembered; of more, the oldest are forgotten (guarantee A4).
-MOST = 100_000
+MAX_SIGNATURES = 100_000
 #: How long after its first call a signature is accepted again.
 MOMENT = timedelta(seconds=2)
 
@@ -18,7 +18,7 @@ MOMENT = timedelta(seconds=2)
 class Replays:
     """The signatures of recent calls, until they are no longer valid anyway."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_SIGNATURES) -> None:
         self._most = most
         #: Signature → when it came first, and until when it is valid.
         self._seen: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()

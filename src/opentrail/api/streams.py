@@ -26,7 +26,7 @@ from opentrail.ports.event_store import FoundEvent
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 #: Events in the first page, minimum and maximum events per page, and the aim in bytes of records.
-_FIRST_PAGE, _LEAST_PAGE, _LARGEST_PAGE = 500, 50, 2_000
+_FIRST_PAGE, _MIN_PAGE, _MAX_PAGE = 500, 50, 2_000
 _PAGE_BYTES = 8_000_000
 #: `limit` is unlimited; `last` is not, because its events are held in memory.
 _UNLIMITED = 10**18
@@ -138,7 +138,7 @@ class Streams:
         shown: list[FoundEvent] = []
         token: str | None = None
         while True:
-            page = await history.search(search, min(_LARGEST_PAGE, count + 1), token)
+            page = await history.search(search, min(_MAX_PAGE, count + 1), token)
             shown.extend(
                 event
                 for event in page.events
@@ -228,7 +228,7 @@ class _Streamed(StreamingResponse):
 def _next_size(size: int, size_bytes: int) -> int:
     """Returns the number of events for the next page, from number and bytes of the last one."""
     fitting = size * _PAGE_BYTES // max(1, size_bytes)
-    return max(_LEAST_PAGE, min(_LARGEST_PAGE, size * 4, fitting))
+    return max(_MIN_PAGE, min(_MAX_PAGE, size * 4, fitting))
 
 
 def _matching_lines(search: Search, entries: Sequence[Entry]) -> bytes:

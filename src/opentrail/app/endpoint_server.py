@@ -37,7 +37,7 @@ from opentrail.wire.service_models import ServiceCatalog
 
 #: Descriptors reserved for the journal, files of bodies and other processes.
 _OTHER_DESCRIPTORS = 256
-_LEAST_CONNECTIONS = 16
+_MIN_CONNECTIONS = 16
 _MIN_CONSOLE_CONNECTIONS = 8
 _MAX_CONSOLE_CONNECTIONS = 512
 #: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
@@ -151,7 +151,7 @@ class EndpointServer:
 def connection_limit(descriptors: int) -> int:
     """Returns the maximum number of connections; each may need another to its upstream."""
     free = descriptors - _OTHER_DESCRIPTORS - console_connection_limit(descriptors)
-    return max(_LEAST_CONNECTIONS, free // 2)
+    return max(_MIN_CONNECTIONS, free // 2)
 
 
 def console_connection_limit(descriptors: int) -> int:

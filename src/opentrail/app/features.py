@@ -55,7 +55,7 @@ from opentrail.trails.worker import TrailDeliveries
 log = logging.getLogger(__name__)
 
 #: Seconds for which records gather between two inserts into history, and when they are many.
-_HISTORY_LINGER, _LONGEST_HISTORY_LINGER = 0.05, 0.25
+_HISTORY_LINGER, _MAX_HISTORY_LINGER = 0.05, 0.25
 #: Identities are known in memory at once; storing them may take its time. At most so long: records
 #: that are older are read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
@@ -166,7 +166,7 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
         return
     history = engines.history
     history.catch_up_to(engines.journal.head)
-    await follow(engines.journal, history, _HISTORY_LINGER, history.hurry, _LONGEST_HISTORY_LINGER)
+    await follow(engines.journal, history, _HISTORY_LINGER, history.hurry, _MAX_HISTORY_LINGER)
 
 
 async def _check_keys(signer: Signer) -> None:

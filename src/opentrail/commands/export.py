@@ -150,7 +150,7 @@ def _text(value: Any) -> str:
 
 
 #: Maximum events of a file, and bytes of their records; Parquet needs a tenth of the bytes.
-MOST_ROWS, MOST_BYTES = 250_000, 128_000_000
+MAX_ROWS, MAX_BYTES = 250_000, 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
 _OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
@@ -260,7 +260,7 @@ class Parts:
                 rows.append(self._form(event))
                 self._rows += 1
                 self._bytes += len(event["CloudTrailEvent"])
-                if self._rows >= MOST_ROWS or self._bytes >= MOST_BYTES:
+                if self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES:
                     self._open_part().add(rows)
                     self._finish_part()
                     rows = []

@@ -20,7 +20,7 @@ from opentrail.commands.import_sources import Found, NotSent, check, find_files,
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
-from opentrail.imports.batch import MOST_FILES, WORKERS, BatchFile, header_of
+from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of
 from opentrail.imports.records import DIGEST_FILE
 
 #: Seconds between updates of the progress.
@@ -154,7 +154,7 @@ PATH = "/api/v1/import"
 _BATCH, _GUESS = 64_000_000, 12
 _GZIP = b"\x1f\x8b"
 _SECONDS = 600.0
-_ATTEMPTS, _LONGEST_PAUSE = 9, 30.0
+_ATTEMPTS, _MAX_PAUSE_SECONDS = 9, 30.0
 _COUNTS = ("lines", "imported", "doubled")
 
 
@@ -169,7 +169,7 @@ def batches(
             note(piece)
             continue
         guess = len(piece.content) * (_GUESS if piece.content.startswith(_GZIP) else 1)
-        if batch and (size + guess > _BATCH or len(batch) == MOST_FILES):
+        if batch and (size + guess > _BATCH or len(batch) == MAX_FILES):
             yield batch
             batch, size = [], 0
         batch.append(piece)
@@ -218,7 +218,7 @@ class Sender:
                 return _accounted(answer, batch)
             except TryLater as error:
                 self._on_wait(str(error))
-                pause = min(_LONGEST_PAUSE, self._first_pause * 2 ** (attempt - 1))
+                pause = min(_MAX_PAUSE_SECONDS, self._first_pause * 2 ** (attempt - 1))
                 pause *= self._chance.uniform(0.5, 1)
                 if attempt == _ATTEMPTS or self._ended.wait(pause):
                     raise

@@ -20,7 +20,7 @@ import orjson
 
 from opentrail.adapters.aws.object_store import S3Reader
 from opentrail.core.errors import ObjectStoreError, UsageError
-from opentrail.imports.batch import LARGEST_FILE, LONGEST_NAME, BatchFile
+from opentrail.imports.batch import MAX_FILE_BYTES, MAX_NAME_LENGTH, BatchFile
 
 CANNOT_BE_READ = "cannot be read"
 LINK = "symbolic link in a folder"
@@ -194,7 +194,7 @@ def _file(path: Path) -> Found | NotSent:
 
 def _name(path: Path) -> str:
     """Returns a path as text; bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")[-LONGEST_NAME:]
+    return os.fsencode(path).decode("utf-8", "backslashreplace")[-MAX_NAME_LENGTH:]
 
 
 def _reason(error: OSError) -> str:
@@ -205,7 +205,7 @@ TOO_LARGE = "larger than 512 MiB"
 #: Minimum bytes of a file that is read in parts, and bytes of a part, which ends with a line.
 PIECE = 16 << 20
 #: Concurrent downloads; maximum files, and their bytes, read ahead.
-_READERS, _MOST_WAITING, _MOST_WAITING_BYTES = 8, 64, 64 << 20
+_READERS, _MAX_WAITING, _MAX_WAITING_BYTES = 8, 64, 64 << 20
 #: A file holds lines if one of this many first lines is a JSON object.
 _TRIED_LINES = 20
 
@@ -224,7 +224,7 @@ def read_all(found: Iterable[Found | NotSent]) -> Generator[Piece]:
                 size += one.size
             else:
                 waiting.append((0, one))
-            while len(waiting) > _MOST_WAITING or size > _MOST_WAITING_BYTES:
+            while len(waiting) > _MAX_WAITING or size > _MAX_WAITING_BYTES:
                 freed, first = waiting.popleft()
                 size -= freed
                 yield from _pieces_of(first)
@@ -265,10 +265,10 @@ def pieces(found: Found) -> Iterator[Piece]:
                     yield piece
                     if isinstance(piece, BatchFile):
                         line = piece.line + piece.content.count(b"\n")
-            elif found.size > LARGEST_FILE:
+            elif found.size > MAX_FILE_BYTES:
                 yield NotSent(found.name, TOO_LARGE)
             else:
-                whole = head + _read(stream, LARGEST_FILE + 1 - PIECE)
+                whole = head + _read(stream, MAX_FILE_BYTES + 1 - PIECE)
                 yield _unless_too_large(found.name, whole, 1)
     except OSError as error:
         yield NotSent(found.name, CANNOT_BE_READ, _reason(error), line)
@@ -285,7 +285,7 @@ def _lines(name: str, waiting: bytes, stream: Stream) -> Iterator[Piece]:
             yield _unless_too_large(name, content, line)
             line += content.count(b"\n")
             del content
-        elif len(waiting) > LARGEST_FILE:
+        elif len(waiting) > MAX_FILE_BYTES:
             yield NotSent(name, TOO_LARGE, "from this line on", line)
             return
         more = _read(stream, PIECE)
@@ -297,7 +297,7 @@ def _lines(name: str, waiting: bytes, stream: Stream) -> Iterator[Piece]:
 
 
 def _unless_too_large(name: str, content: bytes, line: int) -> Piece:
-    if len(content) > LARGEST_FILE:
+    if len(content) > MAX_FILE_BYTES:
         return NotSent(name, TOO_LARGE, "", line)
     return BatchFile(name, content, line)
 

@@ -28,7 +28,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 _CHART_LINES = 8
 #: How long a scan may take.
 _SCAN_SECONDS = 24 * 3600.0
-_MOST_EVENTS = "10000"
+_MAX_EVENTS = "10000"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -230,7 +230,7 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
         "account": incident["account"],
         "region": None if incident.get("extension") else incident["region"],
         "categories": "all",
-        "limit": _MOST_EVENTS,
+        "limit": _MAX_EVENTS,
     }
     answer = ask(options, "/api/v1/events", query)
     (print_records if options.json else print_events)(answer["events"])

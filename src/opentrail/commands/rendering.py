@@ -24,7 +24,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d",
 _CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 #: Minimum widths of the columns, and the columns to leave out, in this order.
-_LEAST, _EXPENDABLE = (20, 8, 18, 8, 14, 6), (3, 4, 1)
+_MIN_WIDTHS, _EXPENDABLE = (20, 8, 18, 8, 14, 6), (3, 4, 1)
 #: Columns that are not shortened while others can be: time and event name.
 _PRECIOUS = (0, 2)
 #: Minimum width of a table on a terminal.
@@ -142,7 +142,7 @@ def _print_fitting(rows: Sequence[tuple[str, ...]]) -> None:
         rows = [_with_short_source(row) for row in rows]
     shown = list(range(len(_COLUMNS)))
     for column in _EXPENDABLE:
-        if sum(min(_LEAST[n], widths[n]) + 2 for n in shown) > room:
+        if sum(min(_MIN_WIDTHS[n], widths[n]) + 2 for n in shown) > room:
             shown.remove(column)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
     for column in shown:

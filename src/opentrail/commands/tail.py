@@ -30,7 +30,7 @@ from opentrail.core.text import printable
 PATH = "/api/v1/tail"
 #: Maximum seconds without data; the server sends a line every few seconds.
 _SECONDS = 30.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.2, 5.0
 
 Lines = list[dict[str, Any]]
 
@@ -142,7 +142,9 @@ def follow(
             if not failures:
                 sys.stderr.write(f"opentrail: waiting for the server: {printable(str(error))}\n")
                 sys.stderr.flush()
-        pause(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)) * chance.uniform(0.5, 1))
+        pause(
+            min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE * 2 ** min(failures, 10)) * chance.uniform(0.5, 1)
+        )
         failures += 1
 
 

@@ -17,7 +17,7 @@ from opentrail.core.text import printable
 from opentrail.settings import Settings
 
 _SECONDS = 2.0
-_MOST = 65_536
+_MAX_ANSWER_BYTES = 65_536
 _AWS = re.compile(r"\.(amazonaws\.com(\.cn)?|api\.aws)$")
 _KEPT = "it verifies signatures; the Host header of clients is passed on, so theirs stay valid"
 _NONE = "it verifies no signatures"
@@ -98,7 +98,7 @@ class UpstreamCheck:
                 response = error
             with response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return _Answer(headers, response.read(_MOST), response.status == 200)
+                return _Answer(headers, response.read(_MAX_ANSWER_BYTES), response.status == 200)
         except urllib.error.URLError as error:
             return _Answer(failure=str(getattr(error.reason, "strerror", None) or error.reason))
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -191,10 +191,10 @@ class Arn:
 
 
 #: Characters of an ARN that is cached; AWS's have no more, but callers may send any.
-_LONGEST = 2_048
+_MAX_LENGTH = 2_048
 
 
-@cached_if_short(_LONGEST, 2_048)
+@cached_if_short(_MAX_LENGTH, 2_048)
 def parse_arn(text: str) -> Arn | None:
     """Returns the parsed ARN; None if the text is not an ARN.
 

@@ -32,7 +32,7 @@ LOOKUP_KEYS = (
 
 #: Maximum depth at which names are searched (`instancesSet.items[].groupSet.items[].groupId`), and
 #: maximum items of one list.
-_DEEPEST, _MOST_ITEMS = 2, 100
+_MAX_DEPTH, _MAX_ITEMS = 2, 100
 
 
 class Resource(NamedTuple):
@@ -187,7 +187,7 @@ def _collect_object(
     found: dict[Resource, None],
 ) -> None:
     if "items" in value:
-        if plan.lists and depth < _DEEPEST:
+        if plan.lists and depth < _MAX_DEPTH:
             _collect(value, plan.inner, plan, depth, found)
         return
     if "content" in value and value["content"].__class__ is str:
@@ -213,10 +213,10 @@ def _collect_list(
     found: dict[Resource, None],
 ) -> None:
     if member == "items":
-        for item in value[:_MOST_ITEMS]:
+        for item in value[:_MAX_ITEMS]:
             if item.__class__ is dict:
                 _collect(item, plan.inner, plan, depth + 1, found)
     elif kind is IF_ARN:
-        for item in value[:_MOST_ITEMS]:
+        for item in value[:_MAX_ITEMS]:
             if item.__class__ is str and item[:4] == "arn:":
                 _add(plan, kind, item, found)

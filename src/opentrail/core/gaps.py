@@ -10,7 +10,7 @@ from opentrail.core.event import format_time, parse_time
 from opentrail.core.values import value_class
 
 #: Maximum characters of a reason, so that a gap fits into one block of a disk.
-_LONGEST_REASON = 200
+_MAX_REASON_LENGTH = 200
 
 
 @value_class(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Gap:
     def as_json(self) -> bytes:
         """Returns the gap as JSON for `from_json`; times are whole seconds."""
         first, last = format_time(self.first), format_time(self.last)
-        reason = self.reason[:_LONGEST_REASON]
+        reason = self.reason[:_MAX_REASON_LENGTH]
         document = {"count": self.count, "first": first, "last": last, "reason": reason}
         return json.dumps(document).encode()
 

@@ -37,7 +37,7 @@ _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregiste
 _ENDINGS = ("", "name", "id", "arn", "identifier")
 _BARE = ("name", "id", "arn")
 #: Maximum members of one event, and maximum events in the cache; foreign records may have any.
-_MOST_MEMBERS, _MOST_RULES = 128, 2_048
+_MAX_MEMBERS, _MAX_RULES = 128, 2_048
 
 
 class Kinds(dict[str, str | None]):
@@ -49,7 +49,7 @@ class Kinds(dict[str, str | None]):
 
     def __missing__(self, member: str) -> str | None:
         kind = self._plan.decide(member, self._top)
-        if len(self) < _MOST_MEMBERS:
+        if len(self) < _MAX_MEMBERS:
             self[member] = kind
         return kind
 
@@ -63,7 +63,7 @@ class Wrappers(dict[str, str | None]):
 
     def __missing__(self, member: str) -> str | None:
         kind = self._plan.wrapped(member)
-        if len(self) < _MOST_MEMBERS:
+        if len(self) < _MAX_MEMBERS:
             self[member] = kind
         return kind
 
@@ -162,7 +162,7 @@ def plan_of(source: str, event_name: str, reads: bool) -> ResourceRule:
     key = (source, event_name, reads)
     plan = _plans.get(key)
     if plan is None:
-        if len(_plans) >= _MOST_RULES:
+        if len(_plans) >= _MAX_RULES:
             _plans.clear()
         plan = _plans[key] = ResourceRule(source.partition(".")[0], event_name, reads)
     return plan

@@ -8,8 +8,8 @@ from typing import Any
 
 from opentrail.core.errors import CloudTrailError
 
-MOST_TAGS = 50
-_LONGEST_KEY, _LONGEST_VALUE = 128, 256
+MAX_TAGS = 50
+_MAX_KEY_LENGTH, _MAX_VALUE_LENGTH = 128, 256
 _SIGNS = "_.:/=+-@"
 
 #: Key and value of each tag, by key.
@@ -25,8 +25,8 @@ def read_tags(given: Sequence[Mapping[str, Any]]) -> Tags:
     tags: dict[str, str] = {}
     for tag in given:
         key, value = str(tag.get("Key", "")), str(tag.get("Value", ""))
-        _check("key", key, 1, _LONGEST_KEY)
-        _check("value", value, 0, _LONGEST_VALUE)
+        _check("key", key, 1, _MAX_KEY_LENGTH)
+        _check("value", value, 0, _MAX_VALUE_LENGTH)
         if key.lower().startswith("aws:"):
             raise _invalid(f"Tag key {key!r} is reserved: keys must not start with aws:")
         if key in tags:
@@ -42,10 +42,10 @@ def with_tags(present: Tags, added: Tags) -> Tags:
         CloudTrailError: `TagsLimitExceededException`.
     """
     tags = dict([*present, *added])
-    if len(tags) > MOST_TAGS:
+    if len(tags) > MAX_TAGS:
         raise CloudTrailError(
             "TagsLimitExceededException",
-            f"A resource can have {MOST_TAGS} tags at most; it would have {len(tags)}.",
+            f"A resource can have {MAX_TAGS} tags at most; it would have {len(tags)}.",
         )
     return tuple(sorted(tags.items()))
 

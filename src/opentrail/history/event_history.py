@@ -38,16 +38,16 @@ T = TypeVar("T")
 
 PAGE = 50
 #: Events are counted up to this number.
-MOST_COUNTED = 10_000
-MOST_BUCKETS = 120
+MAX_COUNTED = 10_000
+MAX_BUCKETS = 120
 #: Most frequent values of a field.
 TOP_VALUES = 20
 #: The range of a histogram without events whose search has no start.
 _EMPTY_RANGE = timedelta(days=7)
 #: Maximum seconds that a look-up waits for records that are durable but not yet visible.
-_LONGEST_WAIT = 0.5
+_MAX_WAIT_SECONDS = 0.5
 #: Maximum seconds that a look-up waits for the hot layer to be rebuilt; then it reads what exists.
-_LONGEST_REBUILD = 30.0
+_MAX_REBUILD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class History:
         """
         return await self._answered(lambda: self._count(search, limit, token))
 
-    async def count_events(self, search: Search, most: int = MOST_COUNTED) -> EventCount:
+    async def count_events(self, search: Search, most: int = MAX_COUNTED) -> EventCount:
         """Returns the number of events of a search, counted up to `most`."""
 
         async def counted() -> EventCount:
@@ -202,7 +202,7 @@ class History:
         multiples of that since 1970 (UTC). Without a start they begin in the hour of the oldest
         event; without an end they extend to the present, or to the newest event if that is later.
         """
-        buckets = max(2, min(buckets, MOST_BUCKETS))
+        buckets = max(2, min(buckets, MAX_BUCKETS))
         return await self._answered(lambda: self._histogram(search, buckets))
 
     async def facets(
@@ -252,7 +252,7 @@ class History:
         """Returns an answer once the hot layer has been rebuilt."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_REBUILD):
+                async with asyncio.timeout(_MAX_REBUILD_SECONDS):
                     await self._caught_up.wait()
             with contextlib.suppress(StoreRestarted):
                 return await answer()
@@ -338,7 +338,7 @@ class History:
             return
         self.hurry.set()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_WAIT):
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 while self._store.position < head:
                     await self._advanced.wait()
                     if self._store.position < head:

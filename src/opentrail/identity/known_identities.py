@@ -30,12 +30,12 @@ _CURSOR_LAG = 10_000
 #: Records that are processed before other tasks of the loop run.
 _AT_ONCE = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
-_MOST_TAUGHT = 20_000
+_MAX_TAUGHT = 20_000
 #: Maximum temporary and deleted keys, of which the newest are remembered. Temporary ones expire
 #: after hours on AWS, but not on every emulator, so they are not removed by age.
-MOST_SESSIONS = 100_000
+MAX_SESSIONS = 100_000
 #: Maximum users in memory; the others are read from the control store when they get a key.
-MOST_USERS = 100_000
+MAX_USERS = 100_000
 
 
 class KnownIdentities:
@@ -45,8 +45,8 @@ class KnownIdentities:
         self,
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
-        most_sessions: int = MOST_SESSIONS,
-        most_users: int = MOST_USERS,
+        most_sessions: int = MAX_SESSIONS,
+        most_users: int = MAX_USERS,
     ) -> None:
         self._given = {identity.access_key_id: identity for identity in directory}
         self._learned: dict[str, Identity] = {}
@@ -188,8 +188,8 @@ class Identities(KnownIdentities):
         control: ControlStore,
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
-        most_sessions: int = MOST_SESSIONS,
-        most_users: int = MOST_USERS,
+        most_sessions: int = MAX_SESSIONS,
+        most_users: int = MAX_USERS,
     ) -> None:
         super().__init__(directory, default_account, most_sessions, most_users)
         self._control = control
@@ -207,7 +207,7 @@ class Identities(KnownIdentities):
     def learn(self, record: Record) -> Learned:
         """Learns the identities of a record immediately, for the calls that follow it."""
         taught = super().learn(record)
-        if taught and len(self._taught) < _MOST_TAUGHT:
+        if taught and len(self._taught) < _MAX_TAUGHT:
             self._taught[record["eventID"]] = taught
         return taught
 

@@ -14,15 +14,15 @@ from typing import Any
 from opentrail.core.errors import CloudTrailError
 
 #: Maximum files of a body, bytes of a file, and characters of a name.
-MOST_FILES = 10_000
-LARGEST_FILE = 512 << 20
-LONGEST_NAME = 4096
+MAX_FILES = 10_000
+MAX_FILE_BYTES = 512 << 20
+MAX_NAME_LENGTH = 4096
 #: Bodies that a server imports at a time, each by a worker of its own, and that a command sends:
 #: one for each CPU. Writing a body's records takes half as long as reading them, and only one body
 #: is written at a time, so more than four workers would wait for each other.
 WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
 #: Maximum bytes of a header line: the longest name with every character written as `\\uXXXX`.
-_LONGEST_HEADER = 8 * LONGEST_NAME
+_MAX_HEADER_BYTES = 8 * MAX_NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ class Unpacker:
 
     def _header_at(self, position: int) -> int:
         """Reads the header line of the next file if it is complete; returns its end."""
-        end = self._waiting.find(b"\n", position, position + _LONGEST_HEADER)
+        end = self._waiting.find(b"\n", position, position + _MAX_HEADER_BYTES)
         if end < 0:
-            if len(self._waiting) - position >= _LONGEST_HEADER:
+            if len(self._waiting) - position >= _MAX_HEADER_BYTES:
                 raise _wrong(f"the description of file {self._files + 1} is too long")
             return position
         self._files += 1
-        if self._files > MOST_FILES:
-            raise _wrong(f"at most {MOST_FILES} files fit in a request")
+        if self._files > MAX_FILES:
+            raise _wrong(f"at most {MAX_FILES} files fit in a request")
         self._next = _described(bytes(self._waiting[position:end]), self._files)
         return end + 1
 
@@ -126,10 +126,10 @@ def _described(header: bytes, number: int) -> tuple[str, int, int]:
         name.encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _wrong(f"file {number} is not described by name, size and line") from error
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-        raise _wrong(f"file {number}: name must have 1 to {LONGEST_NAME} characters")
-    if type(size) is not int or not 0 <= size <= LARGEST_FILE:
-        raise _wrong(f"file {number}: size must be 0 to {LARGEST_FILE} bytes")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise _wrong(f"file {number}: name must have 1 to {MAX_NAME_LENGTH} characters")
+    if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
+        raise _wrong(f"file {number}: size must be 0 to {MAX_FILE_BYTES} bytes")
     if type(line) is not int or line < 1:
         raise _wrong(f"file {number}: line must be a number from 1 on")
     return name, size, line

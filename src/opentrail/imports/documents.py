@@ -49,7 +49,7 @@ _OPENING = re.compile(
 _CLOSING = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
 #: Bytes of a list that are read before it is split; the window doubles up to the maximum.
-_WINDOW, _LARGEST_WINDOW = 4 << 20, 64 << 20
+_WINDOW, _MAX_WINDOW_BYTES = 4 << 20, 64 << 20
 #: The end of the last complete element is searched in this many bytes, at this many commas.
 _NEAR, _TRIES = 256 << 10, 64
 #: Maximum bytes from the end of the list to the end of the file.
@@ -194,7 +194,7 @@ def elements_of(parts: Iterable[bytes]) -> Iterator[bytes]:
         text = b"".join(waiting) if has_begun else _after_opening(b"".join(waiting))
         has_begun = True
         elements, end = _cut(text)
-        if not end and size >= _LARGEST_WINDOW:
+        if not end and size >= _MAX_WINDOW_BYTES:
             raise InvalidText(RECORD_TOO_LARGE)
         for element in elements:
             yield bytes(element)

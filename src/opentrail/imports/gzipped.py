@@ -14,9 +14,9 @@ DAMAGED_GZIP = "damaged gzip file"
 TOO_LARGE = "larger than 512 MiB unpacked"
 TOO_DENSE = "unpacks to more than 200 times its size"
 #: Maximum bytes, unpacked, of a file.
-MOST_UNPACKED = 512 << 20
+MAX_UNPACKED_BYTES = 512 << 20
 #: Maximum bytes, unpacked, of a file that is read as a whole.
-MOST_IN_MEMORY = 64 << 20
+MAX_BYTES_IN_MEMORY = 64 << 20
 #: Bytes of a large file that are known at its end, and at its start after the first line.
 _END = 4 << 10
 _MAGIC = b"\x1f\x8b"
@@ -24,7 +24,7 @@ _MAGIC = b"\x1f\x8b"
 _RATIO, _FREE = 200, 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS
 #: Packed bytes read at a time; growing steps keep many small members cheap.
-_FIRST_STEP, _LARGEST_STEP = 4 << 10, 64 << 10
+_FIRST_STEP, _MAX_STEP = 4 << 10, 64 << 10
 #: Maximum unpacked bytes of a part.
 _PART = 1 << 20
 
@@ -59,7 +59,7 @@ def unpack(content: bytes) -> bytes | Large:
         size += len(part)
         if not head:
             start.write(part)
-            if size > MOST_IN_MEMORY:
+            if size > MAX_BYTES_IN_MEMORY:
                 text = start.getvalue()
                 head = text[: text.find(b"\n") + _END]
                 start = io.BytesIO()
@@ -81,7 +81,7 @@ def parts_of(content: bytes) -> Iterator[bytes]:
     Raises:
         InvalidText: the file is damaged or too large.
     """
-    bound = min(MOST_UNPACKED, max(_FREE, _RATIO * len(content)))
+    bound = min(MAX_UNPACKED_BYTES, max(_FREE, _RATIO * len(content)))
     view = memoryview(content)
     size = position = 0
     while position < len(content):
@@ -93,7 +93,7 @@ def parts_of(content: bytes) -> Iterator[bytes]:
         for part in member.parts():
             size += len(part)
             if size > bound:
-                raise InvalidText(TOO_LARGE if bound == MOST_UNPACKED else TOO_DENSE)
+                raise InvalidText(TOO_LARGE if bound == MAX_UNPACKED_BYTES else TOO_DENSE)
             yield part
         position = member.position
 
@@ -115,7 +115,7 @@ class _Member:
                     raise InvalidText(DAMAGED_GZIP, f"it ends early, at byte {self.position}")
                 waiting = self._view[self.position : self.position + step]
                 self.position += len(waiting)
-                step = min(_LARGEST_STEP, step * 4)
+                step = min(_MAX_STEP, step * 4)
             try:
                 part = inflate.decompress(waiting, _PART)
             except zlib.error as error:

@@ -38,8 +38,8 @@ _MISSING = {
 _OF_RECORDS = ("eventName", "eventVersion", "insightDetails")
 _OF_DIGESTS = ("digestStartTime", "digestSignatureAlgorithm")
 _FIRST_YEAR = 1970
-_LONGEST_DETAIL = 200
-_MOST_NAMES = 5
+_MAX_DETAIL_LENGTH = 200
+_MAX_NAMES = 5
 #: Part of orjson's message → reason.
 _REASONS = (
     ("UTF-8", NOT_UTF8),
@@ -92,7 +92,7 @@ def shown(text: str) -> str:
     >>> shown("a\x1b[31m")
     'a\\x1b[31m'
     """
-    cut = text if len(text) <= _LONGEST_DETAIL else f"{text[: _LONGEST_DETAIL - 1]}…"
+    cut = text if len(text) <= _MAX_DETAIL_LENGTH else f"{text[: _MAX_DETAIL_LENGTH - 1]}…"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
@@ -176,7 +176,7 @@ def _is_text(value: object) -> bool:
 def _lacking(**members: object) -> InvalidText:
     for member, value in members.items():
         if not _is_text(value):
-            detail = "" if value is None else f"it is {json.dumps(value)[:_LONGEST_DETAIL]}"
+            detail = "" if value is None else f"it is {json.dumps(value)[:_MAX_DETAIL_LENGTH]}"
             return InvalidText(_MISSING[member], detail)
     raise AssertionError("a member is missing")
 
@@ -185,5 +185,5 @@ def not_a_record(value: Mapping[str, Any]) -> InvalidText:
     """Returns the reason for rejecting an object of an unknown format."""
     if any(member in value for member in _OF_DIGESTS):
         return InvalidText(DIGEST_FILE)
-    names = ", ".join(list(value)[:_MOST_NAMES])
+    names = ", ".join(list(value)[:_MAX_NAMES])
     return InvalidText(NOT_A_RECORD, f"it has {names}" if names else "it is empty")

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 #: Requests that may wait for a worker.
 _WAITING = 16
-_LARGEST = 1 << 30
+_MAX_BATCH_BYTES = 1 << 30
 _WRITTEN_AT_ONCE = 1 << 20
 #: Seconds after which an idle worker ends.
 _IDLE_SECONDS = 10.0
@@ -157,9 +157,9 @@ async def _spool(chunks: AsyncIterator[bytes], batch: Path) -> None:
     with _opened(batch) as file:
         async for chunk in chunks:
             size += len(chunk)
-            if size > _LARGEST:
+            if size > _MAX_BATCH_BYTES:
                 raise CloudTrailError(
-                    "InvalidParameterException", f"a batch has at most {_LARGEST} bytes"
+                    "InvalidParameterException", f"a batch has at most {_MAX_BATCH_BYTES} bytes"
                 )
             waiting.append(chunk)
             if sum(map(len, waiting)) >= _WRITTEN_AT_ONCE:

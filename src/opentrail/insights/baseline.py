@@ -45,7 +45,7 @@ _PRIOR_CLUMP, _PRIOR_CALLS = 1.0, 5.0
 _PRIOR_NOISE, _PRIOR_CUBES = 1.0, 5.0
 _SPREAD_DECAY, _ENVELOPE_DECAY, _OTHER_CLASS = 0.9, 0.985, 0.8
 #: Largest number that half precision holds, nearly.
-_LARGEST = 60_000.0
+_MAX_HALF = 60_000.0
 NEVER = -1
 #: How long ago the minutes were that leave the windows now.
 _LEAVING = np.array(_WIDTHS)
@@ -184,7 +184,7 @@ class Baselines:
 
     def add_calls(self, rows: Rows, calls: Floats) -> None:
         """Counts calls of the present minute."""
-        calls = np.minimum(calls, _LARGEST).astype(np.float16)
+        calls = np.minimum(calls, _MAX_HALF).astype(np.float16)
         self.ring[self.now % RING, rows] = calls
         self.sums[:, rows] += calls.astype(np.float32)
         self.first[rows] = np.where(self.first[rows] == NEVER, self.now, self.first[rows])
@@ -210,7 +210,7 @@ class Baselines:
         """Replaces the calls of a minute that is still in the ring."""
         place = minute % RING
         old = self.ring[place, row]
-        self.ring[place, row] = min(calls, _LARGEST)
+        self.ring[place, row] = min(calls, _MAX_HALF)
         difference = np.float32(self.ring[place, row]) - np.float32(old)
         for window, width in enumerate(_WIDTHS):
             if minute > self.now - width:
@@ -329,14 +329,14 @@ class Baselines:
         day = self._day % (DAYS + 1)
         places = slice(first, first + len(scores))
         peaks = self.peaks[places, day]
-        peaks[:, rows] = np.maximum(peaks[:, rows], np.minimum(scores, _LARGEST))
+        peaks[:, rows] = np.maximum(peaks[:, rows], np.minimum(scores, _MAX_HALF))
 
     def remember_sums(self, at: Moment) -> None:
         """Keeps the largest number of calls in each window today."""
         if at.minute // DAY != self._day:
             return
         largest = self.envelope_today[:, at.minute // 60 % 24]
-        sums = np.minimum(at.sums[: len(WINDOWS)], _LARGEST)
+        sums = np.minimum(at.sums[: len(WINDOWS)], _MAX_HALF)
         largest[:, at.rows] = np.maximum(largest[:, at.rows], sums)
 
     # Learning

@@ -30,7 +30,7 @@ _DROP_CALLS, _DROP_SHARE = 35, 0.3
 _DROP_FLOOR, _DROP_MORE = 1.8, 0.8
 _WEEK = 7
 #: An incident's calls are learned if the key had incidents in the last days, or for many minutes.
-_DAYS_IN_A_ROW, _MOST_MASKED = 4, 900
+_DAYS_IN_A_ROW, _MAX_MASKED = 4, 900
 
 
 #: A key of this dispersion or more is even; only even keys have drops.
@@ -307,7 +307,7 @@ class Detector:
         self._past[row] = past
         day, masked = self._masked.get(row, (0, 0))
         is_young = now - int(self.baselines.first[row]) < _WEEK * DAY
-        too_much = day == today and masked > _MOST_MASKED
+        too_much = day == today and masked > _MAX_MASKED
         incident.learned = bool(is_young or len(recent) >= _DAYS_IN_A_ROW or too_much)
         incident.refresh(now)
         self.incidents[row] = incident

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 #: Minutes without unusual activity after which an incident is over, and its longest duration.
-QUIET_MINUTES, LONGEST = 10, 1440
+QUIET_MINUTES, MAX_MINUTES = 10, 1440
 #: What of the usual excess of an incident is still unusual.
 _STILL = 0.3
 _REFRESH = 5
@@ -55,7 +55,7 @@ class Incident(msgspec.Struct):
 
     def is_over(self, now: int) -> bool:
         """Returns whether activity is usual again, or the incident has become usual."""
-        return self.quiet >= QUIET_MINUTES or now - self.start >= LONGEST
+        return self.quiet >= QUIET_MINUTES or now - self.start >= MAX_MINUTES
 
     @property
     def end(self) -> int:

@@ -24,7 +24,7 @@ from opentrail.insights.records import END, START
 #: Words for the periods of a rate, with their lengths in minutes.
 _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080))
 #: The least rate that is given by a period, but for the longest one.
-_LEAST = 0.1
+_MIN_RATE = 0.1
 _MINUTE = timedelta(minutes=1)
 
 
@@ -195,7 +195,7 @@ def usual_rate(per_minute: float) -> str:
         return "usually none"
     for words, minutes in _PERIODS:
         rate = per_minute * minutes
-        if rate >= _LEAST or words == _PERIODS[-1][0]:
+        if rate >= _MIN_RATE or words == _PERIODS[-1][0]:
             return f"usually {rate:.1f}".removesuffix(".0") + f" {words}"
     raise AssertionError
 

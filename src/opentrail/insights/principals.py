@@ -36,9 +36,9 @@ PAST_DAYS = 28
 #: further ahead are left out.
 _TOO_LATE, _TOO_EARLY = 180, DAY
 #: Minutes after which a burst is over in any case.
-_LONGEST = DAY
+_MAX_BURST_MINUTES = DAY
 #: Maximum APIs of one principal that are counted in one minute.
-_MOST_APIS = 1_000
+_MAX_APIS = 1_000
 _SECONDS = 60
 
 
@@ -258,7 +258,7 @@ class Principals:
             minutes = self._recent.setdefault(key, {})
             counted = minutes.setdefault(use.minute, _Minute(use.trigger))
             counted.trigger = use.trigger
-            if name == API_FAN_OUT and len(counted.apis) < _MOST_APIS:
+            if name == API_FAN_OUT and len(counted.apis) < _MAX_APIS:
                 counted.apis.add(hash_of(use.trigger.event_source, use.trigger.event_name))
             counted.events += events
             self._touched.setdefault(use.minute, set()).add(key)
@@ -313,7 +313,7 @@ class Principals:
     def _is_over(self, key: _Key, burst: _Burst) -> bool:
         """Returns whether the window that ends now is as usual."""
         observed = _size(key[0], self._window(key, self.now).values())
-        return observed <= burst.threshold or self.now - burst.start >= _LONGEST
+        return observed <= burst.threshold or self.now - burst.start >= _MAX_BURST_MINUTES
 
     def _window(self, key: _Key, last: int) -> dict[int, _Minute]:
         """Returns the minutes with events in the window that ends with a minute."""

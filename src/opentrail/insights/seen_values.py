@@ -10,7 +10,7 @@ import msgspec
 #: Days after which a value that was not seen again is forgotten.
 FORGOTTEN_DAYS = 90
 #: Maximum number of values; further ones are not stored.
-MOST_VALUES = 500_000
+MAX_VALUES = 500_000
 _DAY_BITS = 16
 
 
@@ -58,7 +58,7 @@ class SeenValues:
     def see(self, value: int, day: int) -> bool:
         """Stores that a value was seen on a day; returns False if there is not room for it."""
         days = self._days.get(value)
-        if days is None and len(self._days) >= MOST_VALUES:
+        if days is None and len(self._days) >= MAX_VALUES:
             return False
         first = last = day
         if days is not None and self.has(value, day):

@@ -37,7 +37,7 @@ _TOO_LATE, _TOO_EARLY = 180, DAY
 #: Minutes that may pass unobserved before drops are not looked for, as no calls were recorded.
 _UNOBSERVED = 10
 #: Maximum number of keys; calls of others are not watched.
-MOST_KEYS = 250_000
+MAX_KEYS = 250_000
 #: Days without a call after which a key is forgotten.
 _FORGOTTEN = 35
 _FORMAT = 1
@@ -152,7 +152,7 @@ class Watch:
     def _row(self, key: tuple[Any, ...]) -> int | None:
         """Returns the row of a key, or None if there are too many or it cannot be stored."""
         row = self._rows.get(key)
-        if row is None and len(self._keys) < MOST_KEYS and _is_text(key):
+        if row is None and len(self._keys) < MAX_KEYS and _is_text(key):
             row = self._rows[key] = len(self._keys)
             self._keys.append(CallKey(*key))
             self.detector.add(str(key[0]))

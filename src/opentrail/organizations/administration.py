@@ -13,7 +13,7 @@ from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.organizations import Organizations
 
 #: Maximum delegated administrators of an organization (cloudtrail-format §8.5).
-MOST_ADMINISTRATORS = 3
+MAX_ADMINISTRATORS = 3
 _KIND = "delegated-administrators"
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
@@ -100,10 +100,10 @@ class OrganizationAdministration:
                 "AccountRegisteredException",
                 f"Account {account} is already registered as a CloudTrail delegated administrator.",
             )
-        if len(accounts) >= MOST_ADMINISTRATORS:
+        if len(accounts) >= MAX_ADMINISTRATORS:
             raise CloudTrailError(
                 "DelegatedAdminAccountLimitExceededException",
-                f"The organization already has {MOST_ADMINISTRATORS} CloudTrail delegated "
+                f"The organization already has {MAX_ADMINISTRATORS} CloudTrail delegated "
                 "administrators, the maximum.",
             )
         await self._put(organization, [*accounts, account], stored.version if stored else 0)

@@ -12,7 +12,7 @@ from opentrail.core.event import as_object
 from opentrail.pytest_plugin.actions import prefix_of, source_label
 
 #: Maximum length of a shown value, and maximum members shown.
-_LONGEST_VALUE, _MOST_MEMBERS = 60, 6
+_MAX_VALUE_LENGTH, _MAX_MEMBERS = 60, 6
 #: Members of requests and responses about how they were sent, not about what was asked for.
 _TRANSPORT = re.compile(
     r"Host|x-id|x-amz-(?:id-2|request-id|checksum-.*|sdk-checksum-algorithm|te|trailer)"
@@ -104,7 +104,7 @@ class RecordedCall:
 
     def _shown_parameters(self) -> list[tuple[str, Any]]:
         members = [(k, v) for k, v in self.parameters.items() if not is_transport(k)]
-        return members[:_MOST_MEMBERS]
+        return members[:_MAX_MEMBERS]
 
 
 def is_transport(member: str) -> bool:
@@ -115,4 +115,4 @@ def is_transport(member: str) -> bool:
 def short(value: Any) -> str:
     """Returns the text of a value, cut if it is long."""
     text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[: _MAX_VALUE_LENGTH - 1]}…"

@@ -28,9 +28,9 @@ from opentrail.pytest_plugin.refusing import HINT
 from opentrail.pytest_plugin.server import TestServer
 
 #: Maximum calls in a message.
-_MOST_NEAR, _MOST_LISTED = 5, 20
+_MAX_NEAR, _MAX_LISTED = 5, 20
 #: Maximum names of calls in a representation.
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
 class RecordedCalls(Sequence[RecordedCall]):
@@ -87,8 +87,8 @@ class RecordedCalls(Sequence[RecordedCall]):
     def __repr__(self) -> str:
         """Counts and names the calls, for pytest's output."""
         actions = [call.action for call in self.calls]
-        more = ", …" if len(actions) > _MOST_NAMED else ""
-        named = ", ".join(actions[:_MOST_NAMED])
+        more = ", …" if len(actions) > _MAX_NAMED else ""
+        named = ", ".join(actions[:_MAX_NAMED])
         return f"<{len(actions)} recorded calls{': ' if actions else ''}{named}{more}>"
 
     def matching(self, action: str, **expected: Any) -> list[RecordedCall]:
@@ -217,7 +217,7 @@ def _not_called(
     hints = (hint for call in calls if (hint := wanted.hint(call)))
     if hint := next(hints, None):
         lines[0] += f" ({hint})"
-    near = nearest(wanted, calls, _MOST_NEAR)
+    near = nearest(wanted, calls, _MAX_NEAR)
     if near:
         lines += ["", f"The nearest of {len(calls)} recorded:"]
     for call in near:
@@ -229,15 +229,15 @@ def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
     """Returns the message of calls that a policy does not allow."""
     calls = list(dict.fromkeys(each.call for each in denied))
     lines = [f"the policy does not allow {len(calls)} of {count} recorded calls:"]
-    for call in calls[:_MOST_LISTED]:
+    for call in calls[:_MAX_LISTED]:
         lines += ["", f"  {call}"]
         for each in denied:
             if each.call is call:
                 needs = each.permission
                 lines.append(f"    {needs.action} on {needs.resource}: {each.reason}")
                 lines += [f"      {condition}" for condition in each.failed_conditions]
-    if len(calls) > _MOST_LISTED:
-        lines += ["", f"  and {len(calls) - _MOST_LISTED} more"]
+    if len(calls) > _MAX_LISTED:
+        lines += ["", f"  and {len(calls) - _MAX_LISTED} more"]
     if statements := smallest_statements(denied):
         title = "This statement" if len(statements) == 1 else "These statements"
         shown = ",\n".join(json.dumps(each, indent=2, ensure_ascii=False) for each in statements)
@@ -246,9 +246,9 @@ def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
 
 
 def _listed(calls: Sequence[RecordedCall]) -> str:
-    lines = [f"  {call}" for call in calls[:_MOST_LISTED]]
-    if len(calls) > _MOST_LISTED:
-        lines.append(f"  and {len(calls) - _MOST_LISTED} more")
+    lines = [f"  {call}" for call in calls[:_MAX_LISTED]]
+    if len(calls) > _MAX_LISTED:
+        lines.append(f"  and {len(calls) - _MAX_LISTED} more")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from opentrail.ports.verifier import Verifier
 from opentrail.trails.writing import unpacked
 
 #: Maximum bytes of a digest: more than 100,000 log files.
-_LARGEST_DIGEST = 64 * 1024 * 1024
+_MAX_DIGEST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class BucketDigests:
         self, bucket: str, key: str, stored: StoredContent, keys: Mapping[str, bytes]
     ) -> BucketDigest | None:
         try:
-            content = unpacked(stored.content, _LARGEST_DIGEST)
+            content = unpacked(stored.content, _MAX_DIGEST_BYTES)
             document = json.loads(content)
             if (document["digestS3Bucket"], document["digestS3Object"]) != (bucket, key):
                 return None

@@ -40,10 +40,10 @@ from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrit
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation, logs_in
-from opentrail.trails.delivery import MOST_NAMES, name_of, with_name
+from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
 from opentrail.trails.sinks.outbox import file_key
-from opentrail.trails.writing import LARGEST_LOG, unpacked
+from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -321,7 +321,7 @@ class BucketComparison:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
             stored = await self._objects.get(pending["bucket"], pending["key"])
-            content = await asyncio.to_thread(unpacked, stored, LARGEST_LOG)
+            content = await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
         except ObjectMissing:
             return False
         except ValueError:
@@ -377,7 +377,7 @@ class BucketComparison:
         if read is None or minute is None:
             return None
         location, sha256 = place.location(span.bucket, span.prefix), sha256_hex(read)
-        names = (name_of(trail.uid, place, kind, sha256, count) for count in range(MOST_NAMES + 1))
+        names = (name_of(trail.uid, place, kind, sha256, count) for count in range(MAX_NAMES + 1))
         if key not in {log_key(location, minute, name, kind) for name in names}:
             return None
         records = await asyncio.to_thread(_records_in, read)
@@ -396,7 +396,7 @@ class BucketComparison:
         """Returns the content of a log file; None if it is missing or damaged."""
         try:
             stored = await self._objects.get(bucket, key)
-            return await asyncio.to_thread(unpacked, stored, LARGEST_LOG)
+            return await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
         except ObjectMissing as error:
             if error.code == "NoSuchBucket":
                 raise

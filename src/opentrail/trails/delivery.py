@@ -38,14 +38,14 @@ from opentrail.trails.writing import ExactWriter, compress
 log = logging.getLogger(__name__)
 
 #: How often a file whose key is in use gets another key.
-MOST_NAMES = 3
+MAX_NAMES = 3
 
 #: Error codes that concern one file, not its bucket.
 _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
 #: Writing a file is retried for this time (cloudtrail-format §5.2).
-_LONGEST = timedelta(days=30)
+_MAX_RETRY_TIME = timedelta(days=30)
 
 
 class LogDelivery:
@@ -178,7 +178,7 @@ class LogDelivery:
                 await self._writer.put(new)
                 break
             except ObjectTaken:
-                if plan.renamed == MOST_NAMES:
+                if plan.renamed == MAX_NAMES:
                     raise
                 plan = await self._renamed(trail, plan, plan_key)
         reach("delivery.put")
@@ -239,7 +239,7 @@ def is_over(since: str | None, now: datetime) -> bool:
         since: stored time; None or empty if it is not known.
         now: the present time.
     """
-    return bool(since) and now - parse_time(str(since)) > _LONGEST
+    return bool(since) and now - parse_time(str(since)) > _MAX_RETRY_TIME
 
 
 def _planned(

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _SECOND = timedelta(seconds=1)
 #: Maximum overdue digests of one chain in one round: a day of hours; and if all must be signed at
 #: once, of which the last one covers the rest.
-_MOST_AT_ONCE, _MOST_FORCED = 24, 1_000
+_MAX_AT_ONCE, _MAX_FORCED = 24, 1_000
 _LISTED = tuple(field.name for field in fields(DeliveredLog))
 
 
@@ -111,7 +111,7 @@ class DigestChains:
                 # The trail has another bucket now, in which a new chain begins.
                 await self._give_up_pending(trail, place, chain)
         forced = force or last
-        for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
+        for _ in range(_MAX_FORCED if forced else _MAX_AT_ONCE):
             if chain["ended"] is not None or not self._is_due(chain):
                 break
             end = parse_time(chain["end"]) + self._interval

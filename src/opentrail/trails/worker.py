@@ -25,7 +25,7 @@ from opentrail.trails.sinks.outbox import STREAM, is_empty
 log = logging.getLogger(__name__)
 
 #: Longest pause between retries in seconds (guarantee L4).
-LONGEST_PAUSE = 300.0
+MAX_PAUSE_SECONDS = 300.0
 #: A call that is not recorded within this time after its effect is lost.
 _CERTAIN = timedelta(seconds=30)
 
@@ -457,7 +457,7 @@ async def repeat(
     while True:
         pause = max(0.0, begun + interval - time())
         if failures:
-            longest = min(LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 9))
+            longest = min(MAX_PAUSE_SECONDS, max(interval, 1.0) * 2 ** min(failures, 9))
             pause = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
         try:
             async with asyncio.timeout(pause):

@@ -12,7 +12,7 @@ from opentrail.core.errors import ObjectExists, ObjectStoreError, ObjectTaken
 from opentrail.ports.objects import NewObject, ObjectStore
 
 #: Maximum bytes of a log file that is read.
-LARGEST_LOG = 512 * 1024 * 1024
+MAX_LOG_BYTES = 512 * 1024 * 1024
 
 
 def compress(content: bytes) -> bytes:

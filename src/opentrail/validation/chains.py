@@ -24,7 +24,7 @@ from opentrail.validation.names import ChainId, digest_name, format_time, split_
 from opentrail.validation.report import FindingKind, Report
 
 #: Maximum compressed bytes of a digest file.
-_LARGEST_PACKED = 16 * 1024 * 1024
+_MAX_PACKED_BYTES = 16 * 1024 * 1024
 _READ = 1024 * 1024
 
 #: Bucket and key of a digest.
@@ -134,8 +134,8 @@ def load_digest(found: FoundDigest) -> DigestFile:
         with closing(opened.stream) as stream:
             while piece := stream.read(_READ):
                 packed += piece
-                if len(packed) > _LARGEST_PACKED:
-                    raise BadContent(f"larger than {_LARGEST_PACKED >> 20} MiB")
+                if len(packed) > _MAX_PACKED_BYTES:
+                    raise BadContent(f"larger than {_MAX_PACKED_BYTES >> 20} MiB")
         file.digest = read_digest(bytes(packed))
     except ObjectMissing:
         file.reason = "is missing"

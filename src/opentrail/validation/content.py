@@ -12,10 +12,10 @@ _READ = 256 * 1024
 #: Maximum bytes that one call of the decompressor returns.
 _PIECE = 1024 * 1024
 #: Limits as for imports: decompressed bytes, and, after the first MiB, their ratio to bytes read.
-MOST_UNPACKED, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
+MAX_UNPACKED_BYTES, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
 #: Maximum bytes of a log file that is parsed; CloudTrail's have at most 50 MB
 #: (cloudtrail-format §5.2).
-LARGEST_LOG = 128 * 1024 * 1024
+MAX_LOG_BYTES = 128 * 1024 * 1024
 
 
 class Readable(Protocol):
@@ -40,7 +40,7 @@ class Hashed:
 
 
 def hash_unpacked(
-    source: Readable, limit: int = MOST_UNPACKED, keep: Callable[[bytes], object] | None = None
+    source: Readable, limit: int = MAX_UNPACKED_BYTES, keep: Callable[[bytes], object] | None = None
 ) -> Hashed:
     """Returns the hash of a gzip file's content; `keep` is called with each compressed piece.
 

@@ -12,7 +12,7 @@ import orjson
 
 from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.chains import Chain, UncoveredPeriod
-from opentrail.validation.content import LARGEST_LOG, BadContent, hash_unpacked, unpack
+from opentrail.validation.content import MAX_LOG_BYTES, BadContent, hash_unpacked, unpack
 from opentrail.validation.digests import Digest
 from opentrail.validation.evidence import starts_logging
 from opentrail.validation.inventory import Inventory, Root
@@ -33,7 +33,7 @@ _HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
 #: Maximum difference between the clocks of two machines.
 _SKEW = timedelta(minutes=1)
 #: Maximum log files per place that are reported one by one.
-_MOST_NAMED = 50
+_MAX_NAMED = 50
 
 
 class Coverage(IntEnum):
@@ -158,7 +158,7 @@ class UnlistedLogs:
             name, files = root.address(place.folder_tail), _files(group.count)
             when = (group.first, minute_after(group.last))
             strays = self._strays.get((root, place), ())
-            if where is None and 0 < len(strays) <= _MOST_NAMED:
+            if where is None and 0 < len(strays) <= _MAX_NAMED:
                 for short in strays:
                     address = root.address(place.tail(short))
                     self.report.bad(FindingKind.LOG, address, "no digest file covers its Region")
@@ -305,7 +305,7 @@ def _is_all_before(root: Root, tail: str, start: datetime) -> bool:
     """Returns whether all events of a log file are older than a time."""
     try:
         with closing(root.open(tail).stream) as stream:
-            records = orjson.loads(unpack(stream, LARGEST_LOG))["Records"]
+            records = orjson.loads(unpack(stream, MAX_LOG_BYTES))["Records"]
         return all(read_time(record["eventTime"]) <= start for record in records)
     except (ObjectStoreError, BadContent, ValueError, KeyError, TypeError):
         return False
@@ -315,7 +315,7 @@ def _starts_logging(file: _Ended) -> bool:
     """Returns whether a log file has an event that started logging."""
     try:
         with closing(file.root.open(file.place.tail(file.short)).stream) as stream:
-            return starts_logging(unpack(stream, LARGEST_LOG), file.chain.id)
+            return starts_logging(unpack(stream, MAX_LOG_BYTES), file.chain.id)
     except (ObjectStoreError, BadContent):
         return False
 

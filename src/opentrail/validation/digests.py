@@ -16,7 +16,7 @@ from opentrail.validation.content import BadContent, unpack
 from opentrail.validation.names import read_time, split_key
 
 #: Maximum bytes of a digest: 32 MiB list about 75,000 log files, far more than an hour has.
-_LARGEST = 32 * 1024 * 1024
+_MAX_DIGEST_BYTES = 32 * 1024 * 1024
 SIGNATURE_ALGORITHM = "SHA256withRSA"
 HASH_ALGORITHM = "SHA-256"
 _HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -119,7 +119,7 @@ def signature_bytes(text: str) -> bytes | None:
 
 
 def _unpacked(packed: bytes) -> bytes:
-    return unpack(io.BytesIO(packed), _LARGEST)
+    return unpack(io.BytesIO(packed), _MAX_DIGEST_BYTES)
 
 
 def _previous(document: Mapping[str, Any]) -> Previous | None:

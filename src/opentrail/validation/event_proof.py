@@ -25,7 +25,7 @@ from opentrail.validation.chains import (
     report_files,
 )
 from opentrail.validation.checkpoints import CheckpointChecks, Known, KnownDigest, known_from
-from opentrail.validation.content import LARGEST_LOG, BadContent, unpack
+from opentrail.validation.content import MAX_LOG_BYTES, BadContent, unpack
 from opentrail.validation.digests import Digest
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
@@ -43,7 +43,7 @@ from opentrail.validation.names import (
 from opentrail.validation.report import FindingKind, Report, Status
 
 #: Maximum log files that are read for an event, and digests for a log file.
-MOST_LOGS, _MOST_DIGESTS = 100, 10
+MAX_LOGS, _MAX_DIGESTS = 100, 10
 #: How long after an event its log file may come (cloudtrail-format §5.2).
 _LATEST = timedelta(days=30)
 _DAY = timedelta(days=1)
@@ -146,7 +146,7 @@ class _LogSearch:
             ObjectStoreError: the bucket cannot be read.
         """
         for key, minute in self._keys():
-            if len(self.listed) == MOST_LOGS:
+            if len(self.listed) == MAX_LOGS:
                 self.is_limited = True
                 return
             self.listed.add(key)
@@ -176,7 +176,7 @@ class _LogSearch:
         """Returns the content of a log file; None if it is damaged or was deleted meanwhile."""
         try:
             with closing(self.reader.open(self.question.bucket, key)) as stream:
-                content = unpack(stream, LARGEST_LOG)
+                content = unpack(stream, MAX_LOG_BYTES)
         except ObjectMissing:
             self.damaged[key] = "is missing"
             return None
@@ -312,7 +312,7 @@ class EventProver:
         if asked.is_selected is None:
             return None
         if search.is_limited:
-            text = f"The event is in none of the first {MOST_LOGS} log files that came after it."
+            text = f"The event is in none of the first {MAX_LOGS} log files that came after it."
             return EventProof(ProofState.UNKNOWN, text, asked.bucket)
         if asked.is_delivered:
             text = "No log file in the bucket has the event, although it was delivered."
@@ -362,7 +362,7 @@ class EventProver:
         inside = list(files[:number])
         # A digest that ends with the first second may list files of that second.
         begin -= _SECOND
-        is_open = number is None and len(files) < _MOST_DIGESTS
+        is_open = number is None and len(files) < _MAX_DIGESTS
         until = None if is_open or not inside else inside[-1].end + _SECOND
         report = Report()
         chain = Chain(_chain_of(asked), inside)
@@ -407,7 +407,7 @@ class EventProver:
                 checks.check([file])
                 yield file
                 count += 1
-                if count == _MOST_DIGESTS:
+                if count == _MAX_DIGESTS:
                     return
 
 

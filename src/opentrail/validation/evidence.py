@@ -11,7 +11,7 @@ import orjson
 
 from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.chains import Chain, DigestFile, Ending
-from opentrail.validation.content import LARGEST_LOG, BadContent, unpack
+from opentrail.validation.content import MAX_LOG_BYTES, BadContent, unpack
 from opentrail.validation.digests import ListedLog
 from opentrail.validation.inventory import Inventory
 from opentrail.validation.names import ChainId, read_time
@@ -86,7 +86,7 @@ class Evidence:
             if found is None:
                 return []
             try:
-                content = unpack(found[2].stream, LARGEST_LOG)
+                content = unpack(found[2].stream, MAX_LOG_BYTES)
             finally:
                 found[2].stream.close()
         except (ObjectStoreError, BadContent):

@@ -15,7 +15,7 @@ from opentrail.validation.names import ROOT
 
 #: Signatures of digests in a copy, which has no metadata: one JSON object per line.
 SIGNATURES = "signatures.ndjson"
-_LONGEST_SIDE_FILE = 1 << 30
+_MAX_SIDE_FILE_BYTES = 1 << 30
 
 
 class FolderRoot(Root):
@@ -147,7 +147,7 @@ def read_signatures(file: Path) -> dict[tuple[str, str], str]:
     """
     found = {}
     try:
-        if file.stat().st_size > _LONGEST_SIDE_FILE:
+        if file.stat().st_size > _MAX_SIDE_FILE_BYTES:
             raise UsageError(f"{file} is longer than 1 GiB")
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):

@@ -24,7 +24,7 @@ from opentrail.who.changes import OVERWRITING, changes, creates, deletes
 from opentrail.who.sentence import spoken, statement
 
 #: Maximum events of one name, names of one resource, and create calls behind too many events.
-_MOST_EVENTS, _MOST_NAMES, _MOST_CREATIONS = 1_000, 8, 5
+_MAX_EVENTS, _MAX_NAMES, _MAX_CREATIONS = 1_000, 8, 5
 _TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
 #: Types of resources that are the same in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
@@ -137,7 +137,7 @@ async def _about(history: History, asked: Question) -> list[FoundEvent]:
     waiting, seen = [asked.text], set[str]()
     if asked.kind != "AWS::S3::Object" or asked.arn is None:
         waiting.append(asked.name)  # of an object the key alone may be one of another bucket
-    while waiting and len(seen) < _MOST_NAMES:
+    while waiting and len(seen) < _MAX_NAMES:
         name = waiting.pop(0)
         if name in seen:
             continue
@@ -152,13 +152,13 @@ async def _about(history: History, asked: Question) -> list[FoundEvent]:
 
 async def _naming(history: History, name: str, search: Search) -> list[FoundEvent]:
     """Returns events of a name; if there are too many, writes come before reads."""
-    found = await history.about(name, search, _MOST_EVENTS)
-    if len(found) < _MOST_EVENTS:
+    found = await history.about(name, search, _MAX_EVENTS)
+    if len(found) < _MAX_EVENTS:
         return found
-    wrote = await history.about(name, replace(search, expression=Is("write")), _MOST_EVENTS)
-    if len(wrote) == _MOST_EVENTS:
+    wrote = await history.about(name, replace(search, expression=Is("write")), _MAX_EVENTS)
+    if len(wrote) == _MAX_EVENTS:
         made = Compare(("event_name",), "=", "Create*", True)
-        wrote += await history.about(name, replace(search, expression=made), _MOST_CREATIONS)
+        wrote += await history.about(name, replace(search, expression=made), _MAX_CREATIONS)
     return [*wrote, *(event for event in found if event.read_only)]
 
 

@@ -15,7 +15,7 @@ from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import actor, statement
 
 #: Maximum steps of a chain, following calls, and events searched for them.
-_MOST_STEPS, _MOST_NEXT, _MOST_IN_WINDOW = 10, 5, 2_000
+_MAX_STEPS, _MAX_NEXT, _MAX_IN_WINDOW = 10, 5, 2_000
 #: Periods after a call in which its caller's next calls are searched for, shortest first.
 _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
 _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
@@ -30,7 +30,7 @@ async def origin_of(history: History, record: Record) -> dict[str, Any]:
     """
     steps: list[dict[str, Any]] = []
     seen: set[str] = set()
-    while len(steps) < _MOST_STEPS:
+    while len(steps) < _MAX_STEPS:
         identity = as_object(record.get("userIdentity"))
         if identity.get("type") not in ("AssumedRole", "FederatedUser"):
             return {"steps": steps, **_origin(record)}
@@ -41,7 +41,7 @@ async def origin_of(history: History, record: Record) -> dict[str, Any]:
         seen.add(key)
         steps.append(statement(maker))
         record = maker
-    return {"steps": steps, **_ends(f"more than {_MOST_STEPS} steps")}
+    return {"steps": steps, **_ends(f"more than {_MAX_STEPS} steps")}
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:
@@ -64,11 +64,11 @@ async def next_calls(history: History, event: FoundEvent, record: Record) -> lis
         return []
     after: list[FoundEvent] = []
     for window in _WINDOWS:
-        found = await history.latest(replace(search, end=start + window), _MOST_IN_WINDOW)
+        found = await history.latest(replace(search, end=start + window), _MAX_IN_WINDOW)
         after = sorted((one for one in found if _follows(one, event)), key=lambda one: one.order)
-        if len(after) >= _MOST_NEXT:
+        if len(after) >= _MAX_NEXT:
             break
-    return [statement(orjson.loads(one.record)) for one in after[:_MOST_NEXT]]
+    return [statement(orjson.loads(one.record)) for one in after[:_MAX_NEXT]]
 
 
 def _follows(one: FoundEvent, event: FoundEvent) -> bool:

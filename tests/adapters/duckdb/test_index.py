@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import Series, read_name
-from opentrail.adapters.duckdb.index import MOST_PLACES, Index, hash_of, probe
+from opentrail.adapters.duckdb.index import MAX_PLACES, Index, hash_of, probe
 from opentrail.adapters.duckdb.partitions import PARTS, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
@@ -172,7 +172,7 @@ def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
             assert len({place for _, ps in lists for place in ps}) == len(bands) == count
             asked = probe([Index("x", 1, Series.JOURNAL)], "ResourceName", "user-1", None)
             probed = sum(len(places) for _, places in database.execute(*asked).fetchall())
-            assert probed > MOST_PLACES
+            assert probed > MAX_PLACES
 
 
 @asynchronous

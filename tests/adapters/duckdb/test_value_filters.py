@@ -66,7 +66,7 @@ def test_what_is_not_listed_may_be_there() -> None:
 
 
 def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value_filters, "MOST_VALUES", 3)
+    monkeypatch.setattr(value_filters, "MAX_VALUES", 3)
     few = held_by([("a", []), ("b", []), ("c", []), (None, [])])
     assert few.may_contain("Username", "c")
     assert not few.may_contain("Username", "d")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from opentrail.api.console.sessions import IDLE, LINK_LIFETIME, LONGEST, Sessions
+from opentrail.api.console.sessions import LINK_LIFETIME, MAX_IDLE, MAX_SESSION, Sessions
 from tests.fakes import SettableClock, utc
 
 NOW = utc("2024-01-01T00:00:00Z")
@@ -38,11 +38,11 @@ def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     secret = begun(sessions)
-    clock.advance(IDLE.total_seconds() - 1)
+    clock.advance(MAX_IDLE.total_seconds() - 1)
     assert sessions.find(secret) is not None
-    clock.advance(IDLE.total_seconds() - 1)
+    clock.advance(MAX_IDLE.total_seconds() - 1)
     assert sessions.find(secret) is not None
-    clock.advance(IDLE.total_seconds() + 1)
+    clock.advance(MAX_IDLE.total_seconds() + 1)
     assert sessions.find(secret) is None
 
 
@@ -50,9 +50,9 @@ def test_a_session_that_is_used_ends_after_twelve_hours() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     secret = begun(sessions)
-    for _ in range(int(LONGEST / IDLE)):
+    for _ in range(int(MAX_SESSION / MAX_IDLE)):
         assert sessions.find(secret) is not None
-        clock.advance(IDLE.total_seconds())
+        clock.advance(MAX_IDLE.total_seconds())
     clock.advance(1)
     assert sessions.find(secret) is None
 

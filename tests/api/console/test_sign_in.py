@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.console.sessions import IDLE
+from opentrail.api.console.sessions import MAX_IDLE
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import refusal
 from opentrail.who.sentence import CONSOLE_AGENT, sentence
@@ -283,5 +283,5 @@ async def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
 async def test_a_session_of_a_user_ends_as_others_do() -> None:
     browser = await with_user()
     await login(browser)
-    browser.api.world.clock.advance(IDLE.total_seconds() + 1)
+    browser.api.world.clock.advance(MAX_IDLE.total_seconds() + 1)
     assert (await browser.get("session")).status == 401

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.proxy.gate import MOST_FAILURES, Admission, Claim, Gate, wording_of
+from opentrail.capture.proxy.gate import MAX_FAILURES, Admission, Claim, Gate, wording_of
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.routing import Router
@@ -253,7 +253,7 @@ def test_failures_are_counted_by_key_and_address() -> None:
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
     guarded = Gate(SECRETS.get, lambda: clock[0], True)
     known = Credential(KEY, "eu-west-1", "s3", "SigV4", "AuthHeader")
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         assert not guarded.is_closed_to(known, "192.0.2.1")
         guarded.count_failure(known, "192.0.2.1")
     assert guarded.is_closed_to(known, "192.0.2.1")
@@ -265,7 +265,7 @@ def test_failures_are_counted_by_key_and_address() -> None:
 
 def test_unknown_keys_share_one_count() -> None:
     guarded = gate()
-    for number in range(MOST_FAILURES):
+    for number in range(MAX_FAILURES):
         guarded.count_failure(Credential(f"AKIA{number}", None, "s3", "SigV4", "AuthHeader"), "::1")
     other = Credential("AKIAOTHER", None, "s3", "SigV4", "AuthHeader")
     assert guarded.is_closed_to(other, "::1")

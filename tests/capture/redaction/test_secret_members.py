@@ -24,8 +24,8 @@ from tests.factories import ACCOUNT, MOMENT, an_exchange, an_sdk_request, catalo
 pytestmark = pytest.mark.slow
 
 #: Maximum canaries per call, so that its record is not cut.
-_MOST = 25
-_DEEPEST = 4
+_MAX_CANARIES = 25
+_MAX_DEPTH = 4
 _LIST, _MAP = "[]", "{}"
 Path = tuple[str, ...]
 
@@ -145,7 +145,7 @@ def plans() -> Iterator[Plan]:
             plan = open_plans.setdefault(here, Plan(service, operation, is_answer))
             plan.places[number] = ((*path, member), one, below)
             number += 1
-            if len(plan.places) == _MOST:
+            if len(plan.places) == _MAX_CANARIES:
                 yield open_plans.pop(here)
         yield from open_plans.values()
 
@@ -200,7 +200,7 @@ def full(shape: Any, number: int, depth: int = 0) -> Any:
     """Returns a value of a shape with the canary in every text, of named values in the value."""
     kind = shape.type_name
     if kind == "structure":
-        if depth > _DEEPEST or getattr(shape, "is_document_type", False):
+        if depth > _MAX_DEPTH or getattr(shape, "is_document_type", False):
             return {}
         pair = naming_members(shape.members)
         named = set(shape.members) if pair is None else {*pair[1]}
@@ -309,7 +309,7 @@ def texts_in(shape: Any, depth: int = 0) -> bool:
         return texts_in(shape.member if shape.type_name == "list" else shape.value, depth)
     if shape.type_name == "structure":
         members = shape.members.values()
-        return depth < _DEEPEST and any(texts_in(member, depth + 1) for member in members)
+        return depth < _MAX_DEPTH and any(texts_in(member, depth + 1) for member in members)
     return chosen(shape)
 
 

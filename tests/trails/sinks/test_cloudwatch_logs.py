@@ -14,7 +14,7 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.cloudwatch_logs import LARGEST_EVENT, CloudWatchLogsSink, stream_name
+from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink, stream_name
 from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
 from tests.fakes import (
@@ -189,7 +189,7 @@ async def test_a_batch_keeps_to_the_limits(
 @asynchronous
 async def test_what_is_too_large_for_a_log_group_is_left_out_and_counted() -> None:
     scene = Scene()
-    huge = records(1, requestParameters={"text": "x" * LARGEST_EVENT})
+    huge = records(1, requestParameters={"text": "x" * MAX_EVENT_BYTES})
     await scene.plan(*huge)
     await scene.plan(*huge, *records(1, first=2))
     await scene.sink.send("one")

@@ -28,7 +28,7 @@ from opentrail.adapters.aws.object_store import S3Reader, S3Stream
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _SECONDS = 60.0
 _METADATA = "x-amz-meta-"
-_RECEIVED, _LONGEST_HEAD = 64 * 1024, 64 * 1024
+_RECEIVED, _MAX_HEAD_BYTES = 64 * 1024, 64 * 1024
 _NOT_PLAIN = ("transfer-encoding",)
 #: Errors of a broken connection.
 _BROKEN = (OSError, http.client.HTTPException)
@@ -172,7 +172,7 @@ def _answer(connection: socket.socket) -> tuple[bytes, bytes]:
     came = b""
     while b"\r\n\r\n" not in came:
         more = connection.recv(_RECEIVED)
-        if not more or len(came) > _LONGEST_HEAD:
+        if not more or len(came) > _MAX_HEAD_BYTES:
             raise OSError("the answer has no valid head")
         came += more
     head, _, rest = came.partition(b"\r\n\r\n")

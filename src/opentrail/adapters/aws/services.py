@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
 #: Concurrent calls per service, and maximum clients in the cache.
-_AT_ONCE, _MOST_CLIENTS = 4, 32
+_AT_ONCE, _MAX_CLIENTS = 4, 32
 _SECOND = timedelta(seconds=1)
 
 
@@ -57,7 +57,7 @@ class ServiceClients:
                 make = partial(self._make, service)
                 client = await asyncio.to_thread(_translated, make, region, name)
                 self._made[(service, region)] = client
-                if len(self._made) > _MOST_CLIENTS:
+                if len(self._made) > _MAX_CLIENTS:
                     self._made.popitem(last=False)
             self._made.move_to_end((service, region))
         return await loop.run_in_executor(threads, _translated, work, client, name)

@@ -31,7 +31,7 @@ _TABLES = (
 #: The attributes of LookupEvents that an index contains.
 KNOWN = frozenset({"EventId", "ResourceName"})
 #: A look-up reads its rows by their places only up to this number of places.
-MOST_PLACES = 1_000
+MAX_PLACES = 1_000
 #: The places of a name are in several lists, each of which covers this many places: DuckDB reads
 #: lists by 2,048, so one long list would make look-ups of other names slow.
 _BAND = 1 << 18
@@ -103,14 +103,14 @@ def probe(
         categories: the categories to find, None for all; ids are found in any category.
 
     Returns:
-        A row is the number of an index and a list of places. If there are more than `MOST_PLACES`,
+        A row is the number of an index and a list of places. If there are more than `MAX_PLACES`,
         the list is longer than that, but not complete.
     """
     arguments: list[Any] = [hash_of(value)]
     table, places, where = "ids", "[place]", "h = $1"
     if key == "ResourceName":
         arguments.append(value)
-        table, places, where = "resources", f"places[:{MOST_PLACES + 1}]", "h = $1 AND name = $2"
+        table, places, where = "resources", f"places[:{MAX_PLACES + 1}]", "h = $1 AND name = $2"
         if categories is not None:
             arguments += categories
             marks = ", ".join(f"${number}" for number in range(3, 3 + len(categories)))

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
+from opentrail.adapters.duckdb.index import KNOWN, MAX_PLACES, probe
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.partitions import PARTS
 from opentrail.adapters.duckdb.schema import (
@@ -33,7 +33,7 @@ from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
 #: Rows that are read per step where SQL alone cannot decide which ones match.
-_FIRST_STEP, _LARGEST_STEP = 200, 5_000
+_FIRST_STEP, _MAX_STEP = 200, 5_000
 
 #: The number of a row, and the record column that it uses.
 Place = tuple[int, int]
@@ -147,7 +147,7 @@ class Pages:
     def _known_events(
         self, table: Table, query: EventQuery, known: Sequence[Place] | None
     ) -> list[FoundEvent]:
-        wide = replace(query, limit=_LARGEST_STEP)
+        wide = replace(query, limit=_MAX_STEP)
         if known is None:
             return self._events(*select_page(table, wide))
         return [
@@ -172,7 +172,7 @@ class Pages:
             places.setdefault(number, []).extend(part)
         for number, table in enumerate(read):
             found = places.get(number, [])
-            if len(found) <= MOST_PLACES:
+            if len(found) <= MAX_PLACES:
                 known[table] = [divmod(place, PARTS) for place in found]
         return known
 
@@ -204,4 +204,4 @@ class Pages:
             if len(rows) < step:
                 return page
             before = (event.event_time, event.position)
-            step = min(step * 4, _LARGEST_STEP)
+            step = min(step * 4, _MAX_STEP)

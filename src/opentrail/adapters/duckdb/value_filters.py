@@ -17,7 +17,7 @@ _COLUMNS = {
     "ResourceType": "unnest(resource_types)",
 }
 #: An attribute with more pairs of value and category than this is not listed.
-MOST_VALUES = 5_000
+MAX_VALUES = 5_000
 #: One row per value and category, and one with NULL for each attribute that is listed.
 VALUES = "CREATE TABLE made.held (attribute VARCHAR, value VARCHAR, category VARCHAR)"
 
@@ -29,9 +29,9 @@ def fill_values(connection: duckdb.DuckDBPyConnection) -> None:
             "SELECT DISTINCT * FROM"  # noqa: S608 - ours
             f" (SELECT {values} AS value, category FROM made.events) WHERE value IS NOT NULL"
             " LIMIT ?",
-            [MOST_VALUES + 1],
+            [MAX_VALUES + 1],
         ).fetchall()
-        if len(found) <= MOST_VALUES:
+        if len(found) <= MAX_VALUES:
             listed = [*found, (None, None)]
             connection.execute(
                 "INSERT INTO made.held SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",

@@ -38,12 +38,12 @@ T = TypeVar("T")
 #: Seconds before each new attempt after a lost connection, a deadlock or a failed serialisation.
 _RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 #: Seconds for a transaction on PostgreSQL.
-_LONGEST = 5.0
+_MAX_SECONDS = 5.0
 #: Seconds for a transaction after one that failed because PostgreSQL could not be reached, and
 #: seconds before the next one, so that what waits for it, as a stop does, fails soon.
-_LONGEST_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
+_MAX_SECONDS_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
 #: Seconds for reading a whole store, and for copying one.
-_LONGEST_CHECK, _LONGEST_COPY = 60.0, 3600.0
+_MAX_CHECK_SECONDS, _MAX_COPY_SECONDS = 60.0, 3600.0
 #: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
@@ -94,7 +94,7 @@ class SqlControl:
         #: with a connection of its own a read waits for no write.
         self._reader = None if is_remote else _engine(url)
         try:
-            with nullcontext() if self._limits is None else self._limits.limited(_LONGEST):
+            with nullcontext() if self._limits is None else self._limits.limited(_MAX_SECONDS):
                 is_current = is_up_to_date(self._engine)
             if not is_current:
                 migrate(self._engine)
@@ -179,7 +179,7 @@ class SqlControl:
             for row in connection.execute(sa.select(DOCUMENTS)):
                 _stored(row)
 
-        await self._run(read_all, _LONGEST_CHECK)
+        await self._run(read_all, _MAX_CHECK_SECONDS)
 
     async def copy_into(self, other: SqlControl) -> None:
         """Copies all documents into an empty store, as of one moment.
@@ -188,7 +188,7 @@ class SqlControl:
             UsageError: the other store is not empty.
         """
         rows = await self._run(
-            lambda connection: connection.execute(sa.select(DOCUMENTS)).all(), _LONGEST_COPY
+            lambda connection: connection.execute(sa.select(DOCUMENTS)).all(), _MAX_COPY_SECONDS
         )
 
         def fill(connection: sa.Connection) -> None:
@@ -197,7 +197,7 @@ class SqlControl:
             if rows:
                 connection.execute(sa.insert(DOCUMENTS), [dict(row._mapping) for row in rows])
 
-        await other._run(fill, _LONGEST_COPY)
+        await other._run(fill, _MAX_COPY_SECONDS)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -211,7 +211,7 @@ class SqlControl:
             return await self._run(work)
         return self._in_transaction(self._reader, work)
 
-    async def _run(self, work: Callable[[sa.Connection], T], longest: float = _LONGEST) -> T:
+    async def _run(self, work: Callable[[sa.Connection], T], longest: float = _MAX_SECONDS) -> T:
         began = time.monotonic()
         async with self._lock:
             if self._unreachable_at is not None and self._unreachable_at > began - _PAUSE:
@@ -232,7 +232,7 @@ class SqlControl:
         """Runs a transaction; again if the connection is lost, unless it was lost before."""
         delays: tuple[float, ...] = _RETRY_DELAYS
         if self._unreachable_at is not None:
-            delays, longest = (), min(longest, _LONGEST_WHILE_UNREACHABLE)
+            delays, longest = (), min(longest, _MAX_SECONDS_WHILE_UNREACHABLE)
         for number in range(len(delays) + 1):
             try:
                 return await asyncio.to_thread(self._in_transaction, self._engine, work, longest)
@@ -247,7 +247,7 @@ class SqlControl:
         raise StoreUnreachable(f"state store {failure}") from cause
 
     def _in_transaction(
-        self, engine: sa.Engine, work: Callable[[sa.Connection], T], longest: float = _LONGEST
+        self, engine: sa.Engine, work: Callable[[sa.Connection], T], longest: float = _MAX_SECONDS
     ) -> T:
         is_connected = is_committing = False
         limit = nullcontext() if self._limits is None else self._limits.limited(longest)
@@ -255,7 +255,7 @@ class SqlControl:
             with limit, engine.connect() as connection:
                 is_connected = True
                 transaction = connection.begin()
-                if longest > _LONGEST and self._limits is not None:
+                if longest > _MAX_SECONDS and self._limits is not None:
                     milliseconds = int(longest * 1000)
                     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
                 result = work(connection)
@@ -304,7 +304,7 @@ def _engine(url: str | sa.URL) -> sa.Engine:
             f"the control store must be sqlite or a postgresql:// URL, not {parsed.drivername}://"
         )
     arguments: dict[str, Any] = {
-        "connect_timeout": int(_LONGEST),
+        "connect_timeout": int(_MAX_SECONDS),
         "application_name": "opentrail",
         "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS}",
         "tcp_user_timeout": _STATEMENT_MILLISECONDS,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 #: Seconds until a connection that was opened meanwhile is closed as well.
 _AGAIN = 0.5
 #: The least time for connecting that PostgreSQL's client library knows, in seconds.
-_LEAST_CONNECT = 2
+_MIN_CONNECT_SECONDS = 2
 
 
 class TimeLimits:
@@ -64,7 +64,7 @@ class TimeLimits:
     def _connect(
         self, _dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]
     ) -> None:
-        allowed = max(int(self._seconds), _LEAST_CONNECT)
+        allowed = max(int(self._seconds), _MIN_CONNECT_SECONDS)
         parameters["connect_timeout"] = min(allowed, int(parameters["connect_timeout"]))
 
     def _opened(self, connection: Any, _record: object) -> None:

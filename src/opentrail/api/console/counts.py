@@ -13,7 +13,7 @@ from opentrail.api.console.roles import seen_by
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
-from opentrail.history.event_history import MOST_BUCKETS
+from opentrail.history.event_history import MAX_BUCKETS
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -38,7 +38,7 @@ class EventCounts:
     async def histogram(self, request: Request) -> Json:
         """Returns how many events succeeded and failed in each of some periods."""
         query = request.query_params
-        buckets = count_in(query, "buckets", MOST_BUCKETS) or _BUCKETS
+        buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
         search = search_in(query, self._services.clock.now())
         found = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
         return {

@@ -27,12 +27,12 @@ from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import clause, sentence
 
 Json = dict[str, Any]
-_LARGEST_PAGE = 200
+_MAX_PAGE = 200
 #: Events that are read at once for a file.
 _PER_READ = 1_000
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
-_MOST_AROUND = 1_000
+_MAX_AROUND = 1_000
 #: What neighbours have in common with an event → field of the search.
 _COMMON = {
     "principal": "principal_arn",
@@ -80,7 +80,7 @@ class Events:
         """Returns a page of events, newest first, and the cursor of the next one."""
         began = time.perf_counter()
         query = request.query_params
-        limit = count_in(query, "limit", _LARGEST_PAGE) or PAGE
+        limit = count_in(query, "limit", _MAX_PAGE) or PAGE
         cursor = query.get("cursor") or None
         page = await self._history(request).search(self._search(request), limit, cursor)
         return {
@@ -102,7 +102,7 @@ class Events:
         if by not in _COMMON:
             message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
             raise CloudTrailError("InvalidParameterException", message)
-        limit = count_in(query, "limit", _LARGEST_PAGE) or 20
+        limit = count_in(query, "limit", _MAX_PAGE) or 20
         event = await find_event(self._history(request), request.path_params["id"])
         expression = _in_common(event, by)
         if expression is None:
@@ -114,7 +114,7 @@ class Events:
         after: list[FoundEvent] = []
         for width in _AROUND:
             period = replace(search, start=event.event_time, end=event.event_time + width)
-            after = await history.latest(period, _MOST_AROUND)
+            after = await history.latest(period, _MAX_AROUND)
             if len(after) > limit:
                 break
         earlier = [each for each in before if each.event_id != own][:limit]

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.console.roles import require
-from opentrail.api.console.sessions import LONGEST, Session, Sessions, SessionUser
+from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions, SessionUser
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     STORE_UNREACHABLE,
@@ -143,7 +143,7 @@ class Guard:
         response.set_cookie(
             name,
             secret,
-            max_age=int(LONGEST.total_seconds()),
+            max_age=int(MAX_SESSION.total_seconds()),
             path=path,
             httponly=True,
             samesite="strict",

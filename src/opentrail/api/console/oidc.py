@@ -25,7 +25,7 @@ Json = dict[str, Any]
 CALLBACK = "/console/oidc/callback"
 _COOKIE, _SECURE_COOKIE = "ot-oidc", "__Host-ot-oidc"
 #: How long a user may take at the provider, and the maximum number of sign-ins under way.
-_LONGEST, _MOST = timedelta(minutes=10), 1_000
+_MAX_TIME, _MAX_UNDER_WAY = timedelta(minutes=10), 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
@@ -75,7 +75,7 @@ class OidcSignIn:
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
         self._begun[begun.state] = (self._clock.now(), begun)
-        if len(self._begun) > _MOST:
+        if len(self._begun) > _MAX_UNDER_WAY:
             del self._begun[next(iter(self._begun))]
         response = Response(begun.url, media_type="text/plain")
         name, path = _cookie_of(request)
@@ -83,7 +83,7 @@ class OidcSignIn:
         response.set_cookie(
             name,
             begun.state,
-            max_age=int(_LONGEST.total_seconds()),
+            max_age=int(_MAX_TIME.total_seconds()),
             path=path,
             httponly=True,
             samesite="lax",
@@ -101,7 +101,7 @@ class OidcSignIn:
         is_own = hmac.compare_digest(
             request.cookies.get(name, "").encode(), state.encode("utf-8", "replace")
         )
-        is_late = moment is None or moment + _LONGEST < self._clock.now()
+        is_late = moment is None or moment + _MAX_TIME < self._clock.now()
         if begun is None or is_late or not is_own:
             message = "This sign-in was not begun in this browser, or is too old: begin again."
             raise CloudTrailError("SignInRefused", message, 401)

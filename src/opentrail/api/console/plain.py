@@ -25,7 +25,7 @@ PATH = "/console/plain"
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
 _DEFAULT = "is:write"
 #: Maximum bytes of the form with a link.
-_LARGEST_FORM = 10_000
+_MAX_FORM_BYTES = 10_000
 _HOW = "On the machine of the server, run: opentrail console"
 #: What the table and the page of an event show: label, member of an event.
 _DETAILS = (
@@ -69,7 +69,7 @@ class Plain:
 
     async def _begin(self, request: Request) -> Response:
         """Begins a session by a link, or by its secret alone."""
-        body = await read_body(request, _LARGEST_FORM, "form")
+        body = await read_body(request, _MAX_FORM_BYTES, "form")
         given = parse_qs(body.decode("utf-8", "replace")).get("link", [""])[0].strip()
         response = RedirectResponse(PATH, 303)
         self._guard.begin(request, given.rpartition("#t=")[2], response)

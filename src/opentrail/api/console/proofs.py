@@ -26,7 +26,7 @@ Json = dict[str, Any]
 #: Answers questions in the form of `app/event_prover.py`, in their order.
 Prove = Callable[[Json], Awaitable[list[Any]]]
 #: How long after an event a trail may have been created that delivers it: calls last.
-_LONGEST_CALL = timedelta(hours=1)
+_MAX_CALL_TIME = timedelta(hours=1)
 
 
 class Proofs:
@@ -70,7 +70,7 @@ class Proofs:
         folder = LOG_KINDS.get(found.category)
         is_near = trail.multi_region or found.region == trail.home_region
         created = parse_time(trail.created_at) if trail.created_at else found.event_time
-        is_later = created > found.event_time + _LONGEST_CALL or trail.started_at is None
+        is_later = created > found.event_time + _MAX_CALL_TIME or trail.started_at is None
         if folder is None or not is_near or is_later:
             return None
         span = trail.span_of(event.position)

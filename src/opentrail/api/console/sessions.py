@@ -13,9 +13,9 @@ from opentrail.ports.clock import Clock
 #: How long a link is good, if it is not used.
 LINK_LIFETIME = timedelta(minutes=10)
 #: A session ends this long after its last request, and this long after it began.
-IDLE, LONGEST = timedelta(minutes=30), timedelta(hours=12)
+MAX_IDLE, MAX_SESSION = timedelta(minutes=30), timedelta(hours=12)
 #: Maximum numbers of unused links and of sessions; the oldest end.
-_MOST = 1_000
+_MAX_COUNT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Session:
     @property
     def expires(self) -> datetime:
         """When it ends, if no other request comes."""
-        return min(self.began + LONGEST, self.last_used + IDLE)
+        return min(self.began + MAX_SESSION, self.last_used + MAX_IDLE)
 
 
 class Sessions:
@@ -116,5 +116,5 @@ def _hash(secret: str) -> bytes:
 
 
 def _drop_oldest(kept: dict[bytes, datetime] | dict[bytes, Session]) -> None:
-    if len(kept) > _MOST:
+    if len(kept) > _MAX_COUNT:
         del kept[next(iter(kept))]

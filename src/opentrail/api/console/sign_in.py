@@ -35,7 +35,7 @@ from opentrail.ports.journal import JournalWriter
 Json = dict[str, Any]
 _HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 #: Maximum characters of what a header says.
-_LONGEST = 1_000
+_MAX_HEADER_LENGTH = 1_000
 _PAGE = "/console/"
 
 
@@ -86,12 +86,14 @@ class LoginRecords:
             "eventName": "ConsoleLogin",
             "awsRegion": GLOBAL_REGION,
             "sourceIPAddress": address_of(request),
-            "userAgent": console_agent(request, _LONGEST),
+            "userAgent": console_agent(request, _MAX_HEADER_LENGTH),
             **({"errorMessage": failure} if failure else {}),
             "requestParameters": None,
             "responseElements": {"ConsoleLogin": "Failure" if failure else "Success"},
             "additionalEventData": {
-                "LoginTo": str(request.url.replace(path=_PAGE, query="", fragment=""))[:_LONGEST],
+                "LoginTo": str(request.url.replace(path=_PAGE, query="", fragment=""))[
+                    :_MAX_HEADER_LENGTH
+                ],
                 "MobileVersion": "No",
                 "MFAUsed": "No",
             },

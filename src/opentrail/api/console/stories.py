@@ -23,9 +23,9 @@ from opentrail.who.answers import who
 from opentrail.who.sentence import actor
 
 Json = dict[str, Any]
-_LONGEST_NOTE = 1_000
+_MAX_NOTE_LENGTH = 1_000
 #: Events of a principal that are read for its summary, values in each list, rows of events.
-_MOST_READ, _TOP, _LATEST, _LATEST_OF_RESOURCE = 5_000, 10, 20, 200
+_MAX_READ, _TOP, _LATEST, _LATEST_OF_RESOURCE = 5_000, 10, 20, 200
 
 
 class Stories:
@@ -65,8 +65,8 @@ class Stories:
     async def expect(self, request: Request, given: Json) -> Json:
         """Marks an incident as expected, with a note."""
         note = given.get("note", "")
-        if not isinstance(note, str) or len(note) > _LONGEST_NOTE:
-            message = f"note must be a text of up to {_LONGEST_NOTE} characters"
+        if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
+            message = f"note must be a text of up to {_MAX_NOTE_LENGTH} characters"
             raise CloudTrailError("InvalidParameterException", message)
         services = seen_by(request, self._services)
         return await expect_incident(services, request.path_params["id"], note)
@@ -82,7 +82,7 @@ class Stories:
         arn = request.path_params["arn"]
         same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
         history = seen_by(request, self._services).history
-        found = await history.latest(Search(expression=same), _MOST_READ)
+        found = await history.latest(Search(expression=same), _MAX_READ)
         if not found:
             raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
         rows = await rows_of(found)
@@ -96,7 +96,7 @@ class Stories:
             "first": rows[-1]["eventTime"],
             "last": rows[0]["eventTime"],
             "events": len(rows),
-            "complete": len(rows) < _MOST_READ,
+            "complete": len(rows) < _MAX_READ,
             "services": _top(row["eventSource"] for row in rows),
             "ips": _top(row["sourceIp"] for row in rows),
             "keys": _top(row["accessKeyId"] for row in rows),

@@ -21,7 +21,7 @@ from opentrail.history.event_history import Search
 #: Seconds between two messages, and between two positions that keep a connection open.
 _INTERVAL, _HEARTBEAT = 0.25, 15.0
 #: Entries that are read at once, and by which a page may be late; more are left out.
-_PER_READ, _MOST_LATE = 1_000, 20_000
+_PER_READ, _MAX_LATE = 1_000, 20_000
 
 
 class Tail:
@@ -63,7 +63,7 @@ class Tail:
         # A page that is open uses its session; one that was signed out gets nothing more.
         while not self._stopping.is_set() and request.state.is_signed_in():
             late = journal.head - position
-            if late > _MOST_LATE:
+            if late > _MAX_LATE:
                 position += late - _PER_READ
                 yield _message(position, "gap", {"skipped": late - _PER_READ})
             entries = await journal.read(position, _PER_READ)

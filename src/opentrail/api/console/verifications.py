@@ -12,7 +12,7 @@ from opentrail.ports.control import ControlStore, Put
 Json = dict[str, Any]
 _KIND = "ConsoleVerification"
 #: Maximum findings of a trail; further ones are counted.
-_MOST = 20
+_MAX_FINDINGS = 20
 #: What a line of `opentrail validate` begins with if an object is not valid.
 _BAD = "NOT GOOD"
 
@@ -37,7 +37,7 @@ class Verifications:
             for row in cells
             if len(row) == 4 and row[0] == _BAD
         ]
-        await self._put(trail, is_valid, bad[:_MOST], max(len(bad) - _MOST, 0))
+        await self._put(trail, is_valid, bad[:_MAX_FINDINGS], max(len(bad) - _MAX_FINDINGS, 0))
 
     async def note_broken(self, trail: Trail, event_id: str, proof: Json) -> None:
         """Adds that the proof of an event is broken."""
@@ -45,7 +45,7 @@ class Verifications:
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
         finding = {"name": name, "reason": proof["message"], "event": event_id}
         others = [each for each in known["findings"] if each["event"] != event_id]
-        await self._put(trail, False, [finding, *others][:_MOST], known["more"])
+        await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], known["more"])
 
     async def _put(self, trail: Trail, is_valid: bool, findings: list[Json], more: int) -> None:
         document = {

@@ -21,7 +21,7 @@ from opentrail.ports.control import Put, Remove, Stored
 Json = dict[str, Any]
 _KIND = "ConsoleView"
 #: Maximum views, characters of a name, bytes of a state.
-_MOST, _LONGEST_NAME, _LARGEST = 100, 128, 4_000
+_MAX_VIEWS, _MAX_NAME_LENGTH, _MAX_STATE_BYTES = 100, 128, 4_000
 #: Members of a state: the parts of the page's address that a view keeps.
 _MEMBERS = (
     *("expression", "last", "since", "until"),
@@ -66,8 +66,8 @@ class Views:
             present = await self._control.get(_KIND, name)
             if present is not None and not _may_see(user_of(request), present):
                 raise _conflict(name, expected)
-            if present is None and len(await self._control.scan(_KIND)) >= _MOST:
-                message = f"there are {_MOST} views already; delete one first"
+            if present is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
+                message = f"there are {_MAX_VIEWS} views already; delete one first"
                 raise CloudTrailError("TooManyViews", message)
             try:
                 await self._control.apply([Put(_KIND, name, document, expected)])
@@ -95,8 +95,8 @@ class Views:
         state = given.get("state")
         if not isinstance(state, dict):
             raise _bad("state must be a JSON object")
-        if len(orjson.dumps(state)) > _LARGEST:
-            raise _bad(f"state must have at most {_LARGEST} bytes")
+        if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
+            raise _bad(f"state must have at most {_MAX_STATE_BYTES} bytes")
         _check_members("state.", state, _MEMBERS)
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
@@ -138,10 +138,10 @@ def _name(request: Request) -> str:
     name = unicodedata.normalize("NFC", request.path_params["name"])
     is_visible = name.isprintable() and name == name.strip()
     # Browsers take . and .. in an address for folders.
-    if not 1 <= len(name) <= _LONGEST_NAME or not is_visible or name in (".", ".."):
+    if not 1 <= len(name) <= _MAX_NAME_LENGTH or not is_visible or name in (".", ".."):
         raise _bad(
-            f"name must have 1 to {_LONGEST_NAME} visible characters, without blanks at its ends,"
-            " and not be . or .."
+            f"name must have 1 to {_MAX_NAME_LENGTH} visible characters, without blanks at its"
+            " ends, and not be . or .."
         )
     return name
 

@@ -54,11 +54,11 @@ from opentrail.version import __version__
 
 Json = dict[str, Any]
 #: Maximum bytes of a request's body.
-_LARGEST_BODY = 1_000_000
+_MAX_BODY_BYTES = 1_000_000
 _HOME = "/console/"
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 #: Maximum accounts and Regions that a page offers.
-_MOST_CHOICES = 200
+_MAX_CHOICES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class WebConsole:
     async def _session(self, request: Request) -> Json:
         user, expires = user_of(request), self._guard.session(request).expires
         history = seen_by(request, self._services).history
-        known = await history.facets(Search(), ("account", "region"), _MOST_CHOICES)
+        known = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
         found = {field: {value for value, _ in values} for field, values in known.items()}
         own = {"account": self._settings.account, "region": self._settings.region}
         seen = {own["account"]} if user.accounts is None else set(user.accounts)
@@ -238,7 +238,7 @@ class WebConsole:
 
     async def _cloudtrail(self, request: Request) -> Response:
         """Passes an operation on to the endpoint, which records it."""
-        body = await read_body(request, _LARGEST_BODY)
+        body = await read_body(request, _MAX_BODY_BYTES)
         operation = request.path_params["operation"]
         if not (operation.isascii() and operation.isalnum()):
             raise CloudTrailError("UnknownOperationException", f"no operation {operation!r}")
@@ -347,7 +347,7 @@ def _with_body(handler: Callable[[Request, Json], Awaitable[Any]]) -> Handler:
 
 async def _object(request: Request) -> Json:
     try:
-        given = orjson.loads(await read_body(request, _LARGEST_BODY) or b"{}")
+        given = orjson.loads(await read_body(request, _MAX_BODY_BYTES) or b"{}")
     except orjson.JSONDecodeError:
         given = None
     if not isinstance(given, dict):

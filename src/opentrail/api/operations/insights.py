@@ -17,7 +17,7 @@ from opentrail.ports.event_store import CallKey
 _INVALID = "InvalidParameterException"
 #: Seconds of a period → how long its values are kept.
 _KEPT = {60: timedelta(days=15), 300: timedelta(days=63), 3600: timedelta(days=90)}
-_DEFAULT_PERIOD, _MOST_VALUES = 3600, 21_600
+_DEFAULT_PERIOD, _MAX_VALUES = 3600, 21_600
 _WITH_ZEROS = "FillWithZeros"
 
 
@@ -97,7 +97,7 @@ async def _counted(call: OperationCall, trail: Trail | None) -> CountPage:
     period = _period(call)
     with_zeros = given.get("DataType") == _WITH_ZEROS
     search = CountSearch(key, period, _KEPT[period], start, end, with_zeros)
-    limit, token = given.get("MaxResults") or _MOST_VALUES, given.get("NextToken")
+    limit, token = given.get("MaxResults") or _MAX_VALUES, given.get("NextToken")
     try:
         return await call.services.history.count(search, limit, token)
     except CloudTrailError as error:

@@ -25,7 +25,7 @@ from opentrail.core.policies import PolicyKind, parse_policy
 
 _ERRORS = {"ResourceArn": "ResourceARNNotValidException"}
 _NOT_VALID = "ResourcePolicyNotValidException"
-_MOST_STATEMENTS, _MOST_PRINCIPALS = 20, 50
+_MAX_STATEMENTS, _MAX_PRINCIPALS = 20, 50
 #: Type → the actions that the policy of a resource may allow or deny, and what they are.
 _ACTIONS = {
     CHANNEL: (re.compile("cloudtrail-data:PutAuditEvents"), "cloudtrail-data:PutAuditEvents"),
@@ -107,9 +107,9 @@ def _check_statements(arn: CloudTrailArn, given: Any) -> None:
         MalformedPolicy: a statement says something else.
     """
     statements = _listed(given)
-    if len(statements) > _MOST_STATEMENTS:
+    if len(statements) > _MAX_STATEMENTS:
         raise MalformedPolicy(
-            f"Statement must have at most {_MOST_STATEMENTS} elements, not {len(statements)}"
+            f"Statement must have at most {_MAX_STATEMENTS} elements, not {len(statements)}"
         )
     allowed, described = _ACTIONS[arn.type]
     for index, statement in enumerate(statements, 1):
@@ -119,9 +119,9 @@ def _check_statements(arn: CloudTrailArn, given: Any) -> None:
                 raise MalformedPolicy(f"{place} Action must be {described}, not {action}")
         if arn.type == CHANNEL and set(_listed(statement.get("Resource"))) != {str(arn)}:
             raise MalformedPolicy(f"{place} Resource must be {arn}")
-        if (count := _principals(statement)) > _MOST_PRINCIPALS:
+        if (count := _principals(statement)) > _MAX_PRINCIPALS:
             raise MalformedPolicy(
-                f"{place} Principal must have at most {_MOST_PRINCIPALS} elements, not {count}"
+                f"{place} Principal must have at most {_MAX_PRINCIPALS} elements, not {count}"
             )
 
 

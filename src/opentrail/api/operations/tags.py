@@ -10,7 +10,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.tags import listed, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 
-_MOST_RESOURCES = 20
+_MAX_RESOURCES = 20
 _ERRORS = {"TagsList": "InvalidTagParameterException"}
 
 
@@ -38,10 +38,10 @@ async def remove_tags(call: OperationCall) -> Json:
 async def list_tags(call: OperationCall) -> Json:
     """Returns the tags of up to 20 trails."""
     asked = call.input["ResourceIdList"]
-    if len(asked) > _MOST_RESOURCES:
+    if len(asked) > _MAX_RESOURCES:
         raise CloudTrailError(
             "InvalidParameterException",
-            f"ResourceIdList must have at most {_MOST_RESOURCES} ARNs, not {len(asked)}.",
+            f"ResourceIdList must have at most {_MAX_RESOURCES} ARNs, not {len(asked)}.",
         )
     if call.input.get("NextToken"):
         raise CloudTrailError("InvalidTokenException", "There are no further pages of tags.")

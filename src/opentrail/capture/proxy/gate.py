@@ -43,8 +43,8 @@ from opentrail.wire.verification import (
 
 #: Refused signatures of a key from an address within a minute, after which all its calls are
 #: refused for the rest of it (guarantee A8).
-MOST_FAILURES, _FAILURE_SECONDS = 20, 60.0
-_MOST_COUNTED = 100_000
+MAX_FAILURES, _FAILURE_SECONDS = 20, 60.0
+_MAX_COUNTED = 100_000
 #: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
 _WORD, _RUN = re.compile(r"[^\s,/:;=\"']+"), re.compile("[A-Z0-9]{16,}")
 #: Fields of a body that name a key, and the bytes of a field that are looked at.
@@ -434,13 +434,13 @@ class _Failures:
     def are_too_many(self, key: str, address: str, now: datetime) -> bool:
         times = self._times.get((key, address))
         since = now.timestamp() - _FAILURE_SECONDS
-        return times is not None and len(times) == MOST_FAILURES and times[0] > since
+        return times is not None and len(times) == MAX_FAILURES and times[0] > since
 
     def add(self, key: str, address: str, now: datetime) -> None:
-        times = self._times.setdefault((key, address), deque(maxlen=MOST_FAILURES))
+        times = self._times.setdefault((key, address), deque(maxlen=MAX_FAILURES))
         times.append(now.timestamp())
         self._times.move_to_end((key, address))
-        if len(self._times) > _MOST_COUNTED:
+        if len(self._times) > _MAX_COUNTED:
             self._times.popitem(last=False)
 
 

@@ -47,7 +47,7 @@ _NO_SECRET = re.compile(
     r"|(max|min|input|output|total|prompt|completion|used|stop)\w*[_-]?tokens$|^http[_-]?tokens$",
     re.I,
 )
-_LONGEST_NAME = 200
+_MAX_NAME_LENGTH = 200
 #: Endings of members that hold a name, and of those beside them that hold what it names.
 _NAMING = re.compile(
     r"(name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
@@ -57,12 +57,12 @@ _NAMING = re.compile(
 #: `PendingModifiedValues` of a database holds settings, not what another member names.
 _NAMED = re.compile(r"((?<!dified)values?(_?(list|set))?|default|glob|equals)$", re.I)
 #: Characters of a name that may decide whether it is one of these.
-_LONGEST_ENDING = 12
+_MAX_ENDING_LENGTH = 12
 #: Parts of a name that is a path, as in a JSON pointer.
 _PATH_PARTS = re.compile(r"[/\[\]]+")
 
 
-@cached_if_short(_LONGEST_NAME)
+@cached_if_short(_MAX_NAME_LENGTH)
 def looks_secret(name: str) -> bool:
     """Returns whether a member is a secret by its name.
 
@@ -90,7 +90,7 @@ def names_environment(name: str) -> bool:
     return bool(_ENVIRONMENT.search(name))
 
 
-@cached_if_short(_LONGEST_NAME)
+@cached_if_short(_MAX_NAME_LENGTH)
 def sounds_secret(name: str) -> bool:
     """Returns whether a member of a document without a model is a secret by its name.
 
@@ -112,7 +112,7 @@ def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ..
     named = tuple(name for name in known if is_value(name))
     if not named:
         return None
-    naming = tuple(name for name in known if _is_naming(name[-_LONGEST_ENDING:]))
+    naming = tuple(name for name in known if _is_naming(name[-_MAX_ENDING_LENGTH:]))
     return (naming, named) if naming else None
 
 
@@ -122,7 +122,7 @@ def is_value(member: str) -> bool:
     >>> is_value("ParameterValue"), is_value("valueFrom")
     (True, False)
     """
-    return _is_named(member[-_LONGEST_ENDING:])
+    return _is_named(member[-_MAX_ENDING_LENGTH:])
 
 
 @lru_cache(4096)

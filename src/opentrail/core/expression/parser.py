@@ -24,7 +24,7 @@ from opentrail.core.expression.tree import (
 
 _STATES = ("success", "failure", "read", "write")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DEEPEST, _LONGEST = 100, 10_000
+_MAX_DEPTH, _MAX_LENGTH = 100, 10_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -58,8 +58,8 @@ def parse(text: str, now: datetime) -> Expression:
     Raises:
         ExpressionError: it is invalid; the message has the column and what was expected.
     """
-    if len(text) > _LONGEST:
-        raise ExpressionError(f"the expression is longer than {_LONGEST} characters")
+    if len(text) > _MAX_LENGTH:
+        raise ExpressionError(f"the expression is longer than {_MAX_LENGTH} characters")
     return _Parser(text, now).whole()
 
 
@@ -148,8 +148,8 @@ class _Parser:
 
     def _one(self) -> Expression:
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise ExpressionError(f"the expression is nested more than {_DEEPEST} levels deep")
+        if self._depth > _MAX_DEPTH:
+            raise ExpressionError(f"the expression is nested more than {_MAX_DEPTH} levels deep")
         try:
             if self._is_operator("NOT"):
                 self._take()

@@ -19,7 +19,7 @@ OPERATORS = (EQUALS, "StartsWith", "EndsWith", NOT_EQUALS, "NotStartsWith", "Not
 CATEGORY, RESOURCE_TYPE, RESOURCE_ARN = "eventCategory", "resources.type", "resources.ARN"
 
 #: Maximum values in all conditions of all selectors; maximum selectors of an event data store.
-MOST_VALUES, MOST_STORE_SELECTORS = 500, 5
+MAX_VALUES, MAX_STORE_SELECTORS = 500, 5
 
 
 class SelectorOwner(Enum):
@@ -204,9 +204,9 @@ def check_advanced(selectors: Sequence[AdvancedSelector], owner: SelectorOwner) 
     """Raises `InvalidEventSelectorsException` unless `owner` may have these selectors."""
     if not selectors:
         raise refused("AdvancedEventSelectors must have at least one advanced event selector.")
-    if owner is SelectorOwner.EVENT_DATA_STORE and len(selectors) > MOST_STORE_SELECTORS:
+    if owner is SelectorOwner.EVENT_DATA_STORE and len(selectors) > MAX_STORE_SELECTORS:
         raise refused(
-            f"An event data store has at most {MOST_STORE_SELECTORS} advanced event selectors, "
+            f"An event data store has at most {MAX_STORE_SELECTORS} advanced event selectors, "
             f"but {len(selectors)} are given."
         )
     for selector in selectors:
@@ -214,9 +214,9 @@ def check_advanced(selectors: Sequence[AdvancedSelector], owner: SelectorOwner) 
     if owner is SelectorOwner.EVENT_DATA_STORE:
         _check_kinds(selectors)
     count = sum(len(c.values) for s in selectors for f in s.fields for c in f.conditions)
-    if count > MOST_VALUES:
+    if count > MAX_VALUES:
         raise refused(
-            f"The conditions of all advanced event selectors have at most {MOST_VALUES} values, "
+            f"The conditions of all advanced event selectors have at most {MAX_VALUES} values, "
             f"but {count} are given."
         )
 

@@ -17,10 +17,10 @@ DYNAMODB_TABLE = "AWS::DynamoDB::Table"
 #: Sources whose management events may be excluded.
 EXCLUDABLE = ("kms.amazonaws.com", "rdsdata.amazonaws.com")
 
-MOST_SELECTORS, MOST_RESOURCES = 5, 250
-_LONGEST_VALUE = 2048
+MAX_SELECTORS, MAX_RESOURCES = 5, 250
+_MAX_VALUE_LENGTH = 2048
 #: Maximum characters of a value in an error.
-_LONGEST_SHOWN = 200
+_MAX_SHOWN_LENGTH = 200
 #: Values that mean every resource of a type.
 _EVERY = {
     S3_OBJECT: re.compile(r"arn:aws[a-z-]*:s3(:::)?"),
@@ -98,9 +98,9 @@ def means_every(resource_type: str, value: str) -> bool:
 
 def check_basic(selectors: Sequence[BasicSelector]) -> None:
     """Raises `InvalidEventSelectorsException` unless a trail may have these selectors."""
-    if not 1 <= len(selectors) <= MOST_SELECTORS:
+    if not 1 <= len(selectors) <= MAX_SELECTORS:
         raise refused(
-            f"A trail has 1 to {MOST_SELECTORS} event selectors, but {len(selectors)} are given."
+            f"A trail has 1 to {MAX_SELECTORS} event selectors, but {len(selectors)} are given."
         )
     for selector in selectors:
         _check_management(selector)
@@ -112,9 +112,9 @@ def check_basic(selectors: Sequence[BasicSelector]) -> None:
         for resource in selector.resources
         for value in resource.values
     )
-    if count > MOST_RESOURCES:
+    if count > MAX_RESOURCES:
         raise refused(
-            f"The event selectors of a trail have at most {MOST_RESOURCES} values of DataResources "
+            f"The event selectors of a trail have at most {MAX_RESOURCES} values of DataResources "
             f"in all, but {count} are given."
         )
 
@@ -149,7 +149,7 @@ def _check_resource(resource: DataResource) -> None:
         raise refused(f"DataResources.Values of {resource.type} must have at least one value.")
     for value in resource.values:
         fits = means_every(resource.type, value) or _SOME[resource.type].fullmatch(value)
-        if not fits or len(value) > _LONGEST_VALUE:
+        if not fits or len(value) > _MAX_VALUE_LENGTH:
             raise refused(f"Value {shown(value)} for DataResources.Values is invalid.")
 
 
@@ -165,7 +165,7 @@ def shown(value: object) -> str:
     'aa…'
     """
     text = str(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}…"
 
 
 # Tests of events

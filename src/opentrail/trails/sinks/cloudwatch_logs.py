@@ -28,12 +28,12 @@ EntriesOf = Callable[[dict[str, Any], int], AsyncIterator[Entry]]
 #: Error codes if a role may write to a stream but not read it.
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 #: Events expire after the same time as log files.
-_LONGEST = timedelta(days=30)
+_MAX_AGE = timedelta(days=30)
 #: Maximum events and bytes of one call, bytes that each event adds, and maximum range of times.
-_MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
+_MAX_EVENTS, _MAX_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
 _WIDEST = timedelta(hours=23)
 #: Maximum bytes of an event; CloudTrail omits larger ones from log groups (cloudtrail-format §8.5).
-LARGEST_EVENT = 256 * 1024
+MAX_EVENT_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -52,8 +52,8 @@ class _Batch:
             return True
         oldest, newest = self._ends(event)
         return (
-            len(self.events) < _MOST_EVENTS
-            and self.size + size <= _MOST_BYTES
+            len(self.events) < _MAX_EVENTS
+            and self.size + size <= _MAX_BYTES
             and newest - oldest <= _WIDEST
         )
 
@@ -85,7 +85,7 @@ class CloudWatchLogsSink:
         metrics: Metrics,
         entries_of: EntriesOf,
     ) -> None:
-        self._outbox = Outbox(control, STREAM, _LONGEST)
+        self._outbox = Outbox(control, STREAM, _MAX_AGE)
         self._groups = groups
         self._clock = clock
         self._metrics = metrics
@@ -144,7 +144,7 @@ class CloudWatchLogsSink:
         """Yields the batches after `sent`; a retry gets the same batches."""
         batch = _Batch()
         async for entry in self._entries_of(document, int(document["sent"])):
-            if len(entry.record) > LARGEST_EVENT:
+            if len(entry.record) > MAX_EVENT_BYTES:
                 batch.left_out += 1
                 batch.until = entry.position
                 continue

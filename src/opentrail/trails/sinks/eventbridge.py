@@ -23,13 +23,13 @@ _MATCHING = frozenset({_ENABLED, _ALL})
 #: How long the rules of a Region are cached.
 _KNOWN_FOR = timedelta(seconds=30)
 #: Maximum Regions without rules in the cache.
-_MOST_REGIONS = 200
+_MAX_REGIONS = 200
 #: How often the cursor is stored while no events are sent.
 _KEPT_EVERY = timedelta(seconds=30)
 #: Events expire after this time (guarantee L5).
-_LONGEST = timedelta(hours=24)
+_MAX_AGE = timedelta(hours=24)
 #: Maximum events and bytes of one call, bytes that each event adds (cloudtrail-format §9.3).
-_MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
+_MAX_EVENTS, _MAX_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
 _DETAIL_TYPES = {
     "AwsApiCall": "AWS API Call via CloudTrail",
     "AwsConsoleSignIn": "AWS Console Sign In via CloudTrail",
@@ -144,10 +144,10 @@ class EventBridgeFollower:
 
     def _is_out(self, entry: Entry) -> bool:
         """Returns whether an event is too late or too large for the bus, and counts it."""
-        if self._clock.now() - entry.recorded_at > _LONGEST:
+        if self._clock.now() - entry.recorded_at > _MAX_AGE:
             self._metrics.bus_events.labels("given-up").inc()
             return True
-        if len(entry.record) > _MOST_BYTES - _MORE_BYTES:
+        if len(entry.record) > _MAX_BYTES - _MORE_BYTES:
             self._metrics.bus_events.labels("too-large").inc()
             return True
         return False
@@ -155,7 +155,7 @@ class EventBridgeFollower:
     async def _rule_states(self, region: str) -> frozenset[str]:
         if self._is_known(region):
             return self._states[region]
-        if len(self._asked) >= _MOST_REGIONS:
+        if len(self._asked) >= _MAX_REGIONS:
             self._asked = {known: at for known, at in self._asked.items() if self._states[known]}
             self._states = {known: self._states[known] for known in self._asked}
         self._asked[region] = self._clock.now()
@@ -207,7 +207,7 @@ def _batches(events: Sequence[tuple[int, BusEvent]]) -> list[list[tuple[int, Bus
     size = 0
     for event in events:
         own = len(event[1].detail.encode()) + _MORE_BYTES
-        if not batches or len(batches[-1]) == _MOST_EVENTS or size + own > _MOST_BYTES:
+        if not batches or len(batches[-1]) == _MAX_EVENTS or size + own > _MAX_BYTES:
             batches.append([])
             size = 0
         batches[-1].append(event)

@@ -22,7 +22,7 @@ SUBJECT = "[Amazon CloudTrail] New log file delivered"
 #: The first message to a topic.
 FIRST = "CloudTrail validation message."
 #: A message is given up after this (guarantee L5).
-_LONGEST = timedelta(hours=24)
+_MAX_AGE = timedelta(hours=24)
 _AT_ONCE = 8
 
 
@@ -34,7 +34,7 @@ class SnsSink:
     def __init__(
         self, control: ControlStore, topics: Topics, clock: Clock, metrics: Metrics
     ) -> None:
-        self._outbox = Outbox(control, NOTICE, _LONGEST)
+        self._outbox = Outbox(control, NOTICE, _MAX_AGE)
         self._topics = topics
         self._clock = clock
         self._metrics = metrics
