@@ -116,8 +116,6 @@ class Settings:
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
-    #: `scheme`: with TLS, URLs of the endpoint in answers become https; `off`: no change.
-    rewrite_urls: str = "off"
     #: PEM file with the certificate authorities to trust for upstreams.
     upstream_ca: Path | None = None
     #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
@@ -175,7 +173,6 @@ _CHOICES = {
     "insights": ("on", "off"),
     "upstream_check": ("on", "off"),
     "insights_preset": ("balanced", "strict", "aws"),
-    "rewrite_urls": ("off", "scheme"),
 }
 _ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")

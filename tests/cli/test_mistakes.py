@@ -40,7 +40,6 @@ MISTAKES = (
     (f"serve {ON} --insights maybe", "--insights", "on, off"),
     (f"serve {ON} --insights-types everything", "--insights-types", "new-region"),
     (f"serve {ON} --insights-preset loud", "--insights-preset", "balanced, strict, aws"),
-    (f"serve {ON} --rewrite-urls yes", "--rewrite-urls", "off, scheme"),
     (f"serve {ON} --control-store mysql://x", "--control-store", "postgresql://"),
     (f"serve {ON} --control-store postgresql://u:p@h/d", "OPENTRAIL_CONTROL_STORE"),
     (f"serve {ON} --tls-certificate gone.pem --tls-key gone.pem", "--tls-certificate", "gone.pem"),

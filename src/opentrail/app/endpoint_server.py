@@ -83,7 +83,6 @@ class EndpointServer:
             networks=networks,
             answer_seconds=settings.upstream_timeout,
             max_connections=connection_limit(descriptor_limit()),
-            rewrites_urls=settings.rewrite_urls == "scheme",
         )
         metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)

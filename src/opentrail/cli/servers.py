@@ -40,7 +40,6 @@ def _add_server(commands: Any, name: str, text: str) -> None:
     add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
     add("--tls-certificate", metavar="FILE", help="PEM certificate: both ports speak TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")
-    add("--rewrite-urls", metavar="MODE", help="scheme: URLs in answers are https; off (default)")
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
     add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
     add("--auth", metavar="MODE", help="permissive (default) or enforced: verify signatures")

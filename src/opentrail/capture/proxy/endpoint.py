@@ -29,8 +29,6 @@ class Endpoint(Connections):
     tls: ssl.SSLContext | None = None
     #: Verifies callers; None: everybody is whom the access key id says.
     gate: Gate | None = None
-    #: Whether URLs of the endpoint in answers get the scheme that the client used.
-    rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0

@@ -31,7 +31,7 @@ _CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 
 def change_of(call: Call, answer: AnswerHead) -> Change | None:
     """Returns how an answer is changed; None: it is passed on as it comes."""
-    endpoint, route = call.endpoint, call.route
+    route = call.route
     if route.service is None:
         return None
     if answer.status == 404 and (template := template_for(route)):
@@ -39,7 +39,7 @@ def change_of(call: Call, answer: AnswerHead) -> Change | None:
     if route.service.name == TAGGING and concerns_trails(route):
         is_readable = "content-encoding" not in answer.folded
         return partial(_with_trails, call, answer) if is_readable else None
-    if endpoint.rewrites_urls and call.client.tls is not None and has_urls(route, answer):
+    if call.client.tls is not None and has_urls(route, answer):
         return partial(_with_https, call, answer)
     return None
 
