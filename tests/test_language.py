@@ -151,6 +151,19 @@ def class_names() -> dict[str, set[str]]:
     return modules
 
 
+def test_docstrings_name_the_action_and_not_that_it_is_had_done() -> None:
+    """`Reloads the certificate`, not `Has every process read the certificate again`."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    strays = [
+        (str(file), node.name)
+        for file in files()
+        if file.suffix == ".py"
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, kinds) and re.match(r"Has |Have ", ast.get_docstring(node) or "")
+    ]
+    assert strays == []
+
+
 _LIMIT = re.compile(r"^_?(?:MOST|LONGEST|LARGEST|LEAST|FEWEST|SHORTEST|DEEPEST)(?:_|$)")
 
 

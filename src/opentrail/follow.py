@@ -97,7 +97,7 @@ def _linger(size: int, linger: float, longest: float) -> float:
 
 
 async def catch_up(journal: Journal, follower: Follower) -> None:
-    """Has a follower process all entries that it missed.
+    """Processes all entries that a follower missed.
 
     Raises:
         OpentrailError: the journal cannot be read, or the follower cannot process a batch.

@@ -195,7 +195,7 @@ class KeyDirectory:
         ]
 
     async def disable(self, access_key_id: str) -> AccessKey:
-        """Has signatures of a key refused until it is enabled.
+        """Disables a key: its signatures are refused.
 
         Raises:
             UsageError: there is no such key.
@@ -203,7 +203,7 @@ class KeyDirectory:
         return await self._change(access_key_id, lambda key: replace(key, is_active=False))
 
     async def enable(self, access_key_id: str) -> AccessKey:
-        """Has signatures of a key accepted again.
+        """Enables a key.
 
         Raises:
             UsageError: there is no such key.

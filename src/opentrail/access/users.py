@@ -146,7 +146,7 @@ class ConsoleUsers:
         return [_user_of(each) for each in await self._control.scan(_KIND)]
 
     async def disable(self, name: str) -> ConsoleUser:
-        """Has a user refused until it is enabled.
+        """Disables a user.
 
         Raises:
             UsageError: there is no such user.
@@ -154,7 +154,7 @@ class ConsoleUsers:
         return await self._change(name, lambda user: replace(user, is_active=False))
 
     async def enable(self, name: str) -> ConsoleUser:
-        """Has a user accepted again.
+        """Enables a user.
 
         Raises:
             UsageError: there is no such user.

@@ -208,7 +208,7 @@ def _start_insights(
 async def _follow_insights(
     engines: Engines, watch: WatchProcess, insights: Insights, trails: TrailRegistry
 ) -> None:
-    """Has unusual activity found, as soon as anybody wants it."""
+    """Starts Insights as soon as a trail or event history needs it."""
     while engines.settings.insights == "off":
         await asyncio.sleep(_INSIGHTS_WANTED)
         if any(has_insights(each.trail) for each in await trails.all()):

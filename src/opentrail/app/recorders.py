@@ -129,7 +129,7 @@ class _RecorderHandle:
             return None
 
     async def reload_certificate(self) -> None:
-        """Has the process read certificate and key again."""
+        """Reloads the TLS certificate and its key in the process."""
         await self.send(ReloadCertificate())
 
     async def _ended(self) -> None:
@@ -230,14 +230,14 @@ class Recorders:
         self._in_background(self._spread(self._recorders, self.identities.learn(record)))
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
-        """Has every process know these keys of the key directory, and no longer those forgotten."""
+        """Sends every process these keys of the key directory, and those that it must forget."""
         self.identities.add_directory(self.keys.update(keys, forgotten))
         if self._acceptor is not None:  # a process that starts gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))
             await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
 
     async def name_key(self, access_key_id: str, entry: Mapping[str, Any] | None) -> None:
-        """Has every process know who is behind a key, or nothing of it any more, from now on."""
+        """Sends every process the identity behind a key; None makes them forget it."""
         named = directory_identities({access_key_id: entry}) if entry else []
         self.identities.add_directory(named, [access_key_id])
         others = {
@@ -253,7 +253,7 @@ class Recorders:
             await asyncio.gather(*(recorder.send(Learn(learned)) for recorder in recorders))
 
     def reload_certificate(self) -> None:
-        """Has every process read certificate and key again."""
+        """Reloads the TLS certificate and its key in every process."""
         for recorder in self._recorders:
             self._in_background(recorder.reload_certificate())
 

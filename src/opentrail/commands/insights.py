@@ -68,7 +68,7 @@ def list_incidents(options: argparse.Namespace) -> int:
 
 
 def scan(options: argparse.Namespace) -> int:
-    """Has unusual activity in old events found, and prints it."""
+    """Finds unusual activity in old events, and prints it."""
     answer = find(options).ask(
         f"/api/v1/insights/scan?since={quote(options.since)}", [], seconds=_SCAN_SECONDS
     )

@@ -317,7 +317,7 @@ class Detector:
         return Transition(row, incident.start, now, incident.rises, ratio)
 
     def _clean(self, incident: Incident, minute: int) -> None:
-        """Has a minute of an incident count as a usual one."""
+        """Counts a minute of an incident as a usual one."""
         place = minute - incident.start
         calls, expected = incident.calls[place], incident.expected[place]
         usual = min(calls, expected) if incident.rises else max(calls, expected)

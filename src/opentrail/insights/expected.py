@@ -1,4 +1,4 @@
-"""Incidents that were marked as expected, so that the same is not reported again."""
+"""Incidents that were marked as expected, which suppresses later ones up to their size."""
 
 from __future__ import annotations
 

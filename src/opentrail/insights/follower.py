@@ -45,7 +45,7 @@ class RemoteWatch(Protocol):
         ...
 
     async def expect(self, expected: Sequence[Expected]) -> None:
-        """Have what was as large in these incidents not reported again; others do not count."""
+        """Suppress incidents no larger than these, in place of those given before."""
         ...
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
@@ -191,7 +191,7 @@ class Insights:
             return state.cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
-        """Has entries counted, and records what is found."""
+        """Counts entries, and records what is found."""
         async with self._lock:
             await self._record(await self._watch.observe(entries))
 
@@ -315,7 +315,7 @@ class Insights:
         return event
 
     async def _count_until(self, position: int) -> None:
-        """Has a watch that is replaced count what is learned, too: it may find something there."""
+        """Counts what is learned in the watch that is replaced, too: it may report something."""
         state = await self._watch.state()
         if not state.is_learned:
             return

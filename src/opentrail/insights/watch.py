@@ -269,7 +269,7 @@ class Watch:
         )
 
     def expect(self, expected: Sequence[Expected]) -> None:
-        """Has what was as large in these incidents not reported again; others do not count."""
+        """Suppresses incidents no larger than these, in place of those given before."""
         detector = self.detector
         detector.expected_sums.clear()
         detector.expected_drops.clear()

@@ -66,7 +66,7 @@ def _names_fixture(file: Path) -> bool:
 
 @contextmanager
 def importing(address: str, endpoint: str | None, data_dir: str | None) -> Iterator[None]:
-    """Has clients that are made in the block call the tests' server.
+    """Points clients that are created in the block to the tests' server.
 
     Args:
         address: of the server that will be started for the tests.

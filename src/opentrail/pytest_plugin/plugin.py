@@ -97,7 +97,7 @@ def pytest_make_collect_report(
 
 
 def _importing(config: pytest.Config) -> AbstractContextManager[None]:
-    """Has clients that are made in the block call the tests' server."""
+    """Points clients that are created in the block to the tests' server."""
     from opentrail.pytest_plugin.collecting import importing
 
     options = config.known_args_namespace

@@ -295,7 +295,7 @@ async def until_gone(link: Link, stopped: asyncio.Event) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Has the system kill this process when its parent ends, so that no two do its work.
+    """Asks the system to kill this process when its parent ends, so that no two do its work.
 
     Linux counts the thread that started it as the parent.
 

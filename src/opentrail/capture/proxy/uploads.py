@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def start_upload(call: Call, upstream: UpstreamConnection, chunks: ChunkSigner | None) -> None:
-    """Has the body of a request passed on as it comes, by the task `call.sending`.
+    """Starts the task `call.sending`, which passes on the body of a request as it comes.
 
     Args:
         call: whose head has been sent.

@@ -126,7 +126,7 @@ class Recorder:
         self._add(exchange, None)
 
     def _add(self, exchange: Exchange, done: asyncio.Future[int] | None) -> None:
-        """Has a call recorded together with those that end at about the same time."""
+        """Adds a call to the group of those that end at about the same time."""
         if not self._waiting:
             task = asyncio.get_running_loop().create_task(self._record_waiting())
             self._writing.add(task)
