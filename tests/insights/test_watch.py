@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event import Entry, format_time
+from opentrail.core.event import MANAGEMENT, Entry, format_time
 from opentrail.insights.findings import minute_of
 from opentrail.insights.watch import Watch
+from opentrail.ports.event_store import CallCounts
 from tests.factories import a_record, an_entry
 from tests.fakes import utc
 
@@ -47,6 +48,23 @@ def test_the_first_day_only_learns() -> None:
     watch.observe(burst(1, 3600.0))
     watch.close_until(START + timedelta(hours=2))
     assert watch.findings == []
+
+
+@pytest.mark.parametrize("clock", ["12:00", "23:57", "23:58", "23:59", "00:00"])
+def test_what_is_learned_by_the_day_has_every_minute_of_it(clock: str) -> None:
+    """The last minutes of a day are closed with the next one, for late events."""
+    burst_at = minute_of(utc(f"2024-01-03T{clock}:00Z"))
+    watch = a_watch()
+    for day in range(4):
+        end = START + (day + 1) * DAY
+        minutes = [m for m in range(burst_at, burst_at + 4) if 0 <= minute_of(end) - m - 1 < 1_440]
+        counts = CallCounts(
+            "1", "r", MANAGEMENT, "s", "E", None, False, minutes, [20] * len(minutes)
+        )
+        watch.learn([counts])
+        watch.close_until(end)
+    start, end_of_it = watch.findings
+    assert (start.start, end_of_it.end) == (burst_at, burst_at + 4)
 
 
 def test_entries_are_counted_once() -> None:

@@ -133,6 +133,8 @@ class Watch:
             minute = minute_of(parse_time(record.event_time))
         except (KeyError, ValueError):
             return  # a foreign record
+        if minute - self.now >= _TOO_EARLY:
+            return
         key = (entry.account, entry.region, entry.category, fields.event_source, fields.event_name)
         if entry.category == DATA or not fields.read_only:
             self._add((*key, None), minute, 1)
@@ -164,8 +166,7 @@ class Watch:
             self.unwatched += count
             return
         if minute > self.now:
-            if minute - self.now < _TOO_EARLY:
-                self._pending[minute][row] += count
+            self._pending[minute][row] += count
         elif self.now - minute < _TOO_LATE:
             self._late[minute][row] += count
 
