@@ -106,9 +106,7 @@ def test_a_tail_goes_on_over_restarts_with_nothing_twice_and_nothing_left_out(
             follower.until(1)
             create(server, "a", "b")
             follower.until(3)
-            started = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - started < 10
             server.start()
             create(server, "c")
             follower.until(4)
