@@ -50,6 +50,6 @@ MINUTES = ([26_000_000, 26_000_001], [7, 1])
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_requests_arrive_as_they_were_sent(method: Method, arguments: tuple[object, ...]) -> None:
-    sent = request_of(method, is_cancellable=False)(*arguments)
+    sent = request_of(method)(*arguments)
     encoded = msgspec.msgpack.encode(sent)
     assert msgspec.msgpack.decode(encoded, type=type(sent)) == sent

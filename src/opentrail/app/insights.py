@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link
-from opentrail.adapters.ipc.remote import remote, request_of
+from opentrail.adapters.ipc.remote import parts, remote, request_of
 from opentrail.app.insights_messages import StopWatch
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 #: Deadlines: for a request, for one that may take as long as the events of a day, and to end.
 _SECONDS, _LONG_SECONDS, _STOP_SECONDS = 60.0, 1_800.0, 10.0
-#: Records of one request, in bytes.
-_PART_BYTES = 16 * 1024 * 1024
 
 
 class WatchProcess:
@@ -40,7 +38,7 @@ class WatchProcess:
         )
 
     async def _prepare(self, link: Link) -> None:
-        await link.ask(request_of(RemoteWatch.state, is_cancellable=False)())
+        await link.ask(request_of(RemoteWatch.state)())
 
     async def start(self) -> None:
         """Starts the process.
@@ -63,14 +61,8 @@ class WatchProcess:
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
         """Counts entries of the journal; those that are counted already are left out."""
         state = WatchState()
-        part: list[Entry] = []
-        size = 0
-        for entry in entries:
-            part.append(entry)
-            size += len(entry.record)
-            if size >= _PART_BYTES or entry is entries[-1]:
-                state = await self._observe(part)
-                part, size = [], 0
+        for part in parts(entries):
+            state = await self._observe(part)
         return state
 
     # Where a new process must go on from its own cursor, nothing is sent to it again.

@@ -55,7 +55,7 @@ class InsightsProcess:
     async def serve(self, end: socket.socket) -> None:
         """Handles requests until the server asks it to end, or is gone."""
         await asyncio.to_thread(self._load)
-        calls = handlers_of(self, CALLS, is_cancellable=False)
+        calls = handlers_of(self, CALLS)
         link = await Link.over(end, {**calls, StopWatch: self._stop})
         await until_gone(link, self._stopped)
 

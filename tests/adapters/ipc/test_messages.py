@@ -75,7 +75,7 @@ queries = st.builds(
 @pytest.mark.hypothesis
 @given(queries)
 def test_queries_arrive_as_they_were_sent(query: EventQuery) -> None:
-    look_up = request_of(EventStore.lookup, is_cancellable=True)
+    look_up = request_of(EventStore.lookup)
     assert arrived(look_up(query), look_up) == look_up(query)
 
 
@@ -114,7 +114,7 @@ def test_counts_and_requests_for_them_arrive_as_they_were_sent(
         (EventStore.count_values, (key, moment, moment, snapshot, moment, 5)),
         (EventStore.count_key, (key, moment, moment, 60, snapshot, moment)),
     ):
-        request = request_of(method, is_cancellable=True)(*arguments)
+        request = request_of(method)(*arguments)
         assert arrived(request, type(request)) == request
     counts = CallCounts(text, text, text, text, text, code, True, numbers, numbers)
     assert arrived([counts], list[CallCounts]) == [counts]

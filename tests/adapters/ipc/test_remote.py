@@ -62,7 +62,7 @@ class RemoteClerk:
 async def clerks() -> tuple[RemoteClerk, LocalClerk, Link]:
     ours, theirs = socket.socketpair()
     local = LocalClerk()
-    handlers = handlers_of(local, (Clerk.add, Clerk.wait), is_cancellable=True)
+    handlers = handlers_of(local, (Clerk.add, Clerk.wait))
     await Link.over(theirs, handlers)
     link = await Link.over(ours, {})
     return RemoteClerk(link), local, link

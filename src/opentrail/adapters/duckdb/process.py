@@ -48,7 +48,7 @@ class HistoryProcess:
         self._link = await Link.over(
             end,
             {
-                **handlers_of(self._store, READS, is_cancellable=True),
+                **handlers_of(self._store, READS),
                 OpenStore: self._open,
                 AddEntries: self._add,
                 ReadSealed: self._read,

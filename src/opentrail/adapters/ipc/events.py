@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -21,15 +21,13 @@ from opentrail.adapters.ipc.messages import (
     RepairJournal,
     ShowImports,
 )
-from opentrail.adapters.ipc.remote import remote
+from opentrail.adapters.ipc.remote import parts, remote
 from opentrail.core.errors import StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventStore, Snapshot
 
 T = TypeVar("T")
 
-#: Records of one request, in bytes.
-_PART_BYTES = 16 * 1024 * 1024
 _CLOSE_SECONDS, _SECONDS, _LONG_SECONDS = 5.0, 120.0, 3_600.0
 
 
@@ -108,7 +106,7 @@ class IpcEventStore:
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once look-ups see the entries; those already there are left out."""
-        for part in _parts(entries):
+        for part in parts(entries):
             # A new process lacks what the one before held: its position says where to go on.
             self.state = await self._child.ask(AddEntries(part), _SECONDS, resend=False)
 
@@ -155,16 +153,3 @@ class IpcEventStore:
     async def close(self) -> None:
         """Ends the process; the hot layer is rebuilt from the journal."""
         await self._child.stop(CloseStore(), _CLOSE_SECONDS)
-
-
-def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if part and size + len(entry.record) > _PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += len(entry.record)
-    if part:
-        yield part

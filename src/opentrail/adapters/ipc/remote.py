@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import cache, wraps
 from typing import Any, Protocol, TypeVar, cast, get_type_hints
 
@@ -11,9 +11,13 @@ import msgspec
 from msgspec import structs
 
 from opentrail.adapters.ipc.link import Handlers, IpcRequest
+from opentrail.core.event import Entry
 
 Method = Callable[..., Awaitable[Any]]
 M = TypeVar("M", bound=Method)
+
+#: Maximum bytes of records in one request.
+_MAX_PART_BYTES = 16 * 1024 * 1024
 
 
 class HasProcess(Protocol):
@@ -28,7 +32,7 @@ class HasProcess(Protocol):
 
 
 @cache
-def request_of(method: Method, is_cancellable: bool) -> type[IpcRequest[Any]]:
+def request_of(method: Method, is_cancellable: bool = False) -> type[IpcRequest[Any]]:
     """Returns the request for a call of a method; its members are the parameters."""
     hints = get_type_hints(method)
     parameters = list(inspect.signature(method).parameters)[1:]
@@ -64,7 +68,7 @@ def remote(method: M, seconds: float, *, resend: bool = True, is_cancellable: bo
     return cast("M", call)
 
 
-def handlers_of(target: object, methods: Iterable[Method], is_cancellable: bool) -> Handlers:
+def handlers_of(target: object, methods: Iterable[Method]) -> Handlers:
     """Returns handlers that call these methods of an object."""
 
     def handler_of(method: Method) -> Callable[[Any], Awaitable[Any]]:
@@ -75,4 +79,18 @@ def handlers_of(target: object, methods: Iterable[Method], is_cancellable: bool)
 
         return handle
 
-    return {request_of(method, is_cancellable): handler_of(method) for method in methods}
+    return {request_of(method): handler_of(method) for method in methods}
+
+
+def parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Splits entries into parts that requests can carry."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if part and size + len(entry.record) > _MAX_PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += len(entry.record)
+    if part:
+        yield part

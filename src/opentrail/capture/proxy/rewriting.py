@@ -120,7 +120,7 @@ def has_urls(route: Route, answer: AnswerHead) -> bool:
 
 
 async def _with_https(call: Call, answer: AnswerHead, body: bytes) -> bytes:
-    return with_https(call.folded.get("host", ""), answer, body) if body else body
+    return with_https(call.folded.get("host", ""), answer, body)
 
 
 def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
