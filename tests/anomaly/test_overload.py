@@ -5,38 +5,23 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import sqlite3
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import botocore.exceptions
 import pytest
 
 from tests.capture.proxy.wires import scope
-from tests.live.processes import Opentrail, opentrail_server
+from tests.live.processes import Opentrail, opentrail_server, stalled_disk
 from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.live, pytest.mark.anomaly, pytest.mark.campaign]
 
 MEGABYTE = 1024 * 1024
 POLICY = "x" * 60_000
-
-
-@contextmanager
-def stalled_disk(server: Opentrail) -> Iterator[None]:
-    """Holds the journal's write lock in another process: nothing becomes durable meanwhile."""
-    file = max((server.data_dir / "journal").glob("*.db"))
-    holder = sqlite3.connect(file, isolation_level=None, timeout=30)
-    holder.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
 
 
 def resident(server: Opentrail) -> int:

@@ -16,9 +16,15 @@ from pathlib import Path
 import pytest
 
 from opentrail.core.identity import key_for_account
-from tests.anomaly.test_overload import stalled_disk
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
-from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server, runs
+from tests.live.processes import (
+    Opentrail,
+    eventually,
+    moto_server,
+    opentrail_server,
+    runs,
+    stalled_disk,
+)
 from tests.stub_upstream import StubUpstream
 
 pytestmark = pytest.mark.live

@@ -12,8 +12,7 @@ import re
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,20 +22,13 @@ import pytest
 
 import opentrail
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.capture.proxy.asgi import ApiAnswer
-from opentrail.capture.proxy.client import ClientConnection
-from opentrail.capture.proxy.endpoint import Endpoint
-from opentrail.capture.proxy.upstream import Upstream, Upstreams
-from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.recorder import Recorder
-from opentrail.metrics import Metrics
-from opentrail.ports.journal import JournalWriter
+from tests.capture.proxy.wires import endpoint
 from tests.conformance.answers import Answer, answer_of
 from tests.conformance.expect import EXCEPTED
 from tests.conformance.generate import Case, cases, sampled
 from tests.conformance.send import Sender
-from tests.factories import KEY, an_identity, router
-from tests.fakes import MemoryJournal, SettableClock, run
+from tests.factories import KEY
+from tests.fakes import MemoryJournal, run
 from tests.stub_upstream import RawRequest, StubUpstream
 
 RECORDS = Path(__file__).parent.parent / "data" / "way-of-a-call.ndjson.gz"
@@ -67,34 +59,6 @@ class PreparedUpstream(StubUpstream):
         return self.next
 
 
-async def _no_api(*_: Any) -> ApiAnswer:
-    raise AssertionError("not a call of opentrail's API")
-
-
-@asynccontextmanager
-async def endpoint(journal: JournalWriter, upstream: StubUpstream) -> AsyncIterator[int]:
-    """Runs an endpoint; yields its port."""
-    clock, metrics = SettableClock(), Metrics()
-    identity = an_identity()
-    assembler = Assembler(lambda _key_id: identity)
-    port = int(upstream.host.partition(":")[2])
-    served = Endpoint(
-        recorder=Recorder(journal, assembler, lambda _record: None, clock, metrics, True),
-        router=router(),
-        upstreams=Upstreams(Upstream("127.0.0.1", port, False), {}),
-        answer_api_call=_no_api,
-        clock=clock,
-        metrics=metrics,
-    )
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ClientConnection(served, None), "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await served.stop(1.0)
-
-
 def some_cases() -> Iterator[Case]:
     for service in SERVICES:
         for case in cases(service, sampled(service, OPERATIONS)):
@@ -107,7 +71,7 @@ async def records_of_calls() -> list[bytes]:
     sender = Sender("http://127.0.0.1:4747", KEY, _SECRET)
     journal = MemoryJournal()
     with PreparedUpstream() as upstream:
-        async with endpoint(journal, upstream) as port:
+        async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for case in some_cases():
                 raw = sender.bytes_of(case)
@@ -138,7 +102,7 @@ async def memory_of_calls(head: str, body: str) -> int:
     """Returns the bytes that stay in use after calls whose long names differ."""
     journal, used = MemoryJournal(), 0
     with StubUpstream() as upstream:
-        async with endpoint(journal, upstream) as port:
+        async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):
             for number in range(41):
                 content = body.replace("NAME", f"A{number}" + "a" * 100_000).encode()
                 given = head.replace("NAME", f"B{number}" + "b" * 30_000).encode()
@@ -194,7 +158,7 @@ async def code_of_a_warm_call() -> tuple[int, set[str]]:
     seen: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder, StubUpstream() as upstream:
         journal = SqliteJournal(Path(folder))
-        async with endpoint(journal, upstream) as port:
+        async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for _ in range(20):
                 sys.setprofile(_noting(ran))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -210,6 +211,19 @@ def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SE
             return answer
         pause.wait(min(0.5, 0.02 + passed / 10))
     raise AssertionError(f"never happened: {what}")
+
+
+@contextmanager
+def stalled_disk(server: Opentrail) -> Iterator[None]:
+    """Holds the journal's write lock in another process: nothing becomes durable meanwhile."""
+    file = max((server.data_dir / "journal").glob("*.db"))
+    holder = sqlite3.connect(file, isolation_level=None, timeout=30)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
 
 
 def runs(pid: int) -> bool:

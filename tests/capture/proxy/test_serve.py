@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import ApiAnswer
-from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.recorder import Recorder
-from opentrail.metrics import Metrics
-from tests.capture.proxy.wires import GET, TIMEOUT_SECONDS, Wire, between, ok, scope, scripted
-from tests.factories import an_identity, router
-from tests.fakes import MemoryJournal, SettableClock, run
-from tests.live.processes import opentrail_server
+from tests.capture.proxy.wires import (
+    GET,
+    TIMEOUT_SECONDS,
+    Wire,
+    between,
+    endpoint,
+    ok,
+    scope,
+    scripted,
+)
+from tests.fakes import MemoryJournal, run
+from tests.live.processes import opentrail_server, stalled_disk
 
 pytestmark = pytest.mark.live
 
@@ -58,17 +61,13 @@ def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
         scripted(answering) as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
     ):
-        file = next((server.data_dir / "journal").glob("*.db"))
-        holder = sqlite3.connect(file, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        wire = Wire.to(server.url).send(GET)
-        wire.until(b"\r\n\r\n")
-        wire.exactly(495_000)
-        wire.socket.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            wire.exactly(5_000)
-        holder.execute("ROLLBACK")
-        holder.close()
+        with stalled_disk(server):
+            wire = Wire.to(server.url).send(GET)
+            wire.until(b"\r\n\r\n")
+            wire.exactly(495_000)
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.exactly(5_000)
         wire.socket.settimeout(TIMEOUT_SECONDS)
         wire.exactly(5_000)
         assert len(journalled(server.data_dir)) == 1
@@ -83,15 +82,11 @@ def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> Non
         scripted(answering) as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
     ):
-        file = next((server.data_dir / "journal").glob("*.db"))
-        holder = sqlite3.connect(file, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        wire = Wire.to(server.url).send(GET)
-        wire.socket.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            wire.exactly(1)
-        holder.execute("ROLLBACK")
-        holder.close()
+        with stalled_disk(server):
+            wire = Wire.to(server.url).send(GET)
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.exactly(1)
         wire.socket.settimeout(TIMEOUT_SECONDS)
         assert wire.answer()[2] == b"event\n"
 
@@ -128,46 +123,25 @@ def test_a_call_that_is_cut_off_while_it_is_refused_is_recorded() -> None:
 
         upstream = await asyncio.start_server(leaving, "127.0.0.1", 0)
         port = upstream.sockets[0].getsockname()[1]
-        journal, made = MemoryJournal(), []
-        clock, metrics = SettableClock(), Metrics()
-        endpoint = Endpoint(
-            recorder=Recorder(
-                journal, Assembler(lambda _: an_identity()), lambda _: None, clock, metrics, True
-            ),
-            router=router(),
-            upstreams=Upstreams(Upstream("127.0.0.1", port, False), {}),
-            answer_api_call=_no_api,
-            clock=clock,
-            metrics=metrics,
-        )
-
-        def connected() -> ClientConnection:
-            made.append(ClientConnection(endpoint))
-            return made[-1]
-
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(connected, "127.0.0.1", 0)
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-        writer.write(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
-        began = ended = False
-        while not ended:  # the upload begins, and ends with its upstream
-            await asyncio.sleep(0)
-            is_sending = any("_Upload.run" in repr(task) for task in asyncio.all_tasks())
-            began, ended = began or is_sending, began and not is_sending
-        made[0].abort()
-        await made[0].done
-        await endpoint.recorder.drain()
-        writer.close()
-        server.close()
+        journal = MemoryJournal()
+        async with endpoint(journal, port) as (own_port, served):
+            _, writer = await asyncio.open_connection("127.0.0.1", own_port)
+            writer.write(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+            began = ended = False
+            while not ended:  # the upload begins, and ends with its upstream
+                await asyncio.sleep(0)
+                is_sending = any("_Upload.run" in repr(task) for task in asyncio.all_tasks())
+                began, ended = began or is_sending, began and not is_sending
+            (connection,) = served.connections
+            connection.abort()
+            await connection.done
+            await served.recorder.drain()
+            writer.close()
         upstream.close()
         return [entry.record for entry in journal.disk]
 
     (record,) = run(check())
     assert b'"failure":"cut off by the end of the server"' in record
-
-
-async def _no_api(*_: object) -> ApiAnswer:
-    raise AssertionError("not a call of opentrail's API")
 
 
 def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path: Path) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.recorder import Recorder
 from opentrail.commands.sandbox import ADMIN_KEY_ID
+from opentrail.metrics import Metrics
+from opentrail.ports.journal import JournalWriter
+from tests.factories import an_identity, router
+from tests.fakes import SettableClock
 from tests.live.processes import Opentrail, opentrail_server
 
 TIMEOUT_SECONDS = 10.0
@@ -192,3 +201,30 @@ def between(
         opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
     ):
         yield server, upstream
+
+
+async def _no_api(*_: object) -> ApiAnswer:
+    raise AssertionError("not a call of opentrail's API")
+
+
+@asynccontextmanager
+async def endpoint(journal: JournalWriter, upstream: int) -> AsyncIterator[tuple[int, Endpoint]]:
+    """Runs an endpoint in this loop, before an upstream at a port; yields its own port and it."""
+    clock, metrics = SettableClock(), Metrics()
+    identity = an_identity()
+    assembler = Assembler(lambda _key_id: identity)
+    served = Endpoint(
+        recorder=Recorder(journal, assembler, lambda _record: None, clock, metrics, True),
+        router=router(),
+        upstreams=Upstreams(Upstream("127.0.0.1", upstream, False), {}),
+        answer_api_call=_no_api,
+        clock=clock,
+        metrics=metrics,
+    )
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: ClientConnection(served, None), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], served
+    finally:
+        server.close()
+        await served.stop(1.0)
