@@ -69,6 +69,10 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     busy: dict[str, float] = {}
     slowed: dict[str, float] = {}
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    # A part never takes the place of a whole run's file.
+    part = "" if names == list(BENCHMARKS) else "-part"
+    file = RESULTS / f"{day}-{about['commit']}{part}.json"
     for name in names:
         busy[name] = round(busy_cpus(), 2)
         slowed[name] = round(neighbours.wait_until_at_rest(both=True), 2)
@@ -77,13 +81,10 @@ def main() -> None:
         results[name] = {label: round(value, 3) for label, value in BENCHMARKS[name]().items()}
         for label, value in results[name].items():
             print(f"  {label:<48} {value:>12}{_verdict(label, value)}", flush=True)
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    # A part never takes the place of a whole run's file.
-    part = "" if names == list(BENCHMARKS) else "-part"
-    file = RESULTS / f"{day}-{about['commit']}{part}.json"
-    disturbed = {"CPUs busy before": busy, "slowed by others before": slowed}
-    document = {**about, **disturbed, "results": results, **_required(results)}
-    file.write_text(json.dumps(document, indent=2) + "\n")
+        # After each: what is measured is kept when a later one fails.
+        disturbed = {"CPUs busy before": busy, "slowed by others before": slowed}
+        document = {**about, **disturbed, "results": results, **_required(results)}
+        file.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten to {file.relative_to(Path.cwd())}")
 
 
