@@ -172,9 +172,9 @@ def _loads(server: Server, context: BrowserContext) -> Figures:
 def _asked(server: Server, context: BrowserContext) -> Figures:
     """Measures the calls that a page makes, in the page."""
     page = _opened(context, server, "settings")
-    api, search = "/console/api", "expression=is%3Awrite"
+    api, search = "/api/v1", "expression=is%3Awrite"
     paths = {
-        "page turn": f"{api}/events?{search}&limit=50",
+        "page turn": f"{api}/events/rows?{search}&limit=50",
         "histogram": f"{api}/events/histogram?{search}&buckets=60",
         "facets": f"{api}/events/facets?{search}&fields={','.join(FIELDS)}",
         "count": f"{api}/events/count?{search}",

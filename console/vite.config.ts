@@ -133,7 +133,7 @@ export default defineConfig({
       },
     },
   },
-  server: { port: 5173, strictPort: true, proxy: { "/console/api": { target: server, changeOrigin: true, headers: { origin: server } } } },
+  server: { port: 5173, strictPort: true, proxy: { "/api/v1": { target: server, changeOrigin: true, headers: { origin: server } } } },
   test: {
     environment: "jsdom",
     include: ["tests/**/*.test.{ts,tsx}"],

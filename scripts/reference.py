@@ -19,7 +19,8 @@ from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
 from opentrail.api import server
 from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
-from opentrail.api.console.roles import ROUTES
+from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli.parser import parser
@@ -290,18 +291,21 @@ def _cell(text: str) -> str:
 
 
 def console_roles_page() -> str:
-    """Returns the table of the console's routes, each with the least role that it needs."""
+    """Returns the table of the API's routes, each with the least role that it needs."""
     lines = [
         MADE,
         "# Roles of the console\n",
-        "Each call of the web console needs a role or a greater one: viewer, auditor, operator,",
-        "admin. [Let a team use the console](../howto/console-users.md) describes the roles.\n",
+        "The web console and the command line use the same JSON API. Each call needs a role or a",
+        "greater one: viewer, auditor, operator, admin.",
+        "[Let a team use the console](../howto/console-users.md) describes the roles. Whoever has",
+        "the token in `server.json` may do everything.\n",
         "| call | least role | for |",
         "|---|---|---|",
     ]
-    for (method, path), rule in ROUTES.items():
+    for rule in [rule for group in GROUPS for rule, _ in rules_in(group)]:
         role = "anybody" if rule.least is None else str(rule.least)
-        lines.append(f"| `{method} {path}` | {role} | {rule.purpose} |")
+        role += " of all accounts" if rule.all_accounts else ""
+        lines.append(f"| `{rule.method} {PREFIX}{rule.path}` | {role} | {rule.purpose} |")
     return "\n".join(lines) + "\n"
 
 

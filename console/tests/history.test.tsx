@@ -50,7 +50,7 @@ beforeEach(() => {
   vi.stubGlobal("fetch", async (address: string) => {
     const url = new URL(address, "http://127.0.0.1");
     calls.push(url);
-    const found = (await answers[url.pathname.replace("/console/api/", "")]?.(url.searchParams)) ?? { status: 404, body: { code: "NotFound", message: "not here", requestId: "r-1" } };
+    const found = (await answers[url.pathname.replace("/api/v1/", "")]?.(url.searchParams)) ?? { status: 404, body: { code: "NotFound", error: "not here", requestId: "r-1" } };
     return new Response(JSON.stringify(found.body), { status: found.status ?? 200 });
   });
   navigate("/console/events");
@@ -58,7 +58,7 @@ beforeEach(() => {
 });
 
 function asked(path: string): URLSearchParams[] {
-  return calls.filter(({ pathname }) => pathname === `/console/api/${path}`).map(({ searchParams }) => searchParams);
+  return calls.filter(({ pathname }) => pathname === `/api/v1/${path}`).map(({ searchParams }) => searchParams);
 }
 
 test("who created Mary: type CreateUser, accept it, open the row, read the sentence", async () => {
@@ -128,14 +128,14 @@ test("an export has the page's conditions, and is the server's file", async () =
   act(() => menu?.openDropdown());
   act(() => menu?.findItemById("csv")?.click());
   const { pathname, searchParams } = new URL(followed);
-  expect(pathname).toBe("/console/api/export");
+  expect(pathname).toBe("/api/v1/export");
   expect(Object.fromEntries(searchParams)).toEqual({ expression: "eventName=CreateUser", since: "2020-01-01T00:00:00Z", account: "123456789012", format: "csv" });
 }, 240_000);
 
 test("a session that expires keeps the page, which goes on once there is another", async () => {
   render(<App token={null} />);
   await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
-  const none = { status: 401, body: { code: "NoSession", message: "no session", requestId: "r-2" } };
+  const none = { status: 401, body: { code: "NoSession", error: "no session", requestId: "r-2" } };
   const before = { ...answers };
   for (const name of Object.keys(answers)) answers[name] = () => none;
   fireEvent.click(screen.getByRole("button", { name: "Refresh" }));
@@ -150,14 +150,14 @@ test("a session that expires keeps the page, which goes on once there is another
 
 test("an error keeps the filter and names the request", async () => {
   navigate("/console/events?expression=user%3D%28");
-  answers.events = () => ({ status: 400, body: { code: "InvalidParameterException", message: "column 6: expected a value, found '('", requestId: "r-3" } });
+  answers.events = () => ({ status: 400, body: { code: "InvalidParameterException", error: "column 6: expected a value, found '('", requestId: "r-3" } });
   render(<App token={null} />);
   expect(await screen.findByText(/column 6: expected a value.*request r-3/, {}, { timeout: 60_000 })).toBeTruthy();
   expect(screen.getByText(/user=\(/)).toBeTruthy();
 }, 240_000);
 
 test("without a session and with a used link, the page says how to get another", async () => {
-  answers.session = () => ({ status: 401, body: { code: "InvalidToken", message: "used", requestId: "r-4" } });
+  answers.session = () => ({ status: 401, body: { code: "InvalidToken", error: "used", requestId: "r-4" } });
   render(<App token="used" />);
   expect(await screen.findByText(/This link was used before/)).toBeTruthy();
   expect(screen.getByText("opentrail console")).toBeTruthy();

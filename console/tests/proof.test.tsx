@@ -44,14 +44,14 @@ beforeEach(() => {
   trails = [];
   proofs = { trails: [proof("proven")], imported: false };
   vi.stubGlobal("fetch", async (address: string) => {
-    const path = new URL(address, "http://127.0.0.1").pathname.replace("/console/api/", "");
+    const path = new URL(address, "http://127.0.0.1").pathname.replace("/api/v1/", "");
     asked.push(path);
     const answers: Record<string, unknown> = {
       "events/e-1/proof": proofs,
       trails,
       health: { status: "ok", degradations: [], recorded: 1, visible: 1, freshness: { p50Ms: 1, p99Ms: 1 }, events: 1 },
     };
-    return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", message: "not here" }, { status: 404 });
+    return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", error: "not here" }, { status: 404 });
   });
   navigate("/console/events/e-1");
   connection.report("ok");

@@ -8,8 +8,8 @@ let oidc = false;
 
 function answer(url: string, body: Record<string, string>): Response {
   if (url.endsWith("/login") && !body.name) return Response.json({ oidc });
-  if (body.password === "wrong") return Response.json({ code: "SignInRefused", message: "The user name or the password is wrong.", requestId: "1" }, { status: 401 });
-  if (body.password === "once" && !body.newPassword) return Response.json({ code: "PasswordChangeNeeded", message: "", requestId: "1" }, { status: 403 });
+  if (body.password === "wrong") return Response.json({ code: "SignInRefused", error: "The user name or the password is wrong.", requestId: "1" }, { status: 401 });
+  if (body.password === "once" && !body.newPassword) return Response.json({ code: "PasswordChangeNeeded", error: "", requestId: "1" }, { status: 403 });
   return new Response(null, { status: 204 });
 }
 
@@ -42,7 +42,7 @@ test("name and password are posted, and a refusal is said", async () => {
   type("Password", OWN);
   press("Sign in");
   await waitFor(() => expect(onSignedIn).toHaveBeenCalledOnce());
-  expect(sent.at(-1)).toEqual({ url: "/console/api/login", body: { name: "ann", password: OWN } });
+  expect(sent.at(-1)).toEqual({ url: "/api/v1/login", body: { name: "ann", password: OWN } });
   expect(screen.queryByRole("button", { name: "Sign in with single sign-on" })).toBeNull();
 });
 

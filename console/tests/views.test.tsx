@@ -19,7 +19,7 @@ function stored(method: string, name: string, body: { state: SavedView["state"];
   if (method === "DELETE" || !body) return Response.json({});
   if ((before?.version ?? 0) !== body.expected) {
     if (before) views.push(before);
-    return Response.json({ code: "ViewChanged", message: "changed meanwhile", requestId: "r-9" }, { status: 409 });
+    return Response.json({ code: "ViewChanged", error: "changed meanwhile", requestId: "r-9" }, { status: 409 });
   }
   views.push({ name, version: body.expected + 1, state: body.state });
   return Response.json(views.at(-1));
@@ -29,7 +29,7 @@ beforeEach(() => {
   views = [{ name: "Failures/all", version: 3, state: { expression: "is:failure", last: "1d", columns: "time,name" } }];
   sent = [];
   vi.stubGlobal("fetch", async (address: string, init: RequestInit = {}) => {
-    const path = new URL(address, "http://127.0.0.1").pathname.replace("/console/api/", "");
+    const path = new URL(address, "http://127.0.0.1").pathname.replace("/api/v1/", "");
     const [, name] = /^views\/(.+)$/.exec(path) ?? [];
     if (name) return stored(init.method ?? "", decodeURIComponent(name), JSON.parse(String(init.body ?? null)));
     const answers: Record<string, unknown> = {
@@ -39,7 +39,7 @@ beforeEach(() => {
       "events/count": { value: 0, relation: "eq" },
       "events/histogram": { start: "2026-01-01T00:00:00Z", end: "2026-01-01T00:00:00Z", seconds: 60, buckets: [] },
     };
-    return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", message: "not here" }, { status: 404 });
+    return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", error: "not here" }, { status: 404 });
   });
   navigate("/console/events?expression=eventName%3DCreateUser&last=7d");
   connection.report("ok");

@@ -16,12 +16,25 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlencode
 
+from starlette.applications import Starlette
+
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api.authorization.authorizer import Authorizer
-from opentrail.api.command_line import CommandLineApi
 from opentrail.api.operation import Services
+from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
+from opentrail.api.v1.callers import TokenAuthenticator
+from opentrail.api.v1.counts import EventCounts
+from opentrail.api.v1.events import Events
+from opentrail.api.v1.incidents import Incidents
+from opentrail.api.v1.marks import Marks
+from opentrail.api.v1.server import JsonApi
+from opentrail.api.v1.stories import Stories
+from opentrail.api.v1.streams import Streams
+from opentrail.api.v1.tail import Tail
+from opentrail.api.v1.trails import Trails
+from opentrail.api.v1.verifications import Verifications
 from opentrail.app.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
@@ -226,15 +239,32 @@ class Api:
         self.token = TOKEN
         #: What event history lacks.
         self.missing: list[str] = []
-        api = CommandLineApi(
-            self.services,
-            self._exposition,
-            self._health,
-            self.token,
-            missing=lambda: self.missing,
-        )
-        self.console, self.streams = api.app, api.streams
+        self.streams = Streams(self.services, self._missing)
+        self.verifications = Verifications(self.world.control, self.world.clock)
+        #: Groups of the JSON API.
+        self.groups: list[object] = [
+            Events(self.services, self._missing),
+            EventCounts(self.services),
+            Stories(self.services, self._missing),
+            Incidents(self.services, self._missing),
+            Marks(self.services),
+            Tail(self.services),
+            Trails(self.services, self._verify, self.verifications),
+            self.streams,
+        ]
+        self.public = PublicState(self._exposition, self._health)
+        api = JsonApi(self.groups, TokenAuthenticator(self.token))
+        self.console = Starlette(routes=[*self.public.routes(), *api.routes])
+        #: What the verifier prints of the trails in a verification.
+        self.verified: list[str] = []
         self.calls = 0
+
+    def _missing(self) -> list[str]:
+        return self.missing
+
+    async def _verify(self, arn: str) -> tuple[bool, list[str]]:
+        lines = self.verified or [f"NOT GOOD\tlog file\ts3://b/{arn}\thash value doesn't match"]
+        return not any(line.startswith("NOT GOOD") for line in lines), lines
 
     async def _exposition(self) -> bytes:
         return self.world.metrics.exposition()

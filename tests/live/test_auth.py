@@ -319,7 +319,7 @@ def test_what_a_user_of_the_console_does_is_recorded_with_the_users_name(server:
     browser.headers.update({"x-ot-csrf": "1", "Origin": server.console})
 
     def post(path: str, **body: Any) -> requests.Response:
-        return browser.post(f"{server.console}/console/api/{path}", json=body, timeout=30)
+        return browser.post(f"{server.console}/api/v1/{path}", json=body, timeout=30)
 
     signed_in = post("login", name="olga", password=once, newPassword="correct horse battery")
     assert signed_in.ok, signed_in.text

@@ -80,21 +80,21 @@ def test_commands_browsers_and_hooks_use_the_console_over_tls(tmp_path: Path, fi
         browser = connection(server.console, files.pem)
         own = "correct horse battery"
         given = {"name": "ann", "password": once, "newPassword": own}
-        status, headers, _ = ask(browser, "POST", "/console/api/login", given)
+        status, headers, _ = ask(browser, "POST", "/api/v1/login", given)
         cookie = headers["set-cookie"].partition(";")[0]
         assert (status, cookie.partition("=")[0]) == (204, "__Host-ot")
-        _, _, session = ask(browser, "GET", "/console/api/session", cookie=cookie)
+        _, _, session = ask(browser, "GET", "/api/v1/session", cookie=cookie)
         assert (session["user"], session["role"]) == ("ann", "viewer")
-        assert ask(browser, "GET", "/console/api/trails", cookie=cookie)[0] == 403
+        assert ask(browser, "GET", "/api/v1/trails", cookie=cookie)[0] == 403
         login, recorded = server.records()
         assert login["userIdentity"]["userName"] == "ann"
         assert login["additionalEventData"]["LoginTo"] == f"{server.console}/console/"
         assert recorded["eventName"] == a_record()["eventName"]
 
         assert server.opentrail("users", "disable", "ann").stdout == "ann is disabled\n"
-        assert ask(browser, "GET", "/console/api/session", cookie=cookie)[0] == 401
+        assert ask(browser, "GET", "/api/v1/session", cookie=cookie)[0] == 401
         forged = {"x-forwarded-for": "192.0.2.9", "x-forwarded-proto": "http"}
-        ask(browser, "POST", "/console/api/login", {"name": "ann", "password": own}, **forged)
+        ask(browser, "POST", "/api/v1/login", {"name": "ann", "password": own}, **forged)
         assert server.records()[0]["sourceIPAddress"] == "127.0.0.1"
 
 
@@ -136,11 +136,11 @@ def test_a_user_sees_events_of_its_accounts_in_a_real_store(
         ServerShipper.of_data_dir(server.data_dir).ship(json.dumps(a_record()).encode())
         browser = connection(server.console, files.pem)
         given = {"name": "bob", "password": once, "newPassword": "correct horse battery"}
-        _, headers, _ = ask(browser, "POST", "/console/api/login", given)
+        _, headers, _ = ask(browser, "POST", "/api/v1/login", given)
         cookie = headers["set-cookie"].partition(";")[0]
 
         def found(path: str) -> Any:
-            return ask(browser, "GET", f"/console/api/{path}", cookie=cookie)[2]
+            return ask(browser, "GET", f"/api/v1/{path}", cookie=cookie)[2]
 
         search = "categories=all&expression=NOT%20eventName%3DConsoleLogin"
         assert len(found(f"events?{search}")["events"]) == count

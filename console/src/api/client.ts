@@ -1,6 +1,6 @@
 /** Calls of the server: errors with their request id, cancellation, and what happens without a session. */
 
-const ROOT = "/console/api/";
+const ROOT = "/api/v1/";
 
 /** A refused call, or no answer at all (status 0). */
 export class ApiError extends Error {
@@ -124,8 +124,8 @@ async function answer(response: Response): Promise<unknown> {
 async function refusal(response: Response): Promise<ApiError> {
   const text = await response.text().catch(() => "");
   try {
-    const { code, message, requestId } = JSON.parse(text);
-    return new ApiError(response.status, code ?? "Error", message ?? response.statusText, requestId ?? null);
+    const { code, error, requestId } = JSON.parse(text);
+    return new ApiError(response.status, code ?? "Error", error ?? response.statusText, requestId ?? null);
   } catch {
     return new ApiError(response.status, `HTTP ${response.status}`, text.slice(0, 200) || response.statusText);
   }

@@ -17,7 +17,7 @@ export async function findResources(prefix: string, signal: AbortSignal): Promis
   const expression = prefix
     ? toExpression({ operation: "and", tokens: [{ propertyKey: "resourceName", operator: "=", value: `${literal(prefix)}*` }] })
     : "is:write";
-  const { events } = await get<Page>("events", { expression, limit: MAX_READ }, signal);
+  const { events } = await get<Page>("events/rows", { expression, limit: MAX_READ }, signal);
   const found = new Map<string, FoundResource>();
   for (const event of events) {
     for (const { name, type } of event.resources) {

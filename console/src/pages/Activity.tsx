@@ -26,7 +26,7 @@ export function since(events: Event[], trail: string | null): Event[] {
 export default function Activity(): ReactNode {
   const { query } = useRoute();
   const trail = query.get("trail");
-  const { data, error, reload } = useCall((signal) => get<Page>("events", { expression: "is:write", limit: LIMIT }, signal), [trail]);
+  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { expression: "is:write", limit: LIMIT }, signal), [trail]);
   const [seen, setSeen] = useState<Event[]>([]);
   useInterval(reload, EVERY);
   const found = since(data?.events ?? [], trail);

@@ -10,7 +10,7 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import { type ReactNode, useMemo, useState } from "react";
 import { get } from "../api/client";
-import type { Count, Health, Histogram, Incident, Page, TrailSummary, ValueCount } from "../api/types";
+import type { Count, Health, Histogram, Incident, Page, TrailList, TrailSummary, ValueCount } from "../api/types";
 import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { usePreferences } from "../app/preferences";
@@ -38,7 +38,7 @@ export default function Dashboard(): ReactNode {
   useInterval(health.reload, HEALTH_EVERY);
   const [now, setNow] = useState(Date.now);
   useInterval(() => setNow(Date.now()), REFRESH_EVERY);
-  const trails = useCall(useMay("auditor") ? (signal) => get<TrailSummary[]>("trails", {}, signal) : null, [now]);
+  const trails = useCall(useMay("auditor") ? (signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails) : null, [now]);
   const key = JSON.stringify(scope);
   if (health.data && health.data.events === 0) {
     return (
@@ -231,7 +231,7 @@ function Insights({ scope, now }: Part): ReactNode {
             <Box color="text-body-secondary" fontSize="body-s">
               {ago(incident.start)}
               {incident.end ? "" : ", still going on"}
-              {incident.expected ? ", expected" : ""}
+              {incident.expected !== null ? ", expected" : ""}
             </Box>
           </div>
         ))}
@@ -264,7 +264,7 @@ function Top({ scope, now }: Part): ReactNode {
 
 /** `position` grows with each event that can be found, which is when to look again. */
 function Latest({ scope, position }: { scope: Scope; position: number }): ReactNode {
-  const { data, error, reload } = useCall((signal) => get<Page>("events", { ...scope, expression: "is:write", limit: 10 }, signal), [position, scope.account, scope.region]);
+  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { ...scope, expression: "is:write", limit: 10 }, signal), [position, scope.account, scope.region]);
   return (
     <>
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />

@@ -50,7 +50,7 @@ export default function History(): ReactNode {
   const open = address.get("event");
   const picked = columnsIn(address.get("columns")) ?? chosen;
   const shown = picked ?? [...(narrow ? PRESETS.Narrow : PRESETS.Sentences)];
-  const page = useCall((signal) => get<Page>("events", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
+  const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
   const count = useCall((signal) => get<Count>("events/count", query, signal), [query]);
   const events = page.data?.events ?? NONE;
   const [selected, setSelected] = useState<Event[]>([]);
@@ -209,7 +209,7 @@ function useNewer(query: Query | null, top: Event | null, loaded: boolean): numb
   useEffect(() => setNewer(0), [query, top?.eventId]);
   useInterval(
     () => {
-      get<Page>("events", { ...query, since: top?.eventTime ?? query?.since, limit: MAX_NEWER }).then(
+      get<Page>("events/rows", { ...query, since: top?.eventTime ?? query?.since, limit: MAX_NEWER }).then(
         ({ events }) => {
           const place = events.findIndex(({ eventId }) => eventId === top?.eventId);
           setNewer(place < 0 ? events.length : place);

@@ -15,7 +15,7 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useMemo, useRef, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { Attribution, IncidentDetail, Page } from "../api/types";
+import type { IncidentDetail, Page } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, useQuery } from "../app/router";
@@ -57,11 +57,11 @@ export function bars(incident: IncidentDetail, length: number): { points: ChartP
   const from = Math.floor((middle - length / 2) / step) * step;
   const many = Math.ceil(length / step);
   const points: ChartPoint[] = Array.from({ length: many }, (_, index) => ({ time: from + index * step, values: [0], expected: null }));
-  for (const { time, calls, expected } of incident.minutes) {
+  for (const [time, calls] of incident.minutes) {
     const point = points[Math.floor((Date.parse(time) - from) / step)];
     if (!point) continue;
     point.values[0] = (point.values[0] ?? 0) + calls;
-    if (expected !== null) point.expected = (point.expected ?? 0) + expected;
+    point.expected = (point.expected ?? 0) + incident.baseline;
   }
   return { points, step };
 }
@@ -70,12 +70,12 @@ export function bars(incident: IncidentDetail, length: number): { points: ChartP
 export function minuteRows(incident: IncidentDetail, points: ChartPoint[], step: number): (string | number | null)[][] {
   const from = points[0]?.time ?? 0;
   const until = (points.at(-1)?.time ?? 0) + step;
-  const { eventSource, eventName, errorCode } = incident;
+  const { baseline, eventSource, eventName, errorCode } = incident;
   return [
     ["minute", "calls", "baseline", "eventSource", "eventName", "errorCode"],
     ...incident.minutes
-      .filter(({ time }) => Date.parse(time) >= from && Date.parse(time) < until)
-      .map(({ time, calls, expected }) => [time, calls, expected, eventSource, eventName, errorCode]),
+      .filter(([time]) => Date.parse(time) >= from && Date.parse(time) < until)
+      .map(([time, calls]) => [time, calls, baseline, eventSource, eventName, errorCode]),
   ];
 }
 
@@ -96,7 +96,7 @@ export default function Insight({ parameter }: { parameter: string }): ReactNode
 function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: () => void }): ReactNode {
   const { zone } = usePreferences();
   const [marking, setMarking] = useState(false);
-  const mayMark = useMay("operator") && !incident.expected;
+  const mayMark = useMay("operator") && incident.expected === null;
   const [tab, setTab] = useQuery("tab");
   const start = Date.parse(incident.start);
   const end = incident.end ? Date.parse(incident.end) : Date.now();
@@ -111,27 +111,25 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
     else if (shown) save(name, "image/svg+xml", svgFile(shown, incident.sentence));
   };
   const tabs = [
-    { id: "attributions", label: "Attributions", content: <Attributions attributions={incident.attributions ?? []} /> },
+    { id: "attributions", label: "Attributions", content: <Attributions attributions={attributionsOf(incident)} /> },
     { id: "events", label: "CloudTrail events", content: <Events incident={incident} /> },
-    { id: "record", label: "Insights event record", content: <JsonTree text={incident.record} /> },
+    { id: "record", label: "Insights event record", content: <JsonTree text={JSON.stringify(incident.record, null, 2)} /> },
   ];
   return (
     <ContentLayout
       header={
         <Header
           variant="h1"
-          description={typeName(incident.type)}
+          description={typeName(incident.insightType)}
         >
           <span className="wrap">{visible(incident.sentence)}</span>
         </Header>
       }
     >
       <SpaceBetween size="l">
-        {incident.expected && (
+        {incident.expected !== null && (
           <Alert type="info" header="Expected">
-            {visible(incident.expected.note) || "No note"} ·{" "}
-            {incident.expected.until ? `until ${stamp(incident.expected.until, zone)} ${zoneName(zone)}` : "for 90 days"}, it is reported
-            only if there is more.
+            {visible(incident.expected) || "No note"} · for 90 days, it is reported only if there is more.
           </Alert>
         )}
         <Container
@@ -146,7 +144,7 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
             items={[
               { label: `Start (${zoneName(zone)})`, value: stamp(incident.start, zone) },
               { label: "Duration", value: incident.end ? span((end - start) / 1000) : "still going on" },
-              { label: "Calls", value: `${perMinute(incident.insight)}, usually ${perMinute(incident.baseline)} (${change(incident)})` },
+              { label: "Calls", value: `${perMinute(incident.average)}, usually ${perMinute(incident.baseline)} (${change(incident)})` },
               { label: "Status", value: <Status incident={incident} /> },
             ]}
           />
@@ -200,6 +198,18 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
   );
 }
 
+interface Attribution {
+  attribute: string;
+  insight: { value: string; average: number }[];
+  baseline: { value: string; average: number }[];
+}
+
+/** Where the calls of an incident came from, as its record says; records of types about principals do not. */
+function attributionsOf({ record }: IncidentDetail): Attribution[] {
+  const details = record.insightDetails as { insightContext?: { attributions?: Attribution[] } } | undefined;
+  return details?.insightContext?.attributions ?? [];
+}
+
 const ATTRIBUTES: Record<string, string> = { userIdentityArn: "Identities", userAgent: "User agents", errorCode: "Error codes" };
 const MAX_VALUES = 5;
 
@@ -249,7 +259,7 @@ function Events({ incident }: { incident: IncidentDetail }): ReactNode {
   const iso = (time: number): string => new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
   const since = iso(Date.parse(incident.start) - MINUTE);
   const until = iso((incident.end ? Date.parse(incident.end) : Date.now()) + MINUTE);
-  const { data, error, loading, reload } = useCall((signal) => get<Page>("events", { expression, since, until, categories: "all", limit: 50 }, signal), [
+  const { data, error, loading, reload } = useCall((signal) => get<Page>("events/rows", { expression, since, until, categories: "all", limit: 50 }, signal), [
     expression,
     since,
     incident.end,

@@ -27,14 +27,14 @@ export function typeName(type: string): string {
   return { ApiCallRateInsight: "API call rate", ApiErrorRateInsight: "API error rate" }[type] ?? visible(type);
 }
 
-export function change({ baseline, insight }: Incident): string {
+export function change({ baseline, average }: Pick<Incident, "baseline" | "average">): string {
   if (!baseline) return "new";
-  const factor = insight / baseline;
+  const factor = average / baseline;
   return factor >= 1 ? `× ${rate(factor)}` : `${rate((factor - 1) * 100)} %`;
 }
 
-export function Status({ incident }: { incident: Incident }): ReactNode {
-  if (incident.expected) return <StatusIndicator type="info">Expected</StatusIndicator>;
+export function Status({ incident }: { incident: Pick<Incident, "expected" | "end"> }): ReactNode {
+  if (incident.expected !== null) return <StatusIndicator type="info">Expected</StatusIndicator>;
   return incident.end ? <StatusIndicator type="warning">New</StatusIndicator> : <StatusIndicator type="in-progress">Going on</StatusIndicator>;
 }
 
@@ -88,7 +88,7 @@ export default function Insights(): ReactNode {
           column("start", `Start (${zoneName(zone)})`, ({ start }) => <span className="numbers">{stamp(start, zone)}</span>, 120),
           column("length", "Duration", ({ start, end }) => (end ? span((Date.parse(end) - Date.parse(start)) / 1000) : "going on"), 105),
           column("baseline", "Usual", ({ baseline }) => perMinute(baseline), 120),
-          column("insight", "Insight", ({ insight }) => perMinute(insight), 120),
+          column("insight", "Insight", ({ average }) => perMinute(average), 120),
           column("change", "Change", (incident) => change(incident), 95),
           column("status", "Status", (incident) => <Status incident={incident} />, 120),
         ]}

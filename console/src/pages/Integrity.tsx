@@ -5,7 +5,7 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import type { ReactNode } from "react";
 import { get } from "../api/client";
-import type { TrailSummary } from "../api/types";
+import type { TrailList, TrailSummary } from "../api/types";
 import { useCall } from "../api/useCall";
 import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
@@ -13,7 +13,7 @@ import { Verify } from "../parts/Verify";
 import { visible } from "../text/visible";
 
 export default function Integrity(): ReactNode {
-  const { data, error, loading, reload } = useCall((signal) => get<TrailSummary[]>("trails", {}, signal), []);
+  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
   return (
     <SpaceBetween size="l">
       <Header

@@ -9,7 +9,7 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { Page, TrailSummary } from "../api/types";
+import type { Page, TrailList, TrailSummary } from "../api/types";
 import { asApiError, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href, navigate, useQuery } from "../app/router";
@@ -32,7 +32,7 @@ interface TrailSettings {
 
 export default function Trail(): ReactNode {
   const [name] = useQuery("name");
-  const { data, error, loading, reload } = useCall((signal) => get<TrailSummary[]>("trails", {}, signal), []);
+  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
   useInterval(reload, 5_000);
   const trail = data?.find((other) => other.arn === name || other.name === name);
   if (!trail) {
@@ -164,7 +164,7 @@ function Selectors({ trail }: { trail: TrailSummary }): ReactNode {
 
 function History({ trail }: { trail: TrailSummary }): ReactNode {
   const expression = `eventSource=cloudtrail.amazonaws.com AND (resourceName=${trail.name} OR resourceName=${trail.arn})`;
-  const { data, error, reload } = useCall((signal) => get<Page>("events", { expression: expression, limit: 20 }, signal), [expression]);
+  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { expression: expression, limit: 20 }, signal), [expression]);
   return (
     <SpaceBetween size="s">
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />

@@ -6,7 +6,7 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
 import type { ReactNode } from "react";
 import { get } from "../api/client";
-import type { TrailSummary } from "../api/types";
+import type { TrailList, TrailSummary } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href } from "../app/router";
@@ -17,7 +17,7 @@ import { ago } from "../text/time";
 import { visible } from "../text/visible";
 
 export default function Trails(): ReactNode {
-  const { data, error, loading, reload } = useCall((signal) => get<TrailSummary[]>("trails", {}, signal), []);
+  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
   useInterval(reload, 10_000);
   const column = (id: string, header: string, cell: (trail: TrailSummary) => ReactNode, width: number) => ({ id, header, cell, width, minWidth: Math.min(width, 200) });
   return (

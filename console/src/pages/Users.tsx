@@ -9,8 +9,8 @@ import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
 import { type ReactNode, useState } from "react";
-import { type ApiError, get, post, remove } from "../api/client";
-import type { Role, User } from "../api/types";
+import { type ApiError, get, post } from "../api/client";
+import type { ChangedUser, Role, User, UserList } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { ROLES } from "../app/session";
@@ -20,34 +20,28 @@ import { Problem } from "../parts/Problem";
 import { stamp, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 
-interface Issued {
-  user: User;
-  password?: string;
-}
-
 export default function Users(): ReactNode {
   const { zone } = usePreferences();
-  const { data, error, loading, reload } = useCall((signal) => get<{ users: User[] }>("users", {}, signal), []);
+  const { data, error, loading, reload } = useCall((signal) => get<UserList>("users", {}, signal), []);
   const [creating, setCreating] = useState(false);
-  const [issued, setIssued] = useState<Issued | null>(null);
+  const [issued, setIssued] = useState<ChangedUser | null>(null);
   const [failure, setFailure] = useState<ApiError | null>(null);
   const [busy, setBusy] = useState(false);
-  const run = (action: Promise<Issued | void>): void => {
+  const run = (action: Promise<ChangedUser>): void => {
     setBusy(true);
     setFailure(null);
     setIssued(null);
     action
-      .then((answer) => (setIssued(answer?.password ? answer : null), reload()), (problem) => setFailure(asApiError(problem)))
+      .then((answer) => (setIssued(answer.password ? answer : null), reload()), (problem) => setFailure(asApiError(problem)))
       .finally(() => setBusy(false));
   };
-  const path = (user: User): string => `users/${encodeURIComponent(user.name)}`;
-  const change = (user: User, action: string): void => run(post<Issued>(`${path(user)}/${action}`, {}));
+  const change = ({ name }: User, action: string): void => run(post<ChangedUser>("users/change", { name, action }));
   const erase = (user: User): void => {
-    if (window.confirm(`Delete user ${user.name}?`)) run(remove(path(user)));
+    if (window.confirm(`Delete user ${user.name}?`)) change(user, "delete");
   };
   return (
     <SpaceBetween size="l">
-      <div aria-live="polite">{issued?.password && <Password name={issued.user.name} password={issued.password} />}</div>
+      <div aria-live="polite">{issued?.user && issued.password && <Password name={issued.user.name} password={issued.password} />}</div>
       <Problem error={failure} what="The user was not changed" />
       <Problem error={error} what="The users could not be loaded" onRetry={reload} />
       <Table
@@ -111,7 +105,7 @@ function Password({ name, password }: { name: string; password: string }): React
   );
 }
 
-function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made: Issued) => void }): ReactNode {
+function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made: ChangedUser) => void }): ReactNode {
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("viewer");
   const [accounts, setAccounts] = useState("");
@@ -121,7 +115,7 @@ function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made:
     setBusy(true);
     setError(null);
     const ids = accounts.split(/[\s,]+/).filter(Boolean);
-    post<Issued>("users", { name, role, accounts: ids.length ? ids : null })
+    post<ChangedUser>("users", { name, role, accounts: ids.length ? ids : null })
       .then(onCreated, (failure) => setError(asApiError(failure)))
       .finally(() => setBusy(false));
   };

@@ -89,7 +89,7 @@ async function findings(conditions: Conditions, query: Query, signal: AbortSigna
   const hasRange = Boolean(range.last || range.since || range.until);
   const [health, nearest, elsewhere, ...removals] = await Promise.all([
     get<Health>("health", {}, signal),
-    hasRange ? get<Page>("events", { ...query, since: null, until: null, limit: 1 }, signal).then(({ events }) => events[0]?.eventTime ?? null) : null,
+    hasRange ? get<Page>("events/rows", { ...query, since: null, until: null, limit: 1 }, signal).then(({ events }) => events[0]?.eventTime ?? null) : null,
     account || region ? count({ account: null, region: null }) : 0,
     ...filter.tokens.map(async (_, index): Promise<Removal> => {
       const without: Filter = { ...filter, tokens: filter.tokens.filter((_part, other) => other !== index) };

@@ -18,7 +18,7 @@ const LINE = "aws iam create-user --user-name Mary";
 export function FirstEvent(): ReactNode {
   const [first, setFirst] = useState<Page["events"][number] | null>(null);
   useInterval(
-    () => void get<Page>("events", { limit: 1, categories: "all" }).then(({ events }) => setFirst(events[0] ?? null), () => undefined),
+    () => void get<Page>("events/rows", { limit: 1, categories: "all" }).then(({ events }) => setFirst(events[0] ?? null), () => undefined),
     first ? null : 1_000,
   );
   if (first) {

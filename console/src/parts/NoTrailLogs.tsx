@@ -19,7 +19,7 @@ export function NoTrailLogs({ trails }: { trails: TrailSummary[] | null }): Reac
   const { zone } = usePreferences();
   const none = trails !== null && !trails.some(({ logging }) => logging);
   const ended = useCall(
-    none ? (signal) => get<Page>("events", { expression: ENDINGS, categories: "all", limit: 1 }, signal).then(({ events }) => events[0] ?? null) : null,
+    none ? (signal) => get<Page>("events/rows", { expression: ENDINGS, categories: "all", limit: 1 }, signal).then(({ events }) => events[0] ?? null) : null,
     [none],
   ).data;
   const since = useCall(ended ? (signal) => get<Count>("events/count", { since: ended.eventTime, categories: "all" }, signal) : null, [ended?.eventId]).data;

@@ -68,8 +68,8 @@ function Last({ verified }: { verified: Verification }): ReactNode {
 
 /** The digest chains of a trail, and their verification now. */
 export function Verify({ trail, onVerified }: { trail: TrailSummary; onVerified?: () => void }): ReactNode {
-  const path = `trails/${encodeURIComponent(trail.name)}`;
-  const { data, error, reload } = useCall((signal) => get<{ chains: Chain[] }>(`${path}/digests`, {}, signal), [trail.arn]);
+  const body = { name: trail.arn };
+  const { data, error, reload } = useCall((signal) => get<{ chains: Chain[] }>("trails/digests", body, signal), [trail.arn]);
   const [result, setResult] = useState<Verified | null>(null);
   const [failure, setFailure] = useState<ApiError | null>(null);
   const [busy, setBusy] = useState(false);
@@ -80,8 +80,8 @@ export function Verify({ trail, onVerified }: { trail: TrailSummary; onVerified?
     setFailed(otherwise);
     action.catch((problem) => setFailure(asApiError(problem))).finally(() => setBusy(false));
   };
-  const verify = (): void => run(post<Verified>(`${path}/verify`, {}).then((done) => (setResult(done), onVerified?.())), "The verification did not finish");
-  const flush = (): void => run(post(`${path}/flush`, {}).then(reload), "The log files could not be delivered");
+  const verify = (): void => run(post<Verified>("trails/verify", body).then((done) => (setResult(done), onVerified?.())), "The verification did not finish");
+  const flush = (): void => run(post("trails/flush", body).then(reload), "The log files could not be delivered");
   if (!trail.validation) return <Box color="text-body-secondary">Log file validation is off for this trail: there are no digests.</Box>;
   return (
     <SpaceBetween size="m">

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Literal, TypedDict
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail
@@ -10,15 +11,32 @@ from opentrail.ports.control import ControlStore
 from opentrail.trails.plans import load_state
 from opentrail.trails.registry import TrailRegistry
 
-Json = dict[str, Any]
+
+class TrailState(TypedDict):
+    """A trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
+
+    arn: str
+    name: str
+    account: str
+    bucket: str
+    prefix: str
+    homeRegion: str
+    multiRegion: bool
+    logging: bool
+    status: Literal["Off", "Logging", "Failing"]
+    reason: str | None
+    latestDelivery: str | None
+    latestDigest: str | None
+    validation: bool
+    insights: bool
 
 
-async def trail_state(control: ControlStore, trail: Trail) -> Json:
+async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
     """Returns a trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
     state = await load_state(control, trail.uid)
     failing = state.latest_error or state.latest_digest_error
     reason = failing or (state.new_chain_reason if state.is_new_chain_current(trail) else None)
-    status = "Off"
+    status: Literal["Off", "Logging", "Failing"] = "Off"
     if trail.logging:
         status = "Failing" if failing else "Logging"
     return {
@@ -63,14 +81,20 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
     return problems
 
 
-async def find_trail(trails: TrailRegistry, name: object, account: str | None) -> Trail:
-    """Returns the trail with a name or ARN, of one account or of any.
+async def find_trail(
+    trails: TrailRegistry,
+    name: object,
+    account: str | None,
+    may_see: Callable[[str], bool] = lambda _account: True,
+) -> Trail:
+    """Returns the trail with a name or ARN, of one account or of any that may be seen.
 
     Raises:
         CloudTrailError: there is none, or there are several.
     """
     stored = [each.trail for each in await trails.all(account)]
-    fitting = [trail for trail in stored if name in (trail.name, trail.arn)]
+    seen = [trail for trail in stored if may_see(trail.account)]
+    fitting = [trail for trail in seen if name in (trail.name, trail.arn)]
     if not fitting:
         message = f"trail {name!r} not found; 'opentrail trail list' shows what there is"
         raise CloudTrailError("TrailNotFoundException", message, 404)

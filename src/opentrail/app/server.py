@@ -37,13 +37,27 @@ from opentrail.adapters.system import (
     unsettle_memory,
 )
 from opentrail.api.authorization.authorizer import Authorizer
-from opentrail.api.command_line import CommandLineApi
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.console.web import WebConsole
+from opentrail.api.console.web import WebConsole, console_app
 from opentrail.api.operation import Services
+from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
-from opentrail.api.trail_administration import TrailAdministration
 from opentrail.api.trail_states import trail_problems
+from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
+from opentrail.api.v1.callers import TokenAuthenticator
+from opentrail.api.v1.counts import EventCounts
+from opentrail.api.v1.events import Events
+from opentrail.api.v1.incidents import Incidents
+from opentrail.api.v1.marks import Marks
+from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.server import JsonApi
+from opentrail.api.v1.state import State
+from opentrail.api.v1.stories import Stories
+from opentrail.api.v1.streams import Streams
+from opentrail.api.v1.tail import Tail
+from opentrail.api.v1.trail_administration import TrailAdministration
+from opentrail.api.v1.trails import Trails
+from opentrail.api.v1.verifications import Verifications
 from opentrail.app.access import (
     ServerKeys,
     own_access,
@@ -268,46 +282,56 @@ class Server:
 
         account = identities.resolve(store_access().access_key_id).account
         own_endpoint = BotocoreEndpoint(access_of)
+        console_shows = console_settings(settings, port, account)
         web = WebConsole(
             services,
             self._sessions,
-            own_endpoint,
-            health=health,
-            missing=state.missing,
-            freshness=metrics.visible.quantiles,
-            verify=partial(verify_trail, settings.data_dir, store_access),
-            prove=EventProvers(store_access).prove,
-            settings=console_settings(settings, port, account),
-            users=ConsoleUsers(engines.control, engines.clock),
-            oidc=oidc_login(settings, engines.clock),
+            console_shows,
+            ConsoleUsers(engines.control, engines.clock),
+            self.console_link,
+            oidc_login(settings, engines.clock),
         )
-        command_line = CommandLineApi(
-            services,
-            exposition,
-            health,
-            token,
-            ingest=ingest.take,
-            imports=imports.take,
-            identify=identities.resolve,
-            missing=state.missing,
-            console_link=self.console_link,
-            users=web.administration,
-            actions={
-                "/api/v1/access-keys": KeyAdministration(access.keys, allowed, key_changed).run,
-                "/api/v1/policies": allowed.run,
-                "/api/v1/directory": DirectoryAdministration(engines.named, key_named).run,
-                "/api/v1/trails": TrailAdministration(services, own_endpoint, account).run,
-            },
-            status=self._status(stack, engines, services, health).document,
-            any_host=settings.tls_certificate is not None,
+        status = self._status(stack, engines, services, health).document
+        verifications = Verifications(services.control, services.clock)
+        streams, tail = Streams(services, state.missing), Tail(services)
+        api = JsonApi(
+            (
+                Events(services, state.missing),
+                EventCounts(services),
+                Stories(services, state.missing),
+                streams,
+                tail,
+                Marks(services),
+                State(services, health, status, metrics.visible.quantiles),
+                Trails(
+                    services,
+                    partial(verify_trail, settings.data_dir, store_access),
+                    verifications,
+                ),
+                TrailAdministration(services, own_endpoint, account, console_shows.region),
+                Proofs(services, EventProvers(store_access).prove, verifications),
+                AccessAdministration(
+                    KeyAdministration(access.keys, allowed, key_changed).run,
+                    allowed.run,
+                    DirectoryAdministration(engines.named, key_named).run,
+                ),
+                ReceivedRecords(ingest.take, identities.resolve),
+                ImportedFiles(imports.take),
+                Incidents(services, state.missing),
+                *web.groups,
+            ),
+            TokenAuthenticator(token),
+            web.guard,
         )
+        public = PublicState(exposition, health, settings.tls_certificate is not None)
+        app = console_app([*public.routes(), *api.routes, *web.pages()])
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(descriptor_limit()))
-        await serve_console(stack, web.app(command_line.routes()), console, limits, tls)
+        await serve_console(stack, app, console, limits, tls)
         hung_up = partial(self._hung_up, tls, endpoint)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
-        stack.push_async_callback(command_line.streams.end)
-        stack.callback(web.tail.end)
+        stack.push_async_callback(streams.end)
+        stack.callback(tail.end)
         self._write_server_file(stack, token)
 
     def _status(

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from tests.api.caller import send
-from tests.api.console.browser import HOST, Browser
+from tests.api.browser import HOST, Browser
 from tests.fakes import asynchronous
 
 
 @asynchronous
 async def test_every_answer_has_the_headers_that_keep_a_page_to_itself() -> None:
     browser = Browser()
-    for path in ("/console/", "/console/api/session", "/console/api/nothing", "/"):
+    for path in ("/console/", "/api/v1/session", "/api/v1/nothing", "/"):
         answer = await send(browser.app, "GET", path, browser.headers())
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'")
@@ -28,10 +28,10 @@ async def test_every_answer_has_the_headers_that_keep_a_page_to_itself() -> None
 async def test_without_a_session_calls_are_refused_and_say_what_to_do() -> None:
     browser = Browser()
     browser.cookie = None
-    answer = await browser.get("events")
+    answer = await browser.get("events/rows")
     assert answer.status == 401
     assert answer.json["code"] == "NoSession"
-    assert "opentrail console" in answer.json["message"]
+    assert "opentrail console" in answer.json["error"]
     assert answer.json["requestId"] == answer.headers["x-request-id"]
 
 
@@ -98,4 +98,4 @@ async def test_what_takes_too_long_says_so() -> None:
     answer = await Slow().get("health")
     assert answer.status == 504
     assert answer.json["code"] == "TimedOut"
-    assert "narrow the search" in answer.json["message"]
+    assert "narrow the search" in answer.json["error"]

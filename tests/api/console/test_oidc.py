@@ -14,7 +14,7 @@ from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.identity_provider import BegunSignIn
 from tests.api.caller import Answer, send
-from tests.api.console.browser import HOST, Browser
+from tests.api.browser import HOST, Browser
 from tests.fakes import asynchronous
 
 ROLES = {"readers": ConsoleRole.VIEWER, "admins": ConsoleRole.ADMIN}

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.api.caller import Answer, send
-from tests.api.console.browser import HOST, Browser
+from tests.api.browser import HOST, Browser
 from tests.factories import a_record, an_iam_user
 from tests.fakes import asynchronous
 

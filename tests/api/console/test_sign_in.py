@@ -14,7 +14,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.event import refusal
 from opentrail.who.sentence import CONSOLE_AGENT, sentence
 from tests.api.caller import Answer, send
-from tests.api.console.browser import AGENT, HOST, Browser
+from tests.api.browser import AGENT, HOST, Browser
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
 
@@ -118,7 +118,7 @@ async def test_a_failed_sign_in_is_recorded_and_unknown_names_are_hidden() -> No
     wrong = await login(browser, "wrong")
     unknown = await login(browser, "wrong", name="my-secret-password")
     assert (wrong.status, wrong.json["code"]) == (401, "SignInRefused")
-    assert wrong.json["message"] == unknown.json["message"]
+    assert wrong.json["error"] == unknown.json["error"]
     assert browser.cookie is None
     known, hidden = records(browser)
     assert known["errorMessage"] == "Failed authentication"
@@ -157,9 +157,9 @@ async def test_the_first_password_is_changed_at_the_first_sign_in() -> None:
     assert (needed.status, needed.json["code"]) == (403, "PasswordChangeNeeded")
     assert browser.cookie is None
     short = await login(browser, once, newPassword="short")
-    assert (short.status, "12 to 1024" in short.json["message"]) == (400, True)
+    assert (short.status, "12 to 1024" in short.json["error"]) == (400, True)
     assert (await login(browser, once, newPassword=OWN)).status == 204
-    assert (await browser.get("events")).status == 200
+    assert (await browser.get("events/rows")).status == 200
     assert (await login(browser, once)).status == 401
 
 
@@ -189,7 +189,7 @@ async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -
     browser.cookie = SimpleCookie(changed.headers["set-cookie"])["ot"].value
     assert (await browser.get("session")).status == 200
     lacking = await browser.post("password", {"password": OWN + "!"})
-    assert (lacking.status, lacking.json["message"]) == (400, "newPassword must be a text")
+    assert (lacking.status, lacking.json["error"]) == (400, "newPassword must be a text")
     browser.open_link()
     assert (await browser.post("password", given)).status == 400
 
@@ -236,7 +236,7 @@ async def test_administrators_create_users() -> None:
 @asynchronous
 async def test_what_is_missing_is_named(body: Any, member: str) -> None:
     answer = await (await with_user()).post("login", body)
-    assert (answer.status, answer.json["message"]) == (400, f"{member} must be a text")
+    assert (answer.status, answer.json["error"]) == (400, f"{member} must be a text")
 
 
 @pytest.mark.parametrize(
@@ -264,16 +264,16 @@ async def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
     browser = await with_user()
     headers = browser.headers(origin=f"https://{HOST}")
     body = json.dumps({"name": "ann", "password": OWN}).encode()
-    path = "/console/api/login"
+    path = "/api/v1/login"
     answer = await send(browser.app, "POST", path, headers, body, scheme="https")
     cookie = SimpleCookie(answer.headers["set-cookie"])["__Host-ot"]
     assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
     assert (cookie["httponly"], cookie["samesite"]) == (True, "strict")
     headers = browser.headers(cookie=f"__Host-ot={cookie.value}")
-    found = await send(browser.app, "GET", "/console/api/session", headers, scheme="https")
+    found = await send(browser.app, "GET", "/api/v1/session", headers, scheme="https")
     assert found.status == 200
     plain = browser.headers(cookie=f"ot={cookie.value}")
-    found = await send(browser.app, "GET", "/console/api/session", plain, scheme="https")
+    found = await send(browser.app, "GET", "/api/v1/session", plain, scheme="https")
     assert found.status == 401
     mixed = browser.headers(origin=f"http://{HOST}")
     assert (await send(browser.app, "POST", path, mixed, body, scheme="https")).status == 403

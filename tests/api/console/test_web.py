@@ -9,7 +9,7 @@ import pytest
 from opentrail.access.users import ConsoleRole
 from opentrail.version import __version__
 from tests.api.caller import send
-from tests.api.console.browser import Browser
+from tests.api.browser import Browser
 from tests.factories import ACCOUNT, REGION, a_record
 from tests.fakes import asynchronous
 
@@ -29,7 +29,7 @@ async def test_a_link_opens_a_session_once_until_it_is_ended() -> None:
     session = (await browser.get("session")).json
     assert (session["account"], session["region"]) == (ACCOUNT, REGION)
     assert session["version"] == __version__
-    await send(browser.app, "DELETE", "/console/api/session", browser.headers())
+    await send(browser.app, "DELETE", "/api/v1/session", browser.headers())
     assert (await browser.get("session")).status == 401
 
 
@@ -44,7 +44,7 @@ async def test_operations_of_the_cloudtrail_api_are_answered_and_recorded() -> N
     browser = Browser()
     answer = await browser.post("aws/DescribeTrails", {})
     assert (answer.status, answer.json) == (200, {"trailList": []})
-    (event,) = (await browser.get("events")).json["events"]
+    (event,) = (await browser.get("events/rows")).json["events"]
     assert event["eventName"] == "DescribeTrails"
 
 
@@ -53,7 +53,7 @@ async def test_errors_of_the_cloudtrail_api_keep_their_codes() -> None:
     answer = await Browser().post("aws/GetTrailStatus", {"Name": "none"})
     assert answer.status == 400
     assert answer.json["code"] == "TrailNotFoundException"
-    assert "Unknown trail" in answer.json["message"]
+    assert "Unknown trail" in answer.json["error"]
     odd = await Browser().post("aws/Get%2FTrail", {})
     assert odd.status in (400, 404)
 

@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from opentrail.access.users import ConsoleRole
-from opentrail.api.console.roles import require
-from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions, SessionUser
-from opentrail.core.errors import (
-    INTERNAL_FAILURE,
-    STORE_UNREACHABLE,
-    CloudTrailError,
-    ObjectStoreError,
-    OpentrailError,
-    RecordRefused,
-    StoreUnreachable,
-)
-from opentrail.who.sentence import CONSOLE_AGENT
-
-log = logging.getLogger(__name__)
+from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions
+from opentrail.api.v1.answers import POLICY, describe_error, error_response, with_headers
+from opentrail.api.v1.callers import Caller
+from opentrail.api.v1.routes import PREFIX
+from opentrail.core.errors import CloudTrailError, OpentrailError
 
 #: The session's cookie. A browser accepts one with the prefix over TLS only, and from the console's
 #: own host alone.
 COOKIE, SECURE_COOKIE = "ot", "__Host-ot"
 #: A browser sends this header only from scripts of the same origin.
 CSRF_HEADER = "x-ot-csrf"
+#: Where the pages without scripts are.
+PLAIN_PATH = "/console/plain"
 #: Methods that change nothing.
 _SAFE = ("GET", "HEAD")
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'"
-)
 PLAIN_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-SECURITY_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 Handler = Callable[[Request], Awaitable[Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -71,45 +48,34 @@ class Guard:
         self.sessions = sessions
         self._hosts = hosts
 
-    def endpoint(self, handler: Handler, least: ConsoleRole | None) -> Endpoint:
-        """Wraps a handler that needs a session of a user with at least a role.
+    def page(self, handler: Handler) -> Endpoint:
+        """Wraps a handler of a page that anybody may load."""
+        return self._wrapped(handler, self.check, error_response, POLICY)
 
-        It returns a response or a JSON document. Without a role anybody may ask.
-        """
-        return self._wrapped(handler, self._check, least)
+    def plain(self, handler: Handler, show: ShowError, is_public: bool = False) -> Endpoint:
+        """Wraps a handler of a page without scripts, which needs a session unless it is public."""
 
-    def plain(self, handler: Handler, show: ShowError, least: ConsoleRole | None) -> Endpoint:
-        """Wraps a handler as `endpoint` does, of a page without scripts."""
-        return self._wrapped(handler, self._check, least, show, PLAIN_POLICY)
+        async def signed_in(request: Request) -> Any:
+            request.state.caller = self.caller(request)
+            return await handler(request)
+
+        return self._wrapped(handler if is_public else signed_in, self.check, show, PLAIN_POLICY)
 
     def form(self, handler: Handler, show: ShowError) -> Endpoint:
         """Wraps a handler of a form without scripts, which must not rely on a session."""
-        return self._wrapped(handler, self._check_form, None, show, PLAIN_POLICY)
+        return self._wrapped(handler, self._check_form, show, PLAIN_POLICY)
 
     def _wrapped(
-        self,
-        handler: Handler,
-        check: Callable[[Request], None],
-        least: ConsoleRole | None,
-        show: ShowError | None = None,
-        policy: str = _POLICY,
+        self, handler: Handler, check: Callable[[Request], None], show: ShowError, policy: str
     ) -> Endpoint:
         async def wrapped(request: Request) -> Response:
             request_id = str(uuid.uuid4())
             try:
                 check(request)
-                if least is not None:
-                    request.state.user = self.session(request).user
-                    request.state.is_signed_in = partial(self._is_signed_in, request)
-                    require(request.state.user, least)
-                answer = await handler(request)
-                response = answer if isinstance(answer, Response) else json_response(answer)
+                response: Response = await handler(request)
             except (TimeoutError, OpentrailError) as error:
-                response = (show or _json_error)(*_described(error, request_id), request_id)
-            response.headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
-            response.headers["X-Request-Id"] = request_id
-            response.headers.setdefault("Cache-Control", "no-store")
-            return response
+                response = show(*describe_error(error, request_id), request_id)
+            return with_headers(response, request_id, policy)
 
         return wrapped
 
@@ -125,30 +91,32 @@ class Guard:
             raise CloudTrailError("InvalidToken", message, 401)
         self._replace_session(request, secret, response)
 
-    def begin_for(self, request: Request, user: SessionUser, response: Response) -> None:
+    def begin_for(self, request: Request, user: Caller, response: Response) -> None:
         """Begins a session of a user who has signed in, and adds its cookie to a response."""
         self._replace_session(request, self.sessions.begin_for(user), response)
 
     def end(self, request: Request, response: Response) -> None:
         """Ends the session of a request, and has a response remove its cookie."""
-        name, path = _cookie_of(request)
+        name, paths = _cookie_of(request)
         self.sessions.end(request.cookies.get(name, ""))
-        response.delete_cookie(
-            name, path, httponly=True, samesite="strict", secure=is_secure(request)
-        )
+        for path in paths:
+            response.delete_cookie(
+                name, path, httponly=True, samesite="strict", secure=is_secure(request)
+            )
 
     def _replace_session(self, request: Request, secret: str, response: Response) -> None:
-        name, path = _cookie_of(request)
+        name, paths = _cookie_of(request)
         self.sessions.end(request.cookies.get(name, ""))
-        response.set_cookie(
-            name,
-            secret,
-            max_age=int(MAX_SESSION.total_seconds()),
-            path=path,
-            httponly=True,
-            samesite="strict",
-            secure=is_secure(request),
-        )
+        for path in paths:
+            response.set_cookie(
+                name,
+                secret,
+                max_age=int(MAX_SESSION.total_seconds()),
+                path=path,
+                httponly=True,
+                samesite="strict",
+                secure=is_secure(request),
+            )
 
     def session(self, request: Request) -> Session:
         """Returns the session of a request.
@@ -165,10 +133,19 @@ class Guard:
             raise CloudTrailError("NoSession", message, 401)
         return session
 
-    def _is_signed_in(self, request: Request) -> bool:
+    def caller(self, request: Request) -> Caller:
+        """Returns the user of a request's session.
+
+        Raises:
+            CloudTrailError: `NoSession`: it has none that is still good.
+        """
+        return self.session(request).user
+
+    def is_signed_in(self, request: Request) -> bool:
+        """Returns whether the session of a request is still good, and notes its use."""
         return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
         """Returns if a page of this console sent the request.
 
         Raises:
@@ -210,19 +187,20 @@ class Guard:
         return host
 
 
-def console_agent(request: Request, longest: int) -> str:
-    """Returns the user agent in records of what the console does: the browser's, with a mark."""
-    return f"{request.headers.get('user-agent', '')[:longest]} {CONSOLE_AGENT}".strip()
-
-
 def is_secure(request: Request) -> bool:
     """Returns whether a request came over TLS."""
     return request.url.scheme == "https"
 
 
-def _cookie_of(request: Request) -> tuple[str, str]:
-    """Returns name and path of the session's cookie; with the prefix the path must be `/`."""
-    return (SECURE_COOKIE, "/") if is_secure(request) else (COOKIE, "/console")
+def _cookie_of(request: Request) -> tuple[str, tuple[str, ...]]:
+    """Returns name and paths of the session's cookie.
+
+    With the prefix the path must be `/`. Without TLS, browsers send a cookie to every port of this
+    host; paths keep it from other servers there.
+    """
+    if is_secure(request):
+        return SECURE_COOKIE, ("/",)
+    return COOKIE, (PREFIX, PLAIN_PATH)
 
 
 def _is_own(origin: str, host: str, request: Request) -> bool:
@@ -239,44 +217,3 @@ def _check_type(request: Request, wanted: str) -> None:
     if kind != wanted:
         message = f"Content-Type must be {wanted}, not {kind!r}"
         raise CloudTrailError("UnsupportedMediaType", message, 415)
-
-
-async def read_body(request: Request, most: int, name: str = "body") -> bytes:
-    """Returns the body of a request.
-
-    Raises:
-        CloudTrailError: `RequestTooLarge`, which calls the body by this name.
-    """
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            message = f"the {name} must have at most {most} bytes"
-            raise CloudTrailError("RequestTooLarge", message, 413)
-    return body
-
-
-def json_response(document: Any, status: int = 200) -> Response:
-    """Returns a response with a JSON document."""
-    return Response(orjson.dumps(document), status, media_type="application/json")
-
-
-def _described(error: Exception, request_id: str) -> tuple[str, str, int]:
-    """Returns code, message and status of an error."""
-    if isinstance(error, CloudTrailError):
-        return error.code, error.message, error.status
-    if isinstance(error, ObjectStoreError):
-        return error.code, f"the bucket failed: {error}", 502
-    if isinstance(error, RecordRefused):
-        return "ServiceUnavailable", f"This cannot be recorded now, so it is not done: {error}", 503
-    if isinstance(error, TimeoutError):
-        return "TimedOut", "This took too long; narrow the search.", 504
-    about = {"error": str(error), "request": request_id}
-    log.error("a call of the console failed", extra=about)
-    if isinstance(error, StoreUnreachable):
-        return "ServiceUnavailable", STORE_UNREACHABLE, 503
-    return "InternalFailure", INTERNAL_FAILURE, 500
-
-
-def _json_error(code: str, message: str, status: int, request_id: str) -> Response:
-    return json_response({"code": code, "message": message, "requestId": request_id}, status)

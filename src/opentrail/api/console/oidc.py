@@ -7,21 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.console.guard import Endpoint, Guard, is_secure
+from opentrail.api.console.guard import Guard, is_secure
 from opentrail.api.console.plain import page_of, text_of
-from opentrail.api.console.sessions import SessionUser
 from opentrail.api.console.sign_in import LoginRecords
+from opentrail.api.v1.callers import Caller
+from opentrail.api.v1.routes import route
 from opentrail.core.errors import CloudTrailError, SignInRefused, Unsupported
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
 
-Json = dict[str, Any]
 CALLBACK = "/console/oidc/callback"
 _COOKIE, _SECURE_COOKIE = "ot-oidc", "__Host-ot-oidc"
 #: How long a user may take at the provider, and the maximum number of sign-ins under way.
@@ -46,6 +47,12 @@ class OidcLogin:
     roles: Mapping[str, ConsoleRole]
 
 
+class SignInWays(TypedDict):
+    """Whether users may sign in by a provider."""
+
+    oidc: bool
+
+
 class OidcSignIn:
     """The calls by which a browser signs in at a provider and comes back."""
 
@@ -59,14 +66,16 @@ class OidcSignIn:
         #: By state; a sign-in comes back once.
         self._begun: dict[str, tuple[datetime, BegunSignIn]] = {}
 
-    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
-        """Returns the endpoint of the page that the provider sends browsers to."""
-        return {("GET", CALLBACK): self._guard.plain(self._finish, _failed, None)}
+    def routes(self) -> list[Route]:
+        """Returns the route of the page that the provider sends browsers to."""
+        return [Route(CALLBACK, self._guard.plain(self._finish, _failed, is_public=True))]
 
-    async def describe(self, _request: Request) -> Json:
+    @route("GET", "/login", None, "see how users sign in")
+    async def describe(self, _request: Request) -> SignInWays:
         """Returns whether users may sign in by a provider."""
         return {"oidc": self._login is not None}
 
+    @route("POST", "/oidc", None, "begin to sign in by OpenID Connect")
     async def begin(self, request: Request) -> Response:
         """Returns where the browser must go, and binds the sign-in to it by a cookie."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
@@ -119,7 +128,7 @@ class OidcSignIn:
 
     async def _user_of(
         self, request: Request, login: OidcLogin, claims: Mapping[str, Any]
-    ) -> SessionUser:
+    ) -> Caller:
         """Returns the user of verified claims.
 
         Raises:
@@ -135,7 +144,7 @@ class OidcSignIn:
             await self._records.failed(request, name)
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
-        return SessionUser(name, max(roles))
+        return Caller(name, max(roles))
 
     @property
     def _configured(self) -> OidcLogin:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
-from opentrail.api.conditions import search_in
-from opentrail.api.console.events import find_event, shown
-from opentrail.api.console.guard import Endpoint, Guard, Handler, read_body
-from opentrail.api.console.roles import ROUTES, seen_by
+from opentrail.api.console.guard import PLAIN_PATH as PATH
+from opentrail.api.console.guard import Guard
 from opentrail.api.operation import Services
+from opentrail.api.v1.answers import read_body
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import search_in
+from opentrail.api.v1.events import EventRow, find_event, shown
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.text import printable
 from opentrail.history.event_history import PAGE, Page
 
-Json = dict[str, Any]
-PATH = "/console/plain"
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
 _DEFAULT = "is:write"
 #: Maximum bytes of the form with a link.
@@ -52,20 +52,14 @@ class Plain:
         self._services = services
         self._guard = guard
 
-    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
-        """Returns the endpoints of these pages by method and path."""
-        handlers: dict[tuple[str, str], Handler] = {
-            ("GET", PATH): self._history,
-            ("GET", f"{PATH}/events/{{id}}"): self._event,
-        }
-        begin = ("POST", f"{PATH}/session")
-        return {
-            begin: self._guard.form(self._begin, _failed),
-            **{
-                key: self._guard.plain(handler, _failed, ROUTES[key].least)
-                for key, handler in handlers.items()
-            },
-        }
+    def routes(self) -> list[Route]:
+        """Returns the routes of these pages."""
+        guard = self._guard
+        return [
+            Route(f"{PATH}/session", guard.form(self._begin, _failed), methods=["POST"]),
+            Route(PATH, guard.plain(self._history, _failed)),
+            Route(f"{PATH}/events/{{id}}", guard.plain(self._event, _failed)),
+        ]
 
     async def _begin(self, request: Request) -> Response:
         """Begins a session by a link, or by its secret alone."""
@@ -92,7 +86,8 @@ class Plain:
         history = seen_by(request, self._services).history
         event = await find_event(history, request.path_params["id"])
         row = shown(event)
-        details = [(label, row[member]) for label, member in _DETAILS]
+        values: Mapping[str, object] = row
+        details = [(label, str(values[member] or "")) for label, member in _DETAILS]
         details += [
             (f"Resource ({each['type'] or 'type not known'})", each["name"])
             for each in row["resources"]
@@ -144,7 +139,7 @@ def _table(page: Page) -> str:
     )
 
 
-def _rows(rows: Iterable[Json]) -> str:
+def _rows(rows: Iterable[EventRow]) -> str:
     return "".join(
         f"<tr><td>{text_of(row['eventTime'][:19].replace('T', ' '))}</td>"
         f'<td><a href="{PATH}/events/{escape(quote(row["eventId"], safe=""))}">'

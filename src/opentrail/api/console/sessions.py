@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from opentrail.access.users import OPERATOR, ConsoleRole
+from opentrail.api.v1.callers import SERVER_OPERATOR, Caller
 from opentrail.ports.clock import Clock
 
 #: How long a link is good, if it is not used.
@@ -18,31 +18,11 @@ MAX_IDLE, MAX_SESSION = timedelta(minutes=30), timedelta(hours=12)
 _MAX_COUNT = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class SessionUser:
-    """The user of a session."""
-
-    name: str
-    role: ConsoleRole
-    #: Ids of the accounts whose events the user may see; None: all.
-    accounts: tuple[str, ...] | None = None
-    #: Whether the user has a password here.
-    has_password: bool = False
-
-    def may_see(self, account: str) -> bool:
-        """Returns whether the user may see what is of an account."""
-        return self.accounts is None or account in self.accounts
-
-
-#: Opened the link that the server printed on its own machine.
-LINK_USER = SessionUser(OPERATOR, ConsoleRole.ADMIN)
-
-
 @dataclass(slots=True)
 class Session:
     """One browser that is signed in."""
 
-    user: SessionUser
+    user: Caller
     began: datetime
     last_used: datetime
 
@@ -76,9 +56,9 @@ class Sessions:
         expires = self._links.pop(_hash(link), None)
         if expires is None or expires < self._clock.now():
             return None
-        return self.begin_for(LINK_USER)
+        return self.begin_for(SERVER_OPERATOR)
 
-    def begin_for(self, user: SessionUser) -> str:
+    def begin_for(self, user: Caller) -> str:
         """Begins a session of a user who has signed in, and returns its secret."""
         now = self._clock.now()
         secret = secrets.token_urlsafe(32)

@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
-from opentrail.api.console.guard import Guard, console_agent
-from opentrail.api.console.roles import user_of
-from opentrail.api.console.sessions import Sessions, SessionUser
+from opentrail.api.console.guard import Guard
+from opentrail.api.console.sessions import Sessions
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import Caller, agent_of, caller_of
+from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import (
     CloudTrailError,
     PasswordChangeNeeded,
@@ -32,7 +34,6 @@ from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 
-Json = dict[str, Any]
 _HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 #: Maximum characters of what a header says.
 _MAX_HEADER_LENGTH = 1_000
@@ -86,7 +87,7 @@ class LoginRecords:
             "eventName": "ConsoleLogin",
             "awsRegion": GLOBAL_REGION,
             "sourceIPAddress": address_of(request),
-            "userAgent": console_agent(request, _MAX_HEADER_LENGTH),
+            "userAgent": agent_of(request, _MAX_HEADER_LENGTH),
             **({"errorMessage": failure} if failure else {}),
             "requestParameters": None,
             "responseElements": {"ConsoleLogin": "Failure" if failure else "Success"},
@@ -127,6 +128,9 @@ class SignIn:
         self._users = users
         self._records = records
 
+    @route(
+        "POST", "/login", None, "sign in", body='{"name": "ann", "password": "correct horse battery"}'
+    )
     async def login(self, request: Request, given: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""
         name, password = _text(given, "name"), _text(given, "password")
@@ -145,12 +149,19 @@ class SignIn:
         self._guard.begin_for(request, session_user(user), response)
         return response
 
+    @route(
+        "POST",
+        "/password",
+        VIEWER,
+        "change the own password",
+        body='{"password": "the old one", "newPassword": "the new one"}',
+    )
     async def change_password(self, request: Request, given: Json) -> Response:
         """Replaces the `password` of the session's user by `newPassword`, and ends its sessions.
 
         A new one begins, in this browser.
         """
-        user = user_of(request)
+        user = caller_of(request)
         if not user.has_password:
             message = f"{user.name} has no password here"
             raise CloudTrailError("InvalidParameterException", message)
@@ -178,9 +189,9 @@ class SignIn:
             raise CloudTrailError("InvalidParameterException", str(error)) from error
 
 
-def session_user(user: ConsoleUser) -> SessionUser:
+def session_user(user: ConsoleUser) -> Caller:
     """Returns a user with a password as sessions have it."""
-    return SessionUser(user.name, user.role, user.accounts, has_password=True)
+    return Caller(user.name, user.role, user.accounts, has_password=True)
 
 
 def address_of(request: Request) -> str:

@@ -1,0 +1,375 @@
+/** What the server answers. Made by scripts/api_types.py; do not edit. */
+
+/** The events of a period that succeeded and that failed. */
+export interface Bucket {
+  failed: number;
+  ok: number;
+  time: string;
+}
+
+/** A user after a change, and its one-time password if it has a new one; a deleted one: none. */
+export interface ChangedUser {
+  password?: string;
+  user?: User;
+}
+
+/** A number of events; with `gte` there are more. */
+export interface Count {
+  relation: "eq" | "gte";
+  value: number;
+}
+
+/** The keys of the files that were delivered. */
+export interface Delivered {
+  digestFiles: string[];
+  logFiles: string[];
+  trail: string;
+}
+
+/** Events around one, with something in common, in the order in which they happened. */
+export interface EventContext {
+  after: EventRow[];
+  before: EventRow[];
+}
+
+/** An event with the text of its record as it is stored. */
+export interface EventDetail {
+  event: EventRow;
+  record: string;
+}
+
+/** Events over time; each period lasts some seconds. */
+export interface EventHistogram {
+  buckets: Bucket[];
+  end: string;
+  seconds: number;
+  start: string;
+}
+
+/** A page of events, newest first. */
+export interface EventPage {
+  events: EventRow[];
+  missing: string[];
+  next: string | null;
+  tookMs: number;
+}
+
+/** The proofs of an event, one of each trail; none of an event that was imported. */
+export interface EventProofs {
+  imported: boolean;
+  trails: Proof[];
+}
+
+/** An event as lists and the head of its page show it. */
+export interface EventRow {
+  accessKeyId: string | null;
+  account: string;
+  arn: string | null;
+  category: string;
+  clause: string;
+  errorCode: string | null;
+  eventId: string;
+  eventName: string;
+  eventSource: string;
+  eventTime: string;
+  mfa: boolean | null;
+  principalType: string | null;
+  readOnly: boolean;
+  region: string;
+  requestId: string | null;
+  resources: ResourceRow[];
+  sentence: string;
+  sourceIp: string | null;
+  userAgent: string | null;
+  username: string | null;
+}
+
+/** The most frequent values of each field. */
+export interface Facets {
+  facets: Record<string, ValueCount[]>;
+}
+
+/** An object of a trail's bucket that is not as it was delivered. */
+export interface Finding {
+  event: string | null;
+  name: string;
+  reason: string;
+}
+
+/** Milliseconds until records were visible, of the last minute; None: there were none. */
+export interface Freshness {
+  p50Ms: number | null;
+  p99Ms: number | null;
+}
+
+/** What is recorded, how soon it is visible, and what is wrong. */
+export interface HealthSummary {
+  degradations: string[];
+  events: number;
+  freshness: Freshness;
+  recorded: number;
+  status: "degraded" | "failing" | "ok";
+  visible: number;
+}
+
+/** An incident in a list. */
+export interface Incident {
+  account: string;
+  average: number;
+  baseline: number;
+  end: string | null;
+  errorCode: string | null;
+  eventName: string;
+  eventSource: string;
+  expected: string | null;
+  extension: Record<string, unknown> | null;
+  id: string;
+  identity: string | null;
+  insightType: string;
+  minutes: number;
+  region: string;
+  sentence: string;
+  sourceIPAddress: string | null;
+  start: string;
+  state: string;
+}
+
+/** An incident with its record, and its calls of each minute in a period around it. */
+export interface IncidentDetail {
+  account: string;
+  average: number;
+  baseline: number;
+  end: string | null;
+  errorCode: string | null;
+  eventName: string;
+  eventSource: string;
+  expected: string | null;
+  extension: Record<string, unknown> | null;
+  from: string;
+  id: string;
+  identity: string | null;
+  insightType: string;
+  minutes: ([string, number])[];
+  record: Record<string, unknown>;
+  region: string;
+  sentence: string;
+  sourceIPAddress: string | null;
+  start: string;
+  state: string;
+  until: string;
+}
+
+/** Incidents, newest first, and what event history lacks. */
+export interface IncidentList {
+  incidents: Incident[];
+  missing: string[];
+}
+
+/** What Insights is doing, and how far it is. */
+export interface InsightsStatus {
+  daysLearned: number;
+  daysScanned: number | null;
+  daysToLearn: number;
+  daysToScan: number | null;
+  keys: number;
+  knownSince: string | null;
+  openIncidents: number;
+  state: string;
+  unwatchedCalls: number;
+  watchedUntil: string | null;
+}
+
+/** The identity behind an access key id. */
+export interface KnownIdentity {
+  account: string;
+  deletedBy: string | null;
+  userIdentity: unknown;
+}
+
+/** A link that opens the web console once, within ten minutes. */
+export interface Link {
+  url: string;
+}
+
+/** The position of the newest durable record, 0 if there is none. */
+export interface Mark {
+  position: number;
+}
+
+/** Records after a mark, oldest first, up to a position. */
+export interface MarkedRecords {
+  complete: boolean;
+  position: number;
+  records: unknown[];
+}
+
+/** What a principal does, and when, from its latest events. */
+export interface Principal {
+  agents: ValueCount[];
+  arn: string;
+  complete: boolean;
+  events: number;
+  first: string;
+  hours: number[][];
+  ips: ValueCount[];
+  keys: ValueCount[];
+  last: string;
+  latest: EventRow[];
+  sentence: string;
+  services: ValueCount[];
+}
+
+/** What a trail's bucket proves of an event. */
+export interface Proof {
+  arn: string;
+  bucket: string;
+  digestKey: string | null;
+  fault: string | null;
+  key: string | null;
+  message: string;
+  state: "broken" | "pending" | "proven" | "unknown" | "unsigned";
+  trail: string;
+}
+
+/** A resource that an event names. */
+export interface ResourceRow {
+  name: string;
+  type: string | null;
+}
+
+/** What became of a resource, in sentences, and the events that name it. */
+export interface ResourceStory {
+  answers: (Record<string, unknown>)[];
+  events: EventRow[];
+  sentences: string[];
+}
+
+/** A view under its name. */
+export interface SavedView {
+  name: string;
+  state: ViewState;
+  version: number;
+}
+
+/** All views that the caller may see, by name. */
+export interface SavedViews {
+  views: SavedView[];
+}
+
+/** The incidents that were found in old events, and the number of those that were recorded. */
+export interface Scan {
+  incidents: Incident[];
+  known: number;
+}
+
+/** The session of a browser, and what its pages offer. */
+export interface SessionInfo {
+  account: string;
+  accounts: string[];
+  expires: string;
+  hasPassword: boolean;
+  region: string;
+  regions: string[];
+  role: "admin" | "auditor" | "operator" | "viewer";
+  user: string;
+  version: string;
+}
+
+/** Whether users may sign in by a provider. */
+export interface SignInWays {
+  oidc: boolean;
+}
+
+/** The number of records that were recorded. */
+export interface Taken {
+  taken: number;
+}
+
+/** The digests that a trail must have: the first ones of its chains, and the newest. */
+export interface TrailDigests {
+  chains: (Record<string, unknown>)[];
+  trail: string;
+}
+
+/** Trails, by name. */
+export interface TrailList {
+  trails: TrailSummary[];
+}
+
+/** A trail with its health, and its latest verification. */
+export interface TrailSummary {
+  account: string;
+  arn: string;
+  bucket: string;
+  homeRegion: string;
+  insights: boolean;
+  latestDelivery: string | null;
+  latestDigest: string | null;
+  logging: boolean;
+  multiRegion: boolean;
+  name: string;
+  prefix: string;
+  reason: string | null;
+  status: "Failing" | "Logging" | "Off";
+  validation: boolean;
+  verified: Verification | null;
+}
+
+/** A user of the web console. */
+export interface User {
+  accounts: string[] | null;
+  active: boolean;
+  created: string;
+  mustChangePassword: boolean;
+  name: string;
+  role: "admin" | "auditor" | "operator" | "viewer";
+}
+
+/** The users, by name. */
+export interface UserList {
+  users: User[];
+}
+
+/** A value, and the number of events that have it. */
+export interface ValueCount {
+  count: number;
+  value: string;
+}
+
+/** The most frequent values of a field. */
+export interface Values {
+  values: ValueCount[];
+}
+
+/** What a trail's bucket was found to hold, last. */
+export interface Verification {
+  at: string;
+  findings: Finding[];
+  more: number;
+  valid: boolean;
+}
+
+/** What the verifier says of a trail. */
+export interface Verified {
+  lines: string[];
+  valid: boolean;
+}
+
+/** What a saved view keeps of the address of the console's Event history. */
+export interface ViewState {
+  account?: string;
+  categories?: string;
+  columns?: string;
+  expression?: string;
+  last?: string;
+  region?: string;
+  since?: string;
+  until?: string;
+}
+
+/** Why a request failed. */
+export interface Error {
+  error: string;
+  code?: string;
+  requestId?: string;
+}

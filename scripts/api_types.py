@@ -1,0 +1,87 @@
+"""Writes the description of the JSON API, and its types for the web console, from the code.
+
+`python scripts/api_types.py` writes them; with `--check` it says which are stale.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.openapi import describe
+
+ROOT = Path(__file__).parent.parent
+Schema = dict[str, Any]
+_NAMES = {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}
+
+
+def description() -> str:
+    """Returns the description in OpenAPI."""
+    return json.dumps(describe(GROUPS), indent=2, ensure_ascii=False) + "\n"
+
+
+def types() -> str:
+    """Returns an interface for each shape of an answer."""
+    lines = ["/** What the server answers. Made by scripts/api_types.py; do not edit. */"]
+    for name, schema in describe(GROUPS)["components"]["schemas"].items():
+        if text := schema.get("description"):
+            lines += ["", f"/** {text} */"]
+        else:
+            lines.append("")
+        required = schema.get("required", ())
+        lines.append(f"export interface {name} {{")
+        lines += [
+            f"  {member}{'' if member in required else '?'}: {_type(of)};"
+            for member, of in schema["properties"].items()
+        ]
+        lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def _type(schema: Schema) -> str:
+    """Returns the type of TypeScript for a schema."""
+    if reference := schema.get("$ref"):
+        return str(reference).rpartition("/")[2]
+    if choices := schema.get("anyOf"):
+        return " | ".join(_type(choice) for choice in choices)
+    if values := schema.get("enum"):
+        return " | ".join(json.dumps(value) for value in values)
+    kind = schema.get("type")
+    if kind == "null":
+        return "null"
+    if parts := schema.get("prefixItems"):
+        return f"[{', '.join(_type(part) for part in parts)}]"
+    if kind == "array":
+        item = _type(schema.get("items", {}))
+        return f"({item})[]" if " " in item else f"{item}[]"
+    if kind == "object":
+        return f"Record<string, {_type(schema.get('additionalProperties', {}))}>"
+    return _NAMES.get(str(kind), "unknown")
+
+
+FILES = {
+    "docs/reference/openapi.json": description,
+    "console/src/api/schema.ts": types,
+}
+
+
+def main() -> int:
+    """Writes or checks the files."""
+    stale = []
+    for name, made in FILES.items():
+        file, text = ROOT / name, made()
+        if not file.exists() or file.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                file.write_text(text)
+    if stale and "--check" in sys.argv:
+        print(f"stale: {', '.join(stale)}; run python scripts/api_types.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Answers of the JSON API: documents, errors, and the headers of both."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, cast
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from opentrail.access.users import ConsoleRole
+from opentrail.core.errors import (
+    INTERNAL_FAILURE,
+    STORE_UNREACHABLE,
+    CloudTrailError,
+    ObjectStoreError,
+    OpentrailError,
+    RecordRefused,
+    StoreUnreachable,
+    UsageError,
+)
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+Role = Literal["viewer", "auditor", "operator", "admin"]
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def role_name(role: ConsoleRole) -> Role:
+    """Returns a role as documents have it."""
+    return cast(Role, str(role))
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    """Returns a response with a JSON document."""
+    return Response(orjson.dumps(document), status, media_type="application/json")
+
+
+def error_response(code: str, message: str, status: int, request_id: str) -> Response:
+    """Returns the response to a request that failed."""
+    return json_response({"error": message, "code": code, "requestId": request_id}, status)
+
+
+def with_headers(response: Response, request_id: str, policy: str = POLICY) -> Response:
+    """Returns a response with the headers that every answer of the console's port has."""
+    response.headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
+    response.headers["X-Request-Id"] = request_id
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def describe_error(
+    error: TimeoutError | OpentrailError, request_id: str, shows_cause: bool = False
+) -> tuple[str, str, int]:
+    """Returns code, message and status of an error.
+
+    Args:
+        error: what a handler raised.
+        request_id: names the request in the log.
+        shows_cause: whether the caller may read what is in the server's log.
+    """
+    if isinstance(error, CloudTrailError):
+        return error.code, error.message, error.status
+    if isinstance(error, UsageError):
+        return "InvalidParameterException", str(error), 400
+    if isinstance(error, ObjectStoreError):
+        return error.code, f"the bucket failed: {error}", 502
+    if isinstance(error, RecordRefused):
+        return "ServiceUnavailable", f"This cannot be recorded now, so it is not done: {error}", 503
+    if isinstance(error, TimeoutError):
+        return "TimedOut", "This took too long; narrow the search.", 504
+    log.error("a request failed", extra={"error": str(error), "request": request_id})
+    if isinstance(error, StoreUnreachable):
+        return "ServiceUnavailable", STORE_UNREACHABLE, 503
+    return "InternalFailure", str(error) if shows_cause else INTERNAL_FAILURE, 500
+
+
+async def read_body(request: Request, max_bytes: int, name: str = "body") -> bytes:
+    """Returns the body of a request.
+
+    Raises:
+        CloudTrailError: `RequestTooLarge`, which calls the body by this name.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > max_bytes:
+            message = f"the {name} must have at most {max_bytes} bytes"
+            raise CloudTrailError("RequestTooLarge", message, 413)
+    return body
+
+
+async def read_object(request: Request, max_bytes: int, example: str) -> Json:
+    """Returns the JSON object in a request's body; an empty body is an empty object.
+
+    Raises:
+        CloudTrailError: it is too large, or no JSON object; the error shows an example of one.
+    """
+    body = await read_body(request, max_bytes)
+    try:
+        document = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise CloudTrailError(
+            "InvalidParameterException", f"the body must be a JSON object such as {example}"
+        )
+    return document

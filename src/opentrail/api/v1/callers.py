@@ -1,0 +1,127 @@
+"""Who sends a request of the JSON API, and what of this server it may see."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from starlette.requests import Request
+
+from opentrail.access.users import OPERATOR, ConsoleRole
+from opentrail.api.operation import Services
+from opentrail.core.errors import CloudTrailError
+from opentrail.who.sentence import CONSOLE_AGENT
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request: a user of the web console, or the operator of the server's machine."""
+
+    name: str
+    role: ConsoleRole
+    #: Ids of the accounts whose events the caller may see; None: all.
+    accounts: tuple[str, ...] | None = None
+    #: Whether the caller has a password here.
+    has_password: bool = False
+
+    def may_see(self, account: str) -> bool:
+        """Returns whether the caller may see what is of an account."""
+        return self.accounts is None or account in self.accounts
+
+
+#: Has read the token in `server.json`, or opened the link that the server printed on its machine.
+SERVER_OPERATOR = Caller(OPERATOR, ConsoleRole.ADMIN)
+
+
+class SessionAuthenticator(Protocol):
+    """Authenticates the browsers that are signed in to the web console."""
+
+    def check(self, request: Request) -> None:
+        """Return if a page of this console sent the request.
+
+        Raises:
+            CloudTrailError: it came for another host, or from a page of another origin.
+        """
+        ...
+
+    def caller(self, request: Request) -> Caller:
+        """Return the user of a request's session.
+
+        Raises:
+            CloudTrailError: `NoSession`: it has none that is still good.
+        """
+        ...
+
+    def is_signed_in(self, request: Request) -> bool:
+        """Return whether the session of a request is still good."""
+        ...
+
+
+class TokenAuthenticator:
+    """Authenticates by the token in `server.json`, which only the server's own user can read."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def caller(self, request: Request) -> Caller:
+        """Returns who sent a request with the token.
+
+        Raises:
+            CloudTrailError: `InvalidToken`.
+        """
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(token.encode(), self._token):
+            raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
+        return SERVER_OPERATOR
+
+
+def has_token(request: Request) -> bool:
+    """Returns whether a request is authenticated by a token, not by a session."""
+    return "authorization" in request.headers
+
+
+def require(caller: Caller, least: ConsoleRole) -> None:
+    """Returns if a caller has at least a role.
+
+    Raises:
+        CloudTrailError: `AccessDenied`, which names both roles.
+    """
+    if caller.role < least:
+        message = f"This needs the role {least}; {caller.name} is {caller.role}."
+        raise CloudTrailError("AccessDenied", message, 403)
+
+
+def require_all_accounts(caller: Caller) -> None:
+    """Returns if a caller may see all accounts.
+
+    Raises:
+        CloudTrailError: `AccessDenied`, which names those that it may see.
+    """
+    if caller.accounts is not None:
+        message = (
+            f"This concerns all accounts; {caller.name} may see {', '.join(caller.accounts)} only."
+        )
+        raise CloudTrailError("AccessDenied", message, 403)
+
+
+def agent_of(request: Request, max_length: int) -> str:
+    """Returns the user agent in records of what the console does: the browser's, with a mark."""
+    return f"{request.headers.get('user-agent', '')[:max_length]} {CONSOLE_AGENT}".strip()
+
+
+def caller_of(request: Request) -> Caller:
+    """Returns who sent an authenticated request."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def is_signed_in(request: Request) -> bool:
+    """Returns whether the caller of a long answer is still signed in."""
+    sessions: SessionAuthenticator | None = request.state.sessions
+    return sessions is None or sessions.is_signed_in(request)
+
+
+def seen_by(request: Request, services: Services) -> Services:
+    """Returns the services as the caller may read them: limited to its accounts."""
+    return replace(services, history=services.history.within(caller_of(request).accounts))

@@ -1,0 +1,134 @@
+"""Parses the query parameters of searches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import orjson
+
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import MANAGEMENT, parse_time
+from opentrail.core.expression import Expression, ExpressionError, parse
+from opentrail.history.event_history import Search
+from opentrail.ports.event_store import FoundEvent
+
+MAX_EVENTS = 10_000
+
+
+def search_in(query: Mapping[str, str], now: datetime) -> Search:
+    """Returns the search by `expression`, `since`, `until`, account, Region and categories.
+
+    Raises:
+        CloudTrailError: a parameter is invalid.
+    """
+    return Search(
+        account=query.get("account"),
+        region=query.get("region"),
+        categories=None if query.get("categories") == "all" else (MANAGEMENT,),
+        expression=_expression(query.get("expression"), now),
+        start=_time("since", query.get("since")),
+        end=_time("until", query.get("until")),
+    )
+
+
+#: Condition of a search → the flag that lifts its default.
+_FLAGS = {
+    "account": "--all-accounts",
+    "region": "--all-regions",
+    "categories": "--all-categories",
+}
+
+
+def defaults_in(query: Mapping[str, str]) -> list[str]:
+    """Returns the conditions that the command line added by default.
+
+    Raises:
+        CloudTrailError: a condition has no default.
+    """
+    names = [name for name in query.get("defaults", "").split(",") if name]
+    for name in names:
+        if name not in _FLAGS:
+            raise CloudTrailError(
+                "InvalidParameterException",
+                f"defaults must be of {', '.join(_FLAGS)}, not {name!r}",
+            )
+    return names
+
+
+def without_defaults(search: Search, defaults: Sequence[str]) -> Search:
+    """Returns a search without some of its conditions."""
+    return replace(search, **dict.fromkeys(defaults))
+
+
+def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) -> list[str]:
+    """Returns the flags that lift the defaults which hide an event."""
+    found = attributes_of(orjson.loads(event.record))
+    hides = {
+        "account": found.account != search.account,
+        "region": found.region != search.region,
+        "categories": search.categories is not None and found.category not in search.categories,
+    }
+    return [_FLAGS[name] for name in defaults if hides[name]]
+
+
+def count_in(query: Mapping[str, str], name: str, most: int = MAX_EVENTS) -> int | None:
+    """Returns the number in a parameter; None if it is absent.
+
+    Raises:
+        CloudTrailError: `InvalidMaxResultsException` unless it is a number from 1 to `most`.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    number = _number(text)
+    if number is None or not 1 <= number <= most:
+        raise CloudTrailError(
+            "InvalidMaxResultsException", f"{name} must be 1 to {most}, not {text!r}"
+        )
+    return number
+
+
+def position_in(query: Mapping[str, str], name: str, head: int) -> int | None:
+    """Returns the journal position in a parameter; None if it is absent.
+
+    Raises:
+        CloudTrailError: `InvalidParameterException` unless it is a position up to `head`.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    number = _number(text)
+    if number is None or number > head:
+        raise CloudTrailError(
+            "InvalidParameterException",
+            f"{name} must be a position of this server's journal, 0 to {head}, not {text!r}",
+        )
+    return number
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _expression(text: str | None, now: datetime) -> Expression | None:
+    if not text:
+        return None
+    try:
+        return parse(text, now)
+    except ExpressionError as error:
+        raise CloudTrailError("InvalidParameterException", str(error)) from error
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise CloudTrailError(
+            "InvalidTimeRangeException",
+            f"{name} must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, not {text!r}",
+        ) from error

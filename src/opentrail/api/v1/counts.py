@@ -1,0 +1,148 @@
+"""Numbers of events: in all, over time, and by value."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Literal, TypedDict, TypeVar
+
+from starlette.requests import Request
+
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.routes import SEARCH, VIEWER, route
+from opentrail.api.operation import Services
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import format_time
+from opentrail.history.event_history import MAX_BUCKETS
+
+T = TypeVar("T")
+#: Maximum seconds of one answer; a page shows the rest without it.
+_SECONDS = 20.0
+_FACETS = "eventName,username,eventSource,region,sourceIpAddress,errorCode,resourceType,account"
+_BUCKETS = 60
+
+
+class Count(TypedDict):
+    """A number of events; with `gte` there are more."""
+
+    value: int
+    relation: Literal["eq", "gte"]
+
+
+class Bucket(TypedDict):
+    """The events of a period that succeeded and that failed."""
+
+    time: str
+    ok: int
+    failed: int
+
+
+class EventHistogram(TypedDict):
+    """Events over time; each period lasts some seconds."""
+
+    start: str
+    end: str
+    seconds: int
+    buckets: list[Bucket]
+
+
+class ValueCount(TypedDict):
+    """A value, and the number of events that have it."""
+
+    value: str
+    count: int
+
+
+class Facets(TypedDict):
+    """The most frequent values of each field."""
+
+    facets: dict[str, list[ValueCount]]
+
+
+class Values(TypedDict):
+    """The most frequent values of a field."""
+
+    values: list[ValueCount]
+
+
+class EventCounts:
+    """The calls that count events of a search."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @route("GET", "/events/count", VIEWER, "count events", query=SEARCH)
+    async def total(self, request: Request) -> Count:
+        """Returns the number of events, `gte` if there are more."""
+        search = search_in(request.query_params, self._services.clock.now())
+        found = await _in_time(seen_by(request, self._services).history.count_events(search))
+        return {"value": found.value, "relation": "eq" if found.is_exact else "gte"}
+
+    @route(
+        "GET",
+        "/events/histogram",
+        VIEWER,
+        "count events over time",
+        query=(*SEARCH, "buckets"),
+    )
+    async def histogram(self, request: Request) -> EventHistogram:
+        """Returns how many events succeeded and failed in each of some periods."""
+        query = request.query_params
+        buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
+        search = search_in(query, self._services.clock.now())
+        found = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
+        return {
+            "start": format_time(found.start),
+            "end": format_time(found.end),
+            "seconds": found.seconds,
+            "buckets": [
+                {"time": format_time(each.start), "ok": each.ok, "failed": each.failed}
+                for each in found.periods
+            ],
+        }
+
+    @route(
+        "GET", "/events/facets", VIEWER, "count values of events", query=(*SEARCH, "fields")
+    )
+    async def facets(self, request: Request) -> Facets:
+        """Returns the most frequent values of some fields."""
+        query = request.query_params
+        fields = [name for name in query.get("fields", _FACETS).split(",") if name]
+        search = search_in(query, self._services.clock.now())
+        found = await _in_time(seen_by(request, self._services).history.facets(search, fields))
+        return {"facets": {field: _values(values) for field, values in found.items()}}
+
+    @route(
+        "GET", "/values", VIEWER, "see values that events have", query=(*SEARCH, "field", "prefix")
+    )
+    async def values(self, request: Request) -> Values:
+        """Returns the most frequent values of a field that begin with a prefix."""
+        query = request.query_params
+        search = search_in(query, self._services.clock.now())
+        field, prefix = query.get("field", ""), query.get("prefix", "")
+        return {
+            "values": _values(
+                await _in_time(
+                    seen_by(request, self._services).history.values(field, prefix, search)
+                )
+            )
+        }
+
+
+def _values(counts: Any) -> list[ValueCount]:
+    return [{"value": value, "count": count} for value, count in counts]
+
+
+async def _in_time(answer: Awaitable[T]) -> T:
+    """Returns an answer; one that takes too long is cancelled.
+
+    Raises:
+        CloudTrailError: `TimedOut`.
+    """
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await answer
+    except TimeoutError as error:
+        message = "Counting took too long; narrow the search."
+        raise CloudTrailError("TimedOut", message, 504) from error

@@ -1,0 +1,386 @@
+"""Event history: events of a search, one event, what happened around it, and files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypedDict
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import (
+    count_in,
+    defaults_in,
+    hiding_defaults,
+    search_in,
+    without_defaults,
+)
+from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
+from opentrail.api.operation import Services
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Record, as_object, format_time
+from opentrail.core.expression import Compare, Expression, Or, literal
+from opentrail.history.event_history import PAGE, History, Page, Search, shown_event
+from opentrail.ports.event_store import FoundEvent
+from opentrail.who.sentence import clause, sentence
+
+_MAX_PAGE = 200
+#: Events that are read at once for a file.
+_PER_READ = 1_000
+#: Times before and after an event that are searched for its neighbours, until there are enough.
+_AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
+_MAX_AROUND = 1_000
+#: Maximum events that are searched to count those that defaults hide.
+_MAX_COUNTED = 1_000
+#: What neighbours have in common with an event → field of the search.
+_COMMON = {
+    "principal": "principal_arn",
+    "resource": "resource_names",
+    "ip": "source_ip",
+    "key": "access_key_id",
+}
+#: Texts that spreadsheets take for formulas begin with one of these.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CSV_COLUMNS = (
+    "eventTime",
+    "sentence",
+    "eventName",
+    "eventSource",
+    "username",
+    "arn",
+    "sourceIp",
+    "userAgent",
+    "region",
+    "account",
+    "category",
+    "readOnly",
+    "errorCode",
+    "accessKeyId",
+    "resources",
+    "eventId",
+    "requestId",
+)
+
+
+class ResourceRow(TypedDict):
+    """A resource that an event names."""
+
+    type: str | None
+    name: str
+
+
+class EventRow(TypedDict):
+    """An event as lists and the head of its page show it."""
+
+    eventId: str
+    eventTime: str
+    eventName: str
+    eventSource: str
+    region: str
+    account: str
+    category: str
+    readOnly: bool
+    username: str | None
+    principalType: str | None
+    arn: str | None
+    accessKeyId: str | None
+    sourceIp: str | None
+    userAgent: str | None
+    errorCode: str | None
+    requestId: str | None
+    mfa: bool | None
+    resources: list[ResourceRow]
+    #: What happened, beginning with its time in UTC.
+    sentence: str
+    #: The same without its time.
+    clause: str
+
+
+class EventPage(TypedDict):
+    """A page of events, newest first."""
+
+    events: list[EventRow]
+    #: The cursor of the next page; None: this is the last one.
+    next: str | None
+    tookMs: int
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
+class EventDetail(TypedDict):
+    """An event with the text of its record as it is stored."""
+
+    event: EventRow
+    record: str
+
+
+class EventContext(TypedDict):
+    """Events around one, with something in common, in the order in which they happened."""
+
+    before: list[EventRow]
+    after: list[EventRow]
+
+
+class Events:
+    """The calls about events.
+
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+
+    def _history(self, request: Request) -> History:
+        return seen_by(request, self._services).history
+
+    def _search(self, request: Request) -> Search:
+        return search_in(request.query_params, self._services.clock.now())
+
+    @route("GET", "/events", VIEWER, "read events", query=(*SEARCH, "limit", "defaults"))
+    async def latest(self, request: Request) -> Json:
+        """Returns events in the form of `LookupEvents`, newest first."""
+        query = request.query_params
+        search, history = self._search(request), self._history(request)
+        limit = count_in(query, "limit") or PAGE
+        events = await history.latest(search, limit)
+        shown_events = [shown_event(event) for event in events]
+        answer: Json = {"events": shown_events, "missing": self._missing()}
+        if len(events) < limit and (defaults := defaults_in(query)):
+            answer["hidden"] = await _hidden(history, search, defaults)
+        return answer
+
+    @route("GET", "/events/rows", VIEWER, "page through events", query=(*SEARCH, "limit", "cursor"))
+    async def page(self, request: Request) -> EventPage:
+        """Returns a page of events, newest first, and the cursor of the next one."""
+        began = time.perf_counter()
+        query = request.query_params
+        limit = count_in(query, "limit", _MAX_PAGE) or PAGE
+        cursor = query.get("cursor") or None
+        page = await self._history(request).search(self._search(request), limit, cursor)
+        return {
+            "events": await rows_of(page.events),
+            "next": page.next_token,
+            "tookMs": round((time.perf_counter() - began) * 1000),
+            "missing": self._missing(),
+        }
+
+    @route("GET", "/events/{id}", VIEWER, "read one event")
+    async def one(self, request: Request) -> EventDetail:
+        """Returns an event with the text of its record as it is stored."""
+        event = await find_event(self._history(request), request.path_params["id"])
+        return {"event": shown(event), "record": event.record}
+
+    @route("GET", "/events/{id}/context", VIEWER, "read events around one", query=("by", "limit"))
+    async def context(self, request: Request) -> EventContext:
+        """Returns what the same principal, address, key or resource did before and after."""
+        query = request.query_params
+        by = query.get("by", "principal")
+        if by not in _COMMON:
+            message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
+            raise CloudTrailError("InvalidParameterException", message)
+        limit = count_in(query, "limit", _MAX_PAGE) or 20
+        event = await find_event(self._history(request), request.path_params["id"])
+        expression = _in_common(event, by)
+        if expression is None:
+            return {"before": [], "after": []}
+        search = Search(expression=expression)
+        history = self._history(request)
+        own = event.event_id
+        before = await history.latest(replace(search, end=event.event_time), limit + 1)
+        after: list[FoundEvent] = []
+        for width in _AROUND:
+            period = replace(search, start=event.event_time, end=event.event_time + width)
+            after = await history.latest(period, _MAX_AROUND)
+            if len(after) > limit:
+                break
+        earlier = [each for each in before if each.event_id != own][:limit]
+        later = [each for each in after if each.event_id != own][-limit:]
+        return {"before": await rows_of(earlier), "after": await rows_of(later[::-1])}
+
+    @route("GET", "/export", AUDITOR, "download events", query=(*SEARCH, "format"))
+    async def export(self, request: Request) -> StreamingResponse:
+        """Streams all events of a search as a file."""
+        form = request.query_params.get("format", "csv")
+        if form not in _WRITERS:
+            message = f"format must be one of {', '.join(_WRITERS)}, not {form!r}"
+            raise CloudTrailError("InvalidParameterException", message)
+        search, history = self._search(request), self._history(request)
+        first = await history.search(search, _PER_READ)
+        kind, write = _WRITERS[form]
+        name = f"events-{self._services.clock.now():%Y%m%dT%H%M%SZ}.{form}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(write(_all(history, search, first)), 200, headers, kind)
+
+
+async def _hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
+    """Returns how many events the defaults hide, and which flags show them."""
+    events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
+    flags: set[str] = set()
+    count = 0
+    for event in events:
+        hiding = hiding_defaults(search, defaults, event)
+        flags.update(hiding)
+        count += bool(hiding)
+    if not count:
+        return None
+    return {"count": count, "complete": len(events) < _MAX_COUNTED, "flags": sorted(flags)}
+
+
+async def _all(history: History, search: Search, page: Page) -> AsyncIterator[Sequence[FoundEvent]]:
+    while True:
+        yield page.events
+        if page.next_token is None:
+            return
+        page = await history.search(search, _PER_READ, page.next_token)
+
+
+async def find_event(history: History, event_id: str) -> FoundEvent:
+    """Returns an event by its id.
+
+    Raises:
+        CloudTrailError: `EventNotFound`.
+    """
+    found = await history.latest(Search(attribute=("EventId", event_id)), 1)
+    if not found:
+        raise CloudTrailError("EventNotFound", f"there is no event {event_id}", 404)
+    return found[0]
+
+
+async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
+    """Returns the rows of events; other calls go on while many are made."""
+    return await asyncio.to_thread(lambda: [shown(event) for event in events])
+
+
+def shown(event: FoundEvent) -> EventRow:
+    """Returns what a row and the head of an event's page need."""
+    record = orjson.loads(event.record)
+    found = attributes_of(record)
+    identity = as_object(record.get("userIdentity"))
+    session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
+    words = _words(record, event)
+    return {
+        "eventId": event.event_id,
+        "eventTime": format_time(found.event_time),
+        "eventName": event.event_name,
+        "eventSource": event.event_source,
+        "region": found.region,
+        "account": found.account,
+        "category": found.category,
+        "readOnly": event.read_only,
+        "username": event.username,
+        "principalType": identity.get("type"),
+        "arn": found.principal_arn,
+        "accessKeyId": event.access_key_id,
+        "sourceIp": found.source_ip,
+        "userAgent": _text(record.get("userAgent")),
+        "errorCode": found.error_code,
+        "requestId": _text(record.get("requestID")),
+        "mfa": _mfa(session, record),
+        "resources": [{"type": each.type, "name": each.name} for each in event.resources],
+        "sentence": words[0],
+        "clause": words[1],
+    }
+
+
+def _words(record: Record, event: FoundEvent) -> tuple[str, str]:
+    """Returns the event in a sentence, whose times are UTC, and the sentence without its time."""
+    if "eventName" not in record:  # an Insights event is about an API, not by a caller
+        found = f"{event.event_name}: unusual activity"
+        return found, found
+    return sentence(record), clause(record)
+
+
+def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:
+    used = as_object(record.get("additionalEventData")).get("MFAUsed")
+    if used in ("Yes", "No"):
+        return bool(used == "Yes")
+    known = session.get("mfaAuthenticated")
+    return None if known is None else known in (True, "true")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _in_common(event: FoundEvent, by: str) -> Expression | None:
+    """Returns the expression that an event and its neighbours match; None if it lacks the value."""
+    found = attributes_of(orjson.loads(event.record))
+    values: dict[str, list[str | None]] = {
+        "principal": [found.principal_arn],
+        "resource": [each.name for each in event.resources],
+        "ip": [found.source_ip],
+        "key": [event.access_key_id],
+    }
+    terms: list[Expression] = [
+        Compare((_COMMON[by],), "=", literal(value), is_field=True) for value in values[by] if value
+    ]
+    return Or(tuple(terms)) if terms else None
+
+
+async def _csv(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    yield (",".join(_CSV_COLUMNS) + "\r\n").encode()
+    async for events in pages:
+        yield await asyncio.to_thread(_csv_lines, events)
+
+
+def _csv_lines(events: Sequence[FoundEvent]) -> bytes:
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    for event in events:
+        row = shown(event)
+        row["resources"] = " ".join(each["name"] for each in row["resources"])
+        writer.writerow([_cell(row[column]) for column in _CSV_COLUMNS])
+    return lines.getvalue().encode("utf-8", "replace")
+
+
+def _cell(value: Any) -> str:
+    """Returns a cell that no spreadsheet runs as a formula.
+
+    >>> _cell("=1+1"), _cell(True), _cell(None), _cell("John")
+    ("'=1+1", 'true', '', 'John')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+async def _ndjson(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    async for events in pages:
+        yield b"".join(event.record.encode("utf-8", "replace") + b"\n" for event in events)
+
+
+async def _json(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    """Yields a file in the form of CloudTrail's log files."""
+    separator = b'{"Records":['
+    async for events in pages:
+        for event in events:
+            yield separator + event.record.encode("utf-8", "replace")
+            separator = b",\n"
+    yield b"]}\n" if separator == b",\n" else b'{"Records":[]}\n'
+
+
+_WRITERS: dict[
+    str,
+    tuple[
+        str,
+        Callable[[AsyncIterator[Sequence[FoundEvent]]], AsyncIterator[bytes]],
+    ],
+] = {
+    "csv": ("text/csv; charset=utf-8", _csv),
+    "ndjson": ("application/x-ndjson", _ndjson),
+    "json": ("application/json", _json),
+}

@@ -1,0 +1,404 @@
+"""Incidents of unusual activity, each with its calls over time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import inf
+from typing import Any, TypedDict
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
+from opentrail.core.expression import And, Compare
+from opentrail.history.event_history import PAGE, CountSearch, History, Search
+from opentrail.insights.expected import Expected, largest_sums
+from opentrail.insights.findings import minute_of
+from opentrail.insights.follower import Insights
+from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
+from opentrail.ports.event_store import CallKey
+
+#: Characters of an incident's id.
+_ID = re.compile("[0-9a-f-]{1,36}")
+#: Maximum records that are compared with what a scan finds, and the longest time from the start of
+#: an incident to its end.
+_MAX_RECORDS, _MAX_INCIDENT = 100_000, timedelta(days=2)
+#: Records that are read to see whether more than one incident has an id that begins so.
+_AMBIGUOUS = 3
+#: Maximum calls of an incident that are read to find out where most came from.
+_MAX_CALLS = 500
+_MINUTE = timedelta(minutes=1)
+#: Maximum minutes of a chart: those of the longest incident, and those around it.
+_MAX_MINUTES = 2_000
+#: Minutes that a chart shows before and after an incident.
+_BEFORE, _AFTER = 60, 30
+#: Maximum characters of the note of an expected incident.
+_MAX_NOTE_LENGTH = 1_000
+
+
+class InsightsStatus(TypedDict):
+    """What Insights is doing, and how far it is."""
+
+    state: str
+    daysLearned: int
+    daysToLearn: int
+    knownSince: str | None
+    watchedUntil: str | None
+    keys: int
+    unwatchedCalls: int
+    openIncidents: int
+    daysScanned: int | None
+    daysToScan: int | None
+
+
+class IncidentFigures(TypedDict):
+    """An incident of unusual activity."""
+
+    id: str
+    sentence: str
+    #: `open` or `over`.
+    state: str
+    start: str
+    end: str | None
+    account: str
+    region: str
+    eventSource: str
+    eventName: str
+    insightType: str
+    errorCode: str | None
+    #: Calls, or errors, in each minute, and how many are usual.
+    average: float
+    baseline: float
+    identity: str | None
+    sourceIPAddress: str | None
+    #: The note with which it was marked as expected; None: it was not.
+    expected: str | None
+    extension: Mapping[str, Any] | None
+
+
+class Incident(IncidentFigures):
+    """An incident in a list."""
+
+    #: Its minutes up to now, or to its end.
+    minutes: int
+
+
+_Period = TypedDict("_Period", {"from": str, "until": str})
+
+
+class IncidentDetail(IncidentFigures, _Period):
+    """An incident with its record, and its calls of each minute in a period around it."""
+
+    record: Mapping[str, Any]
+    #: Time and number of calls of each minute.
+    minutes: list[tuple[str, int]]
+
+
+class IncidentList(TypedDict):
+    """Incidents, newest first, and what event history lacks."""
+
+    incidents: list[Incident]
+    missing: list[str]
+
+
+class Scan(TypedDict):
+    """The incidents that were found in old events, and the number of those that were recorded."""
+
+    incidents: list[Incident]
+    known: int
+
+
+class Incidents:
+    """The calls about incidents.
+
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+
+    @route(
+        "GET",
+        "/insights",
+        VIEWER,
+        "see incidents",
+        query=("since", "until", "account", "region", "limit"),
+    )
+    async def list(self, request: Request) -> IncidentList:
+        """Returns incidents of unusual activity, newest first."""
+        query = request.query_params
+        search = replace(search_in(query, self._services.clock.now()), categories=(INSIGHT,))
+        limit = count_in(query, "limit") or PAGE
+        incidents = await list_incidents(seen_by(request, self._services), search, limit)
+        return {"incidents": incidents, "missing": self._missing()}
+
+    @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
+    async def status(self, _request: Request) -> InsightsStatus:
+        """Returns what Insights is doing, and how far it is."""
+        return await describe(self._services.insights)
+
+    @route(
+        "POST", "/insights/scan", ADMIN, "find and record incidents in old events", query=("since",)
+    )
+    async def scan(self, request: Request) -> Scan:
+        """Finds and records incidents in old events; `since` is when they begin."""
+        since = search_in(request.query_params, self._services.clock.now()).start
+        if since is None:
+            raise CloudTrailError("InvalidParameterException", "since must be given")
+        return await scan(self._services, since)
+
+    @route("GET", "/insights/{id}", VIEWER, "see one incident")
+    async def show(self, request: Request) -> IncidentDetail:
+        """Returns one incident with its record and its calls of each minute."""
+        return await show_incident(seen_by(request, self._services), request.path_params["id"])
+
+    @route(
+        "POST",
+        "/insights/{id}/expected",
+        OPERATOR,
+        "mark an incident as expected",
+        body='{"note": "load test"}',
+    )
+    async def expect(self, request: Request, body: Json) -> Incident:
+        """Marks an incident as expected, with a note."""
+        note = body.get("note", "")
+        if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
+            message = f"note must be a text of up to {_MAX_NOTE_LENGTH} characters"
+            raise CloudTrailError("InvalidParameterException", message)
+        services = seen_by(request, self._services)
+        return await expect_incident(services, request.path_params["id"], note)
+
+
+async def describe(insights: Insights) -> InsightsStatus:
+    """Returns what Insights is doing, and how far it is."""
+    status = await insights.status()
+    since, until = status.known_since, status.watched_until
+    return {
+        "state": status.state,
+        "daysLearned": status.learned,
+        "daysToLearn": status.days,
+        "knownSince": format_time(since) if since else None,
+        "watchedUntil": format_time(until) if until else None,
+        "keys": status.keys,
+        "unwatchedCalls": status.unwatched,
+        "openIncidents": status.incidents,
+        "daysScanned": status.scanned[0] if status.scanned else None,
+        "daysToScan": status.scanned[1] if status.scanned else None,
+    }
+
+
+async def list_incidents(services: Services, search: Search, limit: int) -> list[Incident]:
+    """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
+    history, now = services.history, services.clock.now()
+    found = await history.latest(search, 2 * limit)  # each has one record, or two
+    incidents = incidents_of([orjson.loads(event.record) for event in found])[:limit]
+    notes = await services.insights.expected.notes()
+    return [
+        await _shown(history, await _whole(history, incident, now), notes) for incident in incidents
+    ]
+
+
+async def show_incident(services: Services, shared_id: str) -> IncidentDetail:
+    """Returns an incident with its records' figures and its calls of each minute.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has an id that begins so.
+    """
+    history, now = services.history, services.clock.now()
+    incident = await _whole(history, await find_incident(history, shared_id), now)
+    begin = incident.start - _BEFORE * _MINUTE
+    end = min(now, _end(incident) + _AFTER * _MINUTE)
+    counts: Sequence[tuple[datetime, int]] = ()
+    if incident.extension is None:
+        counts = await _counts(history, incident, begin, end, now)
+    return {
+        **await _figures(history, incident, await services.insights.expected.notes()),
+        "record": incident.record,
+        "minutes": [(format_time(moment), count) for moment, count in counts],
+        "from": format_time(begin),
+        "until": format_time(end),
+    }
+
+
+async def scan(services: Services, since: datetime) -> Scan:
+    """Finds and records the incidents in events that are stored.
+
+    Returns:
+        The incidents found, and the number of those left out because they, or others of the same
+        key that overlap them, are recorded already.
+
+    Raises:
+        CloudTrailError: Insights is off.
+    """
+    insights, history = services.insights, services.history
+    if (await insights.status()).state == "off":
+        message = "Insights is off: start the server with --insights on"
+        raise CloudTrailError("InsightNotEnabledException", message)
+    found = await insights.scan(since)
+    search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
+    records = [orjson.loads(each.record) for each in await history.latest(search, _MAX_RECORDS)]
+    known: dict[CallKey, list[tuple[int, float]]] = {}
+    for incident in incidents_of(records):
+        end = minute_of(incident.end) if incident.end else inf
+        known.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
+    new = [
+        (start, end)
+        for start, end in found
+        if not any(
+            first < (end.end or inf) and start.start < last
+            for first, last in known.get(start.key, ())
+        )
+    ]
+    made = [orjson.loads(entry.record) for entry in await insights.record(new)]
+    notes = await insights.expected.notes()
+    incidents = [await _shown(history, incident, notes) for incident in incidents_of(made)]
+    return {"incidents": incidents, "known": len(found) - len(new)}
+
+
+async def expect_incident(services: Services, shared_id: str, note: str) -> Incident:
+    """Marks an incident as expected: only more calls than these are reported again.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has an id that begins so.
+    """
+    history, now = services.history, services.clock.now()
+    incident = await _whole(history, await find_incident(history, shared_id), now)
+    counts = await _counts(history, incident, incident.start, _end(incident), now)
+    largest = largest_sums([count for _, count in counts])
+    start, rises = minute_of(incident.start), not incident.is_drop
+    key = key_of(incident)
+    await services.insights.expect(Expected(incident.id, key, start, rises, largest, note))
+    return await _shown(history, incident, {incident.id: note})
+
+
+async def find_incident(history: History, shared_id: str) -> IncidentReport:
+    """Returns the incident whose id begins so.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has such an id.
+    """
+    found = []
+    if _ID.fullmatch(shared_id):
+        begins = Compare(("sharedEventID",), "=", f"{shared_id}*", is_field=False)
+        found = await history.latest(Search(categories=(INSIGHT,), expression=begins), _AMBIGUOUS)
+    fitting = incidents_of([orjson.loads(event.record) for event in found])
+    if not fitting:
+        message = f"no incident has the id {shared_id}; 'opentrail insights' lists them"
+        raise CloudTrailError("InsightNotFoundException", message, 404)
+    if len(fitting) > 1:
+        message = f"{shared_id} is the beginning of more than one incident's id; give more of it"
+        raise CloudTrailError("InvalidParameterException", message)
+    return fitting[0]
+
+
+async def _whole(history: History, incident: IncidentReport, now: datetime) -> IncidentReport:
+    """Returns an incident with its end, or if it is going on, with its calls up to now."""
+    if incident.end is None:
+        incident = await find_incident(history, incident.id)
+    if incident.extension is not None:
+        return incident
+    minutes = min(_MAX_MINUTES, (now - incident.start) // _MINUTE)
+    if incident.end is not None or minutes <= incident.minutes:
+        return incident
+    end = incident.start + minutes * _MINUTE
+    counts = await _counts(history, incident, incident.start, end, now)
+    return replace(incident, minutes=minutes, average=sum(each for _, each in counts) / minutes)
+
+
+def _end(incident: IncidentReport) -> datetime:
+    return incident.end or incident.start + incident.minutes * _MINUTE
+
+
+async def _counts(
+    history: History, incident: IncidentReport, start: datetime, end: datetime, now: datetime
+) -> Sequence[tuple[datetime, int]]:
+    """Returns the calls, or errors, in each minute of a period."""
+    kept = now - start + _MINUTE
+    search = CountSearch(key_of(incident), 60, kept, start, end, with_zeros=True)
+    return (await history.count(search, _MAX_MINUTES)).counts
+
+
+def key_of(incident: IncidentReport) -> CallKey:
+    """Returns what an incident is about."""
+    details = as_object(incident.record.get("insightDetails"))
+    return CallKey(
+        incident.account,
+        incident.region,
+        str(details.get("sourceEventCategory", MANAGEMENT)),
+        incident.event_source,
+        incident.event_name,
+        incident.error_code,
+    )
+
+
+async def _shown(
+    history: History, incident: IncidentReport, notes: Mapping[str, str]
+) -> Incident:
+    return {**await _figures(history, incident, notes), "minutes": incident.minutes}
+
+
+async def _figures(
+    history: History, incident: IncidentReport, notes: Mapping[str, str]
+) -> IncidentFigures:
+    source_ip = None
+    if incident.extension is None:
+        source_ip = await _top_source_ip(history, incident)
+    return {
+        "id": incident.id,
+        "sentence": sentence(incident, source_ip),
+        "state": "over" if incident.end else "open",
+        "start": format_time(incident.start),
+        "end": format_time(incident.end) if incident.end else None,
+        "account": incident.account,
+        "region": incident.region,
+        "eventSource": incident.event_source,
+        "eventName": incident.event_name,
+        "insightType": incident.insight_type,
+        "errorCode": incident.error_code,
+        "average": incident.average,
+        "baseline": incident.baseline,
+        "identity": incident.identity,
+        "sourceIPAddress": source_ip,
+        "expected": notes.get(incident.id),
+        "extension": incident.extension,
+    }
+
+
+async def _top_source_ip(history: History, incident: IncidentReport) -> str | None:
+    """Returns the address from which most of an incident's calls came."""
+    key = key_of(incident)
+    source = Compare(("eventSource",), "=", key.event_source, is_field=False)
+    wanted = [source]
+    if key.error_code is not None:
+        wanted.append(Compare(("errorCode",), "=", key.error_code, is_field=False))
+    search = Search(
+        account=key.account,
+        region=key.region,
+        categories=(DATA,) if key.category == DATA else (MANAGEMENT,),
+        attribute=("EventName", key.event_name),
+        expression=And(tuple(wanted)),
+        start=incident.start,
+        end=incident.start + incident.minutes * _MINUTE - timedelta(seconds=1),
+    )
+    found = await history.latest(search, _MAX_CALLS)
+    addresses = Counter(_address(orjson.loads(event.record)) for event in found)
+    addresses.pop(None, None)
+    return addresses.most_common(1)[0][0] if addresses else None
+
+
+def _address(record: Mapping[str, Any]) -> str | None:
+    address = record.get("sourceIPAddress")
+    return address if isinstance(address, str) else None

@@ -1,0 +1,107 @@
+"""The description of the JSON API in OpenAPI 3.1, from its routes and the shapes of their answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
+
+import msgspec
+from starlette.responses import Response
+
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.routes import PARAMETERS, PREFIX, Rule, rules_in
+from opentrail.version import __version__
+
+_REFERENCE = "#/components/schemas/{name}"
+_PART = re.compile(r"\{(\w+)(?::path)?\}")
+_ERROR = {
+    "type": "object",
+    "description": "Why a request failed.",
+    "properties": {
+        "error": {"type": "string", "description": "what is wrong, in words"},
+        "code": {"type": "string"},
+        "requestId": {"type": "string", "description": "names the request in the server's log"},
+    },
+    "required": ["error"],
+}
+
+
+def describe(groups: Sequence[type]) -> Json:
+    """Returns the description of all routes of groups."""
+    routes = [each for group in groups for each in rules_in(group)]
+    shapes = {
+        rule: get_type_hints(handler, include_extras=True)["return"] for rule, handler in routes
+    }
+    typed = [rule for rule, shape in shapes.items() if not _is_response(shape)]
+    schemas, components = msgspec.json.schema_components(
+        [shapes[rule] for rule in typed], ref_template=_REFERENCE
+    )
+    answers = dict(zip(typed, schemas, strict=True))
+    paths: dict[str, Json] = {}
+    for rule, handler in routes:
+        path = PREFIX + _PART.sub(r"{\1}", rule.path)
+        paths.setdefault(path, {})[rule.method.lower()] = _operation(
+            rule, handler, answers.get(rule)
+        )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "opentrail",
+            "version": __version__,
+            "description": "The JSON API on the console's port.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**dict(sorted(components.items())), "Error": _ERROR},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "of server.json"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "ot"},
+            },
+        },
+        "security": [{"token": []}, {"session": []}],
+    }
+
+
+def _operation(rule: Rule, handler: Callable[..., Any], answer: Json | None) -> Json:
+    parts = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PART.findall(rule.path)
+    ]
+    query = [
+        {
+            "name": name,
+            "in": "query",
+            "description": PARAMETERS[name],
+            "schema": {"type": "string"},
+        }
+        for name in rule.query
+    ]
+    content = {} if answer is None else {"content": {"application/json": {"schema": answer}}}
+    error = {"$ref": _REFERENCE.format(name="Error")}
+    operation: Json = {
+        "operationId": f"{handler.__qualname__}",
+        "summary": rule.purpose,
+        "description": (handler.__doc__ or "").partition("\n")[0],
+        "x-least-role": None if rule.least is None else str(rule.least),
+        "responses": {
+            "200": {"description": "the answer", **content},
+            "default": {
+                "description": "the request failed",
+                "content": {"application/json": {"schema": error}},
+            },
+        },
+    }
+    if parts or query:
+        operation["parameters"] = parts + query
+    if rule.body is not None:
+        example = msgspec.json.decode(rule.body)
+        media = {"schema": {"type": "object"}, "example": example}
+        operation["requestBody"] = {"content": {"application/json": media}}
+    if rule.least is None:
+        operation["security"] = []
+    return operation
+
+
+def _is_response(shape: Any) -> bool:
+    return isinstance(shape, type) and issubclass(shape, Response)

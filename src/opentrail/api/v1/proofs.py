@@ -1,0 +1,179 @@
+"""Proofs of events: in which log file a trail delivered an event, and whether it is unchanged."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.events import find_event
+from opentrail.api.v1.routes import AUDITOR, route
+from opentrail.api.v1.verifications import Verifications
+from opentrail.core.attributes import Attributes, attributes_of
+from opentrail.core.event import Entry, format_time, parse_time
+from opentrail.core.logfile import LOG_KINDS, DeliveryPlace
+from opentrail.core.trail import Trail
+from opentrail.ports.event_store import FoundEvent
+from opentrail.trails.plans import EntrySelector, LogFilePlan, load_state
+
+#: Answers questions in the form of `app/event_prover.py`, in their order.
+Prove = Callable[[Json], Awaitable[list[Any]]]
+#: How long after an event a trail may have been created that delivers it: calls last.
+_MAX_CALL_TIME = timedelta(hours=1)
+
+
+class Proof(TypedDict):
+    """What a trail's bucket proves of an event."""
+
+    trail: str
+    arn: str
+    state: Literal["proven", "pending", "broken", "unsigned", "unknown"]
+    message: str
+    bucket: str
+    key: str | None
+    digestKey: str | None
+    #: The object that is not as it was delivered.
+    fault: str | None
+
+
+class EventProofs(TypedDict):
+    """The proofs of an event, one of each trail; none of an event that was imported."""
+
+    trails: list[Proof]
+    imported: bool
+
+
+class Proofs:
+    """The call about the proof of an event."""
+
+    def __init__(self, services: Services, prove: Prove, verifications: Verifications) -> None:
+        self._services = services
+        self._prove = prove
+        self._verifications = verifications
+
+    @route("POST", "/events/{id}/proof", AUDITOR, "prove an event")
+    async def of(self, request: Request) -> EventProofs:
+        """Returns for each trail that delivers an event what its bucket proves."""
+        history = seen_by(request, self._services).history
+        event = await find_event(history, request.path_params["id"])
+        if event.is_imported:
+            return {"trails": [], "imported": True}
+        found = attributes_of(orjson.loads(event.record))
+        entries = await self._services.journal.read(event.position - 1, 1)
+        trails = [each.trail for each in await self._services.trails.all(found.account)]
+        asked = []
+        for trail in trails:
+            question = await self._question(trail, event, found, entries)
+            if question is not None:
+                others = [other for other in trails if other is not trail]
+                question["is_shared"] = any(_writes_to(other, question) for other in others)
+                asked.append((trail, question))
+        proven = await self._proven([question for _, question in asked])
+        shown = []
+        for (trail, _), answer in zip(asked, proven, strict=True):
+            if answer is None:
+                continue
+            shown.append({"trail": trail.name, "arn": trail.arn, **answer})
+            if answer["state"] == "broken":
+                await self._verifications.note_broken(trail, event.event_id, answer)
+        return {"trails": shown, "imported": False}
+
+    async def _question(
+        self, trail: Trail, event: FoundEvent, found: Attributes, entries: list[Entry]
+    ) -> Json | None:
+        """Returns what is to be proven; None if the trail cannot have delivered the event."""
+        folder = LOG_KINDS.get(found.category)
+        is_near = trail.multi_region or found.region == trail.home_region
+        created = parse_time(trail.created_at) if trail.created_at else found.event_time
+        is_later = created > found.event_time + _MAX_CALL_TIME or trail.started_at is None
+        if folder is None or not is_near or is_later:
+            return None
+        span = trail.span_of(event.position)
+        is_selected = None
+        if span is not None and entries:
+            is_selected = EntrySelector.selects(trail, span, entries[0])
+            if not is_selected:
+                return None
+        place = span or trail
+        files = DeliveryPlace(place.organization, found.account, found.region)
+        return {
+            "event_id": event.event_id,
+            "event_time": format_time(found.event_time),
+            "record": event.record,
+            "account": found.account,
+            "region": found.region,
+            "folder": folder,
+            "trail": trail.name,
+            "home_region": trail.home_region,
+            "bucket": place.bucket,
+            "prefix": place.prefix,
+            "organization": place.organization,
+            "validation": place.validation,
+            "is_selected": is_selected,
+            "is_delivered": await self._is_delivered(trail, files, event.position),
+            "known": await self._known(trail, files),
+        }
+
+    async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
+        """Returns whether the log file that has a position must be in the bucket."""
+        state = await load_state(self._services.control, trail.uid)
+        if state.position < position:
+            return False
+        stored = await self._services.control.scan("plan", f"{trail.uid}/")
+        plans = [LogFilePlan(**each.document) for each in stored]
+        return not any(
+            plan.place(trail.account) == place and plan.after < position <= plan.until
+            for plan in plans
+        )
+
+    async def _known(self, trail: Trail, place: DeliveryPlace) -> Json | None:
+        """Returns what is known of the chain of a place; None if it has no digest."""
+        for chain in await self._services.deliveries.known_digests(trail):
+            if (chain["organization"], chain["account"], chain["region"]) == astuple(place):
+                return chain
+        return None
+
+    async def _proven(self, questions: list[Json]) -> list[Any]:
+        """Returns the answers; what is still to be delivered is not searched for."""
+        ready = [question for question in questions if not _is_to_come(question)]
+        proven = iter(
+            await self._prove({"questions": ready, "keys": await self._keys()}) if ready else ()
+        )
+        return [_to_come(each) if _is_to_come(each) else next(proven) for each in questions]
+
+    async def _keys(self) -> list[Json]:
+        """Returns the public keys in the form of `aws cloudtrail list-public-keys`."""
+        return [
+            {
+                "Value": base64.b64encode(key.public_der).decode(),
+                "ValidityStartTime": format_time(key.valid_from),
+                "ValidityEndTime": format_time(key.valid_until),
+                "Fingerprint": key.fingerprint,
+            }
+            for key in await self._services.signer.keys()
+        ]
+
+
+def _writes_to(trail: Trail, question: Json) -> bool:
+    """Returns whether a trail writes log files to the folder that a question is about."""
+    places = [(trail.bucket, trail.prefix, trail.organization)]
+    places += [(span.bucket, span.prefix, span.organization) for span in trail.spans]
+    return (question["bucket"], question["prefix"], question["organization"]) in places
+
+
+def _is_to_come(question: Json) -> bool:
+    return question["is_selected"] is True and not question["is_delivered"]
+
+
+def _to_come(question: Json) -> Json:
+    message = "The log file is still to come."
+    place = {"bucket": question["bucket"], "key": None, "digestKey": None, "fault": None}
+    return {"state": "pending", "message": message, **place}

@@ -1,0 +1,98 @@
+"""Routes of the JSON API: each is declared beside its handler, with the role that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from opentrail.access.users import ConsoleRole
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+PREFIX = "/api/v1"
+VIEWER, AUDITOR = ConsoleRole.VIEWER, ConsoleRole.AUDITOR
+OPERATOR, ADMIN = ConsoleRole.OPERATOR, ConsoleRole.ADMIN
+#: Parameters of a search.
+SEARCH = ("expression", "since", "until", "account", "region", "categories")
+#: Parameter of a query → what it says.
+PARAMETERS = {
+    "account": "an account id",
+    "after": "the position after which the answer begins",
+    "again": "`true`: these records may have been sent before",
+    "buckets": "number of periods",
+    "by": "what both have in common: `principal`, `resource`, `ip` or `key`",
+    "categories": "`all` or `management` (default)",
+    "cursor": "`next` of the former page",
+    "defaults": "conditions that were added by default, of which the answer counts what they hide",
+    "expression": "a search expression",
+    "field": "a field of events",
+    "fields": "fields of events, with commas",
+    "format": "`csv`, `json` or `ndjson`",
+    "last": "number of earlier events to begin with",
+    "limit": "maximum number of results",
+    "name": "a name or ARN",
+    "prefix": "what the values begin with",
+    "region": "a Region",
+    "resource": "a name or ARN",
+    "since": "the earliest time, such as `2020-01-01T09:00:00Z`",
+    "type": "a type of resource",
+    "until": "the latest time, or for marks the last position",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One route: what it needs, and what it is for."""
+
+    method: str
+    #: Below `PREFIX`.
+    path: str
+    #: The least role that the caller needs. None: anybody, signed in or not.
+    least: ConsoleRole | None
+    purpose: str
+    #: Names of the query's parameters.
+    query: tuple[str, ...]
+    #: An example of the JSON object in the body; None: the handler reads the body, if there is any.
+    body: str | None
+    #: Whether the caller must be allowed to see all accounts.
+    all_accounts: bool
+
+
+def route(
+    method: str,
+    path: str,
+    least: ConsoleRole | None,
+    purpose: str,
+    *,
+    query: Iterable[str] = (),
+    body: str | None = None,
+    all_accounts: bool = False,
+) -> Callable[[H], H]:
+    """Declares a method of a group as the handler of a route; the arguments are those of `Rule`.
+
+    The handler gets the request, and the object in its body if there is an example of one. It
+    returns a response, or a JSON document whose shape its annotation says.
+    """
+
+    def declare(handler: H) -> H:
+        cast(Any, handler).rule = Rule(
+            method, path, least, purpose, tuple(query), body, all_accounts or least is ADMIN
+        )
+        return handler
+
+    return declare
+
+
+def rules_in(group: object) -> Iterator[tuple[Rule, Callable[..., Any]]]:
+    """Yields the routes of a group, or of its class, with their handlers."""
+    for name in vars(group if isinstance(group, type) else type(group)):
+        handler = getattr(group, name)
+        rule = getattr(handler, "rule", None)
+        if isinstance(rule, Rule):
+            yield rule, handler
+
+
+def most_specific_first(rule: Rule) -> tuple[list[tuple[bool, str]], str]:
+    """Returns a key that sorts `/insights/status` before `/insights/{id}`."""
+    return [(part.startswith("{"), part) for part in rule.path.split("/")], rule.method

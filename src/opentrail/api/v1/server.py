@@ -1,0 +1,111 @@
+"""The JSON API: routes, who may ask for them, and one conversion of errors."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from opentrail.api.v1.answers import (
+    describe_error,
+    error_response,
+    json_response,
+    read_object,
+    with_headers,
+)
+from opentrail.api.v1.callers import (
+    SessionAuthenticator,
+    TokenAuthenticator,
+    has_token,
+    require,
+    require_all_accounts,
+)
+from opentrail.api.v1.routes import PREFIX, VIEWER, Rule, most_specific_first, rules_in
+from opentrail.core.errors import CloudTrailError, OpentrailError
+
+#: Maximum bytes of a JSON object in a request's body.
+_MAX_BODY_BYTES = 1_000_000
+_METHODS = ["GET", "POST", "PUT", "DELETE"]
+
+
+class JsonApi:
+    """The routes of all groups, for callers with a token and for browsers that are signed in.
+
+    Args:
+        groups: objects with methods that are declared by `routes.route`.
+        token: authenticates by the server's token.
+        sessions: authenticates browsers; None: the server has no web console.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[object],
+        token: TokenAuthenticator,
+        sessions: SessionAuthenticator | None = None,
+    ) -> None:
+        self._token = token
+        self._sessions = sessions
+        handlers = [each for group in groups for each in rules_in(group)]
+        handlers.sort(key=lambda each: most_specific_first(each[0]))
+        self.rules = [rule for rule, _ in handlers]
+        self._routes = [
+            Route(PREFIX + rule.path, self._endpoint(rule, handler), methods=[rule.method])
+            for rule, handler in handlers
+        ]
+        unknown = Rule("", "/{path:path}", VIEWER, "", (), None, all_accounts=False)
+        self.routes = [
+            *self._routes,
+            Route(PREFIX + unknown.path, self._endpoint(unknown, self._unknown), methods=_METHODS),
+        ]
+        self.app = Starlette(routes=self.routes)
+
+    def _endpoint(
+        self, rule: Rule, handler: Callable[..., Awaitable[Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            request_id = str(uuid.uuid4())
+            try:
+                self._authenticate(request, rule)
+                if rule.body is None:
+                    answer = await handler(request)
+                else:
+                    body = await read_object(request, _MAX_BODY_BYTES, rule.body)
+                    answer = await handler(request, body)
+                response = answer if isinstance(answer, Response) else json_response(answer)
+            except (TimeoutError, OpentrailError) as error:
+                described = describe_error(error, request_id, shows_cause=has_token(request))
+                response = error_response(*described, request_id)
+            return with_headers(response, request_id)
+
+        return endpoint
+
+    def _authenticate(self, request: Request, rule: Rule) -> None:
+        """Returns if the caller may use a route; handlers then know the caller.
+
+        Raises:
+            CloudTrailError: the caller is not known, or may not.
+        """
+        if self._sessions is None or has_token(request):
+            request.state.sessions = None
+            request.state.caller = self._token.caller(request)
+        else:
+            self._sessions.check(request)
+            if rule.least is None:
+                return
+            request.state.sessions = self._sessions
+            request.state.caller = self._sessions.caller(request)
+        if rule.least is not None:
+            require(request.state.caller, rule.least)
+        if rule.all_accounts:
+            require_all_accounts(request.state.caller)
+
+    async def _unknown(self, request: Request) -> Response:
+        if any(route.matches(request.scope)[0] is Match.PARTIAL for route in self._routes):
+            raise HTTPException(405)
+        raise CloudTrailError("UnknownCall", f"there is no call {request.url.path}", 404)

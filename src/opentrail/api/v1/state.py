@@ -1,0 +1,102 @@
+"""The state of the server: what is recorded, how soon it is visible, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from math import isnan
+from typing import Literal, TypedDict
+
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import caller_of, seen_by
+from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.history.event_history import Search
+
+
+class Freshness(TypedDict):
+    """Milliseconds until records were visible, of the last minute; None: there were none."""
+
+    p50Ms: float | None
+    p99Ms: float | None
+
+
+class HealthSummary(TypedDict):
+    """What is recorded, how soon it is visible, and what is wrong."""
+
+    status: Literal["ok", "degraded", "failing"]
+    #: What is wrong, in words.
+    degradations: list[str]
+    #: Positions up to which calls are recorded and visible.
+    recorded: int
+    visible: int
+    events: int
+    freshness: Freshness
+
+
+class State:
+    """The calls about the state of the server.
+
+    Args:
+        services: what operations use.
+        health: returns the body of `/health`.
+        status: returns what `opentrail status` shows.
+        freshness: returns quantiles and the seconds until records were visible, lately.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        health: Callable[[], Awaitable[Json]],
+        status: Callable[[], Awaitable[Json]],
+        freshness: Callable[[], list[tuple[float, float]]],
+    ) -> None:
+        self._services = services
+        self._health = health
+        self._status = status
+        self._freshness = freshness
+
+    @route("GET", "/status", ADMIN, "see health, trails, disk and the last problem")
+    async def status(self, _request: Request) -> Json:
+        """Returns `/health` with trails, disk, freshness and the last problem."""
+        return await self._status()
+
+    @route("GET", "/health", VIEWER, "see whether the server is healthy")
+    async def health(self, request: Request) -> HealthSummary:
+        """Returns what is recorded, how soon it is visible, and what is wrong.
+
+        A caller of some accounts gets the number of their events, up to the most that are counted,
+        and nothing about other accounts.
+        """
+        state = await self._health()
+        journal, history = state["journal"], state["history"]
+        accounts = caller_of(request).accounts
+        wrong = [f"event history lacks {each}" for each in state["missing"]]
+        if accounts is None:
+            wrong += [*state.get("dataProblems", ()), *state.get("keyProblems", ())]
+        elif wrong:
+            wrong = ["event history lacks events"]
+        if journal["failure"]:
+            wrong.append(f"calls are not recorded: {journal['failure']}")
+        if not history["responding"]:
+            wrong.append("event history does not answer")
+        if failure := state["controlStore"]["failure"]:
+            wrong.append(f"trails, keys and policies are not known: {failure}")
+        milliseconds = {
+            share: None if isnan(seconds) else round(seconds * 1000, 1)
+            for share, seconds in self._freshness()
+        }
+        recorded, visible = journal["position"], history["position"]
+        events = visible + history["imported"]
+        if accounts is not None:
+            seen = seen_by(request, self._services).history
+            events = recorded = visible = (await seen.count_events(Search())).value
+        return {
+            "status": state["status"],
+            "degradations": wrong,
+            "recorded": recorded,
+            "visible": visible,
+            "events": events,
+            "freshness": {"p50Ms": milliseconds.get(0.5), "p99Ms": milliseconds.get(0.99)},
+        }

@@ -1,0 +1,134 @@
+"""Who was behind a resource, what a principal does, and what became of a resource."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.counts import ValueCount
+from opentrail.api.v1.events import EventRow, rows_of
+from opentrail.api.v1.routes import VIEWER, route
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import parse_time
+from opentrail.core.expression import Compare, literal
+from opentrail.history.event_history import Search
+from opentrail.who.answers import who
+from opentrail.who.sentence import actor
+
+#: Events of a principal that are read for its summary, values in each list, rows of events.
+_MAX_READ, _TOP, _LATEST, _LATEST_OF_RESOURCE = 5_000, 10, 20, 200
+
+
+class Principal(TypedDict):
+    """What a principal does, and when, from its latest events."""
+
+    arn: str
+    #: What it is, in a few words.
+    sentence: str
+    first: str
+    last: str
+    events: int
+    #: Whether `events` are all of them, not only the newest ones.
+    complete: bool
+    services: list[ValueCount]
+    ips: list[ValueCount]
+    keys: list[ValueCount]
+    agents: list[ValueCount]
+    #: Events by weekday (Monday first) and hour, in UTC.
+    hours: list[list[int]]
+    latest: list[EventRow]
+
+
+class ResourceStory(TypedDict):
+    """What became of a resource, in sentences, and the events that name it."""
+
+    sentences: list[str]
+    answers: list[dict[str, Any]]
+    events: list[EventRow]
+
+
+class Stories:
+    """The calls about principals and resources.
+
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+
+    @route(
+        "GET",
+        "/who",
+        VIEWER,
+        "find out who made, changed and deleted a resource",
+        query=("resource", "type", "account"),
+    )
+    async def who(self, request: Request) -> Json:
+        """Returns who created, changed and deleted a resource, in sentences, with the evidence."""
+        answer = await self._who(request, "resource")
+        return {**answer, "missing": self._missing()}
+
+    @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
+    async def principal(self, request: Request) -> Principal:
+        """Returns what a principal does, and when, from its latest events."""
+        arn = request.path_params["arn"]
+        same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
+        history = seen_by(request, self._services).history
+        found = await history.latest(Search(expression=same), _MAX_READ)
+        if not found:
+            raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
+        rows = await rows_of(found)
+        hours = [[0] * 24 for _ in range(7)]
+        for row in rows:
+            moment = parse_time(row["eventTime"])
+            hours[moment.weekday()][moment.hour] += 1
+        return {
+            "arn": arn,
+            "sentence": actor(orjson.loads(found[0].record)),
+            "first": rows[-1]["eventTime"],
+            "last": rows[0]["eventTime"],
+            "events": len(rows),
+            "complete": len(rows) < _MAX_READ,
+            "services": _top(row["eventSource"] for row in rows),
+            "ips": _top(row["sourceIp"] for row in rows),
+            "keys": _top(row["accessKeyId"] for row in rows),
+            "agents": _top(row["userAgent"] for row in rows),
+            "hours": hours,
+            "latest": rows[:_LATEST],
+        }
+
+    @route("GET", "/resources", VIEWER, "see a resource", query=("name", "type", "account"))
+    async def resource(self, request: Request) -> ResourceStory:
+        """Returns who created, changed and deleted a resource, in sentences, and its events."""
+        answer = await self._who(request, "name")
+        history, name = seen_by(request, self._services).history, request.query_params["name"]
+        events = await history.about(name, Search(), limit=_LATEST_OF_RESOURCE)
+        return {
+            "sentences": [answer["sentence"]] if answer["sentence"] else [],
+            "answers": answer["answers"],
+            "events": await rows_of(events),
+        }
+
+    async def _who(self, request: Request, parameter: str) -> Json:
+        """Returns who made, changed and deleted the resource in a parameter of the query."""
+        query = request.query_params
+        name = query.get(parameter, "")
+        if not name:
+            raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
+        history = seen_by(request, self._services).history
+        return await who(history, name, query.get("type"), query.get("account"))
+
+
+def _top(values: Iterable[str | None]) -> list[ValueCount]:
+    counted = Counter(value for value in values if value).most_common(_TOP)
+    return [{"value": value, "count": count} for value, count in counted]

@@ -1,0 +1,101 @@
+"""New events for an open page, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.callers import caller_of, is_signed_in
+from opentrail.api.v1.conditions import position_in, search_in
+from opentrail.api.v1.events import rows_of
+from opentrail.api.v1.routes import VIEWER, route
+from opentrail.api.v1.streams import matching
+from opentrail.core.errors import CloudTrailError
+from opentrail.history.event_history import Search
+
+#: Seconds between two messages, and between two positions that keep a connection open.
+_INTERVAL, _HEARTBEAT = 0.25, 15.0
+#: Entries that are read at once, and by which a page may be late; more are left out.
+_PER_READ, _MAX_LATE = 1_000, 20_000
+
+
+class Tail:
+    """The calls that end only when their page is closed, or the server stops."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._stopping = asyncio.Event()
+
+    def end(self) -> None:
+        """Ends all of them."""
+        self._stopping.set()
+
+    @route(
+        "GET",
+        "/events/tail",
+        VIEWER,
+        "read events as they are recorded, as server-sent events",
+        query=("expression", "account", "region", "categories", "after"),
+    )
+    async def answer(self, request: Request) -> StreamingResponse:
+        """Streams events in the order in which they become durable.
+
+        It begins after `Last-Event-ID` or `after`, a position of the journal; otherwise with what
+        comes.
+        """
+        query = dict(request.query_params)
+        if "since" in query or "until" in query:
+            raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
+        search = search_in(query, self._services.clock.now())
+        query["after"] = request.headers.get("last-event-id") or query.get("after") or ""
+        if not query["after"]:
+            del query["after"]
+        head = self._services.journal.head
+        after = position_in(query, "after", head)
+        messages = self._messages(search, request, head if after is None else after)
+        return StreamingResponse(messages, media_type="text/event-stream")
+
+    async def _messages(
+        self, search: Search, request: Request, position: int
+    ) -> AsyncIterator[bytes]:
+        journal, loop = self._services.journal, asyncio.get_running_loop()
+        caller = caller_of(request)
+        yield b"id: %d\n\n" % position  # a page that comes back before the first event resumes here
+        written = loop.time()
+        # A page that is open uses its session; one that was signed out gets nothing more.
+        while not self._stopping.is_set() and is_signed_in(request):
+            late = journal.head - position
+            if late > _MAX_LATE:
+                position += late - _PER_READ
+                yield _message(position, "gap", {"skipped": late - _PER_READ})
+            entries = await journal.read(position, _PER_READ)
+            if entries:
+                position = entries[-1].position
+                seen = [entry for entry in entries if caller.may_see(entry.account)]
+                found = await asyncio.to_thread(matching, search, seen)
+                if found:
+                    yield _message(position, "message", {"events": await rows_of(found)})
+                    written = loop.time()
+            if loop.time() - written >= _HEARTBEAT:
+                yield b"id: %d\n\n" % position  # all events up to here were searched
+                written = loop.time()
+            if len(entries) < _PER_READ:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Lets events gather; a server that stops does not wait for it."""
+        try:
+            async with asyncio.timeout(_INTERVAL):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+def _message(position: int, kind: str, document: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (position, kind.encode(), orjson.dumps(document))

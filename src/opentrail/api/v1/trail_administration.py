@@ -1,0 +1,173 @@
+"""Changes of trails, by calls of the CloudTrail API that are recorded as any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api.operation import Services
+from opentrail.api.trail_states import find_trail, trail_state
+from opentrail.api.v1.answers import Json, read_body
+from opentrail.api.v1.callers import (
+    SERVER_OPERATOR,
+    agent_of,
+    caller_of,
+    has_token,
+    require,
+)
+from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
+from opentrail.api.v1.turn_on import ConsoleCaller, OwnEndpoint, TurningOn, Wish
+from opentrail.core.errors import CloudTrailError
+from opentrail.version import __version__
+
+_OPERATIONS = {"start": "StartLogging", "stop": "StopLogging", "delete": "DeleteTrail"}
+#: What operations of CloudTrail that only read begin with.
+_READS = ("Describe", "Get", "List", "Lookup")
+#: Maximum bytes of an operation's input, and characters of a browser's user agent.
+_MAX_INPUT_BYTES, _MAX_AGENT_LENGTH = 1_000_000, 1_000
+
+
+def role_of_operation(operation: str) -> ConsoleRole:
+    """Returns the least role that may call an operation of CloudTrail."""
+    return AUDITOR if operation.startswith(_READS) else OPERATOR
+
+
+class TrailAdministration:
+    """Calls the CloudTrail API with the server's own key, in its account.
+
+    Args:
+        services: what operations use.
+        endpoint: this server's own endpoint.
+        account: the account of the server's key.
+        region: the Region that is called if the caller names none.
+    """
+
+    def __init__(
+        self, services: Services, endpoint: OwnEndpoint, account: str, region: str
+    ) -> None:
+        self._services = services
+        self._endpoint = endpoint
+        self._account = account
+        self._region = region
+
+    @route(
+        "POST",
+        "/aws/{operation}",
+        AUDITOR,
+        "call Describe, Get, List and Lookup operations of CloudTrail; operator: all",
+        query=("region",),
+    )
+    async def operation(self, request: Request) -> Response:
+        """Passes an operation on to the endpoint, which records it."""
+        body = await read_body(request, _MAX_INPUT_BYTES)
+        operation = request.path_params["operation"]
+        if not (operation.isascii() and operation.isalnum()):
+            raise CloudTrailError("UnknownOperationException", f"no operation {operation!r}")
+        require(caller_of(request), role_of_operation(operation))
+        self._require_own_account(request)
+        answer = await self._call(request, operation, self._region_of(request), body)
+        return Response(answer, media_type="application/json")
+
+    @route(
+        "POST",
+        "/turn-on",
+        OPERATOR,
+        "turn CloudTrail on",
+        query=("region",),
+        body='{"name": "my-trail", "bucket": "my-bucket"}',
+    )
+    async def turn_on(self, request: Request, body: Json) -> Response:
+        """Turns CloudTrail on as a person wishes; a line of JSON for each step."""
+        wish = Wish.of(body)
+        self._require_own_account(request)
+        turning = TurningOn(
+            self._endpoint, self._region_of(request), self._account, _as_caller(request)
+        )
+        return StreamingResponse(turning.steps(wish), media_type="application/x-ndjson")
+
+    @route(
+        "POST",
+        "/trails",
+        OPERATOR,
+        "list, show, create, start, stop and delete trails",
+        body='{"action": "list"}',
+        all_accounts=True,
+    )
+    async def run(self, request: Request, body: Json) -> Json:
+        """Returns the answer to an action: list, show, create, start, stop or delete.
+
+        Raises:
+            CloudTrailError: the action is unknown, or was refused.
+        """
+        action = body.get("action")
+        if action == "list":
+            stored = await self._services.trails.all(None)
+            trails = sorted((each.trail for each in stored), key=lambda each: (each.name, each.arn))
+            control = self._services.control
+            return {"trails": [await trail_state(control, trail) for trail in trails]}
+        if action == "create":
+            return await self._create(request, body)
+        trail = await find_trail(self._services.trails, body.get("name"), None)
+        if action == "show":
+            return {**await trail_state(self._services.control, trail)}
+        if action not in _OPERATIONS:
+            raise CloudTrailError("InvalidParameterException", f"there is no action {action!r}")
+        given = orjson.dumps({"Name": trail.arn})
+        await self._call(request, _OPERATIONS[action], trail.home_region, given)
+        return {"trail": trail.arn}
+
+    async def _create(self, request: Request, body: Json) -> Json:
+        region = body.get("region")
+        wish = Wish.of({name: body[name] for name in body if name not in ("action", "region")})
+        if not isinstance(region, str) or not region:
+            raise CloudTrailError("InvalidParameterException", "region must be given")
+        turning = TurningOn(self._endpoint, region, self._account, _as_caller(request))
+        async for line in turning.steps(wish):
+            step = orjson.loads(line)
+            if error := step["error"]:
+                message = f"step {step['step']}: {error['message']}"
+                raise CloudTrailError(error["code"], message)
+        trail = await find_trail(self._services.trails, wish.name, self._account)
+        return {**await trail_state(self._services.control, trail)}
+
+    async def _call(self, request: Request, operation: str, region: str, body: bytes) -> bytes:
+        """Returns the answer to an operation.
+
+        Raises:
+            CloudTrailError: it was refused, with its code.
+        """
+        caller = _as_caller(request)
+        status, answer = await self._endpoint.cloudtrail(operation, region, caller, body)
+        if status < 400:
+            return answer
+        error: Any = {}
+        try:
+            error = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            error = {"message": f"the endpoint answered with status {status}"}
+        code = str(error.get("__type", "InternalFailure")).rpartition("#")[2]
+        raise CloudTrailError(code, str(error.get("message") or error.get("Message", "")), status)
+
+    def _region_of(self, request: Request) -> str:
+        return request.query_params.get("region") or self._region
+
+    def _require_own_account(self, request: Request) -> None:
+        """Returns if the caller may see the account whose calls the server makes."""
+        caller = caller_of(request)
+        if not caller.may_see(self._account):
+            accounts = ", ".join(caller.accounts or ())
+            message = f"{caller.name} may see the accounts {accounts} only."
+            raise CloudTrailError("AccessDenied", message, 403)
+
+
+def _as_caller(request: Request) -> ConsoleCaller:
+    """Returns on whose behalf a call is made, as its record says it."""
+    if has_token(request):
+        return f"opentrail/{__version__}", None
+    caller = caller_of(request)
+    name = None if caller == SERVER_OPERATOR else caller.name
+    return agent_of(request, _MAX_AGENT_LENGTH), name

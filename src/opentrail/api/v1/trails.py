@@ -1,0 +1,117 @@
+"""Trails: a list with their health, their digests, and what delivers and verifies them now."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypedDict
+
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.trail_states import TrailState, find_trail, trail_state
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
+from opentrail.api.v1.verifications import Verification, Verifications
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.trail import Trail
+
+#: Verifies a trail; returns whether all is valid, and the verifier's lines.
+Verify = Callable[[str], Awaitable[tuple[bool, list[str]]]]
+_EXAMPLE = '{"name": "my-trail"}'
+
+
+class TrailSummary(TrailState):
+    """A trail with its health, and its latest verification."""
+
+    verified: Verification | None
+
+
+class TrailList(TypedDict):
+    """Trails, by name."""
+
+    trails: list[TrailSummary]
+
+
+class TrailDigests(TypedDict):
+    """The digests that a trail must have: the first ones of its chains, and the newest."""
+
+    trail: str
+    chains: list[dict[str, Any]]
+
+
+class Delivered(TypedDict):
+    """The keys of the files that were delivered."""
+
+    trail: str
+    logFiles: list[str]
+    digestFiles: list[str]
+
+
+class Verified(TypedDict):
+    """What the verifier says of a trail."""
+
+    valid: bool
+    lines: list[str]
+
+
+class Trails:
+    """The calls about trails that the CloudTrail API does not have.
+
+    Args:
+        services: what operations use.
+        verify: verifies the trail of an ARN.
+        verifications: what was found last.
+    """
+
+    def __init__(self, services: Services, verify: Verify, verifications: Verifications) -> None:
+        self._services = services
+        self._verify = verify
+        self._verifications = verifications
+
+    @route("GET", "/trails", AUDITOR, "see trails")
+    async def all(self, request: Request) -> TrailList:
+        """Returns the trails that the caller may see, by name."""
+        caller, stored = caller_of(request), await self._services.trails.all(None)
+        trails = [each.trail for each in stored if caller.may_see(each.trail.account)]
+        trails.sort(key=lambda trail: (trail.name, trail.arn))
+        return {"trails": [await self._summary(trail) for trail in trails]}
+
+    @route(
+        "GET", "/trails/digests", AUDITOR, "see digests of a trail", query=("name", "account")
+    )
+    async def digests(self, request: Request) -> TrailDigests:
+        """Returns the digest chains of a trail."""
+        query = request.query_params
+        trail = await self._find(request, query.get("name", ""), query.get("account"))
+        chains = await self._services.deliveries.known_digests(trail)
+        return {"trail": trail.arn, "chains": chains}
+
+    @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
+    async def verify(self, request: Request, body: Json) -> Verified:
+        """Verifies the log files and digests of a trail, and returns what the verifier says."""
+        trail = await self._named_in(request, body)
+        is_valid, lines = await self._verify(trail.arn)
+        await self._verifications.note(trail, is_valid, lines)
+        return {"valid": is_valid, "lines": lines}
+
+    @route("POST", "/trails/flush", OPERATOR, "deliver log files now", body=_EXAMPLE)
+    async def flush(self, request: Request, body: Json) -> Delivered:
+        """Delivers a trail's events and signs its digests now."""
+        trail = await self._named_in(request, body)
+        done = await self._services.deliveries.flush(trail)
+        return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
+
+    async def _summary(self, trail: Trail) -> TrailSummary:
+        state = await trail_state(self._services.control, trail)
+        return {**state, "verified": await self._verifications.of(trail)}
+
+    async def _named_in(self, request: Request, body: Json) -> Trail:
+        """Returns the trail of `name`, perhaps of one `account`."""
+        name, account = body.get("name", ""), body.get("account")
+        if not isinstance(name, str):
+            raise CloudTrailError("InvalidParameterException", "name must be a text")
+        return await self._find(request, name, account if isinstance(account, str) else None)
+
+    async def _find(self, request: Request, name: str, account: str | None) -> Trail:
+        return await find_trail(self._services.trails, name, account, caller_of(request).may_see)

@@ -1,0 +1,244 @@
+"""Turning CloudTrail on in one step: bucket, policy, topic, trail, logging."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import orjson
+
+from opentrail.core.destinations import topic_arn
+from opentrail.core.errors import CloudTrailError, ServiceError
+
+_SERVICE = {"Service": "cloudtrail.amazonaws.com"}
+_MEMBERS: dict[str, type] = {
+    "name": str,
+    "allRegions": bool,
+    "createBucket": bool,
+    "bucket": str,
+    "prefix": str,
+    "kmsKey": str,
+    "validation": bool,
+    "topic": str,
+    "createTopic": bool,
+}
+
+
+#: The user agent in records, and the name of the console's user: None for the operator of the
+#: server's machine.
+ConsoleCaller = tuple[str, str | None]
+
+
+class OwnEndpoint(Protocol):
+    """The endpoint as a client sees it: every call is recorded."""
+
+    async def call(
+        self,
+        service: str,
+        operation: str,
+        region: str,
+        caller: ConsoleCaller,
+        given: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Return the answer to a call, in the form of the service's model.
+
+        Args:
+            service: its name in botocore, such as `s3`.
+            operation: the operation, such as `CreateBucket`.
+            region: the Region to call.
+            caller: on whose behalf it is called.
+            given: the operation's input.
+
+        Raises:
+            ServiceError: the service refused or failed.
+        """
+        ...
+
+    async def cloudtrail(
+        self, operation: str, region: str, caller: ConsoleCaller, body: bytes
+    ) -> tuple[int, bytes]:
+        """Return status and body of the answer of the CloudTrail API, in JSON 1.1.
+
+        Raises:
+            ServiceError: it did not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the page "Turn On CloudTrail" asks for."""
+
+    name: str
+    bucket: str
+    all_regions: bool = True
+    create_bucket: bool = True
+    prefix: str = ""
+    kms_key: str = ""
+    validation: bool = True
+    topic: str = ""
+    create_topic: bool = False
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Wish:
+        """Returns what a request asks for.
+
+        Raises:
+            CloudTrailError: a member is unknown, missing or not of its type.
+        """
+        for member, value in given.items():
+            kind = _MEMBERS.get(member)
+            if kind is None:
+                raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
+            if value is not None and not isinstance(value, kind):
+                wanted = "true or false" if kind is bool else "a text"
+                raise _bad(f"{member} must be {wanted}, not {value!r}")
+        known = {member: value for member, value in given.items() if value is not None}
+        for member in ("name", "bucket"):
+            if not known.get(member):
+                raise _bad(f"{member} must be given")
+        return cls(
+            known["name"],
+            known["bucket"],
+            known.get("allRegions", True),
+            known.get("createBucket", True),
+            known.get("prefix", ""),
+            known.get("kmsKey", ""),
+            known.get("validation", True),
+            known.get("topic", ""),
+            known.get("createTopic", False),
+        )
+
+
+class TurningOn:
+    """Makes the calls that a person would make, through the endpoint, so that each is recorded."""
+
+    def __init__(
+        self, endpoint: OwnEndpoint, region: str, account: str, caller: ConsoleCaller
+    ) -> None:
+        self._endpoint = endpoint
+        self._region, self._account, self._caller = region, account, caller
+        #: What was made: its name, and the call that removes it.
+        self._made: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+
+    async def steps(self, wish: Wish) -> AsyncIterator[bytes]:
+        """Yields a line of JSON for each step; a step that fails is the last one.
+
+        What earlier steps made is then removed again, and the error says so.
+        """
+        steps: list[tuple[str, Callable[[Wish], Awaitable[object]]]] = []
+        if wish.create_bucket:
+            steps += [("bucket", self._create_bucket), ("policy", self._allow_delivery)]
+        if wish.topic and wish.create_topic:
+            steps.append(("topic", self._create_topic))
+        steps += [("trail", self._create_trail), ("logging", self._start_logging)]
+        for name, step in steps:
+            try:
+                await step(wish)
+            except (ServiceError, CloudTrailError) as error:
+                message = str(error).removeprefix(f"{error.code}: ")
+                message = "; ".join([message, *[each async for each in self._removed()]])
+                failed = {"code": error.code, "message": message}
+                yield orjson.dumps({"step": name, "done": False, "error": failed}) + b"\n"
+                return
+            yield orjson.dumps({"step": name, "done": True, "error": None}) + b"\n"
+
+    async def _call(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
+        return await self._endpoint.call(service, operation, self._region, self._caller, given)
+
+    async def _removed(self) -> AsyncIterator[str]:
+        """Removes what was made, the last one first, and yields what became of each."""
+        for name, remove in reversed(self._made):
+            try:
+                await remove()
+            except (ServiceError, CloudTrailError) as error:
+                yield f"the new {name} is left, it could not be removed: {error}"
+            else:
+                yield f"the new {name} was removed again"
+
+    async def _is_missing(self, service: str, operation: str, **given: Any) -> bool:
+        """Returns whether a call finds nothing of that name; not if it is refused."""
+        try:
+            await self._call(service, operation, **given)
+        except ServiceError as error:
+            return error.code in ("404", "NoSuchBucket", "NotFound", "NotFoundException")
+        return False
+
+    async def _create_bucket(self, wish: Wish) -> None:
+        is_missing = await self._is_missing("s3", "HeadBucket", Bucket=wish.bucket)
+        where = {"LocationConstraint": self._region}
+        elsewhere = {} if self._region == "us-east-1" else {"CreateBucketConfiguration": where}
+        await self._call("s3", "CreateBucket", Bucket=wish.bucket, **elsewhere)
+        if is_missing:
+            remove = partial(self._call, "s3", "DeleteBucket", Bucket=wish.bucket)
+            self._made.append((f"bucket {wish.bucket}", remove))
+
+    async def _allow_delivery(self, wish: Wish) -> None:
+        policy = json.dumps(delivery_policy(wish.bucket, wish.prefix, self._account))
+        try:
+            await self._call("s3", "PutBucketPolicy", Bucket=wish.bucket, Policy=policy)
+        except ServiceError as error:
+            # A store without bucket policies lets opentrail deliver by its own credentials.
+            if error.code not in ("NotImplemented", "501", "MethodNotAllowed"):
+                raise
+
+    async def _create_topic(self, wish: Wish) -> None:
+        arn = topic_arn(wish.topic, self._region, self._account)
+        is_missing = await self._is_missing("sns", "GetTopicAttributes", TopicArn=arn)
+        await self._call("sns", "CreateTopic", Name=wish.topic)
+        if is_missing:
+            remove = partial(self._call, "sns", "DeleteTopic", TopicArn=arn)
+            self._made.append((f"topic {wish.topic}", remove))
+
+    async def _create_trail(self, wish: Wish) -> None:
+        optional = {
+            "S3KeyPrefix": wish.prefix,
+            "KmsKeyId": wish.kms_key,
+            "SnsTopicName": wish.topic,
+        }
+        await self._call(
+            "cloudtrail",
+            "CreateTrail",
+            Name=wish.name,
+            S3BucketName=wish.bucket,
+            IsMultiRegionTrail=wish.all_regions,
+            EnableLogFileValidation=wish.validation,
+            **{member: value for member, value in optional.items() if value},
+        )
+        remove = partial(self._call, "cloudtrail", "DeleteTrail", Name=wish.name)
+        self._made.append((f"trail {wish.name}", remove))
+
+    async def _start_logging(self, wish: Wish) -> None:
+        await self._call("cloudtrail", "StartLogging", Name=wish.name)
+
+
+def delivery_policy(bucket: str, prefix: str, account: str) -> dict[str, Any]:
+    """Returns the policy with which CloudTrail may deliver to a bucket."""
+    folder = f"{prefix}/AWSLogs" if prefix else "AWSLogs"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "AWSCloudTrailAclCheck20150319",
+                "Effect": "Allow",
+                "Principal": _SERVICE,
+                "Action": "s3:GetBucketAcl",
+                "Resource": f"arn:aws:s3:::{bucket}",
+            },
+            {
+                "Sid": "AWSCloudTrailWrite20150319",
+                "Effect": "Allow",
+                "Principal": _SERVICE,
+                "Action": "s3:PutObject",
+                "Resource": f"arn:aws:s3:::{bucket}/{folder}/{account}/*",
+                "Condition": {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
+            },
+        ],
+    }
+
+
+def _bad(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidParameterException", message)

@@ -1,0 +1,131 @@
+"""Users of the web console: listed, created, disabled, enabled, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from starlette.requests import Request
+
+from opentrail.access.users import ConsoleRole, ConsoleUser, ConsoleUsers
+from opentrail.api.v1.answers import Json, Role, role_name
+from opentrail.api.v1.routes import ADMIN, route
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import format_time
+
+_MEMBERS = ("name", "role", "accounts")
+#: What may be done to a user.
+ACTIONS = ("disable", "enable", "reset-password", "delete")
+
+
+class User(TypedDict):
+    """A user of the web console."""
+
+    name: str
+    role: Role
+    accounts: list[str] | None
+    created: str
+    active: bool
+    mustChangePassword: bool
+
+
+class UserList(TypedDict):
+    """The users, by name."""
+
+    users: list[User]
+
+
+class ChangedUser(TypedDict, total=False):
+    """A user after a change, and its one-time password if it has a new one; a deleted one: none."""
+
+    user: User
+    password: str
+
+
+class UserAdministration:
+    """Manages users; what a user may no longer do ends with its sessions.
+
+    Args:
+        users: the users.
+        end_sessions: ends all sessions of the user of a name.
+    """
+
+    def __init__(self, users: ConsoleUsers, end_sessions: Callable[[str], None]) -> None:
+        self._users = users
+        self._end_sessions = end_sessions
+
+    @route("GET", "/users", ADMIN, "list users")
+    async def list(self, _request: Request) -> UserList:
+        """Returns the users, by name."""
+        return {"users": [_shown(user) for user in await self._users.all()]}
+
+    @route("POST", "/users", ADMIN, "create a user", body='{"name": "ann", "role": "viewer"}')
+    async def create(self, _request: Request, given: Json) -> ChangedUser:
+        """Creates a user; the answer has the password for the first sign-in, this once.
+
+        `given` has `name`, `role` and perhaps `accounts`, a list of account ids.
+
+        Raises:
+            CloudTrailError: `InvalidParameterException`, which names the member.
+            UsageError: a value is not valid, or there is such a user.
+        """
+        for member in given:
+            if member not in _MEMBERS:
+                raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
+        name, accounts = given.get("name"), given.get("accounts")
+        if not isinstance(name, str):
+            raise _bad(f"name must be a text, not {name!r}")
+        if accounts is not None and not _is_texts(accounts):
+            raise _bad(f"accounts must be a list of account ids, not {accounts!r}")
+        role = ConsoleRole.parse(given.get("role"))
+        user, password = await self._users.create(name, role, accounts)
+        return {"user": _shown(user), "password": password}
+
+    @route(
+        "POST",
+        "/users/change",
+        ADMIN,
+        "disable, enable or delete a user, or reset its password",
+        body='{"name": "ann", "action": "disable"}',
+    )
+    async def change(self, _request: Request, given: Json) -> ChangedUser:
+        """Disables, enables or deletes a user, or replaces its password, and ends its sessions.
+
+        Raises:
+            CloudTrailError: `InvalidParameterException`: there is no such action.
+            UsageError: there is no such user.
+        """
+        name, action = str(given.get("name", "")), str(given.get("action", ""))
+        answer: ChangedUser = {}
+        if action == "disable":
+            answer["user"] = _shown(await self._users.disable(name))
+        elif action == "enable":
+            answer["user"] = _shown(await self._users.enable(name))
+        elif action == "reset-password":
+            user, answer["password"] = await self._users.reset_password(name)
+            answer["user"] = _shown(user)
+        elif action == "delete":
+            await self._users.delete(name)
+        else:
+            raise _bad(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
+        self._end_sessions(name)
+        return answer
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _shown(user: ConsoleUser) -> User:
+    return {
+        "name": user.name,
+        "role": role_name(user.role),
+        "accounts": None if user.accounts is None else list(user.accounts),
+        "created": format_time(user.created),
+        "active": user.is_active,
+        "mustChangePassword": user.must_change_password,
+    }
+
+
+def _bad(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidParameterException", message)

@@ -1,0 +1,76 @@
+"""What was found last in the bucket of each trail, for the pages that show broken proofs first."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from opentrail.api.v1.answers import Json
+from opentrail.core.event import format_time
+from opentrail.core.trail import Trail
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put
+
+_KIND = "ConsoleVerification"
+#: Maximum findings of a trail; further ones are counted.
+_MAX_FINDINGS = 20
+#: What a line of `opentrail validate` begins with if an object is not valid.
+_BAD = "NOT GOOD"
+
+
+class Finding(TypedDict):
+    """An object of a trail's bucket that is not as it was delivered."""
+
+    name: str
+    reason: str
+    #: The event whose proof it broke, if it was found so.
+    event: str | None
+
+
+class Verification(TypedDict):
+    """What a trail's bucket was found to hold, last."""
+
+    at: str
+    valid: bool
+    findings: list[Finding]
+    #: The number of further findings.
+    more: int
+
+
+class Verifications:
+    """The latest verification of each trail, in the control store."""
+
+    def __init__(self, control: ControlStore, clock: Clock) -> None:
+        self._control = control
+        self._clock = clock
+
+    async def of(self, trail: Trail) -> Json | None:
+        """Returns the latest verification of a trail; None if there was none."""
+        stored = await self._control.get(_KIND, trail.uid)
+        return stored.document if stored else None
+
+    async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
+        """Stores what `opentrail validate` found, in place of what was found before."""
+        cells = [line.split("\t") for line in lines]
+        bad = [
+            {"name": row[2], "reason": row[3], "event": None}
+            for row in cells
+            if len(row) == 4 and row[0] == _BAD
+        ]
+        await self._put(trail, is_valid, bad[:_MAX_FINDINGS], max(len(bad) - _MAX_FINDINGS, 0))
+
+    async def note_broken(self, trail: Trail, event_id: str, proof: Json) -> None:
+        """Adds that the proof of an event is broken."""
+        known = await self.of(trail) or {"findings": [], "more": 0}
+        name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
+        finding = {"name": name, "reason": proof["message"], "event": event_id}
+        others = [each for each in known["findings"] if each["event"] != event_id]
+        await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], known["more"])
+
+    async def _put(self, trail: Trail, is_valid: bool, findings: list[Json], more: int) -> None:
+        document = {
+            "at": format_time(self._clock.now()),
+            "valid": is_valid,
+            "findings": findings,
+            "more": more,
+        }
+        await self._control.apply([Put(_KIND, trail.uid, document)])

@@ -1,0 +1,202 @@
+"""Saved views of event history: states of its page under names that everyone here sees."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, cast
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.api.operation import Services
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import Caller, caller_of
+from opentrail.api.v1.conditions import search_in
+from opentrail.api.v1.routes import OPERATOR, VIEWER, route
+from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.ports.control import Put, Remove, Stored
+
+_KIND = "ConsoleView"
+#: Maximum views, characters of a name, bytes of a state.
+_MAX_VIEWS, _MAX_NAME_LENGTH, _MAX_STATE_BYTES = 100, 128, 4_000
+#: Members of a state: the parts of the page's address that a view keeps.
+_MEMBERS = (
+    *("expression", "last", "since", "until"),
+    *("account", "region", "categories", "columns"),
+)
+#: Valid values of the members that `search_in` does not check.
+_FORMS = {
+    "last": (re.compile(r"\d{1,5}[mhdw]"), "a length such as 15m, 12h, 7d or 2w"),
+    "categories": (re.compile("all"), "all, or left out"),
+    "columns": (re.compile(r"[A-Za-z]{1,40}(,[A-Za-z]{1,40})*"), "names of columns with commas"),
+}
+
+
+class ViewState(TypedDict, total=False):
+    """What a saved view keeps of the address of the console's Event history."""
+
+    expression: str
+    last: str
+    since: str
+    until: str
+    account: str
+    region: str
+    categories: str
+    columns: str
+
+
+class SavedView(TypedDict):
+    """A view under its name."""
+
+    name: str
+    version: int
+    state: ViewState
+
+
+class SavedViews(TypedDict):
+    """All views that the caller may see, by name."""
+
+    views: list[SavedView]
+
+
+class Views:
+    """The calls about saved views."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._control = services.control
+        #: Held while the number of views is checked and one is added.
+        self._lock = asyncio.Lock()
+
+    @route("GET", "/views", VIEWER, "use saved views")
+    async def all(self, request: Request) -> SavedViews:
+        """Returns the views, by name; a user of some accounts gets what such users saved."""
+        user = caller_of(request)
+        stored = [each for each in await self._control.scan(_KIND) if _may_see(user, each)]
+        return {
+            "views": [
+                {"name": each.key, "version": each.version, "state": each.document["state"]}
+                for each in stored
+            ]
+        }
+
+    @route(
+        "PUT",
+        "/views/{name:path}",
+        OPERATOR,
+        "save a view",
+        body='{"state": {"last": "7d"}, "expected": 0}',
+    )
+    async def save(self, request: Request, given: Json) -> SavedView:
+        """Stores a view: a new one if `expected` is 0, else in place of that version."""
+        name = _name(request)
+        state = self._state(given)
+        expected = _expected(given)
+        accounts = caller_of(request).accounts
+        document = {"state": state, "accounts": list(accounts) if accounts else None}
+        async with self._lock:
+            present = await self._control.get(_KIND, name)
+            if present is not None and not _may_see(caller_of(request), present):
+                raise _conflict(name, expected)
+            if present is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
+                message = f"there are {_MAX_VIEWS} views already; delete one first"
+                raise CloudTrailError("TooManyViews", message)
+            try:
+                await self._control.apply([Put(_KIND, name, document, expected)])
+            except Conflict as error:
+                raise _conflict(name, expected) from error
+            stored = await self._control.get(_KIND, name)
+        version = stored.version if stored else 0
+        return {"name": name, "version": version, "state": state}
+
+    @route("DELETE", "/views/{name:path}", OPERATOR, "delete a saved view")
+    async def remove(self, request: Request) -> Json:
+        """Deletes a view if it exists."""
+        name = _name(request)
+        present = await self._control.get(_KIND, name)
+        if present is not None and _may_see(caller_of(request), present):
+            await self._control.apply([Remove(_KIND, name)])
+        return {}
+
+    def _state(self, given: Json) -> ViewState:
+        """Returns the state of a request.
+
+        Raises:
+            CloudTrailError: a member is unknown, too large or not valid.
+        """
+        _check_members("", given, ("state", "expected"))
+        state = given.get("state")
+        if not isinstance(state, dict):
+            raise _bad("state must be a JSON object")
+        if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
+            raise _bad(f"state must have at most {_MAX_STATE_BYTES} bytes")
+        _check_members("state.", state, _MEMBERS)
+        for member, value in state.items():
+            if value is not None and not isinstance(value, str):
+                raise _bad(f"state.{member} must be a text, not {value!r}")
+        kept = {member: value for member, value in state.items() if value is not None}
+        self._check(kept)
+        return cast(ViewState, kept)
+
+    def _check(self, state: Mapping[str, str]) -> None:
+        """Raises `CloudTrailError` if a member's text is not valid."""
+        for member, (form, meaning) in _FORMS.items():
+            if member in state and not form.fullmatch(state[member]):
+                raise _bad(f"state.{member} must be {meaning}, not {state[member]!r}")
+        if "last" in state and ("since" in state or "until" in state):
+            raise _bad("state.last excludes state.since and state.until")
+        for member in ("expression", "since", "until"):
+            try:
+                search_in({member: state.get(member, "")}, self._services.clock.now())
+            except CloudTrailError as error:
+                raise _bad(f"state.{member}: {error.message}") from error
+
+
+def _may_see(user: Caller, view: Stored) -> bool:
+    """Returns whether a view was saved by a user who may see no more than this one."""
+    if user.accounts is None:
+        return True
+    accounts = view.document.get("accounts")
+    return accounts is not None and set(accounts) <= set(user.accounts)
+
+
+def _check_members(where: str, given: Json, known: Sequence[str]) -> None:
+    for member in given:
+        if member not in known:
+            raise _bad(f"there is no member {where}{member}; known are {', '.join(known)}")
+
+
+def _name(request: Request) -> str:
+    """Returns the name in a path, in the one form that texts which look alike have."""
+    name = unicodedata.normalize("NFC", request.path_params["name"])
+    is_visible = name.isprintable() and name == name.strip()
+    # Browsers take . and .. in an address for folders.
+    if not 1 <= len(name) <= _MAX_NAME_LENGTH or not is_visible or name in (".", ".."):
+        raise _bad(
+            f"name must have 1 to {_MAX_NAME_LENGTH} visible characters, without blanks at its"
+            " ends, and not be . or .."
+        )
+    return name
+
+
+def _expected(given: Json) -> int:
+    expected = given.get("expected")
+    if not isinstance(expected, int) or isinstance(expected, bool) or expected < 0:
+        raise _bad("expected must be the version that is replaced, 0 for a new view")
+    return expected
+
+
+def _conflict(name: str, expected: int) -> CloudTrailError:
+    message = (
+        f"the view {name!r} was changed or deleted meanwhile; load the views again"
+        if expected
+        else f"there is a view {name!r} already; replace it, or choose another name"
+    )
+    return CloudTrailError("ViewChanged", message, 409)
+
+
+def _bad(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidParameterException", message)

@@ -1,0 +1,150 @@
+"""Pages of events, one event, its neighbours, and files of all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.api.caller import Api
+from tests.api.browser import Browser
+from tests.factories import a_record, an_iam_user, event_id
+from tests.fakes import asynchronous
+
+CONSOLE = "Mozilla/5.0 (X11; Linux x86_64)"
+
+
+async def with_events(*records: dict[str, Any]) -> Browser:
+    browser = Browser(Api())
+    browser.api.world.clock.advance(3_600)
+    browser.open_link()
+    await browser.api.record(list(records))
+    return browser
+
+
+def made(number: int, **changes: Any) -> dict[str, Any]:
+    time = f"2024-01-01T09:{number // 60:02}:{number % 60:02}Z"
+    return a_record(eventID=event_id(number), eventTime=time, **changes)
+
+
+@asynchronous
+async def test_mary_was_made_by_john_through_the_console() -> None:
+    browser = await with_events(
+        a_record(
+            eventID=event_id(1),
+            eventTime="2020-01-01T09:00:00Z",
+            eventName="CreateUser",
+            userAgent=CONSOLE,
+            userIdentity=an_iam_user("John"),
+            requestParameters={"userName": "Mary"},
+        )
+    )
+    answer = await browser.get("events/rows", expression="name=CreateUser", since="2020-01-01")
+    (event,) = answer.json["events"]
+    assert event["sentence"] == (
+        "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
+        "through the AWS Management Console"
+    )
+    assert event["clause"] == event["sentence"].partition("UTC, ")[2]
+    assert (event["username"], event["readOnly"]) == ("John", False)
+    assert {"type": "AWS::IAM::User", "name": "Mary"} in event["resources"]
+    one = (await browser.get(f"events/{event_id(1)}")).json
+    assert one["event"] == event
+    assert json.loads(one["record"])["requestParameters"] == {"userName": "Mary"}
+
+
+@asynchronous
+async def test_pages_follow_one_another_while_events_arrive() -> None:
+    browser = await with_events(*(made(n) for n in range(7)))
+    seen: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        page = (await browser.get("events/rows", limit="3", cursor=cursor)).json
+        seen += [event["eventId"] for event in page["events"]]
+        cursor = page["next"]
+        await browser.api.record([made(100 + len(seen))])
+    assert seen == [event_id(n) for n in range(6, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"expression": "usr=Mary"}, "InvalidParameterException"),
+        ({"since": "yesterday"}, "InvalidTimeRangeException"),
+        ({"limit": "201"}, "InvalidMaxResultsException"),
+        ({"cursor": "bm90"}, "InvalidNextTokenException"),
+    ],
+)
+@asynchronous
+async def test_a_wrong_condition_is_named(query: dict[str, str], code: str) -> None:
+    answer = await (await with_events(made(1))).get("events", **query)
+    assert (answer.status, answer.json["code"]) == (400, code)
+    assert (
+        next(iter(query)) in answer.json["error"].lower() or code != "InvalidTimeRangeException"
+    )
+
+
+@asynchronous
+async def test_an_event_that_does_not_exist_is_not_found() -> None:
+    answer = await (await with_events(made(1))).get(f"events/{event_id(99)}")
+    assert (answer.status, answer.json["code"]) == (404, "EventNotFound")
+
+
+@pytest.mark.parametrize(
+    ("by", "same", "other"),
+    [
+        ("principal", {"userIdentity": an_iam_user("Ann")}, {"userIdentity": an_iam_user("Bob")}),
+        ("ip", {"sourceIPAddress": "192.0.2.1"}, {"sourceIPAddress": "192.0.2.2"}),
+        (
+            "resource",
+            {"requestParameters": {"userName": "a*b"}, "responseElements": None},
+            {"requestParameters": {"userName": "axb"}, "responseElements": None},
+        ),
+    ],
+)
+@asynchronous
+async def test_neighbours_are_the_nearest_events_with_the_same_value(
+    by: str, same: dict[str, Any], other: dict[str, Any]
+) -> None:
+    records = [made(n, eventName="CreateUser", **(other if n % 2 else same)) for n in range(20)]
+    browser = await with_events(*records)
+    answer = (await browser.get(f"events/{event_id(10)}/context", by=by, limit="2")).json
+    assert [event["eventId"] for event in answer["before"]] == [event_id(8), event_id(6)]
+    assert [event["eventId"] for event in answer["after"]] == [event_id(12), event_id(14)]
+
+
+@asynchronous
+async def test_an_unknown_relation_is_refused() -> None:
+    answer = await (await with_events(made(1))).get(f"events/{event_id(1)}/context", by="mood")
+    assert "by must be one of principal" in answer.json["error"]
+
+
+@asynchronous
+async def test_a_csv_file_has_all_events_and_no_formulas() -> None:
+    hostile = '=HYPERLINK("http://evil.example")'
+    browser = await with_events(
+        made(1, userAgent=hostile), made(2, userAgent='a,"b"'), made(3, userAgent="x\r\n+1")
+    )
+    answer = await browser.get("export", format="csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert 'filename="events-' in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+    assert [row["userAgent"] for row in rows] == ["x\r\n+1", 'a,"b"', f"'{hostile}"]
+    assert rows[0]["eventTime"] == "2024-01-01T09:00:03Z"
+
+
+@asynchronous
+async def test_json_files_have_the_records_as_they_are_stored() -> None:
+    records = [made(n) for n in range(3)]
+    browser = await with_events(*records)
+    lines = (await browser.get("export", format="ndjson")).body.splitlines()
+    assert [json.loads(line) for line in lines] == records[::-1]
+    whole = (await browser.get("export", format="json")).json
+    assert whole == {"Records": records[::-1]}
+    none = await browser.get("export", format="json", expression="name=None")
+    assert none.json == {"Records": []}
+    wrong = await browser.get("export", format="exe")
+    assert "format must be one of" in wrong.json["error"]

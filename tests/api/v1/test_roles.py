@@ -1,0 +1,368 @@
+"""Every route of the API, for every role; and nothing of another account is ever answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.routing import Route
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api import v1
+from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.routes import PREFIX as API
+from opentrail.api.v1.routes import Rule, rules_in
+from opentrail.api.v1.trail_administration import role_of_operation
+from tests.api.caller import TOKEN, Answer, Api, send, streamed
+from tests.api.browser import Browser
+from tests.cases import case
+from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
+from tests.fakes import asynchronous
+from tests.trails.world import BUCKET
+
+MINE, THEIRS = "111111111111", "222222222222"
+CANARY = "canary-7d1f"
+#: What stands for the parts of a path.
+PARTS = {
+    **{part: "x" for part in ("id", "name:path", "arn:path", "key")},
+    "position": "0",
+    "operation": "DescribeTrails",
+}
+RULES = [rule for group in GROUPS for rule, _ in rules_in(group)]
+#: Answers that end only when their reader goes away.
+ENDLESS = (f"{API}/events/tail", f"{API}/tail")
+#: Bodies that calls accept or refuse for their content, but not for their form.
+BODY = {"token": "x"}
+
+
+def path_of(pattern: str, **parts: str) -> str:
+    named = {**PARTS, **parts}
+    return API + re.sub(r"\{([^}]+)\}", lambda found: named[found[1]], pattern)
+
+
+async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> Answer:
+    """Sends what the console's own pages would send."""
+    if path in ENDLESS:
+        async with streamed(browser.app, path, browser.headers()) as stream:
+            while not stream.status:
+                await stream.part()
+            return Answer(stream.status, stream.headers, b"{}")
+    form = "application/x-www-form-urlencoded" if "/plain/" in path else "application/json"
+    headers = browser.headers(content_type=form)
+    return await send(browser.app, method, path, headers, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("role", [None, *ConsoleRole], ids=str)
+@asynchronous
+async def test_a_route_is_open_to_its_role_and_greater_ones(role: ConsoleRole | None) -> None:
+    for rule in RULES:
+        with case(f"{rule.method} {rule.path}"):
+            await ask_as(role, rule)
+
+
+async def ask_as(role: ConsoleRole | None, rule: Rule) -> None:
+    browser = Browser()
+    browser.cookie = None
+    if role is not None:
+        browser.become(role)
+    least = rule.least
+    answer = await ask(browser, rule.method, path_of(rule.path))
+    if least is not None and role is None:
+        assert answer.status == 401
+    elif least is not None and role is not None and role < least:
+        assert (answer.status, answer.json["code"]) == (403, "AccessDenied")
+        assert f"needs the role {least}; ann is {role}" in answer.json["error"]
+        assert browser.api.calls == 0
+    else:
+        # Whatever else is wrong with it, it is not who asks.
+        assert answer.status != 403
+        assert answer.status != 401 or b"link" in answer.body or b"password" in answer.body
+        assert b"NoSession" not in answer.body
+
+
+#: What anybody may load: pages that show nothing, and what begins a session.
+PAGES = {
+    ("GET", "/"),
+    ("GET", "/console"),
+    ("GET", "/console/{path:path}"),
+    ("GET", "/console/oidc/callback"),
+    ("POST", "/console/plain/session"),
+}
+#: Pages for every user that is signed in.
+PLAIN = ("/console/plain", "/console/plain/events/{id}")
+
+
+def test_every_route_is_known() -> None:
+    routes = {
+        (method, route.path)
+        for route in Browser().app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    unknown = {(method, f"{API}/{{path:path}}") for method in ("GET", "POST", "PUT", "DELETE")}
+    known = {(rule.method, API + rule.path) for rule in RULES}
+    assert routes == known | unknown | PAGES | {("GET", path) for path in PLAIN}
+
+
+def test_the_most_specific_route_comes_first() -> None:
+    paths = [rule.path for rule in Browser().rules if rule.method == "GET"]
+    for general in ("/events/{id}", "/insights/{id}"):
+        folder = general.rpartition("/")[0]
+        specific = [path for path in paths if path.startswith(f"{folder}/") and "{" not in path]
+        assert specific
+        assert all(paths.index(path) < paths.index(general) for path in specific)
+
+
+@asynchronous
+async def test_pages_without_scripts_need_a_session() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.VIEWER)
+    for path, status in zip(PLAIN, (200, 404), strict=True):
+        assert (await ask(browser, "GET", path.replace("{id}", "x"))).status == status
+    browser.cookie = None
+    for path in PLAIN:
+        assert (await ask(browser, "GET", path.replace("{id}", "x"))).status == 401
+
+
+@asynchronous
+async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
+    """A request with a token needs no other mark of a page, and its session does not count."""
+    for rule in RULES:
+        path = path_of(rule.path)
+        if path in ENDLESS:
+            continue
+        browser = Browser()
+        for token, is_open in ((TOKEN, True), ("wrong", False)):
+            headers = {"Authorization": f"Bearer {token}"}
+            if not is_open:
+                headers |= browser.headers()
+            answer = await send(browser.app, rule.method, path, headers, json.dumps(BODY).encode())
+            with case(f"{rule.method} {rule.path} {token}"):
+                # Whatever else is wrong with it, it is not who asks.
+                refused = answer.status == 401 and answer.json["code"] == "InvalidToken"
+                is_link = rule.path == "/session" and rule.method == "POST"
+                assert refused is (not is_open or is_link)
+                assert answer.status != 403
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+@asynchronous
+async def test_a_call_that_does_not_exist_is_not_found_with_a_session_only(method: str) -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.VIEWER)
+    assert (await ask(browser, method, f"{API}/nothing")).status == 404
+    browser.cookie = None
+    assert (await ask(browser, method, f"{API}/nothing")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("operation", "role"),
+    [
+        ("GetTrail", ConsoleRole.AUDITOR),
+        ("ListTrails", ConsoleRole.AUDITOR),
+        ("LookupEvents", ConsoleRole.AUDITOR),
+        ("DescribeTrails", ConsoleRole.AUDITOR),
+        ("CreateTrail", ConsoleRole.OPERATOR),
+        ("StopLogging", ConsoleRole.OPERATOR),
+        ("StartQuery", ConsoleRole.OPERATOR),
+        ("getTrail", ConsoleRole.OPERATOR),
+    ],
+)
+@asynchronous
+async def test_operations_that_change_something_need_an_operator(
+    operation: str, role: ConsoleRole
+) -> None:
+    assert role_of_operation(operation) is role
+    browser = Browser()
+    for each in (ConsoleRole.AUDITOR, ConsoleRole.OPERATOR):
+        browser.become(each)
+        answer = await browser.post(f"aws/{operation}", {})
+        assert (answer.status == 403) == (each < role)
+
+
+async def two_accounts() -> Browser:
+    """Returns a browser on a server with events, incidents, trails and views of two accounts.
+
+    What is of the other account has the canary in it, but for what a call may name.
+    """
+    browser = Browser(Api())
+    records = []
+    for first, (account, word) in enumerate(((MINE, "mine"), (THEIRS, CANARY))):
+        for number in range(3):
+            record = a_record(
+                eventID=event_id(10 * first + number),
+                eventName=f"{word}Call",
+                userIdentity=an_iam_user("ann", account, f"{word}-key"),
+                recipientAccountId=account,
+                awsRegion=f"{word}-1",
+                userAgent=f"{word}-agent",
+                requestParameters={"userName": "shared", "tag": word},
+            )
+            records.append(record)
+        incident = an_insight_record(errorCode=f"{word}-error", eventName=f"{word}Call")
+        ids = {"eventID": event_id(10 * first + 5), "sharedEventID": SHARED[account]}
+        records.append({**incident, **ids, "recipientAccountId": account})
+    await browser.api.record(records)
+    for account, bucket, word in ((MINE, BUCKET, "mine"), (THEIRS, "other-bucket", CANARY)):
+        given = {"Name": f"trail-of-{account}", "S3BucketName": bucket, "S3KeyPrefix": word}
+        await browser.api.ok("CreateTrail", account=account, **given)
+    browser.become(ConsoleRole.OPERATOR)
+    state = {"expression": f"user={CANARY}"}
+    await browser.send("PUT", f"views/{CANARY}", {"state": state, "expected": 0})
+    return browser
+
+
+#: Incidents of each account.
+SHARED = {MINE: event_id(100), THEIRS: event_id(200)}
+#: Queries of calls that search: with nothing, and with what would widen the search.
+QUERIES = (
+    "",
+    f"account={THEIRS}",
+    f"account={MINE}",
+    f"expression=account%3D{THEIRS}",
+    f"expression=account%3D{MINE}%20OR%20account%3D{THEIRS}",
+    "expression=NOT%20account%3D1",
+)
+SEARCHES = (
+    *("events", "events/rows", "events/count", "events/histogram", "events/facets", "export"),
+    "events/stream",
+    *("values?field=eventName", "values?field=account", "values?field=arn", "insights"),
+    *("export?format=ndjson", "export?format=json"),
+)
+
+
+def reads() -> list[str]:
+    """Returns the paths of all that a user may read, about either account."""
+    paths = []
+    for search in SEARCHES:
+        for query in QUERIES:
+            mark = "&" if "?" in search else "?"
+            paths.append(f"{search}{mark}categories=all&{query}")
+    for number in (0, 10, 15):
+        one = f"events/{event_id(number)}"
+        paths += [one, *(f"{one}/context?by={by}" for by in ("principal", "ip", "key", "resource"))]
+    for account in (MINE, THEIRS):
+        arn = quote(f"arn:aws:iam::{account}:user/ann", safe="")
+        paths += [f"principals/{arn}", f"insights/{SHARED[account]}"]
+        paths += [f"resources?name=shared&account={account}", f"who?resource=shared&account={account}"]
+        paths.append(f"trails/digests?name=trail-of-{account}")
+    return [*paths, "resources?name=shared", "who?resource=shared", "marks/0/records", "session", "views", "trails", "insights/status"]
+
+
+@asynchronous
+async def test_nothing_of_another_account_is_answered_to_a_user_of_one() -> None:
+    browser = await two_accounts()
+    seen: dict[bool, set[str]] = {}
+    for is_limited in (False, True):
+        browser.become(ConsoleRole.ADMIN, *((MINE,) if is_limited else ()))
+        found = seen.setdefault(is_limited, set())
+        for path in reads():
+            answer = await ask(browser, "GET", f"{API}/{path}")
+            if CANARY.encode() in answer.body:
+                found.add(path)
+            if is_limited and THEIRS not in path:
+                assert THEIRS.encode() not in answer.body, path
+        for query in QUERIES:
+            path = f"/console/plain?q=&categories=all&{query}"
+            answer = await ask(browser, "GET", path)
+            if CANARY.encode() in answer.body:
+                found.add(path)
+    assert seen[True] == set()
+    assert len(seen[False]) > 40, "the canary is where it could be seen"
+
+
+@asynchronous
+async def test_other_accounts_are_not_found_by_what_acts() -> None:
+    browser = await two_accounts()
+    browser.become(ConsoleRole.ADMIN, MINE)
+    missing = {
+        "trails/verify": 404,
+        "trails/flush": 404,
+        f"events/{event_id(10)}/proof": 404,
+        f"insights/{SHARED[THEIRS]}/expected": 404,
+        "aws/LookupEvents": 403,
+        "aws/DescribeTrails": 403,
+        "turn-on": 403,
+        "trails": 403,
+        "users": 403,
+        "console-links": 403,
+        "import": 403,
+        "records": 403,
+        "access-keys": 403,
+        "policies": 403,
+        "directory": 403,
+        "insights/scan": 403,
+    }
+    for path, status in missing.items():
+        body = {"name": f"trail-of-{THEIRS}"} if path.startswith("trails/") else {}
+        if path == "turn-on":
+            body = {"name": "t", "bucket": "b"}
+        answer = await browser.post(path, body)
+        assert (path, answer.status) == (path, status)
+        assert CANARY.encode() not in answer.body
+    assert (await browser.post("trails/flush", {"name": f"trail-of-{MINE}"})).status == 200
+    await browser.send("DELETE", f"views/{CANARY}")
+    assert (
+        await browser.send("PUT", f"views/{CANARY}", {"state": {}, "expected": 0})
+    ).status == 409
+    browser.become(ConsoleRole.VIEWER)
+    assert len((await browser.get("views")).json["views"]) == 1
+
+
+@asynchronous
+async def test_a_tail_has_events_of_the_users_accounts_alone() -> None:
+    browser = await two_accounts()
+    browser.become(ConsoleRole.VIEWER, MINE)
+    for path in ENDLESS:
+        path += "?categories=all&after=0"
+        async with streamed(browser.app, path, browser.headers()) as stream:
+            parts = [await stream.part(), await stream.part()]
+        assert b"mineCall" in parts[1], path
+        assert CANARY.encode() not in b"".join(parts), path
+
+
+@asynchronous
+async def test_a_tail_ends_when_its_session_does() -> None:
+    browser = Browser()
+    for path in ENDLESS:
+        browser.become(ConsoleRole.VIEWER)
+        async with streamed(browser.app, path, browser.headers()) as stream:
+            await stream.part()
+            assert not stream.ended.is_set()
+            browser.sessions.end_all_of("ann")
+            await asyncio.wait_for(stream.ended.wait(), 30)
+
+
+@asynchronous
+async def test_views_of_users_of_some_accounts_are_seen_by_those_who_may_see_them() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.OPERATOR, MINE)
+    saved = await browser.send("PUT", "views/ours", {"state": {}, "expected": 0})
+    assert saved.status == 200
+    for accounts, count in (((), 1), ((MINE,), 1), ((MINE, THEIRS), 1), ((THEIRS,), 0)):
+        browser.become(ConsoleRole.VIEWER, *accounts)
+        assert len((await browser.get("views")).json["views"]) == count, accounts
+
+
+@asynchronous
+async def test_the_console_is_used_by_those_who_may_see_its_own_account() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.OPERATOR, MINE, ACCOUNT)
+    assert (await browser.post("aws/DescribeTrails", {})).status == 200
+    session = (await browser.get("session")).json
+    assert (session["account"], session["accounts"]) == (ACCOUNT, [MINE, ACCOUNT])
+    assert (session["user"], session["role"], session["hasPassword"]) == ("ann", "operator", True)
+    browser.become(ConsoleRole.OPERATOR, MINE)
+    session = (await browser.get("session")).json
+    assert (session["account"], session["accounts"]) == (MINE, [MINE])
+
+
+def test_history_is_read_through_the_scope_of_the_user() -> None:
+    """A handler that read `self._services.history` would show what is of any account."""
+    (folder,) = v1.__path__
+    sources = Path(folder).glob("*.py")
+    assert [file.name for file in sources if "_services.history" in file.read_text()] == []

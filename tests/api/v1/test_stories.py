@@ -1,0 +1,67 @@
+"""What the console says of an incident, a principal and a resource."""
+
+from __future__ import annotations
+
+from tests.api.browser import Browser
+from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
+from tests.fakes import asynchronous
+
+ANN = f"arn:aws:iam::{ACCOUNT}:user/Ann"
+
+
+@asynchronous
+async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
+    browser = Browser()
+    browser.api.world.clock.advance(3_600)
+    browser.open_link()
+    await browser.api.record([a_record(eventID=event_id(1)), an_insight_record()])
+    (incident,) = (await browser.get("insights")).json["incidents"]
+    shown = (await browser.get(f"insights/{incident['id']}")).json
+    assert shown["sentence"] == incident["sentence"]
+    assert shown["record"]["sharedEventID"] == incident["id"]
+    context = shown["record"]["insightDetails"]["insightContext"]
+    attributions = context["attributions"]
+    assert {each["attribute"] for each in attributions} >= {"userIdentityArn"}
+    marked = await browser.post(f"insights/{incident['id']}/expected", {"note": "load test"})
+    assert marked.status == 200, marked.body
+    (incident,) = (await browser.get("insights")).json["incidents"]
+    assert incident["expected"] == "load test"
+    assert (await browser.get("insights/status")).json["state"]
+    wrong = await browser.post(f"insights/{incident['id']}/expected", {"note": 5})
+    assert "note must be a text" in wrong.json["error"]
+
+
+@asynchronous
+async def test_a_principal_has_what_it_did_and_when() -> None:
+    browser = Browser()
+    calls = [
+        a_record(
+            eventID=event_id(n),
+            eventTime=f"2024-01-0{1 + n}T09:00:00Z",
+            eventSource="ec2.amazonaws.com" if n else "iam.amazonaws.com",
+            userIdentity=an_iam_user("Ann"),
+        )
+        for n in range(3)
+    ]
+    await browser.api.record([*calls, a_record(userIdentity=an_iam_user("Bob"))])
+    found = (await browser.get(f"principals/{ANN}")).json
+    assert (found["arn"], found["events"], found["complete"]) == (ANN, 3, True)
+    assert found["sentence"] == "IAM user Ann"
+    assert (found["first"], found["last"]) == ("2024-01-01T09:00:00Z", "2024-01-03T09:00:00Z")
+    assert found["services"][0] == {"value": "ec2.amazonaws.com", "count": 2}
+    # A Monday, a Tuesday and a Wednesday.
+    assert [day[9] for day in found["hours"]] == [1, 1, 1, 0, 0, 0, 0]
+    assert len(found["latest"]) == 3
+    none = await browser.get("principals/arn:aws:iam::1:user/None")
+    assert (none.status, none.json["code"]) == (404, "PrincipalNotFound")
+
+
+@asynchronous
+async def test_the_story_of_a_resource_is_what_who_answers() -> None:
+    browser = Browser()
+    made = a_record(eventName="CreateUser", requestParameters={"userName": "Mary"})
+    await browser.api.record([made])
+    story = (await browser.get("resources", name="Mary")).json
+    assert "created IAM user Mary" in story["sentences"][0]
+    assert [event["eventName"] for event in story["events"]] == ["CreateUser"]
+    assert "name must be given" in (await browser.get("resources")).json["error"]

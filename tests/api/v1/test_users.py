@@ -1,0 +1,120 @@
+"""Users of the web console."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
+from opentrail.api.v1.callers import TokenAuthenticator
+from opentrail.api.v1.server import JsonApi
+from opentrail.api.v1.users import UserAdministration
+from tests.api.browser import Browser
+from tests.api.caller import TOKEN, Answer, Api, send
+from tests.fakes import asynchronous
+
+
+class Administrator:
+    """A client of the API with the server's token."""
+
+    def __init__(self) -> None:
+        self.api = Api()
+        self.ended: list[str] = []
+        users = ConsoleUsers(self.api.world.control, self.api.world.clock, ScryptCost(n=16))
+        administration = UserAdministration(users, self.ended.append)
+        self.app = JsonApi([administration], TokenAuthenticator(TOKEN)).app
+
+    async def send(self, method: str, path: str, given: Any = None, token: str = TOKEN) -> Answer:
+        body = b"" if given is None else json.dumps(given).encode()
+        return await send(
+            self.app, method, f"/api/v1/{path}", {"Authorization": f"Bearer {token}"}, body
+        )
+
+    async def change(self, name: str, action: str) -> Answer:
+        return await self.send("POST", "users/change", {"name": name, "action": action})
+
+
+@asynchronous
+async def test_a_user_is_created_listed_and_deleted() -> None:
+    admin = Administrator()
+    given = {"name": "ann", "role": "auditor", "accounts": ["111111111111"]}
+    made = await admin.send("POST", "users", given)
+    assert made.status == 200, made.body
+    user = made.json["user"]
+    assert len(made.json["password"]) == 20
+    created = user.pop("created")
+    assert created.endswith("Z")
+    assert user == {**given, "active": True, "mustChangePassword": True}
+    listed = (await admin.send("GET", "users")).json["users"]
+    assert listed == [{**user, "created": created}]
+    assert (await admin.change("ann", "delete")).json == {}
+    assert (await admin.send("GET", "users")).json == {"users": []}
+    assert admin.ended == ["ann"]
+
+
+@asynchronous
+async def test_changes_end_the_sessions_of_a_user() -> None:
+    admin = Administrator()
+    await admin.send("POST", "users", {"name": "ann", "role": "viewer"})
+    assert not (await admin.change("ann", "disable")).json["user"]["active"]
+    assert (await admin.change("ann", "enable")).json["user"]["active"]
+    assert len((await admin.change("ann", "reset-password")).json["password"]) == 20
+    assert admin.ended == ["ann"] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "name must be a text"),
+        ({"name": ["ann"], "role": "viewer"}, "name must be a text"),
+        ({"name": "a b", "role": "viewer"}, "name must be 1 to 64"),
+        ({"name": "ann"}, "role must be one of viewer, auditor, operator, admin"),
+        ({"name": "ann", "role": "root"}, "role must be one of"),
+        ({"name": "ann", "role": "viewer", "accounts": "1"}, "accounts must be a list"),
+        ({"name": "ann", "role": "viewer", "accounts": [1]}, "accounts must be a list"),
+        ({"name": "ann", "role": "viewer", "accounts": []}, "accounts must be at least one"),
+        ({"name": "ann", "role": "viewer", "accounts": ["1"]}, "accounts must be ids"),
+        ({"name": "ann", "role": "viewer", "admin": True}, "no member 'admin'"),
+        ([], "the body must be a JSON object such as"),
+    ],
+)
+@asynchronous
+async def test_what_is_wrong_is_named(given: Any, message: str) -> None:
+    answer = await Administrator().send("POST", "users", given)
+    assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
+    assert message in answer.json["error"]
+
+
+@asynchronous
+async def test_unknown_users_and_actions_are_named() -> None:
+    admin = Administrator()
+    for action in ("disable", "enable", "reset-password", "delete"):
+        answer = await admin.change("ann", action)
+        assert (answer.status, "user 'ann' not found" in answer.json["error"]) == (400, True)
+    answer = await admin.change("ann", "promote")
+    assert "action must be one of disable, enable, reset-password" in answer.json["error"]
+    assert admin.ended == []
+
+
+@asynchronous
+async def test_the_token_is_needed() -> None:
+    answer = await Administrator().send("GET", "users", token="wrong")
+    assert answer.status == 401
+
+
+@asynchronous
+async def test_an_administrator_of_some_accounts_manages_no_users() -> None:
+    """It could make itself one of all accounts."""
+    browser = Browser()
+    browser.become(ConsoleRole.ADMIN, "111111111111")
+    for answer in (
+        await browser.get("users"),
+        await browser.post("users", {"name": "eve", "role": "admin"}),
+        await browser.post("users/change", {"name": "ann", "action": "reset-password"}),
+    ):
+        assert (answer.status, answer.json["code"]) == (403, "AccessDenied")
+        assert "ann may see 111111111111 only" in answer.json["error"]
+    browser.become(ConsoleRole.ADMIN)
+    assert (await browser.get("users")).json == {"users": []}
