@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.console.web import ConsoleSettings, WebConsole, console_app
+from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
+from opentrail.api.pages import port_app
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
 from opentrail.api.v1.callers import Caller, TokenAuthenticator
 from opentrail.api.v1.proofs import Proofs
@@ -86,7 +87,9 @@ class Browser:
         settings = ConsoleSettings(ACCOUNT, REGION, hosts)
         self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         services, world = self.api.services, self.api.world
-        web = WebConsole(services, self.sessions, settings, self.users, self._link, oidc)
+        web = WebConsole(
+            world.journal, world.clock, self.sessions, settings, self.users, self._link, oidc
+        )
         groups = [
             *self.api.groups,
             State(services, self._health, self._health, world.metrics.visible.quantiles),
@@ -95,11 +98,11 @@ class Browser:
             AccessAdministration(self._act, self._act, self._act),
             ReceivedRecords(self._ingest, lambda key: an_identity(key)),
             ImportedFiles(self._imports),
-            *web.groups,
+            *web.groups(services),
         ]
         json_api = JsonApi(groups, TokenAuthenticator(TOKEN), web.guard)
         self.rules = json_api.rules
-        self.app = console_app([*json_api.routes, *web.pages()])
+        self.app = port_app([*json_api.routes, *web.pages(services)], HOME)
         self.health: dict[str, Any] = {
             "status": "ok",
             "missing": [],
@@ -161,9 +164,7 @@ class Browser:
 
     async def get(self, path: str, **query: str) -> Answer:
         """Asks a call of the console."""
-        return await send(
-            self.app, "GET", f"/api/v1/{path}?{urlencode(query)}", self.headers()
-        )
+        return await send(self.app, "GET", f"/api/v1/{path}?{urlencode(query)}", self.headers())
 
     async def post(self, path: str, body: Any, **changes: str | None) -> Answer:
         """Posts to a call of the console; `changes` are of the headers."""

@@ -35,7 +35,7 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trails import Trails
 from opentrail.api.v1.verifications import Verifications
-from opentrail.app.insights import sources
+from opentrail.app.wings.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
@@ -218,16 +218,16 @@ class Api:
             self.world.destinations,
             self.world.signer,
             self.world.clock,
-            Insights(
-                LocalWatch(),
-                self.events,
-                self.world.journal,
-                self.world.clock,
-                self.history.until_visible,
-                partial(sources, self.world.registry, True),
-                ExpectedIncidents(self.world.control),
-            ),
             OrganizationAdministration(self.world.source, self.world.control),
+        )
+        self.insights = Insights(
+            LocalWatch(),
+            self.events,
+            self.world.journal,
+            self.world.clock,
+            self.history.until_visible,
+            partial(sources, self.world.registry, True),
+            ExpectedIncidents(self.world.control),
         )
         authorizer = Authorizer(
             self.policies, self.resource_policies, self.world.registry, self.world.clock
@@ -246,7 +246,7 @@ class Api:
             Events(self.services, self._missing),
             EventCounts(self.services),
             Stories(self.services, self._missing),
-            Incidents(self.services, self._missing),
+            Incidents(self.services, self.insights, self._missing),
             Marks(self.services),
             Tail(self.services),
             Trails(self.services, self._verify, self.verifications),

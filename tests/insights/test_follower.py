@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.insights import WatchProcess
+from opentrail.app.wings.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.follow import BATCH

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.history.event_history import History
-from opentrail.insights.follower import Insights
-from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
@@ -22,6 +21,58 @@ from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.worker import TrailDeliveries
 
 Json = dict[str, Any]
+
+
+class Organizations(Protocol):
+    """Who may manage organization trails."""
+
+    async def managed_by(self, account: str) -> Organization:
+        """Return the organization whose trails an account may create.
+
+        Raises:
+            CloudTrailError: the account may create none.
+        """
+        ...
+
+    async def administrates(self, account: str, trail: Trail) -> bool:
+        """Return whether an account is a delegated administrator of a trail's organization."""
+        ...
+
+    async def register(self, caller: str, account: str) -> None:
+        """Make a member account a delegated administrator.
+
+        Raises:
+            CloudTrailError: the caller may not, or the account cannot be one.
+        """
+        ...
+
+    async def deregister(self, caller: str, account: str) -> None:
+        """Remove a delegated administrator.
+
+        Raises:
+            CloudTrailError: the caller may not, or the account is none.
+        """
+        ...
+
+
+class NoOrganizations:
+    """A server without organizations."""
+
+    async def managed_by(self, account: str) -> Organization:
+        """Refuses: there are none."""
+        raise Unsupported("organizations on this server")
+
+    async def administrates(self, account: str, trail: Trail) -> bool:
+        """Returns False."""
+        return False
+
+    async def register(self, caller: str, account: str) -> None:
+        """Refuses: there are none."""
+        raise Unsupported("organizations on this server")
+
+    async def deregister(self, caller: str, account: str) -> None:
+        """Refuses: there are none."""
+        raise Unsupported("organizations on this server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +87,7 @@ class Services:
     destinations: Destinations
     signer: Signer
     clock: Clock
-    insights: Insights
-    organizations: OrganizationAdministration
+    organizations: Organizations
 
 
 @dataclass(frozen=True, slots=True)

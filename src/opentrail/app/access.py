@@ -24,9 +24,13 @@ _PLACEHOLDER = S3Access(None, "opentrail", "opentrail")
 
 def store_access(settings: Settings) -> S3Access:
     """Returns access to S3, in the Region of its credentials, else in us-east-1."""
+    return service_access(settings, "s3", own_region(settings))
+
+
+def own_region(settings: Settings) -> str:
+    """Returns the Region of the server's own calls: that of the credentials for S3."""
     access = settings.access.get("s3") or settings.access.get("")
-    region = access.region if access and access.region else "us-east-1"
-    return service_access(settings, "s3", region)
+    return access.region if access and access.region else "us-east-1"
 
 
 def service_access(settings: Settings, service: str, region: str) -> S3Access:

@@ -15,59 +15,16 @@ from typing import Any
 
 import orjson
 
-from opentrail.access.users import ConsoleRole
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.api.console.oidc import OidcLogin
-from opentrail.api.console.web import ConsoleSettings
 from opentrail.app.console_connection import ConsoleServer
 from opentrail.capture.proxy.connections import Connections
-from opentrail.core.errors import CloudTrailError, UsageError
-from opentrail.installation import command_for
-from opentrail.ports.clock import Clock
-from opentrail.settings import Settings
+from opentrail.core.errors import CloudTrailError
 
 log = logging.getLogger(__name__)
 
 #: Maximum seconds that a page waits for a verification, and for the proof of an event: less than
 #: the minute after which it gives up a call.
 _VERIFY_SECONDS, _PROOF_SECONDS = 300, 50
-#: Names of this machine for itself.
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-def console_settings(settings: Settings, port: int, account: str) -> ConsoleSettings:
-    """Returns what the web console shows.
-
-    Args:
-        settings: those of the server.
-        port: the console's.
-        account: the account of the key with which the console calls the endpoint.
-    """
-    hosts = frozenset(f"{name}:{port}" for name in _LOOPBACK)
-    access = settings.access.get("s3") or settings.access.get("")
-    region = access.region if access and access.region else "us-east-1"
-    # A browser compares the name with the certificate.
-    uses_tls = settings.tls_certificate is not None
-    return ConsoleSettings(account, region, None if uses_tls else hosts)
-
-
-def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
-    """Returns how users sign in by OpenID Connect; None if they do not.
-
-    Raises:
-        UsageError: a library for it is not installed.
-    """
-    if settings.oidc_issuer is None or settings.oidc_client_id is None:
-        return None
-    try:
-        from opentrail.adapters.oidc import OidcProvider
-    except ImportError as error:
-        raise UsageError(f"--oidc-issuer needs joserfc: {command_for('oidc')}") from error
-    provider = OidcProvider(
-        settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
-    )
-    roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
-    return OidcLogin(provider, settings.oidc_role_claim, roles)
 
 
 async def verify_trail(

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,28 +26,24 @@ from opentrail.access.keys import KeyDirectory
 from opentrail.access.named_keys import DirectoryAdministration
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.access.users import ConsoleUsers
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.system import (
-    SystemClock,
     descriptor_limit,
     settle_memory,
     unsettle_memory,
 )
 from opentrail.api.authorization.authorizer import Authorizer
-from opentrail.api.console.sessions import Sessions
-from opentrail.api.console.web import WebConsole, console_app
 from opentrail.api.operation import Services
+from opentrail.api.pages import port_app
 from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
 from opentrail.api.trail_states import trail_problems
-from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
+from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
 from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
-from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
@@ -62,6 +58,7 @@ from opentrail.app.access import (
     ServerKeys,
     own_access,
     own_api_access,
+    own_region,
     server_keys,
 )
 from opentrail.app.access_keys import open_keys
@@ -69,11 +66,10 @@ from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.console_connection import ConsoleConnections
 from opentrail.app.console_server import (
     EventProvers,
-    console_settings,
-    oidc_login,
     serve_console,
     verify_trail,
 )
+from opentrail.app.core import core_of, start_core
 from opentrail.app.endpoint_server import (
     EndpointServer,
     arm_faults,
@@ -84,17 +80,13 @@ from opentrail.app.endpoint_server import (
     upstreams_of,
 )
 from opentrail.app.engines import Engines, open_engines
-from opentrail.app.features import start_features
 from opentrail.app.health import Health
-from opentrail.app.known_positions import (
-    mark_imports,
-)
 from opentrail.app.recorders import Recorders
 from opentrail.app.status import ServerStatus
+from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.imports.service import Imports
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -121,10 +113,12 @@ class Server:
     def __init__(
         self,
         settings: Settings,
+        wings: Sequence[StartWing],
         remake_buckets: bool = False,
         admin: tuple[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self._start_wings = wings
         self._admin = admin
         self._remake_buckets = remake_buckets
         self._data = DataDirectory(settings.data_dir)
@@ -132,11 +126,12 @@ class Server:
         self._is_on_terminal = os.isatty(0)
         self._broken: str | None = None
         self.endpoint_url = self.console_url = ""
-        self._sessions = Sessions(SystemClock())
+        self._wings: list[Wing] = []
 
-    def console_link(self) -> str:
-        """Returns a link that opens the web console once, within ten minutes."""
-        return f"{self.console_url}/console/#t={self._sessions.new_link()}"
+    def console_link(self) -> str | None:
+        """Returns a link that opens the web console once, if the server has one."""
+        links = [wing.console_link for wing in self._wings if wing.console_link is not None]
+        return links[0]() if links else None
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:
         """Serves until it is asked to stop.
@@ -177,37 +172,32 @@ class Server:
     async def _start(
         self, stack: contextlib.AsyncExitStack, listening: socket.socket, console: socket.socket
     ) -> None:
+        """Opens the engines, then starts what follows the journal, the endpoint and the console."""
         engines = await open_engines(stack, self.settings, self._data, self._fail)
-        self.settings = engines.settings
-        imports = Imports(
-            self._data.history,
-            self._data.journal,
-            engines.store,
-            partial(mark_imports, engines.control),
-        )
-        stack.push_async_callback(imports.close)
-        services = await start_features(
-            stack, engines, self._data, self._fail, imports.take, self._remake_buckets
-        )
+        settings = self.settings = engines.settings
+        uses_tls = settings.tls_certificate is not None
+        self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
+        self.console_url = settings.console_listen.url(console.getsockname()[1], tls=uses_tls)
         access = _Access(
             await open_keys(engines.control, self._data),
-            server_keys(self.settings, engines.identities.resolve, self._admin),
+            server_keys(settings, engines.identities.resolve, self._admin),
             PolicyDirectory(engines.control),
         )
         await access.policies.load()
-        endpoint = await self._start_endpoint(stack, engines, services, access, listening)
-        await self._start_console(stack, engines, services, access, endpoint, console, imports)
+        own = own_access(settings, self.endpoint_url, access.own_keys.own)
+        account = engines.identities.resolve(own.access_key_id).account
+        core = core_of(stack, engines, self._data, account, self.console_url)
+        self._wings = [start(core) for start in self._start_wings]
+        services = await start_core(core, self._wings, self._fail, self._remake_buckets)
+        endpoint = await self._start_endpoint(core, services, access, listening)
+        await self._start_console(core, services, access, endpoint, console)
 
     async def _start_endpoint(
-        self,
-        stack: contextlib.AsyncExitStack,
-        engines: Engines,
-        services: Services,
-        access: _Access,
-        listening: socket.socket,
+        self, core: Core, services: Services, access: _Access, listening: socket.socket
     ) -> EndpointServer | Recorders:
         """Answers and records calls."""
-        settings, journal, identities = self.settings, engines.journal, engines.identities
+        settings, engines = core.settings, core.engines
+        journal, identities = engines.journal, engines.identities
         metrics, catalog = engines.metrics, engines.catalog
         authorizer = await self._authorizer(engines, services, access)
         api = CloudTrailApi(services, catalog, SCOPE_KEY, authorizer)
@@ -218,26 +208,22 @@ class Server:
         else:
             ask_api = partial(ask, api.app)
             endpoint = EndpointServer(settings, journal, identities, ask_api, metrics, catalog)
-        stack.push_async_callback(endpoint.stop)
+        core.stack.push_async_callback(endpoint.stop)
         await endpoint.know_keys([*access.own_keys.all(), *access.keys.known().values()])
         await endpoint.start(listening)
-        port, uses_tls = listening.getsockname()[1], settings.tls_certificate is not None
-        self.endpoint_url = settings.listen.url(port, tls=uses_tls)
         return endpoint
 
     async def _start_console(
         self,
-        stack: contextlib.AsyncExitStack,
-        engines: Engines,
+        core: Core,
         services: Services,
         access: _Access,
         endpoint: EndpointServer | Recorders,
         console: socket.socket,
-        imports: Imports,
     ) -> None:
-        """Answers browsers and the command line."""
-        settings, metrics, identities = self.settings, engines.metrics, engines.identities
-        journal, store = engines.journal, engines.store
+        """Answers the command line, scripts and browsers."""
+        stack, settings, engines = core.stack, core.settings, core.engines
+        metrics, identities, journal = engines.metrics, engines.identities, engines.journal
 
         async def exposition() -> bytes:
             return metrics.exposition(await endpoint.counted())
@@ -249,8 +235,7 @@ class Server:
         async def key_named(access_key_id: str) -> None:
             await endpoint.name_key(access_key_id, engines.named.all().get(access_key_id))
 
-        allowed = PolicyAdministration(access.policies)
-        state = Health(journal, store)
+        state = Health(journal, engines.store)
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.counted()]
@@ -262,17 +247,10 @@ class Server:
             )
             return state.document(settings.on_record_failure, settings.recorders, counted)
 
-        token = secrets.token_urlsafe(32)
-        ingest = Ingest(journal, identities.resolve, endpoint.learn, engines.clock)
-        port = console.getsockname()[1]
-        self.console_url = settings.console_listen.url(
-            port, tls=settings.tls_certificate is not None
-        )
-
-        def store_access() -> S3Access:
+        def as_owner() -> S3Access:
             return own_access(settings, self.endpoint_url, access.own_keys.own)
 
-        async def access_of(service: str, user: str | None) -> S3Access:
+        async def as_user(service: str, user: str | None) -> S3Access:
             key = access.own_keys.own
             if user is not None:
                 key = access.own_keys.of_user(user)
@@ -280,51 +258,43 @@ class Server:
             to = own_api_access if service == "cloudtrail" else own_access
             return to(settings, self.endpoint_url, key)
 
-        account = identities.resolve(store_access().access_key_id).account
-        own_endpoint = BotocoreEndpoint(access_of)
-        console_shows = console_settings(settings, port, account)
-        web = WebConsole(
-            services,
-            self._sessions,
-            console_shows,
-            ConsoleUsers(engines.control, engines.clock),
-            self.console_link,
-            oidc_login(settings, engines.clock),
-        )
-        status = self._status(stack, engines, services, health).document
+        token = secrets.token_urlsafe(32)
+        missing, allowed = state.missing, PolicyAdministration(access.policies)
+        status = self._status(stack, engines, services, health)
+        verify = partial(verify_trail, settings.data_dir, as_owner)
         verifications = Verifications(services.control, services.clock)
-        streams, tail = Streams(services, state.missing), Tail(services)
-        api = JsonApi(
-            (
-                Events(services, state.missing),
-                EventCounts(services),
-                Stories(services, state.missing),
-                streams,
-                tail,
-                Marks(services),
-                State(services, health, status, metrics.visible.quantiles),
-                Trails(
-                    services,
-                    partial(verify_trail, settings.data_dir, store_access),
-                    verifications,
-                ),
-                TrailAdministration(services, own_endpoint, account, console_shows.region),
-                Proofs(services, EventProvers(store_access).prove, verifications),
-                AccessAdministration(
-                    KeyAdministration(access.keys, allowed, key_changed).run,
-                    allowed.run,
-                    DirectoryAdministration(engines.named, key_named).run,
-                ),
-                ReceivedRecords(ingest.take, identities.resolve),
-                ImportedFiles(imports.take),
-                Incidents(services, state.missing),
-                *web.groups,
+        streams, tail = Streams(services, missing), Tail(services)
+        groups: list[object] = [
+            Events(services, missing),
+            EventCounts(services),
+            streams,
+            tail,
+            Marks(services),
+            Stories(services, missing),
+            Trails(services, verify, verifications),
+            TrailAdministration(
+                services, BotocoreEndpoint(as_user), core.account, own_region(settings)
             ),
-            TokenAuthenticator(token),
-            web.guard,
-        )
+            Proofs(services, EventProvers(as_owner).prove, verifications),
+            State(services, health, status.document, metrics.visible.quantiles),
+            AccessAdministration(
+                KeyAdministration(access.keys, allowed, key_changed).run,
+                allowed.run,
+                DirectoryAdministration(engines.named, key_named).run,
+            ),
+            ReceivedRecords(
+                Ingest(journal, identities.resolve, endpoint.learn, engines.clock).take,
+                identities.resolve,
+            ),
+        ]
+        for wing in self._wings:
+            groups += wing.groups(services, missing)
+        sessions = [wing.sessions for wing in self._wings if wing.sessions is not None]
+        api = JsonApi(groups, TokenAuthenticator(token), sessions[0] if sessions else None)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
-        app = console_app([*public.routes(), *api.routes, *web.pages()])
+        pages = [page for wing in self._wings for page in wing.pages(services)]
+        homes = [wing.home for wing in self._wings if wing.home is not None]
+        app = port_app([*public.routes(), *api.routes, *pages], homes[0] if homes else None)
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(descriptor_limit()))
         await serve_console(stack, app, console, limits, tls)
@@ -427,6 +397,7 @@ def _require_two_ports(listening: socket.socket, console: socket.socket) -> None
 
 def serve(
     settings: Settings,
+    wings: Sequence[StartWing],
     when_ready: Callable[[Server], None],
     remake_buckets: bool = False,
     admin: tuple[str, str] | None = None,
@@ -435,6 +406,7 @@ def serve(
 
     Args:
         settings: its settings.
+        wings: what it does beside recording, finding, delivering and answering.
         when_ready: is called once it listens.
         remake_buckets: whether buckets of trails that are gone are created again.
         admin: id and secret of an access key that may call every operation.
@@ -452,7 +424,7 @@ def serve(
     tls_of_endpoint(settings)
 
     async def main() -> None:
-        await Server(settings, remake_buckets, admin).run(when_ready)
+        await Server(settings, wings, remake_buckets, admin).run(when_ready)
 
     uvloop.run(main())
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.caller import send
 from tests.api.browser import HOST, Browser
+from tests.api.caller import send
 from tests.fakes import asynchronous
 
 

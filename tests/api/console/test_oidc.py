@@ -13,8 +13,8 @@ from opentrail.access.users import ConsoleRole
 from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.identity_provider import BegunSignIn
-from tests.api.caller import Answer, send
 from tests.api.browser import HOST, Browser
+from tests.api.caller import Answer, send
 from tests.fakes import asynchronous
 
 ROLES = {"readers": ConsoleRole.VIEWER, "admins": ConsoleRole.ADMIN}

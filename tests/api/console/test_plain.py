@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.api.caller import Answer, send
 from tests.api.browser import HOST, Browser
+from tests.api.caller import Answer, send
 from tests.factories import a_record, an_iam_user
 from tests.fakes import asynchronous
 

@@ -13,8 +13,8 @@ from opentrail.api.console.sessions import MAX_IDLE
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import refusal
 from opentrail.who.sentence import CONSOLE_AGENT, sentence
-from tests.api.caller import Answer, send
 from tests.api.browser import AGENT, HOST, Browser
+from tests.api.caller import Answer, send
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
 

@@ -8,8 +8,8 @@ import pytest
 
 from opentrail.access.users import ConsoleRole
 from opentrail.version import __version__
-from tests.api.caller import send
 from tests.api.browser import Browser
+from tests.api.caller import send
 from tests.factories import ACCOUNT, REGION, a_record
 from tests.fakes import asynchronous
 

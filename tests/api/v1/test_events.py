@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.caller import Api
 from tests.api.browser import Browser
+from tests.api.caller import Api
 from tests.factories import a_record, an_iam_user, event_id
 from tests.fakes import asynchronous
 
@@ -82,9 +82,7 @@ async def test_pages_follow_one_another_while_events_arrive() -> None:
 async def test_a_wrong_condition_is_named(query: dict[str, str], code: str) -> None:
     answer = await (await with_events(made(1))).get("events", **query)
     assert (answer.status, answer.json["code"]) == (400, code)
-    assert (
-        next(iter(query)) in answer.json["error"].lower() or code != "InvalidTimeRangeException"
-    )
+    assert next(iter(query)) in answer.json["error"].lower() or code != "InvalidTimeRangeException"
 
 
 @asynchronous

@@ -124,7 +124,7 @@ async def test_the_beginning_of_an_id_must_be_of_one_incident() -> None:
 async def test_the_status_says_how_far_insights_is() -> None:
     api = await at("2020-01-01T12:00:00Z", *calls("2020-01-01T09:00:00Z"))
     assert (await api.ask(f"{INSIGHTS}/status")).json["state"] == "off"
-    await api.services.insights.cursor()
+    await api.insights.cursor()
     assert (await api.ask(f"{INSIGHTS}/status")).json == {
         "state": "watching",
         "daysLearned": 28,
@@ -153,7 +153,7 @@ async def test_an_incident_is_marked_as_expected_with_a_note() -> None:
     answer = await mark(api, b'{"note": "load test"}')
     assert (answer.status, answer.json["expected"]) == (200, "load test")
     assert (await api.ask(INSIGHTS)).json["incidents"][0]["expected"] == "load test"
-    (marked,) = await api.services.insights.expected.that_count(api.world.clock.now())
+    (marked,) = await api.insights.expected.that_count(api.world.clock.now())
     assert marked.largest == [2, 3, 3, 3, 3]
     assert marked.rises
 
@@ -165,7 +165,7 @@ async def test_a_wrong_note_is_refused(wrong: bytes) -> None:
     answer = await mark(api, wrong)
     assert answer.status == 400
     assert answer.json["code"] == "InvalidParameterException"
-    assert not await api.services.insights.expected.notes()
+    assert not await api.insights.expected.notes()
 
 
 def ten_days_with_a_burst() -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
     scan, since = f"{INSIGHTS}/scan", "2020-01-12"
     refused = await api.ask(scan, method="POST", since=since)
     assert (refused.status, refused.json["code"]) == (400, "InsightNotEnabledException")
-    await api.services.insights.cursor()
+    await api.insights.cursor()
     answer = (await api.ask(scan, method="POST", since=since)).json
     (incident,) = answer["incidents"]
     assert (incident["start"], incident["end"]) == ("2020-01-18T09:00:00Z", "2020-01-18T09:05:00Z")

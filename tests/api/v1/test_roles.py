@@ -17,8 +17,8 @@ from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.routes import PREFIX as API
 from opentrail.api.v1.routes import Rule, rules_in
 from opentrail.api.v1.trail_administration import role_of_operation
-from tests.api.caller import TOKEN, Answer, Api, send, streamed
 from tests.api.browser import Browser
+from tests.api.caller import TOKEN, Answer, Api, send, streamed
 from tests.cases import case
 from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
 from tests.fakes import asynchronous
@@ -28,7 +28,7 @@ MINE, THEIRS = "111111111111", "222222222222"
 CANARY = "canary-7d1f"
 #: What stands for the parts of a path.
 PARTS = {
-    **{part: "x" for part in ("id", "name:path", "arn:path", "key")},
+    **dict.fromkeys(("id", "name:path", "arn:path", "key"), "x"),
     "position": "0",
     "operation": "DescribeTrails",
 }
@@ -248,9 +248,21 @@ def reads() -> list[str]:
     for account in (MINE, THEIRS):
         arn = quote(f"arn:aws:iam::{account}:user/ann", safe="")
         paths += [f"principals/{arn}", f"insights/{SHARED[account]}"]
-        paths += [f"resources?name=shared&account={account}", f"who?resource=shared&account={account}"]
+        paths += [
+            f"resources?name=shared&account={account}",
+            f"who?resource=shared&account={account}",
+        ]
         paths.append(f"trails/digests?name=trail-of-{account}")
-    return [*paths, "resources?name=shared", "who?resource=shared", "marks/0/records", "session", "views", "trails", "insights/status"]
+    return [
+        *paths,
+        "resources?name=shared",
+        "who?resource=shared",
+        "marks/0/records",
+        "session",
+        "views",
+        "trails",
+        "insights/status",
+    ]
 
 
 @asynchronous

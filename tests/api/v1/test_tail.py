@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from opentrail.api.console import tail
-from tests.api.caller import Stream, streamed
 from tests.api.browser import Browser
+from tests.api.caller import Stream, streamed
 from tests.factories import a_record, event_id
 from tests.fakes import asynchronous
 

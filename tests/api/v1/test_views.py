@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.caller import Answer, Api, send
 from tests.api.browser import Browser
+from tests.api.caller import Answer, Api, send
 from tests.fakes import asynchronous
 
 STATE = {"expression": "eventName=CreateUser", "last": "7d", "columns": "time,what"}

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions
+from opentrail.api.pages import PLAIN_POLICY
 from opentrail.api.v1.answers import POLICY, describe_error, error_response, with_headers
 from opentrail.api.v1.callers import Caller
 from opentrail.api.v1.routes import PREFIX
@@ -24,10 +25,6 @@ CSRF_HEADER = "x-ot-csrf"
 PLAIN_PATH = "/console/plain"
 #: Methods that change nothing.
 _SAFE = ("GET", "HEAD")
-PLAIN_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
 
 Handler = Callable[[Request], Awaitable[Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.console.guard import Guard, is_secure
-from opentrail.api.console.plain import page_of, text_of
 from opentrail.api.console.sign_in import LoginRecords
+from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.callers import Caller
 from opentrail.api.v1.routes import route
 from opentrail.core.errors import CloudTrailError, SignInRefused, Unsupported

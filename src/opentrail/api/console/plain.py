@@ -14,12 +14,12 @@ from starlette.routing import Route
 from opentrail.api.console.guard import PLAIN_PATH as PATH
 from opentrail.api.console.guard import Guard
 from opentrail.api.operation import Services
+from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import EventRow, find_event, shown
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.text import printable
 from opentrail.history.event_history import PAGE, Page
 
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
@@ -175,29 +175,6 @@ def _failed(code: str, message: str, status: int, request_id: str) -> Response:
         "autocomplete=off required></label><button>Open</button></form>",
         status,
     )
-
-
-def page_of(heading: str, body: str, status: int = 200) -> Response:
-    """Returns a page without scripts; `body` is HTML, the heading is text."""
-    title = text_of(heading)
-    return Response(
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        '<meta name=color-scheme content="light dark"><link rel=icon href="/console/icon.svg">'
-        f'<link rel=stylesheet href="/console/plain.css"><title>{title} · opentrail</title></head>'
-        f"<body><main><h1>{title}</h1>{body}</main></body></html>",
-        status,
-        media_type="text/html",
-    )
-
-
-def text_of(value: str) -> str:
-    r"""Returns a text as HTML, in which it is nothing but text.
-
-    >>> text_of("<b>\u202e")
-    '&lt;b&gt;\\u202e'
-    """
-    return escape(printable(value))
 
 
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^"{}\[\],:]+')

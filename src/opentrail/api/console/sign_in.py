@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -129,7 +128,11 @@ class SignIn:
         self._records = records
 
     @route(
-        "POST", "/login", None, "sign in", body='{"name": "ann", "password": "correct horse battery"}'
+        "POST",
+        "/login",
+        None,
+        "sign in",
+        body='{"name": "ann", "password": "the own one"}',
     )
     async def login(self, request: Request, given: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from opentrail.access.users import ConsoleUsers
 from opentrail.api.console.assets import Assets
-from opentrail.api.console.guard import PLAIN_POLICY, Guard
+from opentrail.api.console.guard import Guard
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
-from opentrail.api.console.plain import Plain, page_of
+from opentrail.api.console.plain import Plain
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import SECURITY_HEADERS, Json, Role, json_response, role_name
+from opentrail.api.v1.answers import Json, Role, role_name
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
 from opentrail.history.event_history import Search
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import JournalWriter
 from opentrail.version import __version__
 
-_HOME = "/console/"
+#: The address of its first page.
+HOME = "/console/"
 #: Maximum accounts and Regions that a page offers.
 _MAX_CHOICES = 200
 
@@ -137,7 +138,8 @@ class WebConsole:
     """What the web console adds to the JSON API: sessions, users, views, and pages.
 
     Args:
-        services: what operations use.
+        journal: where sign-ins are recorded.
+        clock: the time of them.
         sessions: who has opened a link.
         settings: what is shown of this server.
         users: who may sign in by a password.
@@ -147,7 +149,8 @@ class WebConsole:
 
     def __init__(
         self,
-        services: Services,
+        journal: JournalWriter,
+        clock: Clock,
         sessions: Sessions,
         settings: ConsoleSettings,
         users: ConsoleUsers,
@@ -156,51 +159,34 @@ class WebConsole:
     ) -> None:
         #: Authenticates the browsers that are signed in.
         self.guard = Guard(sessions, settings.hosts)
-        records = LoginRecords(services.journal, services.clock, settings.account)
-        self._oidc = OidcSignIn(self.guard, records, services.clock, oidc)
-        self._plain = Plain(services, self.guard)
-        #: Its groups of routes of the JSON API.
-        self.groups: Sequence[object] = (
-            WebSession(services, self.guard, settings, console_link),
-            SignIn(self.guard, sessions, users, records),
+        self._sessions = sessions
+        self._settings = settings
+        self._users = users
+        self._console_link = console_link
+        self._records = LoginRecords(journal, clock, settings.account)
+        self._oidc = OidcSignIn(self.guard, self._records, clock, oidc)
+
+    def groups(self, services: Services) -> Sequence[object]:
+        """Returns its groups of routes of the JSON API."""
+        return (
+            WebSession(services, self.guard, self._settings, self._console_link),
+            SignIn(self.guard, self._sessions, self._users, self._records),
             self._oidc,
-            UserAdministration(users, sessions.end_all_of),
+            UserAdministration(self._users, self._sessions.end_all_of),
             Views(services),
         )
 
-    def pages(self) -> list[Route]:
+    def pages(self, services: Services) -> Sequence[Route]:
         """Returns the routes of its pages."""
         home, assets = self.guard.page(_go_home), self.guard.page(Assets().answer)
-        return [
+        return (
             *self._oidc.routes(),
-            *self._plain.routes(),
+            *Plain(services, self.guard).routes(),
             Route("/", home),
             Route("/console", home),
             Route("/console/{path:path}", assets),
-        ]
-
-
-def console_app(routes: Sequence[Route]) -> Starlette:
-    """Returns an application that shows browsers a page for paths that do not exist."""
-    refusals: dict[Any, Any] = {HTTPException: _show_refusal}
-    return Starlette(routes=routes, exception_handlers=refusals)
+        )
 
 
 async def _go_home(_request: Request) -> Response:
-    return RedirectResponse(_HOME, 307)
-
-
-async def _show_refusal(request: Request, error: HTTPException) -> Response:
-    """Answers a request that no route matches: a browser gets a page, other clients JSON."""
-    is_page = not request.url.path.startswith("/api/")
-    if is_page and "text/html" in request.headers.get("accept", ""):
-        body = (
-            f'<p>opentrail is here, but not this page. <a href="{_HOME}">Open the console</a></p>'
-        )
-        response = page_of("This page does not exist", body, error.status_code)
-    else:
-        message = f"there is no {request.method} {request.url.path}; the web console is {_HOME}"
-        response = json_response({"error": message}, error.status_code)
-    response.headers.update({**SECURITY_HEADERS, "Content-Security-Policy": PLAIN_POLICY})
-    response.headers.update({**(error.headers or {}), "Cache-Control": "no-store"})
-    return response
+    return RedirectResponse(HOME, 307)

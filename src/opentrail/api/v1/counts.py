@@ -8,10 +8,10 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from starlette.requests import Request
 
+from opentrail.api.operation import Services
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import count_in, search_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
-from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import MAX_BUCKETS
@@ -102,9 +102,7 @@ class EventCounts:
             ],
         }
 
-    @route(
-        "GET", "/events/facets", VIEWER, "count values of events", query=(*SEARCH, "fields")
-    )
+    @route("GET", "/events/facets", VIEWER, "count values of events", query=(*SEARCH, "fields"))
     async def facets(self, request: Request) -> Facets:
         """Returns the most frequent values of some fields."""
         query = request.query_params

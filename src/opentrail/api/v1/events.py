@@ -15,6 +15,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import (
@@ -25,7 +26,6 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
-from opentrail.api.operation import Services
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time

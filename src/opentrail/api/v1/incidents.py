@@ -123,11 +123,15 @@ class Incidents:
 
     Args:
         services: what operations use.
+        insights: what watches.
         missing: returns a description of each range that event history lacks.
     """
 
-    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, services: Services, insights: Insights, missing: Callable[[], list[str]]
+    ) -> None:
         self._services = services
+        self._insights = insights
         self._missing = missing
 
     @route(
@@ -142,13 +146,15 @@ class Incidents:
         query = request.query_params
         search = replace(search_in(query, self._services.clock.now()), categories=(INSIGHT,))
         limit = count_in(query, "limit") or PAGE
-        incidents = await list_incidents(seen_by(request, self._services), search, limit)
+        incidents = await list_incidents(
+            seen_by(request, self._services), self._insights, search, limit
+        )
         return {"incidents": incidents, "missing": self._missing()}
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
     async def status(self, _request: Request) -> InsightsStatus:
         """Returns what Insights is doing, and how far it is."""
-        return await describe(self._services.insights)
+        return await describe(self._insights)
 
     @route(
         "POST", "/insights/scan", ADMIN, "find and record incidents in old events", query=("since",)
@@ -158,12 +164,13 @@ class Incidents:
         since = search_in(request.query_params, self._services.clock.now()).start
         if since is None:
             raise CloudTrailError("InvalidParameterException", "since must be given")
-        return await scan(self._services, since)
+        return await scan(self._services, self._insights, since)
 
     @route("GET", "/insights/{id}", VIEWER, "see one incident")
     async def show(self, request: Request) -> IncidentDetail:
         """Returns one incident with its record and its calls of each minute."""
-        return await show_incident(seen_by(request, self._services), request.path_params["id"])
+        services = seen_by(request, self._services)
+        return await show_incident(services, self._insights, request.path_params["id"])
 
     @route(
         "POST",
@@ -179,7 +186,7 @@ class Incidents:
             message = f"note must be a text of up to {_MAX_NOTE_LENGTH} characters"
             raise CloudTrailError("InvalidParameterException", message)
         services = seen_by(request, self._services)
-        return await expect_incident(services, request.path_params["id"], note)
+        return await expect_incident(services, self._insights, request.path_params["id"], note)
 
 
 async def describe(insights: Insights) -> InsightsStatus:
@@ -200,18 +207,20 @@ async def describe(insights: Insights) -> InsightsStatus:
     }
 
 
-async def list_incidents(services: Services, search: Search, limit: int) -> list[Incident]:
+async def list_incidents(
+    services: Services, insights: Insights, search: Search, limit: int
+) -> list[Incident]:
     """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
     history, now = services.history, services.clock.now()
     found = await history.latest(search, 2 * limit)  # each has one record, or two
     incidents = incidents_of([orjson.loads(event.record) for event in found])[:limit]
-    notes = await services.insights.expected.notes()
+    notes = await insights.expected.notes()
     return [
         await _shown(history, await _whole(history, incident, now), notes) for incident in incidents
     ]
 
 
-async def show_incident(services: Services, shared_id: str) -> IncidentDetail:
+async def show_incident(services: Services, insights: Insights, shared_id: str) -> IncidentDetail:
     """Returns an incident with its records' figures and its calls of each minute.
 
     Raises:
@@ -225,7 +234,7 @@ async def show_incident(services: Services, shared_id: str) -> IncidentDetail:
     if incident.extension is None:
         counts = await _counts(history, incident, begin, end, now)
     return {
-        **await _figures(history, incident, await services.insights.expected.notes()),
+        **await _figures(history, incident, await insights.expected.notes()),
         "record": incident.record,
         "minutes": [(format_time(moment), count) for moment, count in counts],
         "from": format_time(begin),
@@ -233,7 +242,7 @@ async def show_incident(services: Services, shared_id: str) -> IncidentDetail:
     }
 
 
-async def scan(services: Services, since: datetime) -> Scan:
+async def scan(services: Services, insights: Insights, since: datetime) -> Scan:
     """Finds and records the incidents in events that are stored.
 
     Returns:
@@ -243,7 +252,7 @@ async def scan(services: Services, since: datetime) -> Scan:
     Raises:
         CloudTrailError: Insights is off.
     """
-    insights, history = services.insights, services.history
+    history = services.history
     if (await insights.status()).state == "off":
         message = "Insights is off: start the server with --insights on"
         raise CloudTrailError("InsightNotEnabledException", message)
@@ -268,7 +277,9 @@ async def scan(services: Services, since: datetime) -> Scan:
     return {"incidents": incidents, "known": len(found) - len(new)}
 
 
-async def expect_incident(services: Services, shared_id: str, note: str) -> Incident:
+async def expect_incident(
+    services: Services, insights: Insights, shared_id: str, note: str
+) -> Incident:
     """Marks an incident as expected: only more calls than these are reported again.
 
     Raises:
@@ -280,7 +291,7 @@ async def expect_incident(services: Services, shared_id: str, note: str) -> Inci
     largest = largest_sums([count for _, count in counts])
     start, rises = minute_of(incident.start), not incident.is_drop
     key = key_of(incident)
-    await services.insights.expect(Expected(incident.id, key, start, rises, largest, note))
+    await insights.expect(Expected(incident.id, key, start, rises, largest, note))
     return await _shown(history, incident, {incident.id: note})
 
 
@@ -344,9 +355,7 @@ def key_of(incident: IncidentReport) -> CallKey:
     )
 
 
-async def _shown(
-    history: History, incident: IncidentReport, notes: Mapping[str, str]
-) -> Incident:
+async def _shown(history: History, incident: IncidentReport, notes: Mapping[str, str]) -> Incident:
     return {**await _figures(history, incident, notes), "minutes": incident.minutes}
 
 

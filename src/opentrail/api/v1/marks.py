@@ -55,8 +55,8 @@ class Marks:
         """Returns the records after a mark, oldest first, up to the mark `until` or the newest one.
 
         They are of all accounts and Regions unless `account`, `region` or `expression` selects.
-        `position` is as far as the answer extends; unless it is `complete`, the next answer continues
-        there.
+        `position` is as far as the answer extends; unless it is `complete`, the next answer
+        continues there.
 
         Raises:
             CloudTrailError: a parameter is invalid.

@@ -142,7 +142,9 @@ class Streams:
         lines = self._follow(request, search, after, shown, missing)
         return _Streamed(self._with_error(lines), self._running)
 
-    async def _last(self, request: Request, search: Search, count: int) -> tuple[int, list[FoundEvent]]:
+    async def _last(
+        self, request: Request, search: Search, count: int
+    ) -> tuple[int, list[FoundEvent]]:
         """Returns a position, and the last events up to it in the order of the journal."""
         history = seen_by(request, self._services).history
         await history.search(search, 1)  # waits until history has the newest record

@@ -77,9 +77,7 @@ class Trails:
         trails.sort(key=lambda trail: (trail.name, trail.arn))
         return {"trails": [await self._summary(trail) for trail in trails]}
 
-    @route(
-        "GET", "/trails/digests", AUDITOR, "see digests of a trail", query=("name", "account")
-    )
+    @route("GET", "/trails/digests", AUDITOR, "see digests of a trail", query=("name", "account"))
     async def digests(self, request: Request) -> TrailDigests:
         """Returns the digest chains of a trail."""
         query = request.query_params

@@ -7,24 +7,18 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.api.operation import Services
+from opentrail.app.core import core_of, start_core
 from opentrail.app.engines import Engines, open_engines
-from opentrail.app.features import start_features
 from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
 from opentrail.settings import Settings
-from tests.factories import a_new_entry, a_record
+from tests.factories import ACCOUNT, a_new_entry, a_record
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
-
-
-async def nothing_to_import(_chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-    """No trail has noted log files."""
-    raise AssertionError("nothing is to be imported")
 
 
 @asynccontextmanager
@@ -37,7 +31,8 @@ async def started(
     async with AsyncExitStack() as stack:
         stack.callback(data.close)
         engines = await open_engines(stack, settings, data, fail)
-        yield engines, await start_features(stack, engines, data, fail, nothing_to_import)
+        core = core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:9")
+        yield engines, await start_core(core, (), fail)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.app.insights import WatchProcess
+from opentrail.app.wings.insights import WatchProcess
 from opentrail.core.errors import StorageFailed
 from opentrail.insights.findings import minute_of
 from tests.factories import an_entry

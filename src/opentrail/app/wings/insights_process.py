@@ -1,6 +1,6 @@
 """The process that counts events and finds unusual activity, so that it delays no call.
 
-python -m opentrail.app.insights_process SOCKET FOLDER PRESET TYPE,…
+python -m opentrail.app.wings.insights_process SOCKET FOLDER PRESET TYPE,…
 
 It ends with the server. A snapshot of what it has learned is written every few minutes; events
 after it are read from the journal again.
@@ -25,7 +25,7 @@ from opentrail.adapters.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.remote import handlers_of
-from opentrail.app.insights_messages import CALLS, StopWatch
+from opentrail.app.wings.insights_messages import CALLS, StopWatch
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.insights.expected import Expected

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.insights import has_insights, sources, wants
+from opentrail.app.wings.insights import has_insights, sources, wants
 from opentrail.core.trail import Trail
 from opentrail.ports.event_store import CallKey
 from opentrail.trails.registry import TrailRegistry

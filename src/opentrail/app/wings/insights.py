@@ -1,20 +1,27 @@
-"""Insights in a server: the process that watches, and which findings are recorded."""
+"""The wing of Insights: the process that watches, and which findings are recorded."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.adapters.ipc.remote import parts, remote, request_of
-from opentrail.app.insights_messages import StopWatch
+from opentrail.api.operation import Services
+from opentrail.api.v1.incidents import Incidents
+from opentrail.app.wing import Core, Missing, Wing
+from opentrail.app.wings.insights_messages import StopWatch
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
+from opentrail.follow import follow
+from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.findings import WatchState
-from opentrail.insights.follower import RemoteWatch
+from opentrail.insights.follower import Insights, RemoteWatch
 from opentrail.ports.event_store import CallKey
 from opentrail.trails.registry import TrailRegistry
 
@@ -22,6 +29,45 @@ T = TypeVar("T")
 
 #: Deadlines: for a request, for one that may take as long as the events of a day, and to end.
 _SECONDS, _LONG_SECONDS, _STOP_SECONDS = 60.0, 1_800.0, 10.0
+#: Seconds of events that are counted together, and between two looks at whether any trail wants
+#: them.
+_LINGER, _WANTED_EVERY = 1.0, 5.0
+
+
+def start(core: Core) -> Wing:
+    """Watches events for unusual activity, as soon as a trail or event history needs it."""
+    settings, engines, trails = core.settings, core.engines, core.trails
+    is_on = settings.insights == "on"
+    types = settings.insights_types if is_on else ()
+    watch = WatchProcess(core.data.insights, settings.insights_preset, types)
+    insights = Insights(
+        watch,
+        engines.store,
+        engines.journal,
+        engines.clock,
+        engines.history.until_visible,
+        partial(sources, trails, is_on),
+        ExpectedIncidents(engines.control),
+        of_principals=bool(types),
+    )
+
+    async def follow_journal() -> None:
+        while not is_on:
+            await asyncio.sleep(_WANTED_EVERY)
+            if any(has_insights(each.trail) for each in await trails.all()):
+                break
+        try:
+            await watch.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(insights.run())
+                tasks.create_task(follow(engines.journal, insights, _LINGER))
+        finally:
+            await watch.stop()
+
+    def groups(services: Services, missing: Missing) -> Sequence[object]:
+        return (Incidents(services, insights, missing),)
+
+    return Wing(groups=groups, followers=(follow_journal,))
 
 
 class WatchProcess:
@@ -30,7 +76,7 @@ class WatchProcess:
     def __init__(self, folder: Path, preset: str, types: Sequence[str] = ()) -> None:
         self._folder = folder
         self._child = ChildProcess(
-            "opentrail.app.insights_process",
+            "opentrail.app.wings.insights_process",
             (str(folder), preset, ",".join(types)),
             {},
             self._prepare,

@@ -1,0 +1,163 @@
+"""The core of a server: what it does with the records of its journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+
+from opentrail.adapters.aws.object_store import S3Objects
+from opentrail.adapters.aws.services import (
+    CloudWatchLogGroups,
+    KmsKeys,
+    ServiceClients,
+    SnsTopics,
+)
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.rsa import RsaSigner
+from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.api.operation import NoOrganizations, Services
+from opentrail.app.access import service_access, store_access
+from opentrail.app.background import run_beside
+from opentrail.app.engines import Engines
+from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.losses import record_gaps, record_losses
+from opentrail.app.wing import Core, Wing
+from opentrail.core.errors import OpentrailError, StorageFailed
+from opentrail.follow import catch_up, follow
+from opentrail.ports.signer import Signer
+from opentrail.trails.bucket_digests import BucketDigests
+from opentrail.trails.comparison import BucketComparison
+from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.destinations import Destinations
+from opentrail.trails.digest import DigestChains
+from opentrail.trails.plans import EntrySelector
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import TrailDeliveries
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which records gather between two inserts into history, and when they are many.
+_HISTORY_LINGER, _MAX_HISTORY_LINGER = 0.05, 0.25
+#: Identities are known in memory at once; storing them may take its time. At most so long: records
+#: that are older are read from disk again when many arrive.
+_IDENTITIES_LINGER = 0.5
+#: Seconds between two checks of the signing keys.
+_KEYS_EVERY = 60.0
+
+
+def core_of(
+    stack: AsyncExitStack, engines: Engines, data: DataDirectory, account: str, console_url: str
+) -> Core:
+    """Returns what wings may use; the arguments are members of it."""
+    settings = engines.settings
+    return Core(
+        stack,
+        settings,
+        data,
+        engines,
+        TrailRegistry(engines.control, settings.trails_per_region),
+        EntrySelector(engines.journal),
+        S3Objects(store_access(settings)),
+        ServiceClients(partial(service_access, settings)),
+        account,
+        console_url,
+    )
+
+
+async def start_core(
+    core: Core,
+    wings: Sequence[Wing],
+    fail: Callable[[str], None],
+    remake_buckets: bool = False,
+) -> Services:
+    """Starts what follows the journal, and returns what the API needs of it.
+
+    Args:
+        core: the open engines; its stack stops what is started.
+        wings: what else follows the journal.
+        fail: ends the server, because its storage cannot be trusted any more.
+        remake_buckets: whether buckets of trails that are gone are created again.
+    """
+    stack, settings, engines, data = core.stack, core.settings, core.engines, core.data
+    clock, metrics = engines.clock, engines.metrics
+    control, journal = engines.control, engines.journal
+    objects, trails = core.objects, core.trails
+    signer = RsaSigner(data.keys, clock, timedelta(days=settings.signing_key_days), control)
+    await signer.check()
+    run_beside(stack, _check_keys(signer))
+    selector = core.selector
+    in_bucket = BucketDigests(objects, signer, RsaVerifier())
+    digest_interval = timedelta(seconds=settings.digest_interval)
+    deliveries = TrailDeliveries(
+        trails,
+        journal,
+        control,
+        objects,
+        LogDelivery(selector, control, objects, clock, metrics),
+        DigestChains(control, objects, signer, clock, metrics, digest_interval, in_bucket),
+        BucketComparison(control, objects, in_bucket, journal, selector, clock),
+        timedelta(seconds=settings.delivery_interval),
+        [sink for wing in wings for sink in wing.sinks],
+    )
+    # What an earlier run learned must be known before the first call is recorded.
+    run_beside(stack, _follow_history(engines, fail))
+    await catch_up(journal, engines.identities)
+    run_beside(stack, follow(journal, engines.identities, _IDENTITIES_LINGER))
+    stack.push_async_callback(deliveries.stop)
+    if remake_buckets:
+        for bucket in await deliveries.remake_lost_buckets():
+            log.warning(
+                "trail bucket was gone and has been created again with a new digest chain",
+                extra={"bucket": bucket},
+            )
+    await deliveries.start()
+    for wing in wings:
+        for follower in wing.followers:
+            run_beside(stack, follower())
+    housekeeping = Housekeeping(
+        engines.sqlite, engines.store, engines.history, engines.identities, deliveries
+    )
+    run_beside(stack, housekeeping.run())
+    await record_gaps(data.lost, journal, clock)
+    run_beside(stack, record_losses(journal, engines.losses, clock))
+    run_beside(stack, engines.sqlite.keep_checking())
+    groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
+    enforced = settings.bucket_policy_check == "enforced"
+    organizations = [wing.organizations for wing in wings if wing.organizations is not None]
+    return Services(
+        engines.history,
+        trails,
+        deliveries,
+        control,
+        journal,
+        Destinations(objects, topics, groups, KmsKeys(core.clients), enforced),
+        signer,
+        clock,
+        organizations[0] if organizations else NoOrganizations(),
+    )
+
+
+async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None:
+    """Opens event history and feeds it, while calls are recorded already."""
+    try:
+        await engines.store.open()
+    except StorageFailed as error:
+        fail(str(error))
+        return
+    history = engines.history
+    history.catch_up_to(engines.journal.head)
+    await follow(engines.journal, history, _HISTORY_LINGER, history.hurry, _MAX_HISTORY_LINGER)
+
+
+async def _check_keys(signer: Signer) -> None:
+    """Compares the signing keys with what is remembered of them, once a minute."""
+    while True:
+        await asyncio.sleep(_KEYS_EVERY)
+        try:
+            await signer.check()
+        except OpentrailError as error:
+            log.warning("the signing keys cannot be checked", extra={"error": str(error)})

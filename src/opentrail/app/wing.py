@@ -1,0 +1,76 @@
+"""What a wing is: a part of opentrail that the core starts, but never imports.
+
+The core records, finds, delivers and answers. Each wing adds one thing to it, and nothing else of
+the server depends on it: a server with any set of wings, or none, starts and does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.routing import Route
+
+from opentrail.adapters.aws.object_store import S3Objects
+from opentrail.adapters.aws.services import ServiceClients
+from opentrail.adapters.files import DataDirectory
+from opentrail.api.operation import Organizations, Services
+from opentrail.api.v1.callers import SessionAuthenticator
+from opentrail.app.engines import Engines
+from opentrail.settings import Settings
+from opentrail.trails.plans import EntrySelector
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import Sink
+
+Missing = Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What a wing may use when it starts: calls are not recorded yet."""
+
+    #: Stops what the wing starts.
+    stack: AsyncExitStack
+    settings: Settings
+    data: DataDirectory
+    engines: Engines
+    trails: TrailRegistry
+    #: Reads the entries that trails select.
+    selector: EntrySelector
+    objects: S3Objects
+    #: Clients of the upstream's services.
+    clients: ServiceClients
+    #: The account whose calls the server makes, and the address of the console's port.
+    account: str
+    console_url: str
+
+
+def _no_groups(_services: Services, _missing: Missing) -> Sequence[object]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wing:
+    """What a wing adds to a server."""
+
+    #: Returns its groups of the JSON API (`api/v1/routes.py`).
+    groups: Callable[[Services, Missing], Sequence[object]] = _no_groups
+    #: Returns its other routes on the console's port.
+    pages: Callable[[Services], Sequence[Route]] = lambda _services: ()
+    #: What runs beside the server from the start of recording to its end.
+    followers: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    #: Who gets messages about delivered files.
+    sinks: Sequence[Sink] = ()
+    #: Who may manage organization trails.
+    organizations: Organizations | None = None
+    #: Authenticates browsers.
+    sessions: SessionAuthenticator | None = None
+    #: The address of its first page, for browsers that ask for a page that does not exist.
+    home: str | None = None
+    #: Returns a link that opens the web console once.
+    console_link: Callable[[], str] | None = None
+
+
+StartWing = Callable[[Core], Wing]

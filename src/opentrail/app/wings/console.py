@@ -1,0 +1,83 @@
+"""The wing of the web console: its pages, sign-in, users and saved views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from opentrail.access.users import ConsoleRole, ConsoleUsers
+from opentrail.api.console.oidc import OidcLogin
+from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
+from opentrail.api.operation import Services
+from opentrail.app.access import own_region
+from opentrail.app.wing import Core, Missing, Wing
+from opentrail.core.errors import UsageError
+from opentrail.installation import command_for
+from opentrail.ports.clock import Clock
+from opentrail.settings import Settings
+
+#: Names of this machine for itself.
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def start(core: Core) -> Wing:
+    """Lets browsers in.
+
+    Raises:
+        UsageError: a library for OpenID Connect is not installed.
+    """
+    clock, control = core.engines.clock, core.engines.control
+    sessions = Sessions(clock)
+
+    def console_link() -> str:
+        return f"{core.console_url}/console/#t={sessions.new_link()}"
+
+    web = WebConsole(
+        core.engines.journal,
+        clock,
+        sessions,
+        _console_settings(core),
+        ConsoleUsers(control, clock),
+        console_link,
+        _oidc_login(core.settings, clock),
+    )
+
+    def groups(services: Services, _missing: Missing) -> Sequence[object]:
+        return web.groups(services)
+
+    return Wing(
+        groups=groups,
+        pages=web.pages,
+        sessions=web.guard,
+        home=HOME,
+        console_link=console_link,
+    )
+
+
+def _console_settings(core: Core) -> ConsoleSettings:
+    # A browser compares the name with the certificate.
+    hosts = None
+    if core.settings.tls_certificate is None:
+        port = urlsplit(core.console_url).port
+        hosts = frozenset(f"{name}:{port}" for name in _LOOPBACK)
+    return ConsoleSettings(core.account, own_region(core.settings), hosts)
+
+
+def _oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
+    """Returns how users sign in by OpenID Connect; None if they do not.
+
+    Raises:
+        UsageError: a library for it is not installed.
+    """
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    try:
+        from opentrail.adapters.oidc import OidcProvider
+    except ImportError as error:
+        raise UsageError(f"--oidc-issuer needs joserfc: {command_for('oidc')}") from error
+    provider = OidcProvider(
+        settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
+    )
+    roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
+    return OidcLogin(provider, settings.oidc_role_claim, roles)

@@ -1,0 +1,47 @@
+"""The wing of organizations: trails of all their accounts, and who may manage them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from opentrail.adapters.aws.organizations import UpstreamOrganizations
+from opentrail.adapters.configured_organizations import ConfiguredOrganizations
+from opentrail.app.wing import Core, Wing
+from opentrail.core.errors import OpentrailError
+from opentrail.core.organization import Organization
+from opentrail.organizations.administration import OrganizationAdministration
+from opentrail.ports.organizations import Organizations
+from opentrail.trails.members import TrailMembers
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at which accounts the organization has.
+_MEMBERS_EVERY = 60.0
+
+
+def start(core: Core) -> Wing:
+    """Keeps the accounts of organization trails up to date."""
+    source = _source(core)
+    engines = core.engines
+    members = TrailMembers(core.trails, source, engines.journal, engines.clock)
+
+    async def update_members() -> None:
+        while True:
+            try:
+                await members.update()
+            except OpentrailError as error:
+                log.warning("the organization is not known", extra={"error": str(error)})
+            await asyncio.sleep(_MEMBERS_EVERY)
+
+    return Wing(
+        organizations=OrganizationAdministration(source, engines.control),
+        followers=(update_members,),
+    )
+
+
+def _source(core: Core) -> Organizations:
+    described = core.settings.organization
+    if described == "upstream":
+        return UpstreamOrganizations(core.clients)
+    return ConfiguredOrganizations(described if isinstance(described, Organization) else None)

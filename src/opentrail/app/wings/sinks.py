@@ -1,0 +1,50 @@
+"""The wing that tells other services of files and events: SNS, CloudWatch Logs, EventBridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
+from opentrail.app.wing import Core, Wing
+from opentrail.follow import follow
+from opentrail.trails.plans import EntrySelector
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
+from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
+from opentrail.trails.sinks.sns import SnsSink
+
+#: Seconds of events that are put on an event bus together.
+_BUS_LINGER = 0.5
+
+
+def start(core: Core) -> Wing:
+    """Sends messages about delivered files, and events to an event bus."""
+    engines, clients = core.engines, core.clients
+    control, clock, metrics = engines.control, engines.clock, engines.metrics
+    followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    if core.settings.event_bridge == "auto":
+        bus = EventBridgeFollower(
+            control,
+            EventBridgeBus(clients),
+            clock,
+            metrics,
+            partial(_matcher, core.trails),
+            lambda: engines.journal.head,
+        )
+        followers.append(partial(follow, engines.journal, bus, _BUS_LINGER))
+    return Wing(
+        sinks=(
+            SnsSink(control, SnsTopics(clients), clock, metrics),
+            CloudWatchLogsSink(
+                control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of_note
+            ),
+        ),
+        followers=followers,
+    )
+
+
+async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:
+    """Returns the matcher of entries that logging trails select."""
+    return EntrySelector.matcher_of([stored.trail for stored in await trails.all()])
