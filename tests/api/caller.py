@@ -208,7 +208,7 @@ class Api:
         self.resource_policies = ResourcePolicies(self.world.control)
         self.events = MemoryEvents()
         self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
-        self.history.catch_up_to(0)
+        self.history.follower.catch_up_to(0)
         self.services = Services(
             self.history,
             self.world.registry,
@@ -225,7 +225,7 @@ class Api:
             self.events,
             self.world.journal,
             self.world.clock,
-            self.history.until_visible,
+            self.history.follower.until_visible,
             partial(sources, self.world.registry, True),
             ExpectedIncidents(self.world.control),
         )
@@ -342,7 +342,7 @@ class Api:
         entries = [a_new_entry(record, origin=origin, recorded_at=now) for record in records]
         head = await self.world.journal.append(entries)
         read: list[Entry] = await self.world.journal.read(self.events.position, 100_000)
-        await self.history.process(read)
+        await self.history.follower.process(read)
         return head
 
     async def ask(

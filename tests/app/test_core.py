@@ -46,7 +46,7 @@ async def test_a_record_is_in_event_history_and_its_positions_in_the_next_run(
         record = a_record(eventTime=format_time(now))
         await engines.journal.append([a_new_entry(record, recorded_at=now)])
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await services.history.until_visible(1)
+            await services.history.follower.until_visible(1)
         assert len((await services.history.search(Search())).events) == 1
     async with started(tmp_path, failures.append) as (engines, services):
         assert engines.journal.head == 1

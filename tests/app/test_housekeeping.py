@@ -44,8 +44,8 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     for record in some_records(220):
         await kept.append([a_new_entry(record)])
     for start in range(0, 220, 50):
-        await history.process(await kept.read(start, 50))
-    history.catch_up_to(220)
+        await history.follower.process(await kept.read(start, 50))
+    history.follower.catch_up_to(220)
     everything = await journal.read(0, 1_000)
     async with asyncio.timeout(30):
         while True:
@@ -100,8 +100,8 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
     deliveries = World().deliveries
     deliveries._journal = ArchivedJournal(kept, store)
     housekeeping = Housekeeping(kept, store, history, Identities(MemoryControl(), []), deliveries)
-    await history.process(await kept.read(0, 110))
-    await history.process(await kept.read(110, 500))
+    await history.follower.process(await kept.read(0, 110))
+    await history.follower.process(await kept.read(110, 500))
     async with asyncio.timeout(30):
         while True:
             state = await store.refresh()

@@ -69,8 +69,8 @@ class World:
         self.history = History(self.store, self.clock, self.metrics, token_key)
 
     async def filled(self, entries: Sequence[Entry]) -> History:
-        await self.history.process(entries)
-        self.history.catch_up_to(0)
+        await self.history.follower.process(entries)
+        self.history.follower.catch_up_to(0)
         return self.history
 
     def observed(self) -> tuple[float, float]:
@@ -117,17 +117,17 @@ async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None
 async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
     world, head = World(), 5
     history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
-    await history.process(entries_of(some_records(2)))
-    history.catch_up_to(0)
+    await history.follower.process(entries_of(some_records(2)))
+    history.follower.catch_up_to(0)
     asked = asyncio.create_task(history.search(Search()))
     await turns()
-    assert history.hurry.is_set()
-    history.hurry.clear()
-    await history.process(entries_of(some_records(2, first=3), first=3))
+    assert history.follower.hurry.is_set()
+    history.follower.hurry.clear()
+    await history.follower.process(entries_of(some_records(2, first=3), first=3))
     await turns()
     assert not asked.done()
-    assert history.hurry.is_set(), "it is not enough yet"
-    await history.process(entries_of(some_records(1, first=5), first=5))
+    assert history.follower.hurry.is_set(), "it is not enough yet"
+    await history.follower.process(entries_of(some_records(1, first=5), first=5))
     await turns()
     assert asked.done(), "it waits for more than it was asked for"
     assert positions(await asked) == [5, 4, 3, 2, 1]
@@ -138,7 +138,7 @@ def test_a_look_up_stops_waiting_after_its_timeout() -> None:
     async def story() -> None:
         world = World()
         history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 99)
-        history.catch_up_to(0)
+        history.follower.catch_up_to(0)
         assert positions(await history.search(Search())) == []
 
     run(story())
@@ -161,7 +161,7 @@ async def test_later_arrivals_do_not_move_later_pages() -> None:
     world = World()
     history = await world.filled(entries_of(some_records(6)))
     token = await first_token(history, Search())
-    await history.process(entries_of(some_records(9, first=7), first=7))
+    await history.follower.process(entries_of(some_records(9, first=7), first=7))
     page = await history.search(Search(), 50, token)
     assert positions(page) == [3, 2, 1]
     assert positions(await history.search(Search(), 3)) == [15, 14, 13]
@@ -247,12 +247,12 @@ async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
 async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> None:
     world, head = World(), 0
     history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
-    history.catch_up_to(0)
+    history.follower.catch_up_to(0)
     view = history.within([ACCOUNT])
     head = 4
     asked = asyncio.create_task(view.search(Search(), 2))
     await turns()
-    await history.process(entries_of(some_records(4)))
+    await history.follower.process(entries_of(some_records(4)))
     page = await asked
     assert positions(page) == [4, 3]
     assert positions(await view.search(Search(), 2, page.next_token)) == [2, 1]
@@ -423,13 +423,13 @@ async def test_events_are_counted_exactly_up_to_a_number() -> None:
 async def test_counts_see_all_that_was_durable_before_they_were_asked() -> None:
     world = World()
     history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 3)
-    await history.process(entries_of(some_records(2)))
-    history.catch_up_to(0)
+    await history.follower.process(entries_of(some_records(2)))
+    history.follower.catch_up_to(0)
     counting = asyncio.create_task(history.count_events(Search()))
     histogram_of_all = asyncio.create_task(history.histogram(Search()))
     facets_of_all = asyncio.create_task(history.facets(Search(), ["region"]))
     await turns()
-    await history.process(entries_of(some_records(1, first=3), first=3))
+    await history.follower.process(entries_of(some_records(1, first=3), first=3))
     count, histogram, facets = await counting, await histogram_of_all, await facets_of_all
     assert count == EventCount(3, is_exact=True)
     assert sum(period.ok for period in histogram.periods) == 3
@@ -587,7 +587,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Run
     with asyncio.Runner() as runner:
         journal, store = runner.run(opened())
         history = History(store, SettableClock(), Metrics(), b"k" * 32)
-        history.catch_up_to(0)
+        history.follower.catch_up_to(0)
         yield runner, history
         runner.run(store.close())
         runner.run(journal.close())
@@ -659,8 +659,8 @@ async def test_retention_may_be_set() -> None:
     history = History(
         world.store, world.clock, world.metrics, b"k" * 32, retention=timedelta(days=1)
     )
-    history.catch_up_to(0)
-    await history.process(recorded_a_day_apart(10))
+    history.follower.catch_up_to(0)
+    await history.follower.process(recorded_a_day_apart(10))
     world.clock.moment = MOMENT + timedelta(days=10, hours=1)
     assert positions(await history.search(Search())) == [10]
 
@@ -674,11 +674,11 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
     looking = asyncio.create_task(world.history.search(Search()))
     await turns()
     assert not looking.done()
-    world.history.catch_up_to(6)
-    await world.history.process(entries_of(some_records(5)))
+    world.history.follower.catch_up_to(6)
+    await world.history.follower.process(entries_of(some_records(5)))
     await turns()
     assert not looking.done()
-    await world.history.process(entries_of(some_records(1, first=6), first=6))
+    await world.history.follower.process(entries_of(some_records(1, first=6), first=6))
     async with asyncio.timeout(10):
         assert len((await looking).events) == 6
 
@@ -686,8 +686,8 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
 @asynchronous
 async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
     world = World()
-    await world.history.process(entries_of(some_records(3)))
-    world.history.catch_up_to(3)
+    await world.history.follower.process(entries_of(some_records(3)))
+    world.history.follower.catch_up_to(3)
     async with asyncio.timeout(10):
         assert len((await world.history.search(Search())).events) == 3
 
@@ -695,10 +695,10 @@ async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
 @asynchronous
 async def test_its_place_is_the_stores_so_that_a_lost_hot_layer_is_made_again() -> None:
     world = World()
-    assert await world.history.cursor() == 0
-    await world.history.process(entries_of(some_records(3)))
-    assert await world.history.cursor() == 3
-    assert await World().history.cursor() == 0
+    assert await world.history.follower.cursor() == 0
+    await world.history.follower.process(entries_of(some_records(3)))
+    assert await world.history.follower.cursor() == 3
+    assert await World().history.follower.cursor() == 0
 
 
 @asynchronous
@@ -706,8 +706,8 @@ async def test_a_batch_that_comes_twice_is_shown_once() -> None:
     world = World()
     entries = entries_of(some_records(5))
     history = await world.filled(entries)
-    await history.process(entries)
-    await history.process(entries[3:])
+    await history.follower.process(entries)
+    await history.follower.process(entries[3:])
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
 
@@ -717,7 +717,7 @@ async def test_freshness_is_measured_from_recording_to_visibility() -> None:
     history = await world.filled([])
     now = world.clock.now()
     ages = (0.5, 0.25, 0)
-    await history.process(
+    await history.follower.process(
         [
             an_entry(number, recorded_at=now - timedelta(seconds=age))
             for number, age in enumerate(ages, 1)
@@ -732,17 +732,18 @@ async def test_freshness_is_measured_from_recording_to_visibility() -> None:
 async def test_a_clock_that_was_set_back_gives_no_negative_freshness() -> None:
     world = World()
     history = await world.filled([])
-    await history.process([an_entry(1, recorded_at=world.clock.now() + timedelta(hours=1))])
+    later = world.clock.now() + timedelta(hours=1)
+    await history.follower.process([an_entry(1, recorded_at=later)])
     assert world.observed() == (1, 0)
 
 
 @asynchronous
 async def test_rebuilding_the_hot_layer_is_not_counted_as_freshness() -> None:
     world = World()
-    world.history.catch_up_to(4)
-    await world.history.process(entries_of(some_records(4)))
+    world.history.follower.catch_up_to(4)
+    await world.history.follower.process(entries_of(some_records(4)))
     assert world.observed() == (0, 0)
-    await world.history.process([an_entry(5, recorded_at=world.clock.now())])
+    await world.history.follower.process([an_entry(5, recorded_at=world.clock.now())])
     assert world.observed() == (1, 0)
 
 

@@ -148,9 +148,9 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
     except StorageFailed as error:
         fail(str(error))
         return
-    history = engines.history
-    history.catch_up_to(engines.journal.head)
-    await follow(engines.journal, history, _HISTORY_LINGER, history.hurry, _MAX_HISTORY_LINGER)
+    follower, journal = engines.history.follower, engines.journal
+    follower.catch_up_to(journal.head)
+    await follow(journal, follower, _HISTORY_LINGER, follower.hurry, _MAX_HISTORY_LINGER)
 
 
 async def _check_keys(signer: Signer) -> None:

@@ -104,7 +104,7 @@ async def open_engines(
         data.history,
         data.journal,
         settings.history_seal_records,
-        lambda: history.catch_up_to(sqlite.head),
+        lambda: history.follower.catch_up_to(sqlite.head),
         sqlite.repair,
         max(await known_imports(control), inventory.imported),
     )

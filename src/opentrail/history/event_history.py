@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import contextlib
 import copy
-import hashlib
-import hmac
-import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted
-from opentrail.core.event import Entry
 from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.expression.tree import FIELDS
+from opentrail.history.follower import HistoryFollower
 from opentrail.history.histogram import HOUR, Histogram, histogram_of, round_period
+from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
@@ -44,10 +39,6 @@ MAX_BUCKETS = 120
 TOP_VALUES = 20
 #: The range of a histogram without events whose search has no start.
 _EMPTY_RANGE = timedelta(days=7)
-#: Maximum seconds that a look-up waits for records that are durable but not yet visible.
-_MAX_WAIT_SECONDS = 0.5
-#: Maximum seconds that a look-up waits for the hot layer to be rebuilt; then it reads what exists.
-_MAX_REBUILD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +95,16 @@ class EventCount:
 
 
 class History:
-    """Follows the journal into the event store, and pages through it."""
+    """Finds events, and counts them.
 
-    name = "history"
+    Args:
+        store: where they are.
+        clock: the time.
+        metrics: where it is counted how soon records were visible.
+        token_key: seals the tokens of pages.
+        retention: how long events are found.
+        head: returns the last durable position.
+    """
 
     def __init__(
         self,
@@ -119,15 +117,10 @@ class History:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._metrics = metrics
-        self._token_key = token_key
+        self._tokens = PageTokens(token_key)
         self._retention = retention
-        self._head = head
-        #: Set while a look-up waits for the newest records.
-        self.hurry = asyncio.Event()
-        self._advanced = asyncio.Event()
-        self._caught_up = asyncio.Event()
-        self._catch_up_to = 0
+        #: Takes the journal into the store.
+        self.follower = HistoryFollower(store, clock, metrics, head)
         #: Accounts whose events are found; None: all.
         self._accounts: tuple[str, ...] | None = None
 
@@ -139,31 +132,6 @@ class History:
         view = copy.copy(self)
         view._accounts = None if accounts is None else tuple(accounts)
         return view
-
-    def catch_up_to(self, position: int) -> None:
-        """Makes look-ups wait until this position is visible (the hot layer's rebuilding)."""
-        self._catch_up_to = position
-        if self._store.position >= position:
-            self._caught_up.set()
-        else:
-            self._caught_up.clear()
-            self.hurry.set()
-
-    async def cursor(self) -> int:
-        """Returns the last position in the store."""
-        return self._store.position
-
-    async def process(self, entries: Sequence[Entry]) -> None:
-        """Makes the entries visible."""
-        await self._store.add(entries)
-        self._advanced.set()  # wakes those who wait now, and no later ones
-        self._advanced.clear()
-        if self._caught_up.is_set():
-            made = [entry.recorded_at for entry in entries]
-            self._metrics.visible.observe(made, self._clock.now())
-        self._metrics.history_position.set(self._store.position)
-        if self._store.position >= self._catch_up_to:
-            self._caught_up.set()
 
     async def search(self, search: Search, limit: int = PAGE, token: str | None = None) -> Page:
         """Returns one page, newest first.
@@ -249,22 +217,20 @@ class History:
         return histogram_of(counts, seconds, first, until)
 
     async def _answered(self, answer: Callable[[], Awaitable[T]]) -> T:
-        """Returns an answer once the hot layer has been rebuilt."""
+        """Returns an answer once the hot layer has been rebuilt, and again if it is lost."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_MAX_REBUILD_SECONDS):
-                    await self._caught_up.wait()
+            await self.follower.until_rebuilt()
             with contextlib.suppress(StoreRestarted):
                 return await answer()
 
     async def _count(self, search: CountSearch, limit: int, token: str | None) -> CountPage:
         if token is None:
-            await self._see_newest()
+            await self.follower.until_newest()
             first, last = _periods(search, self._clock.now())
             snapshot = self._store.snapshot
         else:
-            first, last, *seen = self._read_token(token, search)
-            snapshot = Snapshot(*seen)
+            read = self._tokens.read(token, self._conditions(search))
+            first, last, snapshot = read.first, read.second, read.snapshot
         if first >= last or not self._covers(search.key.account):
             return CountPage([], None)
         begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
@@ -277,25 +243,27 @@ class History:
             counts = [(start, found.get(start, 0)) for start in starts]
         if len(counts) <= limit:
             return CountPage(counts, None)
-        rest = [int(counts[limit][0].timestamp()), last, *astuple(snapshot)]
-        return CountPage(counts[:limit], self._write_token(rest, search))
+        following = int(counts[limit][0].timestamp())
+        rest = PageToken(following, last, snapshot.recorded, snapshot.imported)
+        return CountPage(counts[:limit], self._tokens.write(rest, self._conditions(search)))
 
     async def _search(self, search: Search, limit: int, token: str | None) -> Page:
         if token is None:
-            await self._see_newest()
+            await self.follower.until_newest()
             before, snapshot = None, self._store.snapshot
         else:
-            seconds, position, *seen = self._read_token(token, search)
-            before = (datetime.fromtimestamp(seconds, UTC), position)
-            snapshot = Snapshot(*seen)
+            read = self._tokens.read(token, self._conditions(search))
+            before = (datetime.fromtimestamp(read.first, UTC), read.second)
+            snapshot = read.snapshot
         query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
         found = await self._store.lookup(query)
         if len(found) <= limit:
             return Page(found, None)
         page = found[:limit]
         last = page[-1]
-        rest = [int(last.event_time.timestamp()), last.position, *astuple(snapshot)]
-        return Page(page, self._write_token(rest, search))
+        seconds = int(last.event_time.timestamp())
+        rest = PageToken(seconds, last.position, snapshot.recorded, snapshot.imported)
+        return Page(page, self._tokens.write(rest, self._conditions(search)))
 
     def _query(self, search: Search, snapshot: Snapshot) -> EventQuery:
         return EventQuery(
@@ -325,59 +293,17 @@ class History:
 
     async def _newest_query(self, search: Search, limit: int = 0) -> EventQuery:
         """Returns the query of a search over all that was durable before."""
-        await self._see_newest()
+        await self.follower.until_newest()
         return replace(self._query(search, self._store.snapshot), limit=limit)
-
-    async def _see_newest(self) -> None:
-        """Waits until all that was durable before is visible, so that callers find their own calls.
-
-        The wait is bounded: what does not come in time comes a little later.
-        """
-        head = self._head()
-        if self._store.position >= head:
-            return
-        self.hurry.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                while self._store.position < head:
-                    await self._advanced.wait()
-                    if self._store.position < head:
-                        self.hurry.set()
-
-    async def until_visible(self, position: int) -> None:
-        """Returns once everything up to a position is visible."""
-        while self._store.position < position:
-            self.hurry.set()
-            await self._advanced.wait()
 
     @property
     def kept_since(self) -> datetime:
         """The start of the retention period, by time of recording or import."""
         return self._clock.now() - self._retention
 
-    def _write_token(self, numbers: list[int], search: Search | CountSearch) -> str:
-        body = json.dumps(numbers).encode()
-        return base64.urlsafe_b64encode(self._seal(body, search) + body).decode()
-
-    def _read_token(self, token: str, search: Search | CountSearch) -> list[int]:
-        """Returns the numbers of a token."""
-        try:
-            raw = base64.urlsafe_b64decode(token.encode())
-        except (binascii.Error, ValueError) as error:
-            raise _bad_token() from error
-        seal, body = raw[:16], raw[16:]
-        if not hmac.compare_digest(seal, self._seal(body, search)):
-            raise _bad_token()
-        numbers: list[int] = json.loads(body)
-        return numbers
-
-    def _seal(self, body: bytes, search: Search | CountSearch) -> bytes:
-        """Binds a token to the caller's account and to the whole search (guarantee Z3)."""
-        whole = {**asdict(search), "within": self._accounts}
-        conditions = json.dumps(whole, default=str, sort_keys=True).encode()
-        return hmac.digest(self._token_key, body + hashlib.sha256(conditions).digest(), "sha256")[
-            :16
-        ]
+    def _conditions(self, search: Search | CountSearch) -> dict[str, Any]:
+        """Returns all that a page's token is good for."""
+        return {**asdict(search), "within": self._accounts}
 
     async def latest(self, search: Search, limit: int) -> list[FoundEvent]:
         """Returns up to `limit` events, newest first, over as many pages as that takes."""
@@ -414,13 +340,6 @@ def _counted_field(name: str) -> CountedField:
     names = [one for one, field in FIELDS.items() if field in get_args(CountedField)]
     raise CloudTrailError(
         "InvalidParameterException", f"field must be one of {', '.join(names)}, not {name!r}"
-    )
-
-
-def _bad_token() -> CloudTrailError:
-    return CloudTrailError(
-        "InvalidNextTokenException",
-        "The next token is not valid, or it was given for a request with other parameters.",
     )
 
 

@@ -148,7 +148,7 @@ class Streams:
         """Returns a position, and the last events up to it in the order of the journal."""
         history = seen_by(request, self._services).history
         await history.search(search, 1)  # waits until history has the newest record
-        position = await history.cursor()
+        position = await history.follower.cursor()
         shown: list[FoundEvent] = []
         token: str | None = None
         while True:

@@ -29,7 +29,7 @@ def start(core: Core) -> Wing:
 
     async def regain() -> None:
         """Begins once event history has all that the journal has."""
-        await engines.history.until_visible(engines.journal.head)
+        await engines.history.follower.until_visible(engines.journal.head)
         await regaining.run()
 
     def groups(_services: Services, _missing: Missing) -> Sequence[object]:

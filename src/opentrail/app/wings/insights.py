@@ -45,7 +45,7 @@ def start(core: Core) -> Wing:
         engines.store,
         engines.journal,
         engines.clock,
-        engines.history.until_visible,
+        engines.history.follower.until_visible,
         partial(sources, trails, is_on),
         ExpectedIncidents(engines.control),
         of_principals=bool(types),
