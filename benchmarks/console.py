@@ -137,9 +137,9 @@ async def _arriving(folder: Path) -> AsyncIterator[tuple[History, int]]:
     history = History(
         store, SystemClock(), Metrics(), b"k" * 32, timedelta(days=90), lambda: journal.head
     )
-    history.catch_up_to(0)
+    history.follower.catch_up_to(0)
     tasks = [
-        asyncio.create_task(follow(journal, history, 0.05, history.hurry)),
+        asyncio.create_task(follow(journal, history.follower, 0.05, history.follower.hurry)),
         asyncio.create_task(_append(journal)),
     ]
     try:

@@ -241,6 +241,7 @@ class Api:
         self.missing: list[str] = []
         self.streams = Streams(self.services, self._missing)
         self.verifications = Verifications(self.world.control, self.world.clock)
+        self.tail = Tail(self.services)
         #: Groups of the JSON API.
         self.groups: list[object] = [
             Events(self.services, self._missing),
@@ -248,7 +249,7 @@ class Api:
             Stories(self.services, self._missing),
             Incidents(self.services, self.insights, self._missing),
             Marks(self.services),
-            Tail(self.services),
+            self.tail,
             Trails(self.services, self._verify, self.verifications),
             self.streams,
         ]

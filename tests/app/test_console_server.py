@@ -7,25 +7,17 @@ import contextlib
 import signal
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opentrail.access.users import ConsoleRole
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.app.console_server import (
-    EventProvers,
-    console_settings,
-    oidc_login,
-    serve_console,
-)
+from opentrail.app.console_server import EventProvers, serve_console
 from opentrail.app.endpoint_server import bind
 from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
-from opentrail.settings import Address, Settings
-from tests.factories import ACCOUNT
-from tests.fakes import SettableClock, asynchronous
+from opentrail.settings import Address
+from tests.fakes import asynchronous
 
 
 async def hello(scope: Any, _receive: Any, send: Any) -> None:
@@ -60,24 +52,3 @@ async def test_the_process_that_proves_events_answers_and_its_failure_is_an_erro
         await provers.prove({"questions": [{}], "keys": []})
     assert (failed.value.code, failed.value.status) == ("ProofFailed", 500)
     assert await provers.prove({"questions": [], "keys": []}) == []
-
-
-def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> None:
-    found = console_settings(Settings(), 4748, ACCOUNT)
-    assert found.hosts == frozenset({"127.0.0.1:4748", "localhost:4748", "[::1]:4748"})
-    assert (found.account, found.region) == (ACCOUNT, "us-east-1")
-    with_tls = Settings(tls_certificate=Path(__file__), tls_key=Path(__file__))
-    assert console_settings(with_tls, 4748, ACCOUNT).hosts is None
-
-
-def test_users_sign_in_by_a_provider_if_one_is_set() -> None:
-    assert oidc_login(Settings(), SettableClock()) is None
-    given = Settings(
-        oidc_issuer="https://id.example",
-        oidc_client_id="opentrail",
-        oidc_role_claim="groups",
-        oidc_roles={"staff": "viewer"},
-    )
-    login = oidc_login(given, SettableClock())
-    assert login is not None
-    assert (login.role_claim, login.roles) == ("groups", {"staff": ConsoleRole.VIEWER})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.api.operation import Services
-from opentrail.api.trail_states import trail_state
+from opentrail.api.trail_states import TrailState, trail_state
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
@@ -70,7 +70,7 @@ class ServerStatus:
             "lastProblem": self._problem.line,
         }
 
-    async def _trails(self) -> list[Json]:
+    async def _trails(self) -> list[TrailState]:
         services = self._services
         try:
             trails = sorted(

@@ -80,7 +80,7 @@ async def test_everything_else_needs_the_token(path: str, token: str | None) -> 
     api = await filled(a_record())
     answer = await api.ask(path, token, "POST" if path == FLUSH else "GET", resource="Mary")
     assert answer.status == 401
-    assert set(answer.json) == {"error"}
+    assert set(answer.json) == {"error", "code", "requestId"}
     assert "Mary" not in answer.body.decode()
 
 

@@ -80,7 +80,7 @@ async def test_pages_follow_one_another_while_events_arrive() -> None:
 )
 @asynchronous
 async def test_a_wrong_condition_is_named(query: dict[str, str], code: str) -> None:
-    answer = await (await with_events(made(1))).get("events", **query)
+    answer = await (await with_events(made(1))).get("events/rows", **query)
     assert (answer.status, answer.json["code"]) == (400, code)
     assert next(iter(query)) in answer.json["error"].lower() or code != "InvalidTimeRangeException"
 

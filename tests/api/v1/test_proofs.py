@@ -44,7 +44,7 @@ async def test_an_event_is_pending_then_proven_and_nothing_is_read_before() -> N
     (pending,) = await proofs(browser, "mary")
     assert (pending["trail"], pending["state"], pending["key"]) == ("my-trail", "pending", None)
     assert browser.questions == []
-    await browser.post("trails/my-trail/flush", {})
+    await browser.post("trails/flush", {"name": "my-trail"})
     (proven,) = await proofs(browser, "mary")
     assert proven["state"] == "proven", proven
     assert proven["arn"].endswith(":trail/my-trail")
@@ -58,7 +58,7 @@ async def test_an_event_is_pending_then_proven_and_nothing_is_read_before() -> N
 async def test_a_broken_proof_is_listed_with_its_trail() -> None:
     browser = await logging_browser()
     await record(browser, "mary")
-    await browser.post("trails/my-trail/flush", {})
+    await browser.post("trails/flush", {"name": "my-trail"})
     objects = browser.api.world.buckets.objects[BUCKET]
     (proven,) = await proofs(browser, "mary")
     stored = objects[proven["key"]]
@@ -81,7 +81,7 @@ async def test_each_trail_answers_for_itself_and_others_are_left_out() -> None:
     await record(browser, "far", awsRegion="eu-west-1")
     await record(browser, "data", eventCategory="Data", managementEvent=False)
     for name in ("my-trail", "unsigned", "silent"):
-        await browser.post(f"trails/{name}/flush", {})
+        await browser.post("trails/flush", {"name": name})
     states = {each["trail"]: each["state"] for each in await proofs(browser, "here")}
     assert states == {"my-trail": "proven", "unsigned": "unsigned"}
     states = {each["trail"]: each["state"] for each in await proofs(browser, "far")}
@@ -94,7 +94,7 @@ async def test_a_stopped_trail_still_proves_what_it_delivered() -> None:
     browser = await logging_browser()
     await record(browser, "mary")
     await browser.api.ok("StopLogging", Name="my-trail")
-    await browser.post("trails/my-trail/flush", {})
+    await browser.post("trails/flush", {"name": "my-trail"})
     browser.api.world.clock.advance(60)
     await record(browser, "later", eventTime="2020-01-01T09:01:00Z")
     (proven,) = await proofs(browser, "mary")
@@ -112,7 +112,7 @@ async def test_an_organization_trail_proves_the_events_of_members() -> None:
     await browser.api.ok("StartLogging", Name="shared")
     await record(browser, "mary", recipientAccountId=MEMBER)
     assert [each["state"] for each in await proofs(browser, "mary")] == ["pending"]
-    await browser.post("trails/shared/flush", {})
+    await browser.post("trails/flush", {"name": "shared"})
     (proven,) = await proofs(browser, "mary")
     assert proven["state"] == "proven", proven
     assert proven["key"].startswith(f"AWSLogs/o-a1b2c3d4e5/{MEMBER}/CloudTrail/us-east-1/")

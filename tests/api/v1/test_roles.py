@@ -18,7 +18,7 @@ from opentrail.api.v1.routes import PREFIX as API
 from opentrail.api.v1.routes import Rule, rules_in
 from opentrail.api.v1.trail_administration import role_of_operation
 from tests.api.browser import Browser
-from tests.api.caller import TOKEN, Answer, Api, send, streamed
+from tests.api.caller import TOKEN, Answer, Api, Stream, send, streamed
 from tests.cases import case
 from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
 from tests.fakes import asynchronous
@@ -337,6 +337,11 @@ async def test_a_tail_has_events_of_the_users_accounts_alone() -> None:
         assert CANARY.encode() not in b"".join(parts), path
 
 
+async def read_on(stream: Stream) -> None:
+    while True:
+        await stream.part()
+
+
 @asynchronous
 async def test_a_tail_ends_when_its_session_does() -> None:
     browser = Browser()
@@ -346,7 +351,9 @@ async def test_a_tail_ends_when_its_session_does() -> None:
             await stream.part()
             assert not stream.ended.is_set()
             browser.sessions.end_all_of("ann")
+            reading = asyncio.ensure_future(read_on(stream))
             await asyncio.wait_for(stream.ended.wait(), 30)
+            reading.cancel()
 
 
 @asynchronous

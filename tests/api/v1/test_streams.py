@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api import streams
+from opentrail.api.v1 import streams
 from opentrail.core.errors import StorageFailed
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, REGION, a_data_record, a_record, event_id, some_records
@@ -126,7 +126,7 @@ async def test_an_error_in_the_middle_is_the_last_line() -> None:
         async def fails(*_: Any) -> Any:
             raise StorageFailed("the disk is gone")
 
-        api.history.search = fails  # type: ignore[assignment,method-assign]
+        api.events.lookup = fails  # type: ignore[method-assign]
         while "error" not in (line := await stream.line()):
             assert "end" not in line
         assert line == {"error": "the disk is gone"}

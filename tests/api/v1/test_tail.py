@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from opentrail.api.console import tail
+from opentrail.api.v1 import tail
 from tests.api.browser import Browser
 from tests.api.caller import Stream, streamed
 from tests.factories import a_record, event_id
@@ -83,7 +83,7 @@ async def test_tails_end_when_the_server_stops() -> None:
     browser = Browser()
     async with opened(browser) as stream:
         await message(stream)
-        browser.console.tail.end()
+        browser.api.tail.end()
         await stream.ended.wait()
 
 

@@ -61,4 +61,6 @@ async def test_a_broken_proof_is_kept_once_for_each_event_until_the_trail_is_ver
     assert found["findings"][0]["name"] == "s3://b/log"
     assert not found["valid"]
     await verifications.note(a_trail(), True, [])
-    assert (await verifications.of(a_trail()) or {})["findings"] == []
+    found = await verifications.of(a_trail())
+    assert found is not None
+    assert found["findings"] == []

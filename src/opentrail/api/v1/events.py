@@ -341,8 +341,9 @@ def _csv_lines(events: Sequence[FoundEvent]) -> bytes:
     writer = csv.writer(lines)
     for event in events:
         row = shown(event)
-        row["resources"] = " ".join(each["name"] for each in row["resources"])
-        writer.writerow([_cell(row[column]) for column in _CSV_COLUMNS])
+        names = " ".join(resource["name"] for resource in row["resources"])
+        cells: dict[str, object] = {**row, "resources": names}
+        writer.writerow([_cell(cells[column]) for column in _CSV_COLUMNS])
     return lines.getvalue().encode("utf-8", "replace")
 
 

@@ -8,6 +8,7 @@ from dataclasses import astuple
 from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
+import msgspec
 import orjson
 from starlette.requests import Request
 
@@ -77,11 +78,12 @@ class Proofs:
                 question["is_shared"] = any(_writes_to(other, question) for other in others)
                 asked.append((trail, question))
         proven = await self._proven([question for _, question in asked])
-        shown = []
+        shown: list[Proof] = []
         for (trail, _), answer in zip(asked, proven, strict=True):
             if answer is None:
                 continue
-            shown.append({"trail": trail.name, "arn": trail.arn, **answer})
+            about = {"trail": trail.name, "arn": trail.arn}
+            shown.append(msgspec.convert({**answer, **about}, Proof))
             if answer["state"] == "broken":
                 await self._verifications.note_broken(trail, event.event_id, answer)
         return {"trails": shown, "imported": False}

@@ -86,11 +86,10 @@ def route(
 
 def rules_in(group: object) -> Iterator[tuple[Rule, Callable[..., Any]]]:
     """Yields the routes of a group, or of its class, with their handlers."""
-    for name in vars(group if isinstance(group, type) else type(group)):
-        handler = getattr(group, name)
-        rule = getattr(handler, "rule", None)
+    for name, member in vars(group if isinstance(group, type) else type(group)).items():
+        rule = getattr(member, "rule", None)
         if isinstance(rule, Rule):
-            yield rule, handler
+            yield rule, getattr(group, name)
 
 
 def most_specific_first(rule: Rule) -> tuple[list[tuple[bool, str]], str]:

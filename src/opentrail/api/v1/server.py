@@ -108,4 +108,5 @@ class JsonApi:
     async def _unknown(self, request: Request) -> Response:
         if any(route.matches(request.scope)[0] is Match.PARTIAL for route in self._routes):
             raise HTTPException(405)
-        raise CloudTrailError("UnknownCall", f"there is no call {request.url.path}", 404)
+        message = f"there is no {request.method} {request.url.path}"
+        raise CloudTrailError("UnknownCall", message, 404)

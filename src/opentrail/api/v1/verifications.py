@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
-from opentrail.api.v1.answers import Json
+import msgspec
+
 from opentrail.core.event import format_time
 from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
@@ -43,34 +45,35 @@ class Verifications:
         self._control = control
         self._clock = clock
 
-    async def of(self, trail: Trail) -> Json | None:
+    async def of(self, trail: Trail) -> Verification | None:
         """Returns the latest verification of a trail; None if there was none."""
         stored = await self._control.get(_KIND, trail.uid)
-        return stored.document if stored else None
+        return msgspec.convert(stored.document, Verification) if stored else None
 
     async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
         """Stores what `opentrail validate` found, in place of what was found before."""
         cells = [line.split("\t") for line in lines]
-        bad = [
+        bad: list[Finding] = [
             {"name": row[2], "reason": row[3], "event": None}
             for row in cells
             if len(row) == 4 and row[0] == _BAD
         ]
         await self._put(trail, is_valid, bad[:_MAX_FINDINGS], max(len(bad) - _MAX_FINDINGS, 0))
 
-    async def note_broken(self, trail: Trail, event_id: str, proof: Json) -> None:
+    async def note_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
         """Adds that the proof of an event is broken."""
-        known = await self.of(trail) or {"findings": [], "more": 0}
+        known = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
-        finding = {"name": name, "reason": proof["message"], "event": event_id}
-        others = [each for each in known["findings"] if each["event"] != event_id]
-        await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], known["more"])
+        finding: Finding = {"name": name, "reason": proof["message"], "event": event_id}
+        findings, more = (known["findings"], known["more"]) if known else ([], 0)
+        others = [other for other in findings if other["event"] != event_id]
+        await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], more)
 
-    async def _put(self, trail: Trail, is_valid: bool, findings: list[Json], more: int) -> None:
-        document = {
+    async def _put(self, trail: Trail, is_valid: bool, findings: list[Finding], more: int) -> None:
+        document: Verification = {
             "at": format_time(self._clock.now()),
             "valid": is_valid,
             "findings": findings,
             "more": more,
         }
-        await self._control.apply([Put(_KIND, trail.uid, document)])
+        await self._control.apply([Put(_KIND, trail.uid, {**document})])

@@ -37,10 +37,10 @@ def start(core: Core) -> Wing:
         core.engines.journal,
         clock,
         sessions,
-        _console_settings(core),
+        console_settings(core.settings, core.console_url, core.account),
         ConsoleUsers(control, clock),
         console_link,
-        _oidc_login(core.settings, clock),
+        oidc_login(core.settings, clock),
     )
 
     def groups(services: Services, _missing: Missing) -> Sequence[object]:
@@ -55,16 +55,23 @@ def start(core: Core) -> Wing:
     )
 
 
-def _console_settings(core: Core) -> ConsoleSettings:
+def console_settings(settings: Settings, console_url: str, account: str) -> ConsoleSettings:
+    """Returns what the web console shows.
+
+    Args:
+        settings: those of the server.
+        console_url: the console's address.
+        account: the account of the key with which the console calls the endpoint.
+    """
     # A browser compares the name with the certificate.
     hosts = None
-    if core.settings.tls_certificate is None:
-        port = urlsplit(core.console_url).port
+    if settings.tls_certificate is None:
+        port = urlsplit(console_url).port
         hosts = frozenset(f"{name}:{port}" for name in _LOOPBACK)
-    return ConsoleSettings(core.account, own_region(core.settings), hosts)
+    return ConsoleSettings(account, own_region(settings), hosts)
 
 
-def _oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
+def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
     """Returns how users sign in by OpenID Connect; None if they do not.
 
     Raises:

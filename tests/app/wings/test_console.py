@@ -1,0 +1,34 @@
+"""What the wing of the web console makes of the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from opentrail.access.users import ConsoleRole
+from opentrail.app.wings.console import console_settings, oidc_login
+from opentrail.settings import Settings
+from tests.factories import ACCOUNT
+from tests.fakes import SettableClock
+
+URL = "http://127.0.0.1:4748"
+
+
+def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> None:
+    found = console_settings(Settings(), URL, ACCOUNT)
+    assert found.hosts == frozenset({"127.0.0.1:4748", "localhost:4748", "[::1]:4748"})
+    assert (found.account, found.region) == (ACCOUNT, "us-east-1")
+    with_tls = Settings(tls_certificate=Path(__file__), tls_key=Path(__file__))
+    assert console_settings(with_tls, URL, ACCOUNT).hosts is None
+
+
+def test_users_sign_in_by_a_provider_if_one_is_set() -> None:
+    assert oidc_login(Settings(), SettableClock()) is None
+    given = Settings(
+        oidc_issuer="https://id.example",
+        oidc_client_id="opentrail",
+        oidc_role_claim="groups",
+        oidc_roles={"staff": "viewer"},
+    )
+    login = oidc_login(given, SettableClock())
+    assert login is not None
+    assert (login.role_claim, login.roles) == ("groups", {"staff": ConsoleRole.VIEWER})
