@@ -16,14 +16,21 @@ const INCIDENT: IncidentDetail = {
   sentence: "IAM user <John> called DeleteUser 40 times a minute",
   eventName: "=HYPERLINK(1)",
   eventSource: 'iam,"x".amazonaws.com',
-  type: "ApiCallRateInsight",
+  insightType: "ApiCallRateInsight",
   errorCode: null,
-  baseline: 1,
-  insight: 40,
+  baseline: 1.5,
+  average: 40,
   expected: null,
-  minutes: [-2_000, -1, 0, 1, 2].map((offset) => ({ time: minute(offset), calls: Math.abs(offset), expected: offset < 0 ? null : 1.5 })),
-  attributions: [],
-  record: "{}",
+  state: "over",
+  account: "123456789012",
+  region: "us-east-1",
+  identity: null,
+  sourceIPAddress: null,
+  extension: null,
+  from: minute(-60),
+  until: minute(33),
+  minutes: [-2_000, -1, 0, 1, 2].map((offset) => [minute(offset), Math.abs(offset)]),
+  record: {},
 };
 
 let files: { name: string; content: Promise<string> }[];
@@ -73,7 +80,7 @@ test("the CSV has the minutes that are shown, and no formula", async () => {
   const labels = `"iam,""x"".amazonaws.com",'=HYPERLINK(1),`;
   expect(content.split("\r\n")).toEqual([
     "minute,calls,baseline,eventSource,eventName,errorCode",
-    `${minute(-1)},1,,${labels}`,
+    `${minute(-1)},1,1.5,${labels}`,
     `${minute(0)},0,1.5,${labels}`,
     `${minute(1)},1,1.5,${labels}`,
     `${minute(2)},2,1.5,${labels}`,

@@ -41,7 +41,7 @@ beforeEach(() => {
   calls = [];
   answers = {
     session: () => ({ body: SESSION }),
-    events: () => ({ body: { events: [EVENT], next: null, tookMs: 1, missing: [] } }),
+    "events/rows": () => ({ body: { events: [EVENT], next: null, tookMs: 1, missing: [] } }),
     "events/count": () => ({ body: { value: 1, relation: "eq" } }),
     "events/histogram": () => ({ body: { start: EVENT.eventTime, end: EVENT.eventTime, seconds: 60, buckets: [{ time: EVENT.eventTime, ok: 1, failed: 0 }] } }),
     values: (query) => ({ body: { values: query.get("field") === "eventName" ? [{ value: "CreateUser", count: 1 }] : [] } }),
@@ -72,7 +72,7 @@ test("who created Mary: type CreateUser, accept it, open the row, read the sente
   const accepted = options.findIndex((option) => option.getElement().textContent?.includes("Event name = CreateUser"));
   act(() => filter?.selectSuggestion(accepted + 1));
   await waitFor(() => expect(new URLSearchParams(window.location.search).get("expression")).toBe("is:write AND eventName=CreateUser"));
-  await waitFor(() => expect(asked("events").at(-1)?.get("expression")).toBe("is:write AND eventName=CreateUser"));
+  await waitFor(() => expect(asked("events/rows").at(-1)?.get("expression")).toBe("is:write AND eventName=CreateUser"));
   fireEvent.click(screen.getByText(/^IAM user John created IAM user Mary/));
   expect(await screen.findByRole("heading", { name: SENTENCE }, { timeout: 60_000 })).toBeTruthy();
 }, 240_000);
@@ -142,15 +142,15 @@ test("a session that expires keeps the page, which goes on once there is another
   expect(await screen.findByText("The session expired")).toBeTruthy();
   expect(screen.getByText(/IAM user John created IAM user Mary/)).toBeTruthy();
   answers = before;
-  const count = asked("events").length;
+  const count = asked("events/rows").length;
   fireEvent(window, new Event("focus"));
   await waitFor(() => expect(screen.queryByText("The session expired")).toBeNull());
-  await waitFor(() => expect(asked("events").length).toBeGreaterThan(count));
+  await waitFor(() => expect(asked("events/rows").length).toBeGreaterThan(count));
 }, 240_000);
 
 test("an error keeps the filter and names the request", async () => {
   navigate("/console/events?expression=user%3D%28");
-  answers.events = () => ({ status: 400, body: { code: "InvalidParameterException", error: "column 6: expected a value, found '('", requestId: "r-3" } });
+  answers["events/rows"] = () => ({ status: 400, body: { code: "InvalidParameterException", error: "column 6: expected a value, found '('", requestId: "r-3" } });
   render(<App token={null} />);
   expect(await screen.findByText(/column 6: expected a value.*request r-3/, {}, { timeout: 60_000 })).toBeTruthy();
   expect(screen.getByText(/user=\(/)).toBeTruthy();

@@ -32,7 +32,7 @@ const EVENT: EventDetail["event"] = {
 const KEY = "AWSLogs/123456789012/CloudTrail/us-east-1/2020/01/01/x.json.gz";
 
 function proof(state: ProofState, trail = "my-trail"): Proof {
-  return { trail, arn: `arn:${trail}`, state, message: `It is ${state}.`, bucket: "b", key: KEY, digestKey: null };
+  return { trail, arn: `arn:${trail}`, state, message: `It is ${state}.`, bucket: "b", key: KEY, digestKey: null, fault: null };
 }
 
 let proofs: Proofs;
@@ -48,7 +48,7 @@ beforeEach(() => {
     asked.push(path);
     const answers: Record<string, unknown> = {
       "events/e-1/proof": proofs,
-      trails,
+      trails: { trails },
       health: { status: "ok", degradations: [], recorded: 1, visible: 1, freshness: { p50Ms: 1, p99Ms: 1 }, events: 1 },
     };
     return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", error: "not here" }, { status: 404 });

@@ -35,7 +35,7 @@ beforeEach(() => {
     const answers: Record<string, unknown> = {
       session: SESSION,
       views: { views },
-      events: { events: [], next: null, prev: null, tookMs: 1, missing: [] },
+      "events/rows": { events: [], next: null, prev: null, tookMs: 1, missing: [] },
       "events/count": { value: 0, relation: "eq" },
       "events/histogram": { start: "2026-01-01T00:00:00Z", end: "2026-01-01T00:00:00Z", seconds: 60, buckets: [] },
     };

@@ -84,7 +84,7 @@ export default function Insights(): ReactNode {
               {visible(incident.sentence)}
             </Link>
           ), 360),
-          column("type", "Type", ({ type, errorCode }) => typeName(type) + (errorCode ? ` (${visible(errorCode)})` : ""), 150),
+          column("type", "Type", ({ insightType, errorCode }) => typeName(insightType) + (errorCode ? ` (${visible(errorCode)})` : ""), 150),
           column("start", `Start (${zoneName(zone)})`, ({ start }) => <span className="numbers">{stamp(start, zone)}</span>, 120),
           column("length", "Duration", ({ start, end }) => (end ? span((Date.parse(end) - Date.parse(start)) / 1000) : "going on"), 105),
           column("baseline", "Usual", ({ baseline }) => perMinute(baseline), 120),

@@ -5,7 +5,7 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import type { ReactNode } from "react";
 import { get } from "../api/client";
-import type { TrailList, TrailSummary } from "../api/types";
+import type { TrailList } from "../api/types";
 import { useCall } from "../api/useCall";
 import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";

@@ -90,7 +90,7 @@ function Story({ arn }: { arn: string }): ReactNode {
           </Button>
         }
       >
-        <span className="wrap">{visible(data?.sentence ?? data?.name ?? arn.split("/").at(-1) ?? arn)}</span>
+        <span className="wrap">{visible(data?.sentence ?? arn.split("/").at(-1) ?? arn)}</span>
       </Header>
       <Problem error={error} what={error?.status === 404 ? "This principal made no call" : "The principal could not be loaded"} onRetry={reload} />
       {loading && !data && <Spinner />}

@@ -126,7 +126,7 @@ async def test_an_error_in_the_middle_is_the_last_line() -> None:
         async def fails(*_: Any) -> Any:
             raise StorageFailed("the disk is gone")
 
-        api.events.lookup = fails  # type: ignore[method-assign]
+        api.events.lookup = fails  # type: ignore[assignment,method-assign]
         while "error" not in (line := await stream.line()):
             assert "end" not in line
         assert line == {"error": "the disk is gone"}
@@ -220,9 +220,9 @@ async def test_the_last_events_and_those_that_follow_join_without_a_gap() -> Non
     api = await filled(*some_records(5))
     hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
     take = api.history.follower.process
-    api.history.follower.process = lambda entries: asyncio.sleep(0)  # type: ignore[method-assign]
+    api.history.follower.process = lambda entries: asyncio.sleep(0)  # type: ignore[assignment,method-assign]
     await api.record(hidden)
-    api.history.follower.process = take  # type: ignore[method-assign]
+    api.history.follower.process = take  # type: ignore[assignment,method-assign]
     async with api.stream(TAIL, last="2") as stream:
         found = [await stream.event() for _ in range(4)]
     assert found == [event_id(4), event_id(5), "hidden", "hidden-2"]
