@@ -9,15 +9,15 @@ are noted, so that event history gets them from the log files.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
+import msgspec
 import orjson
+from msgspec import structs
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event import Entry, format_time, is_account, parse_time
@@ -27,7 +27,6 @@ from opentrail.core.logfile import (
     LOG_KINDS,
     DeliveredLog,
     DeliveryPlace,
-    PreviousDigest,
     delivery_minute,
     log_bytes,
     log_key,
@@ -40,9 +39,17 @@ from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrit
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation, logs_in
+from opentrail.trails.chains import (
+    DigestChain,
+    PendingDigest,
+    StoredChains,
+    UndigestedLog,
+    put_chain,
+    put_log,
+    remove_logs,
+)
 from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
-from opentrail.trails.sinks.outbox import file_key
 from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
 
 log = logging.getLogger(__name__)
@@ -56,14 +63,25 @@ _EARLY = timedelta(minutes=5)
 _MAY_NOT_LIST = frozenset({"AccessDenied", "403", "NotImplemented", "501"})
 
 
-@dataclass(slots=True)
-class _Lost:
-    """Events that log files have and the journal does not."""
+class RegainedFile(msgspec.Struct, frozen=True):
+    """A log file with events that the journal has lost."""
 
-    files: list[dict[str, str]] = field(default_factory=list)
-    ids: set[str] = field(default_factory=set)
-    first: str = "~"
-    last: str = ""
+    bucket: str
+    key: str
+    sha256: str
+
+
+class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that log files have and the journal has lost, as the control store notes them."""
+
+    trail: str
+    #: The number of events, and the `eventTime`s of the first and last; None if no file has them
+    #: any more.
+    events: int
+    first: str | None
+    last: str | None
+    files: list[RegainedFile]
+    noticed: str
 
 
 @dataclass(slots=True)
@@ -92,6 +110,7 @@ class BucketComparison:
         clock: Clock,
     ) -> None:
         self._control = control
+        self._chains = StoredChains(control)
         self._objects = objects
         self._digests = digests
         self._journal = journal
@@ -125,8 +144,8 @@ class BucketComparison:
         plans = await self._control.scan("plan", f"{trail.uid}/")
         found.known |= {each.document["key"] for each in plans}
         for place in await self._places(trail, state, span):
-            listed = await self._control.scan("log", f"{trail.uid}/{place.key}/")
-            found.known |= {each.document["key"] for each in listed}
+            listed = await self._chains.logs(trail, place)
+            found.known |= {each.key for each in listed.values()}
             await self._compare_digests(trail, state, span, place, listed, found)
             await self._find_logs(trail, state, span, place, since, found)
         if not found.is_behind:
@@ -140,9 +159,10 @@ class BucketComparison:
                 found.changes.append(Remove("plan", plan.key))
             else:
                 kept_plans.append(plan)
-        lost = await self._skip_delivered(trail, state, span, head, found, kept_plans)
-        if lost.ids:
-            found.changes.append(self._note_of(trail, lost))
+        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
+        lost = await self._skip_delivered(trail, state, span, head, found, new, kept_plans)
+        if lost:
+            found.changes.append(await self._note_lost(trail, new, lost))
         state.compared = stored_time(self._clock.now())
         found.changes.append(Put(DELIVERY, trail.uid, state.document()))
         await self._control.apply(found.changes)
@@ -176,20 +196,20 @@ class BucketComparison:
         state: DeliveryState,
         span: Span,
         place: DeliveryPlace,
-        listed: Sequence[Stored],
+        listed: Mapping[str, UndigestedLog],
         found: _Comparison,
     ) -> None:
         """Moves a chain to the newest digest, or past digests that do not continue it."""
-        stored = await self._control.get("chain", f"{trail.uid}/{place.key}")
+        stored = await self._chains.get(trail, place)
         if stored is None and not span.validation:
             return
-        chain = stored.document if stored else _no_chain(trail, span)
-        begin, pending = parse_time(chain["end"]), chain["pending"]
-        if pending:
-            found.known |= {each.key for each in _logs_of(pending)}
+        began = parse_time(trail.created_at or span.started_at).replace(microsecond=0)
+        chain = stored or DigestChain.begin(began)
+        begin = chain.end
+        if chain.pending:
+            found.known |= {each.key for each in _logs_of(chain.pending)}
         newer = await self._newer(trail, span, place, begin, found)
-        last = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-        path = await continuation(newer, last, begin, self._digests.read)
+        path = await continuation(newer, chain.previous, begin, self._digests.read)
         if path and stored is None and not await self._has_own_log(trail, span, place, path):
             # An earlier trail of this name wrote them.
             newer, path = [each for each in newer if each.start > begin + _EARLY], None
@@ -200,35 +220,35 @@ class BucketComparison:
         trail: Trail,
         state: DeliveryState,
         place: DeliveryPlace,
-        chain: dict[str, Any],
+        chain: DigestChain,
         newer: list[BucketDigest],
         path: Sequence[BucketDigest] | None,
-        listed: Sequence[Stored],
+        listed: Mapping[str, UndigestedLog],
         found: _Comparison,
     ) -> None:
         """Moves a chain along `path`, and past `newer` digests that do not continue it."""
-        pending = chain["pending"]
-        if path and pending and path[-1].reference.signature == pending["signature"]:
+        pending = chain.pending
+        if path and pending and path[-1].reference.signature == pending.signature:
             return  # written by this chain; the state store does not know it yet
         if path:
-            self._adopt(trail, place, chain, path)
+            chain = self._adopt(trail, place, chain, path)
             newer = _strange_behind(path[-1], newer)
         if newer:
-            self._restart(trail, state, place, chain, newer)
+            chain = self._restart(trail, state, place, chain, newer)
         elif pending and not path and await self._is_occupied(pending):
             # What is there is no digest of this chain: the next second is another name.
-            chain["pending"] = None
+            chain = structs.replace(chain, pending=None)
         elif not path:
             return
         found.is_behind = True
         for digest in path or ():
             found.logs.update((each.key, each) for each in digest.logs)
-        waiting = {each.document["key"]: each.key for each in listed}
-        found.changes += [Remove("log", waiting[k]) for k in waiting if k in found.logs]
+        found.changes += remove_logs(k for k, each in listed.items() if each.key in found.logs)
         if pending:
+            waiting = {each.key for each in listed.values()}
             again = [e for e in _logs_of(pending) if e.key not in {*waiting, *found.logs}]
             found.changes += [self._to_list(trail, state, place, each) for each in again]
-        found.changes.append(Put("chain", f"{trail.uid}/{place.key}", chain))
+        found.changes.append(put_chain(trail, place, chain))
 
     async def _has_own_log(
         self, trail: Trail, span: Span, place: DeliveryPlace, path: Sequence[BucketDigest]
@@ -262,39 +282,43 @@ class BucketComparison:
 
     @staticmethod
     def _adopt(
-        trail: Trail, place: DeliveryPlace, chain: dict[str, Any], path: Sequence[BucketDigest]
-    ) -> None:
-        """Moves a chain to the last of the digests that continue it."""
+        trail: Trail, place: DeliveryPlace, chain: DigestChain, path: Sequence[BucketDigest]
+    ) -> DigestChain:
+        """Returns a chain that goes on after the last of the digests that continue it."""
         about = {
             "trail": trail.arn,
             "account": place.account,
             "region": place.region,
             "digests": len(path),
-            "from": chain["end"],
-            "to": path[-1].end_text,
+            "from": format_time(chain.end),
+            "to": format_time(path[-1].end),
         }
         log.warning("digests in the bucket are newer than the state; continued", extra=about)
-        starts, ends = chain.get("starts"), list(chain.get("ends", ()))
-        previous = chain["previous"]
+        starts, ends, previous = chain.starts, chain.ends, chain.previous
         for digest in path:
-            reference = asdict(digest.reference)
             if digest.previous is None:
-                ends += [previous] if previous else []
-                if starts is not None:
-                    starts.append(reference)
-            previous = reference
-        chain.update(previous=previous, end=path[-1].end_text, pending=None, failing_since=None)
-        chain["ends"] = ends
+                ends += (previous,) if previous else ()
+                starts = None if starts is None else (*starts, digest.reference)
+            previous = digest.reference
+        return structs.replace(
+            chain,
+            end=path[-1].end,
+            previous=previous,
+            pending=None,
+            starts=starts,
+            ends=ends,
+            failing_since=None,
+        )
 
     def _restart(
         self,
         trail: Trail,
         state: DeliveryState,
         place: DeliveryPlace,
-        chain: dict[str, Any],
+        chain: DigestChain,
         newer: Sequence[BucketDigest],
-    ) -> None:
-        """Begins a new chain after digests that do not continue the one that is known."""
+    ) -> DigestChain:
+        """Returns a new chain after digests that do not continue the one that is known."""
         now = self._clock.now()
         strangers = sorted({each.reference.key for each in newer if not each.is_ours})
         reason = (
@@ -303,11 +327,7 @@ class BucketComparison:
             if strangers
             else f"the digest file {newer[-1].reference.key} does not follow the last one known"
         )
-        end = min(max(newer[-1].end, parse_time(chain["end"])), now.replace(microsecond=0))
-        previous = chain["previous"]
-        chain["ends"] = [*chain.get("ends", ()), *([previous] if previous else [])]
-        chain.update(previous=None, pending=None, failing_since=None)
-        chain["end"] = max(chain["end"], format_time(end))
+        end = min(max(newer[-1].end, chain.end), now).replace(microsecond=0)
         state.new_chain, state.new_chain_reason = stored_time(now), reason
         about = {
             "trail": trail.arn,
@@ -316,25 +336,33 @@ class BucketComparison:
             "reason": reason,
         }
         log.error("a new chain of digests begins", extra=about)
+        return structs.replace(
+            chain,
+            end=max(chain.end, end),
+            previous=None,
+            pending=None,
+            ends=chain.all_ends,
+            failing_since=None,
+        )
 
-    async def _is_occupied(self, pending: dict[str, Any]) -> bool:
+    async def _is_occupied(self, pending: PendingDigest) -> bool:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
-            stored = await self._objects.get(pending["bucket"], pending["key"])
+            stored = await self._objects.get(pending.bucket, pending.key)
             content = await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
         except ObjectMissing:
             return False
         except ValueError:
             return True
-        return content != base64.b64decode(pending["content"])
+        return content != pending.content
 
     def _to_list(
         self, trail: Trail, state: DeliveryState, place: DeliveryPlace, listed: DeliveredLog
     ) -> Put:
         """Returns the change by which the next digest lists a log file."""
         state.files += 1
-        document = {**asdict(listed), "delivered": stored_time(self._clock.now())}
-        return Put("log", file_key(f"{trail.uid}/{place.key}", state.files), document)
+        undigested = UndigestedLog(**structs.asdict(listed), delivered=self._clock.now())
+        return put_log(trail, place, state.files, undigested)
 
     # Log files
 
@@ -414,15 +442,15 @@ class BucketComparison:
         span: Span,
         head: int,
         found: _Comparison,
+        new: Iterable[DeliveredLog],
         plans: Iterable[Stored],
-    ) -> _Lost:
-        """Moves the position past events that log files have; returns what the journal lost."""
+    ) -> set[str]:
+        """Moves the position past events of new log files; returns ids that the journal lacks."""
         delivered: set[str] = set()
-        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
         async for _, records in self._read(new):
             delivered.update(event_id for event_id, _ in records)
         if not delivered:
-            return _Lost()
+            return set()
         position, ranges, present = state.position, list[list[int]](), set[str]()
         is_first, is_run = True, False
         async for entry, is_selected in self._selector.all(trail, span, state.position, head):
@@ -440,7 +468,7 @@ class BucketComparison:
         state.position, state.skipped = position, ranges
         for plan in plans:
             present |= await self._cut_plan(trail, plan, delivered, found)
-        return await self._lost(new, delivered - present)
+        return delivered - present
 
     async def _cut_plan(
         self, trail: Trail, stored: Stored, delivered: set[str], found: _Comparison
@@ -468,18 +496,6 @@ class BucketComparison:
         found.changes.append(change)
         return {entry.event_id for entry in gone}
 
-    async def _lost(self, logs: Sequence[DeliveredLog], ids: set[str]) -> _Lost:
-        lost = _Lost(ids=ids)
-        if not ids:
-            return lost
-        async for file, records in self._read(logs):
-            times = [time for event_id, time in records if event_id in ids]
-            if times:
-                described = {"bucket": file.bucket, "key": file.key, "sha256": file.sha256}
-                lost.files.append(described)
-                lost.first, lost.last = min(lost.first, *times), max(lost.last, *times)
-        return lost
-
     async def _read(
         self, logs: Iterable[DeliveredLog]
     ) -> AsyncIterator[tuple[DeliveredLog, list[tuple[str, str]]]]:
@@ -492,25 +508,33 @@ class BucketComparison:
                 continue
             yield each, await asyncio.to_thread(_records_in, content)
 
-    def _note_of(self, trail: Trail, lost: _Lost) -> Put:
+    async def _note_lost(self, trail: Trail, logs: Iterable[DeliveredLog], ids: set[str]) -> Put:
+        """Logs events that the journal has lost; returns the change that notes their files."""
+        files: list[RegainedFile] = []
+        times: list[str] = []
+        async for file, records in self._read(logs):
+            lost = [time for event_id, time in records if event_id in ids]
+            if lost:
+                files.append(RegainedFile(file.bucket, file.key, file.sha256))
+                times += lost
         now = stored_time(self._clock.now())
+        note = RegainedNote(
+            trail=trail.arn,
+            events=len(ids),
+            first=min(times, default=None),
+            last=max(times, default=None),
+            files=files,
+            noticed=now,
+        )
         about = {
-            "trail": trail.arn,
-            "events": len(lost.ids),
-            "first": lost.first,
-            "last": lost.last,
-            "files": [each["key"] for each in lost.files],
+            "trail": note.trail,
+            "events": note.events,
+            "first": note.first,
+            "last": note.last,
+            "files": [file.key for file in files],
         }
         log.error("the journal has lost events that the bucket has", extra=about)
-        document = {
-            "trail": trail.arn,
-            "events": len(lost.ids),
-            "first": lost.first,
-            "last": lost.last,
-            "files": lost.files,
-            "noticed": now,
-        }
-        return Put(REGAINED, f"{trail.uid}/{now}", document)
+        return Put(REGAINED, f"{trail.uid}/{now}", msgspec.to_builtins(note))
 
 
 def _strange_behind(last: BucketDigest, newer: Iterable[BucketDigest]) -> list[BucketDigest]:
@@ -518,16 +542,9 @@ def _strange_behind(last: BucketDigest, newer: Iterable[BucketDigest]) -> list[B
     return [each for each in newer if each.end > last.end and not each.is_ours]
 
 
-def _no_chain(trail: Trail, span: Span) -> dict[str, Any]:
-    """Returns the document of a chain that has no digest yet."""
-    begin = format_time(parse_time(trail.created_at or span.started_at))
-    new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
-    return {**new, "end": begin, "starts": [], "ends": []}
-
-
-def _logs_of(pending: dict[str, Any]) -> list[DeliveredLog]:
+def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
     """Returns the log files that a digest lists which is about to be written."""
-    return logs_in(json.loads(base64.b64decode(pending["content"])))
+    return logs_in(json.loads(pending.content))
 
 
 def _last_change(trail: Trail, state: DeliveryState, span: Span) -> datetime:
