@@ -109,6 +109,11 @@ class StoredChains:
         )
 
 
+def about_chain(trail: Trail, place: DeliveryPlace) -> dict[str, str]:
+    """Returns the fields of a log entry that name a chain."""
+    return {"trail": trail.arn, "account": place.account, "region": place.region}
+
+
 def put_chain(trail: Trail, place: DeliveryPlace, chain: DigestChain) -> Put:
     """Returns the change that stores a chain."""
     return Put(_CHAIN, _key(trail, place), chain.document())

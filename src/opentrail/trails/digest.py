@@ -34,6 +34,7 @@ from opentrail.trails.chains import (
     DigestChain,
     PendingDigest,
     StoredChains,
+    about_chain,
     put_chain,
     remove_logs,
 )
@@ -322,12 +323,7 @@ class DigestChains:
         return since is not None and self._clock.now() - since > MAX_RETRY_TIME
 
     def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
-        about = {
-            "trail": trail.arn,
-            "account": place.account,
-            "region": place.region,
-            "bucket": bucket,
-        }
+        about = {**about_chain(trail, place), "bucket": bucket}
         log.error("the last digest of a bucket is given up after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
