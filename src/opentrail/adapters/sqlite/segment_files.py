@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 import threading
@@ -13,7 +12,7 @@ from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.repair import finish_repairs
 from opentrail.adapters.sqlite.rows import SCHEMA
 from opentrail.adapters.sqlite.segments import Readers, Segment
-from opentrail.adapters.sqlite.verify import lost_in
+from opentrail.adapters.sqlite.verify import lost_of
 from opentrail.ports.journal import LostPositions
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,8 @@ class SegmentFiles:
         finish_repairs(folder)
         #: Oldest first. Any thread may read it; it is replaced, under `_listing`, never changed.
         self.segments = [
-            Segment(int(file.stem), file, _lost_of(file)) for file in sorted(folder.glob("*.db"))
+            Segment(int(file.stem), file, tuple(lost_of(file)))
+            for file in sorted(folder.glob("*.db"))
         ]
         self._listing = threading.Lock()
         #: Positions before the oldest segment that are lost; set before any thread starts.
@@ -107,15 +107,6 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return connection
-
-
-def _lost_of(path: Path) -> tuple[LostPositions, ...]:
-    """Returns the lost positions that a segment lists; () if it cannot be read."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
-            return tuple(lost_in(reader))
-    except sqlite3.Error:
-        return ()
 
 
 def _remove(path: Path) -> None:
