@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
     DeliveryPlace,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -49,6 +51,25 @@ _SECOND = timedelta(seconds=1)
 _MAX_OVERDUE = 24
 #: The same if all must be signed now, of which the last one covers the rest.
 _MAX_FORCED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where digests go: to a place of a trail, under a span. The trail's worker owns `state`."""
+
+    trail: Trail
+    state: DeliveryState
+    span: Span
+    place: DeliveryPlace
+
+    @property
+    def location(self) -> LogFileLocation:
+        """Where they are in the span's bucket."""
+        return self.place.location(self.span.bucket, self.span.prefix)
+
+    def key(self, end: datetime) -> str:
+        """Returns the key of the digest that ends at a time."""
+        return digest_key(self.location, self.trail.name, self.trail.home_region, end)
 
 
 class DigestChains:
@@ -92,7 +113,8 @@ class DigestChains:
         failure: ObjectStoreError | None = None
         for place in state.places(trail, span):
             try:
-                written += await self._run_chain(trail, state, span, place, force, last)
+                target = _Target(trail, state, span, place)
+                written += await self._run_chain(target, force, last)
             except ObjectStoreError as error:
                 failure = failure or error
                 chain = await self._chain(trail, place, span)
@@ -103,21 +125,14 @@ class DigestChains:
             raise failure
         return written
 
-    async def _run_chain(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        place: DeliveryPlace,
-        force: bool,
-        last: bool,
-    ) -> list[str]:
+    async def _run_chain(self, target: _Target, force: bool, last: bool) -> list[str]:
         """Writes the digest that is pending, those that are due, and then the forced one."""
+        trail, span, place = target.trail, target.span, target.place
         written = []
         chain = await self._chain(trail, place, span)
         if (pending := chain.pending) is not None:
             try:
-                chain, key = await self._write_next(trail, state, span, place, chain, None)
+                chain, key = await self._write_next(target, chain, None)
                 written.append(key)
             except ObjectStoreError:
                 if pending.bucket == span.bucket or not self._is_over(chain):
@@ -133,22 +148,15 @@ class DigestChains:
             until = chain.end + self._interval
             if chain.ended is not None or self._clock.now() < until:
                 break
-            chain, key = await self._write_next(trail, state, span, place, chain, until)
+            chain, key = await self._write_next(target, chain, until)
             written.append(key)
         if chain.ended is None and forced:
-            _, key = await self._write_next(trail, state, span, place, chain, None, last)
+            _, key = await self._write_next(target, chain, None, last)
             written.append(key)
         return written
 
     async def _write_next(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        place: DeliveryPlace,
-        chain: DigestChain,
-        until: datetime | None,
-        last: bool = False,
+        self, target: _Target, chain: DigestChain, until: datetime | None, last: bool = False
     ) -> tuple[DigestChain, str]:
         """The way of a digest; returns its chain after it, and its key.
 
@@ -156,14 +164,14 @@ class DigestChains:
         lists all delivered files. With `last` it ends the chain. A digest that an earlier attempt
         has planned is written as it was planned.
         """
+        trail, state, span, place = target.trail, target.state, target.span, target.place
         pending = chain.pending
         if pending is None:
             # It begins where the previous one ended, and has a name that is not used yet.
             end = (until or self._clock.now()).replace(microsecond=0)
             end = max(end, chain.end + _SECOND)
-            end = await self._unused_end(trail, place, span, chain, end)
-            location = place.location(span.bucket, span.prefix)
-            key = digest_key(location, trail.name, trail.home_region, end)
+            end = await self._unused_end(target, chain, end)
+            location, key = target.location, target.key(end)
 
             # It lists the log files that no digest lists yet.
             logs = await self._chains.logs(trail, place)
@@ -240,31 +248,24 @@ class DigestChains:
         self._metrics.delivered_files.labels("digest").inc()
         return chain, pending.key
 
-    async def _unused_end(
-        self,
-        trail: Trail,
-        place: DeliveryPlace,
-        span: Span,
-        chain: DigestChain,
-        end: datetime,
-    ) -> datetime:
+    async def _unused_end(self, target: _Target, chain: DigestChain, end: datetime) -> datetime:
         """Returns an end with an unused key: an earlier trail of this name may have used others.
 
         Raises:
             ObjectTaken: a digest that continues this chain has the key.
         """
-        location = place.location(span.bucket, span.prefix)
+        bucket = target.span.bucket
         while True:
-            key = digest_key(location, trail.name, trail.home_region, end)
+            key = target.key(end)
             try:
-                await self._objects.get(span.bucket, key)
+                await self._objects.get(bucket, key)
             except ObjectStoreError as error:
                 if chain.previous is None and error.code != "NoSuchKey":
                     raise
                 return end  # a bucket that fails is met again, once the digest is planned
-            there = await self._in_bucket.read(span.bucket, key)
+            there = await self._in_bucket.read(bucket, key)
             if chain.previous and there and there.is_ours and there.previous == chain.previous:
-                message = f"s3://{span.bucket}/{key} continues the chain, and is not known"
+                message = f"s3://{bucket}/{key} continues the chain, and is not known"
                 raise ObjectTaken("ObjectMismatch", message)
             end += _SECOND
 
