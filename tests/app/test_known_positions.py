@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.duckdb.files import Series, stem_of
-from opentrail.adapters.sqlite.journal import KnownPositions
+from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.app.known_positions import (
     known_imports,
     known_positions,

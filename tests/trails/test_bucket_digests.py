@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectMissing
@@ -88,7 +89,7 @@ async def test_a_chain_is_followed_back_to_what_is_known() -> None:
 @asynchronous
 async def test_digests_that_follow_another_one_do_not_continue() -> None:
     found = await some(5)
-    other = replace(found[1].reference, sha256="0" * 64)
+    other = structs.replace(found[1].reference, sha256="0" * 64)
     assert await continuation(found[2:], other, found[1].end, nothing) is None
     assert await continuation(found[3:], found[1].reference, found[1].end, nothing) is None
     unsigned = [*found[2:3], replace(found[3], is_ours=False), found[4]]

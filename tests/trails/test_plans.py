@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import pytest
+
 from opentrail.core.trail import Trail, stored_time
-from opentrail.ports.control import Put
-from opentrail.trails.plans import DeliveryState, EntrySelector, LogFilePlan, load_state
+from opentrail.ports.control import Document, Put
+from opentrail.trails.plans import (
+    DeliveryState,
+    EntrySelector,
+    LogFilePlan,
+    StreamNote,
+    load_state,
+)
 from tests.factories import (
     ACCOUNT,
     MOMENT,
@@ -77,8 +85,32 @@ async def test_a_plan_is_gone_through_from_any_position_on() -> None:
 @asynchronous
 async def test_a_note_has_all_that_its_plan_needs() -> None:
     selector = EntrySelector(await a_journal())
-    note = {"plan": asdict(a_plan()), "account": ACCOUNT, "home_region": REGION}
+    note = StreamNote.of(a_note())
     assert [entry.position async for entry in selector.entries_of_note(note, 1)] == [2]
+
+
+def a_note() -> Document:
+    """Returns the document of a note as the first versions stored it."""
+    return {
+        "log_group": "group",
+        "stream": "stream",
+        "sent": 0,
+        "account": ACCOUNT,
+        "home_region": REGION,
+        "plan": asdict(a_plan()),
+        "since": stored_time(MOMENT),
+    }
+
+
+def test_a_note_is_stored_as_it_was() -> None:
+    for document in ({**a_note(), "sending": None}, {**a_note(), "sending": 3}):
+        assert StreamNote.of(document).document() == document
+
+
+def test_a_note_whose_plan_is_of_a_later_version_is_refused() -> None:
+    plan = {**a_note()["plan"], "unknown": 1}
+    with pytest.raises(TypeError, match="unknown"):
+        StreamNote.of({**a_note(), "plan": plan})
 
 
 def logging(**changes: object) -> Trail:

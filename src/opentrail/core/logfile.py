@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import msgspec
+
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -170,8 +172,7 @@ def sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveredLog:
+class DeliveredLog(msgspec.Struct, frozen=True):
     """A log file as a digest lists it; the hash is over the uncompressed bytes."""
 
     bucket: str
@@ -181,8 +182,7 @@ class DeliveredLog:
     newest: str
 
 
-@dataclass(frozen=True, slots=True)
-class PreviousDigest:
+class PreviousDigest(msgspec.Struct, frozen=True):
     """The reference of a digest to the previous one."""
 
     bucket: str

@@ -37,7 +37,6 @@ class BucketDigest:
     reference: PreviousDigest
     start: datetime
     end: datetime
-    end_text: str
     previous: PreviousDigest | None
     logs: tuple[DeliveredLog, ...]
     is_ours: bool
@@ -107,7 +106,6 @@ class BucketDigests:
                 PreviousDigest(bucket, key, sha256_hex(content), signature),
                 parse_time(document["digestStartTime"]),
                 parse_time(end_text),
-                end_text,
                 previous,
                 tuple(logs_in(document)),
                 self._is_signed(

@@ -9,15 +9,15 @@ are noted, so that event history gets them from the log files.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
+import msgspec
 import orjson
+from msgspec import structs
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event import Entry, format_time, is_account, parse_time
@@ -27,7 +27,7 @@ from opentrail.core.logfile import (
     LOG_KINDS,
     DeliveredLog,
     DeliveryPlace,
-    PreviousDigest,
+    LogFileLocation,
     delivery_minute,
     log_bytes,
     log_key,
@@ -40,9 +40,18 @@ from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrit
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation, logs_in
+from opentrail.trails.chains import (
+    DigestChain,
+    PendingDigest,
+    StoredChains,
+    UndigestedLog,
+    about_chain,
+    put_chain,
+    put_log,
+    remove_logs,
+)
 from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
-from opentrail.trails.sinks.outbox import file_key
 from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
 
 log = logging.getLogger(__name__)
@@ -56,20 +65,35 @@ _EARLY = timedelta(minutes=5)
 _MAY_NOT_LIST = frozenset({"AccessDenied", "403", "NotImplemented", "501"})
 
 
-@dataclass(slots=True)
-class _Lost:
-    """Events that log files have and the journal does not."""
+class RegainedFile(msgspec.Struct, frozen=True):
+    """A log file with events that the journal has lost."""
 
-    files: list[dict[str, str]] = field(default_factory=list)
-    ids: set[str] = field(default_factory=set)
-    first: str = "~"
-    last: str = ""
+    bucket: str
+    key: str
+    sha256: str
+
+
+class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that log files have and the journal has lost, as the control store notes them."""
+
+    trail: str
+    #: The number of events, and the `eventTime`s of the first and last; None if no file has them
+    #: any more.
+    events: int
+    first: str | None
+    last: str | None
+    files: list[RegainedFile]
+    noticed: str
 
 
 @dataclass(slots=True)
 class _Comparison:
-    """What one comparison has found."""
+    """One comparison of the bucket of a span with the state, and what it has found."""
 
+    trail: Trail
+    #: It is changed and stored.
+    state: DeliveryState
+    span: Span
     changes: list[StoreWrite] = field(default_factory=list)
     #: Log files that a digest of ours lists, and those that are not listed yet, by key.
     logs: dict[str, DeliveredLog] = field(default_factory=dict)
@@ -77,6 +101,16 @@ class _Comparison:
     known: set[str] = field(default_factory=set)
     #: Whether a file was found that the state does not know.
     is_behind: bool = False
+
+    def location(self, place: DeliveryPlace) -> LogFileLocation:
+        """Returns where the files of a place are in the bucket."""
+        return place.location(self.span.bucket, self.span.prefix)
+
+    def list_next(self, place: DeliveryPlace, listed: DeliveredLog, now: datetime) -> None:
+        """Makes the next digest list a log file."""
+        self.state.files += 1
+        undigested = UndigestedLog(**structs.asdict(listed), delivered=now)
+        self.changes.append(put_log(self.trail, place, self.state.files, undigested))
 
 
 class BucketComparison:
@@ -92,6 +126,7 @@ class BucketComparison:
         clock: Clock,
     ) -> None:
         self._control = control
+        self._chains = StoredChains(control)
         self._objects = objects
         self._digests = digests
         self._journal = journal
@@ -120,15 +155,15 @@ class BucketComparison:
 
     async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
         head = self._journal.head
-        found = _Comparison()
+        found = _Comparison(trail, state, span)
         since = _last_change(trail, state, span)
         plans = await self._control.scan("plan", f"{trail.uid}/")
         found.known |= {each.document["key"] for each in plans}
-        for place in await self._places(trail, state, span):
-            listed = await self._control.scan("log", f"{trail.uid}/{place.key}/")
-            found.known |= {each.document["key"] for each in listed}
-            await self._compare_digests(trail, state, span, place, listed, found)
-            await self._find_logs(trail, state, span, place, since, found)
+        for place in await self._places(found):
+            listed = await self._chains.logs(trail, place)
+            found.known |= {each.key for each in listed.values()}
+            await self._compare_digests(found, place, listed)
+            await self._find_logs(found, place, since)
         if not found.is_behind:
             return False
         about = {"trail": trail.arn, "bucket": span.bucket}
@@ -140,30 +175,29 @@ class BucketComparison:
                 found.changes.append(Remove("plan", plan.key))
             else:
                 kept_plans.append(plan)
-        lost = await self._skip_delivered(trail, state, span, head, found, kept_plans)
-        if lost.ids:
-            found.changes.append(self._note_of(trail, lost))
+        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
+        lost = await self._skip_delivered(found, head, new, kept_plans)
+        if lost:
+            found.changes.append(await self._note_lost(trail, new, lost))
         state.compared = stored_time(self._clock.now())
         found.changes.append(Put(DELIVERY, trail.uid, state.document()))
         await self._control.apply(found.changes)
         return True
 
-    async def _places(self, trail: Trail, state: DeliveryState, span: Span) -> list[DeliveryPlace]:
+    async def _places(self, found: _Comparison) -> list[DeliveryPlace]:
         """Returns the places of a span, also those that only the bucket has."""
-        places = set(state.places(trail, span))
+        trail, span = found.trail, found.span
+        places = set(found.state.places(trail, span))
         if span.every_region:
             kind = DIGEST if span.validation else CLOUDTRAIL
-            location = trail.home.location(span.bucket, span.prefix)
             accounts = [trail.account]
             if span.organization:
-                location = span.place(trail.account, trail.home_region).location(
-                    span.bucket, span.prefix
-                )
-                named = await self._objects.folders(span.bucket, location.root)
+                root = found.location(span.place(trail.account, trail.home_region)).root
+                named = await self._objects.folders(span.bucket, root)
                 accounts = [name for name in named if is_account(name)]
             for account in accounts:
                 of_account = span.place(account, trail.home_region)
-                folder = of_account.location(span.bucket, span.prefix).folder(kind)
+                folder = found.location(of_account).folder(kind)
                 for region in await self._objects.folders(span.bucket, folder):
                     places.add(span.place(account, region))
         return sorted(places)
@@ -171,67 +205,62 @@ class BucketComparison:
     # Digests
 
     async def _compare_digests(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        place: DeliveryPlace,
-        listed: Sequence[Stored],
-        found: _Comparison,
+        self, found: _Comparison, place: DeliveryPlace, listed: Mapping[str, UndigestedLog]
     ) -> None:
         """Moves a chain to the newest digest, or past digests that do not continue it."""
-        stored = await self._control.get("chain", f"{trail.uid}/{place.key}")
+        trail, span = found.trail, found.span
+        stored = await self._chains.get(trail, place)
         if stored is None and not span.validation:
             return
-        chain = stored.document if stored else _no_chain(trail, span)
-        begin, pending = parse_time(chain["end"]), chain["pending"]
-        if pending:
-            found.known |= {each.key for each in _logs_of(pending)}
-        newer = await self._newer(trail, span, place, begin, found)
-        last = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-        path = await continuation(newer, last, begin, self._digests.read)
-        if path and stored is None and not await self._has_own_log(trail, span, place, path):
+        began = parse_time(trail.created_at or span.started_at).replace(microsecond=0)
+        chain = stored or DigestChain.begin(began)
+        begin = chain.end
+        if chain.pending:
+            found.known |= {each.key for each in _logs_of(chain.pending)}
+        newer = await self._newer(found, place, begin)
+        path = await continuation(newer, chain.previous, begin, self._digests.read)
+        if path and stored is None and not await self._has_own_log(found, place, path):
             # An earlier trail of this name wrote them.
             newer, path = [each for each in newer if each.start > begin + _EARLY], None
-        await self._move(trail, state, place, chain, newer, path, listed, found)
+        await self._move(found, place, chain, newer, path, listed)
 
     async def _move(
         self,
-        trail: Trail,
-        state: DeliveryState,
+        found: _Comparison,
         place: DeliveryPlace,
-        chain: dict[str, Any],
+        chain: DigestChain,
         newer: list[BucketDigest],
         path: Sequence[BucketDigest] | None,
-        listed: Sequence[Stored],
-        found: _Comparison,
+        listed: Mapping[str, UndigestedLog],
     ) -> None:
         """Moves a chain along `path`, and past `newer` digests that do not continue it."""
-        pending = chain["pending"]
-        if path and pending and path[-1].reference.signature == pending["signature"]:
+        pending = chain.pending
+        if path and pending and path[-1].reference.signature == pending.signature:
             return  # written by this chain; the state store does not know it yet
         if path:
-            self._adopt(trail, place, chain, path)
-            newer = _strange_behind(path[-1], newer)
+            chain = self._adopt(found.trail, place, chain, path)
+            # Later ones are not signed with a key of this server.
+            newer = [each for each in newer if each.end > path[-1].end and not each.is_ours]
         if newer:
-            self._restart(trail, state, place, chain, newer)
+            chain = self._restart(found, place, chain, newer)
         elif pending and not path and await self._is_occupied(pending):
             # What is there is no digest of this chain: the next second is another name.
-            chain["pending"] = None
+            chain = structs.replace(chain, pending=None)
         elif not path:
             return
         found.is_behind = True
         for digest in path or ():
             found.logs.update((each.key, each) for each in digest.logs)
-        waiting = {each.document["key"]: each.key for each in listed}
-        found.changes += [Remove("log", waiting[k]) for k in waiting if k in found.logs]
+        found.changes += remove_logs(k for k, each in listed.items() if each.key in found.logs)
         if pending:
-            again = [e for e in _logs_of(pending) if e.key not in {*waiting, *found.logs}]
-            found.changes += [self._to_list(trail, state, place, each) for each in again]
-        found.changes.append(Put("chain", f"{trail.uid}/{place.key}", chain))
+            waiting = {each.key for each in listed.values()}
+            for each in _logs_of(pending):
+                if each.key not in waiting and each.key not in found.logs:
+                    found.list_next(place, each, self._clock.now())
+        found.changes.append(put_chain(found.trail, place, chain))
 
     async def _has_own_log(
-        self, trail: Trail, span: Span, place: DeliveryPlace, path: Sequence[BucketDigest]
+        self, found: _Comparison, place: DeliveryPlace, path: Sequence[BucketDigest]
     ) -> bool:
         """Returns whether the first log file that digests list is this trail's own."""
         listed = next((each for digest in path for each in digest.logs), None)
@@ -239,20 +268,16 @@ class BucketComparison:
             return False
         kinds = sorted(set(LOG_KINDS.values()))
         kind = next((k for k in kinds if f"/{k}/" in listed.key), CLOUDTRAIL)
-        return await self._own(trail, span, place, kind, listed.key) is not None
+        return await self._own(found, place, kind, listed.key) is not None
 
     async def _newer(
-        self,
-        trail: Trail,
-        span: Span,
-        place: DeliveryPlace,
-        begin: datetime,
-        found: _Comparison,
+        self, found: _Comparison, place: DeliveryPlace, begin: datetime
     ) -> list[BucketDigest]:
         """Returns the digests that end after a time, oldest first."""
-        location = place.location(span.bucket, span.prefix)
+        minute = begin.replace(second=0, microsecond=0)
         # Those of the chain's last minute list log files of that minute.
-        digests = await self._digests.since(trail, location, _minute(begin) - _SECOND)
+        location = found.location(place)
+        digests = await self._digests.since(found.trail, location, minute - _SECOND)
         for digest in digests:
             if digest.is_ours and digest.end <= begin:
                 found.known |= {each.key for each in digest.logs}
@@ -262,39 +287,36 @@ class BucketComparison:
 
     @staticmethod
     def _adopt(
-        trail: Trail, place: DeliveryPlace, chain: dict[str, Any], path: Sequence[BucketDigest]
-    ) -> None:
-        """Moves a chain to the last of the digests that continue it."""
-        about = {
-            "trail": trail.arn,
-            "account": place.account,
-            "region": place.region,
-            "digests": len(path),
-            "from": chain["end"],
-            "to": path[-1].end_text,
-        }
+        trail: Trail, place: DeliveryPlace, chain: DigestChain, path: Sequence[BucketDigest]
+    ) -> DigestChain:
+        """Returns a chain that goes on after the last of the digests that continue it."""
+        window = {"from": format_time(chain.end), "to": format_time(path[-1].end)}
+        about = {**about_chain(trail, place), "digests": len(path), **window}
         log.warning("digests in the bucket are newer than the state; continued", extra=about)
-        starts, ends = chain.get("starts"), list(chain.get("ends", ()))
-        previous = chain["previous"]
+        starts, ends, previous = chain.starts, chain.ends, chain.previous
         for digest in path:
-            reference = asdict(digest.reference)
             if digest.previous is None:
-                ends += [previous] if previous else []
-                if starts is not None:
-                    starts.append(reference)
-            previous = reference
-        chain.update(previous=previous, end=path[-1].end_text, pending=None, failing_since=None)
-        chain["ends"] = ends
+                ends += (previous,) if previous else ()
+                starts = None if starts is None else (*starts, digest.reference)
+            previous = digest.reference
+        return structs.replace(
+            chain,
+            end=path[-1].end,
+            previous=previous,
+            pending=None,
+            starts=starts,
+            ends=ends,
+            failing_since=None,
+        )
 
     def _restart(
         self,
-        trail: Trail,
-        state: DeliveryState,
+        found: _Comparison,
         place: DeliveryPlace,
-        chain: dict[str, Any],
+        chain: DigestChain,
         newer: Sequence[BucketDigest],
-    ) -> None:
-        """Begins a new chain after digests that do not continue the one that is known."""
+    ) -> DigestChain:
+        """Returns a new chain after digests that do not continue the one that is known."""
         now = self._clock.now()
         strangers = sorted({each.reference.key for each in newer if not each.is_ours})
         reason = (
@@ -303,94 +325,75 @@ class BucketComparison:
             if strangers
             else f"the digest file {newer[-1].reference.key} does not follow the last one known"
         )
-        end = min(max(newer[-1].end, parse_time(chain["end"])), now.replace(microsecond=0))
-        previous = chain["previous"]
-        chain["ends"] = [*chain.get("ends", ()), *([previous] if previous else [])]
-        chain.update(previous=None, pending=None, failing_since=None)
-        chain["end"] = max(chain["end"], format_time(end))
-        state.new_chain, state.new_chain_reason = stored_time(now), reason
-        about = {
-            "trail": trail.arn,
-            "account": place.account,
-            "region": place.region,
-            "reason": reason,
-        }
+        end = min(max(newer[-1].end, chain.end), now).replace(microsecond=0)
+        found.state.new_chain, found.state.new_chain_reason = stored_time(now), reason
+        about = {**about_chain(found.trail, place), "reason": reason}
         log.error("a new chain of digests begins", extra=about)
+        return structs.replace(
+            chain,
+            end=max(chain.end, end),
+            previous=None,
+            pending=None,
+            ends=chain.all_ends,
+            failing_since=None,
+        )
 
-    async def _is_occupied(self, pending: dict[str, Any]) -> bool:
+    async def _is_occupied(self, pending: PendingDigest) -> bool:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
-            stored = await self._objects.get(pending["bucket"], pending["key"])
+            stored = await self._objects.get(pending.bucket, pending.key)
             content = await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
         except ObjectMissing:
             return False
         except ValueError:
             return True
-        return content != base64.b64decode(pending["content"])
-
-    def _to_list(
-        self, trail: Trail, state: DeliveryState, place: DeliveryPlace, listed: DeliveredLog
-    ) -> Put:
-        """Returns the change by which the next digest lists a log file."""
-        state.files += 1
-        document = {**asdict(listed), "delivered": stored_time(self._clock.now())}
-        return Put("log", file_key(f"{trail.uid}/{place.key}", state.files), document)
+        return content != pending.content
 
     # Log files
 
-    async def _find_logs(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        place: DeliveryPlace,
-        since: datetime,
-        found: _Comparison,
-    ) -> None:
+    async def _find_logs(self, found: _Comparison, place: DeliveryPlace, since: datetime) -> None:
         """Finds log files of this trail that no digest lists and that the state does not know."""
-        location = place.location(span.bucket, span.prefix)
+        state, location = found.state, found.location(place)
         for kind in sorted(set(LOG_KINDS.values())):
             start = log_name_start(location, since, kind)
             folder = f"{location.folder(kind)}{place.region}/"
-            for key in await self._objects.keys(span.bucket, folder, start):
+            for key in await self._objects.keys(location.bucket, folder, start):
                 if key in found.known or key in found.logs or delivery_minute(key) is None:
                     continue
-                one = await self._own(trail, span, place, kind, key)
-                if one is None or await self._is_delivered(state, one[1]):
+                own = await self._own(found, place, kind, key)
+                if own is None:
                     continue
-                listed, _ = one
+                listed, event_id = own
+                position = await self._journal.find(event_id)
+                if position is not None and position <= state.position:
+                    continue  # it was delivered
                 found.is_behind = True
                 found.logs[key] = listed
                 state.regions = tuple(sorted({*state.regions, place.key}))
-                if span.validation:
-                    found.changes.append(self._to_list(trail, state, place, listed))
+                if found.span.validation:
+                    found.list_next(place, listed, self._clock.now())
 
     async def _own(
-        self, trail: Trail, span: Span, place: DeliveryPlace, kind: str, key: str
+        self, found: _Comparison, place: DeliveryPlace, kind: str, key: str
     ) -> tuple[DeliveredLog, str] | None:
         """Returns a log file of this trail, and the id of its first event; None for others.
 
         The name of a log file follows from its content and the trail's id (`name_of`).
         """
-        read = await self._content(span.bucket, key)
-        minute = delivery_minute(key)
-        if read is None or minute is None:
+        location, minute = found.location(place), delivery_minute(key)
+        content = await self._content(location.bucket, key)
+        if content is None or minute is None:
             return None
-        location, sha256 = place.location(span.bucket, span.prefix), sha256_hex(read)
-        names = (name_of(trail.uid, place, kind, sha256, count) for count in range(MAX_NAMES + 1))
+        uid, sha256 = found.trail.uid, sha256_hex(content)
+        names = (name_of(uid, place, kind, sha256, count) for count in range(MAX_NAMES + 1))
         if key not in {log_key(location, minute, name, kind) for name in names}:
             return None
-        records = await asyncio.to_thread(_records_in, read)
+        records = await asyncio.to_thread(_records_in, content)
         if not records:
             return None
         times = [time for _, time in records]
-        listed = DeliveredLog(span.bucket, key, sha256, min(times), max(times))
+        listed = DeliveredLog(location.bucket, key, sha256, min(times), max(times))
         return listed, records[0][0]
-
-    async def _is_delivered(self, state: DeliveryState, event_id: str) -> bool:
-        """Returns whether the state has delivered an event."""
-        position = await self._journal.find(event_id)
-        return position is not None and position <= state.position
 
     async def _content(self, bucket: str, key: str) -> bytes | None:
         """Returns the content of a log file; None if it is missing or damaged."""
@@ -409,23 +412,21 @@ class BucketComparison:
 
     async def _skip_delivered(
         self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        head: int,
         found: _Comparison,
+        head: int,
+        new: Iterable[DeliveredLog],
         plans: Iterable[Stored],
-    ) -> _Lost:
-        """Moves the position past events that log files have; returns what the journal lost."""
+    ) -> set[str]:
+        """Moves the position past events of new log files; returns ids that the journal lacks."""
         delivered: set[str] = set()
-        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
         async for _, records in self._read(new):
             delivered.update(event_id for event_id, _ in records)
         if not delivered:
-            return _Lost()
+            return set()
+        trail, state = found.trail, found.state
         position, ranges, present = state.position, list[list[int]](), set[str]()
         is_first, is_run = True, False
-        async for entry, is_selected in self._selector.all(trail, span, state.position, head):
+        async for entry, is_selected in self._selector.all(trail, found.span, position, head):
             if entry.event_id in delivered:
                 present.add(entry.event_id)
                 if is_first:
@@ -439,14 +440,12 @@ class BucketComparison:
                 is_first = is_run = False
         state.position, state.skipped = position, ranges
         for plan in plans:
-            present |= await self._cut_plan(trail, plan, delivered, found)
-        return await self._lost(new, delivered - present)
+            present |= await self._cut_plan(found, plan, delivered)
+        return delivered - present
 
-    async def _cut_plan(
-        self, trail: Trail, stored: Stored, delivered: set[str], found: _Comparison
-    ) -> set[str]:
+    async def _cut_plan(self, found: _Comparison, stored: Stored, delivered: set[str]) -> set[str]:
         """Leaves delivered events out of a file that is yet to be written; returns their ids."""
-        plan = LogFilePlan(**stored.document)
+        plan, trail = LogFilePlan(**stored.document), found.trail
         entries = self._selector.entries_of(plan, trail.account, trail.home_region, plan.after)
         gone, kept = list[Entry](), list[Entry]()
         async for entry in entries:
@@ -468,18 +467,6 @@ class BucketComparison:
         found.changes.append(change)
         return {entry.event_id for entry in gone}
 
-    async def _lost(self, logs: Sequence[DeliveredLog], ids: set[str]) -> _Lost:
-        lost = _Lost(ids=ids)
-        if not ids:
-            return lost
-        async for file, records in self._read(logs):
-            times = [time for event_id, time in records if event_id in ids]
-            if times:
-                described = {"bucket": file.bucket, "key": file.key, "sha256": file.sha256}
-                lost.files.append(described)
-                lost.first, lost.last = min(lost.first, *times), max(lost.last, *times)
-        return lost
-
     async def _read(
         self, logs: Iterable[DeliveredLog]
     ) -> AsyncIterator[tuple[DeliveredLog, list[tuple[str, str]]]]:
@@ -492,42 +479,33 @@ class BucketComparison:
                 continue
             yield each, await asyncio.to_thread(_records_in, content)
 
-    def _note_of(self, trail: Trail, lost: _Lost) -> Put:
+    async def _note_lost(self, trail: Trail, logs: Iterable[DeliveredLog], ids: set[str]) -> Put:
+        """Logs events that the journal has lost; returns the change that notes their files."""
+        files: list[RegainedFile] = []
+        times: list[str] = []
+        async for file, records in self._read(logs):
+            lost = [time for event_id, time in records if event_id in ids]
+            if lost:
+                files.append(RegainedFile(file.bucket, file.key, file.sha256))
+                times += lost
         now = stored_time(self._clock.now())
-        about = {
-            "trail": trail.arn,
-            "events": len(lost.ids),
-            "first": lost.first,
-            "last": lost.last,
-            "files": [each["key"] for each in lost.files],
-        }
+        note = RegainedNote(
+            trail=trail.arn,
+            events=len(ids),
+            first=min(times, default=None),
+            last=max(times, default=None),
+            files=files,
+            noticed=now,
+        )
+        document = msgspec.to_builtins(note)
+        about = {**document, "files": [file.key for file in files]}
         log.error("the journal has lost events that the bucket has", extra=about)
-        document = {
-            "trail": trail.arn,
-            "events": len(lost.ids),
-            "first": lost.first,
-            "last": lost.last,
-            "files": lost.files,
-            "noticed": now,
-        }
         return Put(REGAINED, f"{trail.uid}/{now}", document)
 
 
-def _strange_behind(last: BucketDigest, newer: Iterable[BucketDigest]) -> list[BucketDigest]:
-    """Returns the digests after one that are not signed with a key of this server."""
-    return [each for each in newer if each.end > last.end and not each.is_ours]
-
-
-def _no_chain(trail: Trail, span: Span) -> dict[str, Any]:
-    """Returns the document of a chain that has no digest yet."""
-    begin = format_time(parse_time(trail.created_at or span.started_at))
-    new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
-    return {**new, "end": begin, "starts": [], "ends": []}
-
-
-def _logs_of(pending: dict[str, Any]) -> list[DeliveredLog]:
+def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
     """Returns the log files that a digest lists which is about to be written."""
-    return logs_in(json.loads(base64.b64decode(pending["content"])))
+    return logs_in(json.loads(pending.content))
 
 
 def _last_change(trail: Trail, state: DeliveryState, span: Span) -> datetime:
@@ -540,10 +518,6 @@ def _last_change(trail: Trail, state: DeliveryState, span: Span) -> datetime:
         span.started_at,
     ]
     return max(parse_time(time) for time in times if time)
-
-
-def _minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
 
 
 def _records_in(content: bytes) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+
+import msgspec
 
 from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.event import parse_time
@@ -28,11 +29,19 @@ from opentrail.core.logfile import (
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
+from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.plans import DeliveryState, EntrySelector, FileContents, LogFilePlan
+from opentrail.trails.chains import UndigestedLog, put_log
+from opentrail.trails.plans import (
+    DELIVERY,
+    DeliveryState,
+    EntrySelector,
+    FileContents,
+    LogFilePlan,
+    StreamNote,
+)
 from opentrail.trails.sinks.cloudwatch_logs import stream_name
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, file_key, note_of
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, Notice, file_key, note_of
 from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)
@@ -45,7 +54,7 @@ _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
 #: Writing a file is retried for this time (cloudtrail-format §5.2).
-_MAX_RETRY_TIME = timedelta(days=30)
+MAX_RETRY_TIME = timedelta(days=30)
 
 
 class LogDelivery:
@@ -100,10 +109,13 @@ class LogDelivery:
             try:
                 written.append(await self._write(trail, state, plan, stored.key))
             except ObjectStoreError as error:
-                if self._is_over(plan):
-                    await self._give_up(trail, stored)
-                else:
+                if not self._is_over(plan):
                     failures[plan.bucket] = error
+                    continue
+                about = {"trail": trail.arn, "bucket": plan.bucket}
+                log.error("a log file is given up after 30 days", extra=about)
+                self._metrics.given_up_files.inc()
+                await self._control.apply([Remove("plan", stored.key)])
         self.drop_contents(trail)
         for failure in failures.values():
             raise failure
@@ -117,12 +129,6 @@ class LogDelivery:
     def _is_over(self, plan: LogFilePlan) -> bool:
         return is_over(plan.since, self.clock.now())
 
-    async def _give_up(self, trail: Trail, stored: Stored) -> None:
-        about = {"trail": trail.arn, "bucket": stored.document["bucket"]}
-        log.error("a log file is given up after 30 days", extra=about)
-        self._metrics.given_up_files.inc()
-        await self._control.apply([Remove("plan", stored.key)])
-
     async def plan_span(self, trail: Trail, state: DeliveryState, span: Span, until: int) -> bool:
         """Plans the next files of a span up to `until`; returns whether there is more.
 
@@ -131,26 +137,66 @@ class LogDelivery:
         start = max(state.position, span.after)
         if start >= until:
             return False
+
+        # The journal is read until a file is full.
         reached, selected = await self.selector.collect(trail, span, start, until, state.skipped)
+        skipped = [run for run in state.skipped if start < run[1] and run[0] <= reached]
+
+        # Each place and kind of event has its own file, whose name follows from its content.
         changes: list[StoreWrite] = []
         regions = set(state.regions)
         for (place, kind), contents in sorted(selected.items(), key=itemgetter(0)):
             state.files += 1
-            skipped = [each for each in state.skipped if start < each[1] and each[0] <= reached]
-            window = (start, reached, skipped)
-            what = (state.files, window, (place, kind), contents, self.clock.now())
-            plan, content = await asyncio.to_thread(_planned, trail, span, *what)
+            now = self.clock.now()
+            content, sha256 = await asyncio.to_thread(_content_of, contents)
+            name = name_of(trail.uid, place, kind, sha256)
+            plan = LogFilePlan(
+                number=state.files,
+                bucket=span.bucket,
+                key=log_key(place.location(span.bucket, span.prefix), now, name, kind),
+                region=place.region,
+                after=start,
+                until=reached,
+                sha256=sha256,
+                oldest=contents.oldest,
+                newest=contents.newest,
+                global_services=span.global_services,
+                validation=span.validation,
+                kind=kind,
+                selectors=span.selectors,
+                insight_selectors=span.insight_selectors,
+                trail=trail.arn,
+                kms_key=span.kms_key,
+                topic=span.topic,
+                since=stored_time(now),
+                account=place.account,
+                organization=place.organization,
+                skipped=skipped,
+            )
             self._contents.setdefault(trail.uid, {})[plan.key] = content
             key = file_key(trail.uid, plan.number)
             changes.append(Put("plan", key, asdict(plan), expected=0))
-            if span.log_group:
-                changes.append(_stream_note(trail, span, plan))
             regions.add(place.key)
+
+            # A log group gets the events of the plan, whether the file can be written or not.
+            if span.log_group:
+                note = StreamNote(
+                    log_group=span.log_group,
+                    stream=stream_name(place),
+                    sent=plan.after,
+                    account=trail.account,
+                    home_region=trail.home_region,
+                    plan=plan,
+                    since=plan.since,
+                )
+                document = note.document()
+                changes.append(note_of(STREAM, trail.uid, plan.number, plan.since, document))
+
+        # Plans and position are stored atomically, so that no event is planned twice.
         state.position, state.regions = reached, tuple(sorted(regions))
-        state.skipped = [each for each in state.skipped if each[1] > reached]
-        has_plans = bool(changes)
-        await self._control.apply([*changes, Put("delivery", trail.uid, state.document())])
-        if has_plans:
+        state.skipped = [run for run in state.skipped if run[1] > reached]
+        await self._control.apply([*changes, Put(DELIVERY, trail.uid, state.document())])
+        if changes:
             reach("delivery.planned")
         return reached < until
 
@@ -161,11 +207,26 @@ class LogDelivery:
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> str:
-        """Writes a planned file and returns its key: another one if an object has that already."""
-        state.latest_attempt = self._now()
-        cached = self._contents.get(trail.uid, {})
-        content = cached.pop(plan.key, None) or await self._content(trail, plan)
+        """The way of a planned file into its bucket; returns its key.
+
+        Raises:
+            ObjectStoreError: the store failed, or the journal has other events than the plan.
+        """
+        state.latest_attempt = stored_time(self.clock.now())
+
+        # Its bytes are cached since it was planned, or made again from the journal.
+        content = self._contents.get(trail.uid, {}).pop(plan.key, None)
+        if content is None:
+            entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
+            records = [entry.record async for entry in entries]
+            content = await asyncio.to_thread(log_bytes, records)
+            if await asyncio.to_thread(sha256_hex, content) != plan.sha256:
+                reason = f"journal positions {plan.after} to {plan.until} have changed"
+                raise ObjectStoreError("PlanMismatch", reason)
         packed = await asyncio.to_thread(compress, content)
+
+        # It is written once, and read back. If another object has its key, the plan gets another
+        # one, which is stored before a file with that key is written.
         while True:
             new = NewObject(
                 plan.bucket,
@@ -180,56 +241,31 @@ class LogDelivery:
             except ObjectTaken:
                 if plan.renamed == MAX_NAMES:
                     raise
-                plan = await self._renamed(trail, plan, plan_key)
+            key, plan = plan.key, with_name(replace(plan, renamed=plan.renamed + 1), trail)
+            about = {"trail": trail.arn, "bucket": plan.bucket, "key": key, "instead": plan.key}
+            log.error("another object has the key of a log file", extra=about)
+            await self._control.apply([Put("plan", plan_key, asdict(plan))])
         reach("delivery.put")
-        state.latest_delivery, state.latest_error = self._now(), None
-        place = plan.place(trail.account).key
-        state.deliveries[place] = state.latest_delivery
+
+        # In place of the plan, the next digest and the topic get to know of it, atomically.
+        now, place = self.clock.now(), plan.place(trail.account)
+        state.latest_delivery, state.latest_error = stored_time(now), None
+        state.deliveries[place.key] = state.latest_delivery
         changes: list[StoreWrite] = [
             Remove("plan", plan_key),
-            Put("delivery", trail.uid, state.document()),
+            Put(DELIVERY, trail.uid, state.document()),
         ]
         if plan.validation:
-            listed = {
-                "bucket": plan.bucket,
-                "key": plan.key,
-                "sha256": plan.sha256,
-                "oldest": plan.oldest,
-                "newest": plan.newest,
-                "delivered": state.latest_delivery,
-            }
-            changes.append(Put("log", file_key(f"{trail.uid}/{place}", plan.number), listed))
+            listed = UndigestedLog(
+                plan.bucket, plan.key, plan.sha256, plan.oldest, plan.newest, delivered=now
+            )
+            changes.append(put_log(trail, place, plan.number, listed))
         if plan.topic:
-            message = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
-            changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, message))
+            notice = msgspec.to_builtins(Notice(plan.topic, plan.bucket, plan.key))
+            changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, notice))
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
         return plan.key
-
-    async def _renamed(self, trail: Trail, plan: LogFilePlan, plan_key: str) -> LogFilePlan:
-        """Returns a plan under another key, stored before a file with that key is written."""
-        moved = with_name(replace(plan, renamed=plan.renamed + 1), trail)
-        about = {"trail": trail.arn, "bucket": plan.bucket, "key": plan.key, "instead": moved.key}
-        log.error("another object has the key of a log file", extra=about)
-        await self._control.apply([Put("plan", plan_key, asdict(moved))])
-        return moved
-
-    async def _content(self, trail: Trail, plan: LogFilePlan) -> bytes:
-        """Returns the bytes of a plan, made again from the journal.
-
-        Raises:
-            ObjectStoreError: they differ from the plan.
-        """
-        entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
-        records = [entry.record async for entry in entries]
-        content = await asyncio.to_thread(log_bytes, records)
-        if await asyncio.to_thread(sha256_hex, content) != plan.sha256:
-            reason = f"journal positions {plan.after} to {plan.until} have changed"
-            raise ObjectStoreError("PlanMismatch", reason)
-        return content
-
-    def _now(self) -> str:
-        return stored_time(self.clock.now())
 
 
 def is_over(since: str | None, now: datetime) -> bool:
@@ -239,48 +275,13 @@ def is_over(since: str | None, now: datetime) -> bool:
         since: stored time; None or empty if it is not known.
         now: the present time.
     """
-    return bool(since) and now - parse_time(str(since)) > _MAX_RETRY_TIME
+    return bool(since) and now - parse_time(str(since)) > MAX_RETRY_TIME
 
 
-def _planned(
-    trail: Trail,
-    span: Span,
-    number: int,
-    window: tuple[int, int, list[list[int]]],
-    group: tuple[DeliveryPlace, str],
-    contents: FileContents,
-    now: datetime,
-) -> tuple[LogFilePlan, bytes]:
-    """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
-    place, kind = group
-    location = place.location(span.bucket, span.prefix)
+def _content_of(contents: FileContents) -> tuple[bytes, str]:
+    """Returns the uncompressed bytes of a file, and their hash; for use in threads."""
     content = log_bytes(entry.record for entry in contents.entries)
-    sha256 = sha256_hex(content)
-    unique = name_of(trail.uid, place, kind, sha256)
-    plan = LogFilePlan(
-        number=number,
-        bucket=span.bucket,
-        key=log_key(location, now, unique, kind),
-        region=place.region,
-        after=window[0],
-        until=window[1],
-        sha256=sha256,
-        oldest=contents.oldest,
-        newest=contents.newest,
-        global_services=span.global_services,
-        validation=span.validation,
-        kind=kind,
-        selectors=span.selectors,
-        insight_selectors=span.insight_selectors,
-        trail=trail.arn,
-        kms_key=span.kms_key,
-        topic=span.topic,
-        since=stored_time(now),
-        account=place.account,
-        organization=place.organization,
-        skipped=window[2],
-    )
-    return plan, content
+    return content, sha256_hex(content)
 
 
 def with_name(plan: LogFilePlan, trail: Trail) -> LogFilePlan:
@@ -298,16 +299,3 @@ def name_of(uid: str, place: DeliveryPlace, kind: str, sha256: str, renamed: int
     server knows its own files again.
     """
     return unique_string(uid, place.key, kind, sha256, renamed)
-
-
-def _stream_note(trail: Trail, span: Span, plan: LogFilePlan) -> Put:
-    """Returns the note for sending the events of a planned file to a log group."""
-    document: dict[str, Any] = {
-        "log_group": span.log_group,
-        "stream": stream_name(plan.place(trail.account)),
-        "sent": plan.after,
-        "account": trail.account,
-        "home_region": trail.home_region,
-        "plan": asdict(plan),
-    }
-    return note_of(STREAM, trail.uid, plan.number, plan.since, document)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
-from dataclasses import asdict, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from opentrail.core.errors import ObjectStoreError, ObjectTaken, SigningKeyUnavailable
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
-    DeliveredLog,
     DeliveryPlace,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -26,21 +28,48 @@ from opentrail.core.logfile import (
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
+from opentrail.ports.control import ControlStore, Put, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
 from opentrail.trails.bucket_digests import BucketDigests
-from opentrail.trails.delivery import is_over
-from opentrail.trails.plans import DeliveryState
+from opentrail.trails.chains import (
+    DigestChain,
+    PendingDigest,
+    StoredChains,
+    about_chain,
+    put_chain,
+    remove_logs,
+)
+from opentrail.trails.delivery import MAX_RETRY_TIME
+from opentrail.trails.plans import DELIVERY, DeliveryState
 from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)
 
 _SECOND = timedelta(seconds=1)
-#: Maximum overdue digests of one chain in one round: a day of hours; and if all must be signed at
-#: once, of which the last one covers the rest.
-_MAX_AT_ONCE, _MAX_FORCED = 24, 1_000
-_LISTED = tuple(field.name for field in fields(DeliveredLog))
+#: Maximum overdue digests of one chain in one round: a day of hours.
+_MAX_OVERDUE = 24
+#: The same if all must be signed now, of which the last one covers the rest.
+_MAX_FORCED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where digests go: to a place of a trail, under a span. The trail's worker owns `state`."""
+
+    trail: Trail
+    state: DeliveryState
+    span: Span
+    place: DeliveryPlace
+
+    @property
+    def location(self) -> LogFileLocation:
+        """Where they are in the span's bucket."""
+        return self.place.location(self.span.bucket, self.span.prefix)
+
+    def key(self, end: datetime) -> str:
+        """Returns the key of the digest that ends at a time."""
+        return digest_key(self.location, self.trail.name, self.trail.home_region, end)
 
 
 class DigestChains:
@@ -57,6 +86,7 @@ class DigestChains:
         in_bucket: BucketDigests,
     ) -> None:
         self._control = control
+        self._chains = StoredChains(control)
         self._objects = objects
         self._writer = ExactWriter(objects)
         self._in_bucket = in_bucket
@@ -83,71 +113,183 @@ class DigestChains:
         failure: ObjectStoreError | None = None
         for place in state.places(trail, span):
             try:
-                written += await self._run_chain(trail, state, span, place, force, last)
+                target = _Target(trail, state, span, place)
+                written += await self._run_chain(target, force, last)
             except ObjectStoreError as error:
                 failure = failure or error
-                await self._note_failure(trail, span, place)
+                chain = await self._chain(trail, place, span)
+                if chain.failing_since is None:
+                    chain = replace(chain, failing_since=self._clock.now())
+                    await self._control.apply([put_chain(trail, place, chain)])
         if failure is not None:
             raise failure
         return written
 
-    async def _run_chain(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        place: DeliveryPlace,
-        force: bool,
-        last: bool,
-    ) -> list[str]:
+    async def _run_chain(self, target: _Target, force: bool, last: bool) -> list[str]:
+        """Writes the digest that is pending, those that are due, and then the forced one."""
+        trail, span, place = target.trail, target.span, target.place
         written = []
         chain = await self._chain(trail, place, span)
-        if chain["pending"] is not None:
+        if (pending := chain.pending) is not None:
             try:
-                written.append(await self._write(trail, state, place, chain))
+                chain, key = await self._write_next(target, chain, None)
+                written.append(key)
             except ObjectStoreError:
-                if chain["pending"]["bucket"] == span.bucket or not self._is_over(chain):
+                if pending.bucket == span.bucket or not self._is_over(chain):
                     raise
                 # The trail has another bucket now, in which a new chain begins.
-                await self._give_up_pending(trail, place, chain)
+                self._log_given_up(trail, place, pending.bucket)
+                chain = replace(
+                    chain, pending=None, ends=chain.all_ends, previous=None, failing_since=None
+                )
+                await self._control.apply([put_chain(trail, place, chain)])
         forced = force or last
-        for _ in range(_MAX_FORCED if forced else _MAX_AT_ONCE):
-            if chain["ended"] is not None or not self._is_due(chain):
+        for _ in range(_MAX_FORCED if forced else _MAX_OVERDUE):
+            until = chain.end + self._interval
+            if chain.ended is not None or self._clock.now() < until:
                 break
-            end = parse_time(chain["end"]) + self._interval
-            await self._plan(trail, place, span, chain, end)
-            written.append(await self._write(trail, state, place, chain))
-        if chain["ended"] is None and forced:
-            await self._plan(trail, place, span, chain, None, last)
-            written.append(await self._write(trail, state, place, chain))
+            chain, key = await self._write_next(target, chain, until)
+            written.append(key)
+        if chain.ended is None and forced:
+            _, key = await self._write_next(target, chain, None, last)
+            written.append(key)
         return written
 
-    def _is_over(self, chain: dict[str, Any]) -> bool:
-        """Returns whether a chain has failed for the longest time."""
-        return is_over(chain.get("failing_since"), self._clock.now())
+    async def _write_next(
+        self, target: _Target, chain: DigestChain, until: datetime | None, last: bool = False
+    ) -> tuple[DigestChain, str]:
+        """The way of a digest; returns its chain after it, and its key.
 
-    async def _give_up_pending(
-        self, trail: Trail, place: DeliveryPlace, chain: dict[str, Any]
-    ) -> None:
-        self._log_given_up(trail, place, chain["pending"]["bucket"])
-        chain.update(pending=None, ends=_ends_with(chain), previous=None, failing_since=None)
-        await self._control.apply([Put("chain", f"{trail.uid}/{place.key}", chain)])
+        It ends at `until` and lists the files delivered by then; without `until` it ends now and
+        lists all delivered files. With `last` it ends the chain. A digest that an earlier attempt
+        has planned is written as it was planned.
+        """
+        trail, state, span, place = target.trail, target.state, target.span, target.place
+        pending = chain.pending
+        if pending is None:
+            # It begins where the previous one ended, and has a name that is not used yet.
+            end = (until or self._clock.now()).replace(microsecond=0)
+            end = max(end, chain.end + _SECOND)
+            end = await self._unused_end(target, chain, end)
+            location, key = target.location, target.key(end)
 
-    def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
-        about = {
-            "trail": trail.arn,
-            "account": place.account,
-            "region": place.region,
-            "bucket": bucket,
-        }
-        log.error("the last digest of a bucket is given up after 30 days", extra=about)
-        self._metrics.given_up_files.inc()
+            # It lists the log files that no digest lists yet.
+            logs = await self._chains.logs(trail, place)
+            if until is not None:
+                logs = {k: v for k, v in logs.items() if not v.delivered or v.delivered <= end}
 
-    async def _note_failure(self, trail: Trail, span: Span, place: DeliveryPlace) -> None:
-        chain = await self._chain(trail, place, span)
-        if chain.get("failing_since") is None:
-            chain["failing_since"] = stored_time(self._clock.now())
-            await self._control.apply([Put("chain", f"{trail.uid}/{place.key}", chain)])
+            # The signature is over its bytes and over the signature of the previous one.
+            start_text, end_text = format_time(chain.end), format_time(end)
+            try:
+                signer = (await self._signer.current(end)).fingerprint
+                listed = list(logs.values())
+                content = digest_bytes(
+                    location, key, start_text, end_text, signer, listed, chain.previous
+                )
+                text = string_to_sign(end_text, location.bucket, key, content, chain.previous)
+                signature = await self._signer.sign(text, signer)
+            except SigningKeyUnavailable as error:
+                log.error("digests cannot be signed", extra={"error": str(error)})
+                message = "no key can sign digests; the log names the file"
+                raise ObjectStoreError("SigningKeyUnavailable", message) from error
+
+            # It is stored before it is written, so that no other digest ever has its name.
+            pending = PendingDigest(
+                bucket=location.bucket,
+                key=key,
+                end=end,
+                content=content,
+                signature=signature.hex(),
+                kms_key=span.kms_key,
+                ends=span.started_at if last else None,
+            )
+            chain = replace(chain, pending=pending)
+            await self._control.apply([*remove_logs(logs), put_chain(trail, place, chain)])
+            reach("digest.planned")
+
+        # It is written once, and read back.
+        await self._writer.put(
+            NewObject(
+                pending.bucket,
+                pending.key,
+                compress(pending.content),
+                metadata={
+                    "signature": pending.signature,
+                    "signature-algorithm": SIGNATURE_ALGORITHM,
+                },
+                kms_key=pending.kms_key,
+                encryption_context=encryption_context(trail.arn),
+            )
+        )
+        reach("digest.put")
+
+        # The next one refers to it. Starts are never removed: validation needs the first digest of
+        # each chain.
+        reference = PreviousDigest(
+            pending.bucket, pending.key, sha256_hex(pending.content), pending.signature
+        )
+        starts = chain.starts
+        if chain.previous is None and starts is not None:
+            starts = (*starts, reference)
+        chain = replace(
+            chain,
+            end=pending.end,
+            previous=reference,
+            pending=None,
+            ended=pending.ends,
+            starts=starts,
+            failing_since=None,
+        )
+        state.latest_digest = stored_time(self._clock.now())
+        state.latest_digest_error = None
+        await self._control.apply(
+            [put_chain(trail, place, chain), Put(DELIVERY, trail.uid, state.document())]
+        )
+        self._metrics.delivered_files.labels("digest").inc()
+        return chain, pending.key
+
+    async def _unused_end(self, target: _Target, chain: DigestChain, end: datetime) -> datetime:
+        """Returns an end with an unused key: an earlier trail of this name may have used others.
+
+        Raises:
+            ObjectTaken: a digest that continues this chain has the key.
+        """
+        bucket = target.span.bucket
+        while True:
+            key = target.key(end)
+            try:
+                await self._objects.get(bucket, key)
+            except ObjectStoreError as error:
+                if chain.previous is None and error.code != "NoSuchKey":
+                    raise
+                return end  # a bucket that fails is met again, once the digest is planned
+            there = await self._in_bucket.read(bucket, key)
+            if chain.previous and there and there.is_ours and there.previous == chain.previous:
+                message = f"s3://{bucket}/{key} continues the chain, and is not known"
+                raise ObjectTaken("ObjectMismatch", message)
+            end += _SECOND
+
+    async def _chain(self, trail: Trail, place: DeliveryPlace, span: Span) -> DigestChain:
+        """Returns the chain of a place under a span; a new one if the last one has ended."""
+        chain = await self._chains.get(trail, place)
+        started = parse_time(span.started_at).replace(microsecond=0)
+        if chain is not None and chain.ended in (None, span.started_at):
+            return chain
+        if chain is not None:
+            # It begins where the previous one has ended, because digests have different names.
+            return DigestChain.begin(max(started, chain.end), chain.starts, chain.all_ends)
+        logs = await self._chains.logs(trail, place)
+        times = [file.delivered for file in logs.values() if file.delivered]
+        is_home = (place.account, place.region) == (trail.account, trail.home_region)
+        if is_home or not times:
+            # At home it begins with logging, for there are digests before there are files.
+            return DigestChain.begin(started)
+        # Elsewhere it begins with the interval of the first file, which may have been delivered at
+        # the end of an interval.
+        waited = max(min(times) - started, timedelta())
+        intervals = max(0, math.ceil(waited / self._interval) - 1)
+        begin = started + intervals * self._interval
+        return DigestChain.begin(begin.replace(microsecond=0))
 
     async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
         """Ends the chains of a closed span that have failed for the longest time.
@@ -164,22 +306,27 @@ class DigestChains:
         changes: list[StoreWrite] = []
         for place in state.places(trail, span):
             chain = await self._chain(trail, place, span)
-            if chain["ended"] is not None:
+            if chain.ended is not None:
                 continue
             if not self._is_over(chain):
                 return False
-            chain.update(pending=None, ended=span.started_at, failing_since=None)
-            changes.append(Put("chain", f"{trail.uid}/{place.key}", chain))
-            listed = [] if later else await self._control.scan("log", f"{trail.uid}/{place.key}/")
-            changes.extend(
-                Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
-            )
+            chain = replace(chain, pending=None, ended=span.started_at, failing_since=None)
+            changes.append(put_chain(trail, place, chain))
+            logs = {} if later else await self._chains.logs(trail, place)
+            changes += remove_logs(k for k, v in logs.items() if v.bucket == span.bucket)
             self._log_given_up(trail, place, span.bucket)
         await self._control.apply(changes)
         return True
 
-    def _is_due(self, chain: dict[str, Any]) -> bool:
-        return self._clock.now() >= parse_time(chain["end"]) + self._interval
+    def _is_over(self, chain: DigestChain) -> bool:
+        """Returns whether a chain has failed for the longest time."""
+        since = chain.failing_since
+        return since is not None and self._clock.now() - since > MAX_RETRY_TIME
+
+    def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
+        about = {**about_chain(trail, place), "bucket": bucket}
+        log.error("the last digest of a bucket is given up after 30 days", extra=about)
+        self._metrics.given_up_files.inc()
 
     async def known(self, trail: Trail) -> list[dict[str, Any]]:
         """Returns for each place the first, last and newest digests of its chains.
@@ -187,210 +334,28 @@ class DigestChains:
         `starts` has all digests since `since`, when the trail was created; a chain that continues
         has no end.
         """
-        found = []
-        for stored in await self._control.scan("chain", f"{trail.uid}/"):
-            chain = stored.document
-            starts, ends = chain.get("starts"), chain.get("ends", [])
-            newest = chain["previous"] or (ends[-1] if ends else None)
-            if newest is None:
+        known = []
+        for place, chain in await self._chains.all(trail):
+            if not chain.all_ends:
                 continue
             # Chains of earlier versions do not have their starts.
-            is_whole = starts is not None and trail.created_at
-            place = DeliveryPlace.of_key(stored.key.removeprefix(f"{trail.uid}/"), trail.account)
-            found.append(
+            is_whole = chain.starts is not None and trail.created_at
+            since = parse_time(trail.created_at) if is_whole else chain.end
+            known.append(
                 {
                     "organization": place.organization,
                     "account": place.account,
                     "region": place.region,
                     "trail": trail.name,
                     "homeRegion": trail.home_region,
-                    "starts": starts or [],
-                    "ends": ends,
-                    "newest": newest,
-                    "since": format_time(parse_time(trail.created_at))
-                    if is_whole
-                    else chain["end"],
+                    "starts": msgspec.to_builtins(list(chain.starts or ())),
+                    "ends": msgspec.to_builtins(list(chain.ends)),
+                    "newest": msgspec.to_builtins(chain.all_ends[-1]),
+                    "since": format_time(since),
                 }
             )
-        return found
+        return known
 
     async def forget(self, trail: Trail) -> None:
         """Removes chains and undigested log files, because their bucket was deleted."""
-        changes: list[StoreWrite] = []
-        for kind in ("chain", "log"):
-            stored = await self._control.scan(kind, f"{trail.uid}/")
-            changes.extend(Remove(kind, s.key) for s in stored)
-        await self._control.apply(changes)
-
-    async def _chain(self, trail: Trail, place: DeliveryPlace, span: Span) -> dict[str, Any]:
-        stored = await self._control.get("chain", f"{trail.uid}/{place.key}")
-        started = format_time(parse_time(span.started_at))
-        if stored is None:
-            new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
-            begun = await self._begin(trail, place, parse_time(started))
-            return {**new, "end": format_time(begun), "starts": [], "ends": []}
-        chain = stored.document
-        if chain["ended"] is None or chain["ended"] == span.started_at:
-            return chain
-        # The end of the previous chain is stored, because digests must have different names.
-        end = max(started, chain["end"])
-        new = {"end": end, "previous": None, "pending": None, "ended": None}
-        return {**new, "starts": chain.get("starts"), "ends": _ends_with(chain)}
-
-    async def _begin(self, trail: Trail, place: DeliveryPlace, started: datetime) -> datetime:
-        """Returns where a place's first chain begins: with the interval of its first file.
-
-        The home place's begins with logging, for it has digests before it has files.
-        """
-        stored = await self._control.scan("log", f"{trail.uid}/{place.key}/")
-        times = [s.document["delivered"] for s in stored if s.document.get("delivered")]
-        is_home = (place.account, place.region) == (trail.account, trail.home_region)
-        if is_home or not times:
-            return started
-        waited = max(parse_time(min(times)) - started, timedelta())
-        # The first file may have been delivered at the end of an interval.
-        intervals = max(0, math.ceil(waited / self._interval) - 1)
-        return started + intervals * self._interval
-
-    async def _plan(
-        self,
-        trail: Trail,
-        place: DeliveryPlace,
-        span: Span,
-        chain: dict[str, Any],
-        wanted: datetime | None,
-        last: bool = False,
-    ) -> None:
-        """Makes and signs the next digest, and stores it before it is written to the bucket.
-
-        It ends at `wanted` and lists the files delivered by then. Without `wanted` it ends now and
-        lists all delivered files.
-        """
-        start = parse_time(chain["end"])
-        end = wanted or self._clock.now()
-        end = max(end.replace(microsecond=0), start + _SECOND)
-        end = await self._unused(trail, place, span, chain, end)
-        stored = await self._control.scan("log", f"{trail.uid}/{place.key}/")
-        if wanted is not None:
-            stored = [s for s in stored if _delivered_by(s.document, end)]
-        logs = [_listed(s.document) for s in stored]
-        chain["pending"] = await self._signed(trail, place, span, chain, (start, end), logs)
-        chain["pending"]["ends"] = span.started_at if last else None
-        changes: list[StoreWrite] = [Remove("log", s.key) for s in stored]
-        await self._control.apply([*changes, Put("chain", f"{trail.uid}/{place.key}", chain)])
-        reach("digest.planned")
-
-    async def _unused(
-        self,
-        trail: Trail,
-        place: DeliveryPlace,
-        span: Span,
-        chain: dict[str, Any],
-        end: datetime,
-    ) -> datetime:
-        """Returns an end with an unused key: an earlier trail of this name may have used others.
-
-        Raises:
-            ObjectTaken: a digest that continues this chain has the key.
-        """
-        location = place.location(span.bucket, span.prefix)
-        while True:
-            key = digest_key(location, trail.name, trail.home_region, end)
-            try:
-                await self._objects.get(span.bucket, key)
-            except ObjectStoreError as error:
-                if chain["previous"] is None and error.code != "NoSuchKey":
-                    raise
-                return end  # a bucket that fails is met again, once the digest is planned
-            there = await self._in_bucket.read(span.bucket, key)
-            last = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-            if last and there and there.is_ours and there.previous == last:
-                message = f"s3://{span.bucket}/{key} continues the chain, and is not known"
-                raise ObjectTaken("ObjectMismatch", message)
-            end += _SECOND
-
-    async def _signed(
-        self,
-        trail: Trail,
-        place: DeliveryPlace,
-        span: Span,
-        chain: dict[str, Any],
-        window: tuple[datetime, datetime],
-        logs: list[DeliveredLog],
-    ) -> dict[str, Any]:
-        previous = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-        location = place.location(span.bucket, span.prefix)
-        start, end = (format_time(moment) for moment in window)
-        key = digest_key(location, trail.name, trail.home_region, window[1])
-        try:
-            fingerprint = (await self._signer.current(window[1])).fingerprint
-            content = digest_bytes(location, key, start, end, fingerprint, logs, previous)
-            signature = await self._signer.sign(
-                string_to_sign(end, location.bucket, key, content, previous), fingerprint
-            )
-        except SigningKeyUnavailable as error:
-            log.error("digests cannot be signed", extra={"error": str(error)})
-            message = "no key can sign digests; the log names the file"
-            raise ObjectStoreError("SigningKeyUnavailable", message) from error
-        return {
-            "bucket": location.bucket,
-            "key": key,
-            "end": end,
-            "content": base64.b64encode(content).decode(),
-            "signature": signature.hex(),
-            "kms_key": span.kms_key,
-        }
-
-    async def _write(
-        self, trail: Trail, state: DeliveryState, place: DeliveryPlace, chain: dict[str, Any]
-    ) -> str:
-        pending = chain["pending"]
-        content = base64.b64decode(pending["content"])
-        metadata = {
-            "signature": pending["signature"],
-            "signature-algorithm": SIGNATURE_ALGORITHM,
-        }
-        new = NewObject(
-            pending["bucket"],
-            pending["key"],
-            compress(content),
-            metadata=metadata,
-            kms_key=pending.get("kms_key", ""),
-            encryption_context=encryption_context(trail.arn),
-        )
-        await self._writer.put(new)
-        reach("digest.put")
-        previous = PreviousDigest(
-            pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]
-        )
-        if chain["previous"] is None and chain.get("starts") is not None:
-            # Never removed: validation needs the first digest of each chain.
-            chain["starts"].append(asdict(previous))
-        chain.update(
-            end=pending["end"], previous=asdict(previous), pending=None, failing_since=None
-        )
-        chain["ended"] = pending["ends"]
-        state.latest_digest = self._clock.now().isoformat(timespec="microseconds")
-        state.latest_digest_error = None
-        await self._control.apply(
-            [
-                Put("chain", f"{trail.uid}/{place.key}", chain),
-                Put("delivery", trail.uid, state.document()),
-            ]
-        )
-        self._metrics.delivered_files.labels("digest").inc()
-        return str(pending["key"])
-
-
-def _ends_with(chain: dict[str, Any]) -> list[Any]:
-    """Returns the ends of the chains until now, the digest that was the last one of this among."""
-    return [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
-
-
-def _delivered_by(document: dict[str, Any], end: datetime) -> bool:
-    delivered = document.get("delivered")
-    return delivered is None or parse_time(delivered) <= end
-
-
-def _listed(document: dict[str, Any]) -> DeliveredLog:
-    return DeliveredLog(**{name: document[name] for name in _LISTED})
+        await self._chains.forget(trail)

@@ -11,15 +11,16 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from opentrail.core.event import INSIGHT, Entry
 from opentrail.core.insight_selectors import insight_selectors, selects
 from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS, DeliveryPlace
 from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, includes
-from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.control import ControlStore, Document, Stored
 from opentrail.ports.journal import Journal
+from opentrail.trails.documents import StoredDocument
 from opentrail.trails.reading import EntryBatch, SharedReading
 
 #: Maximum uncompressed bytes (AWS's limit is 50 MB) and records of a file. Small files keep trails
@@ -70,6 +71,32 @@ class LogFilePlan:
     def place(self, account: str) -> DeliveryPlace:
         """Returns the place of its events, for a trail of an account."""
         return DeliveryPlace(self.organization, self.account or account, self.region)
+
+
+class StreamNote(StoredDocument, frozen=True, kw_only=True):
+    """The events of a planned file that are to be sent to a log group."""
+
+    log_group: str
+    stream: str
+    #: The last position whose event was sent, at first the one before the file.
+    sent: int
+    #: The last position of the batch that is being sent; None between batches.
+    sending: int | None = None
+    #: Account and home Region of the trail.
+    account: str
+    home_region: str
+    plan: LogFilePlan
+    #: Stored time at which the file was planned.
+    since: str
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """Returns the note in a document; its plan has no members of other versions.
+
+        Raises:
+            TypeError: it has some, on which the events may depend.
+        """
+        return super().of({**document, "plan": LogFilePlan(**document["plan"])})
 
 
 #: Kind of document with a trail's delivery state.
@@ -224,10 +251,9 @@ class EntrySelector:
                 yield entry, matches(entry, batch)
             await asyncio.sleep(0)  # so that recording calls has priority
 
-    def entries_of_note(self, document: dict[str, Any], after: int) -> AsyncIterator[Entry]:
+    def entries_of_note(self, note: StreamNote, after: int) -> AsyncIterator[Entry]:
         """Yields the entries of the file of a log group's note, after a position."""
-        plan = LogFilePlan(**document["plan"])
-        return self.entries_of(plan, document["account"], document["home_region"], after)
+        return self.entries_of(note.plan, note.account, note.home_region, after)
 
     @staticmethod
     def selects(trail: Trail, span: Span, entry: Entry) -> bool:

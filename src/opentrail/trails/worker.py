@@ -18,7 +18,7 @@ from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.plans import DeliveryState, load_state
+from opentrail.trails.plans import DELIVERY, DeliveryState, load_state
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.outbox import STREAM, is_empty
 
@@ -55,6 +55,21 @@ class Delivered:
     digests: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Round:
+    """One round of a trail's worker, which alone reads and changes it."""
+
+    trail: Trail
+    state: DeliveryState
+    flush: bool
+    done: Delivered = field(default_factory=Delivered)
+    #: Buckets to which nothing is written, because they cannot be compared.
+    held: dict[str, ObjectStoreError] = field(default_factory=dict)
+    #: Why a log file, and why a digest, could not be written.
+    failure: ObjectStoreError | None = None
+    digest_failure: ObjectStoreError | None = None
+
+
 class TrailWorker:
     """Delivers one trail. Only one round runs at a time."""
 
@@ -75,13 +90,11 @@ class TrailWorker:
         self._delivery = delivery
         self._digests = digests
         self._comparison = comparison
+        #: Held for a round, and to change what follows.
         self._lock = asyncio.Lock()
         #: Buckets, prefixes and organizations whose files were compared with the state.
         self._compared: set[tuple[str, str, str]] = set()
-        #: Buckets to which this round writes nothing, because they cannot be compared.
-        self._held: dict[str, ObjectStoreError] = {}
-        #: The error of this round's digests.
-        self._digest_failure: ObjectStoreError | None = None
+        #: Call that closes a span → since when its record is missing.
         self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
         #: Set after each round, because there may be notes.
@@ -152,74 +165,71 @@ class TrailWorker:
         if trail is None:
             self.finished = True
             return Delivered()
-        state = await load_state(self._control, self.uid)
-        self._digest_failure = None
+        run = _Round(trail, await load_state(self._control, self.uid), flush)
         try:
-            return await self._round(trail, state, head, flush)
+            await self._run_round(run, head)
         except ObjectStoreError as error:
-            await self._note_failure(state, error)
-            if not self._is_hopeless(trail):
+            await self._note_failure(run.state, error, run.digest_failure)
+            now = self._delivery.clock.now()
+            if not (trail.deleted and is_over(trail.stopped_at, now)):
                 raise
             log.error("what is left of a deleted trail is given up", extra={"trail": trail.arn})
             await self._registry.forget(self.uid)
             self.finished = True
             return Delivered()
+        return run.done
 
-    async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
-        done = Delivered()
+    async def _run_round(self, run: _Round, head: int) -> None:
+        """The way of a round: what is planned, then span for span files and digests.
+
+        Raises:
+            ObjectStoreError: a file or digest could not be written.
+        """
+        trail, state = run.trail, run.state
+
         # What the bucket of an open span has is not written again.
-        self._held.clear()
         try:
             await self._compare(trail, state)
         except ObjectStoreError as error:
             if trail.spans[-1].open:
-                self._held[trail.spans[-1].bucket] = error
-        failure = await self._finish(trail, state, done)
+                run.held[trail.spans[-1].bucket] = error
+
+        # Files that an earlier round has planned.
+        await self._finish(run)
+
         is_blocked = False
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
                 break  # the position of the call that closes it is about to be known
+
+            # Its files. Planning goes on after a failure, because sinks wait for it.
             until = span.until if span.until is not None else head
-            failure = await self._deliver_span(trail, state, span, until, done, failure)
-            # A chain begins only when the one of the span before has ended.
+            has_more = True
+            while has_more:
+                has_more = await self._delivery.plan_span(trail, state, span, until)
+                if run.failure is None:
+                    await self._finish(run)
+                else:
+                    self._delivery.drop_contents(trail)
+
+            # Its digests. A chain begins only when the one of the span before has ended.
             if not is_blocked:
                 later = trail.spans[index + 1 :]
-                has_all = failure is None or not await self._delivery.is_planned(trail, span)
-                is_blocked = not await self._digest(trail, state, span, later, flush, done, has_all)
-        failure = failure or self._digest_failure
+                has_all = run.failure is None or not await self._delivery.is_planned(trail, span)
+                is_blocked = not await self._digest(run, span, later, has_all)
+
+        failure = run.failure or run.digest_failure
         if failure is not None:
             raise failure
         await self._prune(trail, state)
-        return done
 
-    async def _deliver_span(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        until: int,
-        done: Delivered,
-        failure: ObjectStoreError | None,
-    ) -> ObjectStoreError | None:
-        """Plans and writes the files of a span; returns the store's failure, if any."""
-        has_more = True
-        while has_more:
-            has_more = await self._delivery.plan_span(trail, state, span, until)
-            if failure is None:
-                failure = await self._finish(trail, state, done)
-            else:
-                self._delivery.drop_contents(trail)
-        return failure
-
-    async def _finish(
-        self, trail: Trail, state: DeliveryState, done: Delivered
-    ) -> ObjectStoreError | None:
+    async def _finish(self, run: _Round) -> None:
+        """Writes the planned files, and notes the store's failure."""
         try:
-            done.logs.extend(await self._delivery.finish_plans(trail, state, self._held))
+            run.done.logs += await self._delivery.finish_plans(run.trail, run.state, run.held)
         except ObjectStoreError as error:
-            return error
-        return None
+            run.failure = error
 
     async def _settle_if_lost(self, event_id: str, head: int) -> None:
         """Closes a span whose closing call was never recorded, once that is certain."""
@@ -231,16 +241,7 @@ class TrailWorker:
         await self._registry.amend(self.uid, lambda trail: trail.settled(event_id, position))
         del self._unsettled[event_id]
 
-    async def _digest(
-        self,
-        trail: Trail,
-        state: DeliveryState,
-        span: Span,
-        later: Sequence[Span],
-        flush: bool,
-        done: Delivered,
-        has_all: bool,
-    ) -> bool:
+    async def _digest(self, run: _Round, span: Span, later: Sequence[Span], has_all: bool) -> bool:
         """Signs the digests that are due; returns whether those of the next span may follow.
 
         A file that cannot be written holds up none but the last digest of its span, which must list
@@ -248,13 +249,11 @@ class TrailWorker:
         """
         if not span.validation or (later and _continues(span, later[0])):
             return True
-        is_last = span.until is not None
-        if span.open and span.bucket in self._held:
-            return False
-        if is_last and not has_all:
+        is_last, force = span.until is not None, run.flush and span.until is None
+        if (span.open and span.bucket in run.held) or (is_last and not has_all):
             return False
         try:
-            written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
+            run.done.digests += await self._digests.run(run.trail, run.state, span, force, is_last)
         except ObjectStoreError as error:
             if isinstance(error, ObjectTaken):
                 self._compared.clear()  # the next round compares the bucket with the state
@@ -262,11 +261,10 @@ class TrailWorker:
                 (other.bucket, other.organization) == (span.bucket, span.organization)
                 for other in later
             )
-            if is_last and await self._digests.give_up(trail, state, span, shared):
+            if is_last and await self._digests.give_up(run.trail, run.state, span, shared):
                 return True
-            self._digest_failure = error
+            run.digest_failure = error
             return False
-        done.digests.extend(written)
         return True
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
@@ -286,26 +284,27 @@ class TrailWorker:
             await self._registry.forget(self.uid)
             self.finished = True
 
-    def _is_hopeless(self, trail: Trail) -> bool:
-        """Returns whether a deleted trail has waited for its bucket for the longest time."""
-        return trail.deleted and is_over(trail.stopped_at, self._delivery.clock.now())
-
     async def _trail(self) -> Trail | None:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
             if stored.trail.uid == self.uid:
                 return stored.trail
         return None
 
-    async def _note_failure(self, state: DeliveryState, error: ObjectStoreError) -> None:
+    async def _note_failure(
+        self,
+        attempted: DeliveryState,
+        error: ObjectStoreError,
+        digest_failure: ObjectStoreError | None = None,
+    ) -> None:
         """Stores the error codes for GetTrailStatus; plans remain."""
         self._delivery.count_failure()
-        document = (await load_state(self._control, self.uid)).document()
-        document["latest_attempt"] = state.latest_attempt
-        if self._digest_failure is not None:
-            document["latest_digest_error"] = self._digest_failure.code
-        if error is not self._digest_failure:
-            document["latest_error"] = error.code
-        await self._control.apply([Put("delivery", self.uid, document)])
+        state = await load_state(self._control, self.uid)
+        state.latest_attempt = attempted.latest_attempt
+        if digest_failure is not None:
+            state.latest_digest_error = digest_failure.code
+        if error is not digest_failure:
+            state.latest_error = error.code
+        await self._control.apply([Put(DELIVERY, self.uid, state.document())])
 
 
 def _continues(span: Span, later: Span) -> bool:

@@ -20,7 +20,7 @@ import pytest
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core import faults
-from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
@@ -28,10 +28,7 @@ from tests.fakes import (
     GENESIS,
     TIMEOUT_SECONDS,
     asynchronous,
-    eventually,
-    fill,
     run,
-    small_disk,
     turns,
 )
 
@@ -93,30 +90,6 @@ def first_break_of_chain(folder: Path) -> int | None:
 
 
 @asynchronous
-async def test_records_spread_over_segments_named_by_their_first_position(tmp_path: Path) -> None:
-    async with opened(tmp_path) as journal:
-        await append_one_by_one(journal, 40)
-        assert [e.position for e in await journal.read(0, 100)] == list(range(1, 41))
-    files = segments(tmp_path)
-    assert len(files) > 3
-    held = [[row[0] for row in rows(file)] for file in files]
-    assert [position for part in held for position in part] == list(range(1, 41))
-    assert [int(file.stem) for file in files if rows(file)] == [part[0] for part in held if part]
-
-
-@asynchronous
-async def test_every_stretch_can_be_read_across_segments(tmp_path: Path) -> None:
-    async with opened(tmp_path) as journal:
-        await append_one_by_one(journal, 30)
-        for after in range(31):
-            for limit, until in ((1, None), (7, None), (100, None), (100, 19), (4, 19)):
-                last = 30 if until is None else until
-                expected = list(range(after + 1, last + 1))[:limit]
-                got = [e.position for e in await journal.read(after, limit, until)]
-                assert got == expected, (after, limit, until)
-
-
-@asynchronous
 async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
     tmp_path: Path,
 ) -> None:
@@ -129,19 +102,6 @@ async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
     async with opened(tmp_path) as journal:
         found = [entry.event_id for entry in await journal.read(0, 100)]
         assert found == [event_id(number) for number in range(1, 61)]
-
-
-@asynchronous
-async def test_a_smaller_or_larger_segment_size_may_be_chosen_later(tmp_path: Path) -> None:
-    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
-        await append_one_by_one(journal, 30)
-    assert len(segments(tmp_path)) == 1
-    async with opened(tmp_path, segment_bytes=TINY_SEGMENT) as journal:
-        await append_one_by_one(journal, 30, 31)
-    assert len(segments(tmp_path)) > 3
-    assert first_break_of_chain(tmp_path) is None
-    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
-        assert [e.position for e in await journal.read(0, 100)] == list(range(1, 61))
 
 
 @pytest.mark.parametrize("position", [1, 17, 40])
@@ -168,60 +128,6 @@ def test_an_altered_row_breaks_the_chain(
         database.execute(statement, (position,))
         database.commit()
     assert first_break_of_chain(tmp_path) == position + shown_at
-
-
-def _no_file(_file: Path) -> None:
-    pass
-
-
-def _an_empty_file(file: Path) -> None:
-    file.touch()
-
-
-def _a_database_without_tables(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-
-
-def _tables_without_a_name(file: Path) -> None:
-    older = segments(file.parent)[0]
-    with closing(sqlite3.connect(older)) as source:
-        statements = [row[0] for row in source.execute("SELECT sql FROM sqlite_master")]
-    with closing(sqlite3.connect(file)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
-
-
-@pytest.mark.anomaly
-@pytest.mark.parametrize(
-    "half_made", [_no_file, _an_empty_file, _a_database_without_tables, _tables_without_a_name]
-)
-def test_a_segment_whose_making_was_cut_short_is_finished_at_the_next_start(
-    tmp_path: Path, half_made: object
-) -> None:
-    async def before() -> int:
-        async with opened(tmp_path) as journal:
-            await append_one_by_one(journal, 23)
-            return journal.head
-
-    async def after() -> None:
-        async with opened(tmp_path) as journal:
-            assert journal.head == 23
-            await append_one_by_one(journal, 20, 24)
-            assert journal.head == 43
-        async with opened(tmp_path) as journal:
-            found = [(e.position, e.event_id) for e in await journal.read(0, 100)]
-            assert found == [(number, event_id(number)) for number in range(1, 44)]
-
-    head = run(before())
-    newest = segments(tmp_path)[-1]
-    if int(newest.stem) == head + 1 and not rows(newest):
-        newest.unlink()
-    assert callable(half_made)
-    half_made(tmp_path / f"{head + 1:020d}.db")
-    run(after())
-    assert first_break_of_chain(tmp_path) is None
 
 
 # Durability, as far as a living process can see it
@@ -338,80 +244,6 @@ async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held:
 # Full, failing and damaged disks
 
 
-@pytest.mark.anomaly
-@asynchronous
-async def test_a_full_disk_refuses_records_and_recovers_by_itself(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 2_000) as disk:
-        async with opened(disk, segment_bytes=1 << 30) as journal:
-            await append_one_by_one(journal, 5)
-            filler = fill(disk)
-            acknowledged = await append_until_refused(journal, 6) - 1
-            assert journal.failure is not None
-            assert "full" in journal.failure
-            assert journal.head == acknowledged
-            with pytest.raises(RecordRefused):
-                await journal.append(some_new_entries(100, 2_000))
-            kept = [entry.position for entry in await journal.read(0, 2_000)]
-            assert kept == list(range(1, acknowledged + 1))
-
-            filler.unlink()
-            await eventually(lambda: journal.failure is None)
-            await append_one_by_one(journal, 5, acknowledged + 1)
-            assert journal.head == acknowledged + 5
-        assert first_break_of_chain(disk) is None
-        async with opened(disk) as journal:
-            found = [entry.event_id for entry in await journal.read(0, 2_000)]
-            assert found == [event_id(number) for number in range(1, acknowledged + 6)]
-
-
-@pytest.mark.anomaly
-@pytest.mark.parametrize("kilobytes_left", [0, 16, 24, 32, 48, 64, 80, 96, 112, 136])
-def test_wherever_the_disk_gets_full_the_journal_is_whole_after_a_restart(
-    tmp_path: Path, kilobytes_left: int
-) -> None:
-    """The room left decides what fails: a row, a new segment's file, its tables, its name."""
-
-    async def story(disk: Path) -> None:
-        async with opened(disk) as journal:
-            await append_one_by_one(journal, 5)
-            filler = fill(disk, kilobytes_left)
-            last = await append_until_refused(journal, 6)
-            filler.unlink()
-            await eventually(lambda: journal.failure is None)
-            await append_one_by_one(journal, 20, last)
-            head = journal.head
-            assert head == last + 19
-        async with opened(disk) as journal:
-            expected = [(number, event_id(number)) for number in range(1, head + 1)]
-            assert [(e.position, e.event_id) for e in await journal.read(0, 1_000)] == expected
-            for position, name in expected:
-                assert [e.event_id for e in await journal.read(position - 1, 1)] == [name]
-            assert await journal.append(some_new_entries(1)) == head + 1
-
-    with small_disk(tmp_path / "disk", 1_500) as disk:
-        run(story(disk))
-
-
-@pytest.mark.anomaly
-@asynchronous
-async def test_a_segment_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
-    async with opened(tmp_path) as journal:
-        await append_one_by_one(journal, 1)
-        for number in range(2, 60):
-            (tmp_path / f"{number:020d}.db").mkdir()
-        stuck = await append_until_refused(journal, 2) - 1
-        assert journal.head == stuck
-        assert "new segment" in (journal.failure or "")
-        assert 1 < stuck < 60
-        assert [entry.position for entry in await journal.read(0, 100)] == [*range(1, stuck + 1)]
-        for number in range(2, 60):
-            (tmp_path / f"{number:020d}.db").rmdir()
-        await eventually(lambda: journal.failure is None)
-        await append_one_by_one(journal, 20, stuck + 1)
-    assert len(segments(tmp_path)) > 3
-    assert first_break_of_chain(tmp_path) is None
-
-
 FSYNC_PROGRAM = """
 import asyncio, sys
 from pathlib import Path
@@ -484,12 +316,6 @@ def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> 
             assert await journal.append(some_new_entries(1, 500)) == len(found) + 1
 
     run(after())
-
-
-@asynchronous
-async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(StorageFailed, match="nowhere"):
-        SqliteJournal(tmp_path / "nowhere")
 
 
 # Sudden death

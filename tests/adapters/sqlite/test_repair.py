@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import random
@@ -16,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.journal import KnownPositions
+from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.adapters.sqlite.repair import repair
 from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core import faults
-from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import LostPositions
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
 
@@ -252,60 +250,6 @@ async def test_a_write_ahead_log_that_was_being_written_is_not_damage(tmp_path: 
             assert await journal.read(0, 1_000) == before[: journal.head]
 
 
-@asynchronous
-async def test_segments_that_are_gone_are_named_and_their_numbers_not_used_again(
-    tmp_path: Path,
-) -> None:
-    before = await written(tmp_path / "whole")
-    names = [path.name for path in segments(tmp_path / "whole")]
-    assert len(names) >= 4
-    for gone in (*[[name] for name in names], names[1:3], names[-2:], names[:2], names):
-        folder = tmp_path / "-".join(gone)[:200]
-        shutil.copytree(tmp_path / "whole", folder)
-        for name in gone:
-            (folder / name).unlink()
-        async with opened(folder, known=KnownPositions(0, COUNT)) as journal:
-            lost = await is_as_written(journal, before)
-            ranges = {
-                n
-                for name, following in zip(names, [*names[1:], f"{COUNT + 1}.db"], strict=True)
-                for n in range(int(name[:-3]), int(following[:-3]))
-                if name in gone
-            }
-            assert lost == ranges
-            assert await journal.append([a_new_entry()]) == COUNT + 1
-        async with opened(folder, known=KnownPositions(0, COUNT)) as journal:
-            assert await is_as_written(journal, before) == ranges
-            assert journal.head == COUNT + 1
-
-
-@asynchronous
-async def test_a_journal_that_is_gone_goes_on_behind_what_is_sealed(tmp_path: Path) -> None:
-    async with opened(tmp_path, known=KnownPositions(sealed=700, written=720)) as journal:
-        assert journal.head == 720
-        assert [(one.first, one.last) for one in journal.lost] == [(701, 720), (721, None)]
-        assert await journal.read(700, 10) == []
-        assert await journal.append(entries(2)) == 722
-        assert [entry.position for entry in await journal.read(0, 10)] == [721, 722]
-
-
-@asynchronous
-async def test_a_journal_without_records_has_lost_nothing_when_it_is_opened_again(
-    tmp_path: Path,
-) -> None:
-    for known in (None, KnownPositions(0, 0), KnownPositions(0, 0)):
-        async with opened(tmp_path, known=known) as journal:
-            assert (journal.head, journal.lost) == (0, [])
-
-
-@asynchronous
-async def test_a_new_journal_has_lost_nothing(tmp_path: Path) -> None:
-    async with opened(tmp_path) as journal:
-        assert (journal.head, journal.lost) == (0, [])
-        await journal.check()
-        assert journal.is_checked
-
-
 @pytest.mark.parametrize(
     ("change", "stays"),
     [
@@ -337,32 +281,6 @@ async def test_an_altered_row_is_found_and_the_record_stays_if_the_chain_vouches
         kept = [entry for entry in before if entry.position not in lost]
         assert await journal.read(0, 1_000, COUNT) == kept
         assert journal.lost or journal.is_checked
-
-
-@asynchronous
-async def test_damage_while_the_journal_is_written_does_not_stop_it(tmp_path: Path) -> None:
-    reported: list[LostPositions] = []
-    journal = SqliteJournal(tmp_path, segment_bytes=1 << 30, on_lost=reported.append)
-    try:
-        for new in entries():
-            await journal.append([new])
-        (path,) = segments(tmp_path)
-        with closing(sqlite3.connect(path)) as database:
-            # Else the log keeps the page as it was before, and the record comes back from there.
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            database.execute("UPDATE entries SET record = x'00' WHERE position = 60")
-            database.commit()
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with pytest.raises(JournalDamaged, match="position 60"):
-            list(read_range(tmp_path, 1, COUNT))
-        await journal.repair(50, 70)
-        assert [(one.first, one.last) for one in reported] == [(60, 60)]
-        found = [entry.position for batch in read_range(tmp_path, 1, COUNT) for entry in batch]
-        assert found == [n for n in range(1, COUNT + 1) if n != 60]
-        assert await journal.append([a_new_entry()]) == COUNT + 1
-        assert len(segments(tmp_path)) == 2
-    finally:
-        await journal.close()
 
 
 @asynchronous
@@ -424,28 +342,6 @@ async def test_an_event_is_found_whatever_segments_are_damaged(tmp_path: Path) -
         overwrite(path, 0, b"\0" * PAGE)
     async with opened(tmp_path) as journal:
         assert await journal.find(before[0].event_id) == 1
-
-
-@asynchronous
-async def test_a_segment_that_cannot_be_repaired_does_not_keep_others_from_it(
-    tmp_path: Path,
-) -> None:
-    before = await written(tmp_path)
-    oldest, _, newer = segments(tmp_path)[:3]
-    for path in (oldest, newer):
-        overwrite(path, 0, b"\0" * PAGE)
-    # The name of the repaired file is in use.
-    unusable = newer.with_name(f"{newer.name}.repaired.tmp")
-    async with opened(tmp_path) as journal:
-        unusable.mkdir()
-        with pytest.raises(StorageFailed, match="cannot be repaired"):
-            await journal.check()
-        assert not journal.is_checked
-        assert oldest.with_name(f"{oldest.name}.damaged").exists()
-        unusable.rmdir()
-        await journal.keep_checking()
-        assert journal.is_checked
-        await is_as_written(journal, before)
 
 
 @pytest.mark.parametrize("column", ["chain", "chain_before"])
@@ -533,15 +429,3 @@ async def test_a_repair_that_failed_while_files_were_renamed_costs_nothing(tmp_p
             faults.arm("journal.repaired", 1 << 60, fail)
         await journal.check()
         assert await is_as_written(journal, before) == set()
-
-
-@asynchronous
-async def test_a_repair_does_not_wait_for_a_journal_that_is_closed(tmp_path: Path) -> None:
-    await written(tmp_path, 1 << 30)
-    (path,) = segments(tmp_path)
-    async with opened(tmp_path, 1 << 30) as journal:
-        pass
-    overwrite(path, 0, b"\0" * PAGE)
-    async with asyncio.timeout(10):
-        with pytest.raises(StorageFailed, match="no other segment"):
-            await journal.repair(1, COUNT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
+from opentrail.trails.plans import StreamNote
 from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink, stream_name
 from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
@@ -26,6 +28,7 @@ from tests.fakes import (
     SettableClock,
     asynchronous,
 )
+from tests.trails.test_plans import a_plan
 
 GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
 NAME = stream_name(DeliveryPlace("", ACCOUNT, REGION))
@@ -48,21 +51,23 @@ class Scene:
             control, self.services, self.clock, self.metrics, self._entries_of
         )
 
-    async def _entries_of(self, document: dict[str, Any], after: int) -> AsyncIterator[Entry]:
+    async def _entries_of(self, note: StreamNote, after: int) -> AsyncIterator[Entry]:
         for entry in self.entries:
-            if max(after, document["after"]) < entry.position <= document["until"]:
+            if max(after, note.plan.after) < entry.position <= note.plan.until:
                 yield entry
 
     async def plan(self, *records: dict[str, Any]) -> list[str]:
         """Plans a file with these records; returns their ids."""
         after = len(self.entries)
         self.entries += [an_entry(n, r) for n, r in enumerate(records, after + 1)]
+        plan = a_plan(after=after, until=len(self.entries))
         document = {
             "log_group": f"{GROUP}:*",
             "stream": NAME,
-            "after": after,
-            "until": len(self.entries),
             "sent": after,
+            "account": ACCOUNT,
+            "home_region": REGION,
+            "plan": asdict(plan),
         }
         since = stored_time(self.clock.now())
         await self.control.apply([note_of(STREAM, "one", after + 1, since, document)])

@@ -25,7 +25,7 @@ from opentrail.adapters.sqlite.verify import (
     differing,
     first_not_lost,
     intact_entries,
-    lost_in,
+    lost_of,
 )
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import reach
@@ -66,7 +66,8 @@ def repair(
     found = _found(path, first, last)
     end = max((known, first - 1, *found)) if last is None else last
     entries = list(intact_entries(found, first, end, before))
-    known_lost = _known_lost(path)
+    # What an earlier repair of the same segment named.
+    known_lost = [run for run in lost_of(path) if run.last is not None]
     if last is None:
         entries = _without_strays(entries, known_lost)
         end = max(known, entries[-1].position if entries else first - 1)
@@ -162,17 +163,6 @@ def _corrected(entry: Entry) -> Entry:
         region=said.get("region", entry.region),
         category=said.get("category", entry.category),
     )
-
-
-def _known_lost(path: Path) -> list[LostPositions]:
-    """Returns what an earlier repair of the same segment named."""
-    if not path.exists():
-        return []
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
-            return [one for one in lost_in(reader) if one.last is not None]
-    except sqlite3.Error:
-        return []
 
 
 def _holes(

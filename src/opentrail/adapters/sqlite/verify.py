@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def lost_in(reader: sqlite3.Connection) -> list[LostPositions]:
     if reader.execute(_HAS_LOST).fetchone() is None:  # written by an older version
         return []
     return [LostPositions(*row) for row in reader.execute(_LOST)]
+
+
+def lost_of(path: Path) -> list[LostPositions]:
+    """Returns the lost positions that a segment lists, in order; none if it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            return lost_in(reader)
+    except sqlite3.Error:
+        return []
 
 
 def read_verified(

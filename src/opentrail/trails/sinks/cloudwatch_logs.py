@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+
+from msgspec import structs
 
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
@@ -18,12 +19,13 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import LogEvent, LogGroups
+from opentrail.trails.plans import StreamNote
 from opentrail.trails.sinks.outbox import STREAM, Outbox, SinkStatus
 
 log = logging.getLogger(__name__)
 
 #: Returns the entries of a planned file after a position, in order.
-EntriesOf = Callable[[dict[str, Any], int], AsyncIterator[Entry]]
+EntriesOf = Callable[[StreamNote, int], AsyncIterator[Entry]]
 
 #: Error codes if a role may write to a stream but not read it.
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
@@ -109,12 +111,13 @@ class CloudWatchLogsSink:
                 )
                 await self._outbox.done(uid, [note], status)
                 continue
-            if note.document["log_group"] in failed:
+            events = StreamNote.of(note.document)
+            if events.log_group in failed:
                 continue
             try:
-                await self._send(uid, note, status)
+                await self._send(uid, note, events, status)
             except ServiceError as error:
-                failed[note.document["log_group"]] = error
+                failed[events.log_group] = error
             else:
                 await self._outbox.done(uid, [note], status)
         for failure in failed.values():
@@ -122,28 +125,27 @@ class CloudWatchLogsSink:
             await self._outbox.failed(uid, status)
             raise failure
 
-    async def _send(self, uid: str, note: Stored, status: SinkStatus) -> None:
-        document = note.document
-        place = (str(document["log_group"]), str(document["stream"]))
-        async for batch in self._batches(document):
+    async def _send(self, uid: str, stored: Stored, note: StreamNote, status: SinkStatus) -> None:
+        """Sends the events of a note that were not sent yet, batch by batch."""
+        place = (note.log_group, note.stream)
+        async for batch in self._batches(note):
             status.latest_attempt = stored_time(self._clock.now())
-            if batch.events:
-                arrived = document.get("sending") == batch.until and await self._has(place, batch)
-                if not arrived:
-                    document["sending"] = batch.until
-                    await self._outbox.keep(uid, note)
-                    reach("stream.sending")
-                    await self._put(place, batch)
-                    reach("stream.put")
+            # A batch whose response was lost is in the stream, or is sent again.
+            if batch.events and not (note.sending == batch.until and await self._has(place, batch)):
+                note = structs.replace(note, sending=batch.until)
+                await self._outbox.keep(uid, replace(stored, document=note.document()))
+                reach("stream.sending")
+                await self._put(place, batch)
+                reach("stream.put")
             self._count(place, batch)
             status.latest, status.error = status.latest_attempt, None
-            document["sent"], document["sending"] = batch.until, None
-            await self._outbox.keep(uid, note, status)
+            note = structs.replace(note, sent=batch.until, sending=None)
+            await self._outbox.keep(uid, replace(stored, document=note.document()), status)
 
-    async def _batches(self, document: dict[str, Any]) -> AsyncIterator[_Batch]:
+    async def _batches(self, note: StreamNote) -> AsyncIterator[_Batch]:
         """Yields the batches after `sent`; a retry gets the same batches."""
         batch = _Batch()
-        async for entry in self._entries_of(document, int(document["sent"])):
+        async for entry in self._entries_of(note, note.sent):
             if len(entry.record) > MAX_EVENT_BYTES:
                 batch.left_out += 1
                 batch.until = entry.position

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
@@ -44,6 +46,15 @@ _SOURCES = {"monitoring": "cloudwatch"}
 
 #: Returns the entries that a logging trail selects.
 EntryMatcher = Callable[[Sequence[Entry]], Sequence[Entry]]
+
+
+class BusCursor(msgspec.Struct, frozen=True):
+    """How far events are on the bus, as the control store has it."""
+
+    #: The last position that was processed.
+    position: int
+    #: Region → the states of its rules.
+    rules: dict[str, list[str]]
 
 
 class EventBridgeFollower:
@@ -87,12 +98,11 @@ class EventBridgeFollower:
         stored = await self._control.get(_KIND, _KEY)
         if stored is None:
             self._cursor = self._head()
-            await self._keep()
+            await self._keep(self._cursor)
             return self._cursor
-        self._states = {
-            region: frozenset(states) for region, states in stored.document["rules"].items()
-        }
-        self._cursor = int(stored.document["position"])
+        cursor = msgspec.convert(stored.document, BusCursor)
+        self._states = {region: frozenset(states) for region, states in cursor.rules.items()}
+        self._cursor = cursor.position
         return self._cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
@@ -109,7 +119,7 @@ class EventBridgeFollower:
         self._put_already.clear()
         # Entries that no rule matches may be processed again.
         if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
-            await self._keep()
+            await self._keep(self._cursor)
 
     async def _wanted(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
         """Returns by Region the events that rules may match."""
@@ -182,9 +192,9 @@ class EventBridgeFollower:
                 "PutEventsFailed", f"{len(failed)} of {len(events)} events in {region}"
             )
 
-    async def _keep(self) -> None:
+    async def _keep(self, position: int) -> None:
         rules = {region: sorted(states) for region, states in self._states.items() if states}
-        document = {"position": self._cursor, "rules": rules}
+        document = msgspec.to_builtins(BusCursor(position, rules))
         await self._control.apply([Put(_KIND, _KEY, document)])
         self._kept_at = self._clock.now()
 

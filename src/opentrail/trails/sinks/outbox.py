@@ -11,12 +11,22 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from opentrail.core.event import parse_time
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
 #: Kinds of notes: a log file to announce to a topic; events to send to a log group.
 NOTICE, STREAM = "notice", "stream"
 KINDS = (NOTICE, STREAM)
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A log file to announce to a topic: the members of its note."""
+
+    topic: str
+    bucket: str
+    key: str
 
 
 @dataclass(slots=True)
@@ -45,7 +55,8 @@ class Outbox:
         return now - parse_time(stored.document["since"]) > self._longest
 
     async def status(self, uid: str) -> SinkStatus:
-        return await sink_status(self._control, self._kind, uid)
+        """Returns the status of a trail's notes."""
+        return status_of(await self._control.get(state_kind(self._kind), uid))
 
     async def done(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
         """Removes notes and stores the status."""
@@ -65,11 +76,6 @@ class Outbox:
 
     async def _apply(self, uid: str, changes: list[StoreWrite], status: SinkStatus) -> None:
         await self._control.apply([*changes, Put(state_kind(self._kind), uid, asdict(status))])
-
-
-async def sink_status(control: ControlStore, kind: str, uid: str) -> SinkStatus:
-    """Returns the status of a trail's notes of a kind."""
-    return status_of(await control.get(state_kind(kind), uid))
 
 
 def state_kind(kind: str) -> str:

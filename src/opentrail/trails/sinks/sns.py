@@ -7,6 +7,8 @@ import json
 import logging
 from datetime import timedelta
 
+import msgspec
+
 from opentrail.core.errors import ServiceError
 from opentrail.core.faults import reach
 from opentrail.core.trail import stored_time
@@ -14,7 +16,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import Topics
-from opentrail.trails.sinks.outbox import NOTICE, Outbox
+from opentrail.trails.sinks.outbox import NOTICE, Notice, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ class SnsSink:
             await self._outbox.done(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
         for note in notes[len(over) :]:  # notes are in the order of their times
-            by_topic.setdefault(note.document["topic"], []).append(note)
+            notice = msgspec.convert(note.document, Notice)
+            by_topic.setdefault(notice.topic, []).append(note)
         failure: ServiceError | None = None
         # A deleted topic must not delay the trail's present one.
         for fresh in by_topic.values():
@@ -81,11 +84,11 @@ class SnsSink:
         return failure
 
     async def _send(self, note: Stored) -> ServiceError | None:
-        document = note.document
-        message = {"s3Bucket": document["bucket"], "s3ObjectKey": [document["key"]]}
+        notice = msgspec.convert(note.document, Notice)
+        message = {"s3Bucket": notice.bucket, "s3ObjectKey": [notice.key]}
         text = json.dumps(message, separators=(",", ":"))
         try:
-            await self._topics.publish(document["topic"], SUBJECT, text)
+            await self._topics.publish(notice.topic, SUBJECT, text)
         except ServiceError as error:
             return error
         reach("notice.published")
