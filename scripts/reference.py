@@ -22,7 +22,7 @@ from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
 from opentrail.api.console.roles import ROUTES
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
-from opentrail.cli.parser import parser
+from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.pytest_plugin.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
