@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.rules import keeps_answer, source_of
+from opentrail.capture.record_rules import keeps_answer, source_of
 from opentrail.capture.redaction.secret_members import Candidate, candidates, reviews, unreviewed
 from opentrail.capture.redaction.secret_names import HIDDEN, naming_members
 from opentrail.core.identity import unknown
