@@ -31,7 +31,7 @@ Path = tuple[str, ...]
 
 
 def test_every_member_that_suggests_a_secret_is_hidden_or_reviewed() -> None:
-    """A newer botocore adds members: docs/howto/review-new-members.md says what to do then."""
+    """A newer botocore adds members: docs/howto/extend-opentrail.md says what to do then."""
     found = [f"{one.service} {one.member}" for one in unreviewed()]
     assert found == []
 
