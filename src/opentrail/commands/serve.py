@@ -30,14 +30,53 @@ from opentrail.version import __version__
 if TYPE_CHECKING:
     from opentrail.app.server import Server
 
+#: Flags of a server: name, placeholder and help, in which `{d.…}` is a default.
+_FLAGS = (
+    ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),
+    ("--listen", "HOST:PORT", "the AWS endpoint ({d.listen.host}:{d.listen.port})"),
+    (
+        "--console-listen",
+        "HOST:PORT",
+        "health and API ({d.console_listen.host}:{d.console_listen.port})",
+    ),
+    ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
+    ("--upstream-timeout", "SECONDS", "longest silence of an upstream ({d.upstream_timeout:g})"),
+    ("--upstream-check", "MODE", "on (default): say what answers there; or off"),
+    ("--config", "FILE", "TOML file with settings"),
+    ("--delivery-interval", "SECONDS", "between log files ({d.delivery_interval:g})"),
+    ("--digest-interval", "SECONDS", "between digest files ({d.digest_interval:g})"),
+    ("--history-retention-days", "N", "days that event history shows ({d.history_retention_days})"),
+    ("--signing-key-days", "N", "how long a key signs digests ({d.signing_key_days})"),
+    ("--trails-per-region", "N", "maximum trails in a Region ({d.trails_per_region}, as on AWS)"),
+    ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
+    ("--organization", "MODE", "accounts of organization trails: {organization}"),
+    ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
+    ("--insights", "MODE", "on (default): record unusual activity; or off"),
+    ("--insights-preset", "NAME", "balanced (default), strict or aws"),
+    ("--insights-types", "NAMES", "types about principals to record, or all"),
+    ("--history-seal-records", "N", "records in one sealed file ({d.history_seal_records})"),
+    ("--tls-certificate", "FILE", "PEM certificate: both ports speak TLS"),
+    ("--tls-key", "FILE", "PEM key of the certificate"),
+    ("--upstream-ca", "FILE", "PEM authorities of https upstreams"),
+    ("--trusted-proxies", "NETWORKS", "whose X-Forwarded-For counts: 10.0.0.0/8,…"),
+    ("--auth", "MODE", "permissive (default) or enforced: verify signatures"),
+    ("--unknown-keys", "MODE", "with enforced: forward (default) or refuse"),
+    ("--oidc-issuer", "URL", "provider by which users sign in to the console"),
+    ("--oidc-client-id", "ID", "this server's client id at the provider"),
+    ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
+    ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
+    ("--on-record-failure", "MODE", "refuse (default) or allow"),
+    ("--recorders", "N", "recorder processes ({d.recorders})"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_flags(parser, "300", "3600", "off (default) or upstream")
+    _add_flags(parser, Settings(), "off (default) or upstream")
     parser.set_defaults(run=run)
 
 
 def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_flags(parser, "10", "60", "upstream (default) or off")
+    _add_flags(parser, SANDBOX_DEFAULTS, "upstream (default) or off")
     parser.add_argument(
         "--s3",
         metavar="STORE",
@@ -46,42 +85,11 @@ def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_sandbox)
 
 
-def _add_flags(parser: argparse.ArgumentParser, logs: str, digests: str, organization: str) -> None:
-    """Adds the flags of all servers, with the defaults that differ."""
-    add = parser.add_argument
-    add("--data-dir", metavar="DIR", help="folder with all data (./opentrail-data)")
-    add("--listen", metavar="HOST:PORT", help="the AWS endpoint (127.0.0.1:4747)")
-    add("--console-listen", metavar="HOST:PORT", help="health and API (127.0.0.1:4748)")
-    add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
-    add("--upstream-timeout", metavar="SECONDS", help="longest silence of an upstream (910)")
-    add("--upstream-check", metavar="MODE", help="on (default): say what answers there; or off")
-    add("--config", metavar="FILE", help="TOML file with settings")
-    add("--delivery-interval", metavar="SECONDS", help=f"between log files ({logs})")
-    add("--digest-interval", metavar="SECONDS", help=f"between digest files ({digests})")
-    add("--history-retention-days", metavar="N", help="days that event history shows (90)")
-    add("--signing-key-days", metavar="N", help="how long a key signs digests (90)")
-    add("--trails-per-region", metavar="N", help="maximum trails in a Region (5, as on AWS)")
-    add("--bucket-policy-check", metavar="MODE", help="permissive (default) or enforced, as AWS")
-    add("--organization", metavar="MODE", help=f"accounts of organization trails: {organization}")
-    add("--event-bridge", metavar="MODE", help="auto (default): rules get events; or off")
-    add("--insights", metavar="MODE", help="on (default): record unusual activity; or off")
-    add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")
-    add("--insights-types", metavar="NAMES", help="types about principals to record, or all")
-    add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
-    add("--tls-certificate", metavar="FILE", help="PEM certificate: both ports speak TLS")
-    add("--tls-key", metavar="FILE", help="PEM key of the certificate")
-    add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
-    add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
-    add("--auth", metavar="MODE", help="permissive (default) or enforced: verify signatures")
-    add("--unknown-keys", metavar="MODE", help="with enforced: forward (default) or refuse")
-    add("--oidc-issuer", metavar="URL", help="provider by which users sign in to the console")
-    add("--oidc-client-id", metavar="ID", help="this server's client id at the provider")
-    add("--oidc-role-claim", metavar="NAME", help="claim that gives a user's role (roles)")
-    add(
-        "--control-store", metavar="URL", help="sqlite (default) or postgresql://USER@HOST/DATABASE"
-    )
-    add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
-    add("--recorders", metavar="N", help="recorder processes (1)")
+def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization: str) -> None:
+    for flag, metavar, text in _FLAGS:
+        action = "append" if flag == "--upstream" else "store"
+        shown = text.format(d=defaults, organization=organization)
+        parser.add_argument(flag, metavar=metavar, action=action, help=shown)
 
 
 def run(options: argparse.Namespace) -> int:
