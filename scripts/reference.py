@@ -6,14 +6,13 @@ import argparse
 import ast
 import inspect
 import json
-import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-
-from argparse_manpage.manpage import Manpage
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
@@ -23,7 +22,7 @@ from opentrail.api.operation import REGISTER
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.capture.redaction.secret_members import candidates
-from opentrail.cli.parser import parser
+from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.pytest_plugin.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
@@ -152,24 +151,39 @@ def _places(permission: Permission) -> str:
 
 
 def command_line_page() -> str:
-    """Returns the help of every command, and the exit codes."""
-    root = parser()
-    root.formatter_class = _wide
-    lines = [MADE, "# The command line\n", "```text", root.format_help().rstrip(), "```\n"]
-    for name, command in _commands(root):
-        command.formatter_class = _wide
-        lines += [f"## opentrail {name}\n", "```text", command.format_help().rstrip(), "```\n"]
-    lines += [
-        "## Exit codes\n",
-        "| code | means |",
-        "|---|---|",
-        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
-        "",
-        "[Errors](errors.md) lists the messages.",
-    ]
+    """Returns the help of every command."""
+    (_, summary), *commands = helps(parser(), width=100)
+    lines = [MADE, "# The command line\n", "```text", summary, "```\n"]
+    for name, text in commands:
+        lines += [f"## {name}\n", "```text", text, "```\n"]
+    lines.append("[Errors](errors.md) lists the exit codes and the messages.")
     return "\n".join(lines) + "\n"
 
 
+def man_page() -> str:
+    """Returns the page of `man opentrail`, with the help of every command."""
+    title = f'.TH OPENTRAIL 1 "" "opentrail {__version__}" "User Commands"'
+    lines = [title, ".SH NAME", r"opentrail \- the CloudTrail that anyone can run"]
+    (_, summary), *commands = helps(parser(), width=72)
+    for name, text in [("SYNOPSIS", summary), *commands]:
+        lines += [f".SH {name}", ".nf", text.translate(ROFF), ".fi"]
+    lines += [".SH EXIT STATUS", ".nf"]
+    lines += [f"{code:<5}{meaning}" for code, meaning in EXIT_CODES.items()]
+    return "\n".join([*lines, ".fi"]) + "\n"
+
+
+def helps(command: argparse.ArgumentParser, width: int) -> Iterator[tuple[str, str]]:
+    """Yields name and help of a command, and of all that it has."""
+    command.formatter_class = partial(argparse.HelpFormatter, width=width, max_help_position=34)
+    yield command.prog, command.format_help().rstrip()
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from helps(inner, width)
+
+
+#: Characters that a manual page would show as others, or not at all.
+ROFF = str.maketrans({"\\": r"\e", "-": r"\-", "'": r"\(aq", "~": r"\(ti", "`": r"\(ga"})
 #: What the exit code of a command means.
 EXIT_CODES = {
     0: "good",
@@ -381,34 +395,6 @@ def permissions_page() -> str:
         "  " + ", ".join(f"`s3:{one}`" for one in sorted(S3_VERSIONED.values())) + ".",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _wide(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, width=100, max_help_position=34)
-
-
-def _commands(
-    parser: argparse.ArgumentParser, before: str = ""
-) -> list[tuple[str, argparse.ArgumentParser]]:
-    found = []
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        for name, command in action.choices.items():
-            path = f"{before} {name}".strip()
-            inner = _commands(command, path)
-            found.extend(inner or [(path, command)])
-    return found
-
-
-def man_page() -> str:
-    """Returns the page of `man opentrail`, with every command."""
-    os.environ["COLUMNS"] = "100"
-    root = parser()
-    root.man_short_description = "the CloudTrail that anyone can run"  # type: ignore[attr-defined]
-    made = str(Manpage(root)).splitlines()
-    made[0] = f'.TH OPENTRAIL "1" "" "opentrail {__version__}" "User Commands"'
-    return "\n".join(line.rstrip() for line in made) + "\n"
 
 
 PAGES = {

@@ -60,13 +60,9 @@ if [ ! -x .venv/bin/python ]; then
 fi
 build_console
 say "installing the packages of $requirements (about a minute the first time)"
-# argparse-manpage, for the manual page, has no wheel.
-from_source=
-[ "$kind" != dev ] || from_source="--no-binary argparse-manpage"
 # Not compiled: Python compiles what it imports, a small part of them.
-# shellcheck disable=SC2086
 .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
-    $from_source --no-compile -r "$requirements"
+    --no-compile -r "$requirements"
 wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -29,7 +29,7 @@ FREE_FOLDERS = (
 )
 #: Tests that mirror no module, and why.
 FREE_TESTS = {
-    "cli/test_mistakes.py": "messages of all commands",
+    "commands/test_mistakes.py": "messages of all commands",
     "api/test_isolation.py": "guarantee Z3 over the whole API",
     "test_layout.py": "this one",
     "capture/proxy/test_two_readings.py": "what passes the gate, as servers behind it read it",

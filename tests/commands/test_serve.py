@@ -42,3 +42,34 @@ def test_a_wrong_setting_is_refused_before_the_server_is_loaded(arguments: list[
     )
     command = [sys.executable, "-c", program, "serve", *arguments]
     assert subprocess.check_output(command, text=True).split() == ["2", "False"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("serve", "--listen", "nowhere"), "--listen"),
+        (("serve", "--console-listen", "0.0.0.0:1"), "--console-listen"),
+        (("serve", "--upstream", "localhost"), "--upstream"),
+        (("serve", "--delivery-interval", "soon"), "--delivery-interval"),
+        (("serve", "--history-retention-days", "0"), "--history-retention-days"),
+        (("serve", "--auth", "open"), "--auth"),
+        (("serve", "--unknown-keys", "refuse"), "--unknown-keys"),
+        (("serve", "--on-record-failure", "ignore"), "--on-record-failure"),
+        (("serve", "--recorders", "257"), "--recorders"),
+        (("serve", "--config", "gone.toml"), "gone.toml"),
+        (("sandbox", "--listen", "nowhere"), "--listen"),
+        (("sandbox", "--s3", "ceph"), "--s3"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_setting_is_wrong_use_and_starts_nothing(
+    arguments: tuple[str, ...],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    empty_folder: Path,
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("opentrail: ")
+    assert named in said
+    assert list(empty_folder.iterdir()) == []

@@ -22,7 +22,7 @@ import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
-from opentrail.cli.parser import parser
+from opentrail.cli import parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
@@ -197,7 +197,7 @@ class Opentrail:
         """
         everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
         folder = ("--data-dir", str(self.data_dir))
-        options = parser().parse_args(["lookup", *expression, *everything, *folder])
+        options = parser("lookup").parse_args(["lookup", *expression, *everything, *folder])
         found = ask(options, "/api/v1/events", conditions_of(options))["events"]
         return [json.loads(event["CloudTrailEvent"]) for event in found]
 

@@ -18,7 +18,7 @@ from threading import Thread
 
 import pytest
 
-from opentrail.cli.parser import parser
+from opentrail.cli import parser
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
 from tests.cases import case
@@ -321,7 +321,7 @@ def test_commands_that_are_not_run_are_accepted_or_have_a_reason() -> None:
                 words = shlex.split(command)
                 if words[0] == "opentrail":
                     arguments = takewhile(lambda word: word not in ("|", ">", "<"), words[1:])
-                    parser().parse_args(list(arguments))
+                    parser(words[1]).parse_args(list(arguments))
                 else:
                     assert command.startswith(tuple(NOT_RUN)), "run it"
 

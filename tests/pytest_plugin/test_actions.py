@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.record.rules import rules
+from opentrail.capture.record_rules import rules
 from opentrail.pytest_plugin.actions import ACTION_NAMES, actions_of, without_version
 from tests.factories import a_record
 

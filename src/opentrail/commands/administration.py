@@ -7,11 +7,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask, data_dir_of
 from opentrail.core.errors import UsageError
 
 KEYS, POLICIES = "/api/v1/access-keys", "/api/v1/policies"
 DIRECTORY = "/api/v1/directory"
+
+
+def add_administration(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of an action: they say which server, or which data directory."""
+    parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
+    add_client(parser)
 
 
 def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) -> dict[str, Any]:

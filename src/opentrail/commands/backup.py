@@ -46,6 +46,27 @@ _SCRYPT_MEMORY = 128 * 1024 * 1024
 _SALT_BYTES = 16
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the backup, such as opentrail.tar")
+    add("--data-dir", metavar="DIR", help="the data directory")
+    add("--config", metavar="FILE", help="settings, if they name a control store")
+    add("--with-keys", action="store_true", help="add keys/, encrypted with a passphrase")
+    add("--overwrite", action="store_true", help="replace a file that exists")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the backup")
+    add("--data-dir", metavar="DIR", help="folder to make; it must not exist, or be empty")
+    add("--config", metavar="FILE", help="settings, if they name a control store")
+    add("--without-keys", action="store_true", help="leave the keys in the backup out")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_restore)
+
+
 def run(options: argparse.Namespace) -> int:
     """Writes a backup of a data directory; the exit code is 1 if that has damage.
 

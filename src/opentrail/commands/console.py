@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,11 +6,32 @@ import argparse
 import json
 from typing import Any
 
-from opentrail.commands.administration import DIRECTORY, administer
+from opentrail.commands.administration import DIRECTORY, add_administration, administer
+from opentrail.commands.arguments import Actions
 from opentrail.commands.rendering import print_table
 from opentrail.core.text import printable
 
 _GIVEN = ("key", "user", "root", "account", "arn", "principal_id")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    adding = actions.add("add", "record calls of a key as those of a user, from now on")
+    adding.add_argument("key", metavar="KEY-ID", help="the access key id")
+    whose = adding.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    whose.add_argument("--root", action="store_true", help="key of the account's root user")
+    adding.add_argument(
+        "--account", metavar="ID", help="account; else the one that the key encodes"
+    )
+    adding.add_argument("--arn", metavar="ARN", help="ARN of the user, if it has a path")
+    adding.add_argument("--principal-id", metavar="ID", help="unique id of the user: AIDA…")
+    actions.add("list", "list the named keys")
+    removing = actions.add("remove", "name a key no longer")
+    removing.add_argument("key", metavar="KEY-ID", help="the access key id")
+    for action in actions:
+        add_administration(action)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from opentrail.adapters.inventory import ACCEPTED
 from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.rebuilding import rebuild_trails
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
@@ -42,6 +43,14 @@ class Diagnosis:
     subject: str
     text: str
     mend: Callable[[], str | None] | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended")
+    text = "go on without what the data directory has lost, such as its control store"
+    parser.add_argument("--accept-losses", action="store_true", help=text)
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ import orjson
 
 from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
 from opentrail.adapters.files import sync_folder
+from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
@@ -27,6 +28,19 @@ from opentrail.core.event import format_time
 from opentrail.core.text import printable
 
 PATH = "/api/v1/events/stream"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_conditions(parser)
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--parquet", metavar="DIR", help="Parquet: typed columns and the record")
+    kinds.add_argument("--ndjson", metavar="DIR", help="the exact records, one on each line")
+    kinds.add_argument("--csv", metavar="DIR", help="CSV: the same columns as Parquet")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the files of an earlier export"
+    )
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

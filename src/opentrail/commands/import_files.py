@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TextIO
 
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.import_sources import Found, NotSent, check, find_files, read_all
 from opentrail.commands.progress import Progress
@@ -30,6 +31,18 @@ _LAST_WAIT = 1.0
 
 Answer = dict[str, Any]
 Sent = tuple[list[BatchFile], Future[list[Answer]]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="file, folder, s3://BUCKET/PREFIX, or - for standard input",
+    )
+    parser.add_argument("--rejected", metavar="FILE", help="write every rejected line, as JSON")
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

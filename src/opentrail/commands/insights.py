@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
 
+_ACTIONS = ("list", "show", "expected", "scan", "status")
 #: Characters of an id that the list shows.
 _SHORT_ID = 8
 _STATES = {
@@ -29,6 +31,26 @@ _CHART_LINES = 8
 #: How long a scan may take.
 _SCAN_SECONDS = 24 * 3600.0
 _MAX_EVENTS = "10000"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", nargs="?", choices=_ACTIONS, default="list", help=", ".join(_ACTIONS))
+    add(
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="incident to show or to mark; the beginning of its id suffices",
+    )
+    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    add("--until", metavar="T", help="up to this time")
+    add("--account", metavar="ID", help="only of this account")
+    add("--region", metavar="REGION", help="only of this Region")
+    add("--limit", metavar="N", default="50", help="maximum number of incidents (50)")
+    add("--events", action="store_true", help="with show: print the calls of the incident")
+    add("--note", metavar="TEXT", help="with expected: why the activity was expected")
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,12 +9,59 @@ import re
 import sys
 from typing import Any
 
-from opentrail.commands.administration import administer, policy_of
+from opentrail.commands.administration import add_administration, administer, policy_of
+from opentrail.commands.arguments import Actions
 from opentrail.core.errors import UsageError
 from opentrail.core.text import printable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    create = actions.add("create", "create an access key; its secret is shown once")
+    _add_principal(create)
+    create.add_argument(
+        "--lifetime", metavar="TIME", help="a temporary key, with a session token: 12h"
+    )
+    create.add_argument(
+        "--policy",
+        metavar="NAME|FILE",
+        action="append",
+        help="attach this policy to the user; repeatable",
+    )
+    importing = actions.add(
+        "import", "add a key made elsewhere; its secret is read from standard input"
+    )
+    importing.add_argument("key", metavar="KEY-ID", help="the access key id")
+    _add_principal(importing)
+    importing.add_argument(
+        "--session-token", action="store_true", help="read the session token from the second line"
+    )
+    importing.add_argument("--expires", metavar="T", help="until this time, 2030-01-01T00:00:00Z")
+    listing = actions.add("list", "list the access keys, without their secrets")
+    listing.add_argument("--account", metavar="ID", help="only of this account")
+    listing.add_argument("--principal", metavar="ARN", help="only of this principal")
+    rotate = actions.add(
+        "rotate", "create another key of the same principal, and disable the old one"
+    )
+    rotate.add_argument("--overlap", metavar="TIME", help="accept the old key for so long: 24h")
+    disable = actions.add("disable", "refuse the signatures of a key")
+    enable = actions.add("enable", "accept the signatures of a key again")
+    for action in (rotate, disable, enable, actions.add("delete", "remove a key")):
+        action.add_argument("key", metavar="KEY-ID", help="the access key id")
+    for action in actions:
+        add_administration(action)
+    parser.set_defaults(run=run)
+
+
+def _add_principal(action: argparse.ArgumentParser) -> None:
+    whose = action.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    whose.add_argument("--root", action="store_true", help="key of the account's root user")
+    whose.add_argument("--principal", metavar="ARN", help="key of this user or role session")
+    action.add_argument("--account", metavar="ID", help="account (123456789012)")
 
 
 def run(options: argparse.Namespace) -> int:

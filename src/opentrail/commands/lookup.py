@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of, defaults_of, require_one_form
 from opentrail.commands.rendering import (
@@ -17,6 +18,14 @@ from opentrail.commands.rendering import (
 
 #: Part of the record of a caller with an unknown access key.
 _UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_conditions(parser)
+    parser.add_argument("--limit", metavar="N", default="50", help="maximum number of events (50)")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

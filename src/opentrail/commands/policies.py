@@ -7,8 +7,34 @@ import json
 import sys
 from typing import Any
 
-from opentrail.commands.administration import POLICIES, administer, policy_of
+from opentrail.commands.administration import POLICIES, add_administration, administer, policy_of
+from opentrail.commands.arguments import Actions
 from opentrail.core.text import printable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    put = actions.add("put", "create or replace a policy")
+    put.add_argument("policy", metavar="FILE.json", help="the policy")
+    for action, text in (
+        ("show", "print the document of a policy"),
+        ("delete", "remove a policy that is not attached"),
+    ):
+        actions.add(action, text).add_argument("policy", metavar="NAME", help="the policy")
+    for action, text in (
+        ("attach", "attach a policy to a user or role"),
+        ("detach", "detach a policy from a user or role"),
+    ):
+        attaching = actions.add(action, text)
+        attaching.add_argument("policy", metavar="NAME|FILE", help="the policy")
+        whose = attaching.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--user", metavar="NAME", help="this IAM user")
+        whose.add_argument("--principal", metavar="ARN", help="this user or role")
+    actions.add("list", "list policies, and what they are attached to")
+    for each in actions:
+        each.add_argument("--account", metavar="ID", help="account (123456789012)")
+        add_administration(each)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

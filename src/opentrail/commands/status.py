@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask
 from opentrail.commands.rendering import print_status
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

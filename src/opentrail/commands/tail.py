@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from opentrail.adapters.files import write_durably
+from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import Console, find
 from opentrail.commands.conditions import conditions_of, require_one_form
 from opentrail.commands.rendering import (
@@ -33,6 +34,17 @@ _SECONDS = 30.0
 _FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.2, 5.0
 
 Lines = list[dict[str, Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_conditions(parser, with_times=False)
+    add = parser.add_argument
+    add("--last", metavar="N", help="start with the last N events that match")
+    add("--after", metavar="POSITION", help="start after this position")
+    add("--resume", metavar="FILE", help="store the position in FILE, and continue from it")
+    add("--csv", action="store_true", help="print CSV")
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import own_region
 from opentrail.commands.rendering import print_fields, print_table
@@ -13,6 +14,35 @@ from opentrail.core.text import counted, printable
 
 _PATH = "/api/v1/trails"
 _DONE = {"start": "logs events now", "stop": "logs no more events", "delete": "is deleted"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    actions.add("list", "list trails with their health")
+    for action, text in (
+        ("show", "show a trail and its last deliveries"),
+        ("start", "start logging"),
+        ("stop", "stop logging"),
+        ("delete", "delete a trail; its files stay in the bucket"),
+        ("flush", "deliver a trail's events and sign its digests now"),
+    ):
+        actions.add(action, text).add_argument(
+            "name", metavar="NAME", help="name or ARN of the trail"
+        )
+    add = actions.add("create", "create a trail and start logging").add_argument
+    add("name", metavar="NAME", help="name of the trail")
+    add("--bucket", metavar="BUCKET", required=True, help="where its files go")
+    add("--create-bucket", action="store_true", help="create the bucket, with its policy")
+    add("--prefix", metavar="PREFIX", help="folder in the bucket")
+    add("--kms-key", metavar="KEY", help="key that encrypts the files")
+    add("--topic", metavar="NAME", help="SNS topic that announces files")
+    add("--create-topic", action="store_true", help="create the topic")
+    add("--region", metavar="REGION", help="home Region (AWS_REGION, else us-east-1)")
+    add("--single-region", action="store_true", help="only events of that Region")
+    add("--no-validation", action="store_true", help="no digest files")
+    for action_parser in actions:
+        add_client(action_parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

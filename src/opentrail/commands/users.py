@@ -7,11 +7,34 @@ import json
 import sys
 from typing import Any
 
+from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.core.text import printable
 
 _PATH = "/api/v1/users"
 _DONE = {"disable": "disabled", "enable": "enabled", "delete": "deleted"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    create = actions.add("create", "create a user, and print a password for the first sign-in")
+    create.add_argument(
+        "--role", metavar="ROLE", required=True, help="viewer, auditor, operator or admin"
+    )
+    create.add_argument("--accounts", metavar="IDS", help="only these accounts: ID,ID")
+    for action, text in (
+        ("list", "list users"),
+        ("disable", "refuse a user until it is enabled, and end its sessions"),
+        ("enable", "accept a user again"),
+        ("delete", "delete a user, and end its sessions"),
+        ("reset-password", "print a password for the next sign-in, and end the user's sessions"),
+    ):
+        actions.add(action, text)
+    for each in actions:
+        if each.get_default("action") != "list":
+            each.add_argument("name", metavar="NAME", help="name of the user")
+        add_client(each)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

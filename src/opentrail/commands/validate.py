@@ -14,6 +14,7 @@ from typing import Any
 from opentrail.adapters.aws.downloads import S3Gets
 from opentrail.adapters.aws.trails import TrailReader
 from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
@@ -33,6 +34,22 @@ _ARN = re.compile(
     r"arn:[a-z-]+:cloudtrail:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):trail/"
     r"(?P<name>[A-Za-z0-9._-]{3,128})"
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
+    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    add("--until", metavar="T", help="up to this time")
+    add("--account", metavar="ID", action="append", help="only this account; repeatable")
+    add("--region", metavar="REGION", action="append", help="only this Region; repeatable")
+    add("--trail", metavar="NAME", action="append", help="only this trail; repeatable")
+    add("--keys", metavar="FILE", help="trust these keys: aws cloudtrail list-public-keys > FILE")
+    add("--signatures", metavar="FILE", help="signatures of digest files, for a copy of a bucket")
+    add("--checkpoint", metavar="FILE", help="compare with the digests in FILE, then update it")
+    add("--export", metavar="DIR", help="copy all that is read to DIR, to validate it again")
+    add_client(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Every error opentrail raises on purpose, by family.
 
-`api/` turns a `CloudTrailError` into a response. `cli/` turns an error that ends a command into
+`api/` turns a `CloudTrailError` into a response. `cli.py` turns an error that ends a command into
 its exit code.
 """
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from opentrail.capture.record.rules import rules
+from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.redact import PLACEHOLDERS, actions
 from opentrail.core.errors import UsageError
 from opentrail.pytest_plugin.actions import actions_of, source_label, without_version

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from opentrail.adapters.sql.documents import stored_keys
+from opentrail.adapters.sql.at_rest import stored_keys
 from opentrail.commands.client import Console, find
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, end_with_parent
 from opentrail.core.errors import OpentrailError

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
 import pytest
 
 from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.at_rest import control_at_rest
+from opentrail.adapters.sql.at_rest import control_at_rest, stored_keys
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import asynchronous
@@ -61,3 +62,19 @@ async def test_no_file_is_no_store_and_a_damaged_one_is_named(tmp_path: Path) ->
     with pytest.raises(StorageFailed, match="damaged: k 'x' has changed"):
         async with control_at_rest(tmp_path / "state.db", is_live=False):
             pass
+
+
+def test_documents_are_seen_as_soon_as_they_are_stored(tmp_path: Path) -> None:
+    async def store() -> None:
+        control = SqlControl.in_file(tmp_path / "state.db")
+        assert stored_keys(tmp_path / "state.db") == frozenset()
+        await control.apply([Put("trail", "a/b", {}), Put("mark", "journal", {})])
+        assert stored_keys(tmp_path / "state.db") == {("trail", "a/b"), ("mark", "journal")}
+        await control.close()
+
+    asyncio.run(store())
+
+
+def test_a_store_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match=r"state\.db cannot be read"):
+        stored_keys(tmp_path / "state.db")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from tests.capture.proxy.wires import Wire, between, ok, scope
-from tests.live.processes import Opentrail, moto_server, opentrail_server
+from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
 
 BUCKET = "awscloudtrail-policy-us-east-1"
 S3 = "policy/S3/AWSCloudTrail-S3BucketPolicy-2014-12-17.json"
@@ -39,10 +40,15 @@ def answer_to(
 ) -> tuple[int, dict[str, str], bytes]:
     """Returns what a GET is answered whose upstream answers 404 with a code."""
     server, codes = missing
+    before = len(server.records("eventName=GetObject"))
+
+    def newer() -> list[Mapping[str, Any]]:
+        return server.records("eventName=GetObject")[: -before or None]
+
     codes.append(code)
     get = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope('s3')}\r\n\r\n"
     answer = Wire.to(server.url).send(get).answer()
-    record = server.records("eventName=GetObject")[0]
+    (record,) = eventually(newer, "the record, which with `allow` follows the answer")
     assert record.get("errorCode") == (None if answer[0] == 200 else code.decode()), path
     assert record["additionalEventData"]["bytesTransferredOut"] == len(answer[2])
     return answer

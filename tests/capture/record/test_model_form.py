@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.record.model_form import renderers
-from opentrail.capture.record.rules import lower_first
+from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import REMOVED_MARK
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.wire.protocols.values import timestamp

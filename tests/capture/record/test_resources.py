@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opentrail.capture.record.resources import resources_of
-from opentrail.capture.record.rules import rules
+from opentrail.capture.record_rules import rules
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import read_credential

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.record.rules import lower_first
+from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import (
     actions,
     by_name,

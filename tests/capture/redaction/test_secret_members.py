@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.rules import keeps_answer, source_of
+from opentrail.capture.record_rules import keeps_answer, source_of
 from opentrail.capture.redaction.secret_members import Candidate, candidates, reviews, unreviewed
 from opentrail.capture.redaction.secret_names import HIDDEN, naming_members
 from opentrail.core.identity import unknown
@@ -31,7 +31,7 @@ Path = tuple[str, ...]
 
 
 def test_every_member_that_suggests_a_secret_is_hidden_or_reviewed() -> None:
-    """A newer botocore adds members: docs/howto/review-new-members.md says what to do then."""
+    """A newer botocore adds members: docs/howto/extend-opentrail.md says what to do then."""
     found = [f"{one.service} {one.member}" for one in unreviewed()]
     assert found == []
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from opentrail.adapters.sql.control import SqlControl
+from opentrail.core.errors import StorageFailed
 
 
 @asynccontextmanager
@@ -47,3 +49,16 @@ def _opened(path: Path, is_live: bool, folder: Path) -> SqlControl | None:
     if log.exists():
         shutil.copyfile(log, f"{copy}-wal")
     return SqlControl.in_file(copy)
+
+
+def stored_keys(path: Path) -> frozenset[tuple[str, str]]:
+    """Returns kind and key of each document, also while a server writes the file.
+
+    Raises:
+        StorageFailed: the file cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            return frozenset(reader.execute("SELECT kind, key FROM documents").fetchall())
+    except sqlite3.Error as error:
+        raise StorageFailed(f"state store {path} cannot be read: {error}") from error

@@ -12,8 +12,8 @@ from opentrail.capture.proxy.head import Headers, response_head, wants_websocket
 from opentrail.capture.proxy.refusals import Refusal, answer_of
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record.exchange import Exchange, Failure, Signature
-from opentrail.capture.record.rules import needs_answer, source_of
 from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
 from opentrail.wire.message import Request, Response, fold_headers
 from opentrail.wire.multipart import FIELDS_BYTES

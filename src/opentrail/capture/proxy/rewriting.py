@@ -16,7 +16,7 @@ from opentrail.capture.proxy.head import Headers
 from opentrail.capture.proxy.policy_templates import headers_of, lacks_bucket, template_for
 from opentrail.capture.proxy.trail_tags import TAGGING, TrailTags, concerns_trails
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
-from opentrail.capture.record.rules import answers_urls
+from opentrail.capture.record_rules import answers_urls
 from opentrail.wire.message import fold_headers
 from opentrail.wire.routing import Route
 

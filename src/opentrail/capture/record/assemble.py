@@ -14,10 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from opentrail.capture.record.deleted_objects import Deletion, deletion_in
-from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
-from opentrail.capture.record.exchange import Exchange, Signature
-from opentrail.capture.record.limits import (
+from opentrail.capture.limits import (
     MAX_NAME_LENGTH,
     MAX_OWNERS,
     MAX_REASON_LENGTH,
@@ -27,6 +24,9 @@ from opentrail.capture.record.limits import (
     cut,
     limited,
 )
+from opentrail.capture.record.deleted_objects import Deletion, deletion_in
+from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
+from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.model_form import (
     is_sensitive,
     model_answer,
@@ -35,7 +35,8 @@ from opentrail.capture.record.model_form import (
 )
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.resources import resources_of
-from opentrail.capture.record.rules import (
+from opentrail.capture.record.s3_form import additional_data, s3_answer, s3_given, s3_parameters
+from opentrail.capture.record_rules import (
     OperationTraits,
     has_s3_form,
     is_signing_name,
@@ -43,7 +44,6 @@ from opentrail.capture.record.rules import (
     traits_of,
     traits_of_custom_service,
 )
-from opentrail.capture.record.s3_form import additional_data, s3_answer, s3_given, s3_parameters
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import scrubbed, without_words_of
 from opentrail.core.caching import cached_if_short

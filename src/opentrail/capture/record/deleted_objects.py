@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.limits import (
+from opentrail.capture.limits import (
     MAX_DELETED_BYTES,
     MAX_DELETED_OBJECTS,
     MAX_DELETION_MESSAGES,
@@ -21,6 +20,7 @@ from opentrail.capture.record.limits import (
     limited,
     to_bytes,
 )
+from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import given_in_head
 from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, scrubbed

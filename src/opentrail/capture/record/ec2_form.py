@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any, Final
 
 from opentrail.capture.record.model_form import ABSENT
-from opentrail.capture.record.rules import lower_first, rules
 from opentrail.capture.record.s3_form import add_child, loose_text
+from opentrail.capture.record_rules import lower_first, rules
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret

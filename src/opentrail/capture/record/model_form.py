@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.record.rules import lower_first, rules, source_of
+from opentrail.capture.record_rules import lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
 from opentrail.capture.redaction.redact import (
     PLACEHOLDERS,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parseaddr
 from typing import Any
 
-from opentrail.capture.record.rules import data_type, rules
+from opentrail.capture.record_rules import data_type, rules
 from opentrail.wire.routing import Route
 
 Resources = list[dict[str, str]]

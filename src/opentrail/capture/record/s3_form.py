@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.rules import lower_first, rules
+from opentrail.capture.record_rules import lower_first, rules
 from opentrail.capture.redaction.embedded import within, without_secrets
 from opentrail.capture.redaction.redact import actions, without_literals
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret

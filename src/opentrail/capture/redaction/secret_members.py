@@ -18,7 +18,7 @@ from typing import Any
 import botocore
 import orjson
 
-from opentrail.capture.record.rules import has_s3_form, lower_first, rules, source_of
+from opentrail.capture.record_rules import has_s3_form, lower_first, rules, source_of
 from opentrail.capture.redaction.redact import actions
 from opentrail.capture.redaction.secret_names import (
     names_environment,

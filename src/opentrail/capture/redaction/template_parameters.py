@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from opentrail.capture.record.rules import rules
+from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.secret_names import HIDDEN, is_value
 from opentrail.capture.redaction.yaml_text import is_hushed, yaml_end, yaml_entries
 from opentrail.wire.protocols.values import JsonDocument

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.record.limits import cut, limited, to_bytes
+from opentrail.capture.limits import cut, limited, to_bytes
 from tests.factories import a_record, record_bytes
 
 FITTING = st.recursive(

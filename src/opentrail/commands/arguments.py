@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from typing import Any
-
-
-def runs(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
-    """Returns a function of `opentrail.commands` whose module is imported when it is called."""
-
-    def run(options: argparse.Namespace) -> int:
-        return int(getattr(import_module(f"opentrail.commands.{module}"), function)(options))
-
-    return run
-
-
-def add_command(
-    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], more: str = ""
-) -> argparse.ArgumentParser:
-    """Adds a command and returns its parser; `more` is for its own help alone."""
-    described = f"{text}. {more}" if more else text
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=described)
-    parser.set_defaults(run=run)
-    return parser
+from collections.abc import Iterator
 
 
 class Actions:
     """The actions of a command, such as `create` of `opentrail keys`."""
 
-    def __init__(self, commands: Any, name: str, text: str, more: str = "") -> None:
-        described = f"{text}. {more}" if more else text
-        command = commands.add_parser(name, help=text, description=described)
+    def __init__(self, command: argparse.ArgumentParser) -> None:
         self._parsers = command.add_subparsers(required=True, metavar="ACTION")
-        self._run = runs(name)
 
     def add(self, action: str, text: str) -> argparse.ArgumentParser:
         """Adds an action and returns its parser."""
-        parser: argparse.ArgumentParser = self._parsers.add_parser(
-            action, help=text, description=text
-        )
-        parser.set_defaults(run=self._run, action=action)
+        parser = self._parsers.add_parser(action, help=text, description=text)
+        parser.set_defaults(action=action)
         return parser
 
     def __iter__(self) -> Iterator[argparse.ArgumentParser]:

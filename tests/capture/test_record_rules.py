@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.record.rules import (
+from opentrail.capture.record_rules import (
     api_version,
     category,
     data_type,

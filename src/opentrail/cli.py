@@ -1,0 +1,239 @@
+"""The command line: arguments in, exit codes out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
+from opentrail.version import __version__
+
+_SHELLS = ("bash", "zsh", "fish")
+_FILES = ("FILE", "PATH", "FILE.json", "NAME|FILE", "SOURCE")
+_FOLDERS = ("DIR",)
+
+
+class _Command(NamedTuple):
+    """A command, whose module in `opentrail.commands` is imported only when it is needed."""
+
+    text: str
+    #: What only its own help says.
+    more: str = ""
+    #: Its module, if that has another name.
+    module: str | None = None
+    #: The function that adds its arguments and sets `run`.
+    function: str = "add_arguments"
+
+
+_COMMANDS = {
+    "serve": _Command("record calls on their way to an upstream"),
+    "sandbox": _Command(
+        "serve, with a built-in moto upstream", module="serve", function="add_sandbox_arguments"
+    ),
+    "lookup": _Command("find events, newest first"),
+    "who": _Command(
+        "find out who created, changed and deleted a resource, when, and by which method"
+    ),
+    "insights": _Command(
+        "list unusual activity, or show one incident",
+        "An incident is an API whose calls or errors are far more, or fewer, than usual.",
+    ),
+    "tail": _Command(
+        "show events as they are recorded",
+        "Continues by itself when the server is restarted; Ctrl-C ends it.",
+    ),
+    "export": _Command(
+        "write events to files, newest first",
+        "Each file is written atomically; a file _SUCCESS at the end marks a complete export.",
+    ),
+    "import": _Command(
+        "import records that CloudTrail or other tools wrote",
+        "The format is detected: log files, NDJSON, LookupEvents output and EventBridge envelopes,"
+        " compressed or not. Events that were imported before are recognized by their ids.",
+        module="import_files",
+    ),
+    "trail": _Command(
+        "list, create and change trails",
+        "Changes are calls of the CloudTrail API, which are recorded like all others.",
+    ),
+    "validate": _Command(
+        "validate the log files and digest files of a trail",
+        "A trail by its name or ARN, its bucket, or a copy of the bucket in a folder; several are"
+        " searched in order. Exit codes: 0 good, 1 not good, 5 cannot be decided.",
+    ),
+    "console": _Command(
+        "print a link that opens the web console",
+        "It is good once, for ten minutes, in a browser on the server's machine.",
+    ),
+    "directory": _Command(
+        "name the callers behind access keys",
+        "Keys that recorded calls made (CreateAccessKey, AssumeRole) need no name here.",
+    ),
+    "keys": _Command("create and manage the access keys of the key directory"),
+    "policies": _Command(
+        "manage what users and roles may do with the CloudTrail API",
+        "Policies count with --auth enforced. A FILE.json has the document of the policy FILE.",
+    ),
+    "users": _Command("manage the users of the web console"),
+    "status": _Command(
+        "show whether a server is healthy, and what it has lost", "Exit code 1: it is not."
+    ),
+    "doctor": _Command(
+        "look for what commonly goes wrong, and mend it",
+        "Checks the data directory, the server, its upstreams and trails, and this terminal.",
+    ),
+    "verify-store": _Command(
+        "verify every record in a data directory",
+        "Compares each record of the journal with its hash chain, and each sealed file of event"
+        " history with its hash. A server may be running. Exit codes: 0 good, 1 not good.",
+    ),
+    "backup": _Command(
+        "write a data directory to one file, also while a server runs",
+        "The backup is of one moment, and is verified. Exit codes: 0 good, 1 there is damage,"
+        " which the backup has, too.",
+    ),
+    "restore": _Command(
+        "make a data directory of a backup", module="backup", function="add_restore_arguments"
+    ),
+    "help": _Command("show the help of a command"),
+    "version": _Command("show the version"),
+    "completion": _Command(
+        "print a script that completes commands and flags in a shell",
+        "bash: opentrail completion bash > ~/.local/share/bash-completion/completions/opentrail",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    _open_closed_streams()
+    try:
+        try:
+            typed = sys.argv[1:] if arguments is None else arguments
+            command = next((each for each in typed if not each.startswith("-")), "")
+            options = parser(command).parse_args(typed)
+            return int(options.run(options))
+        finally:
+            sys.stdout.flush()
+    except OpentrailError as error:
+        print(f"opentrail: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        _discard_output()
+        return 0
+    except OSError as error:
+        _discard_output()
+        named = f"{error.filename}: " if error.filename else "output cannot be written: "
+        print(f"opentrail: {named}{error.strerror or error}", file=sys.stderr)
+        return StorageFailed.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Returns the parser; what it parses has the function `run`, which takes it.
+
+    Args:
+        only: the one command whose arguments are needed, since that imports its module; else all.
+    """
+    root = argparse.ArgumentParser(
+        prog="opentrail", description="Records every call to an AWS-compatible endpoint."
+    )
+    root.add_argument("--version", action="version", version=f"opentrail {__version__}")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    own = {"help": _add_help, "version": _add_version, "completion": _add_completion}
+    for name, (text, more, module, function) in _COMMANDS.items():
+        described = f"{text}. {more}" if more else text
+        command = commands.add_parser(name, help=text, description=described)
+        if name in own:
+            own[name](command)
+        elif only in (None, name):
+            where = f"opentrail.commands.{module or name.replace('-', '_')}"
+            getattr(import_module(where), function)(command)
+    return root
+
+
+def _open_closed_streams() -> None:
+    """Opens standard streams that were closed, so that a write to them has a clear error."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDONLY), number)
+                setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def _discard_output() -> None:
+    """Discards pending output, so that the exit does not fail again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _add_help(command: argparse.ArgumentParser) -> None:
+    command.add_argument("command", nargs="*", metavar="COMMAND", help="such as: trail create")
+    command.set_defaults(run=_help)
+
+
+def _help(options: argparse.Namespace) -> int:
+    chosen = parser(options.command[0] if options.command else "")
+    for number, name in enumerate(options.command):
+        choices = _choices(chosen)
+        if name not in choices:
+            above = " ".join(("opentrail", *options.command[:number]))
+            known = f"known are {', '.join(choices)}" if choices else "it has no actions"
+            raise UsageError(f"{above} has no command {name!r}; {known}")
+        chosen = choices[name]
+    print(chosen.format_help(), end="")
+    return 0
+
+
+def _add_version(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_version)
+
+
+def _version(options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps({"opentrail": __version__, "python": platform.python_version()}))
+    else:
+        print(f"opentrail {__version__} (Python {platform.python_version()})")
+    return 0
+
+
+def _add_completion(command: argparse.ArgumentParser) -> None:
+    command.add_argument("shell", choices=_SHELLS, help=", ".join(_SHELLS))
+    command.set_defaults(run=_completion)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    root = parser()
+    for action in _actions(root):
+        if action.metavar in _FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif action.metavar in _FOLDERS:
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    print(shtab.complete(root, options.shell))
+    return 0
+
+
+def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Returns the commands or actions of a parser, by name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yields the arguments of a parser and of all that it has."""
+    yield from parser._actions
+    for one in _choices(parser).values():
+        yield from _actions(one)
