@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import CloudTrailError, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.sinks.sns import FIRST, SUBJECT
+from opentrail.trails.sinks.outbox import FIRST, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryObjects, MemoryServices, asynchronous
 

@@ -40,8 +40,7 @@ from opentrail.trails.plans import (
     LogFilePlan,
     StreamNote,
 )
-from opentrail.trails.sinks.cloudwatch_logs import stream_name
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, Notice, file_key, note_of
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
 from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)

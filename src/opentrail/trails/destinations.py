@@ -19,8 +19,7 @@ from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
-from opentrail.trails.sinks.cloudwatch_logs import stream_name
-from opentrail.trails.sinks.sns import FIRST, SUBJECT
+from opentrail.trails.sinks.outbox import FIRST, SUBJECT, stream_name
 
 log = logging.getLogger(__name__)
 

@@ -220,9 +220,9 @@ async def test_the_last_events_and_those_that_follow_join_without_a_gap() -> Non
     api = await filled(*some_records(5))
     hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
     take = api.history.follower.process
-    api.history.follower.process = lambda entries: asyncio.sleep(0)  # type: ignore[assignment,method-assign]
+    api.history.follower.process = lambda entries: asyncio.sleep(0)  # type: ignore[method-assign]
     await api.record(hidden)
-    api.history.follower.process = take  # type: ignore[assignment,method-assign]
+    api.history.follower.process = take  # type: ignore[method-assign]
     async with api.stream(TAIL, last="2") as stream:
         found = [await stream.event() for _ in range(4)]
     assert found == [event_id(4), event_id(5), "hidden", "hidden-2"]

@@ -16,8 +16,8 @@ from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.plans import StreamNote
-from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink, stream_name
-from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of
+from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink
+from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of, stream_name
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
 from tests.fakes import (
     Breaker,

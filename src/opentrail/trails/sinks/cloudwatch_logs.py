@@ -13,7 +13,6 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.core.faults import reach
-from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -190,12 +189,6 @@ class CloudWatchLogsSink:
         self._metrics.streamed_events.labels("taken").inc(
             max(0, len(batch.events) - batch.left_out)
         )
-
-
-def stream_name(place: DeliveryPlace) -> str:
-    """Returns the name of the stream that events of a place go to."""
-    owner = f"{place.organization}_" if place.organization else ""
-    return f"{owner}{place.account}_CloudTrail_{place.region}"
 
 
 def _in_order(events: Iterable[LogEvent]) -> list[LogEvent]:

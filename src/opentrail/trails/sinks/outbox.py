@@ -14,11 +14,20 @@ from typing import Any
 import msgspec
 
 from opentrail.core.event import parse_time
+from opentrail.core.logfile import DeliveryPlace
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
 #: Kinds of notes: a log file to announce to a topic; events to send to a log group.
 NOTICE, STREAM = "notice", "stream"
 KINDS = (NOTICE, STREAM)
+#: The subject of messages to a topic, and the first message to one.
+SUBJECT, FIRST = "[Amazon CloudTrail] New log file delivered", "CloudTrail validation message."
+
+
+def stream_name(place: DeliveryPlace) -> str:
+    """Returns the name of the stream that events of a place go to."""
+    owner = f"{place.organization}_" if place.organization else ""
+    return f"{owner}{place.account}_CloudTrail_{place.region}"
 
 
 class Notice(msgspec.Struct, frozen=True):

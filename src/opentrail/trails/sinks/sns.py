@@ -16,13 +16,10 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import Topics
-from opentrail.trails.sinks.outbox import NOTICE, Notice, Outbox
+from opentrail.trails.sinks.outbox import NOTICE, SUBJECT, Notice, Outbox
 
 log = logging.getLogger(__name__)
 
-SUBJECT = "[Amazon CloudTrail] New log file delivered"
-#: The first message to a topic.
-FIRST = "CloudTrail validation message."
 #: A message is given up after this (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
 _AT_ONCE = 8
