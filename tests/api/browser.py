@@ -13,7 +13,7 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.pages import port_app
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
-from opentrail.api.v1.callers import Caller, TokenAuthenticator
+from opentrail.api.v1.callers import ApiCaller, TokenAuthenticator
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
@@ -121,7 +121,7 @@ class Browser:
 
     def become(self, role: ConsoleRole, *accounts: str, name: str = "ann") -> None:
         """Begins a session of a user with a role, perhaps of some accounts only."""
-        user = Caller(name, role, accounts or None, has_password=True)
+        user = ApiCaller(name, role, accounts or None, has_password=True)
         self.cookie = self.sessions.begin_for(user)
 
     async def _act(self, given: dict[str, Any]) -> dict[str, Any]:

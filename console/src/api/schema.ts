@@ -1,16 +1,14 @@
 /** What the server answers. Made by scripts/api_types.py; do not edit. */
 
-/** The events of a period that succeeded and that failed. */
-export interface Bucket {
-  failed: number;
-  ok: number;
-  time: string;
-}
-
 /** A user after a change, and its one-time password if it has a new one; a deleted one: none. */
 export interface ChangedUser {
   password?: string;
   user?: User;
+}
+
+/** A link that opens the web console once, within ten minutes. */
+export interface ConsoleLink {
+  url: string;
 }
 
 /** A number of events; with `gte` there are more. */
@@ -19,8 +17,21 @@ export interface Count {
   value: number;
 }
 
+/** A value, and the number of events that have it. */
+export interface CountedValue {
+  count: number;
+  value: string;
+}
+
+/** An object of a trail's bucket that is not as it was delivered. */
+export interface DamagedObject {
+  event: string | null;
+  name: string;
+  reason: string;
+}
+
 /** The keys of the files that were delivered. */
-export interface Delivered {
+export interface DeliveredFiles {
   digestFiles: string[];
   logFiles: string[];
   trail: string;
@@ -40,7 +51,7 @@ export interface EventDetail {
 
 /** Events over time; each period lasts some seconds. */
 export interface EventHistogram {
-  buckets: Bucket[];
+  buckets: PeriodCount[];
   end: string;
   seconds: number;
   start: string;
@@ -86,52 +97,17 @@ export interface EventRow {
 
 /** The most frequent values of each field. */
 export interface Facets {
-  facets: Record<string, ValueCount[]>;
-}
-
-/** An object of a trail's bucket that is not as it was delivered. */
-export interface Finding {
-  event: string | null;
-  name: string;
-  reason: string;
-}
-
-/** Milliseconds until records were visible, of the last minute; None: there were none. */
-export interface Freshness {
-  p50Ms: number | null;
-  p99Ms: number | null;
+  facets: Record<string, CountedValue[]>;
 }
 
 /** What is recorded, how soon it is visible, and what is wrong. */
 export interface HealthSummary {
   degradations: string[];
   events: number;
-  freshness: Freshness;
+  freshness: VisibleAfter;
   recorded: number;
   status: "degraded" | "failing" | "ok";
   visible: number;
-}
-
-/** An incident in a list. */
-export interface Incident {
-  account: string;
-  average: number;
-  baseline: number;
-  end: string | null;
-  errorCode: string | null;
-  eventName: string;
-  eventSource: string;
-  expected: string | null;
-  extension: Record<string, unknown> | null;
-  id: string;
-  identity: string | null;
-  insightType: string;
-  minutes: number;
-  region: string;
-  sentence: string;
-  sourceIPAddress: string | null;
-  start: string;
-  state: string;
 }
 
 /** An incident with its record, and its calls of each minute in a period around it. */
@@ -161,12 +137,34 @@ export interface IncidentDetail {
 
 /** Incidents, newest first, and what event history lacks. */
 export interface IncidentList {
-  incidents: Incident[];
+  incidents: IncidentRow[];
   missing: string[];
 }
 
+/** An incident in a list. */
+export interface IncidentRow {
+  account: string;
+  average: number;
+  baseline: number;
+  end: string | null;
+  errorCode: string | null;
+  eventName: string;
+  eventSource: string;
+  expected: string | null;
+  extension: Record<string, unknown> | null;
+  id: string;
+  identity: string | null;
+  insightType: string;
+  minutes: number;
+  region: string;
+  sentence: string;
+  sourceIPAddress: string | null;
+  start: string;
+  state: string;
+}
+
 /** What Insights is doing, and how far it is. */
-export interface InsightsStatus {
+export interface InsightsState {
   daysLearned: number;
   daysScanned: number | null;
   daysToLearn: number;
@@ -186,11 +184,6 @@ export interface KnownIdentity {
   userIdentity: unknown;
 }
 
-/** A link that opens the web console once, within ten minutes. */
-export interface Link {
-  url: string;
-}
-
 /** The position of the newest durable record, 0 if there is none. */
 export interface Mark {
   position: number;
@@ -203,20 +196,27 @@ export interface MarkedRecords {
   records: unknown[];
 }
 
+/** The events of a period that succeeded and that failed. */
+export interface PeriodCount {
+  failed: number;
+  ok: number;
+  time: string;
+}
+
 /** What a principal does, and when, from its latest events. */
 export interface Principal {
-  agents: ValueCount[];
+  agents: CountedValue[];
   arn: string;
   complete: boolean;
   events: number;
   first: string;
   hours: number[][];
-  ips: ValueCount[];
-  keys: ValueCount[];
+  ips: CountedValue[];
+  keys: CountedValue[];
   last: string;
   latest: EventRow[];
   sentence: string;
-  services: ValueCount[];
+  services: CountedValue[];
 }
 
 /** What a trail's bucket proves of an event. */
@@ -258,7 +258,7 @@ export interface SavedViews {
 
 /** The incidents that were found in old events, and the number of those that were recorded. */
 export interface Scan {
-  incidents: Incident[];
+  incidents: IncidentRow[];
   known: number;
 }
 
@@ -330,21 +330,15 @@ export interface UserList {
   users: User[];
 }
 
-/** A value, and the number of events that have it. */
-export interface ValueCount {
-  count: number;
-  value: string;
-}
-
 /** The most frequent values of a field. */
 export interface Values {
-  values: ValueCount[];
+  values: CountedValue[];
 }
 
 /** What a trail's bucket was found to hold, last. */
 export interface Verification {
   at: string;
-  findings: Finding[];
+  findings: DamagedObject[];
   more: number;
   valid: boolean;
 }
@@ -365,6 +359,12 @@ export interface ViewState {
   region?: string;
   since?: string;
   until?: string;
+}
+
+/** Milliseconds until records were visible, of the last minute; None: there were none. */
+export interface VisibleAfter {
+  p50Ms: number | null;
+  p99Ms: number | null;
 }
 
 /** Why a request failed. */

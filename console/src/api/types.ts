@@ -12,7 +12,7 @@ export type {
   EventProofs as Proofs,
   EventRow as Event,
   HealthSummary as Health,
-  Incident,
+  IncidentRow as Incident,
   IncidentDetail,
   Principal,
   Proof,
@@ -23,7 +23,7 @@ export type {
   TrailSummary,
   User,
   UserList,
-  ValueCount,
+  CountedValue as ValueCount,
   Verification,
   ViewState,
 } from "./schema";

@@ -23,8 +23,8 @@ from opentrail.trails.worker import TrailDeliveries
 Json = dict[str, Any]
 
 
-class Organizations(Protocol):
-    """Who may manage organization trails."""
+class TrailManagement(Protocol):
+    """Who may manage organization trails, and who their managers are."""
 
     async def managed_by(self, account: str) -> Organization:
         """Return the organization whose trails an account may create.
@@ -87,7 +87,7 @@ class Services:
     destinations: Destinations
     signer: Signer
     clock: Clock
-    organizations: Organizations
+    organizations: TrailManagement
 
 
 @dataclass(frozen=True, slots=True)

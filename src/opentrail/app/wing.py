@@ -16,7 +16,7 @@ from starlette.routing import Route
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.services import ServiceClients
 from opentrail.adapters.files import DataDirectory
-from opentrail.api.operation import Organizations, Services
+from opentrail.api.operation import Services, TrailManagement
 from opentrail.api.v1.callers import SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.settings import Settings
@@ -64,7 +64,7 @@ class Wing:
     #: Who gets messages about delivered files.
     sinks: Sequence[Sink] = ()
     #: Who may manage organization trails.
-    organizations: Organizations | None = None
+    organizations: TrailManagement | None = None
     #: Authenticates browsers.
     sessions: SessionAuthenticator | None = None
     #: The address of its first page, for browsers that ask for a page that does not exist.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.api.browser import HOST, Browser
@@ -69,33 +67,8 @@ async def test_a_page_of_another_host_is_not_served() -> None:
 
 
 @asynchronous
-async def test_a_body_that_is_too_large_is_refused() -> None:
-    answer = await Browser().post("turn-on", b" " * 1_000_001)
-    assert answer.status == 413
-
-
-@asynchronous
-async def test_a_body_of_the_largest_size_is_read() -> None:
-    answer = await Browser().post("turn-on", b" " * 999_998 + b"{}")
-    assert answer.status == 400
-    assert answer.json["code"] != "RequestTooLarge"
-
-
-@asynchronous
 async def test_a_console_that_takes_any_host_is_opened_by_every_name() -> None:
     browser = Browser(hosts=None)
     for host in (HOST, "console.example", "console.example:443"):
         answer = await send(browser.app, "GET", "/", {"host": host}, scheme="https")
         assert answer.status == 307
-
-
-@asynchronous
-async def test_what_takes_too_long_says_so() -> None:
-    class Slow(Browser):
-        async def _health(self) -> dict[str, Any]:
-            raise TimeoutError
-
-    answer = await Slow().get("health")
-    assert answer.status == 504
-    assert answer.json["code"] == "TimedOut"
-    assert "narrow the search" in answer.json["error"]

@@ -6,7 +6,6 @@ from http.cookies import SimpleCookie
 
 import pytest
 
-from opentrail.access.users import ConsoleRole
 from opentrail.version import __version__
 from tests.api.browser import Browser
 from tests.api.caller import send
@@ -63,43 +62,6 @@ async def test_errors_of_the_cloudtrail_api_keep_their_codes() -> None:
 
 
 @asynchronous
-async def test_health_says_what_is_recorded_and_how_soon_it_is_visible() -> None:
-    browser = Browser()
-    found = (await browser.get("health")).json
-    assert (found["status"], found["degradations"]) == ("ok", [])
-    assert (found["recorded"], found["visible"], found["events"]) == (7, 6, 16)
-    assert found["freshness"] == {"p50Ms": None, "p99Ms": None}
-    await browser.api.record([a_record()])
-    assert (await browser.get("health")).json["freshness"]["p99Ms"] >= 0
-
-
-@asynchronous
-async def test_health_names_all_that_is_wrong() -> None:
-    browser = Browser()
-    browser.health["missing"] = ["position 3"]
-    browser.health["journal"]["failure"] = "the disk is full"
-    browser.health["history"]["responding"] = False
-    browser.health["controlStore"]["failure"] = "the control store does not answer"
-    assert (await browser.get("health")).json["degradations"] == [
-        "event history lacks position 3",
-        "calls are not recorded: the disk is full",
-        "event history does not answer",
-        "trails, keys and policies are not known: the control store does not answer",
-    ]
-
-
-@asynchronous
-async def test_health_tells_a_user_of_some_accounts_nothing_of_others() -> None:
-    browser = Browser()
-    await browser.api.record([a_record(), a_record(recipientAccountId="1" * 12)])
-    browser.health["missing"] = ["positions 3 to 4"]
-    browser.become(ConsoleRole.VIEWER, "1" * 12)
-    found = (await browser.get("health")).json
-    assert (found["recorded"], found["visible"], found["events"]) == (1, 1, 1)
-    assert found["degradations"] == ["event history lacks events"]
-
-
-@asynchronous
 async def test_a_session_offers_the_accounts_and_regions_of_events() -> None:
     browser = Browser()
     await browser.api.record([a_record(awsRegion="eu-west-3", recipientAccountId="1" * 12)])
@@ -114,34 +76,3 @@ async def test_the_addresses_that_people_type_lead_to_the_console(path: str) -> 
     browser = Browser()
     answer = await send(browser.app, "GET", path, browser.headers(accept="text/html"))
     assert (answer.status, answer.headers["location"]) == (307, "/console/")
-
-
-@pytest.mark.parametrize("path", ["/nothing", "/consoles/", "/favicon.ico/<b>"])
-@asynchronous
-async def test_an_unknown_page_links_to_the_console(path: str) -> None:
-    browser = Browser()
-    accept = "text/html,application/xhtml+xml,*/*;q=0.8"
-    answer = await send(browser.app, "GET", path, browser.headers(accept=accept))
-    assert answer.status == 404
-    assert answer.headers["content-type"].startswith("text/html")
-    assert "script-src" not in answer.headers["content-security-policy"]
-    assert b'<a href="/console/">' in answer.body
-    assert b"<b>" not in answer.body
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "accept", "status"),
-    [
-        ("GET", "/nothing", "*/*", 404),
-        ("GET", "/api/v1/nothing", "text/html", 404),
-        ("DELETE", "/console", "application/json", 405),
-    ],
-)
-@asynchronous
-async def test_other_clients_get_json_for_an_unknown_path(
-    method: str, path: str, accept: str, status: int
-) -> None:
-    browser = Browser()
-    answer = await send(browser.app, method, path, browser.headers(accept=accept))
-    assert answer.status == status
-    assert answer.json["error"].startswith(f"there is no {method} {path}")

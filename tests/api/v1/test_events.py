@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from tests.api.browser import Browser
-from tests.api.caller import Api
-from tests.factories import a_record, an_iam_user, event_id
+from tests.api.caller import Answer, Api
+from tests.factories import (
+    ACCOUNT,
+    REGION,
+    a_data_record,
+    a_record,
+    an_iam_user,
+    event_id,
+    some_records,
+)
 from tests.fakes import asynchronous
 
 CONSOLE = "Mozilla/5.0 (X11; Linux x86_64)"
@@ -146,3 +154,113 @@ async def test_json_files_have_the_records_as_they_are_stored() -> None:
     assert none.json == {"Records": []}
     wrong = await browser.get("export", format="exe")
     assert "format must be one of" in wrong.json["error"]
+
+
+EVENTS = "/api/v1/events"
+
+
+async def filled(*records: dict[str, Any]) -> Api:
+    api = Api()
+    api.world.clock.advance(3_600)
+    await api.record(list(records))
+    return api
+
+
+@asynchronous
+async def test_events_are_shown_newest_first_with_their_records() -> None:
+    records = some_records(60)
+    api = await filled(*records)
+    answer = await api.ask(EVENTS)
+    assert ids(answer) == [event_id(number) for number in range(60, 10, -1)]
+    assert json.loads(answer.json["events"][0]["CloudTrailEvent"]) == records[-1]
+    assert len(ids(await api.ask(EVENTS, limit="3"))) == 3
+    assert len(ids(await api.ask(EVENTS, limit="10000"))) == 60
+
+
+@asynchronous
+async def test_events_are_of_every_account_and_region_unless_one_is_given() -> None:
+    api = await filled(
+        a_record(eventID="mine"),
+        a_record(eventID="theirs", recipientAccountId="210987654321"),
+        a_record(eventID="there", awsRegion="eu-west-1"),
+        a_data_record(eventID="data"),
+    )
+    assert sorted(ids(await api.ask(EVENTS))) == ["mine", "theirs", "there"]
+    assert ids(await api.ask(EVENTS, account=ACCOUNT, region=REGION)) == ["mine"]
+    assert ids(await api.ask(EVENTS, account="210987654321")) == ["theirs"]
+    assert ids(await api.ask(EVENTS, region="eu-west-1")) == ["there"]
+    assert sorted(ids(await api.ask(EVENTS, categories="all"))) == [
+        *("data", "mine", "theirs", "there"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("EventName=DeleteUser", [2]),
+        (f"EventId={event_id(3)}", [3]),
+        ('Username="a=b"', [4]),
+        ("name=Delete* OR user=a*", [4, 2]),
+        ("NOT name=Delete* last 24h", [4, 3, 1]),
+        ("requestParameters.userName=Mary", [4, 3, 2, 1]),
+        ("ReadOnly=true", []),
+        ("ReadOnly=false", [4, 3, 2, 1]),
+    ],
+)
+@asynchronous
+async def test_events_are_found_by_an_expression(expression: str, expected: list[int]) -> None:
+    records = some_records(4)
+    records[1]["eventName"] = "DeleteUser"
+    records[3]["userIdentity"] = an_iam_user("a=b")
+    api = await filled(*records)
+    found = await api.ask(EVENTS, expression=expression)
+    assert ids(found) == [event_id(number) for number in expected]
+
+
+@asynchronous
+async def test_events_are_found_by_time() -> None:
+    api = await filled(*some_records(6))
+
+    async def found(**times: str) -> list[int]:
+        answer = await api.ask(EVENTS, **times)
+        return [number for number in range(6, 0, -1) if event_id(number) in ids(answer)]
+
+    assert await found(since="2020-01-01T09:00:05Z") == [6, 5]
+    assert await found(until="2020-01-01T09:00:02Z") == [2, 1]
+    assert await found(since="2020-01-01T10:00:03+01:00", until="2020-01-01T09:00:04") == [4, 3]
+    assert await found(since="2020-01-01") == [6, 5, 4, 3, 2, 1]
+    assert await found(since="2020-01-02") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"limit": "0"}, "InvalidMaxResultsException"),
+        ({"limit": "10001"}, "InvalidMaxResultsException"),
+        ({"limit": "-1"}, "InvalidMaxResultsException"),
+        ({"limit": "many"}, "InvalidMaxResultsException"),
+        ({"limit": "1.5"}, "InvalidMaxResultsException"),
+        ({"limit": ""}, "InvalidMaxResultsException"),
+        ({"limit": "²"}, "InvalidMaxResultsException"),
+        ({"expression": "evntname=DeleteUser"}, "InvalidParameterException"),
+        ({"expression": "(user=x"}, "InvalidParameterException"),
+        ({"expression": "=x"}, "InvalidParameterException"),
+        ({"since": "yesterday"}, "InvalidTimeRangeException"),
+        ({"until": "2020-13-01"}, "InvalidTimeRangeException"),
+        ({"since": "2020-01-01T25:00:00Z"}, "InvalidTimeRangeException"),
+    ],
+)
+@asynchronous
+async def test_a_question_that_does_not_fit_is_refused_with_its_reason(
+    query: dict[str, str], code: str
+) -> None:
+    api = await filled(*some_records(2))
+    answer = await api.ask(EVENTS, **query)
+    assert answer.status == 400
+    assert answer.json["code"] == code
+    assert answer.json["error"]
+
+
+def ids(answer: Answer) -> list[str]:
+    assert answer.status == 200, answer.body
+    return [event["EventId"] for event in answer.json["events"]]

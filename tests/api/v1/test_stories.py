@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from tests.api.browser import Browser
-from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
+from tests.api.caller import Api
+from tests.factories import (
+    ACCOUNT,
+    a_record,
+    an_iam_user,
+    an_insight_record,
+    event_id,
+    some_records,
+)
 from tests.fakes import asynchronous
 
 ANN = f"arn:aws:iam::{ACCOUNT}:user/Ann"
@@ -65,3 +76,107 @@ async def test_the_story_of_a_resource_is_what_who_answers() -> None:
     assert "created IAM user Mary" in story["sentences"][0]
     assert [event["eventName"] for event in story["events"]] == ["CreateUser"]
     assert "name must be given" in (await browser.get("resources")).json["error"]
+
+
+WHO = "/api/v1/who"
+
+
+async def filled(*records: dict[str, Any]) -> Api:
+    api = Api()
+    api.world.clock.advance(3_600)
+    await api.record(list(records))
+    return api
+
+
+@asynchronous
+async def test_who_answers_in_a_sentence_with_the_evidence() -> None:
+    record = a_record(eventID="the-id")
+    api = await filled(record, *some_records(3, eventName="GetUser", responseElements=None))
+    answer = await api.ask(WHO, resource="Mary")
+    assert answer.status == 200
+    said = answer.json
+    assert "John" in said["sentence"]
+    assert "Mary" in said["sentence"]
+    assert "January 1, 2020" in said["sentence"]
+    assert said["evidence"] == {
+        "eventId": "the-id",
+        "eventTime": "2020-01-01T09:00:00Z",
+        "eventName": "CreateUser",
+        "sourceIPAddress": record["sourceIPAddress"],
+        "userAgent": record["userAgent"],
+        "accessKeyId": record["userIdentity"]["accessKeyId"],
+        "principal": record["userIdentity"]["arn"],
+    }
+    assert said["events"] == 4
+    assert json.loads(said["record"]) == record
+
+
+@asynchronous
+async def test_who_finds_a_resource_by_its_arn_too() -> None:
+    api = await filled(a_record(eventID="the-id"))
+    answer = await api.ask(WHO, resource=f"arn:aws:iam::{ACCOUNT}:user/Mary")
+    assert answer.json["evidence"]["eventId"] == "the-id"
+
+
+@asynchronous
+async def test_who_passes_over_calls_that_were_refused_or_only_read() -> None:
+    refused = a_record(eventID="refused", errorCode="EntityAlreadyExists", responseElements=None)
+    read = a_record(eventID="read", eventName="GetUser", readOnly=True, responseElements=None)
+    api = await filled(a_record(eventID="made"), refused, read)
+    assert (await api.ask(WHO, resource="Mary")).json["evidence"]["eventId"] == "made"
+    api = await filled(refused, read)
+    said = (await api.ask(WHO, resource="Mary")).json
+    assert said["sentence"] is None
+    assert said["events"] == 2
+    assert [event["EventId"] for event in said["first"]] == ["refused"]
+
+
+@asynchronous
+async def test_who_describes_the_latest_creation() -> None:
+    api = await filled(
+        a_record(eventID="first"),
+        a_record(eventID="deleted", eventTime="2020-01-01T09:01:00Z", eventName="DeleteUser"),
+        a_record(
+            eventID="second",
+            eventTime="2020-01-01T09:02:00Z",
+            userIdentity=an_iam_user("Jane"),
+        ),
+    )
+    said = (await api.ask(WHO, resource="Mary")).json
+    assert said["evidence"]["eventId"] == "second"
+    assert "Jane" in said["sentence"]
+
+
+@asynchronous
+async def test_who_knows_nothing_of_what_no_event_names() -> None:
+    api = await filled(a_record())
+    said = (await api.ask(WHO, resource="Nobody")).json
+    assert said == {
+        "sentence": None,
+        "events": 0,
+        "resource": "Nobody",
+        "answers": [],
+        "first": [],
+        "missing": [],
+    }
+
+
+@asynchronous
+async def test_who_may_be_narrowed_to_a_type() -> None:
+    api = await filled(a_record())
+    assert (await api.ask(WHO, resource="Mary", type="user")).json["sentence"]
+    assert not (await api.ask(WHO, resource="Mary", type="role")).json["sentence"]
+
+
+@asynchronous
+async def test_who_may_be_narrowed_to_an_account() -> None:
+    api = await filled(a_record(eventID="mine"))
+    assert (await api.ask(WHO, resource="Mary", account=ACCOUNT)).json["sentence"]
+    assert not (await api.ask(WHO, resource="Mary", account="210987654321")).json["sentence"]
+
+
+@asynchronous
+async def test_who_needs_a_resource() -> None:
+    answer = await (await filled()).ask(WHO)
+    assert answer.status == 400
+    assert "resource" in answer.json["error"]

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
 from tests.api.browser import Browser
-from tests.factories import REGION
+from tests.api.caller import Api
+from tests.factories import (
+    ACCOUNT,
+    MOMENT,
+    REGION,
+)
 from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
 
@@ -53,3 +64,106 @@ async def test_a_verification_says_what_the_verifier_said() -> None:
 async def test_an_unknown_trail_is_not_found() -> None:
     answer = await Browser().get("trails/digests", name="none")
     assert (answer.status, answer.json["code"]) == (404, "TrailNotFoundException")
+
+
+FLUSH = "/api/v1/trails/flush"
+DIGESTS = "/api/v1/trails/digests"
+
+
+async def filled(*records: dict[str, Any]) -> Api:
+    api = Api()
+    api.world.clock.advance(3_600)
+    await api.record(list(records))
+    return api
+
+
+async def logging_trail() -> Api:
+    api = await filled()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET, EnableLogFileValidation=True)
+    await api.ok("StartLogging", Name="my-trail")
+    return api
+
+
+def asked(**body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+@asynchronous
+async def test_a_flush_delivers_and_signs_and_returns_what_it_wrote() -> None:
+    api = await logging_trail()
+    arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/my-trail"
+    answer = await api.post(FLUSH, asked(name="my-trail"))
+    assert answer.status == 200
+    assert answer.json["trail"] == arn
+    delivered = await api.world.verified()
+    assert answer.json["logFiles"] == [log.key for log in delivered.logs]
+    assert answer.json["digestFiles"] == [digest.key for digest in delivered.digests]
+    assert len(delivered.logs) == len(delivered.digests) == 1
+    api.world.clock.advance(1)
+    assert (await api.post(FLUSH, asked(name=arn))).json["logFiles"] == []
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_trails_first_and_newest_digests_are_known() -> None:
+    api = await logging_trail()
+    assert (await api.ask(DIGESTS, name="my-trail")).json["chains"] == []
+    for _ in range(2):
+        await api.post(FLUSH, asked(name="my-trail"))
+        api.world.clock.advance(60)
+    answer = await api.ask(DIGESTS, name="my-trail", account=ACCOUNT)
+    assert answer.status == 200
+    delivered = await api.world.verified()
+    first, newest = delivered.chain()
+    (chain,) = answer.json["chains"]
+    assert [start["key"] for start in chain["starts"]] == [first.key]
+    assert chain["newest"]["key"] == newest.key
+    assert chain["newest"]["sha256"] == hashlib.sha256(newest.content).hexdigest()
+    assert (chain["trail"], chain["region"], chain["ends"]) == ("my-trail", REGION, [])
+    assert (await api.ask(DIGESTS, name="other")).status == 404
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_flushing_an_unknown_trail_is_not_found() -> None:
+    api = await logging_trail()
+    for body in (asked(name="nothing"), asked(), b"", asked(name="my-trail", account="1")):
+        answer = await api.post(FLUSH, body)
+        assert answer.status == 404, body
+        assert answer.json["code"] == "TrailNotFoundException"
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_flushing_a_name_that_several_trails_have_names_them_all() -> None:
+    api = await logging_trail()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET, region="eu-west-1")
+    answer = await api.post(FLUSH, asked(name="my-trail"))
+    assert answer.status == 400
+    for region in (REGION, "eu-west-1"):
+        arn = f"arn:aws:cloudtrail:{region}:{ACCOUNT}:trail/my-trail"
+        assert arn in answer.json["error"]
+        assert (await api.post(FLUSH, asked(name=arn))).status == 200
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_flushing_to_a_bucket_that_fails_returns_its_error() -> None:
+    api = await logging_trail()
+    api.world.objects.down = "AccessDenied"
+    answer = await api.post(FLUSH, asked(name="my-trail"))
+    assert answer.status == 502
+    assert answer.json["code"] == "AccessDenied"
+    assert "bucket" in answer.json["error"]
+    await api.world.deliveries.stop()
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'"my-trail"', b"5", b"null"])
+@asynchronous
+async def test_a_flush_whose_body_makes_no_sense_is_refused(body: bytes) -> None:
+    api = await logging_trail()
+    answer = await api.post(FLUSH, body)
+    assert answer.status == 400
+    assert answer.json["error"]
+    assert api.world.clock.now() > MOMENT
+    await api.world.deliveries.stop()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions
 from opentrail.api.pages import PLAIN_POLICY
 from opentrail.api.v1.answers import POLICY, describe_error, error_response, with_headers
-from opentrail.api.v1.callers import Caller
+from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import PREFIX
 from opentrail.core.errors import CloudTrailError, OpentrailError
 
@@ -88,7 +88,7 @@ class Guard:
             raise CloudTrailError("InvalidToken", message, 401)
         self._replace_session(request, secret, response)
 
-    def begin_for(self, request: Request, user: Caller, response: Response) -> None:
+    def begin_for(self, request: Request, user: ApiCaller, response: Response) -> None:
         """Begins a session of a user who has signed in, and adds its cookie to a response."""
         self._replace_session(request, self.sessions.begin_for(user), response)
 
@@ -130,7 +130,7 @@ class Guard:
             raise CloudTrailError("NoSession", message, 401)
         return session
 
-    def caller(self, request: Request) -> Caller:
+    def caller(self, request: Request) -> ApiCaller:
         """Returns the user of a request's session.
 
         Raises:

@@ -17,7 +17,7 @@ from opentrail.access.users import ConsoleRole
 from opentrail.api.console.guard import Guard, is_secure
 from opentrail.api.console.sign_in import LoginRecords
 from opentrail.api.pages import page_of, text_of
-from opentrail.api.v1.callers import Caller
+from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import route
 from opentrail.core.errors import CloudTrailError, SignInRefused, Unsupported
 from opentrail.ports.clock import Clock
@@ -128,7 +128,7 @@ class OidcSignIn:
 
     async def _user_of(
         self, request: Request, login: OidcLogin, claims: Mapping[str, Any]
-    ) -> Caller:
+    ) -> ApiCaller:
         """Returns the user of verified claims.
 
         Raises:
@@ -144,7 +144,7 @@ class OidcSignIn:
             await self._records.failed(request, name)
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
-        return Caller(name, max(roles))
+        return ApiCaller(name, max(roles))
 
     @property
     def _configured(self) -> OidcLogin:

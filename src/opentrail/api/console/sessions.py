@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from opentrail.api.v1.callers import SERVER_OPERATOR, Caller
+from opentrail.api.v1.callers import SERVER_OPERATOR, ApiCaller
 from opentrail.ports.clock import Clock
 
 #: How long a link is good, if it is not used.
@@ -22,7 +22,7 @@ _MAX_COUNT = 1_000
 class Session:
     """One browser that is signed in."""
 
-    user: Caller
+    user: ApiCaller
     began: datetime
     last_used: datetime
 
@@ -58,7 +58,7 @@ class Sessions:
             return None
         return self.begin_for(SERVER_OPERATOR)
 
-    def begin_for(self, user: Caller) -> str:
+    def begin_for(self, user: ApiCaller) -> str:
         """Begins a session of a user who has signed in, and returns its secret."""
         now = self._clock.now()
         secret = secrets.token_urlsafe(32)

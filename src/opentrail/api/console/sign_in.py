@@ -12,7 +12,7 @@ from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import Caller, agent_of, caller_of
+from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import (
     CloudTrailError,
@@ -192,9 +192,9 @@ class SignIn:
             raise CloudTrailError("InvalidParameterException", str(error)) from error
 
 
-def session_user(user: ConsoleUser) -> Caller:
+def session_user(user: ConsoleUser) -> ApiCaller:
     """Returns a user with a password as sessions have it."""
-    return Caller(user.name, user.role, user.accounts, has_password=True)
+    return ApiCaller(user.name, user.role, user.accounts, has_password=True)
 
 
 def address_of(request: Request) -> str:

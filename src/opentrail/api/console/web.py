@@ -64,7 +64,7 @@ class SessionInfo(TypedDict):
     expires: str
 
 
-class Link(TypedDict):
+class ConsoleLink(TypedDict):
     """A link that opens the web console once, within ten minutes."""
 
     url: str
@@ -93,7 +93,7 @@ class WebSession:
         self._console_link = console_link
 
     @route("POST", "/console-links", ADMIN, "make a link that opens the console once")
-    async def link(self, _request: Request) -> Link:
+    async def link(self, _request: Request) -> ConsoleLink:
         """Returns a link that opens the web console once, within ten minutes."""
         return {"url": self._console_link()}
 

@@ -15,7 +15,7 @@ from opentrail.who.sentence import CONSOLE_AGENT
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ApiCaller:
     """Who sends a request: a user of the web console, or the operator of the server's machine."""
 
     name: str
@@ -31,7 +31,7 @@ class Caller:
 
 
 #: Has read the token in `server.json`, or opened the link that the server printed on its machine.
-SERVER_OPERATOR = Caller(OPERATOR, ConsoleRole.ADMIN)
+SERVER_OPERATOR = ApiCaller(OPERATOR, ConsoleRole.ADMIN)
 
 
 class SessionAuthenticator(Protocol):
@@ -45,7 +45,7 @@ class SessionAuthenticator(Protocol):
         """
         ...
 
-    def caller(self, request: Request) -> Caller:
+    def caller(self, request: Request) -> ApiCaller:
         """Return the user of a request's session.
 
         Raises:
@@ -64,7 +64,7 @@ class TokenAuthenticator:
     def __init__(self, token: str) -> None:
         self._token = token.encode()
 
-    def caller(self, request: Request) -> Caller:
+    def caller(self, request: Request) -> ApiCaller:
         """Returns who sent a request with the token.
 
         Raises:
@@ -81,7 +81,7 @@ def has_token(request: Request) -> bool:
     return "authorization" in request.headers
 
 
-def require(caller: Caller, least: ConsoleRole) -> None:
+def require(caller: ApiCaller, least: ConsoleRole) -> None:
     """Returns if a caller has at least a role.
 
     Raises:
@@ -92,7 +92,7 @@ def require(caller: Caller, least: ConsoleRole) -> None:
         raise CloudTrailError("AccessDenied", message, 403)
 
 
-def require_all_accounts(caller: Caller) -> None:
+def require_all_accounts(caller: ApiCaller) -> None:
     """Returns if a caller may see all accounts.
 
     Raises:
@@ -110,9 +110,9 @@ def agent_of(request: Request, max_length: int) -> str:
     return f"{request.headers.get('user-agent', '')[:max_length]} {CONSOLE_AGENT}".strip()
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: Request) -> ApiCaller:
     """Returns who sent an authenticated request."""
-    caller: Caller = request.state.caller
+    caller: ApiCaller = request.state.caller
     return caller
 
 

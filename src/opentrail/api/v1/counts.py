@@ -30,7 +30,7 @@ class Count(TypedDict):
     relation: Literal["eq", "gte"]
 
 
-class Bucket(TypedDict):
+class PeriodCount(TypedDict):
     """The events of a period that succeeded and that failed."""
 
     time: str
@@ -44,10 +44,10 @@ class EventHistogram(TypedDict):
     start: str
     end: str
     seconds: int
-    buckets: list[Bucket]
+    buckets: list[PeriodCount]
 
 
-class ValueCount(TypedDict):
+class CountedValue(TypedDict):
     """A value, and the number of events that have it."""
 
     value: str
@@ -57,13 +57,13 @@ class ValueCount(TypedDict):
 class Facets(TypedDict):
     """The most frequent values of each field."""
 
-    facets: dict[str, list[ValueCount]]
+    facets: dict[str, list[CountedValue]]
 
 
 class Values(TypedDict):
     """The most frequent values of a field."""
 
-    values: list[ValueCount]
+    values: list[CountedValue]
 
 
 class EventCounts:
@@ -128,7 +128,7 @@ class EventCounts:
         }
 
 
-def _values(counts: Any) -> list[ValueCount]:
+def _values(counts: Any) -> list[CountedValue]:
     return [{"value": value, "count": count} for value, count in counts]
 
 

@@ -46,7 +46,7 @@ _BEFORE, _AFTER = 60, 30
 _MAX_NOTE_LENGTH = 1_000
 
 
-class InsightsStatus(TypedDict):
+class InsightsState(TypedDict):
     """What Insights is doing, and how far it is."""
 
     state: str
@@ -86,7 +86,7 @@ class IncidentFigures(TypedDict):
     extension: Mapping[str, Any] | None
 
 
-class Incident(IncidentFigures):
+class IncidentRow(IncidentFigures):
     """An incident in a list."""
 
     #: Its minutes up to now, or to its end.
@@ -107,14 +107,14 @@ class IncidentDetail(IncidentFigures, _Period):
 class IncidentList(TypedDict):
     """Incidents, newest first, and what event history lacks."""
 
-    incidents: list[Incident]
+    incidents: list[IncidentRow]
     missing: list[str]
 
 
 class Scan(TypedDict):
     """The incidents that were found in old events, and the number of those that were recorded."""
 
-    incidents: list[Incident]
+    incidents: list[IncidentRow]
     known: int
 
 
@@ -152,7 +152,7 @@ class Incidents:
         return {"incidents": incidents, "missing": self._missing()}
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
-    async def status(self, _request: Request) -> InsightsStatus:
+    async def status(self, _request: Request) -> InsightsState:
         """Returns what Insights is doing, and how far it is."""
         return await describe(self._insights)
 
@@ -179,7 +179,7 @@ class Incidents:
         "mark an incident as expected",
         body='{"note": "load test"}',
     )
-    async def expect(self, request: Request, body: Json) -> Incident:
+    async def expect(self, request: Request, body: Json) -> IncidentRow:
         """Marks an incident as expected, with a note."""
         note = body.get("note", "")
         if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
@@ -189,7 +189,7 @@ class Incidents:
         return await expect_incident(services, self._insights, request.path_params["id"], note)
 
 
-async def describe(insights: Insights) -> InsightsStatus:
+async def describe(insights: Insights) -> InsightsState:
     """Returns what Insights is doing, and how far it is."""
     status = await insights.status()
     since, until = status.known_since, status.watched_until
@@ -209,7 +209,7 @@ async def describe(insights: Insights) -> InsightsStatus:
 
 async def list_incidents(
     services: Services, insights: Insights, search: Search, limit: int
-) -> list[Incident]:
+) -> list[IncidentRow]:
     """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
     history, now = services.history, services.clock.now()
     found = await history.latest(search, 2 * limit)  # each has one record, or two
@@ -279,7 +279,7 @@ async def scan(services: Services, insights: Insights, since: datetime) -> Scan:
 
 async def expect_incident(
     services: Services, insights: Insights, shared_id: str, note: str
-) -> Incident:
+) -> IncidentRow:
     """Marks an incident as expected: only more calls than these are reported again.
 
     Raises:
@@ -355,7 +355,9 @@ def key_of(incident: IncidentReport) -> CallKey:
     )
 
 
-async def _shown(history: History, incident: IncidentReport, notes: Mapping[str, str]) -> Incident:
+async def _shown(
+    history: History, incident: IncidentReport, notes: Mapping[str, str]
+) -> IncidentRow:
     return {**await _figures(history, incident, notes), "minutes": incident.minutes}
 
 

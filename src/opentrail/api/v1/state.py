@@ -15,7 +15,7 @@ from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.history.event_history import Search
 
 
-class Freshness(TypedDict):
+class VisibleAfter(TypedDict):
     """Milliseconds until records were visible, of the last minute; None: there were none."""
 
     p50Ms: float | None
@@ -32,7 +32,7 @@ class HealthSummary(TypedDict):
     recorded: int
     visible: int
     events: int
-    freshness: Freshness
+    freshness: VisibleAfter
 
 
 class State:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.counts import ValueCount
+from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.events import EventRow, rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
@@ -37,10 +37,10 @@ class Principal(TypedDict):
     events: int
     #: Whether `events` are all of them, not only the newest ones.
     complete: bool
-    services: list[ValueCount]
-    ips: list[ValueCount]
-    keys: list[ValueCount]
-    agents: list[ValueCount]
+    services: list[CountedValue]
+    ips: list[CountedValue]
+    keys: list[CountedValue]
+    agents: list[CountedValue]
     #: Events by weekday (Monday first) and hour, in UTC.
     hours: list[list[int]]
     latest: list[EventRow]
@@ -129,6 +129,6 @@ class Stories:
         return await who(history, name, query.get("type"), query.get("account"))
 
 
-def _top(values: Iterable[str | None]) -> list[ValueCount]:
+def _top(values: Iterable[str | None]) -> list[CountedValue]:
     counted = Counter(value for value in values if value).most_common(_TOP)
     return [{"value": value, "count": count} for value, count in counted]

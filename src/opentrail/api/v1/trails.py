@@ -40,7 +40,7 @@ class TrailDigests(TypedDict):
     chains: list[dict[str, Any]]
 
 
-class Delivered(TypedDict):
+class DeliveredFiles(TypedDict):
     """The keys of the files that were delivered."""
 
     trail: str
@@ -94,7 +94,7 @@ class Trails:
         return {"valid": is_valid, "lines": lines}
 
     @route("POST", "/trails/flush", OPERATOR, "deliver log files now", body=_EXAMPLE)
-    async def flush(self, request: Request, body: Json) -> Delivered:
+    async def flush(self, request: Request, body: Json) -> DeliveredFiles:
         """Delivers a trail's events and signs its digests now."""
         trail = await self._named_in(request, body)
         done = await self._services.deliveries.flush(trail)

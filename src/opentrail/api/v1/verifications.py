@@ -19,7 +19,7 @@ _MAX_FINDINGS = 20
 _BAD = "NOT GOOD"
 
 
-class Finding(TypedDict):
+class DamagedObject(TypedDict):
     """An object of a trail's bucket that is not as it was delivered."""
 
     name: str
@@ -33,7 +33,7 @@ class Verification(TypedDict):
 
     at: str
     valid: bool
-    findings: list[Finding]
+    findings: list[DamagedObject]
     #: The number of further findings.
     more: int
 
@@ -53,7 +53,7 @@ class Verifications:
     async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
         """Stores what `opentrail validate` found, in place of what was found before."""
         cells = [line.split("\t") for line in lines]
-        bad: list[Finding] = [
+        bad: list[DamagedObject] = [
             {"name": row[2], "reason": row[3], "event": None}
             for row in cells
             if len(row) == 4 and row[0] == _BAD
@@ -64,12 +64,14 @@ class Verifications:
         """Adds that the proof of an event is broken."""
         known = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
-        finding: Finding = {"name": name, "reason": proof["message"], "event": event_id}
+        finding: DamagedObject = {"name": name, "reason": proof["message"], "event": event_id}
         findings, more = (known["findings"], known["more"]) if known else ([], 0)
         others = [other for other in findings if other["event"] != event_id]
         await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], more)
 
-    async def _put(self, trail: Trail, is_valid: bool, findings: list[Finding], more: int) -> None:
+    async def _put(
+        self, trail: Trail, is_valid: bool, findings: list[DamagedObject], more: int
+    ) -> None:
         document: Verification = {
             "at": format_time(self._clock.now()),
             "valid": is_valid,

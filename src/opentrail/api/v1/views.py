@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import Caller, caller_of
+from opentrail.api.v1.callers import ApiCaller, caller_of
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError, Conflict
@@ -155,7 +155,7 @@ class Views:
                 raise _bad(f"state.{member}: {error.message}") from error
 
 
-def _may_see(user: Caller, view: Stored) -> bool:
+def _may_see(user: ApiCaller, view: Stored) -> bool:
     """Returns whether a view was saved by a user who may see no more than this one."""
     if user.accounts is None:
         return True

@@ -1,4 +1,4 @@
-"""The wings of a server. Whoever adds one adds a line here; whoever leaves one out, too."""
+"""The wings of a server, one line for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wing that tells other services of files and events: SNS, CloudWatch Logs, EventBridge."""
+"""The wing that notifies other services: SNS, CloudWatch Logs, EventBridge."""
 
 from __future__ import annotations
 

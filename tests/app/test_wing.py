@@ -1,0 +1,13 @@
+"""What a wing adds, if it says nothing."""
+
+from __future__ import annotations
+
+from opentrail.app.wing import Wing
+from tests.api.caller import Api
+
+
+def test_a_wing_adds_nothing_that_it_does_not_name() -> None:
+    wing, services = Wing(), Api().services
+    assert [*wing.groups(services, list), *wing.pages(services)] == []
+    assert [*wing.followers, *wing.sinks] == []
+    assert (wing.organizations, wing.sessions, wing.console_link) == (None, None, None)
