@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-import sqlalchemy as sa
 
 _TIMEOUT = 60
 _NUMBERS = itertools.count(1)
@@ -88,11 +88,11 @@ class PostgresServer:
 
     def execute(self, database: str, statement: str) -> list[Any]:
         """Runs a statement by a connection of its own."""
-        url = sa.make_url(self.url(database)).set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            done = connection.execute(sa.text(statement))
-            return list(done.all()) if done.returns_rows else []
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -106,6 +106,11 @@ class PostgresServer:
             cwd="/",
         )
         assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+def database_in(url: str) -> str:
+    """Returns the name of the database in a URL."""
+    return urlsplit(url).path.removeprefix("/")
 
 
 def _programs() -> Path:

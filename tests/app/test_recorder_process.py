@@ -85,5 +85,5 @@ def test_it_loads_neither_database_nor_console() -> None:
         check=True,
         timeout=TIMEOUT_SECONDS,
     )
-    heavy = {"duckdb", "sqlalchemy", "boto3", "starlette", "uvicorn", "moto"}
+    heavy = {"duckdb", "opentrail.adapters.sql.control", "boto3", "starlette", "uvicorn", "moto"}
     assert heavy & set(done.stdout.split()) == set()

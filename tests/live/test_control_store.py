@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from sqlalchemy import make_url
 
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail
-from tests.postgres import own_server, shared_server
+from tests.postgres import database_in, own_server, shared_server
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
 SECRET = "very-secret"
@@ -32,7 +31,7 @@ def test_trails_outlive_the_server_in_postgresql_and_the_password_is_nowhere(
     tmp_path: Path,
 ) -> None:
     postgres = shared_server()
-    database = make_url(postgres.new_database()).database or ""
+    database = database_in(postgres.new_database())
     postgres.execute("postgres", f"CREATE ROLE bob SUPERUSER LOGIN PASSWORD '{SECRET}'")
     url = postgres.url(database, f"bob:{SECRET}")
     server = Opentrail(tmp_path / "data", "--recorders", "2", command="sandbox")

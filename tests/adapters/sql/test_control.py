@@ -12,13 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
 
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
 from opentrail.ports.control import Put, Remove, Stored
 from tests.fakes import asynchronous, fill, run, small_disk
-from tests.postgres import PostgresServer, own_server, shared_server
+from tests.postgres import PostgresServer, database_in, own_server, shared_server
 
 
 @asynchronous
@@ -263,7 +262,7 @@ def end_connections(server: PostgresServer, database: str) -> None:
 async def test_a_lost_connection_is_opened_again_for_reads_and_writes() -> None:
     server = shared_server()
     store = SqlControl(url := server.new_database())
-    database = make_url(url).database or ""
+    database = database_in(url)
     await store.apply([Put("k", "x", {"n": 1}, expected=0)])
     await asyncio.to_thread(end_connections, server, database)
     assert await store.get("k", "x") == Stored("x", 1, {"n": 1})
@@ -278,7 +277,7 @@ async def test_a_lost_connection_is_opened_again_for_reads_and_writes() -> None:
 async def test_a_connection_lost_within_a_commit_leaves_the_outcome_open() -> None:
     server = shared_server()
     store = SqlControl(url := server.new_database())
-    database = make_url(url).database or ""
+    database = database_in(url)
     for statement in (
         "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",

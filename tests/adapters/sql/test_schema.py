@@ -1,17 +1,166 @@
-"""The schema's versions are those of the migrations."""
+"""Stores of every version come up to date, whole and once; newer ones are refused."""
 
 from __future__ import annotations
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from opentrail.adapters.sql import migrating, schema
+import pytest
+
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sql.schema import MIGRATIONS
+from opentrail.core.errors import DataTooNew, StorageFailed
+from opentrail.ports.control import Put, Stored
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
+from tests.postgres import database_in, shared_server
+
+NEWEST = max(MIGRATIONS)
+#: A store that was written before schemas had versions; see SOURCES.md.
+BEFORE = Path(__file__).parents[2] / "data" / "state-before-migrations.db"
+OLD_TABLE = """
+    CREATE TABLE documents (
+        kind VARCHAR COLLATE "C" NOT NULL, key VARCHAR COLLATE "C" NOT NULL,
+        version INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, key))
+"""
+Url = Callable[[], str]
 
 
-def test_every_version_has_a_migration_and_they_follow_one_another() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrating._MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
-    found = [each.revision for each in script.walk_revisions()]
-    assert tuple(reversed(found)) == schema.VERSIONS
-    assert script.get_heads() == [schema.VERSIONS[-1]]
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Url:
+    """Returns what makes the URL of an empty database."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path / 'state.db'}"
+    return shared_server().new_database
+
+
+def execute(url: str, *statements: str) -> list[Any]:
+    """Runs statements by a connection of its own, and returns the rows of the last one."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            return [connection.execute(statement).fetchall() for statement in statements][-1]
+    server = shared_server()
+    return [server.execute(database_in(url), statement) for statement in statements][-1]
+
+
+#: Name, type and nullability of each column; the columns of the primary key.
+TABLES = {
+    "sqlite": (
+        "SELECT name, type, \"notnull\", pk FROM pragma_table_info('documents') ORDER BY name",
+    ),
+    "postgresql": (
+        "SELECT column_name, data_type, is_nullable, collation_name FROM"
+        " information_schema.columns WHERE table_name = 'documents' ORDER BY column_name",
+        "SELECT column_name FROM information_schema.key_column_usage"
+        " WHERE table_name = 'documents' ORDER BY ordinal_position",
+    ),
+}
+
+
+def version_of(url: str) -> list[Any]:
+    return execute(url, "SELECT version_num FROM opentrail_schema")
+
+
+def old_store(url: str) -> None:
+    execute(url, OLD_TABLE.replace('COLLATE "C"', "") if "sqlite" in url else OLD_TABLE)
+    execute(url, "INSERT INTO documents VALUES ('trail', 'main', 7, '{\"n\":1}')")
+
+
+@asynchronous
+async def test_a_store_from_before_versions_keeps_all_documents(tmp_path: Path) -> None:
+    file = Path(shutil.copy(BEFORE, tmp_path / "state.db"))
+    for _ in range(2):
+        store = SqlControl.in_file(file)
+        assert await store.scan("trail") == [
+            Stored("main", 1, {"name": "main", "bucket": "b"}),
+            Stored("ä/\U0001f600", 1, {"text": "Zoë \0 \u2028"}),
+        ]
+        assert await store.get("mark", "journal") == Stored("journal", 4, {"position": 3})
+        await store.close()
+        assert version_of(f"sqlite:///{file}") == [(NEWEST,)]
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_an_old_store_is_migrated_and_can_be_written(new_url: Url) -> None:
+    url = new_url()
+    old_store(url)
+    store = SqlControl(url)
+    assert await store.get("trail", "main") == Stored("main", 7, {"n": 1})
+    await store.apply([Put("trail", "main", {"n": 2}, expected=7)])
+    await store.close()
+    assert version_of(url) == [(NEWEST,)]
+
+
+@asynchronous
+async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    for kind, queries in TABLES.items():
+        tables = []
+        for is_old in (True, False):
+            url = f"sqlite:///{tmp_path / f'{is_old}.db'}"
+            if kind == "postgresql":
+                url = shared_server().new_database()
+            if is_old:
+                old_store(url)
+            await SqlControl(url).close()
+            tables.append([execute(url, query) for query in queries])
+        assert tables[0] == tables[1]
+        assert len(tables[0][0]) == 5
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(new_url: Url) -> None:
+    url = new_url()
+    SqlControl(url)
+    execute(url, "UPDATE opentrail_schema SET version_num = '9999'")
+    with pytest.raises(DataTooNew, match="schema is 9999, this version knows up to") as caught:
+        SqlControl(url)
+    assert "upgrade opentrail" in str(caught.value)
+    assert version_of(url) == [("9999",)]
+
+
+def test_another_programs_table_is_left_alone(new_url: Url) -> None:
+    url = new_url()
+    execute(url, "CREATE TABLE documents (id INTEGER, title TEXT)")
+    with pytest.raises(StorageFailed, match="belongs to another program"):
+        SqlControl(url)
+    assert execute(url, "SELECT id, title FROM documents") == []
+
+
+OPEN = """
+import asyncio, sys
+from opentrail.adapters.sql import SqlControl
+asyncio.run(SqlControl(sys.argv[1]).close())
+"""
+
+
+@pytest.mark.campaign
+@pytest.mark.slow
+@pytest.mark.parametrize("is_old", [True, False])
+def test_several_processes_may_open_a_store_at_once(new_url: Url, is_old: bool) -> None:
+    url = new_url()
+    if is_old:
+        old_store(url)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert version_of(url) == [(NEWEST,)]
+
+
+@asynchronous
+async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    file = Path(shutil.copy(BEFORE, tmp_path / "state.db"))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE VIEW opentrail_schema AS SELECT 1 AS other")
+    with pytest.raises(StorageFailed):
+        SqlControl.in_file(file)
+    with closing(sqlite3.connect(file)) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(documents)")]
+    assert columns == ["kind", "key", "version", "body"]

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
-import sqlalchemy as sa
 
-from opentrail.adapters.sql.time_limit import TimeLimits
+from opentrail.adapters.sql.time_limit import TimeLimit
 from tests.postgres import shared_server
 
 
-def an_engine() -> sa.Engine:
-    url = sa.make_url(shared_server().new_database()).set(drivername="postgresql+psycopg")
-    arguments = {"connect_timeout": 5}
-    return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
+def test_what_takes_too_long_is_cut_off() -> None:
+    url, limit = shared_server().new_database(), TimeLimit()
+    limit.connection = psycopg.connect(url)
+    with pytest.raises(psycopg.OperationalError), limit.limited(0.2):
+        limit.connection.execute("SELECT pg_sleep(60)")
+    assert limit.has_expired
+    with limit.limited(30):
+        limit.connection = psycopg.connect(url)
+        assert limit.connection.execute("SELECT 1").fetchone() == (1,)
+    assert not limit.has_expired
+    limit.connection.close()
 
 
-def test_what_takes_too_long_is_cut_off_and_the_connection_is_replaced() -> None:
-    engine = an_engine()
-    limits = TimeLimits(engine)
-    with (
-        pytest.raises(sa.exc.OperationalError) as caught,
-        limits.limited(0.2),
-        engine.connect() as connection,
-    ):
-        connection.execute(sa.text("SELECT pg_sleep(60)"))
-    assert limits.caused(caught.value)
-    with limits.limited(30), engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
-    engine.dispose()
-
-
-def test_other_errors_are_not_the_limits() -> None:
-    engine = an_engine()
-    limits = TimeLimits(engine)
-    with (
-        pytest.raises(sa.exc.ProgrammingError) as caught,
-        limits.limited(30),
-        engine.connect() as connection,
-    ):
-        connection.execute(sa.text("SELECT nothing FROM nowhere"))
-    assert not limits.caused(caught.value)
-    engine.dispose()
+def test_connecting_may_take_as_long_as_the_block() -> None:
+    limit = TimeLimit()
+    with limit.limited(9.5):
+        assert limit.connect_seconds == 9
+    with limit.limited(0.1):
+        assert limit.connect_seconds == 2, "the client library knows no shorter time"

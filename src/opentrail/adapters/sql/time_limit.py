@@ -9,42 +9,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import sqlalchemy as sa
-
 #: Seconds until a connection that was opened meanwhile is closed as well.
 _AGAIN = 0.5
 #: The least time for connecting that PostgreSQL's client library knows, in seconds.
 _MIN_CONNECT_SECONDS = 2
 
 
-class TimeLimits:
-    """Cuts off transactions that take too long, by closing their connection.
+class TimeLimit:
+    """Cuts off a transaction that takes too long, by closing its connection.
 
     PostgreSQL's own limits do not help while it is frozen or its machine is gone: the driver would
     wait for its answer permanently.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        """Limits an engine that has at most one connection."""
-        #: psycopg.
-        self._driver: Any = engine.dialect.dbapi
-        self._connection: Any = None
+    def __init__(self) -> None:
+        #: psycopg's connection, once it is open.
+        self.connection: Any = None
+        #: Whether the last block took too long.
+        self.has_expired = False
         self._seconds = 0.0
-        self._expired = False
-        # Before SQLAlchemy's own listener, which sends the first statements.
-        sa.event.listen(engine, "connect", self._opened, insert=True)
-        sa.event.listen(engine, "do_connect", self._connect)
+
+    @property
+    def connect_seconds(self) -> int:
+        """How long connecting may take within the block."""
+        return max(int(self._seconds), _MIN_CONNECT_SECONDS)
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
         """Closes the connection if the block takes longer; what waits for an answer then fails."""
-        self._seconds, self._expired = seconds, False
+        self._seconds, self.has_expired = seconds, False
         ended = threading.Event()
 
         def watch() -> None:
             wait = seconds
             while not ended.wait(wait):
-                self._expired = True
+                self.has_expired = True
                 self._hang_up()
                 wait = _AGAIN
 
@@ -56,26 +55,13 @@ class TimeLimits:
             ended.set()
             watcher.join()
 
-    def caused(self, error: Exception) -> bool:
-        """Returns whether an error of the last block comes from its limit."""
-        timeout = self._driver.errors.ConnectionTimeout
-        return self._expired or isinstance(getattr(error, "orig", None), timeout)
-
-    def _connect(
-        self, _dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]
-    ) -> None:
-        allowed = max(int(self._seconds), _MIN_CONNECT_SECONDS)
-        parameters["connect_timeout"] = min(allowed, int(parameters["connect_timeout"]))
-
-    def _opened(self, connection: Any, _record: object) -> None:
-        self._connection = connection
-
     def _hang_up(self) -> None:
-        if self._connection is None:
+        connection = self.connection
+        if connection is None or connection.closed:
             return
-        with suppress(OSError, self._driver.Error):  # it may be closed already
+        with suppress(OSError):  # it may be closed already
             # A copy of the descriptor is closed here; the driver closes its own.
-            copy = socket.socket(fileno=os.dup(self._connection.fileno()))
+            copy = socket.socket(fileno=os.dup(connection.fileno()))
             try:
                 copy.shutdown(socket.SHUT_RDWR)
             finally:

@@ -1,0 +1,287 @@
+"""The two databases of a control store: how each runs a transaction, and how it fails."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from opentrail.adapters.sql.time_limit import TimeLimit
+from opentrail.core.errors import UsageError
+from opentrail.installation import command_for
+
+T = TypeVar("T")
+Dialect = Literal["sqlite", "postgresql"]
+
+#: Seconds for a transaction on PostgreSQL.
+MAX_SECONDS = 5.0
+#: Seconds before each new attempt to set the journal mode of a new SQLite file.
+_BUSY_DELAYS = (0.1, 0.4, 1.0, 2.0)
+#: Seconds that SQLite waits for another writer.
+_LOCK_SECONDS = 5.0
+#: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
+_STATEMENT_MILLISECONDS = 4_000
+#: PostgreSQL's codes of errors after which the same transaction may succeed.
+_TRANSIENT = ("40001", "40P01", "53300")
+#: Its codes for a server that stops or starts.
+_SHUT_DOWN = ("57P01", "57P02", "57P03")
+
+
+class DatabaseError(Exception):
+    """A transaction failed, and changed nothing."""
+
+
+class TransientError(DatabaseError):
+    """The same transaction may succeed now."""
+
+
+class SilentError(DatabaseError):
+    """The database did not answer in time."""
+
+
+class CommitUnknownError(Exception):
+    """The connection was lost within the commit: the changes may have been made."""
+
+    def __init__(self, cause: str, is_silent: bool) -> None:
+        super().__init__(cause)
+        #: Whether the database did not answer in time.
+        self.is_silent = is_silent
+
+
+class Transaction:
+    """A transaction that has begun. Statements have `?` for values."""
+
+    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._cursor = cursor
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Returns the rows of a query."""
+        self._cursor.execute(self._own(statement), tuple(values))
+        rows: list[tuple[Any, ...]] = self._cursor.fetchall()
+        return rows
+
+    def change(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Runs a statement and returns the number of rows that it changed."""
+        self._cursor.execute(self._own(statement), tuple(values))
+        return int(self._cursor.rowcount)
+
+    def change_each(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs a statement once for the values of each row."""
+        self._cursor.executemany(self._own(statement), [tuple(values) for values in rows])
+
+    def _own(self, statement: str) -> str:
+        return statement if self.dialect == "sqlite" else statement.replace("?", "%s")
+
+
+class Database(Protocol):
+    """A database with at most one connection, used by one thread at a time."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which one it is."""
+        ...
+
+    def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
+        """Return what `work` returns once its changes are durable; on an error none is made.
+
+        Args:
+            work: runs the statements.
+            seconds: how long all may take, where the database is remote.
+            is_alone: whether nobody else may write meanwhile, where that costs nothing.
+
+        Raises:
+            TransientError, SilentError, DatabaseError: nothing was changed.
+            CommitUnknownError: it is not known whether something was.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; another one may be opened later."""
+        ...
+
+
+class SqliteDatabase:
+    """A SQLite file."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, file: Path, is_read_only: bool = False) -> None:
+        self._file = file
+        self._is_read_only = is_read_only
+        self._connection: sqlite3.Connection | None = None
+
+    def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
+        """Runs a transaction; see `Database`."""
+        try:
+            connection = self._connected()
+            connection.execute("BEGIN IMMEDIATE" if is_alone else "BEGIN")
+            try:
+                result = work(Transaction(connection.cursor(), self.dialect))
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise DatabaseError(str(error)) from error
+        return result
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            address = str(self._file)
+            if self._is_read_only:
+                address = f"{self._file.absolute().as_uri()}?mode=ro"
+            # Transactions are begun by `run`; threads use the connection one after another.
+            connection = sqlite3.connect(
+                address,
+                timeout=_LOCK_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=self._is_read_only,
+            )
+            try:
+                _set_wal_mode(connection)
+                connection.execute("PRAGMA synchronous = FULL")
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+class PostgresDatabase:
+    """A database of a PostgreSQL server."""
+
+    dialect: Dialect = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        """Keeps the address of a database; it is connected to by the first transaction.
+
+        Raises:
+            UsageError: the driver is not installed, or the URL is not valid.
+        """
+        try:
+            import psycopg
+            from psycopg.conninfo import conninfo_to_dict
+        except ImportError as error:
+            raise UsageError(
+                "a control store on PostgreSQL needs the package psycopg: "
+                f"{command_for('postgres')}"
+            ) from error
+        self._driver = psycopg
+        try:
+            _ = urlsplit(url).port
+            given: dict[str, Any] = conninfo_to_dict(url)
+        except (ValueError, psycopg.Error):
+            # Their texts have the URL, and with it the password.
+            raise _invalid_url() from None
+        self._parameters: dict[str, Any] = {
+            "connect_timeout": int(MAX_SECONDS),
+            "application_name": "opentrail",
+            "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS}",
+            "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+            **given,
+        }
+        self._limit = TimeLimit()
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
+        """Runs a transaction; see `Database`."""
+        is_connected = is_committing = False
+        try:
+            with self._limit.limited(seconds):
+                connection = self._connected()
+                is_connected = True
+                try:
+                    with connection.cursor() as cursor:
+                        if seconds > MAX_SECONDS:
+                            cursor.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+                        result = work(Transaction(cursor, self.dialect))
+                    is_committing = True
+                    connection.commit()
+                except BaseException:
+                    with suppress(self._driver.Error):
+                        connection.rollback()
+                    raise
+                return result
+        except self._driver.Error as error:
+            cause, state = str(error).strip(), error.sqlstate
+            is_timeout = isinstance(error, self._driver.errors.ConnectionTimeout)
+            is_silent = self._limit.has_expired or is_timeout
+            is_lost = state in _SHUT_DOWN or (self._is_broken if is_connected else state is None)
+            if self._is_broken:
+                self.close()
+            if is_committing and is_lost:
+                raise CommitUnknownError(cause, is_silent) from error
+            if is_silent:
+                raise SilentError(cause) from error
+            if is_lost or state in _TRANSIENT:
+                raise TransientError(cause) from error
+            raise DatabaseError(cause) from error
+
+    def close(self) -> None:
+        """Closes the connection."""
+        connection, self._connection = self._connection, None
+        self._limit.connection = None
+        if connection is not None:
+            with suppress(self._driver.Error):
+                connection.close()
+
+    @property
+    def _is_broken(self) -> bool:
+        connection = self._connection
+        return connection is not None and (connection.closed or connection.broken)
+
+    def _connected(self) -> Any:
+        if self._connection is None or self._is_broken:
+            self.close()
+            asked = int(self._parameters["connect_timeout"])
+            timeout = min(asked, self._limit.connect_seconds)
+            self._connection = self._driver.connect(
+                **{**self._parameters, "connect_timeout": timeout}
+            )
+            self._limit.connection = self._connection
+        return self._connection
+
+
+def database_of(url: str) -> Database:
+    """Returns the database of `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+
+    Raises:
+        UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
+    """
+    kind, separator, rest = url.partition("://")
+    if not separator:
+        raise _invalid_url()
+    if kind == "sqlite" and rest.startswith("/"):
+        return SqliteDatabase(Path(rest[1:]))
+    if kind == "postgresql":
+        return PostgresDatabase(url)
+    raise UsageError(f"the control store must be sqlite or a postgresql:// URL, not {kind}://")
+
+
+def _invalid_url() -> UsageError:
+    return UsageError("the URL of the control store is not valid")
+
+
+def _set_wal_mode(connection: sqlite3.Connection) -> None:
+    """Sets the journal mode; SQLite does not wait by itself for others that open a new file."""
+    for delay in (*_BUSY_DELAYS, None):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if delay is None or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(delay)
+        else:
+            return

@@ -1,0 +1,90 @@
+"""A transaction is whole on either database, and its failures are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.sql.databases import (
+    Database,
+    DatabaseError,
+    SilentError,
+    Transaction,
+    TransientError,
+    database_of,
+)
+from opentrail.core.errors import Conflict, UsageError
+from tests.postgres import shared_server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return database_of(f"sqlite:///{tmp_path / 'a.db'}")
+    return database_of(shared_server().new_database())
+
+
+def create(transaction: Transaction) -> None:
+    transaction.change("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+
+
+def numbers(transaction: Transaction) -> list[int]:
+    return [row[0] for row in transaction.rows("SELECT n FROM t ORDER BY n")]
+
+
+def test_what_work_raises_undoes_all_of_it(database: Database) -> None:
+    database.run(create, 5)
+    database.run(lambda transaction: transaction.change_each("INSERT INTO t VALUES (?)", [[1]]), 5)
+
+    def fails(transaction: Transaction) -> None:
+        assert transaction.change("INSERT INTO t VALUES (?)", [2]) == 1
+        raise Conflict("not now")
+
+    with pytest.raises(Conflict):
+        database.run(fails, 5)
+    assert database.run(numbers, 5) == [1]
+    database.close()
+    assert database.run(numbers, 5, is_alone=True) == [1]
+    database.close()
+
+
+def test_a_statement_that_fails_undoes_all_of_it(database: Database) -> None:
+    database.run(create, 5)
+
+    def fails(transaction: Transaction) -> None:
+        transaction.change("INSERT INTO t VALUES (1)")
+        transaction.change("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(DatabaseError, match="nowhere") as failed:
+        database.run(fails, 5)
+    assert type(failed.value) is DatabaseError
+    assert database.run(numbers, 5) == []
+    database.close()
+
+
+def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
+    database = database_of(shared_server().new_database())
+    with pytest.raises(SilentError):
+        database.run(lambda transaction: transaction.rows("SELECT pg_sleep(3)"), 0.3)
+    database.run(create, 5)
+    database.close()
+
+
+def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
+    database = database_of(shared_server().new_database())
+    with pytest.raises(TransientError):
+        database.run(
+            lambda transaction: transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())"), 5
+        )
+    database.run(create, 5)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://h/d", "sqlite:state.db", "state.db", "postgresql://h:p/d"]
+)
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="control store"):
+        database_of(url)
