@@ -104,7 +104,7 @@ def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: 
     """Loads the server and runs it; it takes half a second, which a wrong setting need not take."""
     gc.disable()  # until it is ready: loading makes objects that stay
     from opentrail.app.server import serve
-    from opentrail.app.wings import WINGS
+    from opentrail.app.wings.register import WINGS
 
     serve(settings, WINGS, when_ready, **options)
 

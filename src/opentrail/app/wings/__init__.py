@@ -1,14 +1,1 @@
-"""The wings of a server, one line for each."""
-
-from __future__ import annotations
-
-from opentrail.app.wing import StartWing
-from opentrail.app.wings import console, imports, insights, organizations, sinks
-
-WINGS: tuple[StartWing, ...] = (
-    imports.start,
-    organizations.start,
-    sinks.start,
-    insights.start,
-    console.start,
-)
+"""The wings of a server; `register.py` lists them."""

@@ -1,0 +1,32 @@
+"""All wings are listed, each once, and none is loaded by a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from opentrail.app import wings
+from opentrail.app.wings.register import WINGS
+
+
+def test_every_module_that_starts_a_wing_is_listed() -> None:
+    (folder,) = wings.__path__
+    starting = {
+        f"opentrail.app.wings.{file.stem}"
+        for file in Path(folder).glob("*.py")
+        if "\ndef start(core: Core) -> Wing:" in file.read_text()
+    }
+    assert {start.__module__ for start in WINGS} == starting
+    assert len(WINGS) == len(starting)
+
+
+def test_the_process_of_one_wing_loads_no_other() -> None:
+    program = "import sys, opentrail.app.wings.insights_process; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = done.stdout.split()
+    assert "numpy" in loaded
+    heavy = ("starlette", "boto3", "httptools", "opentrail.app.wings.console")
+    assert [name for name in heavy if name in loaded] == []
