@@ -153,7 +153,7 @@ class Browser:
         usual: dict[str, str | None] = {
             "host": HOST,
             "user-agent": AGENT,
-            "cookie": f"ot={self.cookie}" if self.cookie else None,
+            "cookie": f"ot-session={self.cookie}" if self.cookie else None,
             "x-ot-csrf": "1",
             "origin": f"http://{HOST}",
             "sec-fetch-site": "same-origin",

@@ -44,7 +44,7 @@ async def test_without_a_session_calls_are_refused_and_say_what_to_do() -> None:
         ({"content_type": None}, 415),
         ({"host": "evil.example"}, 421),
         ({"host": "127.0.0.1:1"}, 421),
-        ({"cookie": "ot=guessed"}, 401),
+        ({"cookie": "ot-session=guessed"}, 401),
     ],
 )
 @asynchronous

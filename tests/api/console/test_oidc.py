@@ -68,7 +68,7 @@ async def come_back(browser: Browser, state: str, cookie: str | None, code: str 
     answer = await send(browser.app, "GET", f"{CALLBACK}?state={state}&code={code}", headers)
     if "set-cookie" in answer.headers and answer.status == 303:
         browser.cookie = next(
-            part.value for part in SimpleCookie(answer.cookies).values() if part.key == "ot"
+            part.value for part in SimpleCookie(answer.cookies).values() if part.key == "ot-session"
         )
     return answer
 

@@ -20,7 +20,7 @@ HOSTILE = '"><script>alert(1)</script>\u202e\x1b[31m'
 def plain(browser: Browser) -> dict[str, str]:
     """Returns the headers of a browser without scripts."""
     sent = {"host": HOST, "accept": "text/html"}
-    return sent | ({"cookie": f"ot={browser.cookie}"} if browser.cookie else {})
+    return sent | ({"cookie": f"ot-session={browser.cookie}"} if browser.cookie else {})
 
 
 async def get(browser: Browser, path: str = "", **query: str) -> Answer:
@@ -172,7 +172,7 @@ async def test_a_pasted_link_opens_a_session(form: str) -> None:
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
-    browser.cookie = cookie.partition(";")[0].removeprefix("ot=")
+    browser.cookie = cookie.partition(";")[0].removeprefix("ot-session=")
     assert (await get(browser)).status == 200
     again = await open_link(browser, link)
     assert (again.status, "was used or is too old" in text(again)) == (401, True)

@@ -37,7 +37,7 @@ async def login(browser: Browser, password: str = OWN, name: str = "ann", **more
     """Signs in; the browser keeps the cookie that it gets."""
     answer = await browser.post("login", {"name": name, "password": password, **more})
     if "set-cookie" in answer.headers:
-        browser.cookie = SimpleCookie(answer.headers["set-cookie"])["ot"].value
+        browser.cookie = SimpleCookie(answer.headers["set-cookie"])["ot-session"].value
     return answer
 
 
@@ -52,7 +52,7 @@ async def test_a_user_signs_in_and_out() -> None:
     session = (await browser.get("session")).json
     assert (session["user"], session["role"]) == ("ann", "auditor")
     ended = await browser.send("DELETE", "session")
-    assert 'ot=""' in ended.headers["set-cookie"]
+    assert 'ot-session=""' in ended.headers["set-cookie"]
     assert (await browser.get("session")).status == 401
 
 
@@ -186,7 +186,7 @@ async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -
     for old in (other, browser.cookie):
         browser.cookie = old
         assert (await browser.get("session")).status == 401
-    browser.cookie = SimpleCookie(changed.headers["set-cookie"])["ot"].value
+    browser.cookie = SimpleCookie(changed.headers["set-cookie"])["ot-session"].value
     assert (await browser.get("session")).status == 200
     lacking = await browser.post("password", {"password": OWN + "!"})
     assert (lacking.status, lacking.json["error"]) == (400, "newPassword must be a text")
@@ -272,7 +272,7 @@ async def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
     headers = browser.headers(cookie=f"__Host-ot={cookie.value}")
     found = await send(browser.app, "GET", "/api/v1/session", headers, scheme="https")
     assert found.status == 200
-    plain = browser.headers(cookie=f"ot={cookie.value}")
+    plain = browser.headers(cookie=f"ot-session={cookie.value}")
     found = await send(browser.app, "GET", "/api/v1/session", plain, scheme="https")
     assert found.status == 401
     mixed = browser.headers(origin=f"http://{HOST}")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.caller import Api
+from tests.api.browser import Browser
+from tests.api.caller import TOKEN, Api, send
 from tests.factories import (
     a_record,
 )
@@ -33,3 +34,19 @@ async def test_everything_else_needs_the_token(path: str, token: str | None) -> 
     assert answer.status == 401
     assert set(answer.json) == {"error", "code", "requestId"}
     assert "Mary" not in answer.body.decode()
+
+
+@asynchronous
+async def test_a_password_of_a_proxy_is_not_taken_for_a_token() -> None:
+    """Browsers behind a proxy send it in the header of the token."""
+    browser = Browser()
+    basic = {"authorization": "Basic YW5uOnNlY3JldA=="}
+    answer = await send(browser.app, "GET", "/api/v1/session", browser.headers() | basic)
+    assert answer.status == 200
+    browser.cookie = None
+    answer = await send(browser.app, "GET", "/api/v1/session", browser.headers() | basic)
+    assert (answer.status, answer.json["code"]) == (401, "NoSession")
+    for scheme, status in (("Bearer", 200), ("bearer", 200), ("Basic", 401), ("", 401)):
+        header = {"authorization": f"{scheme} {TOKEN}".strip()}
+        answer = await send(browser.app, "GET", "/api/v1/trails", header)
+        assert answer.status in (status, 421), scheme

@@ -18,7 +18,7 @@ from opentrail.core.errors import CloudTrailError, OpentrailError
 
 #: The session's cookie. A browser accepts one with the prefix over TLS only, and from the console's
 #: own host alone.
-COOKIE, SECURE_COOKIE = "ot", "__Host-ot"
+COOKIE, SECURE_COOKIE = "ot-session", "__Host-ot"
 #: A browser sends this header only from scripts of the same origin.
 CSRF_HEADER = "x-ot-csrf"
 #: Where the pages without scripts are.

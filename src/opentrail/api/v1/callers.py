@@ -70,15 +70,18 @@ class TokenAuthenticator:
         Raises:
             CloudTrailError: `InvalidToken`.
         """
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(token.encode(), self._token):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token):
             raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
         return SERVER_OPERATOR
 
 
 def has_token(request: Request) -> bool:
-    """Returns whether a request is authenticated by a token, not by a session."""
-    return "authorization" in request.headers
+    """Returns whether a request is authenticated by a token, not by a session.
+
+    Behind a proxy with passwords, browsers send theirs in the same header.
+    """
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def require(caller: ApiCaller, least: ConsoleRole) -> None:

@@ -56,7 +56,7 @@ def describe(groups: Sequence[type]) -> Json:
             "schemas": {**dict(sorted(components.items())), "Error": _ERROR},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "of server.json"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "ot"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "ot-session"},
             },
         },
         "security": [{"token": []}, {"session": []}],
