@@ -1,4 +1,4 @@
-"""Caches of functions of texts that callers send, which may be of any length."""
+"""Caches of functions of strings that callers send, which may be of any length."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 def cached_if_short(
     longest: int, entries: int = 4_096
 ) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-    """Returns a decorator that caches results for texts of at most `longest` characters.
+    """Returns a decorator that caches results for strings of at most `longest` characters.
 
-    A cache of all texts would hold as many bytes as callers send, whatever its number of entries.
+    A cache of all strings would hold as many bytes as callers send, whatever its number of entries.
     """
 
     def decorate(function: Callable[[str], T]) -> Callable[[str], T]:

@@ -21,7 +21,7 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import CloudTrailError, StorageFailed
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
@@ -113,7 +113,7 @@ class ImportWorker:
             if file.known is None
         ]
         self._staging.write(datetime.now(UTC), new, last)
-        reach("import.written")
+        crash_point("import.written")
         self._staging.clear()
         return [
             {"name": file.name, "state": "imported" if file.known is None else "known", **outcome}

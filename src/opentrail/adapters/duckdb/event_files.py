@@ -24,7 +24,7 @@ from opentrail.adapters.duckdb.files import (
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import JournalDamaged, StorageFailed
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class EventFiles(abc.ABC):
             if not paths:
                 return False
             (file,) = await files_of_child("merge", *paths)
-            reach("history.merged")
+            crash_point("history.merged")
             await self.tables.replace(run, await self._database.run(self._database.attach, file))
             await asyncio.to_thread(remove, paths)
         return True
@@ -129,7 +129,7 @@ class EventFiles(abc.ABC):
         """Creates the empty file whose name says that a range has expired."""
         (self._folder / f"{stem_of(self._series, first, last)}.expired").touch(mode=0o600)
         sync_folder(self._folder)
-        reach("history.expired")
+        crash_point("history.expired")
 
     # Damage
 

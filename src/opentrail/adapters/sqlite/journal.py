@@ -21,7 +21,7 @@ from opentrail.adapters.sqlite.segment_writer import SegmentWriter
 from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
 
 SEGMENT_BYTES = 256 * 1024 * 1024
@@ -206,7 +206,7 @@ class SqliteJournal:
             if is_broken:
                 self._loop.call_soon_threadsafe(self._on_broken, self._failure)
             return not is_broken
-        reach("journal.committed")
+        crash_point("journal.committed")
 
         # Position and chain are also written outside the journal, where they are not lost with it.
         self._on_written(position, chain)

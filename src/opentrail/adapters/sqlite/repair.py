@@ -28,7 +28,7 @@ from opentrail.adapters.sqlite.verify import (
     lost_of,
 )
 from opentrail.core.event import Entry, micros, parse_time
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
 
 #: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
@@ -80,7 +80,7 @@ def repair(
     _write(unfinished, first, before, [_corrected(entry) for entry in entries], lost)
     unfinished.replace(path.with_name(path.name + _REPAIRED))
     sync_folder(path.parent)
-    reach("journal.repaired")
+    crash_point("journal.repaired")
     _put_in_place(path)
     return lost
 
