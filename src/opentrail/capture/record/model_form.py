@@ -188,7 +188,7 @@ class Renderers(ByShape):
         )
         if make is None:
             return self._scalar(shape)
-        return self.once((shape.name, in_key), lambda: make(shape, in_key))
+        return self.memoize((shape.name, in_key), lambda: make(shape, in_key))
 
     def _listed(self, name: str, holder: str) -> str | None:
         """Returns the table that lists a member, alone or as `Holder.member`."""
