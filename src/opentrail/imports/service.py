@@ -44,7 +44,7 @@ class _Worker:
 
 
 class Imports:
-    """Takes batches in; each is imported whole, and durable, before it is answered.
+    """Accepts batches; each is imported completely and durably before it is answered.
 
     `reached` stores the number of the last imported event, so that a file that is gone shows.
     """
@@ -68,7 +68,7 @@ class Imports:
         self._ends: set[asyncio.Task[None]] = set()
 
     async def take(self, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Imports the files of a body (imports/batch.py) and returns what became of each.
+        """Imports the files of a body (imports/batch.py) and returns the outcome of each.
 
         Raises:
             CloudTrailError: the body is not what it should be; nothing was imported.
@@ -102,14 +102,14 @@ class Imports:
                 await self._store.show_imports()
                 await self._reached(self._store.snapshot.imported)
         except CloudTrailError:
-            self._rest(worker)
+            self._set_idle(worker)
             raise
         except BaseException:
-            # It may be in the middle of anything: another one starts afresh.
+            # Its state is unknown: another worker is started.
             self._all.discard(worker)
             await worker.child.stop()
             raise
-        self._rest(worker)
+        self._set_idle(worker)
         return {"files": files}
 
     async def _worker(self) -> _Worker:
@@ -123,7 +123,7 @@ class Imports:
         self._all.add(worker)
         return worker
 
-    def _rest(self, worker: _Worker) -> None:
+    def _set_idle(self, worker: _Worker) -> None:
         self._idle.append(worker)
         loop = asyncio.get_running_loop()
         worker.ending = loop.call_later(_IDLE_SECONDS, self._dismiss, worker)
