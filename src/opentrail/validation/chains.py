@@ -124,11 +124,11 @@ class Chain:
         return next((file for file in self.files if file.place == place), None)
 
 
-def load_digest(found: FoundDigest) -> DigestFile:
+def load_digest(location: FoundDigest) -> DigestFile:
     """Returns a digest file, read and parsed; its signature is not checked yet."""
-    file = DigestFile(found, None)
+    file = DigestFile(location, None)
     try:
-        opened = found.root.open(found.tail)
+        opened = location.root.open(location.tail)
         file.signature, file.algorithm = opened.signature, opened.algorithm
         packed = bytearray()
         with closing(opened.stream) as stream:
@@ -150,11 +150,11 @@ class DigestChecks:
     """Checks digest files one by one, newest first."""
 
     def __init__(
-        self, verifier: Verifier, keys: PublicKeys, given: Iterable[tuple[Place, str]]
+        self, verifier: Verifier, keys: PublicKeys, signatures: Iterable[tuple[Place, str]]
     ) -> None:
         self._verifier = verifier
         self._keys = keys
-        self._given = list(given)
+        self._given = list(signatures)
 
     def check(self, files: Sequence[DigestFile]) -> None:
         """Sets the result of each file of a chain; files are sorted, oldest first."""
