@@ -39,18 +39,22 @@ T = TypeVar("T")
 _RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 #: Seconds for a transaction on PostgreSQL.
 _MAX_SECONDS = 5.0
-#: Seconds for a transaction after one that failed because PostgreSQL could not be reached, and
-#: seconds before the next one, so that what waits for it, as a stop does, fails soon.
-_MAX_SECONDS_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
-#: Seconds for reading a whole store, and for copying one.
-_MAX_CHECK_SECONDS, _MAX_COPY_SECONDS = 60.0, 3600.0
+#: Seconds for a transaction after one that failed because PostgreSQL could not be reached, so that
+#: what waits for it, as a stop does, fails soon.
+_MAX_SECONDS_WHILE_UNREACHABLE = 2.0
+#: Seconds before the next such transaction.
+_PAUSE = 1.0
+#: Seconds for reading a whole store.
+_MAX_CHECK_SECONDS = 60.0
+#: Seconds for copying a whole store.
+_MAX_COPY_SECONDS = 3600.0
 #: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
 _SHUT_DOWN = ("57P01", "57P02", "57P03")
-# Made once: to make a statement takes as long as to run it.
+# Created once: creating a statement takes as long as running it.
 _GET = sa.select(DOCUMENTS).where(
     DOCUMENTS.c.kind == sa.bindparam("kind"), DOCUMENTS.c.key == sa.bindparam("key")
 )
@@ -123,14 +127,14 @@ class SqlControl:
     async def get(self, kind: str, key: str) -> Stored | None:
         """Returns the document, or None."""
         values = {"kind": kind, "key": key}
-        found = await self._read(lambda connection: connection.execute(_GET, values).first())
-        return _stored(found) if found else None
+        row = await self._read(lambda connection: connection.execute(_GET, values).first())
+        return _document_in(row) if row else None
 
     async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
         """Returns the documents with this key that there are, by kind."""
         values = {"key": key, "kinds": list(kinds)}
         rows = await self._read(lambda connection: connection.execute(_GET_EACH, values).all())
-        return {row.kind: _stored(row) for row in rows}
+        return {row.kind: _document_in(row) for row in rows}
 
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
         """Returns the documents of a kind whose keys start with `prefix`, by key."""
@@ -141,7 +145,7 @@ class SqlControl:
         )
         rows = await self._run(lambda connection: connection.execute(query).all())
         # SQLite's LIKE ignores case; keys do not.
-        return [_stored(row) for row in rows if row.key.startswith(prefix)]
+        return [_document_in(row) for row in rows if row.key.startswith(prefix)]
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Returns only once all changes are durable; on an error none is made.
@@ -177,7 +181,7 @@ class SqlControl:
                 if wrong != "ok":
                     raise StorageFailed(f"state store is damaged: {wrong}")
             for row in connection.execute(sa.select(DOCUMENTS)):
-                _stored(row)
+                _document_in(row)
 
         await self._run(read_all, _MAX_CHECK_SECONDS)
 
@@ -334,14 +338,14 @@ def _change(connection: sa.Connection, change: StoreWrite) -> None:
         return
     if change.expected == 0:
         insert = _insert(connection).on_conflict_do_nothing()
-        done = connection.execute(insert.execution_options(preserve_rowcount=True), row)
+        result = connection.execute(insert.execution_options(preserve_rowcount=True), row)
     else:
-        done = connection.execute(
+        result = connection.execute(
             sa.update(DOCUMENTS)
             .where(here, DOCUMENTS.c.version == change.expected)
             .values(version=change.expected + 1, body=row["body"], checksum=row["checksum"])
         )
-    if done.rowcount != 1:
+    if result.rowcount != 1:
         raise Conflict(f"{change.kind} {change.key!r} was changed since it was read")
 
 
@@ -376,7 +380,7 @@ def _row(put: Put) -> dict[str, str | int]:
     return {"kind": put.kind, "key": put.key, "body": body, "checksum": checksum}
 
 
-def _stored(row: sa.Row[tuple[str, str, int, str, int | None]]) -> Stored:
+def _document_in(row: sa.Row[tuple[str, str, int, str, int | None]]) -> Stored:
     """Returns the document in a row.
 
     Raises:

@@ -74,8 +74,8 @@ def _migrate(connection: sa.Connection) -> None:
         METADATA.create_all(connection)
         connection.execute(sa.insert(VERSION).values(version_num=VERSIONS[-1]))
         return
-    found = {column["name"] for column in inspector.get_columns(DOCUMENTS.name)}
-    if version is None and found != _BEFORE_VERSIONS:
+    columns = {column["name"] for column in inspector.get_columns(DOCUMENTS.name)}
+    if version is None and columns != _BEFORE_VERSIONS:
         raise StorageFailed(
             f"table {DOCUMENTS.name!r} of the control store belongs to another program; "
             "give opentrail a database of its own"

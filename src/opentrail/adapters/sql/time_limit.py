@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: Seconds until a connection that was opened meanwhile is closed as well.
+#: Seconds until a connection that was opened in the meantime is closed as well.
 _AGAIN = 0.5
-#: The least time for connecting that PostgreSQL's client library knows, in seconds.
+#: Minimum connect timeout of PostgreSQL's client library, in seconds.
 _MIN_CONNECT_SECONDS = 2
 
 

@@ -37,7 +37,7 @@ class SegmentWriter:
     unchecked_bytes: int = 0
 
     def commit(self, entries: Sequence[Entry]) -> None:
-        """Returns once entries are durable: in a new segment, if the present one is damaged.
+        """Returns once entries are durable: in a new segment, if the current one is damaged.
 
         Raises:
             sqlite3.Error: they are not; their transaction may still be open.

@@ -1,4 +1,4 @@
-"""Each document has a checksum; documents of before have none until they are written again."""
+"""Each document has a checksum; earlier documents have none until they are written again."""
 
 from __future__ import annotations
 
