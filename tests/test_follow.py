@@ -350,7 +350,7 @@ def pauses(size: int, works: float, linger: float, longest: float = 0.0) -> list
     async def story() -> list[float]:
         await append(journal, size)
         worker = Worker()
-        following = asyncio.create_task(follow(journal, worker, linger, longest=longest))
+        following = asyncio.create_task(follow(journal, worker, linger, max_linger=longest))
         await eventually(lambda: len(worker.began) > 20)
         await stop(following)
         return worker.began

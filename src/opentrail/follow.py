@@ -44,7 +44,7 @@ async def follow(
     follower: Follower,
     linger: float = 0.0,
     flush_now: asyncio.Event | None = None,
-    longest: float = 0.0,
+    max_linger: float = 0.0,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -54,7 +54,7 @@ async def follow(
         linger: seconds to wait after a batch while records gather for the next one. A batch costs
             nearly the same whatever its size, so few large ones leave the processor to others.
         flush_now: ends that wait, because a caller waits for the follower or its cursor moved back.
-        longest: seconds up to which that wait grows with the batches, when records are many.
+        max_linger: seconds up to which that wait grows with the batches, when records are many.
     """
     flush_now = flush_now or asyncio.Event()
     cursor, failures = -1, 0
@@ -87,13 +87,13 @@ async def follow(
         cursor, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_linger(len(entries), linger, longest)):
+                async with asyncio.timeout(_linger(len(entries), linger, max_linger)):
                     await flush_now.wait()
             flush_now.clear()
 
 
-def _linger(size: int, linger: float, longest: float) -> float:
-    return max(linger, min(longest, linger * size / _MANY))
+def _linger(size: int, linger: float, max_linger: float) -> float:
+    return max(linger, min(max_linger, linger * size / _MANY))
 
 
 async def catch_up(journal: Journal, follower: Follower) -> None:

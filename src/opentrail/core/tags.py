@@ -64,9 +64,9 @@ def as_tag_list(tags: Tags) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags]
 
 
-def _check(what: str, text: str, shortest: int, longest: int) -> None:
-    if not shortest <= len(text) <= longest:
-        raise _invalid(f"Tag {what} {text!r} must have {shortest} to {longest} characters.")
+def _check(what: str, text: str, min_length: int, max_length: int) -> None:
+    if not min_length <= len(text) <= max_length:
+        raise _invalid(f"Tag {what} {text!r} must have {min_length} to {max_length} characters.")
     wrong = next((c for c in text if c not in _SIGNS and not _is_plain(c)), None)
     if wrong is not None:
         raise _invalid(

@@ -22,10 +22,12 @@ log = logging.getLogger(__name__)
 #: Requests that may wait for a worker.
 _WAITING = 16
 _MAX_BATCH_BYTES = 1 << 30
-_WRITTEN_AT_ONCE = 1 << 20
+_WRITE_BYTES = 1 << 20
 #: Seconds after which an idle worker ends.
 _IDLE_SECONDS = 10.0
-_START_SECONDS, _SILENCE_SECONDS, _SECONDS = 30.0, 30.0, 1_800.0
+_START_SECONDS = 30.0
+_SILENCE_SECONDS = 30.0
+_SECONDS = 1_800.0
 
 
 class _Worker:
@@ -162,7 +164,7 @@ async def _spool(chunks: AsyncIterator[bytes], batch: Path) -> None:
                     "InvalidParameterException", f"a batch has at most {_MAX_BATCH_BYTES} bytes"
                 )
             waiting.append(chunk)
-            if sum(map(len, waiting)) >= _WRITTEN_AT_ONCE:
+            if sum(map(len, waiting)) >= _WRITE_BYTES:
                 await asyncio.to_thread(file.writelines, waiting)
                 waiting = []
         await asyncio.to_thread(file.writelines, waiting)

@@ -41,11 +41,19 @@ _DAY_DECAY = 0.95
 #: Weights of days for another day: days of the same weekday, of the same part of the week, others.
 _SAME_DAY, _SAME_CLASS, _OTHER = 1.0, 0.35, 0.04
 _ALL_DAYS = 0.3
-#: What is assumed of the variance of a key of which little is known, and the calls, and cubes of
-#: calls, that it weighs; see `dispersion`.
-_PRIOR_CLUMP, _PRIOR_CALLS = 1.0, 5.0
-_PRIOR_NOISE, _PRIOR_CUBES = 1.0, 5.0
-_SPREAD_DECAY, _ENVELOPE_DECAY, _OTHER_CLASS = 0.9, 0.985, 0.8
+#: Assumed clump of a key of which little is known; see `dispersion`.
+_PRIOR_CLUMP = 1.0
+#: Weight of this assumption, in calls.
+_PRIOR_CALLS = 5.0
+#: Assumed noise of a key of which little is known.
+_PRIOR_NOISE = 1.0
+#: Weight of this assumption, in cubes of calls.
+_PRIOR_CUBES = 5.0
+#: Weights of the day before, relative to the day after it.
+_SPREAD_DECAY = 0.9
+_ENVELOPE_DECAY = 0.985
+#: Share of a day's largest numbers of calls that counts for the other part of the week.
+_OTHER_CLASS = 0.8
 #: Largest number that half precision holds, nearly.
 _MAX_HALF = 60_000.0
 NEVER = -1

@@ -27,9 +27,10 @@ _REARM = 120
 _MIN_DROP_CALLS = 35
 #: Maximum share of them in a drop.
 _MAX_DROP_SHARE = 0.3
-#: A drop's score is the logarithm of expected over actual calls. It must be this high, and exceed
-#: the highest score of past days by this number.
-_DROP_FLOOR, _DROP_MORE = 1.8, 0.8
+#: Minimum score of a drop, which is the logarithm of expected over actual calls.
+_DROP_FLOOR = 1.8
+#: The number by which it must exceed the highest score of past days.
+_DROP_MORE = 0.8
 _WEEK = 7
 #: An incident's calls are learned if the key had incidents on this many days in a row.
 _DAYS_IN_A_ROW = 4

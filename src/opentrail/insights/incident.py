@@ -10,7 +10,8 @@ QUIET_MINUTES = 10
 MAX_MINUTES = 1440
 #: Share of an incident's mean excess above which calls are still unusual.
 _STILL = 0.3
-_REFRESH = 5
+#: Minutes until the mean excess is computed again.
+_REFRESH_MINUTES = 5
 
 
 class Incident(msgspec.Struct):
@@ -45,7 +46,7 @@ class Incident(msgspec.Struct):
         """Adds the next minute."""
         self.calls.append(calls)
         self.expected.append(expected)
-        if now - self.refreshed >= _REFRESH:
+        if now - self.refreshed >= _REFRESH_MINUTES:
             self.refresh(now)
         excess = self.sign * self.excess
         width = next((width for width in (5, 15) if width * excess >= 5), 60)

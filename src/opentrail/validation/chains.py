@@ -25,7 +25,7 @@ from opentrail.validation.report import FindingKind, Report
 
 #: Maximum compressed bytes of a digest file.
 _MAX_PACKED_BYTES = 16 * 1024 * 1024
-_READ = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 
 #: Bucket and key of a digest.
 Place = tuple[str, str]
@@ -132,7 +132,7 @@ def load_digest(location: FoundDigest) -> DigestFile:
         file.signature, file.algorithm = opened.signature, opened.algorithm
         packed = bytearray()
         with closing(opened.stream) as stream:
-            while piece := stream.read(_READ):
+            while piece := stream.read(_READ_BYTES):
                 packed += piece
                 if len(packed) > _MAX_PACKED_BYTES:
                     raise BadContent(f"larger than {_MAX_PACKED_BYTES >> 20} MiB")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-_READ = 256 * 1024
+_READ_BYTES = 256 * 1024
 #: Maximum bytes that one call of the decompressor returns.
 _PIECE = 1024 * 1024
 #: Maximum decompressed bytes, as for imports.
@@ -84,7 +84,7 @@ class _Counted:
 def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
     """Yields the content of all members of a gzip file, as `gzip -d` does."""
     inflate, size, has_begun = _inflater(), 0, False
-    waiting = source.read(_READ)
+    waiting = source.read(_READ_BYTES)
     if not waiting:
         raise BadContent("empty")
     while waiting:
@@ -100,14 +100,14 @@ def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
             yield piece
         waiting = inflate.unconsumed_tail
         if inflate.eof:
-            waiting = inflate.unused_data or source.read(_READ)
+            waiting = inflate.unused_data or source.read(_READ_BYTES)
             if not waiting:
                 return
             if not b"\x1f\x8b".startswith(waiting[:2]):
                 raise BadContent("data after the end of the gzip file")
             inflate = _inflater()
         elif not waiting:
-            waiting = source.read(_READ)
+            waiting = source.read(_READ_BYTES)
     raise BadContent("truncated gzip file")
 
 

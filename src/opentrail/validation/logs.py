@@ -16,7 +16,7 @@ from opentrail.validation.report import ChainCount, FindingKind, Report
 
 #: Concurrent fetches; as many again are queued.
 THREADS = 16
-_READ = 256 * 1024
+_READ_BYTES = 256 * 1024
 
 #: Opens the copy of an object; returns its write and close functions.
 OpenCopy = Callable[[str, str], tuple[Callable[[bytes], object], Callable[[], None]]]
@@ -124,7 +124,7 @@ class LogChecks:
             try:
                 return hash_unpacked(stream, keep=write)
             except BadContent:
-                while piece := stream.read(_READ):
+                while piece := stream.read(_READ_BYTES):
                     write(piece)
                 raise
             finally:

@@ -35,7 +35,7 @@ _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 #: Errors of a call other than the service's: no response, or one that cannot be parsed.
 FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
 #: Concurrent calls, in their own threads: a store that does not answer delays nothing else.
-_AT_ONCE = 8
+_CONCURRENT = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 
 
@@ -60,7 +60,7 @@ class S3Objects:
         self._made: Any = None
         self._lock = asyncio.Lock()
         self._conditional = True
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "s3")
+        self._threads = ThreadPoolExecutor(_CONCURRENT, "s3")
 
     async def check_bucket(self, bucket: str) -> None:
         """Returns if the bucket exists and may be read."""

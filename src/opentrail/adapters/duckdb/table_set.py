@@ -33,10 +33,11 @@ _ROWS = (
     "SELECT count(*), min(abs(position)), max(abs(position)),"
     " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
 )
-#: Lookup statements that run side by side, and searches by expression, which may take long.
-#: DuckDB's own threads would make one statement faster where it reads much, and slower where it
-#: reads little, which is most of them.
-PARALLEL_LOOKUPS, PARALLEL_SEARCHES = 3, 2
+#: Lookup statements that run concurrently. DuckDB's own threads would make one statement faster
+#: where it reads much, and slower where it reads little, which is most of them.
+PARALLEL_LOOKUPS = 3
+#: Searches by expression that run concurrently; they may take long.
+PARALLEL_SEARCHES = 2
 #: Seconds until a search that has not stopped yet is interrupted again.
 _INTERRUPT_SECONDS = 0.05
 #: The oldest event time of an empty table.

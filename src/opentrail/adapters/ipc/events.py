@@ -28,7 +28,9 @@ from opentrail.ports.event_store import EventStore, Snapshot
 
 T = TypeVar("T")
 
-_CLOSE_SECONDS, _SECONDS, _LONG_SECONDS = 5.0, 120.0, 3_600.0
+_CLOSE_SECONDS = 5.0
+_SECONDS = 120.0
+_LONG_SECONDS = 3_600.0
 
 
 class IpcEventStore:

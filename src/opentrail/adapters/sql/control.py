@@ -215,13 +215,15 @@ class SqlControl:
             return await self._run(work)
         return self._in_transaction(self._reader, work)
 
-    async def _run(self, work: Callable[[sa.Connection], T], longest: float = _MAX_SECONDS) -> T:
+    async def _run(
+        self, work: Callable[[sa.Connection], T], max_seconds: float = _MAX_SECONDS
+    ) -> T:
         began = time.monotonic()
         async with self._lock:
             if self._unreachable_at is not None and self._unreachable_at > began - _PAUSE:
                 raise StoreUnreachable("the control store could not be reached a moment ago")
             try:
-                result = await self._attempt(work, longest)
+                result = await self._attempt(work, max_seconds)
             except StorageFailed as error:
                 is_reached = not isinstance(error, StoreUnreachable)
                 self.failure = f"the control store {'failed' if is_reached else 'does not answer'}"
@@ -232,14 +234,16 @@ class SqlControl:
             self.failure = self._unreachable_at = None
             return result
 
-    async def _attempt(self, work: Callable[[sa.Connection], T], longest: float) -> T:
+    async def _attempt(self, work: Callable[[sa.Connection], T], max_seconds: float) -> T:
         """Runs a transaction; again if the connection is lost, unless it was lost before."""
         delays: tuple[float, ...] = _RETRY_DELAYS
         if self._unreachable_at is not None:
-            delays, longest = (), min(longest, _MAX_SECONDS_WHILE_UNREACHABLE)
+            delays, max_seconds = (), min(max_seconds, _MAX_SECONDS_WHILE_UNREACHABLE)
         for number in range(len(delays) + 1):
             try:
-                return await asyncio.to_thread(self._in_transaction, self._engine, work, longest)
+                return await asyncio.to_thread(
+                    self._in_transaction, self._engine, work, max_seconds
+                )
             except _SilentError as error:
                 failure, cause = "did not answer in time", error.__cause__
                 break
@@ -251,16 +255,19 @@ class SqlControl:
         raise StoreUnreachable(f"state store {failure}") from cause
 
     def _in_transaction(
-        self, engine: sa.Engine, work: Callable[[sa.Connection], T], longest: float = _MAX_SECONDS
+        self,
+        engine: sa.Engine,
+        work: Callable[[sa.Connection], T],
+        max_seconds: float = _MAX_SECONDS,
     ) -> T:
         is_connected = is_committing = False
-        limit = nullcontext() if self._limits is None else self._limits.limited(longest)
+        limit = nullcontext() if self._limits is None else self._limits.limited(max_seconds)
         try:
             with limit, engine.connect() as connection:
                 is_connected = True
                 transaction = connection.begin()
-                if longest > _MAX_SECONDS and self._limits is not None:
-                    milliseconds = int(longest * 1000)
+                if max_seconds > _MAX_SECONDS and self._limits is not None:
+                    milliseconds = int(max_seconds * 1000)
                     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
                 result = work(connection)
                 is_committing = True

@@ -27,7 +27,7 @@ from opentrail.ports.journal import LostPositions
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 #: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
-_IDS_AT_ONCE = 5_000
+_IDS_PER_STATEMENT = 5_000
 _RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
@@ -212,7 +212,7 @@ def records_behind(
         with closing(_reader(path)) as reader:
             if newest(reader) is None:
                 continue
-            while rows := reader.execute(_IDS, (position, _IDS_AT_ONCE)).fetchall():
+            while rows := reader.execute(_IDS, (position, _IDS_PER_STATEMENT)).fetchall():
                 position = rows[-1][0]
                 for number, event_id in rows:
                     if event_id in event_ids:

@@ -25,7 +25,9 @@ from opentrail.wire.pinning import pinned
 log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+#: Maximum records of a request.
 _MAX_BATCH = 200
+#: Maximum records that wait to be sent.
 _MAX_QUEUE = 10_000
 #: Seconds between attempts in the background; a server may restart in the meantime.
 _PAUSES = (0.1, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -37,6 +39,7 @@ _IDENTITY_SECONDS = 1.0
 _CACHE_SECONDS = 10.0
 #: How long no such request is sent after one without an answer.
 _SILENT_SECONDS = 5.0
+#: Maximum identities in the cache.
 _MAX_CACHED = 1_000
 
 

@@ -13,7 +13,7 @@ from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chu
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
 
-#: A sender is paused while more than this waits to be passed on.
+#: Bytes; a sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
 _SPILL_BYTES = 1024 * 1024
 

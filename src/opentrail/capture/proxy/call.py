@@ -27,8 +27,9 @@ from opentrail.wire.sigv4 import (
     read_signer_in_body,
 )
 
-#: Maximum bytes of a refused call's body, and the seconds for which they are awaited.
+#: Maximum bytes of a refused call's body that are awaited.
 _MAX_REST_BYTES = 64 * 1024
+#: Maximum seconds for which they are awaited.
 _REST_SECONDS = 1.0
 _API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _TARGET_SERVICES = frozenset({"cloudtrail"})

@@ -46,12 +46,14 @@ from opentrail.wire.verification import (
 MAX_FAILURES = 20
 #: Seconds for which they are counted.
 _FAILURE_SECONDS = 60.0
+#: Maximum pairs of key and address whose failures are counted.
 _MAX_COUNTED = 100_000
 #: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
 _WORD = re.compile(r"[^\s,/:;=\"']+")
 _RUN = re.compile("[A-Z0-9]{16,}")
-#: Fields of a body that name a key, and the bytes of a field that are searched.
+#: Fields of a body that name a key.
 _NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
+#: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
 _NAMING_PART = re.compile(
     rb'name="?(?:awsaccesskeyid|x-amz-credential)\b[^\r\n]{,200}\r?\n'
