@@ -46,10 +46,10 @@ def read_organization(table: Any, source: str) -> Organization:
         form = "'o-' with 10 to 32 lowercase letters and digits"
         raise UsageError(f"{source}: id must be {form}, not {organization_id!r}")
     management = _account(table.get("management_account"), f"{source}: management_account")
-    account_list = table.get("accounts")
-    if not isinstance(account_list, list):
-        raise UsageError(f"{source}: accounts must be a list of account ids, not {account_list!r}")
-    accounts = [_account(account_id, f"{source}: each of accounts") for account_id in account_list]
+    value = table.get("accounts")
+    if not isinstance(value, list):
+        raise UsageError(f"{source}: accounts must be a list of account ids, not {value!r}")
+    accounts = [_account(account_id, f"{source}: each of accounts") for account_id in value]
     for account in accounts:
         if accounts.count(account) > 1:
             raise UsageError(f"{source}: accounts has {account!r} more than once")

@@ -100,8 +100,8 @@ def _split_word(word: str, at: int, before: list[_Token]) -> list[_Token]:
 
 
 def _unexpected(at: int, expected: str, text: str) -> ExpressionError:
-    description = repr(text) if text else "the end"
-    return ExpressionError(f"column {at + 1}: expected {expected}, found {description}")
+    text = repr(text) if text else "the end"
+    return ExpressionError(f"column {at + 1}: expected {expected}, found {text}")
 
 
 class _Parser:
