@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.core.event_record import EventFields, EventRecord
-from opentrail.core.selectors import SelectorOwner, chosen, predicate_of
+from opentrail.core.selectors import SelectorOwner, read_selection, predicate_of
 
 RECORDS = Path(__file__).parent.parent / "tests" / "data" / "real-records.ndjson"
 ROUNDS, EACH = 20, 20
@@ -61,7 +61,7 @@ def selectors() -> dict[str, float]:
     lines = [json.dumps(record, separators=(",", ":")).encode() for record in records]
     figures = {"facts of a record ns": _best(lambda: [EventRecord(line).fields for line in lines])}
     for name, document in SELECTIONS.items():
-        matches = predicate_of(chosen(document, SelectorOwner.TRAIL)).matches
+        matches = predicate_of(read_selection(document, SelectorOwner.TRAIL)).matches
         category = "Management" if name == "writes without KMS" else "Data"
         fields = [EventRecord(line).fields for line in lines]
         figures[f"predicate, {name} ns"] = _best(partial(_ask, partial(matches, category), fields))

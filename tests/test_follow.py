@@ -94,15 +94,15 @@ async def test_catching_up_ends_once_nothing_is_missed() -> None:
 
 @asynchronous
 async def test_the_linger_ends_as_soon_as_a_caller_waits() -> None:
-    journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
+    journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
     await append(journal, 1)
-    task = asyncio.create_task(follow(journal, collector, 1_000_000.0, hurry))
+    task = asyncio.create_task(follow(journal, collector, 1_000_000.0, flush_now))
     await eventually(lambda: len(collector.taken) == 1)
     for size in (1, 5):
         await append(journal, size)
         await turns()
         assert len(collector.taken) < journal.head, "it rests for days"
-        hurry.set()
+        flush_now.set()
         await eventually(lambda: len(collector.taken) == journal.head)
     await stop(task)
 
@@ -238,15 +238,15 @@ def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earl
 
 def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> None:
     async def story() -> None:
-        journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
+        journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
         await append(journal, 3)
-        task = asyncio.create_task(follow(journal, collector, hurry=hurry))
+        task = asyncio.create_task(follow(journal, collector, flush_now=flush_now))
         await eventually(lambda: collector.taken)
         await turns()
         collector._place = 1
         loop = asyncio.get_running_loop()
         started = loop.time()
-        hurry.set()
+        flush_now.set()
         await eventually(lambda: len(collector.batches) == 2)
         assert collector.batches == [[1, 2, 3], [2, 3]]
         assert loop.time() - started < 1
@@ -257,13 +257,13 @@ def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> N
 
 @asynchronous
 async def test_nothing_is_left_of_a_wait_that_a_caller_ended() -> None:
-    journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
-    task = asyncio.create_task(follow(journal, collector, hurry=hurry))
+    journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
+    task = asyncio.create_task(follow(journal, collector, flush_now=flush_now))
     await turns()
     waiting = len(asyncio.all_tasks())
     for _ in range(5):
-        hurry.set()
-        await eventually(lambda: not hurry.is_set())
+        flush_now.set()
+        await eventually(lambda: not flush_now.is_set())
     await turns()
     assert len(asyncio.all_tasks()) == waiting
     await stop(task)
@@ -350,7 +350,7 @@ def pauses(size: int, works: float, linger: float, longest: float = 0.0) -> list
     async def story() -> list[float]:
         await append(journal, size)
         worker = Worker()
-        following = asyncio.create_task(follow(journal, worker, linger, longest=longest))
+        following = asyncio.create_task(follow(journal, worker, linger, max_linger=longest))
         await eventually(lambda: len(worker.began) > 20)
         await stop(following)
         return worker.began

@@ -84,7 +84,7 @@ def _follow(workload: Workload, incident: Incident) -> Seen | None:
             if minute >= incident.start and change.end is None:
                 found = found or change
         if minute >= first:
-            at = detector.baselines.present(row)
+            at = detector.baselines.current(row)
             expected.append(float(detector.baselines.rate(at, incident.up)[0]))
     if found is None:
         return None

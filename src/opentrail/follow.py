@@ -43,8 +43,8 @@ async def follow(
     journal: Journal,
     follower: Follower,
     linger: float = 0.0,
-    hurry: asyncio.Event | None = None,
-    longest: float = 0.0,
+    flush_now: asyncio.Event | None = None,
+    max_linger: float = 0.0,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -53,10 +53,10 @@ async def follow(
         follower: what it feeds.
         linger: seconds to wait after a batch while records gather for the next one. A batch costs
             nearly the same whatever its size, so few large ones leave the processor to others.
-        hurry: ends that wait, because a caller waits for the follower or its cursor moved back.
-        longest: seconds up to which that wait grows with the batches, when records are many.
+        flush_now: ends that wait, because a caller waits for the follower or its cursor moved back.
+        max_linger: seconds up to which that wait grows with the batches, when records are many.
     """
-    hurry = hurry or asyncio.Event()
+    flush_now = flush_now or asyncio.Event()
     cursor, failures = -1, 0
     while True:
         try:
@@ -64,8 +64,8 @@ async def follow(
                 cursor = await follower.cursor()  # it may have lost what it held in memory
             entries = await journal.read(cursor, BATCH)
             if not entries:
-                await _more(journal, cursor, hurry)
-                hurry.clear()
+                await _more(journal, cursor, flush_now)
+                flush_now.clear()
                 cursor = await follower.cursor()  # as above
                 continue
             await follower.process(entries)
@@ -87,13 +87,13 @@ async def follow(
         cursor, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_linger(len(entries), linger, longest)):
-                    await hurry.wait()
-            hurry.clear()
+                async with asyncio.timeout(_linger(len(entries), linger, max_linger)):
+                    await flush_now.wait()
+            flush_now.clear()
 
 
-def _linger(size: int, linger: float, longest: float) -> float:
-    return max(linger, min(longest, linger * size / _MANY))
+def _linger(size: int, linger: float, max_linger: float) -> float:
+    return max(linger, min(max_linger, linger * size / _MANY))
 
 
 async def catch_up(journal: Journal, follower: Follower) -> None:
@@ -108,11 +108,11 @@ async def catch_up(journal: Journal, follower: Follower) -> None:
         cursor = entries[-1].position
 
 
-async def _more(journal: Journal, cursor: int, hurry: asyncio.Event) -> None:
-    """Returns once there is a record after a position, or `hurry` is set."""
+async def _more(journal: Journal, cursor: int, flush_now: asyncio.Event) -> None:
+    """Returns once there is a record after a position, or `flush_now` is set."""
     waits = [
         asyncio.ensure_future(journal.wait_beyond(cursor)),
-        asyncio.ensure_future(hurry.wait()),
+        asyncio.ensure_future(flush_now.wait()),
     ]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -26,8 +26,10 @@ Sample = tuple[str, tuple[tuple[str, str], ...], float]
 #: Gauges of each process whose sum is that of the server.
 SUMMED_GAUGES = frozenset({"opentrail_open_connections", "opentrail_connection_limit"})
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-#: Maximum number, and age in seconds, of the records that quantiles are calculated from.
-_REMEMBERED, _RECENT = 10_000, 60.0
+#: Maximum records that quantiles are calculated from.
+_MAX_RECORDS = 10_000
+#: Maximum age in seconds of these records.
+_RECENT_SECONDS = 60.0
 _QUANTILES = (0.5, 0.99)
 _SECOND = timedelta(seconds=1)
 
@@ -149,9 +151,9 @@ class Metrics:
         """Returns the body of `/metrics`, with the samples of other processes added."""
         if not others:
             return generate_latest(self.registry)
-        whole = CollectorRegistry()
-        whole.register(_Sum(self.registry, others))
-        return generate_latest(whole)
+        registry = CollectorRegistry()
+        registry.register(_Sum(self.registry, others))
+        return generate_latest(registry)
 
 
 # What is counted for each call costs a sixth of prometheus_client's own counters.
@@ -197,7 +199,7 @@ class _Durations(Collector):
 
 
 class Freshness(Collector):
-    """Seconds from the making of records until look-ups find them."""
+    """Seconds from the making of records until lookups find them."""
 
     def __init__(
         self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
@@ -211,22 +213,22 @@ class Freshness(Collector):
         self._remembered = 0
         registry.register(self)
 
-    def observe(self, made: Iterable[datetime], now: datetime) -> None:
+    def observe(self, times: Iterable[datetime], now: datetime) -> None:
         """Observes records that became visible at `now`, by the times when they were made."""
         # The clock may have been set back.
-        waits = [max(0.0, (now - moment) / _SECOND) for moment in made]
+        waits = [max(0.0, (now - moment) / _SECOND) for moment in times]
         if not waits:
             return
         for wait in waits:
             self._seconds.observe(wait)
         self._recent.append((self._clock(), waits))
         self._remembered += len(waits)
-        while self._remembered - len(self._recent[0][1]) >= _REMEMBERED:
+        while self._remembered - len(self._recent[0][1]) >= _MAX_RECORDS:
             self._remembered -= len(self._recent.popleft()[1])
 
     def quantiles(self) -> list[tuple[float, float]]:
-        """Returns each quantile with its seconds; NaN if nothing became visible lately."""
-        since = self._clock() - _RECENT
+        """Returns each quantile with its seconds; NaN if nothing became visible recently."""
+        since = self._clock() - _RECENT_SECONDS
         while self._recent and self._recent[0][0] < since:
             self._remembered -= len(self._recent.popleft()[1])
         waits = sorted([wait for _, batch in self._recent for wait in batch])
@@ -262,11 +264,11 @@ class _Sum(Collector):
         for family in self._registry.collect():
             summed = Metric(family.name, family.documentation, family.type)
             names = {sample.name for sample in family.samples} | _names_of(family)
-            added = {name: dict(self._added.get(name, {})) for name in names}
+            others = {name: dict(self._added.get(name, {})) for name in names}
             for sample in family.samples:
-                more = added[sample.name].pop(tuple(sorted(sample.labels.items())), 0.0)
+                more = others[sample.name].pop(tuple(sorted(sample.labels.items())), 0.0)
                 summed.add_sample(sample.name, sample.labels, sample.value + more)
-            for name, of_name in added.items():
+            for name, of_name in others.items():
                 for labels, value in of_name.items():
                     summed.add_sample(name, dict(labels), value)
             yield summed
@@ -278,10 +280,10 @@ def _names_of(family: Metric) -> set[str]:
 
 
 def total(
-    counted: Iterable[Iterable[Sample]],
+    sample_sets: Iterable[Iterable[Sample]],
     name: str,
     labels: tuple[tuple[str, str], ...] | None = None,
 ) -> int:
     """Returns a counter's sum over processes, of these labels or of all; or that of a gauge."""
-    of_all = (one for samples in counted for one in samples if one[0] == name)
+    of_all = (sample for samples in sample_sets for sample in samples if sample[0] == name)
     return int(sum(value for _, has, value in of_all if labels is None or has == labels))

@@ -92,7 +92,7 @@ async def test_the_oldest_counts_until_its_group_has_ended() -> None:
     assert appends.oldest == 5.0
     appends.take(1)
     assert appends.oldest == 5.0, "it is under way"
-    appends.ended()
+    appends.end_group()
     assert appends.oldest == 7.0
     appends.take(1)
     assert appends.take(1) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.limits import cut, limited, to_bytes
+from opentrail.capture.limits import encode_record, to_bytes, truncate
 from tests.factories import a_record, record_bytes
 
 FITTING = st.recursive(
@@ -145,7 +145,7 @@ def test_a_deeply_nested_value_does_not_raise(depth: int, surrogate: str) -> Non
 
 @given(st.text(max_size=3_000))
 def test_a_text_is_cut_at_a_kilobyte_and_never_within_a_character(text: str) -> None:
-    shown = cut(text)
+    shown = truncate(text)
     assert len(shown.encode("utf-8", "replace")) <= 1_024
     assert (
         text.encode("utf-8", "replace")
@@ -168,7 +168,7 @@ def test_a_part_beyond_its_limit_is_replaced_by_awss_mark(member: str, limit: in
     frame = len('{"a":""}')
     for size, is_kept in ((limit - frame, True), (limit - frame + 1, False)):
         record: dict[str, Any] = {"eventName": "E", "other": [1], member: {"a": "x" * size}}
-        found = json.loads(limited(dict(record)))
+        found = json.loads(encode_record(dict(record)))
         assert (found == record) is is_kept
         if not is_kept:
             mark = found.pop(member)
@@ -186,4 +186,4 @@ def test_what_is_not_there_is_not_marked() -> None:
         "responseElements": {},
         "userAgent": "u" * 40_000,
     }
-    assert json.loads(limited(dict(record))) == record
+    assert json.loads(encode_record(dict(record))) == record

@@ -103,7 +103,7 @@ def test_a_lone_surrogate_elsewhere_does_no_harm() -> None:
     record = json.dumps({**a_data_record(), "userAgent": "\ud800"}).encode()
     event = EventRecord(record)
     assert event.fields == fields(a_data_record())
-    assert event.whole == {**a_data_record(), "userAgent": "\ud800"}
+    assert event.document == {**a_data_record(), "userAgent": "\ud800"}
 
 
 @pytest.mark.parametrize("number", range(len(real_records())))
@@ -111,7 +111,7 @@ def test_an_odd_member_does_not_change_the_others_of_real_records(number: int) -
     record = real_records()[number]
     odd = {**record, "vpcEndpointId": 7}
     assert fields(odd) == replace(fields(record), vpc_endpoint_id=None)
-    assert EventRecord(record_bytes(record)).whole == record
+    assert EventRecord(record_bytes(record)).document == record
 
 
 anything = st.recursive(
@@ -151,7 +151,7 @@ def test_the_time_of_a_record_is_not_changed() -> None:
 
 def test_each_view_is_decoded_once() -> None:
     event = EventRecord(record_bytes(a_data_record()))
-    assert event.whole is event.whole
+    assert event.document is event.document
     assert event.fields is event.fields
     assert event.event_time is event.event_time
     insight = EventRecord(record_bytes(an_insight_record()))

@@ -17,23 +17,23 @@ def _nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_point_that_is_not_armed_is_passed() -> None:
     for name in faults.POINTS:
-        faults.reach(name)
+        faults.crash_point(name)
 
 
 def test_a_point_kills_at_the_passage_it_was_armed_for_and_not_before() -> None:
     deaths: list[str] = []
     faults.arm("journal.committed", 3, lambda: deaths.append("dead"))
-    faults.reach("journal.committed")
-    faults.reach("journal.committed")
+    faults.crash_point("journal.committed")
+    faults.crash_point("journal.committed")
     assert deaths == []
-    faults.reach("journal.committed")
+    faults.crash_point("journal.committed")
     assert deaths == ["dead"]
 
 
 def test_only_the_armed_point_kills() -> None:
     deaths: list[str] = []
     faults.arm("journal.committed", 1, lambda: deaths.append("dead"))
-    faults.reach("digest.put")
+    faults.crash_point("digest.put")
     assert deaths == []
 
 
@@ -46,5 +46,5 @@ def test_every_point_of_the_code_is_in_the_list_and_every_listed_point_is_in_the
     root = Path(faults.__file__).parents[1]
     used = set()
     for file in root.rglob("*.py"):
-        used.update(re.findall(r"\breach\(\s*\"([^\"]+)\"", file.read_text()))
+        used.update(re.findall(r"\bcrash_point\(\s*\"([^\"]+)\"", file.read_text()))
     assert used == set(faults.POINTS)

@@ -25,7 +25,7 @@ def test_the_management_account_is_an_account_of_its_organization() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"id": "a1b2c3d4e5"}, "id must be 'o-' with 10 to 32 small letters and digits"),
+        ({"id": "a1b2c3d4e5"}, "id must be 'o-' with 10 to 32 lowercase letters and digits"),
         ({"id": "o-A1b2c3d4e5"}, "id must be"),
         ({"id": "o-a1b2c3d4e5/x"}, "id must be"),
         ({"id": None}, "id must be"),

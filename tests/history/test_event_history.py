@@ -121,12 +121,12 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
     history.follower.catch_up_to(0)
     asked = asyncio.create_task(history.search(Search()))
     await turns()
-    assert history.follower.hurry.is_set()
-    history.follower.hurry.clear()
+    assert history.follower.flush_now.is_set()
+    history.follower.flush_now.clear()
     await history.follower.process(entries_of(some_records(2, first=3), first=3))
     await turns()
     assert not asked.done()
-    assert history.follower.hurry.is_set(), "it is not enough yet"
+    assert history.follower.flush_now.is_set(), "it is not enough yet"
     await history.follower.process(entries_of(some_records(1, first=5), first=5))
     await turns()
     assert asked.done(), "it waits for more than it was asked for"

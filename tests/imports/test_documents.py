@@ -419,7 +419,7 @@ def in_parts(text: bytes, size: int) -> Iterator[bytes]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of 50 to 400 bytes."""
-    monkeypatch.setattr(documents, "_WINDOW", 50)
+    monkeypatch.setattr(documents, "_WINDOW_BYTES", 50)
     monkeypatch.setattr(documents, "_MAX_WINDOW_BYTES", 400)
 
 
@@ -438,7 +438,7 @@ def test_elements_are_the_same_however_the_text_comes(
 ) -> None:
     text = json.dumps({"Records": records}, indent=indent).encode()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(documents, "_WINDOW", 50)
+        patched.setattr(documents, "_WINDOW_BYTES", 50)
         whole = b"\xef\xbb\xbf" * bom + text + b"\n"
         elements = list(elements_of(in_parts(whole, size + 30)))
     assert [json.loads(element) for element in elements] == records

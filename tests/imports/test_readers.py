@@ -43,7 +43,7 @@ def read_large(content: bytes, monkeypatch: pytest.MonkeyPatch) -> list[Result]:
     """Reads a packed file as one that is too large for memory, in windows of 200 bytes."""
     with monkeypatch.context() as patched:
         patched.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 2 * len(content) // 3)
-        patched.setattr(documents, "_WINDOW", 200)
+        patched.setattr(documents, "_WINDOW_BYTES", 200)
         return read(gzip.compress(content, 1))
 
 

@@ -16,7 +16,7 @@ from opentrail.imports.records import (
     RejectedRecord,
     accept,
     decode,
-    shown,
+    limit_detail,
 )
 from tests.factories import ABSENT, a_record, record_bytes
 
@@ -175,7 +175,7 @@ def test_a_member_that_every_record_needs_is_named(
     ],
 )
 def test_an_invalid_time_is_rejected(time: str) -> None:
-    assert checked(eventTime=time) == RejectedRecord(7, records.BAD_TIME, shown(time))
+    assert checked(eventTime=time) == RejectedRecord(7, records.BAD_TIME, limit_detail(time))
 
 
 @pytest.mark.parametrize(
@@ -231,5 +231,5 @@ def test_the_deepest_record_has_columns_too() -> None:
 
 @given(st.text(max_size=400))
 def test_details_are_short_and_steer_nothing(text: str) -> None:
-    assert shown(text).isprintable()
-    assert len(shown(text)) <= 10 * 200
+    assert limit_detail(text).isprintable()
+    assert len(limit_detail(text)) <= 10 * 200

@@ -29,12 +29,12 @@ def test_the_start_is_a_monday() -> None:
 
 def test_sums_are_those_of_the_windows_that_end_now() -> None:
     made = baselines(2 * RING + 17)
-    assert made.present(ROW).sums[: len(WINDOWS), 0].tolist() == [2 * w for w in WINDOWS]
+    assert made.current(ROW).sums[: len(WINDOWS), 0].tolist() == [2 * w for w in WINDOWS]
 
 
 def test_the_past_of_a_minute_is_what_it_was() -> None:
     made = baselines(400, every=7)
-    then = baselines(370, every=7).present(ROW).sums[: len(WINDOWS), 0]
+    then = baselines(370, every=7).current(ROW).sums[: len(WINDOWS), 0]
     past = made.past(ROW, START + 369).sums[: len(WINDOWS), 0]
     assert past.tolist() == then.tolist()
 
@@ -42,22 +42,22 @@ def test_the_past_of_a_minute_is_what_it_was() -> None:
 @pytest.mark.slow
 def test_after_a_week_the_usual_rate_is_expected() -> None:
     made = baselines(8 * DAY + 90)
-    expected = made.expected_rises(made.present(ROW))[:, 0]
+    expected = made.expected_rises(made.current(ROW))[:, 0]
     assert expected == pytest.approx([2 * w for w in WINDOWS], rel=0.1)
 
 
 def test_a_key_of_an_hour_is_expected_to_be_rare() -> None:
     made = baselines(30)
-    assert made.is_new(made.present(ROW)).all()
-    assert made.expected_rises(made.present(ROW))[0, 0] < 0.1
+    assert made.is_new(made.current(ROW)).all()
+    assert made.expected_rises(made.current(ROW))[0, 0] < 0.1
 
 
 def test_late_calls_count_in_their_minute() -> None:
     made = baselines(100)
     made.add_late(ROW, START + 90, np.array([5.0], np.float32))
     assert made.calls(0, 12, START + 99)[9] == 7
-    assert made.present(ROW).sums[2, 0] == 2 * 15 + 5
-    assert made.present(ROW).sums[1, 0] == 2 * 5
+    assert made.current(ROW).sums[2, 0] == 2 * 15 + 5
+    assert made.current(ROW).sums[1, 0] == 2 * 5
 
 
 def test_arrays_make_the_same_baselines_again() -> None:

@@ -94,7 +94,7 @@ class Appends:
         self._bytes -= size
         return group
 
-    def ended(self) -> None:
+    def end_group(self) -> None:
         """Marks the group as written."""
         self._under_way = None
 

@@ -69,10 +69,10 @@ class ArchivedJournal:
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
-        found = await self._journal.find(event_id)
-        if found is None and self._journal.first > 1:
-            found = await self._archive.find(event_id)
-        return found
+        position = await self._journal.find(event_id)
+        if position is None and self._journal.first > 1:
+            position = await self._archive.find(event_id)
+        return position
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record after `position` is durable."""

@@ -126,15 +126,15 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
 
 
 def _link_history(history: Path, target: Path) -> bool:
-    """Links every sealed file; False if files were removed or added meanwhile."""
+    """Links every sealed file; False if files were removed or added since."""
     target.mkdir(mode=0o700)
-    named = {path.name for path in history.iterdir() if read_name(path) is not None}
-    for name in named:
+    names = {path.name for path in history.iterdir() if read_name(path) is not None}
+    for name in names:
         try:
             (target / name).hardlink_to(history / name)
         except FileNotFoundError:
             return False
-    return named == {path.name for path in history.iterdir() if read_name(path) is not None}
+    return names == {path.name for path in history.iterdir() if read_name(path) is not None}
 
 
 def _copy_journal(journal: Path, target: Path) -> int | None:
@@ -249,8 +249,8 @@ def _read_manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
                 "opentrail to restore it"
             )
         files = {
-            _checked(each["path"]): (int(each["size"]), str(each["sha256"]))
-            for each in document["files"]
+            _checked(entry["path"]): (int(entry["size"]), str(entry["sha256"]))
+            for entry in document["files"]
         }
         return Manifest(
             document["opentrailVersion"], document["created"], int(document["position"]), files

@@ -14,8 +14,10 @@ from opentrail.version import DATA_VERSION
 
 #: Errors of file systems that cannot lock a folder, such as NFS.
 _CANNOT_LOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)
-#: A command that looks whether a server runs holds the lock for a moment.
-_TRIES, _PAUSE = 5, 0.05
+#: Tries to lock; a command that checks whether a server runs holds the lock for a moment.
+_TRIES = 5
+#: Seconds between tries.
+_PAUSE = 0.05
 #: Bytes without which no database can be opened.
 _HARDLY_ANY = 256 * 1024
 
@@ -85,7 +87,7 @@ class DataDirectory:
             raise
 
     def _lock_directory(self) -> None:
-        """Locks the folder itself, which cannot be removed and made again unnoticed.
+        """Locks the folder itself, which cannot be removed and recreated unnoticed.
 
         The file `lock` names the holder, and is locked for earlier versions, and where folders
         cannot be locked.
@@ -124,10 +126,10 @@ class DataDirectory:
     def is_replaced(self) -> bool:
         """Whether the locked folder is no longer the one with its name."""
         try:
-            present, locked = self.root.stat(), os.fstat(self._folder)
+            current, locked = self.root.stat(), os.fstat(self._folder)
         except OSError:
             return True
-        return (present.st_dev, present.st_ino) != (locked.st_dev, locked.st_ino)
+        return (current.st_dev, current.st_ino) != (locked.st_dev, locked.st_ino)
 
     def _check_version(self) -> None:
         marker = self.root / "version"

@@ -25,12 +25,12 @@ class GapFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
-        made = self._path.with_suffix(".tmp")
-        self._descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary = self._path.with_suffix(".tmp")
+        self._descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._gap: Gap | None = None
         self.keep(None)
         os.fsync(self._descriptor)
-        made.rename(self._path)  # so that a file with this name is never shorter
+        temporary.rename(self._path)  # so that a file with this name is never shorter
 
     def keep(self, gap: Gap | None) -> None:
         """Replaces the content. It survives a kill, and usually a power cut: it is not synced."""

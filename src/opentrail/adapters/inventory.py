@@ -61,8 +61,8 @@ class DirectoryInventory:
 
     def to_json(self) -> bytes:
         """Returns the content of a file: with its hash, so that damage shows."""
-        held = asdict(self)
-        document = {"format": _FORMAT, "sha256": _hash(held), "holds": held}
+        content = asdict(self)
+        document = {"format": _FORMAT, "sha256": _hash(content), "holds": content}
         return json.dumps(document, indent=1).encode() + b"\n"
 
     @classmethod
@@ -70,18 +70,18 @@ class DirectoryInventory:
         """Returns the inventory in a file; None if it is damaged."""
         try:
             document = json.loads(content)
-            held = document["holds"]
-            if document["format"] != _FORMAT or document["sha256"] != _hash(held):
+            holds = document["holds"]
+            if document["format"] != _FORMAT or document["sha256"] != _hash(holds):
                 return None
-            problems = tuple(DirectoryProblem(**each) for each in held["problems"])
-            return cls(**{**held, "problems": problems})
+            problems = tuple(DirectoryProblem(**problem) for problem in holds["problems"])
+            return cls(**{**holds, "problems": problems})
         except (ValueError, KeyError, TypeError):
             return None
 
     def without(self, *kinds: str) -> DirectoryInventory:
         """Returns the inventory without problems of some kinds."""
-        kept = tuple(each for each in self.problems if each.kind not in kinds)
-        return replace(self, problems=kept)
+        problems = tuple(problem for problem in self.problems if problem.kind not in kinds)
+        return replace(self, problems=problems)
 
     def with_problem(self, problem: DirectoryProblem) -> DirectoryInventory:
         """Returns the inventory with a problem, of which it has one of a kind."""
@@ -104,30 +104,32 @@ def read_inventory(
         data: the data directory.
         written: what the file `written` says: of whose installation the directory is.
     """
-    found: dict[str, DirectoryInventory] = {}
+    inventories: dict[str, DirectoryInventory] = {}
     problems: list[str] = []
     missing: list[str] = []
     for path in _paths(data):
         name = path.relative_to(data.root).as_posix()
         try:
-            read = DirectoryInventory.from_json(path.read_bytes())
+            inventory = DirectoryInventory.from_json(path.read_bytes())
         except FileNotFoundError:
             missing.append(name)
             continue
         except OSError as error:
             problems.append(f"file {name} cannot be read: {error.strerror}")
             continue
-        if read is None:
+        if inventory is None:
             problems.append(f"file {name} is damaged")
         else:
-            found[name] = read
-    if found or written is not None:
+            inventories[name] = inventory
+    if inventories or written is not None:
         problems += [f"file {name} is missing" for name in missing]
-    chosen = _chosen(list(found.values()), written)
-    if chosen is not None:
-        strange = [n for n, each in found.items() if each.installation != chosen.installation]
+    newest = _newest(list(inventories.values()), written)
+    if newest is not None:
+        strange = [
+            n for n, other in inventories.items() if other.installation != newest.installation
+        ]
         problems += [f"file {name} is of another data directory" for name in strange]
-    return chosen, problems
+    return newest, problems
 
 
 def write_inventory(data: DataDirectory, inventory: DirectoryInventory) -> None:
@@ -144,12 +146,16 @@ def _paths(data: DataDirectory) -> tuple[Path, ...]:
     return data.root / NAME, data.history / NAME
 
 
-def _chosen(
-    found: Sequence[DirectoryInventory], written: Written | None
+def _newest(
+    inventories: Sequence[DirectoryInventory], written: Written | None
 ) -> DirectoryInventory | None:
-    own = [each for each in found if written and each.installation == written.installation]
-    return max(own or found, key=lambda each: each.serial, default=None)
+    own = [
+        inventory
+        for inventory in inventories
+        if written and inventory.installation == written.installation
+    ]
+    return max(own or inventories, key=lambda inventory: inventory.serial, default=None)
 
 
-def _hash(held: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

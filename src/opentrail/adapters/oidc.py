@@ -24,8 +24,10 @@ from opentrail.core.errors import SignInRefused
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn
 
-#: Seconds for each answer of the provider, and the maximum of its bytes.
-_SECONDS, _MAX_ANSWER_BYTES = 10.0, 1_000_000
+#: Seconds for each answer of the provider.
+_SECONDS = 10.0
+#: Maximum bytes of an answer.
+_MAX_ANSWER_BYTES = 1_000_000
 #: Seconds by which the provider's clock may differ.
 _LEEWAY = 60
 #: Signatures by a private key that the provider alone has.
@@ -62,7 +64,7 @@ class OidcProvider:
 
     async def begin(self, redirect_uri: str) -> BegunSignIn:
         """Returns where a browser is sent, and what must be known when it comes back."""
-        found = await self._discover()
+        provider = await self._discover()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         digest = hashlib.sha256(verifier.encode()).digest()
         query = {
@@ -75,8 +77,8 @@ class OidcProvider:
             "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        mark = "&" if urlsplit(found.authorization_endpoint).query else "?"
-        url = f"{found.authorization_endpoint}{mark}{urlencode(query)}"
+        mark = "&" if urlsplit(provider.authorization_endpoint).query else "?"
+        url = f"{provider.authorization_endpoint}{mark}{urlencode(query)}"
         return BegunSignIn(url, state, nonce, verifier, redirect_uri)
 
     async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
@@ -87,10 +89,10 @@ class OidcProvider:
             raise _refused("another provider answered")
         if not answer.get("code"):
             raise _refused("the provider sent no code")
-        found = await self._discover()
-        token = await self._exchange(found, begun, answer["code"])
-        keys = await self._fetch(urllib.request.Request(found.jwks_uri))  # noqa: S310 - checked
-        return self._verified(token, keys, found, begun.nonce)
+        provider = await self._discover()
+        token = await self._exchange(provider, begun, answer["code"])
+        keys = await self._fetch(urllib.request.Request(provider.jwks_uri))  # noqa: S310 - checked
+        return self._verified(token, keys, provider, begun.nonce)
 
     async def _discover(self) -> _Discovered:
         url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
@@ -104,14 +106,14 @@ class OidcProvider:
                 raise _refused(f"the provider's {name} must be an https URL, not {endpoint!r}")
             endpoints.append(endpoint)
         offered = document.get("id_token_signing_alg_values_supported")
-        listed = offered if isinstance(offered, list) else []
-        algorithms = tuple(name for name in _ALGORITHMS if name in listed)
+        names = offered if isinstance(offered, list) else []
+        algorithms = tuple(name for name in _ALGORITHMS if name in names)
         if not algorithms:
             raise _refused(f"the provider signs by none of {', '.join(_ALGORITHMS)}")
         authorization, token, keys = endpoints
         return _Discovered(authorization, token, keys, algorithms)
 
-    async def _exchange(self, found: _Discovered, begun: BegunSignIn, code: str) -> str:
+    async def _exchange(self, provider: _Discovered, begun: BegunSignIn, code: str) -> str:
         """Returns the id token for a code."""
         form = {
             "grant_type": "authorization_code",
@@ -125,14 +127,16 @@ class OidcProvider:
             pair = f"{quote(self._client_id, safe='')}:{quote(self._secret, safe='')}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         request = urllib.request.Request(  # noqa: S310 - checked when it was discovered
-            found.token_endpoint, urlencode(form).encode(), headers
+            provider.token_endpoint, urlencode(form).encode(), headers
         )
         token = (await self._fetch(request)).get("id_token")
         if not isinstance(token, str):
             raise _refused("the provider sent no id token")
         return token
 
-    def _verified(self, token: str, keys: Any, found: _Discovered, nonce: str) -> Mapping[str, Any]:
+    def _verified(
+        self, token: str, keys: Any, provider: _Discovered, nonce: str
+    ) -> Mapping[str, Any]:
         now = int(self._clock.now().timestamp())
         registry = JWTClaimsRegistry(
             now=now,
@@ -146,7 +150,7 @@ class OidcProvider:
         )
         try:
             claims = jwt.decode(
-                token, KeySet.import_key_set(keys), algorithms=list(found.algorithms)
+                token, KeySet.import_key_set(keys), algorithms=list(provider.algorithms)
             ).claims
             registry.validate(claims)
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:

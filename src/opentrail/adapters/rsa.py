@@ -73,10 +73,10 @@ class RsaSigner:
         except StorageFailed as error:
             log.error("digests cannot be signed", extra={"error": str(error)})
         public = {**self._known, **{name: key.public for name, key in self._private.items()}}
-        made = [public[name] for name in sorted(public)]
-        ends = [key.created for key in made[1:]]
-        ends += [key.created + self._lifetime for key in made[-1:]]
-        return [key.listed(end) for key, end in zip(made, ends, strict=True)]
+        keys = [public[name] for name in sorted(public)]
+        ends = [key.created for key in keys[1:]]
+        ends += [key.created + self._lifetime for key in keys[-1:]]
+        return [key.as_signing_key(end) for key, end in zip(keys, ends, strict=True)]
 
     async def current(self, moment: datetime | None = None) -> SigningKey:
         """Returns the newest key created by `moment`; creates a new key if the last has expired.
@@ -94,9 +94,9 @@ class RsaSigner:
             if not newest or self._clock.now() >= self._private[newest].created + self._lifetime:
                 await self._make()
         loaded = [self._private[name] for name in sorted(self._private)]
-        made = [key for key in loaded if moment is None or key.created <= moment]
-        chosen = (made or loaded[:1])[-1]
-        return chosen.public.listed(chosen.created + self._lifetime)
+        candidates = [key for key in loaded if moment is None or key.created <= moment]
+        newest_key = (candidates or loaded[:1])[-1]
+        return newest_key.public.as_signing_key(newest_key.created + self._lifetime)
 
     async def sign(self, content: bytes, fingerprint: str) -> bytes:
         """Returns the PKCS#1 v1.5 signature over SHA-256 of `content`."""
@@ -114,27 +114,27 @@ class RsaSigner:
             return self.problems
 
     async def _check(self) -> None:
-        known = await known_keys(self._control) if self._control else dict(self._known)
-        found = await asyncio.to_thread(read_folder, self._folder)
-        problems = key_problems(found, known)
-        new: list[StoreWrite] = []
-        for name, key in found.private.items():
-            if name in known and known[name] != key.public:
+        remembered = await known_keys(self._control) if self._control else dict(self._known)
+        folder = await asyncio.to_thread(read_folder, self._folder)
+        problems = key_problems(folder, remembered)
+        writes: list[StoreWrite] = []
+        for name, key in folder.private.items():
+            if name in remembered and remembered[name] != key.public:
                 continue
             self._private.setdefault(name, key)
-            if name not in known:
-                known[name] = key.public
-                new.append(key.public.remembered(name))
-        if new and self._control is not None:
-            await self._control.apply(new)
+            if name not in remembered:
+                remembered[name] = key.public
+                writes.append(key.public.remembered(name))
+        if writes and self._control is not None:
+            await self._control.apply(writes)
         replaced = {
             name: f"key file {self._folder / name} does not hold the key that was made"
-            for name, key in found.private.items()
-            if known[name] != key.public
+            for name, key in folder.private.items()
+            if remembered[name] != key.public
         }
-        unusable = {**found.unusable, **replaced}
+        unusable = {**folder.unusable, **replaced}
         self._unusable = {n: text for n, text in unusable.items() if n not in self._private}
-        self._known, self._is_loaded = known, True
+        self._known, self._is_loaded = remembered, True
         for problem in problems:
             if problem not in self.problems:
                 log.error("a signing key is not as it was", extra={"problem": problem})
@@ -174,7 +174,7 @@ class _PublicKey:
     fingerprint: str
     public_der: bytes
 
-    def listed(self, end: datetime) -> SigningKey:
+    def as_signing_key(self, end: datetime) -> SigningKey:
         """Returns the key, valid until `end`."""
         return SigningKey(
             self.fingerprint, self.public_der, self.created - _OVERLAP, end + _OVERLAP
@@ -216,25 +216,25 @@ class KeyFolder:
 async def known_keys(control: ControlStore) -> dict[str, _PublicKey]:
     """Returns the keys that a control store remembers, by the names of their files."""
     return {
-        stored.key: _PublicKey(
-            _created_at(stored.key),
-            stored.document["fingerprint"],
-            base64.b64decode(stored.document["public"]),
+        entry.key: _PublicKey(
+            _created_at(entry.key),
+            entry.document["fingerprint"],
+            base64.b64decode(entry.document["public"]),
         )
-        for stored in await control.scan(_KIND)
+        for entry in await control.scan(_KIND)
     }
 
 
 def read_folder(folder: Path) -> KeyFolder:
     """Returns what the key files of a folder hold."""
-    found = KeyFolder()
+    keys = KeyFolder()
     for file in sorted(folder.glob("signing-*.pem")):
         try:
-            found.private[file.name] = _read(file)
+            keys.private[file.name] = _read(file)
         except (StorageFailed, OSError) as error:
-            found.unusable[file.name] = str(error)
-    found.acknowledged = acknowledged_keys(folder)
-    return found
+            keys.unusable[file.name] = str(error)
+    keys.acknowledged = acknowledged_keys(folder)
+    return keys
 
 
 def acknowledged_keys(folder: Path) -> set[str]:
@@ -242,17 +242,17 @@ def acknowledged_keys(folder: Path) -> set[str]:
     return {file.name.removesuffix(".lost") for file in folder.glob("*.lost")}
 
 
-def key_problems(found: KeyFolder, known: Mapping[str, _PublicKey]) -> list[str]:
+def key_problems(keys: KeyFolder, remembered: Mapping[str, _PublicKey]) -> list[str]:
     """Returns what is wrong with key files, compared with what is remembered; without paths."""
     problems = {
         name: f"signing key {name} is missing: put the file back"
-        for name in known
-        if name not in found.private and name not in found.acknowledged
+        for name in remembered
+        if name not in keys.private and name not in keys.acknowledged
     }
-    for name in found.unusable:
+    for name in keys.unusable:
         problems[name] = f"signing key {name} is damaged, or open to others"
-    for name, key in found.private.items():
-        if name in known and known[name] != key.public:
+    for name, key in keys.private.items():
+        if name in remembered and remembered[name] != key.public:
             problems[name] = f"signing key {name} is not the key that was made: it was replaced"
     return [problems[name] for name in sorted(problems)]
 
@@ -264,8 +264,8 @@ async def folder_problems(folder: Path, control: ControlStore | None) -> list[st
         folder: the folder.
         control: the control store that remembers the keys; None if it is elsewhere.
     """
-    known = await known_keys(control) if control else {}
-    return key_problems(await asyncio.to_thread(read_folder, folder), known)
+    remembered = await known_keys(control) if control else {}
+    return key_problems(await asyncio.to_thread(read_folder, folder), remembered)
 
 
 def _name(created: datetime) -> str:

@@ -58,20 +58,20 @@ class AesGcmSealer:
             raise StorageFailed(f"the sealed secret of {context} was changed") from error
 
 
-def load_master_key(file: Path, given: str | None, may_create: bool) -> bytes:
+def load_master_key(file: Path, encoded_key: str | None, may_create: bool) -> bytes:
     """Returns the master key.
 
     Args:
-        file: where it is, if it is not given; only its owner may read it.
-        given: base64 of the key, from `MASTER_KEY_VARIABLE`.
+        file: where it is, if `encoded_key` is None; only its owner may read it.
+        encoded_key: base64 of the key, from `MASTER_KEY_VARIABLE`.
         may_create: whether a new key is created if there is none: only while nothing is sealed.
 
     Raises:
         UsageError: the given text is not a key.
         StorageFailed: the file is missing, not a key, or open to others.
     """
-    if given:
-        key = _decoded(given)
+    if encoded_key:
+        key = _decoded(encoded_key)
         if key is None:
             raise UsageError(f"{MASTER_KEY_VARIABLE} must be base64 of {_KEY_BYTES} bytes")
         return key
@@ -115,15 +115,15 @@ def _fingerprint(master_key: bytes) -> str:
 
 
 def _create(file: Path) -> None:
-    """Creates a master key; of two processes that do so at once, one succeeds and both use it."""
+    """Creates a master key; if two processes do so concurrently, both use the same one."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
-    write_durably(made, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
+    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+    write_durably(temporary, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
     try:
         with contextlib.suppress(FileExistsError):
-            file.hardlink_to(made)
+            file.hardlink_to(temporary)
     finally:
-        made.unlink()
+        temporary.unlink()
     sync_folder(file.parent)
 
 

@@ -87,24 +87,24 @@ class StoreCheck:
             StorageFailed: a folder cannot be read.
         """
         try:
-            listed, imported = (sealed_files(self._history, series) for series in Series)
+            recorded, imported = (sealed_files(self._history, series) for series in Series)
             paths = sorted(self._journal.glob("*.db"))
         except OSError as error:
             raise StorageFailed(f"data directory cannot be read: {error}") from error
         for path in sorted(self._history.glob("*.damaged")):
             yield Damage(path.name, "was found damaged before and set aside")
         chains: dict[int, bytes] = {}
-        for file in [*listed, *imported]:
+        for file in [*recorded, *imported]:
             if not file.is_expired:
                 yield from self._sealed(file, chains)
         segments = [Segment(int(path.stem), path) for path in paths]
-        yield from _between(listed, segments)
+        yield from _between(recorded, segments)
         yield from _lost_imports(imported, self._imported)
-        yield from _before(segments, listed)
+        yield from _before(segments, recorded)
         for segment, end in ends_of(segments, 0):
             is_last = segment is segments[-1]
             yield from self._segment(segment, None if is_last else end, chains)
-        last = max([self._last, *(file.last for file in listed)])
+        last = max([self._last, *(file.last for file in recorded)])
         if last < self._written:
             problem = "the journal ends before positions that were written"
             yield Damage("journal", problem, last + 1, self._written)
@@ -119,15 +119,15 @@ class StoreCheck:
             if all(has_hidden_commits(path) for _ in range(_CHECKS)):
                 yield Damage(path.name, "its write-ahead log is damaged", segment.first)
             with reading(path, self._is_live) as reader:
-                written = newest(reader)
-                if written is None:
+                newest_entry = newest(reader)
+                if newest_entry is None:
                     if end is not None:
                         yield Damage(path.name, "is empty", segment.first, end)
                     return
                 for lost in lost_in(reader):
                     yield Damage(path.name, f"lost: {lost.reason}", lost.first, lost.last)
                 yield from _chain_differs(reader, path, chains)
-                last = self._last = written[0] if end is None else end
+                last = self._last = newest_entry[0] if end is None else end
                 yield from self._entries(reader, path, last)
         except (StorageFailed, sqlite3.Error, OSError) as error:
             if not path.exists():
@@ -173,8 +173,8 @@ class StoreCheck:
         with duckdb.connect(":memory:", config={"threads": 1}) as connection:
             connection.execute(attaching(file.path, "sealed"))
             (before,) = connection.execute("SELECT chain_before FROM sealed.about").fetchall()[0]
-            chain, known = bytes(before), chains.get(file.first - 1)
-            if known is not None and chain and chain != known:
+            chain, expected = bytes(before), chains.get(file.first - 1)
+            if expected is not None and chain and chain != expected:
                 yield Damage(file.path.name, "does not continue the chain", file.first, file.first)
             rows = connection.execute("SELECT record FROM sealed.events ORDER BY rowid")
             count = 0

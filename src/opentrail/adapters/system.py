@@ -21,17 +21,17 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """Returns the present time, aware and UTC."""
+        """Returns the current time, aware and UTC."""
         return datetime.now(UTC)
 
 
-def descriptor_limit() -> int:
+def raise_descriptor_limit() -> int:
     """Raises the limit of open files and sockets as far as allowed, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    limit = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft = limit
     return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 

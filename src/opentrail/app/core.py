@@ -150,7 +150,7 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
         return
     follower, journal = engines.history.follower, engines.journal
     follower.catch_up_to(journal.head)
-    await follow(journal, follower, _HISTORY_LINGER, follower.hurry, _MAX_HISTORY_LINGER)
+    await follow(journal, follower, _HISTORY_LINGER, follower.flush_now, _MAX_HISTORY_LINGER)
 
 
 async def _check_keys(signer: Signer) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
-from opentrail.adapters.system import SystemClock, descriptor_limit
+from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.connections import Acceptor, Handshake
@@ -82,7 +82,7 @@ class EndpointServer:
             gate=self._gate(settings, clock),
             networks=networks,
             answer_seconds=settings.upstream_timeout,
-            max_connections=connection_limit(descriptor_limit()),
+            max_connections=connection_limit(raise_descriptor_limit()),
         )
         metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)

@@ -30,7 +30,7 @@ from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.system import (
-    descriptor_limit,
+    raise_descriptor_limit,
     settle_memory,
     unsettle_memory,
 )
@@ -296,7 +296,7 @@ class Server:
         homes = [wing.home for wing in self._wings if wing.home is not None]
         app = port_app([*public.routes(), *api.routes, *pages], homes[0] if homes else None)
         tls = tls_of_endpoint(settings)
-        limits = ConsoleConnections(metrics, console_connection_limit(descriptor_limit()))
+        limits = ConsoleConnections(metrics, console_connection_limit(raise_descriptor_limit()))
         await serve_console(stack, app, console, limits, tls)
         hung_up = partial(self._hung_up, tls, endpoint)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)

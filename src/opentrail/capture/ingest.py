@@ -66,34 +66,34 @@ class Ingest:
         lines = [line for line in body.split(b"\n") if line.strip()]
         if len(lines) > MAX_RECORDS:
             raise _refused(f"at most {MAX_RECORDS} records fit in a request, not {len(lines)}")
-        given = [self._checked(number, line) for number, line in enumerate(lines, 1)]
-        known = {e.event_id for e, _ in given if again and await self._is_stored(e.event_id)}
+        checked = [self._checked(number, line) for number, line in enumerate(lines, 1)]
+        stored_ids = {e.event_id for e, _ in checked if again and await self._is_stored(e.event_id)}
         # A record that another request is appending must be durable, too.
-        awaited = {w for e, _ in given if (w := self._seen.get(e.event_id)) is not None}
-        new, durable = [], asyncio.get_running_loop().create_future()
-        for entry, record in given:
-            if entry.event_id not in known and entry.event_id not in self._seen:
+        awaited = {w for e, _ in checked if (w := self._seen.get(e.event_id)) is not None}
+        fresh, durable = [], asyncio.get_running_loop().create_future()
+        for entry, record in checked:
+            if entry.event_id not in stored_ids and entry.event_id not in self._seen:
                 self._seen[entry.event_id] = durable
-                new.append((entry, record))
-        if new:
-            await self._append(new, durable)
+                fresh.append((entry, record))
+        if fresh:
+            await self._append(fresh, durable)
         await asyncio.gather(*awaited)
-        return len(given)
+        return len(checked)
 
     async def _is_stored(self, event_id: str) -> bool:
         return event_id not in self._seen and await self._journal.find(event_id) is not None
 
-    async def _append(self, new: Sequence[_Checked], durable: asyncio.Future[None]) -> None:
+    async def _append(self, fresh: Sequence[_Checked], durable: asyncio.Future[None]) -> None:
         try:
-            await self._journal.append([entry for entry, _ in new])
+            await self._journal.append([entry for entry, _ in fresh])
         except BaseException as error:
-            for entry, _ in new:
+            for entry, _ in fresh:
                 del self._seen[entry.event_id]
             durable.set_exception(RecordRefused(f"the record could not be stored: {error}"))
             durable.exception()  # so that it does not count as unhandled
             raise
         durable.set_result(None)
-        for entry, record in new:
+        for entry, record in fresh:
             self._seen[entry.event_id] = None
             self._learn(record)
         if len(self._seen) > 2 * _REMEMBERED:
@@ -135,10 +135,10 @@ class Ingest:
         if isinstance(identity, Mapping) and identity.get("type") == "Unknown":
             key = identity.get("accessKeyId")
             if isinstance(key, str) and key:
-                known = self._resolve(key)
-                record["userIdentity"] = known.as_record()
-                record["recipientAccountId"] = known.account
-                if known.user_identity.get("type") != "Unknown":
+                caller = self._resolve(key)
+                record["userIdentity"] = caller.as_record()
+                record["recipientAccountId"] = caller.account
+                if caller.user_identity.get("type") != "Unknown":
                     _drop_note(record)
         for member, default in (
             ("recipientAccountId", DEFAULT_ACCOUNT),
@@ -156,9 +156,12 @@ def _drop_note(record: dict[str, Any]) -> None:
     notes = as_object(extra.get("opentrail"))
     if notes.get("identity") != UNVERIFIED:
         return
-    kept = {name: note for name, note in notes.items() if name != "identity"}
-    shown = {name: item for name, item in extra.items() if name != "opentrail"}
-    record["additionalEventData"] = {**shown, **({"opentrail": kept} if kept else {})}
+    other_notes = {name: note for name, note in notes.items() if name != "identity"}
+    other_data = {name: item for name, item in extra.items() if name != "opentrail"}
+    record["additionalEventData"] = {
+        **other_data,
+        **({"opentrail": other_notes} if other_notes else {}),
+    }
     if not record["additionalEventData"]:
         del record["additionalEventData"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-#: AWS's limits, in bytes: a text, parameters or answer, `additionalEventData`, a record.
+#: AWS's limits, in bytes: a string, parameters or answer, `additionalEventData`, a record.
 MAX_TEXT_BYTES = 1_024
 MAX_OBJECT_BYTES = 100 * 1_024
 MAX_ADDITIONAL_BYTES = 28 * 1_024
@@ -23,13 +23,17 @@ MAX_NAME_LENGTH = 256
 MAX_REGION_LENGTH = 64
 #: Characters of the reason why a call could not be decoded.
 MAX_REASON_LENGTH = 300
-#: Resources of a record, and other accounts that get a copy of it.
-MAX_RESOURCES, MAX_OWNERS = 250, 20
+#: Resources of a record.
+MAX_RESOURCES = 250
+#: Other accounts that get a copy of a record.
+MAX_OWNERS = 20
 #: Objects and arrays within each other.
 MAX_DEPTH = 100
 
-#: Objects of a DeleteObjects call with a record each (S3's own limit), and bytes of these records.
-MAX_DELETED_OBJECTS, MAX_DELETED_BYTES = 1_000, 4 * 1_024 * 1_024
+#: Objects of a DeleteObjects call with a record each (S3's own limit).
+MAX_DELETED_OBJECTS = 1_000
+#: Bytes of these records.
+MAX_DELETED_BYTES = 4 * 1_024 * 1_024
 #: Bytes of the keys that the call's own record lists, less than `additionalEventData` may hold.
 MAX_LISTED_KEY_BYTES = 16 * 1_024
 #: Different error messages that are recorded of one DeleteObjects call.
@@ -43,14 +47,14 @@ MAX_COMPARED_BYTES = 1_024 * 1_024
 _MAX_INTEGER, _MIN_INTEGER = 2**63 - 1, -(2**63)
 
 
-def cut(text: str) -> str:
-    """Returns at most a kilobyte of a text."""
+def truncate(text: str) -> str:
+    """Returns at most a kilobyte of a string."""
     if len(text) * 4 <= MAX_TEXT_BYTES:
         return text
     return text.encode("utf-8", "replace")[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
-def limited(record: dict[str, Any]) -> bytes:
+def encode_record(record: dict[str, Any]) -> bytes:
     """Returns the record's bytes, oversized parts replaced by AWS's mark."""
     raw = to_bytes(record)
     if len(raw) <= MAX_ADDITIONAL_BYTES:

@@ -37,8 +37,8 @@ def lower_first(name: str) -> str:
 @cache
 def source_of(service: Service) -> str:
     """Returns a service's source: the part of `eventSource` before `.amazonaws.com`."""
-    named = rules("names")["event_source"].get(service.name)
-    return str(named or service.endpoint_prefix.rpartition(".")[2])
+    source = rules("names")["event_source"].get(service.name)
+    return str(source or service.endpoint_prefix.rpartition(".")[2])
 
 
 @lru_cache(_CACHED_CALLS)

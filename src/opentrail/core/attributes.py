@@ -30,9 +30,10 @@ LOOKUP_KEYS = (
 )
 
 
-#: Maximum depth at which names are searched (`instancesSet.items[].groupSet.items[].groupId`), and
-#: maximum items of one list.
-_MAX_DEPTH, _MAX_ITEMS = 2, 100
+#: Maximum depth at which names are searched (`instancesSet.items[].groupSet.items[].groupId`).
+_MAX_DEPTH = 2
+#: Maximum items of one list.
+_MAX_ITEMS = 100
 
 
 class Resource(NamedTuple):
@@ -137,45 +138,49 @@ def resources_of(record: Record) -> tuple[Resource, ...]:
         str(record.get("eventName", "")),
         _as_bool(record.get("readOnly")),
     )
-    found: dict[Resource, None] = {}
+    resources: dict[Resource, None] = {}
     for part in (record.get("requestParameters"), record.get("responseElements")):
         if part.__class__ is dict:
-            _collect(part, plan.top, plan, 0, found)
-    listed = record.get("resources")
-    if listed and listed.__class__ is list:
-        for entry in listed:
+            _collect(part, plan.top, plan, 0, resources)
+    stated = record.get("resources")
+    if stated and stated.__class__ is list:
+        for entry in stated:
             if entry.__class__ is dict:
                 name = entry.get("ARN") or entry.get("ARNPrefix") or entry.get("arn")
                 if name:
-                    found[_new(Resource, (_text(entry.get("type")), str(name)))] = None
-    return tuple(found)
+                    resources[_new(Resource, (_text(entry.get("type")), str(name)))] = None
+    return tuple(resources)
 
 
 def _collect(
-    part: dict[str, Any], kinds: Kinds, plan: ResourceRule, depth: int, found: dict[Resource, None]
+    part: dict[str, Any],
+    kinds: Kinds,
+    plan: ResourceRule,
+    depth: int,
+    resources: dict[Resource, None],
 ) -> None:
-    """Adds the resources that the members of an object name to `found`, in order."""
+    """Adds the resources that the members of an object name to `resources`, in order."""
     for member, value in part.items():
-        held = value.__class__
-        if held is str:
+        kind_of_value = value.__class__
+        if kind_of_value is str:
             kind = kinds[member]
             if kind is not None and value:
-                _add(plan, kind, value, found)
-        elif held is dict:
-            _collect_object(member, value, kinds, plan, depth, found)
-        elif held is list and value:
-            _collect_list(member, value, kinds[member], plan, depth, found)
+                _add(plan, kind, value, resources)
+        elif kind_of_value is dict:
+            _collect_object(member, value, kinds, plan, depth, resources)
+        elif kind_of_value is list and value:
+            _collect_list(member, value, kinds[member], plan, depth, resources)
 
 
-def _add(plan: ResourceRule, kind: str, value: str, found: dict[Resource, None]) -> None:
+def _add(plan: ResourceRule, kind: str, value: str, resources: dict[Resource, None]) -> None:
     if kind[:5] == "AWS::":
-        found[_new(Resource, (kind, value))] = None
+        resources[_new(Resource, (kind, value))] = None
         return
     if kind is IF_ARN and value[:4] != "arn:":
         return
     resource_type, names = named_by(plan, kind, value)
     if names:
-        found[Resource(resource_type, value)] = None
+        resources[Resource(resource_type, value)] = None
 
 
 def _collect_object(
@@ -184,24 +189,24 @@ def _collect_object(
     kinds: Kinds,
     plan: ResourceRule,
     depth: int,
-    found: dict[Resource, None],
+    resources: dict[Resource, None],
 ) -> None:
     if "items" in value:
         if plan.lists and depth < _MAX_DEPTH:
-            _collect(value, plan.inner, plan, depth, found)
+            _collect(value, plan.inner, plan, depth, resources)
         return
     if "content" in value and value["content"].__class__ is str:
         # EC2's XML turned to JSON: {"tag": 1, "content": "vpc-…"} (cloudtrail-format §4.2).
         kind = kinds[member]
         if kind is not None and value["content"]:
-            _add(plan, kind, value["content"], found)
+            _add(plan, kind, value["content"], resources)
     if depth:
         return
     wrapped = plan.wrappers[member]
-    _collect(value, plan.top if wrapped else plan.inner, plan, depth + 1, found)
+    _collect(value, plan.top if wrapped else plan.inner, plan, depth + 1, resources)
     arn = value.get("arn")
     if wrapped and arn and arn.__class__ is str:
-        found[Resource(None if wrapped is UNTYPED else wrapped, arn)] = None
+        resources[Resource(None if wrapped is UNTYPED else wrapped, arn)] = None
 
 
 def _collect_list(
@@ -210,13 +215,13 @@ def _collect_list(
     kind: str | None,
     plan: ResourceRule,
     depth: int,
-    found: dict[Resource, None],
+    resources: dict[Resource, None],
 ) -> None:
     if member == "items":
         for item in value[:_MAX_ITEMS]:
             if item.__class__ is dict:
-                _collect(item, plan.inner, plan, depth + 1, found)
+                _collect(item, plan.inner, plan, depth + 1, resources)
     elif kind is IF_ARN:
         for item in value[:_MAX_ITEMS]:
             if item.__class__ is str and item[:4] == "arn:":
-                _add(plan, kind, item, found)
+                _add(plan, kind, item, resources)

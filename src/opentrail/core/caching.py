@@ -1,4 +1,4 @@
-"""Caches of functions of texts that callers send, which may be of any length."""
+"""Caches of functions of strings that callers send, which may be of any length."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 def cached_if_short(
-    longest: int, entries: int = 4_096
+    max_length: int, entries: int = 4_096
 ) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-    """Returns a decorator that caches results for texts of at most `longest` characters.
+    """Returns a decorator that caches results for strings of at most `max_length` characters.
 
-    A cache of all texts would hold as many bytes as callers send, whatever its number of entries.
+    A cache of all strings would hold as many bytes as callers send, whatever its number of entries.
     """
 
     def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
@@ -22,7 +22,7 @@ def cached_if_short(
 
         @wraps(function)
         def call(text: str) -> T:
-            return cached(text) if len(text) <= longest else function(text)
+            return cached(text) if len(text) <= max_length else function(text)
 
         return call
 

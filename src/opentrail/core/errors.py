@@ -91,7 +91,7 @@ class SignInRefused(OpentrailError):
 
 
 class TooManyTries(OpentrailError):
-    """There were too many tries to sign in lately; the password was not looked at."""
+    """There were too many recent tries to sign in; the password was not checked."""
 
 
 class PasswordChangeNeeded(OpentrailError):

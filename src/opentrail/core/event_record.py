@@ -62,7 +62,7 @@ _MEMBERS = msgspec.json.Decoder(_Members)
 _INSIGHT = msgspec.json.Decoder(_Insight)
 _TIME = msgspec.json.Decoder(_Time)
 _AGENT = msgspec.json.Decoder(_Agent)
-_WHOLE: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_DOCUMENT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
 @value_class(frozen=True, slots=True)
@@ -102,14 +102,14 @@ class InsightFields:
 class EventRecord:
     """The record of one event; each view of its bytes is decoded at most once, when first read."""
 
-    __slots__ = ("_event_time", "_fields", "_insight", "_whole", "raw")
+    __slots__ = ("_document", "_event_time", "_fields", "_insight", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._event_time: str | None = None
         self._fields: EventFields | None = None
         self._insight: InsightFields | None = None
-        self._whole: dict[str, Any] | None = None
+        self._document: dict[str, Any] | None = None
 
     @property
     def event_time(self) -> str:
@@ -135,7 +135,7 @@ class EventRecord:
                 _text(members.event_name) or "",
                 _is_true(members.read_only),
                 _text(members.event_type),
-                tuple([_resource(each) for each in resources])
+                tuple([_resource(resource) for resource in resources])
                 if resources.__class__ is list
                 else (),
                 _text(identity.arn) if identity.__class__ is _Identity else None,
@@ -150,12 +150,12 @@ class EventRecord:
         """The fields of an Insights event."""
         if self._insight is None:
             details = _decode(_INSIGHT, self.raw).insight_details
-            found = details if isinstance(details, _InsightDetails) else _InsightDetails()
+            insight_details = details if isinstance(details, _InsightDetails) else _InsightDetails()
             self._insight = InsightFields(
-                _text(found.event_source) or "",
-                _text(found.insight_type) or "",
-                _text(found.source_event_category) or "",
-                _text(found.insight_source) or "",
+                _text(insight_details.event_source) or "",
+                _text(insight_details.insight_type) or "",
+                _text(insight_details.source_event_category) or "",
+                _text(insight_details.insight_source) or "",
             )
         return self._insight
 
@@ -164,11 +164,11 @@ class EventRecord:
         return _text(_decode(_AGENT, self.raw).user_agent)
 
     @property
-    def whole(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The record with all its members."""
-        if self._whole is None:
-            self._whole = _decode(_WHOLE, self.raw)
-        return self._whole
+        if self._document is None:
+            self._document = _decode(_DOCUMENT, self.raw)
+        return self._document
 
 
 def _decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
@@ -178,10 +178,12 @@ def _decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         return msgspec.convert(json.loads(raw), decoder.type)
 
 
-def _resource(given: _Resource | _Other) -> tuple[str | None, str | None]:
-    if not isinstance(given, _Resource):
+def _resource(resource: _Resource | _Other) -> tuple[str | None, str | None]:
+    if not isinstance(resource, _Resource):
         return None, None
-    return _text(given.type), _text(given.ARN) or _text(given.ARNPrefix) or _text(given.arn)
+    return _text(resource.type), _text(resource.ARN) or _text(resource.ARNPrefix) or _text(
+        resource.arn
+    )
 
 
 def _text(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Named crash points at which a test may kill the process, to prove that nothing is lost.
 
-`OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; the others cost a dictionary look-up.
+`OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; the others cost a dictionary lookup.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def arm(name: str, count: int, die: Callable[[], None]) -> None:
     _die = die
 
 
-def reach(name: str) -> None:
+def crash_point(name: str) -> None:
     """Marks that the process passes point `name`."""
     if name not in _armed:
         return

@@ -16,7 +16,7 @@ from opentrail.core.event import Record, as_object, is_account
 from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
-#: Key ids as IAM and STS make them ("IAM identifiers": AKIA for good, ASIA for a time).
+#: Key ids of IAM and STS ("IAM identifiers": AKIA for long-term keys, ASIA for temporary ones).
 _KEY_ID = re.compile(r"A[A-Z]{2}A[A-Z2-7]{16}")
 
 
@@ -40,13 +40,13 @@ class Identity:
     def as_record(self) -> dict[str, Any]:
         """Returns the `userIdentity` member of a record made with this key."""
         if self._shown is None:
-            shown: dict[str, Any] = {}
+            member_values: dict[str, Any] = {}
             for name, value in self.user_identity.items():
-                shown[name] = value
+                member_values[name] = value
                 if name == "accountId":
-                    shown["accessKeyId"] = self.access_key_id
-            shown.setdefault("accessKeyId", self.access_key_id)
-            object.__setattr__(self, "_shown", shown)
+                    member_values["accessKeyId"] = self.access_key_id
+            member_values.setdefault("accessKeyId", self.access_key_id)
+            object.__setattr__(self, "_shown", member_values)
         return dict(self._shown or {})
 
 
@@ -131,7 +131,7 @@ ANONYMOUS: Mapping[str, Any] = {
 
 
 def federated_caller(
-    event_name: str, asked: Mapping[str, Any] | None, answer: Mapping[str, Any] | None
+    event_name: str, parameters: Mapping[str, Any] | None, answer: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], str | None] | None:
     """Returns the caller of an unsigned STS call, and the account that it is made in.
 
@@ -139,7 +139,7 @@ def federated_caller(
     IAM and AWS STS API calls with AWS CloudTrail"). None: it is another call.
     """
     claims = answer or {}
-    role = str((asked or {}).get("roleArn", "")).split(":")
+    role = str((parameters or {}).get("roleArn", "")).split(":")
     account = role[4] if len(role) > 5 and is_account(role[4]) else None
     if event_name == "AssumeRoleWithWebIdentity":
         provider, subject = claims.get("provider"), claims.get("subjectFromWebIdentityToken")
@@ -152,12 +152,12 @@ def federated_caller(
 
 
 def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> dict[str, Any]:
-    known = {
+    members = {
         "principalId": ":".join(str(part) for part in parts if part),
         "userName": str(name or ""),
         "identityProvider": str(provider or ""),
     }
-    return {"type": kind, **{member: text for member, text in known.items() if text}}
+    return {"type": kind, **{member: text for member, text in members.items() if text}}
 
 
 _TEACHERS = ("iam.amazonaws.com", "sts.amazonaws.com")
@@ -200,16 +200,21 @@ def _learn_iam(
         return Learned(users=((account, str(user_name), "", ""),) if user_name else ())
     if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
         user = answer["user"]
-        known = (account, str(user.get("userName")), str(user.get("userId")), str(user.get("arn")))
-        return Learned(users=(known,))
+        user_entry = (
+            account,
+            str(user.get("userName")),
+            str(user.get("userId")),
+            str(user.get("arn")),
+        )
+        return Learned(users=(user_entry,))
     if name == "CreateAccessKey" and isinstance(answer.get("accessKey"), Mapping):
         key = answer["accessKey"]
         user_name, key_id = str(key.get("userName") or ""), str(key.get("accessKeyId"))
         if not user_name:  # a key of the account itself
             caller = as_object(record.get("userIdentity"))
             is_root = caller.get("type") == "Root"
-            made = Identity(key_id, account, root(account), str(record.get("eventID")))
-            return Learned((made,) if is_root else ())
+            root_identity = Identity(key_id, account, root(account), str(record.get("eventID")))
+            return Learned((root_identity,) if is_root else ())
         principal_id, arn = users.get((account, user_name), (None, None))
         identity = iam_user(account, user_name, principal_id, arn)
         return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
@@ -242,8 +247,8 @@ def renamed(record: Record) -> Renamed | None:
         return None
     if record.get("eventSource") != "iam.amazonaws.com":
         return None
-    asked = as_object(record.get("requestParameters"))
-    old, new, path = (asked.get(name) for name in ("userName", "newUserName", "newPath"))
+    parameters = as_object(record.get("requestParameters"))
+    old, new, path = (parameters.get(name) for name in ("userName", "newUserName", "newPath"))
     if not isinstance(old, str) or not (new or path):
         return None
     account = str(record.get("recipientAccountId", ""))
@@ -255,14 +260,14 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     if not isinstance(credentials, Mapping) or not credentials.get("accessKeyId"):
         return Learned()
     key_id = str(credentials["accessKeyId"])
-    created, asked = str(record.get("eventTime")), as_object(record.get("requestParameters"))
-    attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
+    created, parameters = str(record.get("eventTime")), as_object(record.get("requestParameters"))
+    attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(parameters)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
-        identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
+        identity = _assumed_role(answer["assumedRoleUser"], parameters, attributes)
         # Once set, it stays through every role that is assumed from this one (STS guide).
         session = as_object(as_object(record.get("userIdentity")).get("sessionContext"))
-        known = (asked, answer, session)
-        source = next((m["sourceIdentity"] for m in known if m.get("sourceIdentity")), None)
+        sources = (parameters, answer, session)
+        source = next((m["sourceIdentity"] for m in sources if m.get("sourceIdentity")), None)
         if source is not None:
             identity["sessionContext"]["sourceIdentity"] = source
         if answer.get("provider"):
@@ -272,7 +277,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)
     elif record.get("eventName") == "AssumeRoot":
-        identity = root(_account_in(asked.get("targetPrincipal")))
+        identity = root(_account_in(parameters.get("targetPrincipal")))
         identity["sessionContext"] = {"attributes": attributes, "assumedRoot": "true"}
         if answer.get("sourceIdentity"):
             identity["sessionContext"]["sourceIdentity"] = answer["sourceIdentity"]
@@ -293,19 +298,19 @@ def _account_in(principal: Any) -> str:
     return parts[4] if len(parts) > 5 else parts[0]
 
 
-def _used_mfa(asked: Mapping[str, Any]) -> str:
-    return "true" if asked.get("serialNumber") and asked.get("tokenCode") else "false"
+def _used_mfa(parameters: Mapping[str, Any]) -> str:
+    return "true" if parameters.get("serialNumber") and parameters.get("tokenCode") else "false"
 
 
 def _assumed_role(
-    role_user: Mapping[str, Any], asked: Mapping[str, Any], attributes: Mapping[str, str]
+    role_user: Mapping[str, Any], parameters: Mapping[str, Any], attributes: Mapping[str, str]
 ) -> dict[str, Any]:
     """Builds an AssumedRole identity from `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
     arn, principal_id = str(role_user.get("arn", "")), str(role_user.get("assumedRoleId", ""))
     parts = arn.split(":")
     account = parts[4] if len(parts) > 5 else ""
     role = arn.rpartition(":")[2].partition("/")[2].partition("/")[0]
-    role_arn = str(asked.get("roleArn") or f"arn:aws:iam::{account}:role/{role}")
+    role_arn = str(parameters.get("roleArn") or f"arn:aws:iam::{account}:role/{role}")
     context: dict[str, Any] = {
         "sessionIssuer": {
             "type": "Role",
@@ -331,14 +336,14 @@ def _federated_user(
 ) -> dict[str, Any]:
     issuer = as_object(record.get("userIdentity"))
     account = str(record.get("recipientAccountId"))
-    shown = ("type", "principalId", "arn", "accountId", "userName")
+    issuer_members = ("type", "principalId", "arn", "accountId", "userName")
     return {
         "type": "FederatedUser",
         "principalId": str(federated.get("federatedUserId", "")),
         "arn": str(federated.get("arn", "")),
         "accountId": account,
         "sessionContext": {
-            "sessionIssuer": {k: issuer[k] for k in shown if k in issuer},
+            "sessionIssuer": {k: issuer[k] for k in issuer_members if k in issuer},
             "webIdFederationData": {},
             "attributes": dict(attributes),
         },

@@ -26,10 +26,10 @@ class InsightSelector:
         return {"InsightType": self.insight_type, "EventCategories": list(self.categories)}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Returns the selector that `given`, which fits AWS's model, describes."""
-        categories = tuple(dict.fromkeys(given.get("EventCategories") or (MANAGEMENT,)))
-        return cls(given.get("InsightType") or "", categories)
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Returns the selector that `document`, which fits AWS's model, describes."""
+        categories = tuple(dict.fromkeys(document.get("EventCategories") or (MANAGEMENT,)))
+        return cls(document.get("InsightType") or "", categories)
 
 
 def insight_selectors(documents: Iterable[Mapping[str, Any]]) -> tuple[InsightSelector, ...]:

@@ -124,8 +124,8 @@ def log_name_start(place: LogFileLocation, moment: datetime, kind: str = CLOUDTR
 
 def delivery_minute(key: str) -> datetime | None:
     """Returns the minute in the key of a log file; None for other keys."""
-    found = _LOG_NAME.fullmatch(key.rpartition("/")[2])
-    return _moment(found["minute"], "%Y%m%dT%H%MZ") if found else None
+    match = _LOG_NAME.fullmatch(key.rpartition("/")[2])
+    return _moment(match["minute"], "%Y%m%dT%H%MZ") if match else None
 
 
 def digest_end(place: LogFileLocation, trail: str, home_region: str, key: str) -> datetime | None:
@@ -168,7 +168,7 @@ def log_bytes(records: Iterable[bytes]) -> bytes:
 
 
 def sha256_hex(content: bytes) -> str:
-    """Returns the lower-case hex SHA-256 of `content`."""
+    """Returns the lowercase hex SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -204,7 +204,7 @@ def digest_bytes(
 
     A starting digest has null in the five `previousDigest…` members (cloudtrail-format §5.3).
     """
-    listed = sorted(logs, key=lambda log: (log.newest, log.key), reverse=True)
+    ordered = sorted(logs, key=lambda log: (log.newest, log.key), reverse=True)
     document: dict[str, Any] = {
         "awsAccountId": place.account,
         "digestStartTime": start,
@@ -229,7 +229,7 @@ def digest_bytes(
                 "newestEventTime": log.newest,
                 "oldestEventTime": log.oldest,
             }
-            for log in listed
+            for log in ordered
         ],
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

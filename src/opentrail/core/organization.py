@@ -43,13 +43,13 @@ def read_organization(table: Any, source: str) -> Organization:
             raise UsageError(f"{source} has an unknown key {key!r}")
     organization_id = table.get("id")
     if not isinstance(organization_id, str) or not _ID.fullmatch(organization_id):
-        form = "'o-' with 10 to 32 small letters and digits"
+        form = "'o-' with 10 to 32 lowercase letters and digits"
         raise UsageError(f"{source}: id must be {form}, not {organization_id!r}")
     management = _account(table.get("management_account"), f"{source}: management_account")
-    given = table.get("accounts")
-    if not isinstance(given, list):
-        raise UsageError(f"{source}: accounts must be a list of account ids, not {given!r}")
-    accounts = [_account(each, f"{source}: each of accounts") for each in given]
+    value = table.get("accounts")
+    if not isinstance(value, list):
+        raise UsageError(f"{source}: accounts must be a list of account ids, not {value!r}")
+    accounts = [_account(account_id, f"{source}: each of accounts") for account_id in value]
     for account in accounts:
         if accounts.count(account) > 1:
             raise UsageError(f"{source}: accounts has {account!r} more than once")

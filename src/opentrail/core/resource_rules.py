@@ -36,12 +36,14 @@ _OWN = re.compile(
 _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregister")
 _ENDINGS = ("", "name", "id", "arn", "identifier")
 _BARE = ("name", "id", "arn")
-#: Maximum members of one event, and maximum events in the cache; foreign records may have any.
-_MAX_MEMBERS, _MAX_RULES = 128, 2_048
+#: Maximum members of one event; foreign records may have any.
+_MAX_MEMBERS = 128
+#: Maximum events in the cache.
+_MAX_RULES = 2_048
 
 
 class Kinds(dict[str, str | None]):
-    """Member → type, decided when first asked for."""
+    """Member → type, decided on first use."""
 
     def __init__(self, plan: ResourceRule, top: bool) -> None:
         super().__init__()
@@ -130,10 +132,10 @@ class ResourceRule:
 
     def wrapped(self, member: str) -> str | None:
         """Returns the type of an object in this member; None if it is unknown."""
-        known = self._wrappers.get(member) or self._table.get(f"{member}Name")
-        known = known or self._table.get(f"{member}Id")
-        if known:
-            return known
+        resource_type = self._wrappers.get(member) or self._table.get(f"{member}Name")
+        resource_type = resource_type or self._table.get(f"{member}Id")
+        if resource_type:
+            return resource_type
         own = self._own is not None and not self._has_table and member.lower() == self._own
         return self._own_type if own else None
 
@@ -180,9 +182,9 @@ def type_of_id(text: str) -> str | None:
 def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, bool]:
     """Returns the type of what a value names and whether it names anything, for `kind` no type."""
     if kind == BY_ID:
-        known = type_of_id(value)
-        return known, known is not None
+        resource_type = type_of_id(value)
+        return resource_type, resource_type is not None
     if value[:4] == "arn:":
-        found = plan.type_of_arn(value)
-        return (None if found == UNTYPED else found), found is not None
+        arn_type = plan.type_of_arn(value)
+        return (None if arn_type == UNTYPED else arn_type), arn_type is not None
     return None, kind == UNTYPED

@@ -9,21 +9,24 @@ from typing import Any
 from opentrail.core.errors import CloudTrailError
 
 MAX_TAGS = 50
-_MAX_KEY_LENGTH, _MAX_VALUE_LENGTH = 128, 256
+#: Maximum characters of a tag's key.
+_MAX_KEY_LENGTH = 128
+#: Maximum characters of a tag's value.
+_MAX_VALUE_LENGTH = 256
 _SIGNS = "_.:/=+-@"
 
 #: Key and value of each tag, by key.
 Tags = tuple[tuple[str, str], ...]
 
 
-def read_tags(given: Sequence[Mapping[str, Any]]) -> Tags:
+def read_tags(tag_list: Sequence[Mapping[str, Any]]) -> Tags:
     """Returns the tags of an API call, by key.
 
     Raises:
         CloudTrailError: `InvalidTagParameterException`.
     """
     tags: dict[str, str] = {}
-    for tag in given:
+    for tag in tag_list:
         key, value = str(tag.get("Key", "")), str(tag.get("Value", ""))
         _check("key", key, 1, _MAX_KEY_LENGTH)
         _check("value", value, 0, _MAX_VALUE_LENGTH)
@@ -35,13 +38,13 @@ def read_tags(given: Sequence[Mapping[str, Any]]) -> Tags:
     return tuple(sorted(tags.items()))
 
 
-def with_tags(present: Tags, added: Tags) -> Tags:
-    """Returns present tags with added ones, which replace those of the same keys.
+def with_tags(current: Tags, added: Tags) -> Tags:
+    """Returns current tags with added ones, which replace those of the same keys.
 
     Raises:
         CloudTrailError: `TagsLimitExceededException`.
     """
-    tags = dict([*present, *added])
+    tags = dict([*current, *added])
     if len(tags) > MAX_TAGS:
         raise CloudTrailError(
             "TagsLimitExceededException",
@@ -50,20 +53,20 @@ def with_tags(present: Tags, added: Tags) -> Tags:
     return tuple(sorted(tags.items()))
 
 
-def without_tags(present: Tags, removed: Iterable[str]) -> Tags:
-    """Returns present tags without those of the removed keys, which need not exist."""
-    gone = frozenset(removed)
-    return tuple(tag for tag in present if tag[0] not in gone)
+def without_tags(current: Tags, removed: Iterable[str]) -> Tags:
+    """Returns current tags without those of the removed keys, which need not exist."""
+    keys = frozenset(removed)
+    return tuple(tag for tag in current if tag[0] not in keys)
 
 
-def listed(tags: Tags) -> list[dict[str, str]]:
+def as_tag_list(tags: Tags) -> list[dict[str, str]]:
     """Returns tags as ListTags does."""
     return [{"Key": key, "Value": value} for key, value in tags]
 
 
-def _check(what: str, text: str, shortest: int, longest: int) -> None:
-    if not shortest <= len(text) <= longest:
-        raise _invalid(f"Tag {what} {text!r} must have {shortest} to {longest} characters.")
+def _check(what: str, text: str, min_length: int, max_length: int) -> None:
+    if not min_length <= len(text) <= max_length:
+        raise _invalid(f"Tag {what} {text!r} must have {min_length} to {max_length} characters.")
     wrong = next((c for c in text if c not in _SIGNS and not _is_plain(c)), None)
     if wrong is not None:
         raise _invalid(

@@ -146,7 +146,7 @@ class Trail:
         return replace(self, logging=False, stopped_at=now, spans=self._closed(event_id))
 
     def reconfigured(self, event_id: str, after: int, now: str) -> Self:
-        """Returns the trail with its present settings in effect from the call `event_id` on."""
+        """Returns the trail with its current settings in effect from the call `event_id` on."""
         if not self.logging:
             return self
         span = replace(self._span(after, now), continues=True)
@@ -157,9 +157,9 @@ class Trail:
         changed = replace(self, accounts=accounts)
         if not self.logging:
             return changed
-        ended = tuple(replace(s, until=after) if s.open else s for s in self.spans)
+        ended_spans = tuple(replace(s, until=after) if s.open else s for s in self.spans)
         span = replace(changed._span(after, now), continues=True)
-        return replace(changed, spans=(*ended, span))
+        return replace(changed, spans=(*ended_spans, span))
 
     def settled(self, event_id: str, position: int) -> Self:
         """Returns the trail with the position of the call `event_id` filled in."""

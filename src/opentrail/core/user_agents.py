@@ -18,5 +18,5 @@ def family_of(user_agent: str) -> str | None:
     >>> family_of("APN/1.0 HashiCorp/1.0 Terraform/1.7.5"), family_of("console.amazonaws.com")
     ('HashiCorp', 'console.amazonaws.com')
     """
-    found = _FAMILY.match(user_agent)
-    return found[1] if found else None
+    match = _FAMILY.match(user_agent)
+    return match[1] if match else None

@@ -37,7 +37,7 @@ class HistoryFollower:
         self._metrics = metrics
         self._head = head
         #: Set while a look-up waits for the newest records.
-        self.hurry = asyncio.Event()
+        self.flush_now = asyncio.Event()
         self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._catch_up_to = 0
@@ -49,7 +49,7 @@ class HistoryFollower:
             self._caught_up.set()
         else:
             self._caught_up.clear()
-            self.hurry.set()
+            self.flush_now.set()
 
     async def cursor(self) -> int:
         """Returns the last position in the store."""
@@ -70,7 +70,7 @@ class HistoryFollower:
     async def until_visible(self, position: int) -> None:
         """Returns once everything up to a position is visible."""
         while self._store.position < position:
-            self.hurry.set()
+            self.flush_now.set()
             await self._advanced.wait()
 
     async def until_rebuilt(self) -> None:
@@ -87,10 +87,10 @@ class HistoryFollower:
         head = self._head()
         if self._store.position >= head:
             return
-        self.hurry.set()
+        self.flush_now.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 while self._store.position < head:
                     await self._advanced.wait()
                     if self._store.position < head:
-                        self.hurry.set()
+                        self.flush_now.set()

@@ -249,7 +249,7 @@ class Identities(KnownIdentities):
             if learned is not None:
                 taught.add(learned)
             elif may_teach(entry.record):
-                taught.add(super().learn(EventRecord(entry.record).whole))
+                taught.add(super().learn(EventRecord(entry.record).document))
         await self._complete(taught)
         changes = list(self._changes(taught))
         forgotten = self._forgotten[:]

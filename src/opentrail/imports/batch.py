@@ -13,13 +13,15 @@ from typing import Any
 
 from opentrail.core.errors import CloudTrailError
 
-#: Maximum files of a body, bytes of a file, and characters of a name.
+#: Maximum files of a body.
 MAX_FILES = 10_000
+#: Maximum bytes of a file.
 MAX_FILE_BYTES = 512 << 20
+#: Maximum characters of a file's name.
 MAX_NAME_LENGTH = 4096
-#: Bodies that a server imports at a time, each by a worker of its own, and that a command sends:
-#: one for each CPU. Writing a body's records takes half as long as reading them, and only one body
-#: is written at a time, so more than four workers would wait for each other.
+#: Bodies that a server imports concurrently, each in its own worker, and that a command sends: one
+#: for each CPU. Writing a body's records takes half as long as reading them, and only one body is
+#: written at a time, so more than four workers would wait for each other.
 WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
 #: Maximum bytes of a header line: the longest name with every character written as `\\uXXXX`.
 _MAX_HEADER_BYTES = 8 * MAX_NAME_LENGTH

@@ -48,10 +48,14 @@ _OPENING = re.compile(
 )
 _CLOSING = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
-#: Bytes of a list that are read before it is split; the window doubles up to the maximum.
-_WINDOW, _MAX_WINDOW_BYTES = 4 << 20, 64 << 20
-#: The end of the last complete element is searched in this many bytes, at this many commas.
-_NEAR, _TRIES = 256 << 10, 64
+#: Bytes of a list that are read before it is split.
+_WINDOW_BYTES = 4 << 20
+#: Maximum bytes of a window, which doubles until it holds a complete element.
+_MAX_WINDOW_BYTES = 64 << 20
+#: The end of the last complete element is searched in this many bytes.
+_NEAR_BYTES = 256 << 10
+#: Maximum commas at which it is searched.
+_MAX_COMMAS = 64
 #: Maximum bytes from the end of the list to the end of the file.
 _LAST = 8 << 10
 
@@ -134,9 +138,9 @@ def _document(text: bytes) -> Iterator[Result]:
         InvalidText: it is not JSON, so that no record in it can be trusted.
     """
     if text.startswith(LOG_FILE_START) and text.endswith(_LOG_FILE_END):
-        listed = memoryview(text)[len(LOG_FILE_START) - 1 : -1]
+        elements = memoryview(text)[len(LOG_FILE_START) - 1 : -1]
         with contextlib.suppress(InvalidText):  # the code below finds the reason
-            return _numbered_records(split(listed))
+            return _numbered_records(split(elements))
     if text.startswith(b"["):
         return _numbered_texts(map(bytes, split(text)), 1)
     if not text.startswith(b"{"):
@@ -156,7 +160,7 @@ def _numbered_records(elements: Sequence[Slice]) -> Iterator[Result]:
 
 
 def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Yields the lines of a text that comes in parts.
+    r"""Yields the lines of a string that comes in parts.
 
     >>> list(lines_of([b"a\nb", b"c", b"\n", b"d"]))
     [b'a\n', b'bc\n', b'd']
@@ -185,22 +189,22 @@ def elements_of(parts: Iterable[bytes]) -> Iterator[bytes]:
         InvalidText: the text after the last yielded element is not JSON.
     """
     waiting: list[bytes] = []
-    size, wanted, has_begun = 0, _WINDOW, False
+    size, window, has_begun = 0, _WINDOW_BYTES, False
     for part in parts:
         waiting.append(part)
         size += len(part)
-        if size < wanted:
+        if size < window:
             continue
         text = b"".join(waiting) if has_begun else _after_opening(b"".join(waiting))
         has_begun = True
-        elements, end = _cut(text)
+        elements, end = _split_complete(text)
         if not end and size >= _MAX_WINDOW_BYTES:
             raise InvalidText(RECORD_TOO_LARGE)
         for element in elements:
             yield bytes(element)
         waiting = [text[end:]]
         size = len(waiting[0])
-        wanted = _WINDOW if end else 2 * size
+        window = _WINDOW_BYTES if end else 2 * size
     text = b"".join(waiting) if has_begun else _after_opening(b"".join(waiting))
     closing = _CLOSING.search(text, max(0, len(text) - _LAST))
     if closing is None:
@@ -216,13 +220,13 @@ def _after_opening(text: bytes) -> bytes:
     return text[opening.end() :]
 
 
-def _cut(text: bytes) -> tuple[Sequence[Slice], int]:
+def _split_complete(text: bytes) -> tuple[Sequence[Slice], int]:
     """Returns the complete elements and the start of the next one, 0 if it was not found.
 
     A comma between objects separates elements if the text before it and a `]` are a JSON list.
     """
-    commas = [m.start(1) for m in _BETWEEN.finditer(text, max(0, len(text) - _NEAR))]
-    for comma in reversed(commas[-_TRIES:]):
+    commas = [m.start(1) for m in _BETWEEN.finditer(text, max(0, len(text) - _NEAR_BYTES))]
+    for comma in reversed(commas[-_MAX_COMMAS:]):
         with contextlib.suppress(InvalidText):
             return split(b"[%b]" % text[:comma]), comma + 1
     return (), 0

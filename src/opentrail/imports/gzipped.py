@@ -20,11 +20,15 @@ MAX_BYTES_IN_MEMORY = 64 << 20
 #: Bytes of a large file that are known at its end, and at its start after the first line.
 _END = 4 << 10
 _MAGIC = b"\x1f\x8b"
-#: Maximum ratio of unpacked to packed bytes; the first bytes are exempt.
-_RATIO, _FREE = 200, 1 << 20
+#: Maximum ratio of unpacked to packed bytes.
+_MAX_RATIO = 200
+#: Unpacked bytes at the start that are exempt from it.
+_EXEMPT_BYTES = 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS
-#: Packed bytes read at a time; growing steps keep many small members cheap.
-_FIRST_STEP, _MAX_STEP = 4 << 10, 64 << 10
+#: Packed bytes read first; growing steps keep many small members cheap.
+_FIRST_STEP = 4 << 10
+#: Maximum packed bytes of a step.
+_MAX_STEP = 64 << 10
 #: Maximum unpacked bytes of a part.
 _PART = 1 << 20
 
@@ -69,10 +73,10 @@ def unpack(content: bytes) -> bytes | Large:
 
 def unpack_large(content: bytes) -> bytes:
     """Returns the content of a large gzip file; `bytes.join` would need twice the memory."""
-    whole = io.BytesIO()
+    buffer = io.BytesIO()
     for part in parts_of(content):
-        whole.write(part)
-    return whole.getvalue()
+        buffer.write(part)
+    return buffer.getvalue()
 
 
 def parts_of(content: bytes) -> Iterator[bytes]:
@@ -81,7 +85,7 @@ def parts_of(content: bytes) -> Iterator[bytes]:
     Raises:
         InvalidText: the file is damaged or too large.
     """
-    bound = min(MAX_UNPACKED_BYTES, max(_FREE, _RATIO * len(content)))
+    bound = min(MAX_UNPACKED_BYTES, max(_EXEMPT_BYTES, _MAX_RATIO * len(content)))
     view = memoryview(content)
     size = position = 0
     while position < len(content):

@@ -83,10 +83,10 @@ class ListReader:
         for name, value in members.items():
             if name != self.member:
                 decode(bytes(value))
-        listed = bytes(members[self.member])
-        if not listed.startswith(b"["):
+        list_text = bytes(members[self.member])
+        if not list_text.startswith(b"["):
             raise InvalidText(NOT_A_RECORD, f"{self.member} is not a list")
-        return split(listed)
+        return split(list_text)
 
 
 #: How AWS's own log files begin, and their reader.
@@ -119,11 +119,11 @@ def read_object(raw: bytes, line: int) -> Iterator[Result]:
         # A log file is not decoded as a whole, which would double the time.
         if not raw.startswith(LOG_FILE_START):
             value = _object(raw)
-            found = list_reader(value)
-            if found is None:
+            own_reader = list_reader(value)
+            if own_reader is None:
                 yield _record(raw, value, line)
                 return
-            reader = found
+            reader = own_reader
         for element in reader.elements(members_of(raw)):
             yield read_record(bytes(element), line)
     except InvalidText as invalid:

@@ -75,7 +75,7 @@ Result = AcceptedRecord | RejectedRecord
 
 
 class InvalidText(Exception):  # noqa: N818 - named for what the text is
-    """A text cannot be imported: one of the reasons, and details."""
+    """Text that cannot be imported: one of the reasons, and details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -83,17 +83,17 @@ class InvalidText(Exception):  # noqa: N818 - named for what the text is
         self.detail = detail
 
     def at(self, line: int) -> RejectedRecord:
-        return RejectedRecord(line, self.reason, shown(self.detail))
+        return RejectedRecord(line, self.reason, limit_detail(self.detail))
 
 
-def shown(text: str) -> str:
+def limit_detail(text: str) -> str:
     r"""Returns text of limited length without control characters (guarantee N8).
 
-    >>> shown("a\x1b[31m")
+    >>> limit_detail("a\x1b[31m")
     'a\\x1b[31m'
     """
-    cut = text if len(text) <= _MAX_DETAIL_LENGTH else f"{text[: _MAX_DETAIL_LENGTH - 1]}…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    truncated = text if len(text) <= _MAX_DETAIL_LENGTH else f"{text[: _MAX_DETAIL_LENGTH - 1]}…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in truncated)
 
 
 def decode(raw: bytes) -> Any:
@@ -107,11 +107,11 @@ def decode(raw: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise _undecodable(error) from error
     try:
-        written = orjson.dumps(value)
+        encoded = orjson.dumps(value)
     except TypeError as error:
         raise InvalidText(TOO_DEEP) from error
     # Equal bytes, or as many quotation marks and none escaped: no member occurs twice.
-    if written != raw and (written.count(b'"') != raw.count(b'"') or b"\\u0022" in raw):
+    if encoded != raw and (encoded.count(b'"') != raw.count(b'"') or b"\\u0022" in raw):
         _check_names(raw)
     return value
 
@@ -125,7 +125,7 @@ def _undecodable(error: orjson.JSONDecodeError) -> InvalidText:
 
 
 def _check_names(raw: bytes) -> None:
-    def once(members: list[tuple[str, Any]]) -> None:
+    def check_unique(members: list[tuple[str, Any]]) -> None:
         names = set()
         for name, _ in members:
             if name in names:
@@ -133,7 +133,7 @@ def _check_names(raw: bytes) -> None:
             names.add(name)
 
     try:
-        json.loads(raw, object_pairs_hook=once, parse_int=len, parse_float=len)
+        json.loads(raw, object_pairs_hook=check_unique, parse_int=len, parse_float=len)
     except RecursionError as error:
         raise InvalidText(TOO_DEEP) from error
 

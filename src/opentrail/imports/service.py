@@ -22,10 +22,12 @@ log = logging.getLogger(__name__)
 #: Requests that may wait for a worker.
 _WAITING = 16
 _MAX_BATCH_BYTES = 1 << 30
-_WRITTEN_AT_ONCE = 1 << 20
+_WRITE_BYTES = 1 << 20
 #: Seconds after which an idle worker ends.
 _IDLE_SECONDS = 10.0
-_START_SECONDS, _SILENCE_SECONDS, _SECONDS = 30.0, 30.0, 1_800.0
+_START_SECONDS = 30.0
+_SILENCE_SECONDS = 30.0
+_SECONDS = 1_800.0
 
 
 class _Worker:
@@ -44,7 +46,7 @@ class _Worker:
 
 
 class Imports:
-    """Takes batches in; each is imported whole, and durable, before it is answered.
+    """Accepts batches; each is imported completely and durably before it is answered.
 
     `reached` stores the number of the last imported event, so that a file that is gone shows.
     """
@@ -68,7 +70,7 @@ class Imports:
         self._ends: set[asyncio.Task[None]] = set()
 
     async def take(self, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Imports the files of a body (imports/batch.py) and returns what became of each.
+        """Imports the files of a body (imports/batch.py) and returns the outcome of each.
 
         Raises:
             CloudTrailError: the body is not what it should be; nothing was imported.
@@ -102,14 +104,14 @@ class Imports:
                 await self._store.show_imports()
                 await self._reached(self._store.snapshot.imported)
         except CloudTrailError:
-            self._rest(worker)
+            self._set_idle(worker)
             raise
         except BaseException:
-            # It may be in the middle of anything: another one starts afresh.
+            # Its state is unknown: another worker is started.
             self._all.discard(worker)
             await worker.child.stop()
             raise
-        self._rest(worker)
+        self._set_idle(worker)
         return {"files": files}
 
     async def _worker(self) -> _Worker:
@@ -123,7 +125,7 @@ class Imports:
         self._all.add(worker)
         return worker
 
-    def _rest(self, worker: _Worker) -> None:
+    def _set_idle(self, worker: _Worker) -> None:
         self._idle.append(worker)
         loop = asyncio.get_running_loop()
         worker.ending = loop.call_later(_IDLE_SECONDS, self._dismiss, worker)
@@ -162,7 +164,7 @@ async def _spool(chunks: AsyncIterator[bytes], batch: Path) -> None:
                     "InvalidParameterException", f"a batch has at most {_MAX_BATCH_BYTES} bytes"
                 )
             waiting.append(chunk)
-            if sum(map(len, waiting)) >= _WRITTEN_AT_ONCE:
+            if sum(map(len, waiting)) >= _WRITE_BYTES:
                 await asyncio.to_thread(file.writelines, waiting)
                 waiting = []
         await asyncio.to_thread(file.writelines, waiting)

@@ -37,24 +37,24 @@ def members_of(text: bytes) -> Mapping[str, Slice]:
         readable = _without_surrogates(text, error)
         members = _decoded(_MEMBERS, readable)
     # Of two members with one name only one is decoded: some quotation marks are missing.
-    found = sum(2 + name.count('"') + bytes(value).count(b'"') for name, value in members.items())
-    if found != readable.count(b'"'):
+    quotes = sum(2 + name.count('"') + bytes(value).count(b'"') for name, value in members.items())
+    if quotes != readable.count(b'"'):
         raise InvalidText(DUPLICATE_MEMBER)
     if readable is text:
         return members
     return dict(zip(members, _parts(text, members.values(), _BEFORE_VALUE), strict=True))
 
 
-def split(listed: bytes | memoryview) -> Sequence[Slice]:
+def split(list_text: bytes | memoryview) -> Sequence[Slice]:
     """Returns the elements of a JSON list, each as its bytes.
 
     Raises:
         InvalidText: it is not a JSON list.
     """
     try:
-        return _ELEMENTS.decode(listed)
+        return _ELEMENTS.decode(list_text)
     except (ValueError, RecursionError) as error:
-        text = bytes(listed)
+        text = bytes(list_text)
         like = _decoded(_ELEMENTS, _without_surrogates(text, error))
         return _parts(text, like, _BEFORE_ELEMENT)
 
@@ -83,11 +83,11 @@ def _parts(text: bytes, like: Iterable[msgspec.Raw], before: re.Pattern[bytes]) 
     parts: list[bytes] = []
     position = 1
     for part in like:
-        found = before.match(text, position)
-        if found is None:
+        match = before.match(text, position)
+        if match is None:
             raise InvalidText(NOT_JSON)
-        end = found.end() + len(bytes(part))
-        parts.append(text[found.end() : end])
+        end = match.end() + len(bytes(part))
+        parts.append(text[match.end() : end])
         position = end
     return parts
 

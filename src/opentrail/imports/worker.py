@@ -21,7 +21,7 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import CloudTrailError, StorageFailed
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
@@ -29,9 +29,12 @@ from opentrail.imports.records import AcceptedRecord
 T = TypeVar("T")
 
 ID_IN_USE = "another event has this eventID"
-#: Bytes of a read, and rows of a statement.
-_READ, _BATCH = 1 << 20, 2_000
-_NICENESS, _TRIES = 10, 5
+#: Bytes of a read.
+_READ_BYTES = 1 << 20
+#: Rows of a statement.
+_BATCH_ROWS = 2_000
+_NICENESS = 10
+_TRIES = 5
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class _File:
     name: str
     digest: str
     #: The outcome of an earlier import of the same content.
-    known: dict[str, Any] | None = None
+    earlier_report: dict[str, Any] | None = None
     lines: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,22 +82,22 @@ class ImportWorker:
         _again(self._staging.load_reports)
         self._files = []
         with batch.open("rb") as content:
-            for file in unpack(iter(lambda: content.read(_READ), b"")):
+            for file in unpack(iter(lambda: content.read(_READ_BYTES), b"")):
                 self._stage_file(file)
 
     def _stage_file(self, file: BatchFile) -> None:
         digest = hashlib.sha256(b"%d\n" % file.line + file.content).hexdigest()
-        known = self._staging.report_of(digest)
-        number, noted = len(self._files), _File(file.name, digest, known)
+        report = self._staging.report_of(digest)
+        number, noted = len(self._files), _File(file.name, digest, report)
         self._files.append(noted)
-        if known is not None:
+        if report is not None:
             return
         rows: list[tuple[int, Attributes, bytes]] = []
         for line in read_file(file.name, file.content, file.line):
             noted.lines += 1
             if isinstance(line, AcceptedRecord):
                 rows.append((line.line, attributes_of(line.record), line.raw))
-                if len(rows) == _BATCH:
+                if len(rows) == _BATCH_ROWS:
                     self._staging.add(number, rows)
                     rows = []
             else:
@@ -107,24 +110,28 @@ class ImportWorker:
         duplicates = Duplicates()
         _again(lambda: self._staging.deduplicate(duplicates))
         outcomes = [self._outcome(number, duplicates) for number in range(len(self._files))]
-        new = [
+        imported = [
             (file.digest, file.name, outcome)
             for file, outcome in zip(self._files, outcomes, strict=True)
-            if file.known is None
+            if file.earlier_report is None
         ]
-        self._staging.write(datetime.now(UTC), new, last)
-        reach("import.written")
+        self._staging.write(datetime.now(UTC), imported, last)
+        crash_point("import.written")
         self._staging.clear()
         return [
-            {"name": file.name, "state": "imported" if file.known is None else "known", **outcome}
+            {
+                "name": file.name,
+                "state": "imported" if file.earlier_report is None else "known",
+                **outcome,
+            }
             for file, outcome in zip(self._files, outcomes, strict=True)
         ]
 
     def _outcome(self, number: int, duplicates: Duplicates) -> dict[str, Any]:
         """Returns the outcome of a file: lines = imported + doubled + rejected (guarantee N5)."""
         file = self._files[number]
-        if file.known is not None:
-            return file.known
+        if file.earlier_report is not None:
+            return file.earlier_report
         lines = sorted(duplicates.other.get(number, ()))
         in_use = [{"line": line, "reason": ID_IN_USE, "detail": ""} for line in lines]
         rejected = sorted([*file.rejected, *in_use], key=lambda line: int(line["line"]))

@@ -22,7 +22,7 @@ DAY = 1440
 #: all is for `_UNTIL_NOW`.
 DROP_WINDOWS = (30, 60, 120)
 _WIDTHS = (*WINDOWS, *DROP_WINDOWS, 135)
-#: Places in `sums` of the two windows whose difference are the two hours that ended 15 minutes ago.
+#: Places in `sums` of the two windows whose difference is the two hours until 15 minutes ago.
 _UNTIL_NOW, _RECENT = 8, 2
 #: Minutes of which the counts of each minute are kept.
 RING = 300
@@ -32,18 +32,28 @@ DAYS = 28
 _ENOUGH_DAYS = 14
 #: Keys whose half-hours and days end together: what is computed for them needs memory.
 _BLOCK = 4096
-#: Half-hours of which the expected rates are kept: the present one is the next to last.
-_SLOTS, _PRESENT = 12, 10
-#: What a day weighs in a profile, compared with the day after it.
+#: Half-hours of which the expected rates are kept.
+_SLOTS = 12
+#: The place of the current one, the next to last.
+_CURRENT = 10
+#: Weight of a day in a profile, relative to the day after it.
 _DAY_DECAY = 0.95
-#: What days weigh for another day: days of the same weekday, of the same part of the week, others.
+#: Weights of days for another day: days of the same weekday, of the same part of the week, others.
 _SAME_DAY, _SAME_CLASS, _OTHER = 1.0, 0.35, 0.04
 _ALL_DAYS = 0.3
-#: What is assumed of the variance of a key of which little is known, and the calls, and cubes of
-#: calls, that it weighs; see `dispersion`.
-_PRIOR_CLUMP, _PRIOR_CALLS = 1.0, 5.0
-_PRIOR_NOISE, _PRIOR_CUBES = 1.0, 5.0
-_SPREAD_DECAY, _ENVELOPE_DECAY, _OTHER_CLASS = 0.9, 0.985, 0.8
+#: Assumed clump of a key of which little is known; see `dispersion`.
+_PRIOR_CLUMP = 1.0
+#: Weight of this assumption, in calls.
+_PRIOR_CALLS = 5.0
+#: Assumed noise of a key of which little is known.
+_PRIOR_NOISE = 1.0
+#: Weight of this assumption, in cubes of calls.
+_PRIOR_CUBES = 5.0
+#: Weights of the day before, relative to the day after it.
+_SPREAD_DECAY = 0.9
+_ENVELOPE_DECAY = 0.985
+#: Share of a day's largest numbers of calls that counts for the other part of the week.
+_OTHER_CLASS = 0.8
 #: Largest number that half precision holds, nearly.
 _MAX_HALF = 60_000.0
 NEVER = -1
@@ -183,7 +193,7 @@ class Baselines:
         self.now = minute
 
     def add_calls(self, rows: Rows, calls: Floats) -> None:
-        """Counts calls of the present minute."""
+        """Counts calls of the current minute."""
         calls = np.minimum(calls, _MAX_HALF).astype(np.float16)
         self.ring[self.now % RING, rows] = calls
         self.sums[:, rows] += calls.astype(np.float32)
@@ -201,17 +211,17 @@ class Baselines:
         """Counts calls of a minute that is over, but still in the ring."""
         for row, late in zip(rows.tolist(), calls.tolist(), strict=True):
             self.replace(row, minute, float(self.ring[minute % RING, row]) + late)
-        known = self.first[rows] != NEVER
-        self.first[rows] = np.where(known, np.minimum(self.first[rows], minute), minute)
+        is_known = self.first[rows] != NEVER
+        self.first[rows] = np.where(is_known, np.minimum(self.first[rows], minute), minute)
         self.last[rows] = np.maximum(self.last[rows], minute)
         self.total[rows] += calls
 
     def replace(self, row: int, minute: int, calls: float) -> None:
         """Replaces the calls of a minute that is still in the ring."""
         place = minute % RING
-        old = self.ring[place, row]
+        previous = self.ring[place, row]
         self.ring[place, row] = min(calls, _MAX_HALF)
-        difference = np.float32(self.ring[place, row]) - np.float32(old)
+        difference = np.float32(self.ring[place, row]) - np.float32(previous)
         for window, width in enumerate(_WIDTHS):
             if minute > self.now - width:
                 self.sums[window, row] += difference
@@ -220,30 +230,30 @@ class Baselines:
 
     # What is expected
 
-    def present(self, rows: Rows) -> Moment:
-        """Returns the present minute of keys."""
+    def current(self, rows: Rows) -> Moment:
+        """Returns the current minute of keys."""
         return Moment(self.now, rows, self.sums[:, rows], self.slots[:, rows])
 
     def past(self, rows: Rows, minute: int) -> Moment:
         """Returns a minute that is over; windows that begin too early have no calls."""
         places = (minute - np.arange(max(_WIDTHS))) % RING
         upto = self.ring[:, rows][places].astype(np.float32).cumsum(axis=0)
-        reach = RING - (self.now - minute)
-        sums = np.stack([upto[width - 1] * (width <= reach) for width in _WIDTHS])
+        available = RING - (self.now - minute)
+        sums = np.stack([upto[width - 1] * (width <= available) for width in _WIDTHS])
         return Moment(minute, rows, sums, self._slots(rows, minute // 30)[0])
 
     def at(self, rows: Rows, minute: int) -> Moment:
-        """Returns the present or an earlier minute of keys."""
-        return self.present(rows) if minute == self.now else self.past(rows, minute)
+        """Returns the current or an earlier minute of keys."""
+        return self.current(rows) if minute == self.now else self.past(rows, minute)
 
-    def before(self, at: Moment) -> Floats:
+    def expected_by_recent_rate(self, at: Moment) -> Floats:
         """Returns the calls that each of `DROP_WINDOWS` would have at the rate of before it.
 
         It is 0 if calls did not come in each of the three 40 minutes before the window, at about
         the same rate.
         """
-        reach = DROP_WINDOWS[-1] + 120
-        places = (self.now - np.arange(reach)) % RING
+        span = DROP_WINDOWS[-1] + 120
+        places = (self.now - np.arange(span)) % RING
         upto = self.ring[:, at.rows][places].astype(np.float32).cumsum(axis=0)
         expected = np.zeros((len(DROP_WINDOWS), len(at.rows)), np.float32)
         for place, width in enumerate(DROP_WINDOWS):
@@ -270,9 +280,9 @@ class Baselines:
         """Returns the expected calls per minute of keys that are new."""
         age = (at.minute - self.first[at.rows]).astype(np.float32)
         later = (self.now - np.arange(self.now - at.minute)) % RING
-        seen = self.total[at.rows] - self.ring[later[:, None], at.rows].sum(0, np.float32)
-        seen -= at.sums[3]  # all but the last hour's
-        return np.where(age < 60, 0.5 / 60, (np.maximum(seen, 0) + 0.5) / (age + 60))
+        calls = self.total[at.rows] - self.ring[later[:, None], at.rows].sum(0, np.float32)
+        calls -= at.sums[3]  # all but the last hour's
+        return np.where(age < 60, 0.5 / 60, (np.maximum(calls, 0) + 0.5) / (age + 60))
 
     def expected_rises(self, at: Moment) -> Floats:
         """Returns the expected calls in each of `WINDOWS`: no fewer than usual."""
@@ -281,10 +291,10 @@ class Baselines:
         usual = expected[_UNTIL_NOW] - expected[_RECENT]
         windows = expected[: len(WINDOWS)]
         windows[:3] *= np.clip((local + 20) / (usual + 20), 0.6, 1.8)
-        new = np.nonzero(self.is_new(at))[0]
-        if len(new):
-            rate = self._expected_of_new(at.of(new))
-            windows[:, new] = rate * np.array(WINDOWS, np.float32)[:, None]
+        new_places = np.nonzero(self.is_new(at))[0]
+        if len(new_places):
+            rate = self._expected_of_new(at.of(new_places))
+            windows[:, new_places] = rate * np.array(WINDOWS, np.float32)[:, None]
         return windows
 
     def dispersion(self, rows: Rows, expected: Floats) -> Floats:
@@ -302,7 +312,7 @@ class Baselines:
         weights = _WEIGHTS[at.minute % 30], _STEPS[at.minute % 30]
         # At the end of a working day rates change from one half-hour to the next.
         lows = self.lows[:, at.rows]
-        smooth, steps = (np.einsum("sw,sn->wn", each, lows) for each in weights)
+        smooth, steps = (np.einsum("sw,sn->wn", weight, lows) for weight in weights)
         windows = slice(len(WINDOWS), len(WINDOWS) + len(DROP_WINDOWS))
         expected: Floats = np.minimum(smooth, steps)[windows]
         return expected * np.minimum(self.level[at.rows], 1)
@@ -350,7 +360,7 @@ class Baselines:
         self._learn_dispersion(rows, recent[:30])
         self.level_sums[:, rows] *= 1 - 1 / 48
         self.level_sums[0, rows] += recent[60:].sum(0)
-        self.level_sums[1, rows] += self.slots[_PRESENT - 2, rows] * 30
+        self.level_sums[1, rows] += self.slots[_CURRENT - 2, rows] * 30
         calls, expected = self.level_sums[:, rows]
         self.level[rows] = np.clip((calls + 20) / (expected + 20), 0.5, 5) ** 0.8
         # Sums of half precision are added up again, so that no error of rounding grows.
@@ -365,33 +375,33 @@ class Baselines:
 
     def _learn_dispersion(self, rows: slice, half: Floats) -> None:
         """Adds how much the calls of the half-hour differ from what was expected."""
-        old = self._day - self.first[rows] // DAY >= 2
-        old &= self.first[rows] != NEVER
+        is_old = self._day - self.first[rows] // DAY >= 2
+        is_old &= self.first[rows] != NEVER
         level = np.maximum(self.level[rows], 1)
         local = self.sums[_UNTIL_NOW, rows] - self.sums[_RECENT, rows]
         halves = self.slots[:, rows] * (30 * level)
-        usual = halves[_PRESENT - 4 : _PRESENT].sum(0) + halves[_PRESENT] / 2
-        usual -= halves[_PRESENT - 4] / 2
+        usual = halves[_CURRENT - 4 : _CURRENT].sum(0) + halves[_CURRENT] / 2
+        usual -= halves[_CURRENT - 4] / 2
         local = np.clip((local + 20) / (usual + 20), 0.6, 1.8)
         for place, width in enumerate(WINDOWS):
             if width <= 30:
                 sums = half.reshape(30 // width, width, -1).sum(1)
-                expected = halves[_PRESENT] * (width / 30) * local
+                expected = halves[_CURRENT] * (width / 30) * local
             elif width == 60 or (self._half + 1) % 4 == 0:
                 sums = self.sums[place, rows][None]
-                expected = halves[_PRESENT + 1 - width // 30 : _PRESENT + 1].sum(0)
+                expected = halves[_CURRENT + 1 - width // 30 : _CURRENT + 1].sum(0)
             else:
                 continue
-            # What happens rarely must not hide itself: that is what peaks and envelopes are for.
+            # Rare extremes must not raise the variance: peaks and envelopes cover them.
             clump, noise = self.clump[place, rows], self.noise[place, rows]
             deviation = np.sqrt(expected * (1 + clump) + noise * expected**2)
             sums = np.minimum(sums, expected + _CLIP * (deviation + clump) + 5)
-            squares = np.where(old, (sums - expected) ** 2 - expected, 0)
-            expected = np.where(old, expected, 0)
+            squares = np.where(is_old, (sums - expected) ** 2 - expected, 0)
+            expected = np.where(is_old, expected, 0)
             spread = self.spread[:, place, rows]
             spread[0] += squares.sum(0)
             spread[1] += (squares * expected).sum(0)
-            spread[2] += np.where(old, sums, 0).sum(0)
+            spread[2] += np.where(is_old, sums, 0).sum(0)
             spread[3] += expected**2 * len(sums)
             spread[4] += expected**3 * len(sums)
         self._solve(rows)
@@ -413,8 +423,9 @@ class Baselines:
         """Learns from the day that has ended."""
         day = self._day
         profile = self.profile[:, :, rows].astype(np.float32) * _DAY_DECAY
-        whole = self.first[rows] // DAY < day  # no key's first day, of which it has only a part
-        profile[weekday(day)] += np.where(whole, self.today[:, rows], 0)
+        # Not the first day of a key, of which it has only a part.
+        is_complete = self.first[rows] // DAY < day
+        profile[weekday(day)] += np.where(is_complete, self.today[:, rows], 0)
         self.profile[:, :, rows] = np.maximum(profile, 0)
         self.today[:, rows] = 0
         envelope = self.envelope[..., rows].astype(np.float32) * _ENVELOPE_DECAY
@@ -443,16 +454,16 @@ class Baselines:
             highest[rows] = np.where(today - first_day >= _ENOUGH_DAYS, second, first)
         self.peaks[:, today % (DAYS + 1), rows] = 0
 
-    def _slots(self, rows: Rows | slice, present: int) -> tuple[Floats, Floats]:
+    def _slots(self, rows: Rows | slice, current: int) -> tuple[Floats, Floats]:
         """Returns the expected rates of the half-hours around one, and cautious ones for drops."""
-        today = present // 48
+        today = current // 48
         first_day = self.first[rows] // DAY
         weights = _weights_by_age(today)[:, np.clip(today - first_day - 1, 0, _OLDEST)]
         every = np.maximum(weights.sum(0), 1e-6)
         rates = np.empty((_SLOTS + 2, len(first_day)), np.float32)
         calls = np.empty_like(rates)
         for place in range(_SLOTS + 2):
-            half = present - _PRESENT - 1 + place
+            half = current - _CURRENT - 1 + place
             shares = _shares(half // 48)
             profile = self.profile[:, half % 48, rows].astype(np.float32)
             own = shares @ profile
@@ -482,7 +493,7 @@ class Baselines:
         return self
 
 
-#: Days after which a key is no longer any older.
+#: Days after which the age of a key no longer matters.
 _OLDEST = 60
 
 
@@ -498,7 +509,7 @@ def _weights_by_age(today: int) -> Floats:
 def _shares(day: int) -> Floats:
     """Returns how much each weekday's past says about a day."""
     own = weekday(day)
-    same = [(each >= 5) == (own >= 5) for each in range(7)]
+    same = [(other_day >= 5) == (own >= 5) for other_day in range(7)]
     shares = np.where(same, _SAME_CLASS, _OTHER)
     shares[own] = _SAME_DAY
     return shares.astype(np.float32)
@@ -508,18 +519,18 @@ def _window_weights(smooth: bool) -> Floats:
     """Returns the weight of each half-hour's rate in the expected calls of each window.
 
     Rates change at the end of half-hours, or if `smooth` is set, steadily between their middles.
-    The first axis is the minute of the present half-hour with which the windows end.
+    The first axis is the minute of the current half-hour with which the windows end.
     """
     weights = np.zeros((30, _SLOTS, len(_WIDTHS)), np.float32)
     for minute in range(30):
-        each = np.zeros((max(_WIDTHS), _SLOTS), np.float32)
+        minute_weights = np.zeros((max(_WIDTHS), _SLOTS), np.float32)
         for back in range(max(_WIDTHS)):
-            place = _PRESENT + (minute - back + 0.5) / 30
+            place = _CURRENT + (minute - back + 0.5) / 30
             below, share = divmod(place - 0.5, 1) if smooth else (place // 1, 0)
-            each[back, int(below)] += 1 - share
+            minute_weights[back, int(below)] += 1 - share
             if share:
-                each[back, int(below) + 1] += share
-        upto = each.cumsum(0)
+                minute_weights[back, int(below) + 1] += share
+        upto = minute_weights.cumsum(0)
         for place, width in enumerate(_WIDTHS):
             weights[minute, :, place] = upto[width - 1]
     return weights

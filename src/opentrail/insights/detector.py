@@ -23,38 +23,45 @@ from opentrail.insights.incident import Incident
 
 #: Minutes after a drop in which no other one of the key is looked for.
 _REARM = 120
-#: Fewest expected calls of keys whose drops are looked for, and their largest share of them.
-_DROP_CALLS, _DROP_SHARE = 35, 0.3
-#: A drop's score is the logarithm of expected over actual calls. It must be this high, and exceed
-#: the highest score of past days by this number.
-_DROP_FLOOR, _DROP_MORE = 1.8, 0.8
+#: Minimum expected calls of keys whose drops are looked for.
+_MIN_DROP_CALLS = 35
+#: Maximum share of them in a drop.
+_MAX_DROP_SHARE = 0.3
+#: Minimum score of a drop, which is the logarithm of expected over actual calls.
+_DROP_FLOOR = 1.8
+#: The number by which it must exceed the highest score of past days.
+_DROP_MORE = 0.8
 _WEEK = 7
-#: An incident's calls are learned if the key had incidents in the last days, or for many minutes.
-_DAYS_IN_A_ROW, _MAX_MASKED = 4, 900
+#: An incident's calls are learned if the key had incidents on this many days in a row.
+_DAYS_IN_A_ROW = 4
+#: Minutes of incidents of a key after which their calls are learned, too.
+_MAX_MASKED = 900
 
 
 #: A key of this dispersion or more is even; only even keys have drops.
 _EVEN = 3.0
-#: Incidents per account and week, and for each key more; if there are more, thresholds rise.
-BUDGET, _BUDGET_PER_KEY = 10.0, 0.001
+#: Incidents per account and week; if there are more, thresholds rise.
+BUDGET = 10.0
+#: Further incidents per week for each key.
+_BUDGET_PER_KEY = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """How unusual activity must be."""
 
-    #: Every score must be this high, that of an even key this high, ...
+    #: Minimum score of a key, and of an even key ...
     floor: float = 9.0
     even_floor: float = 12.5
-    #: ... and this many times the high scores of past days.
+    #: ... and the minimum ratio to the high scores of past days.
     slope: float = 1.4
-    #: What all that is multiplied by.
+    #: Factor of all of these.
     threshold: float = 1.0
     #: Unless a key is even, its calls must exceed the largest number of past days near this time
     #: of day by this factor and this number.
     near_factor: float = 1.6
     near_more: float = 6.0
-    #: Fewest calls in a window.
+    #: Minimum calls in a window.
     fewest: float = 8.0
 
 
@@ -137,20 +144,26 @@ class Detector:
 
     def keep(self, rows: Rows) -> None:
         """Forgets all keys but these, which are then numbered in this order."""
-        new = {row: number for number, row in enumerate(rows.tolist())}
+        numbers = {row: number for number, row in enumerate(rows.tolist())}
         self.baselines.keep(rows)
-        self._account_of = [self._account_of[row] for row in new]
-        self._ratios = {(d, new[row]): r for (d, row), r in self._ratios.items() if row in new}
-        self.incidents = {new[row]: one for row, one in self.incidents.items() if row in new}
+        self._account_of = [self._account_of[row] for row in numbers]
+        self._ratios = {
+            (d, numbers[row]): r for (d, row), r in self._ratios.items() if row in numbers
+        }
+        self.incidents = {
+            numbers[row]: incident for row, incident in self.incidents.items() if row in numbers
+        }
         for row, incident in self.incidents.items():
             incident.row = row
-        self._past = {new[row]: days for row, days in self._past.items() if row in new}
-        self._masked = {new[row]: each for row, each in self._masked.items() if row in new}
-        self._armed = {new[row]: until for row, until in self._armed.items() if row in new}
-        self._steady = np.array([new[row] for row in self._steady if row in new], np.intp)
+        self._past = {numbers[row]: days for row, days in self._past.items() if row in numbers}
+        self._masked = {
+            numbers[row]: minutes for row, minutes in self._masked.items() if row in numbers
+        }
+        self._armed = {numbers[row]: until for row, until in self._armed.items() if row in numbers}
+        self._steady = np.array([numbers[row] for row in self._steady if row in numbers], np.intp)
         sums, drops = self.expected_sums, self.expected_drops
-        self.expected_sums = {new[row]: each for row, each in sums.items() if row in new}
-        self.expected_drops = {new[row] for row in drops if row in new}
+        self.expected_sums = {numbers[row]: value for row, value in sums.items() if row in numbers}
+        self.expected_drops = {numbers[row] for row in drops if row in numbers}
 
     def close(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
         """Closes a minute, the next one, in which these keys had calls."""
@@ -163,7 +176,7 @@ class Detector:
         if is_new_half:
             self._steady = self._steady_keys()
         changes = self._continue(minute, rows, calls)
-        changes += self._find_rises(base.present(self._usual(rows)))
+        changes += self._find_rises(base.current(self._usual(rows)))
         changes += self._find_drops(minute)
         return changes
 
@@ -181,17 +194,17 @@ class Detector:
             base.add_late(rows[usual], minute, calls[usual])
         changes = []
         #: The minutes in which the incidents that were found here ended.
-        ended: dict[int, int] = {}
+        ends: dict[int, int] = {}
         for minute, rows, _ in late:
-            again = [row for row in self._usual(rows).tolist() if ended.get(row, -1) < minute]
+            again = [row for row in self._usual(rows).tolist() if ends.get(row, -1) < minute]
             for change in self._find_rises(base.past(np.array(again, np.intp), minute)):
                 changes.append(change)
                 incident = self.incidents[change.row]
                 later = base.calls(change.row, base.now - minute, base.now)[::-1]
-                for now, each in enumerate(later.tolist(), minute + 1):
-                    if end := self._advance(incident, now, each):
+                for now, count in enumerate(later.tolist(), minute + 1):
+                    if end := self._advance(incident, now, count):
                         changes += end
-                        ended[change.row] = now
+                        ends[change.row] = now
                         break
         return changes
 
@@ -220,7 +233,7 @@ class Detector:
         )
 
     def restore(self, baselines: Baselines, state: DetectorState) -> None:
-        """Goes on from the baselines and the state of another detector."""
+        """Continues from the baselines and the state of another detector."""
         self.baselines, self._since = baselines, state.since
         self._accounts = {account: number for number, account in enumerate(state.accounts)}
         self._account_of, self._dials = state.account_of, state.dials
@@ -252,20 +265,20 @@ class Detector:
         sums = np.array([sum(incident.calls[:duration])], np.float32)
         expected = np.array([sum(incident.expected[:duration])], np.float32)
         sizes = self.baselines.dispersion(at.rows, expected)
-        whole = score(sums, expected, sizes[window])
+        total = score(sums, expected, sizes[window])
         thresholds = self._thresholds(at, sizes >= _EVEN)
-        self._note(incident.row, float((whole / thresholds[window])[0]))
+        self._note(incident.row, float((total / thresholds[window])[0]))
 
     def _set_dials(self, today: int) -> None:
         """Raises the thresholds of accounts that had more incidents than their budget allows."""
-        self._ratios = {key: each for key, each in self._ratios.items() if key[0] >= today - DAYS}
+        self._ratios = {key: ratio for key, ratio in self._ratios.items() if key[0] >= today - DAYS}
         ratios: list[list[float]] = [[] for _ in self._accounts]
         for (_, row), ratio in self._ratios.items():
             ratios[self._account_of[row]].append(ratio)
         keys = np.bincount(self._account_of, minlength=len(ratios))
-        for account, each in enumerate(ratios):
+        for account, account_ratios in enumerate(ratios):
             budget = (self.budget + _BUDGET_PER_KEY * keys[account]) * DAYS / 7
-            above = sorted(each, reverse=True)[int(min(budget, len(each))) :]
+            above = sorted(account_ratios, reverse=True)[int(min(budget, len(account_ratios))) :]
             self._dials[account] = max(above, default=self.preset.threshold)
 
     # Incidents
@@ -274,11 +287,11 @@ class Detector:
         """Adds the minute to the incidents; ends those that are over."""
         if not self.incidents:
             return []
-        given = dict(zip(rows.tolist(), calls.tolist(), strict=True))
+        calls_of = dict(zip(rows.tolist(), calls.tolist(), strict=True))
         return [
             change
             for row, incident in list(self.incidents.items())
-            for change in self._advance(incident, minute, given.get(row, 0.0))
+            for change in self._advance(incident, minute, calls_of.get(row, 0.0))
         ]
 
     def _advance(self, incident: Incident, minute: int, calls: float) -> list[Transition]:
@@ -339,7 +352,7 @@ class Detector:
         sizes = base.dispersion(at.rows, expected)
         scores = score(sums, expected, sizes)
         scores[(sums <= expected) | (sums < preset.fewest)] = 0
-        found: dict[int, Transition] = {}
+        changes: dict[int, Transition] = {}
         high = np.nonzero(scores.max(axis=0) >= preset.floor * preset.threshold)[0]
         if len(high):
             part, is_even = at.of(high), sizes[:, high] >= _EVEN
@@ -352,9 +365,9 @@ class Detector:
                 key = int(high[place])
                 if ratio >= preset.threshold and self._note(int(at.rows[key]), ratio):
                     own = ratios[:, place], sums[:, key], expected[:, key]
-                    found[key] = self._rise(at.minute, int(at.rows[key]), *own)
+                    changes[key] = self._rise(at.minute, int(at.rows[key]), *own)
         base.remember(at.rows, scores, 0)
-        return list(found.values())
+        return list(changes.values())
 
     def _is_large(self, at: Moment, is_even: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Returns whether calls exceed what keys that are not even show now and then."""
@@ -399,19 +412,21 @@ class Detector:
         """Returns the keys whose drops can be seen at this time of day."""
         base = self.baselines
         rows = np.nonzero(base.first[: base.count] >= 0)[0]
-        at = base.present(rows)
-        steady = (base.expected_drops(at)[-1] >= _DROP_CALLS) & (base.age(at) >= _WEEK)
-        chosen: Rows = rows[steady & (base.dispersion(rows, base.expected_rises(at))[3] >= _EVEN)]
-        return chosen
+        at = base.current(rows)
+        steady = (base.expected_drops(at)[-1] >= _MIN_DROP_CALLS) & (base.age(at) >= _WEEK)
+        steady_rows: Rows = rows[
+            steady & (base.dispersion(rows, base.expected_rises(at))[3] >= _EVEN)
+        ]
+        return steady_rows
 
     def _find_drops(self, minute: int) -> list[Transition]:
         """Begins incidents of keys that were steady and have far fewer calls now."""
         base, first = self.baselines, len(WINDOWS)
         if not len(self._steady) or minute < self.drops_from:
             return []
-        at = base.present(self._steady)
+        at = base.current(self._steady)
         sums = at.sums[first : first + len(DROP_WINDOWS)]
-        low = sums < _DROP_SHARE * base.expected_drops(at)
+        low = sums < _MAX_DROP_SHARE * base.expected_drops(at)
         at = at.of(np.nonzero(low.any(axis=0))[0])
         rows = np.array(
             [
@@ -423,11 +438,11 @@ class Detector:
         rows = self._usual(rows.astype(np.intp))
         if not len(rows):
             return []
-        at = base.present(rows)
-        expected = np.minimum(base.expected_drops(at), base.before(at))
+        at = base.current(rows)
+        expected = np.minimum(base.expected_drops(at), base.expected_by_recent_rate(at))
         sums = at.sums[first : first + len(DROP_WINDOWS)]
         scores = np.log((expected + 1) / (sums + 1))
-        scores[(sums >= expected) | (expected < _DROP_CALLS)] = 0
+        scores[(sums >= expected) | (expected < _MIN_DROP_CALLS)] = 0
         needed = np.maximum(_DROP_FLOOR, base.highest[first:, rows] + _DROP_MORE)
         ratios = scores / needed
         changes = []

@@ -56,13 +56,13 @@ class ExpectedIncidents:
 
     async def notes(self) -> dict[str, str]:
         """Returns the notes of all marked incidents by id."""
-        return {each.id: each.note for each in await self._all()}
+        return {mark.id: mark.note for mark in await self._all()}
 
     async def that_count(self, now: datetime) -> list[Expected]:
         """Returns the marks that still count."""
         oldest = minute_of(now - COUNTS)
-        return [each for each in await self._all() if each.start >= oldest]
+        return [mark for mark in await self._all() if mark.start >= oldest]
 
     async def _all(self) -> list[Expected]:
-        stored = await self._control.scan(_KIND)
-        return [msgspec.convert(each.document, Expected) for each in stored]
+        entries = await self._control.scan(_KIND)
+        return [msgspec.convert(entry.document, Expected) for entry in entries]

@@ -1,4 +1,4 @@
-"""What is found: unusual activity of a key."""
+"""Findings: unusual activity of a key or a principal."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PrincipalFinding:
 
 
 class WatchState(msgspec.Struct, frozen=True):
-    """How far a watch is. `now` is the last closed minute, `since` the first known one."""
+    """The progress of a watch. `now` is the last closed minute, `since` the first known one."""
 
     is_learned: bool = False
     #: Position of the last entry, and number of the last imported event, that are counted.

@@ -1,4 +1,4 @@
-"""Follows the journal for Insights: has events counted, and appends what is found."""
+"""Follows the journal for Insights: counts events, and appends the records of findings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TICK_SECONDS = 5.0
 #: Events recorded longer ago than this are in the journal.
 _IN_JOURNAL = timedelta(seconds=5)
 _DAY = timedelta(days=1)
-#: The start and the end of one that is over.
+#: The start and the end of an incident that is over.
 Incident = tuple[Detection, Detection]
 
 
@@ -37,15 +37,15 @@ class RemoteWatch(Protocol):
     """A watch, which may be in another process."""
 
     async def state(self) -> WatchState:
-        """Return how far the watch is."""
+        """Return the progress of the watch."""
         ...
 
     async def resume(self, moment: datetime) -> None:
-        """Go on at this time; nothing was recorded since the watch ended."""
+        """Continue at this time; nothing was recorded since the watch ended."""
         ...
 
     async def expect(self, expected: Sequence[Expected]) -> None:
-        """Suppress incidents no larger than these, in place of those given before."""
+        """Suppress incidents no larger than these, in place of those suppressed before."""
         ...
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
@@ -123,7 +123,7 @@ class Insights:
         watch: counts and finds, in another process.
         store: the events that baselines are learned from, and records describe.
         journal: where records of unusual activity go.
-        clock: the present time.
+        clock: the current time.
         until_visible: returns once the store has all events up to a position.
         sources: returns the ARNs of the trails that want a key's insights about data events; for
             management events [None] if anybody wants them. If the second argument is true, it
@@ -255,7 +255,7 @@ class Insights:
         await self._until_visible(self._journal.head)
         snapshot, now = self._store.snapshot, self._clock.now()
         starts: dict[tuple[CallKey, int], Detection] = {}
-        found: list[Incident] = []
+        incidents: list[Incident] = []
         async with self._learning:
             try:
                 began, days = False, (now - since) // _DAY + LEARNED_DAYS + 1
@@ -265,16 +265,16 @@ class Insights:
                     began = await self._begin(counts, began)
                     if not began:
                         continue
-                    for each in await self._watch.learn(counts, min(day + _DAY, now)):
-                        start = each.key, each.start
-                        if each.end is None:
-                            starts[start] = each
+                    for detection in await self._watch.learn(counts, min(day + _DAY, now)):
+                        start = detection.key, detection.start
+                        if detection.end is None:
+                            starts[start] = detection
                         elif (first := starts.pop(start)).found >= minute_of(since):
-                            found.append((first, each))
+                            incidents.append((first, detection))
             finally:
                 self._scanned = None
                 await self._watch.abandon()
-        return found
+        return incidents
 
     async def _days(
         self, since: datetime, now: datetime, snapshot: Snapshot
@@ -288,7 +288,7 @@ class Insights:
     async def _begin(self, counts: Sequence[CallCounts], began: bool) -> bool:
         """Begins to learn with the first event; returns whether it has begun."""
         if not began and counts:
-            await self._watch.begin(min(each.minutes[0] for each in counts))
+            await self._watch.begin(min(calls.minutes[0] for calls in counts))
             began = True
         return began
 
@@ -298,7 +298,7 @@ class Insights:
         async with self._lock:
             for start, end in incidents:
                 for source in await self._sources(start.key, False):
-                    entries += [await self._append(each, source) for each in (start, end)]
+                    entries += [await self._append(detection, source) for detection in (start, end)]
         return entries
 
     async def _append(self, finding: Detection, source: str | None) -> NewEntry:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-#: Minutes without unusual activity after which an incident is over, and its longest duration.
-QUIET_MINUTES, MAX_MINUTES = 10, 1440
-#: What of the usual excess of an incident is still unusual.
+#: Minutes without unusual activity after which an incident is over.
+QUIET_MINUTES = 10
+#: Maximum minutes of an incident.
+MAX_MINUTES = 1440
+#: Share of an incident's mean excess above which calls are still unusual.
 _STILL = 0.3
-_REFRESH = 5
+#: Minutes until the mean excess is computed again.
+_REFRESH_MINUTES = 5
 
 
 class Incident(msgspec.Struct):
-    """An incident that is not over; `calls` and `expected` are those of each minute since `start`.
+    """An open incident; `calls` and `expected` are those of each minute since `start`.
 
     `learned` says whether its calls count as usual ones.
     """
@@ -43,7 +46,7 @@ class Incident(msgspec.Struct):
         """Adds the next minute."""
         self.calls.append(calls)
         self.expected.append(expected)
-        if now - self.refreshed >= _REFRESH:
+        if now - self.refreshed >= _REFRESH_MINUTES:
             self.refresh(now)
         excess = self.sign * self.excess
         width = next((width for width in (5, 15) if width * excess >= 5), 60)

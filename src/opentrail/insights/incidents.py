@@ -71,8 +71,8 @@ def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
         state = as_object(record.get("insightDetails")).get("state")
         if state in (START, END):
             by_id.setdefault(str(record.get("sharedEventID")), {})[state] = record
-    found = [_incident(shared, each) for shared, each in by_id.items()]
-    return sorted(found, key=lambda incident: (incident.start, incident.id), reverse=True)
+    incidents = [_incident(shared, states) for shared, states in by_id.items()]
+    return sorted(incidents, key=lambda incident: (incident.start, incident.id), reverse=True)
 
 
 def _incident(shared: str, records: Mapping[str, Mapping[str, Any]]) -> IncidentReport:
@@ -127,9 +127,9 @@ def _incident_of_principal(shared: str, record: Mapping[str, Any], has_end: bool
 
 
 def _top(attributions: Iterable[Mapping[str, Any]], attribute: str) -> str | None:
-    for each in attributions:
-        if each.get("attribute") == attribute and each.get("insight"):
-            return str(each["insight"][0]["value"])
+    for attribution in attributions:
+        if attribution.get("attribute") == attribute and attribution.get("insight"):
+            return str(attribution["insight"][0]["value"])
     return None
 
 
@@ -143,11 +143,11 @@ def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
     if incident.extension is not None:
         return _sentence_of_principal(incident, incident.extension)
     service = incident.event_source.removesuffix(".amazonaws.com").upper()
-    what = f"{service} {incident.event_name}"
+    subject = f"{service} {incident.event_name}"
     noun = "call" if incident.error_code is None else f"{incident.error_code} error"
     calls = counted(incident.calls, noun)
     minutes = f"{incident.minutes} minute{'' if incident.minutes == 1 else 's'}"
-    text = f"{what}: {calls} in {minutes}, {usual_rate(incident.baseline)}"
+    text = f"{subject}: {calls} in {minutes}, {usual_rate(incident.baseline)}"
     if incident.identity is not None and not incident.is_drop:
         text += f", mostly by {short_identity(incident.identity)}"
         if source_ip is not None:

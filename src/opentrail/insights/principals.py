@@ -32,9 +32,10 @@ from opentrail.ports.event_store import PrincipalCounts
 LEARNING_DAYS = 14
 #: Days whose largest windows a burst is compared with.
 PAST_DAYS = 28
-#: Minutes: later events are not part of bursts and are not reported, only learned; events that are
-#: further ahead are left out.
-_TOO_LATE, _TOO_EARLY = 180, DAY
+#: Minutes; later events are not part of bursts and are not reported, only learned.
+_TOO_LATE = 180
+#: Minutes; events that are further ahead are left out.
+_TOO_EARLY = DAY
 #: Minutes after which a burst is over in any case.
 _MAX_BURST_MINUTES = DAY
 #: Maximum APIs of one principal that are counted in one minute.
@@ -71,7 +72,7 @@ class _Minute(msgspec.Struct):
 
 
 class _Burst(msgspec.Struct):
-    """A burst that is not over: minutes since 1970, and what its records say.
+    """An open burst: minutes since 1970, and what its records say.
 
     `threshold` is the largest window that is not unusual.
     """
@@ -138,7 +139,7 @@ class Principals:
         self.now = now
         self._bursts = [name for name in BURST_TYPES if name in self.types]
         self._recent: dict[_Key, dict[int, _Minute]] = {}
-        #: Minutes with events since they were last looked at.
+        #: Minutes with events since they were last closed.
         self._touched: dict[int, set[_Key]] = {}
         #: Hash of a key → day → the largest window that ended on it, if it may matter.
         self._largest: dict[int, dict[int, int]] = {}
@@ -147,35 +148,35 @@ class Principals:
     # Events
 
     def observe(self, entry: Entry) -> list[PrincipalFinding]:
-        """Looks at a management or data event; returns what it is the first use of."""
+        """Processes a management or data event; returns what it is the first use of."""
         use = _use_of(entry) if self.types else None
         if use is None or not -FORGOTTEN_DAYS * DAY < use.minute - self.now < _TOO_EARLY:
             return []
-        new = self._see(use)
+        first_uses = self._see(use)
         if self.now - use.minute >= _TOO_LATE:
             return []
         self._count(use, 1)
         return [
             _first_use(name, use, value, days)
-            for name, value, days in new
+            for name, value, days in first_uses
             if self._is_first_today(name, use)
         ]
 
     def learn(self, counts: Iterable[PrincipalCounts]) -> None:
         """Learns from events of minutes that are not closed yet; reports no first uses."""
-        for each in counts:
-            trigger = _Trigger(each.region, each.event_source, each.event_name, None)
+        for kind in counts:
+            trigger = _Trigger(kind.region, kind.event_source, kind.event_name, None)
             use = _Use(
-                each.account,
-                each.principal,
-                each.user_agent_family,
-                each.error_code,
-                each.minutes[0] * _SECONDS,
+                kind.account,
+                kind.principal,
+                kind.user_agent_family,
+                kind.error_code,
+                kind.minutes[0] * _SECONDS,
                 trigger,
             )
             self._see(use)
-            self._see(replace(use, time=each.minutes[-1] * _SECONDS))
-            for minute, count in zip(each.minutes, each.counts, strict=True):
+            self._see(replace(use, time=kind.minutes[-1] * _SECONDS))
+            for minute, count in zip(kind.minutes, kind.counts, strict=True):
                 self._count(replace(use, time=minute * _SECONDS), count)
 
     # First uses
@@ -186,33 +187,33 @@ class Principals:
         On the first day of a principal, nothing of it is new but itself.
         """
         account = hash_of("account", use.account)
-        known = self._days_since(account, use.day)
+        days_known = self._days_since(account, use.day)
         if not self._seen.see(account, use.day):
             self.unwatched += 1
             return []
-        new: list[tuple[str, str, int]] = []
+        first_uses: list[tuple[str, str, int]] = []
         region = use.trigger.region
         if NEW_REGION in self.types and self._is_new(use, "region", use.account, region):
-            new.append((NEW_REGION, region, known))
+            first_uses.append((NEW_REGION, region, days_known))
         if use.principal is not None:
             active = self._days_since(hash_of("principal", use.account, use.principal), use.day)
             if self._is_new(use, "principal", use.account, use.principal):
-                new.append((NEW_PRINCIPAL, use.principal, known))
+                first_uses.append((NEW_PRINCIPAL, use.principal, days_known))
             if self._is_watched(use.account, use.principal):
-                found = self._new_of_principal(use, use.principal)
-                new += [(name, value, active) for name, value in found if active > 0]
-        return new if known >= LEARNING_DAYS else []
+                values = self._new_of_principal(use, use.principal)
+                first_uses += [(name, value, active) for name, value in values if active > 0]
+        return first_uses if days_known >= LEARNING_DAYS else []
 
     def _new_of_principal(self, use: _Use, principal: str) -> list[tuple[str, str]]:
-        new, trigger = [], use.trigger
+        first_uses, trigger = [], use.trigger
         if NEW_API in self.types:
             api = (trigger.event_source, trigger.event_name)
             if self._is_new(use, "api", use.account, principal, *api):
-                new.append((NEW_API, api_name(*api)))
+                first_uses.append((NEW_API, api_name(*api)))
         agent = use.user_agent if NEW_USER_AGENT in self.types else None
         if agent is not None and self._is_new(use, "user agent", use.account, principal, agent):
-            new.append((NEW_USER_AGENT, agent))
-        return new
+            first_uses.append((NEW_USER_AGENT, agent))
+        return first_uses
 
     def _is_watched(self, account: str, principal: str) -> bool:
         """Returns whether a principal is stored: there may not have been room for it."""
@@ -221,10 +222,10 @@ class Principals:
     def _is_new(self, use: _Use, *value: str) -> bool:
         """Stores a value; returns whether it was not known, if there is room for it."""
         hashed = hash_of(*value)
-        known = self._seen.has(hashed, use.day)
-        stored = self._seen.see(hashed, use.day)
-        self.unwatched += not stored
-        return stored and not known
+        is_known = self._seen.has(hashed, use.day)
+        is_stored = self._seen.see(hashed, use.day)
+        self.unwatched += not is_stored
+        return is_stored and not is_known
 
     def _days_since(self, hashed: int, day: int) -> int:
         """Returns for how many days a value has been known; 0 if it is not."""
@@ -256,11 +257,11 @@ class Principals:
                 continue
             key = (name, use.account, use.principal)
             minutes = self._recent.setdefault(key, {})
-            counted = minutes.setdefault(use.minute, _Minute(use.trigger))
-            counted.trigger = use.trigger
-            if name == API_FAN_OUT and len(counted.apis) < _MAX_APIS:
-                counted.apis.add(hash_of(use.trigger.event_source, use.trigger.event_name))
-            counted.events += events
+            counts = minutes.setdefault(use.minute, _Minute(use.trigger))
+            counts.trigger = use.trigger
+            if name == API_FAN_OUT and len(counts.apis) < _MAX_APIS:
+                counts.apis.add(hash_of(use.trigger.event_source, use.trigger.event_name))
+            counts.events += events
             self._touched.setdefault(use.minute, set()).add(key)
 
     def close(self, minute: int) -> list[PrincipalFinding]:
@@ -268,27 +269,27 @@ class Principals:
 
         Minutes must ascend.
         """
-        found: list[PrincipalFinding] = []
+        findings: list[PrincipalFinding] = []
         if minute // DAY != self.now // DAY:
             self._forget(minute // DAY)
         self.now = minute
-        for touched in sorted(each for each in self._touched if each <= minute):
+        for touched in sorted(at for at in self._touched if at <= minute):
             for key in sorted(self._touched.pop(touched)):
                 for last in range(touched, min(touched + WINDOW_MINUTES - 1, minute) + 1):
                     if self._starts(key, last):
-                        found.append(_start(key, self._open[key]))
+                        findings.append(_start(key, self._open[key]))
         for key, burst in list(self._open.items()):
             if self._is_over(key, burst):
                 del self._open[key]
-                found.append(replace(_start(key, burst), end=(burst.last + 1) * _SECONDS))
+                findings.append(replace(_start(key, burst), end=(burst.last + 1) * _SECONDS))
         if minute % WINDOW_MINUTES == 0:
             self._drop_minutes(minute - _TOO_LATE - WINDOW_MINUTES)
-        return found
+        return findings
 
     def _starts(self, key: _Key, last: int) -> bool:
         """Returns whether a burst starts with the window that ends with a minute; extends one."""
-        rule, found = RULES[key[0]], self._window(key, last)
-        observed, day = _size(key[0], found.values()), last // DAY
+        rule, minutes = RULES[key[0]], self._window(key, last)
+        observed, day = _size(key[0], minutes.values()), last // DAY
         if observed * rule.factor < rule.floor:
             return False
         days = self._largest.setdefault(hash_of(*key), {})
@@ -296,17 +297,17 @@ class Principals:
         days[day] = max(days.get(day, 0), observed)
         burst, threshold = self._open.get(key), max(rule.floor - 1, rule.factor * usual)
         if burst is not None and observed > burst.threshold:
-            burst.observed, burst.last = max(burst.observed, observed), max(burst.last, *found)
+            burst.observed, burst.last = max(burst.observed, observed), max(burst.last, *minutes)
         if burst is not None or observed <= threshold:
             return False
         name, account, principal = key
-        start, known = min(found), self._days_since(hash_of("account", account), day)
-        if known < LEARNING_DAYS or not self._is_first_of_day(
+        start, days_known = min(minutes), self._days_since(hash_of("account", account), day)
+        if days_known < LEARNING_DAYS or not self._is_first_of_day(
             name, account, principal, start // DAY
         ):
             return False
-        newest, compared = max(found), min(known, PAST_DAYS)
-        trigger = found[newest].trigger
+        newest, compared = max(minutes), min(days_known, PAST_DAYS)
+        trigger = minutes[newest].trigger
         self._open[key] = _Burst(start, newest, threshold, usual, observed, compared, trigger)
         return True
 
@@ -318,11 +319,11 @@ class Principals:
     def _window(self, key: _Key, last: int) -> dict[int, _Minute]:
         """Returns the minutes with events in the window that ends with a minute."""
         minutes = self._recent.get(key, {})
-        return {at: each for at, each in minutes.items() if last - WINDOW_MINUTES < at <= last}
+        return {at: counts for at, counts in minutes.items() if last - WINDOW_MINUTES < at <= last}
 
     def _drop_minutes(self, until: int) -> None:
         for key, minutes in list(self._recent.items()):
-            self._recent[key] = {at: each for at, each in minutes.items() if at > until}
+            self._recent[key] = {at: counts for at, counts in minutes.items() if at > until}
             if not self._recent[key]:
                 del self._recent[key]
 
@@ -343,9 +344,9 @@ class Principals:
         """Adds what was learned from events; those of the journal are in both already."""
         self.unwatched += self._seen.add(learned._seen)
         for hashed, days in learned._largest.items():
-            known = self._largest.setdefault(hashed, {})
+            largest = self._largest.setdefault(hashed, {})
             for day, observed in days.items():
-                known[day] = max(known.get(day, 0), observed)
+                largest[day] = max(largest.get(day, 0), observed)
 
     # Snapshots
 
@@ -387,7 +388,7 @@ def is_denied(error_code: str | None) -> bool:
     >>> is_denied("Client.UnauthorizedOperation"), is_denied("NoSuchKey"), is_denied(None)
     (True, False, False)
     """
-    return error_code is not None and any(fnmatchcase(error_code, each) for each in DENIED)
+    return error_code is not None and any(fnmatchcase(error_code, pattern) for pattern in DENIED)
 
 
 def api_name(event_source: str, event_name: str) -> str:
@@ -421,8 +422,8 @@ def _start(key: _Key, burst: _Burst) -> PrincipalFinding:
 def _size(name: str, minutes: Iterable[_Minute]) -> int:
     """Returns the number of events of a window, or of the different APIs in it."""
     if name == API_FAN_OUT:
-        return len(set().union(*(each.apis for each in minutes)))
-    return sum(each.events for each in minutes)
+        return len(set().union(*(minute.apis for minute in minutes)))
+    return sum(minute.events for minute in minutes)
 
 
 def _use_of(entry: Entry) -> _Use | None:

@@ -14,7 +14,7 @@ from opentrail.core.event import INSIGHT, NewEntry, format_time
 from opentrail.insights.findings import Detection, time_of
 from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
 
-#: Minutes before an incident of which the baseline's average is.
+#: Minutes before an incident over which the baseline is averaged.
 BASELINE_MINUTES = 10_080
 #: Values of each attribution.
 _TOP = 5

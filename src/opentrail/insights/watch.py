@@ -32,8 +32,10 @@ from opentrail.ports.event_store import CallCounts, CallKey
 
 #: Time after the end of a minute within which its events arrive, but for late ones.
 LATENESS = timedelta(seconds=30)
-#: Minutes: events that are later than this are not looked at, and those so far ahead neither.
-_TOO_LATE, _TOO_EARLY = 180, DAY
+#: Minutes; events that are later than this are skipped.
+_TOO_LATE = 180
+#: Minutes; events that are further ahead than this are skipped.
+_TOO_EARLY = DAY
 #: Minutes that may pass unobserved before drops are not looked for, as no calls were recorded.
 _UNOBSERVED = 10
 #: Maximum number of keys; calls of others are not watched.
@@ -67,7 +69,7 @@ class _Meta(msgspec.Struct):
 class Watch:
     """All keys, and the minutes that are not closed yet.
 
-    Whatever it finds follows from the events and the times given, never from the present time.
+    Whatever it finds follows from the events and the times given, never from the current time.
     """
 
     def __init__(self, preset: str, since: int, types: Sequence[str] = ()) -> None:
@@ -97,7 +99,7 @@ class Watch:
 
     @property
     def state(self) -> WatchState:
-        """How far the watch is, and what it found."""
+        """The progress of the watch, and its findings."""
         return WatchState(
             True,
             self.cursor,
@@ -143,13 +145,13 @@ class Watch:
 
     def learn(self, counts: Iterable[CallCounts]) -> None:
         """Counts events of minutes that are not closed yet."""
-        for each in counts:
-            key = (each.account, each.region, each.category, each.event_source, each.event_name)
-            for minute, count in zip(each.minutes, each.counts, strict=True):
-                if each.category == DATA or not each.read_only:
+        for kind in counts:
+            key = (kind.account, kind.region, kind.category, kind.event_source, kind.event_name)
+            for minute, count in zip(kind.minutes, kind.counts, strict=True):
+                if kind.category == DATA or not kind.read_only:
                     self._add((*key, None), minute, count)
-                if each.error_code:
-                    self._add((*key, each.error_code), minute, count)
+                if kind.error_code:
+                    self._add((*key, kind.error_code), minute, count)
 
     def _row(self, key: tuple[Any, ...]) -> int | None:
         """Returns the row of a key, or None if there are too many or it cannot be stored."""
@@ -177,7 +179,7 @@ class Watch:
         self._watermark = max(self._watermark, moment)
         while self._next <= self._watermark:
             if self._late:
-                late = [(each, *_arrays(counts)) for each, counts in sorted(self._late.items())]
+                late = [(at, *_arrays(counts)) for at, counts in sorted(self._late.items())]
                 self._late.clear()
                 self._report(self.detector.add_late(late))
             minute = self.now + 1
@@ -198,17 +200,17 @@ class Watch:
         if not idle:
             return
         rows = [row for row in range(len(self._keys)) if row not in idle]
-        new = {row: number for number, row in enumerate(rows)}
+        numbers = {row: number for number, row in enumerate(rows)}
         detector.keep(np.array(rows, np.intp))
         self._keys = [self._keys[row] for row in rows]
         self._rows = {_tuple(key): row for row, key in enumerate(self._keys)}
         for pending in (self._pending, self._late):
             for minute, counts in pending.items():
-                renumbered = {new[row]: count for row, count in counts.items()}
+                renumbered = {numbers[row]: count for row, count in counts.items()}
                 pending[minute] = defaultdict(int, renumbered)
 
     def resume(self, moment: datetime) -> None:
-        """Goes on at this time; if it is long after the last minute, calls were not recorded."""
+        """Continues at this time; if it is long after the last minute, calls were not recorded."""
         minute = minute_of(moment)
         if minute - self.now > _UNOBSERVED:
             self.detector.drops_from = minute + DROP_WINDOWS[-1]
@@ -224,15 +226,15 @@ class Watch:
             start, found, rises, end = change.start, change.found, change.rises, change.end
             self.findings.append(Detection(self._number, key, start, found, rises, end, self.since))
 
-    def _report_principals(self, found: Iterable[PrincipalFinding]) -> None:
-        for finding in found:
+    def _report_principals(self, findings: Iterable[PrincipalFinding]) -> None:
+        for finding in findings:
             self._number += 1
             self.principal_findings.append(replace(finding, number=self._number))
 
     def take_over(self, cursor: int, imported: int, before: Watch | None) -> None:
-        """Goes on in place of the watch before, once everything up to these events is learned.
+        """Replaces the previous watch, once everything up to these events is learned.
 
-        What the other watch reported and is not over goes on as it was.
+        Its open incidents and bursts continue unchanged.
         """
         self.cursor, self.imported = cursor, imported
         self._take_over_principals(before)
@@ -241,7 +243,7 @@ class Watch:
             # What was imported ends at some time: no calls since then are no drop.
             self.detector.drops_from = self.now + DROP_WINDOWS[-1]
             incidents = self.detector.incidents
-            rises = {row: one for row, one in incidents.items() if one.rises}
+            rises = {row: rise for row, rise in incidents.items() if rise.rises}
             self.detector.incidents = rises
             self._report_open(rises)
             return
@@ -255,7 +257,7 @@ class Watch:
                 self.detector.incidents[own] = incident
 
     def _take_over_principals(self, before: Watch | None) -> None:
-        """Goes on with what the other watch knows of principals, and what is learned."""
+        """Continues with what the other watch knows of principals, and what is learned."""
         self.principal_findings = []
         if before is None or before.principals.types != self.principals.types:
             self._report_principals(self.principals.open_bursts())
@@ -266,29 +268,32 @@ class Watch:
 
     def _report_open(self, incidents: dict[int, Incident]) -> None:
         self._report(
-            Transition(one.row, one.start, one.found, one.rises, 0.0) for one in incidents.values()
+            Transition(incident.row, incident.start, incident.found, incident.rises, 0.0)
+            for incident in incidents.values()
         )
 
     def expect(self, expected: Sequence[Expected]) -> None:
-        """Suppresses incidents no larger than these, in place of those given before."""
+        """Suppresses incidents no larger than these, in place of those suppressed before."""
         detector = self.detector
         detector.expected_sums.clear()
         detector.expected_drops.clear()
-        for each in expected:
-            row = self._row(_tuple(each.key))
+        for incident in expected:
+            row = self._row(_tuple(incident.key))
             if row is None:
                 continue
-            if not each.rises:
+            if not incident.rises:
                 detector.expected_drops.add(row)
                 continue
-            largest = np.array(each.largest, np.float32)
+            largest = np.array(incident.largest, np.float32)
             others = detector.expected_sums.get(row, np.zeros_like(largest))
             detector.expected_sums[row] = np.maximum(largest, others)
 
     def acknowledge(self, number: int) -> None:
         """Forgets the findings up to a number: they are recorded."""
         self.findings = [finding for finding in self.findings if finding.number > number]
-        self.principal_findings = [each for each in self.principal_findings if each.number > number]
+        self.principal_findings = [
+            finding for finding in self.principal_findings if finding.number > number
+        ]
 
     # Snapshots
 
@@ -303,8 +308,8 @@ class Watch:
             self.now,
             self._watermark,
             self._keys,
-            _listed(self._pending),
-            _listed(self._late),
+            _as_pairs(self._pending),
+            _as_pairs(self._late),
             self.detector.state(),
             self.findings,
             self._number,
@@ -337,8 +342,8 @@ class Watch:
         self.findings, self._watermark = meta.findings, meta.watermark
         self._keys = meta.keys
         self._rows = {_tuple(key): row for row, key in enumerate(meta.keys)}
-        for target, listed in ((self._pending, meta.pending), (self._late, meta.late)):
-            for minute, counts in listed:
+        for target, pairs in ((self._pending, meta.pending), (self._late, meta.late)):
+            for minute, counts in pairs:
                 target[minute] = defaultdict(int, counts)
         self.detector.restore(baselines, meta.detector)
         self.principals = Principals.of(meta.principals)
@@ -366,8 +371,8 @@ def _is_text(key: tuple[Any, ...]) -> bool:
     return True
 
 
-def _listed(counts: dict[int, defaultdict[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
-    return [(minute, list(each.items())) for minute, each in counts.items()]
+def _as_pairs(counts: dict[int, defaultdict[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
+    return [(minute, list(calls.items())) for minute, calls in counts.items()]
 
 
 def _tuple(key: CallKey) -> tuple[Any, ...]:

@@ -10,5 +10,5 @@ class Clock(Protocol):
     """A clock."""
 
     def now(self) -> datetime:
-        """Return the present time, aware and UTC."""
+        """Return the current time, aware and UTC."""
         ...

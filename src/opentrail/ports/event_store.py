@@ -82,18 +82,18 @@ class FoundEvent:
         return self.event_time, abs(self.position)
 
     @classmethod
-    def of(cls, position: int, found: Attributes, record: str) -> FoundEvent:
+    def of(cls, position: int, attributes: Attributes, record: str) -> FoundEvent:
         """Returns the event in a record with these attributes; times are whole seconds."""
         return cls(
             position,
-            found.event_time.replace(microsecond=0),
-            found.event_id,
-            found.event_name,
-            found.event_source,
-            found.read_only,
-            found.username,
-            found.access_key_id,
-            found.resources,
+            attributes.event_time.replace(microsecond=0),
+            attributes.event_id,
+            attributes.event_name,
+            attributes.event_source,
+            attributes.read_only,
+            attributes.username,
+            attributes.access_key_id,
+            attributes.resources,
             record,
         )
 
@@ -219,16 +219,16 @@ class EventStore(Protocol):
 
     @property
     def position(self) -> int:
-        """The last position that look-ups see."""
+        """The last position that lookups see."""
         ...
 
     @property
     def snapshot(self) -> Snapshot:
-        """What look-ups see now."""
+        """What lookups see now."""
         ...
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Return once look-ups see the entries; entries already there are left out."""
+        """Return once lookups see the entries; entries already there are left out."""
         ...
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:

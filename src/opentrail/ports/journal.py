@@ -8,8 +8,10 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 
-#: Maximum records and bytes that wait; beyond that a journal refuses records (guarantee D15).
-QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
+#: Maximum records that wait; beyond that a journal refuses records (guarantee D15).
+QUEUE_RECORDS = 50_000
+#: Maximum bytes that wait.
+QUEUE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

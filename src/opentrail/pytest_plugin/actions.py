@@ -151,31 +151,31 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     if prefix == "dynamodb" and name == "TransactWriteItems":
         items = parameters.get("transactItems")
         kinds = {kind for item in items or () for kind in as_object(item)}
-        found = {_TRANSACT_ITEMS[kind] for kind in kinds if kind in _TRANSACT_ITEMS}
-        return tuple(f"dynamodb:{each}" for each in sorted(found))
+        names = {_TRANSACT_ITEMS[kind] for kind in kinds if kind in _TRANSACT_ITEMS}
+        return tuple(f"dynamodb:{action}" for action in sorted(names))
     if prefix == "apigateway":
         words = re.findall("[A-Z][a-z]*", name)
         return (f"apigateway:{_METHODS.get(words[0] if words else '', 'GET')}",)
-    named = ACTION_NAMES.get(prefix, {}).get(name, name)
+    action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
     if prefix != "s3":
-        return (f"{prefix}:{named}",)
-    return tuple(f"s3:{each}" for each in _s3_actions(named, parameters))
+        return (f"{prefix}:{action_name}",)
+    return tuple(f"s3:{action}" for action in _s3_actions(action_name, parameters))
 
 
-def _s3_actions(named: str, parameters: Mapping[str, Any]) -> list[str]:
+def _s3_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
     if parameters.get("versionId"):
-        named = S3_VERSIONED.get(named, named)
-    found = [named]
-    if named == "GetObjectAttributes":
-        found.insert(0, "GetObject")
-    elif named == "GetObjectVersionAttributes":
-        found.insert(0, "GetObjectVersion")
-    if named == "PutObject":
+        name = S3_VERSIONED.get(name, name)
+    actions = [name]
+    if name == "GetObjectAttributes":
+        actions.insert(0, "GetObject")
+    elif name == "GetObjectVersionAttributes":
+        actions.insert(0, "GetObjectVersion")
+    if name == "PutObject":
         if any(
             member.lower() == "x-amz-acl" or member.lower().startswith("x-amz-grant-")
             for member in parameters
         ):
-            found.append("PutObjectAcl")
+            actions.append("PutObjectAcl")
         if any(member.lower() == "x-amz-tagging" for member in parameters):
-            found.append("PutObjectTagging")
-    return found
+            actions.append("PutObjectTagging")
+    return actions

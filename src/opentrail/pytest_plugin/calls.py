@@ -11,8 +11,10 @@ from opentrail.core.attributes import username_of
 from opentrail.core.event import as_object
 from opentrail.pytest_plugin.actions import prefix_of, source_label
 
-#: Maximum length of a shown value, and maximum members shown.
-_MAX_VALUE_LENGTH, _MAX_MEMBERS = 60, 6
+#: Maximum characters of a value in a message.
+_MAX_VALUE_LENGTH = 60
+#: Maximum members of a value in a message.
+_MAX_MEMBERS = 6
 #: Members of requests and responses about how they were sent, not about what was asked for.
 _TRANSPORT = re.compile(
     r"Host|x-id|x-amz-(?:id-2|request-id|checksum-.*|sdk-checksum-algorithm|te|trailer)"
@@ -95,10 +97,10 @@ class RecordedCall:
 
     def __str__(self) -> str:
         """The action, the first parameters, and the error if any."""
-        shown = [f"{name}={short(value)}" for name, value in self._shown_parameters()]
+        parts = [f"{name}={short(value)}" for name, value in self._shown_parameters()]
         if self.error is not None:
-            shown.append(f"-> {self.error}")
-        return "  ".join([self.action, *shown])
+            parts.append(f"-> {self.error}")
+        return "  ".join([self.action, *parts])
 
     __repr__ = __str__
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-#: A parameter named after a fixture of the plugin, or a fixture that is named in a text.
+#: A parameter named after a fixture of the plugin, or a fixture that is named in a string.
 _USE = re.compile(
     rb"\bdef\s+\w+\s*\([^)]*\bopentrail(?:_server)?\b"
     rb"|\b(?:usefixtures|getfixturevalue)\s*\([^)]*[\"']opentrail(?:_server)?[\"']"
@@ -42,13 +42,15 @@ def uses_fixture(module: Path, root: Path) -> bool:
 
 def initial_conftests(arguments: Sequence[str], root: Path, here: Path) -> list[Path]:
     """Returns the conftest.py files that pytest may import before it collects."""
-    found: list[Path] = []
+    conftests: list[Path] = []
     for argument in arguments or ["."]:
         path = here / argument.partition("::")[0]
         folder = path if path.is_dir() else path.parent
-        found += [folder / _CONFTEST, *sorted(folder.glob(f"test*/{_CONFTEST}"))]
-        found += [parent / _CONFTEST for parent in folder.parents if parent.is_relative_to(root)]
-    return found
+        conftests += [folder / _CONFTEST, *sorted(folder.glob(f"test*/{_CONFTEST}"))]
+        conftests += [
+            parent / _CONFTEST for parent in folder.parents if parent.is_relative_to(root)
+        ]
+    return conftests
 
 
 def any_uses_fixture(files: Sequence[Path]) -> bool:

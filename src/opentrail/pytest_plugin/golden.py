@@ -55,7 +55,7 @@ _VOLATILE_MEMBERS = {
 }
 #: A member with a time, of which the value may be a number.
 _TIME_MEMBER = re.compile(r".*(?:Date|Time|Timestamp)|(?:date|time|timestamp)|.*[a-z]At")
-#: What texts contain that differs from run to run → its name. The same text has the same mask.
+#: What strings contain that differs from run to run → its name. The same text has the same mask.
 _VOLATILE_TEXTS = (
     ("time", r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"),
     ("time", r"[A-Z][a-z]{2} \d{1,2}, \d{4},? \d{1,2}:\d\d:\d\d\s[AP]M"),
@@ -118,19 +118,19 @@ class GoldenFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             return ""
-        shown = self._shown(path)
+        label = self._relative_to_test(path)
         if not path.exists():
-            return f"there is no golden trail {shown}: 'pytest --update-golden' writes it"
+            return f"there is no golden trail {label}: 'pytest --update-golden' writes it"
         expected = path.read_text(encoding="utf-8")
         if expected == text:
             return ""
         lines = unified_diff(
-            expected.splitlines(), text.splitlines(), shown, "recorded", lineterm=""
+            expected.splitlines(), text.splitlines(), label, "recorded", lineterm=""
         )
-        accept = f"\n\nIf that is right: 'pytest --update-golden' writes {shown} again."
-        return f"the recorded calls differ from {shown}:\n\n" + "\n".join(lines) + accept
+        accept = f"\n\nIf that is right: 'pytest --update-golden' writes {label} again."
+        return f"the recorded calls differ from {label}:\n\n" + "\n".join(lines) + accept
 
-    def _shown(self, path: Path) -> str:
+    def _relative_to_test(self, path: Path) -> str:
         folder = self.test_file.parent
         return str(path.relative_to(folder))
 
@@ -143,8 +143,8 @@ def golden_text(records: Iterable[Mapping[str, Any]], mask: Mask | None = None) 
         mask: regular expression → what replaces its matches.
     """
     masked = _Masks(mask or {})
-    kept = [masked.record(record) for record in records]
-    return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+    masked_records = [masked.record(record) for record in records]
+    return json.dumps(masked_records, indent=2, ensure_ascii=False) + "\n"
 
 
 class _Masks:
@@ -162,27 +162,27 @@ class _Masks:
 
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a record without what is left out, masked."""
-        kept = {name: value for name, value in record.items() if name not in LEFT_OUT}
+        members = {name: value for name, value in record.items() if name not in LEFT_OUT}
         caller = as_object(record.get("userIdentity"))
         if caller:
-            kept["userIdentity"] = {
+            members["userIdentity"] = {
                 name: value for name, value in caller.items() if name not in LEFT_OUT_OF_IDENTITY
             }
-        return {name: self._value(name, value) for name, value in kept.items()}
+        return {name: self._value(name, value) for name, value in members.items()}
 
     def _value(self, name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {
-                self._text(member): self._value(member, each)
-                for member, each in value.items()
+                self._text(member): self._value(member, item)
+                for member, item in value.items()
                 if not is_transport(member)
             }
         if isinstance(value, list):
-            return [self._value(name, each) for each in value]
+            return [self._value(name, item) for item in value]
         if value is None or isinstance(value, bool):
             return value
-        if known := _VOLATILE_MEMBERS.get(name.lower()):
-            return known
+        if mask := _VOLATILE_MEMBERS.get(name.lower()):
+            return mask
         if isinstance(value, str):
             return self._text(value)
         return "<time>" if _TIME_MEMBER.fullmatch(name) else value
@@ -200,5 +200,5 @@ class _Masks:
             return lambda _match: f"<{name}>"
         if name == "suffix":
             return lambda match: f"{match['rest']}-<suffix>"
-        seen = self._numbers.setdefault(name, {})
-        return lambda match: f"<{name}-{seen.setdefault(match[0], len(seen) + 1)}>"
+        numbers = self._numbers.setdefault(name, {})
+        return lambda match: f"<{name}-{numbers.setdefault(match[0], len(numbers) + 1)}>"

@@ -40,10 +40,12 @@ class ExpectedCall:
 
     def __str__(self) -> str:
         """As it is written in a call of `assert_called`."""
-        given = {"error": self.error, "user": self.user, "region": self.region}
-        named = {name: value for name, value in given.items() if value is not ANY}
-        shown = [f"{name}={_shown(value)}" for name, value in {**self.parameters, **named}.items()]
-        return " ".join([self.action, *shown])
+        options = {"error": self.error, "user": self.user, "region": self.region}
+        stated = {name: value for name, value in options.items() if value is not ANY}
+        parts = [
+            f"{name}={_describe(value)}" for name, value in {**self.parameters, **stated}.items()
+        ]
+        return " ".join([self.action, *parts])
 
     def matches(self, call: RecordedCall) -> bool:
         """Returns whether a call is the expected one."""
@@ -55,11 +57,11 @@ class ExpectedCall:
 
     def differences(self, call: RecordedCall) -> list[str]:
         """Returns what of a call is not as expected."""
-        found = []
+        differences = []
         if not self.has_action(call):
-            found.append(f"event: expected {self.action}, recorded {call.action}")
-        found += self._hidden_differences(call)
-        return found + self._shown_differences(call)
+            differences.append(f"event: expected {self.action}, recorded {call.action}")
+        differences += self._hidden_differences(call)
+        return differences + self._shown_differences(call)
 
     def undecided(self, call: RecordedCall) -> list[str]:
         """Returns what alone keeps a call from matching and is not recorded, so may be right."""
@@ -69,35 +71,37 @@ class ExpectedCall:
 
     def _hidden_differences(self, call: RecordedCall) -> list[str]:
         """Returns the parameters that cannot be compared, since their values are hidden."""
-        found = []
+        differences = []
         for name, value in self.parameters.items():
             members = named_members(call.parameters, name)
             if _difference(name, value, members) and (why := _why_hidden(call, name, members)):
-                shown = _shown(value)
-                found.append(
-                    f"{name}: expected {shown}, but opentrail {why}: no assertion on it can match"
+                text = _describe(value)
+                differences.append(
+                    f"{name}: expected {text}, but opentrail {why}: no assertion on it can match"
                 )
-        return found
+        return differences
 
     def _shown_differences(self, call: RecordedCall) -> list[str]:
-        found = []
+        differences = []
         for name, value in self.parameters.items():
             members = named_members(call.parameters, name)
             if (members or value is not None) and not _why_hidden(call, name, members):
-                found += _difference(name, value, members)
+                differences += _difference(name, value, members)
         if self.error is not ANY:
-            found += _difference("error", self.error, [("error", call.error)])
+            differences += _difference("error", self.error, [("error", call.error)])
         if self.user is not ANY:
-            names = [("user", each) for each in (call.user, call.user_arn) if each is not None]
-            found += _difference("user", self.user, names or [("user", None)])
+            names = [
+                ("user", caller) for caller in (call.user, call.user_arn) if caller is not None
+            ]
+            differences += _difference("user", self.user, names or [("user", None)])
         if self.region is not ANY:
-            found += _difference("region", self.region, [("region", call.region)])
-        return found
+            differences += _difference("region", self.region, [("region", call.region)])
+        return differences
 
     def nearness(self, call: RecordedCall) -> tuple[bool, bool, int, float] | None:
         """Returns how near a call is, the greater the nearer; None if it has nothing in common."""
         name = self.action.lower().split(":", 1)[1]
-        likeness = max(_likeness(name, each.lower()) for each in names_of(call))
+        likeness = max(_likeness(name, event_name.lower()) for event_name in names_of(call))
         is_service = self._has_service(call)
         if not is_service and (likeness < _LIKE or set(name) == {"*"}):
             return None
@@ -107,7 +111,9 @@ class ExpectedCall:
         """Returns what to write if the action is IAM's name of what a call did."""
         if self.has_action(call):
             return None
-        if any(fnmatchcase(each.lower(), self.action.lower()) for each in actions_of(call.record)):
+        if any(
+            fnmatchcase(action.lower(), self.action.lower()) for action in actions_of(call.record)
+        ):
             return f"{self.action} is the permission for {call.action}: name the event"
         return None
 
@@ -157,13 +163,13 @@ def names_of(call: RecordedCall) -> set[str]:
 @cache
 def _operations() -> dict[tuple[str, str], set[str]]:
     """Returns the operations whose events CloudTrail names differently, by source and event."""
-    found: dict[tuple[str, str], set[str]] = {}
+    operations: dict[tuple[str, str], set[str]] = {}
     table = rules("names")
     for service, names in table["event_name"].items():
         source = table["event_source"].get(service, service)
         for operation, event in names.items():
-            found.setdefault((source, event), set()).add(operation)
-    return found
+            operations.setdefault((source, event), set()).add(operation)
+    return operations
 
 
 def named_members(parameters: Any, name: str) -> list[tuple[str, Any]]:
@@ -175,22 +181,26 @@ def named_members(parameters: Any, name: str) -> list[tuple[str, Any]]:
     [('bucketName', 'x')]
     """
     folded = _folded(name)
-    for wanted in ({folded}, {folded + ending for ending in _ENDINGS}):
+    for names in ({folded}, {folded + ending for ending in _ENDINGS}):
         level: list[tuple[str, Any]] = [("", parameters)]
         while level:
             deeper = [member for path, value in level for member in _members(path, value)]
-            found = [each for each in deeper if _folded(each[0].rpartition(".")[2]) in wanted]
-            if found:
-                return found
+            matches = [
+                candidate
+                for candidate in deeper
+                if _folded(candidate[0].rpartition(".")[2]) in names
+            ]
+            if matches:
+                return matches
             level = deeper
     return []
 
 
 def _members(path: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return [(f"{path}.{name}" if path else str(name), each) for name, each in value.items()]
+        return [(f"{path}.{name}" if path else str(name), item) for name, item in value.items()]
     if isinstance(value, list):
-        return [member for each in value for member in _members(path, each)]
+        return [member for item in value for member in _members(path, item)]
     return []
 
 
@@ -200,13 +210,13 @@ def _folded(name: str) -> str:
 
 def _fits(expected: Any, actual: Any, member: str) -> bool:
     if isinstance(expected, re.Pattern):
-        return any(expected.search(_text(each)) for each in _each(actual) if each is not None)
+        return any(expected.search(_text(item)) for item in _as_list(actual) if item is not None)
     if isinstance(expected, Callable):  # type: ignore[arg-type]
         return bool(expected(actual))
     if expected == actual:
         return True
     if isinstance(actual, list):
-        return any(_fits(expected, each, member) for each in actual)
+        return any(_fits(expected, item, member) for item in actual)
     if expected is None or actual is None or isinstance(actual, Mapping):
         return False
     text = _text(actual)
@@ -218,7 +228,7 @@ def _fits(expected: Any, actual: Any, member: str) -> bool:
     )
 
 
-def _each(actual: Any) -> list[Any]:
+def _as_list(actual: Any) -> list[Any]:
     return actual if isinstance(actual, list) else [actual]
 
 
@@ -226,7 +236,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, re.Pattern):
         return f"/{value.pattern}/"
     return getattr(value, "__name__", None) or short(value)
@@ -237,9 +247,9 @@ def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> list
     if any(_fits(expected, value, member) for member, value in actual):
         return []
     if not actual:
-        return [f"{name}: expected {_shown(expected)}, not among the request's parameters"]
+        return [f"{name}: expected {_describe(expected)}, not among the request's parameters"]
     values = ", ".join(dict.fromkeys(short(value) for _, value in actual))
-    return [f"{name}: expected {_shown(expected)}, recorded {values}"]
+    return [f"{name}: expected {_describe(expected)}, recorded {values}"]
 
 
 def _why_hidden(call: RecordedCall, name: str, members: list[tuple[str, Any]]) -> str | None:
@@ -262,15 +272,18 @@ def _is_hidden(value: Any) -> bool:
 @cache
 def _left_out(source: str) -> frozenset[str]:
     """Returns the members of a service's requests that records do not have, folded."""
-    listed = [name for name, action in actions(source).items() if action == "remove"]
-    return frozenset(_folded(name.rpartition(".")[2]) for name in listed)
+    removed = [name for name, action in actions(source).items() if action == "remove"]
+    return frozenset(_folded(name.rpartition(".")[2]) for name in removed)
 
 
-def _likeness(one: str, other: str) -> float:
-    return 1.0 if fnmatchcase(other, one) else SequenceMatcher(None, one, other).ratio()
+def _likeness(pattern: str, text: str) -> float:
+    return 1.0 if fnmatchcase(text, pattern) else SequenceMatcher(None, pattern, text).ratio()
 
 
-def nearest(expected: ExpectedCall, calls: list[RecordedCall], most: int) -> list[RecordedCall]:
+def nearest(expected: ExpectedCall, calls: list[RecordedCall], limit: int) -> list[RecordedCall]:
     """Returns the calls that are most like the expected one, the nearest first."""
-    found = [(near, call) for call in calls if (near := expected.nearness(call)) is not None]
-    return [call for _, call in sorted(found, key=lambda each: each[0], reverse=True)[:most]]
+    candidates = [(near, call) for call in calls if (near := expected.nearness(call)) is not None]
+    return [
+        call
+        for _, call in sorted(candidates, key=lambda candidate: candidate[0], reverse=True)[:limit]
+    ]

@@ -27,8 +27,10 @@ from opentrail.pytest_plugin.policy_check import (
 from opentrail.pytest_plugin.refusing import HINT
 from opentrail.pytest_plugin.server import TestServer
 
+#: Maximum similar calls in a message.
+_MAX_NEAR = 5
 #: Maximum calls in a message.
-_MAX_NEAR, _MAX_LISTED = 5, 20
+_MAX_LISTED = 20
 #: Maximum names of calls in a representation.
 _MAX_NAMED = 8
 
@@ -36,7 +38,7 @@ _MAX_NAMED = 8
 class RecordedCalls(Sequence[RecordedCall]):
     """The calls recorded after a mark, oldest first; up to another mark once `record()` has ended.
 
-    Until then each look at it reads what has been recorded meanwhile.
+    Until then each look at it reads what has been recorded in the meantime.
     """
 
     def __init__(self, server: TestServer, golden: GoldenFolder) -> None:
@@ -62,11 +64,11 @@ class RecordedCalls(Sequence[RecordedCall]):
         shared = {call.record.get("sharedEventID") for call in self._calls} - {None}
         for record in records:
             # A call that touches another account's resource is recorded there, too.
-            other = record.get("sharedEventID")
-            if record.get("eventCategory") == INSIGHT or other in shared:
+            shared_id = record.get("sharedEventID")
+            if record.get("eventCategory") == INSIGHT or shared_id in shared:
                 continue
-            if other is not None:
-                shared.add(other)
+            if shared_id is not None:
+                shared.add(shared_id)
             self._calls.append(RecordedCall(record))
 
     @overload
@@ -88,13 +90,13 @@ class RecordedCalls(Sequence[RecordedCall]):
         """Counts and names the calls, for pytest's output."""
         actions = [call.action for call in self.calls]
         more = ", …" if len(actions) > _MAX_NAMED else ""
-        named = ", ".join(actions[:_MAX_NAMED])
-        return f"<{len(actions)} recorded calls{': ' if actions else ''}{named}{more}>"
+        names = ", ".join(actions[:_MAX_NAMED])
+        return f"<{len(actions)} recorded calls{': ' if actions else ''}{names}{more}>"
 
     def matching(self, action: str, **expected: Any) -> list[RecordedCall]:
         """Returns the calls that `assert_called` would find; none is not an error."""
-        wanted = expected_call(action, **expected)
-        return [call for call in self.calls if wanted.matches(call)]
+        pattern = expected_call(action, **expected)
+        return [call for call in self.calls if pattern.matches(call)]
 
     def assert_called(
         self, action: str, times: int | None = None, **expected: Any
@@ -114,12 +116,12 @@ class RecordedCalls(Sequence[RecordedCall]):
         __tracebackhide__ = True
         if times is not None and (type(times) is not int or times < 0):
             raise UsageError(f"times must be a number from 0, not {times!r}")
-        wanted = expected_call(action, **expected)
+        pattern = expected_call(action, **expected)
         calls = self.calls
-        found = [call for call in calls if wanted.matches(call)]
-        if (found and times is None) or len(found) == times:
-            return found
-        raise AssertionError(_not_called(wanted, times, found, calls))
+        matches = [call for call in calls if pattern.matches(call)]
+        if (matches and times is None) or len(matches) == times:
+            return matches
+        raise AssertionError(_not_called(pattern, times, matches, calls))
 
     def assert_not_called(self, action: str, **expected: Any) -> None:
         """Fails if a call was recorded that `assert_called` would find.
@@ -127,17 +129,17 @@ class RecordedCalls(Sequence[RecordedCall]):
         It also fails if only a value that opentrail hides keeps a call from being found.
         """
         __tracebackhide__ = True
-        wanted = expected_call(action, **expected)
-        found = [call for call in self.calls if wanted.matches(call)]
-        if found:
+        pattern = expected_call(action, **expected)
+        matches = [call for call in self.calls if pattern.matches(call)]
+        if matches:
             raise AssertionError(
-                f"expected no call of {wanted}, but {_number(len(found))} recorded:\n\n"
-                + _listed(found)
+                f"expected no call of {pattern}, but {_number(len(matches))} recorded:\n\n"
+                + _list_calls(matches)
             )
         for call in self.calls:
-            if hidden := wanted.undecided(call):
+            if hidden := pattern.undecided(call):
                 raise AssertionError(
-                    f"it is not known whether {wanted} was called, since a value is hidden:\n\n"
+                    f"it is not known whether {pattern} was called, since a value is hidden:\n\n"
                     f"  {call}\n    " + "\n    ".join(hidden)
                 )
 
@@ -150,9 +152,9 @@ class RecordedCalls(Sequence[RecordedCall]):
         """
         __tracebackhide__ = True
         compiled = read_policy(policy)
-        wanted = ExpectedCall("*:*", {}, user=user)
+        pattern = ExpectedCall("*:*", {}, user=user)
         every = self.calls
-        calls = [call for call in every if wanted.matches(call)]
+        calls = [call for call in every if pattern.matches(call)]
         if user is not ANY and not calls:
             callers = ", ".join(sorted({str(call.user) for call in every})) or "none"
             raise AssertionError(f"no call of user {user!r} was recorded; callers were: {callers}")
@@ -205,47 +207,54 @@ class Oracle(RecordedCalls):
 
 
 def _not_called(
-    wanted: ExpectedCall, times: int | None, found: list[RecordedCall], calls: list[RecordedCall]
+    pattern: ExpectedCall, times: int | None, matches: list[RecordedCall], calls: list[RecordedCall]
 ) -> str:
     """Returns the message of a call that was not recorded as often as expected."""
     often = "" if times is None else f" {times} time{'' if times == 1 else 's'}"
-    if found:
-        return f"expected {wanted}{often}, but {_number(len(found))} recorded:\n\n{_listed(found)}"
+    if matches:
+        recorded = _number(len(matches))
+        return f"expected {pattern}{often}, but {recorded} recorded:\n\n{_list_calls(matches)}"
     if not calls:
-        return f"expected {wanted}{often}, but no call was recorded at all. {HINT}"
-    lines = [f"expected {wanted}{often}, but no such call was recorded"]
-    hints = (hint for call in calls if (hint := wanted.hint(call)))
+        return f"expected {pattern}{often}, but no call was recorded at all. {HINT}"
+    lines = [f"expected {pattern}{often}, but no such call was recorded"]
+    hints = (hint for call in calls if (hint := pattern.hint(call)))
     if hint := next(hints, None):
         lines[0] += f" ({hint})"
-    near = nearest(wanted, calls, _MAX_NEAR)
+    near = nearest(pattern, calls, _MAX_NEAR)
     if near:
         lines += ["", f"The nearest of {len(calls)} recorded:"]
     for call in near:
-        lines += ["", f"  {call}", *(f"    {each}" for each in wanted.differences(call))]
-    return "\n".join(lines if near else [*lines, "", "Recorded:", "", _listed(calls)])
+        lines += [
+            "",
+            f"  {call}",
+            *(f"    {difference}" for difference in pattern.differences(call)),
+        ]
+    return "\n".join(lines if near else [*lines, "", "Recorded:", "", _list_calls(calls)])
 
 
 def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
     """Returns the message of calls that a policy does not allow."""
-    calls = list(dict.fromkeys(each.call for each in denied))
+    calls = list(dict.fromkeys(permission.call for permission in denied))
     lines = [f"the policy does not allow {len(calls)} of {count} recorded calls:"]
     for call in calls[:_MAX_LISTED]:
         lines += ["", f"  {call}"]
-        for each in denied:
-            if each.call is call:
-                needs = each.permission
-                lines.append(f"    {needs.action} on {needs.resource}: {each.reason}")
-                lines += [f"      {condition}" for condition in each.failed_conditions]
+        for permission in denied:
+            if permission.call is call:
+                needs = permission.permission
+                lines.append(f"    {needs.action} on {needs.resource}: {permission.reason}")
+                lines += [f"      {condition}" for condition in permission.failed_conditions]
     if len(calls) > _MAX_LISTED:
         lines += ["", f"  and {len(calls) - _MAX_LISTED} more"]
     if statements := smallest_statements(denied):
         title = "This statement" if len(statements) == 1 else "These statements"
-        shown = ",\n".join(json.dumps(each, indent=2, ensure_ascii=False) for each in statements)
-        lines += ["", f"{title} would allow what no statement allows:", "", shown]
+        text = ",\n".join(
+            json.dumps(permission, indent=2, ensure_ascii=False) for permission in statements
+        )
+        lines += ["", f"{title} would allow what no statement allows:", "", text]
     return "\n".join(lines)
 
 
-def _listed(calls: Sequence[RecordedCall]) -> str:
+def _list_calls(calls: Sequence[RecordedCall]) -> str:
     lines = [f"  {call}" for call in calls[:_MAX_LISTED]]
     if len(calls) > _MAX_LISTED:
         lines.append(f"  and {len(calls) - _MAX_LISTED} more")

@@ -49,7 +49,7 @@ class DeniedPermission:
     failed_conditions: tuple[str, ...] = ()
 
 
-def read_policy(given: PolicyDocument) -> Policy:
+def read_policy(policy: PolicyDocument) -> Policy:
     """Returns a policy from a document, its JSON text, or the path of a file.
 
     Raises:
@@ -57,19 +57,19 @@ def read_policy(given: PolicyDocument) -> Policy:
     """
     __tracebackhide__ = True
     name = "the policy"
-    if isinstance(given, Path):
-        name = f"the policy {given}"
+    if isinstance(policy, Path):
+        name = f"the policy {policy}"
         try:
-            text = given.read_text()
+            text = policy.read_text()
         except OSError as error:
             raise UsageError(f"{name} cannot be read: {error.strerror}") from error
-    elif isinstance(given, Mapping):
+    elif isinstance(policy, Mapping):
         try:
-            text = json.dumps(given)
+            text = json.dumps(policy)
         except TypeError as error:
             raise UsageError(f"{name} is not JSON: {error}") from error
     else:
-        text = given
+        text = policy
         if not text.lstrip().startswith("{"):
             raise UsageError(
                 "policy must be a dict, JSON text or a pathlib.Path, not the text "
@@ -96,7 +96,7 @@ def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
 
 def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermission]:
     """Returns the permissions that the policy does not give, in order of the calls."""
-    found = []
+    denied = []
     for call in calls:
         context = _context(call)
         caller = Caller(call.account, call.user_arn)
@@ -109,13 +109,13 @@ def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermiss
                 is_explicit = decision.outcome is Outcome.EXPLICIT_DENY
                 reason = decision.reason(permission.action)
                 failed = () if is_explicit else _failed_conditions(policy, request)
-                found.append(DeniedPermission(call, permission, reason, is_explicit, failed))
-    return found
+                denied.append(DeniedPermission(call, permission, reason, is_explicit, failed))
+    return denied
 
 
 def _failed_conditions(policy: Policy, request: AccessRequest) -> tuple[str, ...]:
     """Returns which conditions keep statements from allowing a request."""
-    found = []
+    failures = []
     for statement in policy.about(request.action):
         if statement.is_deny or not statement.is_about_resource(request):
             continue
@@ -124,11 +124,11 @@ def _failed_conditions(policy: Policy, request: AccessRequest) -> tuple[str, ...
             values = " or ".join(map(repr, stated.values))
             actual = " and ".join(map(repr, request.context.get(stated.key.lower(), ())))
             says = f"the call has {actual}" if actual else "the record of the call does not say"
-            found.append(
+            failures.append(
                 f"statement {name} would allow it, but its condition {stated.operator} "
                 f"{stated.key} {values} does not hold: {says}"
             )
-    return tuple(found)
+    return tuple(failures)
 
 
 def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, Any]]:
@@ -137,9 +137,11 @@ def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, An
     Statements have the actions that need the same resources; what a Deny refuses, none can allow.
     """
     resources: dict[str, set[str]] = {}
-    for each in denied:
-        if not each.is_explicit:
-            resources.setdefault(each.permission.action, set()).add(each.permission.resource)
+    for permission in denied:
+        if not permission.is_explicit:
+            resources.setdefault(permission.permission.action, set()).add(
+                permission.permission.resource
+            )
     actions: dict[tuple[str, ...], list[str]] = {}
     for action, needed in sorted(resources.items()):
         actions.setdefault(tuple(sorted(needed)), []).append(action)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.httpsession import URLLib3Session
 
-#: Said of calls that do not reach the server.
+#: Advice in messages about calls that do not reach the server.
 HINT = "Make clients after the fixture 'opentrail', and without endpoint_url"
 #: Packages whose frames are not where a call was made.
 _SDKS = ("aiobotocore", "boto3", "botocore", "s3transfer", "opentrail")
@@ -62,14 +62,14 @@ def is_allowed(url: str, endpoint: str, allowed: Sequence[str] = ()) -> bool:
     >>> is_allowed("https://s3.amazonaws.com/", "http://localhost:4566", ["s3.amazonaws.com"])
     True
     """
-    asked, own = urlsplit(url), urlsplit(endpoint)
-    host, own_host = asked.hostname or "", own.hostname or ""
-    if _port(asked) == _port(own):
+    parts, own = urlsplit(url), urlsplit(endpoint)
+    host, own_host = parts.hostname or "", own.hostname or ""
+    if _port(parts) == _port(own):
         if host == own_host or host.endswith(f".{own_host}"):
             return True
         if own_host in _LOOPBACK and (host in _LOOPBACK or host.endswith(".localhost")):
             return True
-    return any(one in ("*", host, f"{host}:{_port(asked)}") for one in map(str.lower, allowed))
+    return any(name in ("*", host, f"{host}:{_port(parts)}") for name in map(str.lower, allowed))
 
 
 def _port(url: Any) -> int:

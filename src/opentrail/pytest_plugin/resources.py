@@ -16,7 +16,7 @@ from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object
 from opentrail.pytest_plugin.actions import prefix_of, source_label
 
-#: What an action is about whose resources are unknown, or that has none.
+#: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"
 #: CloudFormation type → service and kind in ARNs.
 _KINDS = {
@@ -66,10 +66,10 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     parameters = as_object(record.get("requestParameters"))
     if label == "s3":
         return [_s3(parameters)]
-    listed = _listed(record, parameters)
-    if not listed and label == "logs" and "logGroupName" in parameters:
-        listed = [_log_group(record, parameters)]
-    return listed or _named(record, label) or [EVERYTHING]
+    arns = _recorded_arns(record, parameters)
+    if not arns and label == "logs" and "logGroupName" in parameters:
+        arns = [_log_group(record, parameters)]
+    return arns or _named_arns(record, label) or [EVERYTHING]
 
 
 def copied_object(record: Mapping[str, Any]) -> str | None:
@@ -88,9 +88,9 @@ def _s3(parameters: Mapping[str, Any]) -> str:
     return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
 
 
-def _listed(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
-    listed = record.get("resources")
-    entries = [as_object(each) for each in listed] if isinstance(listed, list) else []
+def _recorded_arns(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    resources = record.get("resources")
+    entries = [as_object(item) for item in resources] if isinstance(resources, list) else []
     arns = [str(entry["ARN"]) for entry in entries if entry.get("ARN")]
     index = parameters.get("indexName")
     if isinstance(index, str) and source_label(record) == "dynamodb":
@@ -106,23 +106,27 @@ def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     return f"{group}:log-stream:{stream}" if is_about_stream else f"{group}:*"
 
 
-def _named(record: Mapping[str, Any], label: str) -> list[str]:
+def _named_arns(record: Mapping[str, Any], label: str) -> list[str]:
     """Returns the ARNs of the service's resources that request and response name."""
     if label == "ec2" and record.get("readOnly") is True:
         return []  # EC2's Describe actions have no resources
     service = "iam" if label == "sts" else prefix_of(label)
-    named = resources_of({**record, "responseElements": None}) if label == "ec2" else ()
-    own = [each for each in named or resources_of(dict(record)) if _is_of(service, each)]
+    request_resources = resources_of({**record, "responseElements": None}) if label == "ec2" else ()
+    own = [
+        resource
+        for resource in request_resources or resources_of(dict(record))
+        if _is_of(service, resource)
+    ]
     if service == "iam":
         own = _about(str(record.get("eventName", "")), own)
-    with_arn = {each.type for each in own if each.name.startswith("arn:")}
-    found = []
-    for each in own:
-        if each.name.startswith("arn:"):
-            found.append(each.name)
-        elif each.type not in with_arn and (arn := _made(each, record)):
-            found.append(arn)
-    return list(dict.fromkeys(found))
+    with_arn = {resource.type for resource in own if resource.name.startswith("arn:")}
+    arns = []
+    for resource in own:
+        if resource.name.startswith("arn:"):
+            arns.append(resource.name)
+        elif resource.type not in with_arn and (arn := _arn_of(resource, record)):
+            arns.append(arn)
+    return list(dict.fromkeys(arns))
 
 
 def _is_of(service: str, resource: Resource) -> bool:
@@ -131,17 +135,17 @@ def _is_of(service: str, resource: Resource) -> bool:
     return resource.type is not None and _KINDS.get(resource.type, ("", ""))[0] == service
 
 
-def _about(event_name: str, named: Sequence[Resource]) -> list[Resource]:
+def _about(event_name: str, resources: Sequence[Resource]) -> list[Resource]:
     """Returns what an action of IAM is about: of AttachRolePolicy the role, not the policy."""
     ending = _IAM_FOR.search(event_name)
-    asked = ending[1] if ending else event_name.replace("Policies", "Policy")
+    subject = ending[1] if ending else event_name.replace("Policies", "Policy")
     for word, resource_type in _IAM_TYPES:
-        if word in asked:
-            return [each for each in named if each.type == resource_type]
-    return list(named)
+        if word in subject:
+            return [resource for resource in resources if resource.type == resource_type]
+    return list(resources)
 
 
-def _made(resource: Resource, record: Mapping[str, Any]) -> str | None:
+def _arn_of(resource: Resource, record: Mapping[str, Any]) -> str | None:
     """Returns the ARN of a resource that is given by its name."""
     if resource.type is None or resource.type in _INCOMPLETE:
         return None

@@ -107,13 +107,13 @@ class TestServer:
     def records(self, after: int, until: int | None = None) -> tuple[int, list[dict[str, Any]]]:
         """Returns the records between two marks, oldest first, and the position reached."""
         query = "" if until is None else f"?until={until}"
-        found: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
         while True:
             answer = self.console.ask(f"/api/v1/marks/{after}/records{query}")
-            found += answer["records"]
+            records += answer["records"]
             after = int(answer["position"])
             if answer["complete"]:
-                return after, found
+                return after, records
 
 
 def connected(endpoint: str | None, data_dir: str | None) -> TestServer:

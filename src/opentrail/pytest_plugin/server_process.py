@@ -93,8 +93,8 @@ class ServerProcess:
 
     def is_changed(self) -> bool:
         """Returns whether trails, keys, policies, users or anything else was made or set."""
-        found = stored_keys(self.data_dir / "state.db")
-        return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in found)
+        keys = stored_keys(self.data_dir / "state.db")
+        return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in keys)
 
     def restart(self) -> Console:
         """Stops the server and starts one without data at the same addresses.
@@ -135,6 +135,8 @@ def _when_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -> Cons
             else:
                 return console
         time.sleep(_POLL_SECONDS)
-    ended = "did not answer" if process.poll() is None else f"ended with code {process.returncode}"
+    outcome = (
+        "did not answer" if process.poll() is None else f"ended with code {process.returncode}"
+    )
     lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
-    raise OpentrailError(f"the opentrail server for the tests {ended}:\n" + "\n".join(lines))
+    raise OpentrailError(f"the opentrail server for the tests {outcome}:\n" + "\n".join(lines))

@@ -17,7 +17,7 @@ import msgspec
 
 from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.event import parse_time
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.core.logfile import (
     DeliveryPlace,
     encryption_context,
@@ -196,7 +196,7 @@ class LogDelivery:
         state.skipped = [run for run in state.skipped if run[1] > reached]
         await self._control.apply([*changes, Put(DELIVERY, trail.uid, state.document())])
         if changes:
-            reach("delivery.planned")
+            crash_point("delivery.planned")
         return reached < until
 
     def drop_contents(self, trail: Trail) -> None:
@@ -244,7 +244,7 @@ class LogDelivery:
             about = {"trail": trail.arn, "bucket": plan.bucket, "key": key, "instead": plan.key}
             log.error("another object has the key of a log file", extra=about)
             await self._control.apply([Put("plan", plan_key, asdict(plan))])
-        reach("delivery.put")
+        crash_point("delivery.put")
 
         # In place of the plan, the next digest and the topic get to know of it, atomically.
         now, place = self.clock.now(), plan.place(trail.account)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from opentrail.core.errors import ObjectStoreError, ObjectTaken, SigningKeyUnavailable
 from opentrail.core.event import format_time, parse_time
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
     DeliveryPlace,
@@ -205,7 +205,7 @@ class DigestChains:
             )
             chain = replace(chain, pending=pending)
             await self._control.apply([*remove_logs(logs), put_chain(trail, place, chain)])
-            reach("digest.planned")
+            crash_point("digest.planned")
 
         # It is written once, and read back.
         await self._writer.put(
@@ -221,7 +221,7 @@ class DigestChains:
                 encryption_context=encryption_context(trail.arn),
             )
         )
-        reach("digest.put")
+        crash_point("digest.put")
 
         # The next one refers to it. Starts are never removed: validation needs the first digest of
         # each chain.

@@ -12,7 +12,7 @@ from opentrail.core.cloudtrail_arns import TRAIL, CloudTrailArn, read_cloudtrail
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, parse_time
 from opentrail.core.insight_selectors import insight_selectors
-from opentrail.core.selectors import SelectorOwner, chosen
+from opentrail.core.selectors import SelectorOwner, read_selection
 from opentrail.core.tags import read_tags, with_tags, without_tags
 from opentrail.core.trail import Trail, stored_time
 
@@ -128,7 +128,7 @@ def _changed(
     if name == "StopLogging":
         return replace(trail, logging=False, stopped_at=now)
     if name == "PutEventSelectors":
-        selection = chosen(_as_input(answer), SelectorOwner.TRAIL)
+        selection = read_selection(_as_input(answer), SelectorOwner.TRAIL)
         return replace(trail, selectors=selection.document())
     if name == "PutInsightSelectors":
         selectors = insight_selectors(_as_input(answer["insightSelectors"]))

@@ -97,10 +97,10 @@ class Buckets:
 
     def files(self, bucket: str, prefix: str) -> Iterator[tuple[Root, str, int]]:
         """Yields the files of trails under a prefix."""
-        for listed in self._opened().keys(bucket, prefix):
-            before, tail = split_key(listed.key)
+        for entry in self._opened().keys(bucket, prefix):
+            before, tail = split_key(entry.key)
             if tail:
-                yield self.root(bucket, before), tail, listed.size
+                yield self.root(bucket, before), tail, entry.size
 
     def root(self, bucket: str, prefix: str) -> BucketRoot:
         """Returns the root for `AWSLogs/` under a prefix of a bucket."""

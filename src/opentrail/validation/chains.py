@@ -25,7 +25,7 @@ from opentrail.validation.report import FindingKind, Report
 
 #: Maximum compressed bytes of a digest file.
 _MAX_PACKED_BYTES = 16 * 1024 * 1024
-_READ = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 
 #: Bucket and key of a digest.
 Place = tuple[str, str]
@@ -124,15 +124,15 @@ class Chain:
         return next((file for file in self.files if file.place == place), None)
 
 
-def load_digest(found: FoundDigest) -> DigestFile:
+def load_digest(location: FoundDigest) -> DigestFile:
     """Returns a digest file, read and parsed; its signature is not checked yet."""
-    file = DigestFile(found, None)
+    file = DigestFile(location, None)
     try:
-        opened = found.root.open(found.tail)
+        opened = location.root.open(location.tail)
         file.signature, file.algorithm = opened.signature, opened.algorithm
         packed = bytearray()
         with closing(opened.stream) as stream:
-            while piece := stream.read(_READ):
+            while piece := stream.read(_READ_BYTES):
                 packed += piece
                 if len(packed) > _MAX_PACKED_BYTES:
                     raise BadContent(f"larger than {_MAX_PACKED_BYTES >> 20} MiB")
@@ -150,11 +150,11 @@ class DigestChecks:
     """Checks digest files one by one, newest first."""
 
     def __init__(
-        self, verifier: Verifier, keys: PublicKeys, given: Iterable[tuple[Place, str]]
+        self, verifier: Verifier, keys: PublicKeys, signatures: Iterable[tuple[Place, str]]
     ) -> None:
         self._verifier = verifier
         self._keys = keys
-        self._given = list(given)
+        self._given = list(signatures)
 
     def check(self, files: Sequence[DigestFile]) -> None:
         """Sets the result of each file of a chain; files are sorted, oldest first."""

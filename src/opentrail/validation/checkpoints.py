@@ -145,13 +145,16 @@ def read_checkpoint(file: Path) -> list[Known]:
     return [known_from(chain, str(file)) for chain in chains]
 
 
-def write_checkpoint(file: Path, known: Iterable[Known]) -> None:
+def write_checkpoint(file: Path, checkpoints: Iterable[Known]) -> None:
     """Replaces the checkpoint file atomically.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    chains = [one.as_json() for one in sorted(known, key=lambda one: one.chain)]
+    chains = [
+        checkpoint.as_json()
+        for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.chain)
+    ]
     document = {"version": _VERSION, "chains": chains}
     part = file.with_name(f"{file.name}.part")
     try:
@@ -200,12 +203,16 @@ class CheckpointChecks:
     """Compares chains with checkpoints."""
 
     def __init__(
-        self, report: Report, known: Iterable[Known], since: datetime | None, until: datetime | None
+        self,
+        report: Report,
+        checkpoints: Iterable[Known],
+        since: datetime | None,
+        until: datetime | None,
     ) -> None:
         self._report = report
         self._known: dict[ChainId, list[Known]] = {}
-        for one in known:
-            self._known.setdefault(one.chain, []).append(one)
+        for checkpoint in checkpoints:
+            self._known.setdefault(checkpoint.chain, []).append(checkpoint)
         self._since = since
         self._until = until
 
@@ -216,39 +223,41 @@ class CheckpointChecks:
 
     def check(self, chain: Chain) -> None:
         """Reports known digests that are missing, and ends of chains that are not known."""
-        for known in self._known.get(chain.id, ()):
-            self._newest(chain, known)
-            self._starts(chain, known)
+        for checkpoint in self._known.get(chain.id, ()):
+            self._newest(chain, checkpoint)
+            self._starts(chain, checkpoint)
         self._unknown(chain)
 
-    def _newest(self, chain: Chain, known: Known) -> None:
-        end = known.newest.end
+    def _newest(self, chain: Chain, checkpoint: Known) -> None:
+        end = checkpoint.newest.end
         if end is None or not self._is_in_range(end):
             return
         good = chain.good
         reached = good[-1].end if good else None
-        if self._is_there(chain, known.newest, f"is the newest that {known.origin} knows"):
+        if self._is_there(
+            chain, checkpoint.newest, f"is the newest that {checkpoint.origin} knows"
+        ):
             return
         if reached is None or reached < end:
             start = reached or (chain.files[0].end if chain.files else end)
             chain.gaps.append(UncoveredPeriod(min(start, end), end))
 
-    def _starts(self, chain: Chain, known: Known) -> None:
-        for mark in known.starts:
+    def _starts(self, chain: Chain, checkpoint: Known) -> None:
+        for mark in checkpoint.starts:
             if mark.end is not None and self._is_in_range(mark.end):
-                self._is_there(chain, mark, f"begins a chain that {known.origin} knows")
-        for mark in known.ends:
+                self._is_there(chain, mark, f"begins a chain that {checkpoint.origin} knows")
+        for mark in checkpoint.ends:
             if mark.end is not None and self._is_in_range(mark.end):
-                self._is_there(chain, mark, f"ends a chain that {known.origin} knows")
-        places = {mark.place for mark in known.starts}
+                self._is_there(chain, mark, f"ends a chain that {checkpoint.origin} knows")
+        places = {mark.place for mark in checkpoint.starts}
         for file in chain.good:
             digest = file.digest
             if digest is None or digest.previous is not None or file.place in places:
                 continue
-            is_early = known.since is not None and digest.start < known.since
-            if known.newest.end is None or digest.end > known.newest.end or is_early:
+            is_early = checkpoint.since is not None and digest.start < checkpoint.since
+            if checkpoint.newest.end is None or digest.end > checkpoint.newest.end or is_early:
                 continue
-            reason = f"begins a chain that {known.origin} does not know"
+            reason = f"begins a chain that {checkpoint.origin} does not know"
             self._report.bad(FindingKind.DIGEST, file.address, reason)
 
     def _is_there(self, chain: Chain, mark: KnownDigest, what: str) -> bool:
@@ -269,20 +278,20 @@ class CheckpointChecks:
 
     def _unknown(self, chain: Chain) -> None:
         """Reports the ends of a chain that no source knows."""
-        known, good = self._known.get(chain.id, []), chain.good
+        checkpoints, good = self._known.get(chain.id, []), chain.good
         if not good or good[0].digest is None:
             return
         oldest, newest = good[0].digest, good[-1]
         is_cut_off = self._since is not None and oldest.start <= self._since
         is_start = oldest.previous is None
-        is_known = any(one.knows_beginning(oldest.start) for one in known)
+        is_known = any(checkpoint.knows_beginning(oldest.start) for checkpoint in checkpoints)
         if is_start and not is_cut_off and not is_known:
             self._report.unknown(
                 FindingKind.CHAIN,
                 chain.id.describe(),
                 f"not known whether there were digest files before {format_time(oldest.start)}",
             )
-        if not known and (self._until is None or newest.end < self._until):
+        if not checkpoints and (self._until is None or newest.end < self._until):
             self._report.unknown(
                 FindingKind.CHAIN,
                 chain.id.describe(),

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-_READ = 256 * 1024
+_READ_BYTES = 256 * 1024
 #: Maximum bytes that one call of the decompressor returns.
 _PIECE = 1024 * 1024
-#: Limits as for imports: decompressed bytes, and, after the first MiB, their ratio to bytes read.
-MAX_UNPACKED_BYTES, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
+#: Maximum decompressed bytes, as for imports.
+MAX_UNPACKED_BYTES = 512 * 1024 * 1024
+#: Maximum ratio of decompressed bytes to bytes read.
+_MAX_RATIO = 200
+#: Decompressed bytes at the start that are exempt from it.
+_EXEMPT_BYTES = 1024 * 1024
 #: Maximum bytes of a log file that is parsed; CloudTrail's have at most 50 MB
 #: (cloudtrail-format §5.2).
 MAX_LOG_BYTES = 128 * 1024 * 1024
@@ -70,17 +74,17 @@ class _Counted:
         self.count = 0
 
     def read(self, size: int) -> bytes:
-        got = self._source.read(size)
-        self.count += len(got)
-        if self._keep is not None and got:
-            self._keep(got)
-        return got
+        content = self._source.read(size)
+        self.count += len(content)
+        if self._keep is not None and content:
+            self._keep(content)
+        return content
 
 
 def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
     """Yields the content of all members of a gzip file, as `gzip -d` does."""
     inflate, size, has_begun = _inflater(), 0, False
-    waiting = source.read(_READ)
+    waiting = source.read(_READ_BYTES)
     if not waiting:
         raise BadContent("empty")
     while waiting:
@@ -96,14 +100,14 @@ def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
             yield piece
         waiting = inflate.unconsumed_tail
         if inflate.eof:
-            waiting = inflate.unused_data or source.read(_READ)
+            waiting = inflate.unused_data or source.read(_READ_BYTES)
             if not waiting:
                 return
             if not b"\x1f\x8b".startswith(waiting[:2]):
                 raise BadContent("data after the end of the gzip file")
             inflate = _inflater()
         elif not waiting:
-            waiting = source.read(_READ)
+            waiting = source.read(_READ_BYTES)
     raise BadContent("truncated gzip file")
 
 
@@ -114,5 +118,5 @@ def _inflater() -> zlib._Decompress:
 def _check_size(unpacked: int, packed: int, limit: int) -> None:
     if unpacked > limit:
         raise BadContent(f"unpacks to more than {limit // 1024 // 1024} MiB")
-    if unpacked > _FREE and unpacked > _RATIO * packed:
-        raise BadContent(f"unpacks to more than {_RATIO} times its size")
+    if unpacked > _EXEMPT_BYTES and unpacked > _MAX_RATIO * packed:
+        raise BadContent(f"unpacks to more than {_MAX_RATIO} times its size")

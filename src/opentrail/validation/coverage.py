@@ -28,8 +28,10 @@ from opentrail.validation.names import (
 )
 from opentrail.validation.report import FindingKind, Report
 
-#: The usual time between two digests, and the maximum delay of one.
-_HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
+#: The usual time between two digests.
+_HOUR = timedelta(hours=1)
+#: The maximum delay of a digest.
+_MAX_DELAY = timedelta(minutes=15)
 #: Maximum difference between the clocks of two machines.
 _SKEW = timedelta(minutes=1)
 #: Maximum log files per place that are reported one by one.
@@ -119,7 +121,7 @@ class UnlistedLogs:
                     self._count(file.root, file.place, Coverage.PENDING, file.minute)
                 else:
                     self.extra.append((file.root, file.place.tail(file.short)))
-        self.extra.sort(key=lambda found: found[1])
+        self.extra.sort(key=lambda entry: entry[1])
 
     def _classify_log(
         self, root: Root, place: LogPlace, short: bytes, minute: datetime, chains: list[Chain]
@@ -129,7 +131,7 @@ class UnlistedLogs:
             self._strays.setdefault((root, place), []).append(short)
             self._count(root, place, None, minute)
             return
-        where, gap, chain = max(covering, key=lambda found: found[0])
+        where, gap, chain = max(covering, key=lambda candidate: candidate[0])
         if where is Coverage.COVERED:
             self.extra.append((root, place.tail(short)))
             return
@@ -247,7 +249,7 @@ def coverage_of(
 def longest_wait(good: Sequence[Digest]) -> timedelta:
     """Returns the maximum time between the end of a digest and the arrival of the next."""
     windows = sorted(digest.end - digest.start for digest in good)
-    return 2 * max(_HOUR, windows[len(windows) // 2]) + _LATE
+    return 2 * max(_HOUR, windows[len(windows) // 2]) + _MAX_DELAY
 
 
 def _behind(

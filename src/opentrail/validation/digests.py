@@ -76,8 +76,8 @@ class Digest:
 
     def logs(self) -> Iterator[ListedLog]:
         """Yields the listed log files."""
-        for listed in orjson.loads(_unpacked(self.packed))["logFiles"]:
-            yield ListedLog(listed["s3Bucket"], listed["s3Object"], listed["hashValue"].lower())
+        for entry in orjson.loads(_unpacked(self.packed))["logFiles"]:
+            yield ListedLog(entry["s3Bucket"], entry["s3Object"], entry["hashValue"].lower())
 
 
 def read_digest(packed: bytes) -> Digest:
@@ -143,13 +143,13 @@ def _log_places(document: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     if not isinstance(logs, list):
         raise BadContent("logFiles is not a list")
     places = set()
-    for listed in logs:
-        if not isinstance(listed, dict):
+    for entry in logs:
+        if not isinstance(entry, dict):
             raise BadContent("an element of logFiles is not an object")
-        places.add((_text(listed, "s3Bucket"), split_key(_text(listed, "s3Object"))[0]))
-        if listed.get("hashAlgorithm") != HASH_ALGORITHM:
+        places.add((_text(entry, "s3Bucket"), split_key(_text(entry, "s3Object"))[0]))
+        if entry.get("hashAlgorithm") != HASH_ALGORITHM:
             raise BadContent(f"hashAlgorithm of a log file is not {HASH_ALGORITHM}")
-        if not _HEX_SHA256.fullmatch(_text(listed, "hashValue")):
+        if not _HEX_SHA256.fullmatch(_text(entry, "hashValue")):
             raise BadContent("hashValue of a log file is not a SHA-256 in hex")
     return frozenset(places)
 

@@ -42,13 +42,15 @@ from opentrail.validation.names import (
 )
 from opentrail.validation.report import FindingKind, Report, Status
 
-#: Maximum log files that are read for an event, and digests for a log file.
-MAX_LOGS, _MAX_DIGESTS = 100, 10
+#: Maximum log files that are read for an event.
+MAX_LOGS = 100
+#: Maximum digests that are read for a log file.
+_MAX_DIGESTS = 10
 #: How long after an event its log file may come (cloudtrail-format §5.2).
 _LATEST = timedelta(days=30)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-#: How long after an event its log file comes as a rule.
+#: How long after an event its log file usually comes.
 _USUAL = timedelta(hours=1)
 _OTHER_RECORD = "The log file was changed: it has another record with this event ID."
 
@@ -66,7 +68,7 @@ class ProofState(StrEnum):
     UNKNOWN = "unknown"
 
 
-#: States of a log file that no digest lists, by how little they claim.
+#: States of a log file that no digest lists, from the weakest claim to the strongest.
 _LENIENT = (ProofState.PENDING, ProofState.UNKNOWN, ProofState.UNSIGNED, ProofState.BROKEN)
 
 
@@ -159,21 +161,25 @@ class _LogSearch:
 
     def _keys(self) -> Iterator[tuple[str, datetime]]:
         """Yields keys and delivery minutes of log files, oldest first."""
-        asked = self.question
+        question = self.question
         place = LogPlace(
-            asked.organization, asked.account, asked.folder, asked.folder, asked.region
+            question.organization,
+            question.account,
+            question.folder,
+            question.folder,
+            question.region,
         )
-        folder = f"{asked.folder_prefix}{place.folder_tail}"
-        begin = minute_of(asked.event_time)
+        folder = f"{question.folder_prefix}{place.folder_tail}"
+        begin = minute_of(question.event_time)
         for day in _days(begin, min(self.now, begin + _LATEST)):
-            for listed in self.reader.keys(asked.bucket, f"{folder}{day}/"):
-                name = log_name(split_key(listed.key)[1])
+            for entry in self.reader.keys(question.bucket, f"{folder}{day}/"):
+                name = log_name(split_key(entry.key)[1])
                 minute = log_minute(name.short) if name else None
                 if minute is not None and minute >= begin:
-                    yield listed.key, minute
+                    yield entry.key, minute
 
     def _content(self, key: str) -> bytes | None:
-        """Returns the content of a log file; None if it is damaged or was deleted meanwhile."""
+        """Returns the content of a log file; None if it is damaged or was deleted since."""
         try:
             with closing(self.reader.open(self.question.bucket, key)) as stream:
                 content = unpack(stream, MAX_LOG_BYTES)
@@ -194,7 +200,7 @@ class EventProver:
         reader: reads the buckets.
         verifier: verifies the digests' signatures.
         keys: the trusted public keys.
-        now: the present time.
+        now: the current time.
     """
 
     def __init__(
@@ -205,70 +211,70 @@ class EventProver:
         self._keys = keys
         self._now = now
 
-    def prove(self, asked: EventQuestion) -> EventProof | None:
+    def prove(self, question: EventQuestion) -> EventProof | None:
         """Returns what is known; None if nothing shows that the trail delivered the event."""
         try:
-            return self._search(asked, _LogSearch(self._reader, asked, self._now))
+            return self._search(question, _LogSearch(self._reader, question, self._now))
         except ObjectStoreError as error:
             is_gone = isinstance(error, ObjectMissing)
-            if asked.is_selected is None and not (is_gone and asked.known):
+            if question.is_selected is None and not (is_gone and question.known):
                 return None
             state = ProofState.BROKEN if is_gone else ProofState.UNKNOWN
-            return EventProof(state, f"The bucket cannot be read: {error}", asked.bucket)
+            return EventProof(state, f"The bucket cannot be read: {error}", question.bucket)
 
-    def _search(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
+    def _search(self, question: EventQuestion, search: _LogSearch) -> EventProof | None:
         unlisted: list[EventProof] = []
         for log in search.run():
-            found, is_listed = self._by_digest(asked, log)
+            proof, is_listed = self._by_digest(question, log)
             if is_listed:
-                return found
-            unlisted.append(found)
-            if not asked.is_shared:
+                return proof
+            unlisted.append(proof)
+            if not question.is_shared:
                 break
         if not unlisted:
-            return self._not_found(asked, search)
-        if not asked.is_shared:
+            return self._not_found(question, search)
+        if not question.is_shared:
             return unlisted[0]
         # None of these may be this trail's own.
-        altered = self._altered(asked, search)
-        if altered is not None or asked.is_selected is None:
+        altered = self._altered(question, search)
+        if altered is not None or question.is_selected is None:
             return altered
-        return min(unlisted, key=lambda each: _LENIENT.index(each.state))
+        return min(unlisted, key=lambda candidate: _LENIENT.index(candidate.state))
 
     # The event is in a log file
 
-    def _by_digest(self, asked: EventQuestion, log: _FoundLog) -> tuple[EventProof, bool]:
+    def _by_digest(self, question: EventQuestion, log: _FoundLog) -> tuple[EventProof, bool]:
         """Returns what the digests say of a log file, and whether one lists it."""
-        place = (asked.bucket, log.key)
+        place = (question.bucket, log.key)
         files = []
-        for file in self._digests(asked, log.minute):
+        for file in self._digests(question, log.minute):
             files.append(file)
-            listed = _hash_in(file.digest, *place) if file.digest else None
-            if listed is not None:
-                return self._listed(asked, log, file, listed), True
-        state, reason, digest_key = self._unlisted(asked, log.minute, files)
-        if log.record != orjson.loads(asked.record):
+            sha256 = _hash_in(file.digest, *place) if file.digest else None
+            if sha256 is not None:
+                return self._proof_of_listed(question, log, file, sha256), True
+        state, reason, digest_key = self._unlisted(question, log.minute, files)
+        if log.record != orjson.loads(question.record):
             state, reason, digest_key = ProofState.BROKEN, _OTHER_RECORD, None
         fault = (digest_key or log.key) if state is ProofState.BROKEN else None
         return EventProof(state, reason, *place, digest_key, fault), False
 
-    def _listed(
-        self, asked: EventQuestion, log: _FoundLog, file: DigestFile, listed: str
+    def _proof_of_listed(
+        self, question: EventQuestion, log: _FoundLog, file: DigestFile, sha256: str
     ) -> EventProof:
-        place = (asked.bucket, log.key, file.place[1])
+        place = (question.bucket, log.key, file.place[1])
         if file.reason is not None:
             reason = f"The digest file that lists the log file is not valid: {file.reason}."
             return EventProof(ProofState.BROKEN, reason, *place, fault=file.place[1])
-        if log.record != orjson.loads(asked.record):
+        if log.record != orjson.loads(question.record):
             return EventProof(ProofState.BROKEN, _OTHER_RECORD, *place, fault=log.key)
-        if log.sha256 != listed:
+        if log.sha256 != sha256:
             reason = "The log file was changed: its hash value is not the one in the digest file."
             return EventProof(ProofState.BROKEN, reason, *place, fault=log.key)
         reason = "The log file is as it was delivered: the signed digest file has its hash value."
         return EventProof(ProofState.PROVEN, reason, *place)
 
     def _unlisted(
-        self, asked: EventQuestion, minute: datetime, files: list[DigestFile]
+        self, question: EventQuestion, minute: datetime, files: list[DigestFile]
     ) -> tuple[ProofState, str, str | None]:
         """Returns why no digest lists a log file that was delivered in a minute."""
         for file in files:
@@ -277,7 +283,7 @@ class EventProver:
                 reason = f"The digest file {file.unread or file.reason}."
                 return state, reason, file.place[1]
         end = minute_after(minute)
-        fault = self._chain_fault(asked, minute, end, files)
+        fault = self._chain_fault(question, minute, end, files)
         if fault is not None:
             reason, digest_key = fault
             return ProofState.BROKEN, f"The digest file {reason}.", digest_key
@@ -287,62 +293,62 @@ class EventProver:
             return ProofState.UNSIGNED, reason, None
         if any(digest.start >= end for digest in digests):
             return ProofState.BROKEN, "No digest file lists the log file.", None
-        if asked.validation:
+        if question.validation:
             return ProofState.PENDING, "The digest file for the log file is still to come.", None
         return ProofState.UNSIGNED, "Log file validation is off for this trail.", None
 
     # The event is in no log file
 
-    def _not_found(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
-        altered = self._altered(asked, search)
+    def _not_found(self, question: EventQuestion, search: _LogSearch) -> EventProof | None:
+        altered = self._altered(question, search)
         if altered is not None:
             return altered
-        if search.damaged and not asked.is_shared:
-            return _may_have_had(asked, *next(iter(search.damaged.items())))
-        begin = minute_of(asked.event_time)
-        files = list(self._digests(asked, begin))
-        fault = self._chain_fault(asked, begin, begin + _USUAL, files)
+        if search.damaged and not question.is_shared:
+            return _may_have_had(question, *next(iter(search.damaged.items())))
+        begin = minute_of(question.event_time)
+        files = list(self._digests(question, begin))
+        fault = self._chain_fault(question, begin, begin + _USUAL, files)
         if fault is not None:
             text = (
                 f"A digest file of that time {fault[0]}, and may have listed the event's log file."
             )
             return EventProof(
-                ProofState.BROKEN, text, asked.bucket, digest_key=fault[1], fault=fault[1]
+                ProofState.BROKEN, text, question.bucket, digest_key=fault[1], fault=fault[1]
             )
-        if asked.is_selected is None:
+        if question.is_selected is None:
             return None
         if search.is_limited:
             text = f"The event is in none of the first {MAX_LOGS} log files that came after it."
-            return EventProof(ProofState.UNKNOWN, text, asked.bucket)
-        if asked.is_delivered:
+            return EventProof(ProofState.UNKNOWN, text, question.bucket)
+        if question.is_delivered:
             text = "No log file in the bucket has the event, although it was delivered."
-            return EventProof(ProofState.BROKEN, text, asked.bucket)
-        return EventProof(ProofState.PENDING, "The log file is still to come.", asked.bucket)
+            return EventProof(ProofState.BROKEN, text, question.bucket)
+        return EventProof(ProofState.PENDING, "The log file is still to come.", question.bucket)
 
-    def _altered(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
+    def _altered(self, question: EventQuestion, search: _LogSearch) -> EventProof | None:
         """Returns the first log file after the event that is not as the trail's digest says."""
-        begin = minute_of(asked.event_time)
+        begin = minute_of(question.event_time)
         last = max(search.listed, default="")
-        for file in self._digests(asked, begin):
+        for file in self._digests(question, begin):
             for log in file.digest.logs() if file.digest and file.reason is None else ():
                 name = log_name(split_key(log.key)[1])
-                is_near = name is not None and name.place.folder == asked.folder
+                is_near = name is not None and name.place.folder == question.folder
                 minute = log_minute(name.short) if name and is_near else None
-                if log.bucket != asked.bucket or minute is None or minute < begin:
+                if log.bucket != question.bucket or minute is None or minute < begin:
                     continue
                 if search.is_limited and log.key > last:
                     continue
                 if log.key not in search.listed:
-                    return _may_have_had(asked, log.key, "is missing")
+                    return _may_have_had(question, log.key, "is missing")
                 if search.hashes.get(log.key) != log.sha256:
                     reason = search.damaged.get(log.key, "was changed")
-                    return _may_have_had(asked, log.key, reason)
+                    return _may_have_had(question, log.key, reason)
         return None
 
     # Digests
 
     def _chain_fault(
-        self, asked: EventQuestion, begin: datetime, end: datetime, files: Sequence[DigestFile]
+        self, question: EventQuestion, begin: datetime, end: datetime, files: Sequence[DigestFile]
     ) -> tuple[str, str] | None:
         """Returns what is wrong with the digests of a period, and the key of the digest.
 
@@ -350,7 +356,7 @@ class EventProver:
         and those that are there and not valid.
 
         Args:
-            asked: names the chain, and what the server knows of it.
+            question: names the chain, and what the server knows of it.
             begin: the start of the period.
             end: its end.
             files: the first digests that end after `begin`.
@@ -365,20 +371,20 @@ class EventProver:
         is_open = number is None and len(files) < _MAX_DIGESTS
         until = None if is_open or not inside else inside[-1].end + _SECOND
         report = Report()
-        chain = Chain(_chain_of(asked), inside)
+        chain = Chain(_chain_of(question), inside)
         report_files(inside, report)
         LinkChecks(
             report,
             begin,
             self._is_there,
             lambda place: (
-                place[0] == asked.bucket and split_key(place[1])[0] == asked.folder_prefix
+                place[0] == question.bucket and split_key(place[1])[0] == question.folder_prefix
             ),
         ).check(chain)
-        CheckpointChecks(report, _known_of(asked), begin, until).check(chain)
+        CheckpointChecks(report, _known_of(question), begin, until).check(chain)
         for finding in report.findings:
             if finding.status is Status.BAD and finding.kind is FindingKind.DIGEST:
-                return finding.reason, finding.name.removeprefix(f"s3://{asked.bucket}/")
+                return finding.reason, finding.name.removeprefix(f"s3://{question.bucket}/")
         return None
 
     def _is_there(self, place: tuple[str, str]) -> bool:
@@ -388,22 +394,22 @@ class EventProver:
             return False
         return True
 
-    def _digests(self, asked: EventQuestion, after: datetime) -> Iterator[DigestFile]:
+    def _digests(self, question: EventQuestion, after: datetime) -> Iterator[DigestFile]:
         """Yields the digests of the chain that end at a time or after it, oldest first."""
-        chain = _chain_of(asked)
-        place = LogPlace(asked.organization, asked.account, DIGESTS, DIGESTS, asked.region)
-        root = BucketRoot(self._reader, asked.bucket, asked.folder_prefix)
-        folder = f"{asked.folder_prefix}{place.folder_tail}"
+        chain = _chain_of(question)
+        place = LogPlace(question.organization, question.account, DIGESTS, DIGESTS, question.region)
+        root = BucketRoot(self._reader, question.bucket, question.folder_prefix)
+        folder = f"{question.folder_prefix}{place.folder_tail}"
         checks = DigestChecks(self._verifier, self._keys, ())
         count = 0
         for day in _days(after, min(self._now, after + _LATEST) + _DAY):
-            for listed in self._reader.keys(asked.bucket, f"{folder}{day}/"):
-                tail = split_key(listed.key)[1]
+            for entry in self._reader.keys(question.bucket, f"{folder}{day}/"):
+                tail = split_key(entry.key)[1]
                 name = digest_name(tail)
                 if name is None or name.chain != chain or name.stamp < after:
                     continue
                 file = load_digest(FoundDigest(root, tail, name))
-                self._keys.load(asked.region, file.end, file.end)
+                self._keys.load(question.region, file.end, file.end)
                 checks.check([file])
                 yield file
                 count += 1
@@ -411,28 +417,34 @@ class EventProver:
                     return
 
 
-def _chain_of(asked: EventQuestion) -> ChainId:
-    return ChainId(asked.account, asked.region, asked.trail, asked.home_region, asked.organization)
+def _chain_of(question: EventQuestion) -> ChainId:
+    return ChainId(
+        question.account,
+        question.region,
+        question.trail,
+        question.home_region,
+        question.organization,
+    )
 
 
-def _known_of(asked: EventQuestion) -> list[Known]:
+def _known_of(question: EventQuestion) -> list[Known]:
     """Returns what the server knows of the digests in the bucket that is asked about."""
-    if asked.known is None:
+    if question.known is None:
         return []
-    known = known_from(asked.known, "the server", is_current=True)
+    checkpoint = known_from(question.known, "the server", is_current=True)
 
     def is_here(mark: KnownDigest) -> bool:
-        return mark.bucket == asked.bucket and split_key(mark.key)[0] == asked.folder_prefix
+        return mark.bucket == question.bucket and split_key(mark.key)[0] == question.folder_prefix
 
-    if not is_here(known.newest):
+    if not is_here(checkpoint.newest):
         return []
-    starts, ends = (tuple(filter(is_here, marks)) for marks in (known.starts, known.ends))
-    return [replace(known, starts=starts, ends=ends)]
+    starts, ends = (tuple(filter(is_here, marks)) for marks in (checkpoint.starts, checkpoint.ends))
+    return [replace(checkpoint, starts=starts, ends=ends)]
 
 
-def _may_have_had(asked: EventQuestion, key: str, reason: str) -> EventProof:
+def _may_have_had(question: EventQuestion, key: str, reason: str) -> EventProof:
     text = f"A log file of that time {reason}, and may have had the event."
-    return EventProof(ProofState.BROKEN, text, asked.bucket, key, fault=key)
+    return EventProof(ProofState.BROKEN, text, question.bucket, key, fault=key)
 
 
 def _record_in(content: bytes, event_id: str) -> Any:

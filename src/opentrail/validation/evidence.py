@@ -40,8 +40,8 @@ class Evidence:
 
     def ending(self, chain: ChainId, file: DigestFile) -> Ending | None:
         """Returns the event that ended a chain whose last digest is `file`."""
-        found = self._events(chain, file)
-        return next((event for event in found if event.name != _START), None)
+        events = self._events(chain, file)
+        return next((event for event in events if event.name != _START), None)
 
     def is_start(self, chain: ChainId, file: DigestFile) -> bool:
         """Returns whether logging, not only validation, started with a digest."""
@@ -82,13 +82,13 @@ class Evidence:
     def _read(self, log: ListedLog) -> list[Mapping[str, Any]]:
         """Returns CloudTrail's own events in a log file; [] if the file was altered."""
         try:
-            found = self._inventory.open(log.bucket, log.key)
-            if found is None:
+            location = self._inventory.open(log.bucket, log.key)
+            if location is None:
                 return []
             try:
-                content = unpack(found[2].stream, MAX_LOG_BYTES)
+                content = unpack(location[2].stream, MAX_LOG_BYTES)
             finally:
-                found[2].stream.close()
+                location[2].stream.close()
         except (ObjectStoreError, BadContent):
             return []
         if hashlib.sha256(content).hexdigest() != log.sha256:

@@ -43,9 +43,9 @@ class Export:
 
     def write_digest(self, file: DigestFile) -> None:
         if file.digest is not None:
-            write, done = self.open_copy(*file.place)
+            write, finish_copy = self.open_copy(*file.place)
             write(file.digest.packed)
-            done()
+            finish_copy()
 
     def finish(self, files: Iterable[DigestFile], keys: PublicKeys) -> None:
         """Writes signatures and public keys."""

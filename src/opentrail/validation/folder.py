@@ -111,8 +111,8 @@ class Folder:
             inner = waiting.pop()
             try:
                 with os.scandir(self._base / inner) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-                for entry in found:
+                    ordered = sorted(entries, key=lambda entry: entry.name)
+                for entry in ordered:
                     path = f"{inner}{entry.name}"
                     if entry.is_symlink():
                         self.links.append(str(self._base / path))
@@ -145,7 +145,7 @@ def read_signatures(file: Path) -> dict[tuple[str, str], str]:
     Raises:
         UsageError: the file cannot be read, or a line has another form.
     """
-    found = {}
+    signatures = {}
     try:
         if file.stat().st_size > _MAX_SIDE_FILE_BYTES:
             raise UsageError(f"{file} is longer than 1 GiB")
@@ -154,11 +154,11 @@ def read_signatures(file: Path) -> dict[tuple[str, str], str]:
                 try:
                     entry = orjson.loads(line)
                     place = (str(entry["bucket"]), str(entry["key"]))
-                    found[place] = str(entry["signature"])
+                    signatures[place] = str(entry["signature"])
                 except (orjson.JSONDecodeError, TypeError, KeyError) as error:
                     raise UsageError(
                         f"{file}:{number} is not a JSON object with bucket, key and signature"
                     ) from error
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
-    return found
+    return signatures

@@ -121,8 +121,8 @@ class Inventory:
     roots: list[Root] = field(default_factory=list)
     log_bytes: int = 0
 
-    def add(self, source: Source, listed: Callable[[int], object]) -> None:
-        """Adds all files of a source; `listed` is called after each 1,000.
+    def add(self, source: Source, advance: Callable[[int], object]) -> None:
+        """Adds all files of a source; `advance` is called after each 1,000.
 
         Raises:
             ObjectStoreError: the source cannot be listed.
@@ -132,7 +132,7 @@ class Inventory:
                 self.roots.append(root)
             self._add(root, tail, size)
             if not number % 1000:
-                listed(1000)
+                advance(1000)
 
     def _add(self, root: Root, tail: str, size: int) -> None:
         if tail.endswith("/") and not size:
@@ -168,8 +168,8 @@ class Inventory:
         for root, tail, bucket, key in claims:
             if not root.is_live and key.endswith(tail):
                 votes[root][bucket, split_key(key)[0]] += 1
-        for root, counted in votes.items():
-            (root.bucket, root.prefix), _ = counted.most_common(1)[0]
+        for root, count in votes.items():
+            (root.bucket, root.prefix), _ = count.most_common(1)[0]
 
     def locations(self, bucket: str, key: str) -> list[tuple[Root, str]]:
         """Returns the roots that may have an object, and its tail."""
@@ -211,5 +211,5 @@ def is_digest_folder(file: MisnamedFile) -> bool:
     return file.folder == DIGESTS
 
 
-def _fits(value: str, wanted: Sequence[str] | None) -> bool:
-    return wanted is None or value in wanted
+def _fits(value: str, allowed: Sequence[str] | None) -> bool:
+    return allowed is None or value in allowed

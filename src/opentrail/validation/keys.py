@@ -48,8 +48,8 @@ class PublicKey:
 class PublicKeys:
     """The trusted keys; those of a Region are fetched when they are needed."""
 
-    def __init__(self, given: Iterable[PublicKey] = (), ask: FetchKeys | None = None) -> None:
-        self._given = list(given)
+    def __init__(self, keys: Iterable[PublicKey] = (), ask: FetchKeys | None = None) -> None:
+        self._given = list(keys)
         self._ask = ask
         self._fetched: dict[str, list[PublicKey]] = {}
         self._ranges: dict[str, tuple[datetime, datetime]] = {}
@@ -71,14 +71,14 @@ class PublicKeys:
         self._fetched[region] = [_key(key, "ListPublicKeys") for key in answer]
 
     def find(self, region: str, fingerprint: str) -> list[PublicKey]:
-        known = [*self._given, *self._fetched.get(region, ())]
-        return [key for key in known if key.fingerprint == fingerprint]
+        keys = [*self._given, *self._fetched.get(region, ())]
+        return [key for key in keys if key.fingerprint == fingerprint]
 
     def as_json(self) -> dict[str, Any]:
         """Returns all keys in the form of `aws cloudtrail list-public-keys`."""
         every = {*self._given, *(key for keys in self._fetched.values() for key in keys)}
-        shown = sorted(every, key=lambda key: (key.valid_from, key.fingerprint))
-        return {"PublicKeyList": [key.as_json() for key in shown]}
+        ordered = sorted(every, key=lambda key: (key.valid_from, key.fingerprint))
+        return {"PublicKeyList": [key.as_json() for key in ordered]}
 
 
 def read_keys(file: Path) -> list[PublicKey]:
@@ -93,25 +93,25 @@ def read_keys(file: Path) -> list[PublicKey]:
         raise UsageError(f"{file}: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{file} is not JSON") from error
-    listed = document.get("PublicKeyList") if isinstance(document, dict) else None
-    if not isinstance(listed, list) or not listed:
+    keys = document.get("PublicKeyList") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or not keys:
         raise UsageError(
             f"{file} has no PublicKeyList as aws cloudtrail list-public-keys prints it"
         )
-    return [_key(key, str(file)) for key in listed]
+    return [_key(key, str(file)) for key in keys]
 
 
-def _key(listed: object, origin: str) -> PublicKey:
-    if not isinstance(listed, Mapping):
+def _key(item: object, origin: str) -> PublicKey:
+    if not isinstance(item, Mapping):
         raise UsageError(f"{origin}: a key is not a JSON object")
-    value, fingerprint = listed.get("Value"), listed.get("Fingerprint")
+    value, fingerprint = item.get("Value"), item.get("Fingerprint")
     if not isinstance(fingerprint, str):
         raise UsageError(f"{origin}: a key has no Fingerprint")
     try:
         der = value if isinstance(value, bytes) else base64.b64decode(str(value), validate=True)
     except binascii.Error as error:
         raise UsageError(f"{origin}: Value of key {fingerprint} is not base64") from error
-    validity = [_moment(listed.get(f"Validity{end}Time"), origin) for end in ("Start", "End")]
+    validity = [_moment(item.get(f"Validity{end}Time"), origin) for end in ("Start", "End")]
     return PublicKey(fingerprint, der, *validity)
 
 

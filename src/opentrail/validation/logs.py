@@ -16,7 +16,7 @@ from opentrail.validation.report import ChainCount, FindingKind, Report
 
 #: Concurrent fetches; as many again are queued.
 THREADS = 16
-_READ = 256 * 1024
+_READ_BYTES = 256 * 1024
 
 #: Opens the copy of an object; returns its write and close functions.
 OpenCopy = Callable[[str, str], tuple[Callable[[bytes], object], Callable[[], None]]]
@@ -51,12 +51,12 @@ class LogChecks:
         self._open_copy = open_copy
         self.bad: list[CheckedLog] = []
 
-    def check(self, listed: Iterable[tuple[ListedLog, ChainCount]]) -> None:
+    def check(self, logs: Iterable[tuple[ListedLog, ChainCount]]) -> None:
         """Checks log files and adds each result to its count."""
         waiting: deque[tuple[Future[CheckedLog], ChainCount]] = deque()
         pool = ThreadPoolExecutor(THREADS)
         try:
-            for log, count in listed:
+            for log, count in logs:
                 if len(waiting) >= 2 * THREADS:
                     self._collect(*waiting.popleft())
                 waiting.append((pool.submit(self._check, log), count))
@@ -71,13 +71,13 @@ class LogChecks:
         Args:
             extra: addresses of files that no digest lists, by the hash of their content.
         """
-        listed = {checked.log.sha256: checked.address for checked in self.bad}
+        address_of = {checked.log.sha256: checked.address for checked in self.bad}
         for checked in self.bad:
             reason = checked.reason or ""
             if checked.is_missing and checked.log.sha256 in extra:
                 reason = f"has been renamed to {extra[checked.log.sha256]}"
-            elif checked.hashed is not None and checked.hashed.sha256 in listed:
-                reason = f"holds the content of {listed[checked.hashed.sha256]}"
+            elif checked.hashed is not None and checked.hashed.sha256 in address_of:
+                reason = f"holds the content of {address_of[checked.hashed.sha256]}"
             add = self._report.unknown if checked.is_unknown else self._report.bad
             add(FindingKind.LOG, checked.address, reason)
 
@@ -99,11 +99,11 @@ class LogChecks:
     def _check(self, log: ListedLog) -> CheckedLog:
         address = f"s3://{log.bucket}/{log.key}"
         try:
-            found = self._inventory.open(log.bucket, log.key)
-            if found is None:
+            location = self._inventory.open(log.bucket, log.key)
+            if location is None:
                 reason = "is in a place that was not given"
                 return CheckedLog(log, address, reason=reason, is_unknown=True)
-            root, tail, opened = found
+            root, tail, opened = location
             address = root.address(tail)
             hashed = self._hash(log, opened)
         except ObjectMissing:
@@ -120,12 +120,12 @@ class LogChecks:
         with closing(opened.stream) as stream:
             if self._open_copy is None:
                 return hash_unpacked(stream)
-            write, done = self._open_copy(log.bucket, log.key)
+            write, finish_copy = self._open_copy(log.bucket, log.key)
             try:
                 return hash_unpacked(stream, keep=write)
             except BadContent:
-                while piece := stream.read(_READ):
+                while piece := stream.read(_READ_BYTES):
                     write(piece)
                 raise
             finally:
-                done()
+                finish_copy()

@@ -14,7 +14,7 @@ LOG_FOLDERS = (
     "CloudTrail-NetworkActivity",
     "CloudTrail-Aggregated",
 )
-#: Coverage the part of a key begins that CloudTrail names.
+#: Where the part of a key begins that CloudTrail names.
 ROOT = "AWSLogs/"
 
 _PLACE = (
@@ -101,38 +101,38 @@ def split_key(key: str) -> tuple[str, str]:
 
 def log_name(tail: str) -> LogName | None:
     """Parses the tail of a log file's key; None if it is not one."""
-    found = _LOG.fullmatch(tail)
-    if found is None or found["folder"] not in LOG_FOLDERS or not _is_in_its_day(found):
+    match = _LOG.fullmatch(tail)
+    if match is None or match["folder"] not in LOG_FOLDERS or not _is_in_its_day(match):
         return None
-    if found["infix"] not in LOG_FOLDERS:
+    if match["infix"] not in LOG_FOLDERS:
         return None
     place = LogPlace(
-        found["organization"] or "",
-        found["account"],
-        found["folder"],
-        found["infix"],
-        found["region"],
+        match["organization"] or "",
+        match["account"],
+        match["folder"],
+        match["infix"],
+        match["region"],
     )
-    return LogName(place, f"{found['stamp']}_{found['unique']}".encode())
+    return LogName(place, f"{match['stamp']}_{match['unique']}".encode())
 
 
 def digest_name(tail: str) -> DigestName | None:
     """Parses the tail of a digest file's key; None if it is not one."""
-    found = _DIGEST.fullmatch(tail)
-    if found is None or (found["folder"], found["infix"]) != (DIGESTS, DIGESTS):
+    match = _DIGEST.fullmatch(tail)
+    if match is None or (match["folder"], match["infix"]) != (DIGESTS, DIGESTS):
         return None
-    if not _is_in_its_day(found):
+    if not _is_in_its_day(match):
         return None
     chain = ChainId(
-        found["account"],
-        found["region"],
-        found["trail"],
-        found["home"],
-        found["organization"] or "",
-        found["backfill"] is not None,
+        match["account"],
+        match["region"],
+        match["trail"],
+        match["home"],
+        match["organization"] or "",
+        match["backfill"] is not None,
     )
     try:
-        stamp = datetime.strptime(found["stamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        stamp = datetime.strptime(match["stamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
     return DigestName(chain, stamp)
@@ -178,5 +178,5 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _is_in_its_day(found: re.Match[str]) -> bool:
-    return found["stamp"][:8] == found["day"].replace("/", "")
+def _is_in_its_day(match: re.Match[str]) -> bool:
+    return match["stamp"][:8] == match["day"].replace("/", "")

@@ -137,10 +137,10 @@ class Report:
     @property
     def exit_code(self) -> int:
         """The exit code for all findings."""
-        found = {finding.status for finding in self.findings}
-        if Status.BAD in found:
+        statuses = {finding.status for finding in self.findings}
+        if Status.BAD in statuses:
             return NOT_GOOD
-        return UNDECIDED if Status.UNKNOWN in found else GOOD
+        return UNDECIDED if Status.UNKNOWN in statuses else GOOD
 
     @property
     def verdict(self) -> str:

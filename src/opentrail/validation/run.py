@@ -42,7 +42,7 @@ class Task:
     since: datetime | None = None
     until: datetime | None = None
     known: Sequence[Known] = ()
-    #: The present time; None if all sources are copies, whose age is unknown.
+    #: The current time; None if all sources are copies, whose age is unknown.
     now: datetime | None = None
     export: Export | None = None
 
@@ -75,29 +75,29 @@ class Validation:
         """
         self._verify()
         marks = CheckpointChecks(self._report, self._task.known, self._task.since, self._task.until)
-        for known in marks.chains:
-            if self._inventory.wanted.includes(known):
-                self.chains.setdefault(known, Chain(known, []))
-        wanted = [c for c in self.chains.values() if self._inventory.wanted.includes(c.id)]
-        for chain in wanted:
+        for chain_id in marks.chains:
+            if self._inventory.wanted.includes(chain_id):
+                self.chains.setdefault(chain_id, Chain(chain_id, []))
+        selected = [c for c in self.chains.values() if self._inventory.wanted.includes(c.id)]
+        for chain in selected:
             report_files(chain.files, self._report)
             self._links(self._report).check(chain)
             marks.check(chain)
-        others = [chain for chain in self.chains.values() if chain not in wanted]
+        others = [chain for chain in self.chains.values() if chain not in selected]
         for chain in others:
             self._links(Report()).check(chain)
         evidence = Evidence(self._inventory, self.chains)
         for chain in self.chains.values():
             self._explain(chain, evidence)
         self._report_misnamed()
-        self._compare_logs(wanted)
-        for chain in wanted:
+        self._compare_logs(selected)
+        for chain in selected:
             report_gaps(chain, self._report, evidence.has_events(chain.id))
             self._report_silence(chain)
         self._report_others(others)
-        if not wanted and not self._report.findings:
+        if not selected and not self._report.findings:
             self._report.unknown(FindingKind.CHAIN, "digest files", "there are none to validate")
-        return self._known(wanted)
+        return self._known(selected)
 
     @staticmethod
     def _explain(chain: Chain, evidence: Evidence) -> None:
@@ -138,13 +138,13 @@ class Validation:
                 when = (gap.start, gap.end)
                 self._report.unknown(FindingKind.GAP, chain.id.describe(), reason, *when)
 
-    def _known(self, wanted: Sequence[Chain]) -> list[Known]:
+    def _known(self, chains: Sequence[Chain]) -> list[Known]:
         """Returns the checkpoints for the next run."""
         earlier = {k.chain: k for k in self._task.known if not k.is_current}
-        for chain in wanted:
-            known = advance_checkpoint(chain, earlier.get(chain.id), self._task.since)
-            if known is not None:
-                earlier[chain.id] = known
+        for chain in chains:
+            checkpoint = advance_checkpoint(chain, earlier.get(chain.id), self._task.since)
+            if checkpoint is not None:
+                earlier[chain.id] = checkpoint
         return list(earlier.values())
 
     # Digests
@@ -164,9 +164,9 @@ class Validation:
                 return
 
     def _load(self) -> None:
-        wanted = [found for found in self._in_range() if found not in self._read]
+        unread = [digest for digest in self._in_range() if digest not in self._read]
         with ThreadPoolExecutor(THREADS) as pool:
-            for file in pool.map(load_digest, wanted):
+            for file in pool.map(load_digest, unread):
                 self._read[file.found] = file
                 self._advance(len(file.digest.packed) if file.digest else 0, 1)
 
@@ -176,18 +176,18 @@ class Validation:
         The first of these may begin in range; the second has its signature.
         """
         chains: dict[ChainId, list[FoundDigest]] = defaultdict(list)
-        for found in self._inventory.digests:
-            if self._task.since is None or found.name.stamp > self._task.since:
-                chains[found.name.chain].append(found)
-        wanted = []
-        for listed in chains.values():
-            listed.sort(key=lambda found: (found.name.stamp, found.tail))
-            last = len(listed)
+        for digest in self._inventory.digests:
+            if self._task.since is None or digest.name.stamp > self._task.since:
+                chains[digest.name.chain].append(digest)
+        selected = []
+        for digests in chains.values():
+            digests.sort(key=lambda digest: (digest.name.stamp, digest.tail))
+            last = len(digests)
             if self._task.until is not None:
-                inside = sum(found.name.stamp < self._task.until for found in listed)
+                inside = sum(digest.name.stamp < self._task.until for digest in digests)
                 last = inside + 2
-            wanted += listed[:last]
-        return wanted
+            selected += digests[:last]
+        return selected
 
     def _build_chains(self) -> None:
         """Groups digests by chain and checks each of them; of two copies the first is used."""
@@ -195,14 +195,14 @@ class Validation:
         for file in self._read.values():
             file.proof, file.is_unsigned = None, False
             by_chain[file.found.name.chain].setdefault(file.place, file)
-        given = list(self._task.signatures.items())
-        given += [
+        signatures = list(self._task.signatures.items())
+        signatures += [
             (k.newest.place, k.newest.signature) for k in self._task.known if k.newest.signature
         ]
-        checks = DigestChecks(self._task.verifier, self._task.keys, given)
+        checks = DigestChecks(self._task.verifier, self._task.keys, signatures)
         self.chains = {}
-        for chain, named in sorted(by_chain.items()):
-            files = sorted(named.values(), key=lambda file: (file.end, file.place))
+        for chain, files_by_place in sorted(by_chain.items()):
+            files = sorted(files_by_place.values(), key=lambda file: (file.end, file.place))
             self._task.keys.load(chain.region, files[0].end, files[-1].end)
             checks.check(files)
             inside = [file for file in files if not self._begins_after_range(file, files)]
@@ -220,7 +220,7 @@ class Validation:
         """Lists further buckets that proven digests name; returns whether there were any."""
         if not self._buckets.is_used:
             return False
-        named: set[tuple[str, str, str]] = set()
+        places_named: set[tuple[str, str, str]] = set()
         for chain in self.chains.values():
             owner = f"{chain.id.organization}/{chain.id.account}".lstrip("/")
             for digest in (file.digest for file in chain.good if file.is_proven):
@@ -229,22 +229,24 @@ class Validation:
                 places = set(digest.log_places)
                 if digest.previous is not None:
                     places.add((digest.previous.bucket, digest.previous.key.partition(ROOT)[0]))
-                named |= {(bucket, prefix, f"{prefix}{ROOT}{owner}/") for bucket, prefix in places}
-        new = {
+                places_named |= {
+                    (bucket, prefix, f"{prefix}{ROOT}{owner}/") for bucket, prefix in places
+                }
+        unlisted = {
             (bucket, part)
-            for bucket, prefix, part in named
+            for bucket, prefix, part in places_named
             if not self._inventory.locations(bucket, part)
             and not self._buckets.has_listed(bucket, part)
         }
-        for bucket, part in sorted(new):
+        for bucket, part in sorted(unlisted):
             self._inventory.roots.append(self._buckets.root(bucket, part.partition(ROOT)[0]))
             self._inventory.add(self._buckets.under(bucket, part), lambda _count: None)
-        return bool(new)
+        return bool(unlisted)
 
     def _links(self, report: Report) -> LinkChecks:
         there = {
-            (found.root.bucket or "", f"{found.root.prefix or ''}{found.tail}")
-            for found in self._inventory.digests
+            (digest.root.bucket or "", f"{digest.root.prefix or ''}{digest.tail}")
+            for digest in self._inventory.digests
         }
         return LinkChecks(
             report,
@@ -255,14 +257,14 @@ class Validation:
 
     # Log files
 
-    def _compare_logs(self, wanted: Sequence[Chain]) -> None:
+    def _compare_logs(self, selected: Sequence[Chain]) -> None:
         for chain in self.chains.values():
             self._mark_listed(chain.good)
         export = self._task.export
         checks = LogChecks(
             self._inventory, self._report, self._advance, export.open_copy if export else None
         )
-        checks.check(self._listed(wanted))
+        checks.check(self._listed_logs(selected))
         unlisted = self._unlisted()
         if unlisted.extra and self._task.until is not None:
             self._mark_listed_later()
@@ -271,11 +273,11 @@ class Validation:
         unlisted.report_groups()
         unlisted.report_extra()
         if export is not None:
-            export.finish((file for chain in wanted for file in chain.files), self._task.keys)
+            export.finish((file for chain in selected for file in chain.files), self._task.keys)
 
-    def _listed(self, wanted: Sequence[Chain]) -> Iterator[tuple[ListedLog, ChainCount]]:
+    def _listed_logs(self, selected: Sequence[Chain]) -> Iterator[tuple[ListedLog, ChainCount]]:
         """Yields the listed log files, each with the count of its chain."""
-        for chain in wanted:
+        for chain in selected:
             count = self._report.count(chain.id)
             for file in chain.files:
                 if self._task.export is not None:

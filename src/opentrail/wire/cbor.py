@@ -42,13 +42,13 @@ def parse(body: bytes) -> Json:
     if not body:
         return {}
     try:
-        given = cbor2.loads(body)
+        document = cbor2.loads(body)
     except Exception as error:
         # cbor2's errors are those of its file protocol and of hooks, too.
         raise _wrong(f"the body is not CBOR: {type(error).__name__}") from error
-    if not isinstance(given, dict):
+    if not isinstance(document, dict):
         raise _wrong("the body must be a CBOR map")
-    return {name: value for name, value in _plain(given, 0).items() if value is not None}
+    return {name: value for name, value in _plain(document, 0).items() if value is not None}
 
 
 def encode(shape: Shape | None, document: Json) -> bytes:
@@ -62,9 +62,9 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
             raise _wrong("the names in a CBOR map must be texts")
-        return {name: _plain(one, depth + 1) for name, one in value.items()}
+        return {name: _plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one, depth + 1) for one in value]
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, datetime):
         seconds = value.timestamp()
         return int(seconds) if seconds.is_integer() else seconds
@@ -81,11 +81,11 @@ def _tagged(shape: Any, value: Any) -> Any:
     if value is None or shape is None:
         return value
     if shape.type_name == "structure":
-        return {name: _tagged(shape.members.get(name), one) for name, one in value.items()}
+        return {name: _tagged(shape.members.get(name), item) for name, item in value.items()}
     if shape.type_name == "list":
-        return [_tagged(shape.member, one) for one in value]
+        return [_tagged(shape.member, item) for item in value]
     if shape.type_name == "map":
-        return {name: _tagged(shape.value, one) for name, one in value.items()}
+        return {name: _tagged(shape.value, item) for name, item in value.items()}
     if shape.type_name == "timestamp":
         return cbor2.CBORTag(_EPOCH, value)
     if shape.type_name == "blob":

@@ -16,7 +16,7 @@ _MAX_MEMBERS = 100
 
 @value_class(frozen=True, slots=True)
 class Request:
-    """A request; header names are lower-case, repeated headers are joined with `,`.
+    """A request; header names are lowercase, repeated headers are joined with `,`.
 
     `path` and `query` are raw: nothing is unquoted, collapsed or resolved.
     """
@@ -32,7 +32,7 @@ class Request:
 
 @value_class(frozen=True, slots=True)
 class Response:
-    """An answer; header names are lower-case."""
+    """An answer; header names are lowercase."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Response:
 
 
 def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Returns headers by lower-case name; values that are not UTF-8 are read as latin-1."""
+    """Returns headers by lowercase name; values that are not UTF-8 are read as latin-1."""
     folded: dict[str, str] = {}
     for raw_name, raw_value in pairs:
         name = raw_name.decode("latin-1").lower()

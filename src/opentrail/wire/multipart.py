@@ -15,12 +15,12 @@ _FILE_NAME_HERE = "${filename}"
 
 
 def form_fields(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-    """Returns the fields by lower-case name, up to `file`; nothing for bodies of other kinds.
+    """Returns the fields by lowercase name, up to `file`; nothing for bodies of other kinds.
 
     The file's name is filled into the key.
 
     Args:
-        headers: headers of the request, lower-case names.
+        headers: headers of the request, lowercase names.
         body: its body, or as much of it as there is.
     """
     content_type = headers.get("content-type", "")
@@ -30,15 +30,15 @@ def form_fields(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     fields: dict[str, str] = {}
     for part in body[:FIELDS_BYTES].split(b"--" + match[1].encode("latin-1", "replace"))[1:]:
         head, blank, value = part.partition(b"\r\n\r\n")
-        named = _NAME.search(head)
-        if not blank or named is None:
+        name_match = _NAME.search(head)
+        if not blank or name_match is None:
             continue
-        name = named[1].decode("utf-8", "replace").lower()
+        name = name_match[1].decode("utf-8", "replace").lower()
         if name == "file":
-            found = _FILE_NAME.search(head)
-            if found is not None and "key" in fields:
+            file_match = _FILE_NAME.search(head)
+            if file_match is not None and "key" in fields:
                 # Some browsers send the whole path.
-                file_name = re.split(r"[/\\]", found[1].decode("utf-8", "replace"))[-1]
+                file_name = re.split(r"[/\\]", file_match[1].decode("utf-8", "replace"))[-1]
                 fields["key"] = fields["key"].replace(_FILE_NAME_HERE, file_name)
             break
         fields[name] = value.removesuffix(b"\r\n").decode("utf-8", "replace")

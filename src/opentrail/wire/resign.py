@@ -88,10 +88,10 @@ def needs_body(original: Original) -> bool:
 
 def with_host(original: Original) -> Resigned:
     """Returns a call for its upstream whose signature, if any, does not cover the host."""
-    kept = [pair for pair in original.headers if pair[0].lower() != b"host"]
+    headers = [pair for pair in original.headers if pair[0].lower() != b"host"]
     path = _path_style(original)
     target = f"{path}?{original.query}" if original.query else path
-    return Resigned(target.encode("latin-1"), [(b"Host", original.host.encode()), *kept])
+    return Resigned(target.encode("latin-1"), [(b"Host", original.host.encode()), *headers])
 
 
 def resign(
@@ -129,14 +129,16 @@ def resign(
     signer = signer_class(credentials, service, region)
     signer.content_hash = content_hash
     signer.add_auth(request)
-    made = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
-    added = [(n.encode(), request.headers[n].encode()) for n in made if n in request.headers]
-    added.insert(0, (b"Host", original.host.encode()))
+    names = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
+    signing_headers = [
+        (n.encode(), request.headers[n].encode()) for n in names if n in request.headers
+    ]
+    signing_headers.insert(0, (b"Host", original.host.encode()))
     if service in S3_NAMES and "x-amz-content-sha256" not in original.folded:
-        added.append((b"x-amz-content-sha256", content_hash.encode()))
+        signing_headers.append((b"x-amz-content-sha256", content_hash.encode()))
     target = f"{path}?{query}" if query else path
     chunks = _chunk_signer(signer, request) if content_hash in _SIGNED_CHUNKS else None
-    return Resigned(target.encode("latin-1"), [*added, *headers], chunks)
+    return Resigned(target.encode("latin-1"), [*signing_headers, *headers], chunks)
 
 
 def _service_of(original: Original) -> str:
@@ -167,13 +169,13 @@ class _S3Signer(_KnownBody, S3SigV4Auth):  # type: ignore[misc]
 
 
 def _content_hash(original: Original, body: bytes | None) -> str:
-    given = original.folded.get("x-amz-content-sha256")
-    if given is not None:
-        if given.startswith(_OTHER_CHUNKS):
+    stated = original.folded.get("x-amz-content-sha256")
+    if stated is not None:
+        if stated.startswith(_OTHER_CHUNKS):
             raise CannotResign(
-                501, "NotImplemented", f"a body signed as {given} cannot be re-signed"
+                501, "NotImplemented", f"a body signed as {stated} cannot be re-signed"
             )
-        return given
+        return stated
     return _UNSIGNED if body is None else hashlib.sha256(body).hexdigest()
 
 
@@ -181,10 +183,10 @@ def _refuse_expired(original: Original, now: datetime) -> None:
     """Refuses presigned calls that have expired: re-signing would extend them."""
     if original.credential is None or original.credential.method != "QueryString":
         return
-    given = parse_qsl(original.query, keep_blank_values=True)
-    pairs = {name.lower(): value for name, value in given}
+    parameters = parse_qsl(original.query, keep_blank_values=True)
+    pairs = {name.lower(): value for name, value in parameters}
     try:
-        if any([name.lower() for name, _ in given].count(name) > 1 for name in _EXPIRY):
+        if any([name.lower() for name, _ in parameters].count(name) > 1 for name in _EXPIRY):
             raise ValueError("given more than once")
         if "x-amz-expires" in pairs or "x-amz-credential" in pairs:
             signed = datetime.strptime(pairs["x-amz-date"], _STAMP).replace(tzinfo=now.tzinfo)
@@ -201,10 +203,10 @@ def _refuse_expired(original: Original, now: datetime) -> None:
 
 
 def _query_without_signature(query: str) -> str:
-    kept = (
+    parts = (
         part for part in query.split("&") if part.partition("=")[0].lower() not in _SIGNING_QUERY
     )
-    return "&".join(part for part in kept if part)
+    return "&".join(part for part in parts if part)
 
 
 def _signed_url(service: str, path: str, query: str) -> str:
@@ -241,12 +243,12 @@ class ChunkSigner:
             ValueError: the body is not in signed chunks.
         """
         self._waiting += piece
-        done = bytearray()
+        output = bytearray()
         while (ready := self._trailer() if self._in_trailer else self._chunk()) is not None:
-            done += ready
+            output += ready
             if not ready:
                 break
-        return bytes(done)
+        return bytes(output)
 
     def finish(self) -> None:
         """Checks that the upload's last chunk and trailer have passed.

@@ -100,16 +100,16 @@ class Router:
         form = "form-urlencoded" in request.headers.get("content-type", "")
         if credential is None and form and not request.body_is_whole:
             return NOTHING  # an unsigned query call names its service in a body that has not come
-        named = self._other_than_action(request, signing_name)
+        route = self._other_than_action(request, signing_name)
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
-            if action is not None and named and named.operation not in (None, action.operation):
+            if action is not None and route and route.operation not in (None, action.operation):
                 return Route(action.service, None, None)
             if action is not None:
                 return action
             if signing_name is None and request.path == "/" and _has_action(request):
                 return NOTHING  # an unknown query service; S3 has no such request
-        return named or self._rest(request, signing_name)
+        return route or self._rest(request, signing_name)
 
     def _other_than_action(self, request: Request, signing_name: str | None) -> Route | None:
         """Returns the call that a header, or CBOR's path, names."""
@@ -132,8 +132,8 @@ class Router:
     def _find_target(self, target: str, signing_name: str | None) -> Route:
         prefix, _, operation = target.rpartition(".")
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
-        named = (operation or target)[:_MAX_NAME]
-        return Route(service or self._only(signing_name), named, "json")
+        name = (operation or target)[:_MAX_NAME]
+        return Route(service or self._only(signing_name), name, "json")
 
     def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
@@ -155,8 +155,8 @@ class Router:
         action = actions.pop()[:_MAX_NAME]
         is_short = len(action) + len(version) <= 2 * _MAX_NAME
         find = self._of_action if is_short else self._find_action
-        found = find(action, version, signing_name)
-        return found and Route(found[0], action, found[1], pairs=pairs)
+        match = find(action, version, signing_name)
+        return match and Route(match[0], action, match[1], pairs=pairs)
 
     def _find_action(
         self, action: str, version: str, signing_name: str | None
@@ -187,9 +187,9 @@ class Router:
     def _rest(self, request: Request, signing_name: str | None) -> Route:
         s3 = self._catalog.services["s3"]
         if request.headers.get("authorization", "").lower().startswith("bearer "):
-            found = best_route(self._catalog.bearer_services, request, request.path)
-            if found is not None:
-                return found
+            bearer_route = best_route(self._catalog.bearer_services, request, request.path)
+            if bearer_route is not None:
+                return bearer_route
         if signing_name is None:
             for name in _UNSIGNED_REST:
                 route = best_route([self._catalog.services[name]], request, request.path)
@@ -345,13 +345,13 @@ class _Pattern:
 
     def match(self, path: str, query: Mapping[str, str]) -> dict[str, str] | None:
         """Returns the raw labels if path and fixed query parameters match."""
-        found = self.pattern.match(path)
-        if not found:
+        match = self.pattern.match(path)
+        if not match:
             return None
         for name, value in self.fixed_query:
             if name not in query or (value is not None and query[name] != value):
                 return None
-        return {_unslot(slot): text for slot, text in found.groupdict().items()}
+        return {_unslot(slot): text for slot, text in match.groupdict().items()}
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
         """Returns how well the pattern matches; the greatest wins (cloudtrail-format §10.2)."""

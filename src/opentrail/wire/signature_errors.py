@@ -49,7 +49,7 @@ class SignatureRefused(Exception):  # noqa: N818 - it is an answer as much as an
 
 
 class Wording:
-    """Statuses, codes and texts of the services that share a protocol."""
+    """Statuses, codes and messages of the services that share a protocol."""
 
     def __init__(self, answers: Mapping[Problem, tuple[int, str, str]]) -> None:
         self._answers = answers

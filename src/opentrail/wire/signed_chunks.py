@@ -14,8 +14,10 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 _HEAD = re.compile(rb"([0-9a-fA-F]{1,8});chunk-signature=([0-9a-f]{64})")
 _TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _LAST = b"x-amz-trailer-signature"
-#: Maximum bytes of a chunk's head, and of the trailer.
-_MAX_HEAD, _MAX_TRAILER = 128, 16 * 1024
+#: Maximum bytes of a chunk's head.
+_MAX_HEAD = 128
+#: Maximum bytes of the trailer.
+_MAX_TRAILER = 16 * 1024
 #: Maximum bytes of a chunk; SDKs send 64 KiB to 1 MiB.
 MAX_CHUNK = 16 * 1024 * 1024
 
@@ -136,9 +138,9 @@ class ChunkVerifier:
         lines = bytes(self._waiting[:stop]).split(b"\r\n")
         del self._waiting[: stop + 4]
         fields = [match.groups() for match in map(_TRAILER.fullmatch, lines) if match]
-        found = [name.lower() for name, _ in fields]
+        lower_names = [name.lower() for name, _ in fields]
         expected = sorted([name.encode() for name in names] + [_LAST])
-        if len(fields) != len(lines) or sorted(found) != expected or found[-1] != _LAST:
+        if len(fields) != len(lines) or sorted(lower_names) != expected or lower_names[-1] != _LAST:
             raise ChunksRefused("the trailer is not the one that x-amz-trailer announces")
         signed = b"".join(
             name.lower() + b":" + value.strip() + b"\n" for name, value in fields[:-1]

@@ -99,11 +99,11 @@ class Credential:
 def read_credential(request: Request) -> Credential | None:
     """Returns the claimed signer; None for an unsigned request, or a claim that is refused."""
     try:
-        found = read_claim(request)
+        credential = read_claim(request)
     except ClaimRefused:
         return None
-    if found is not None or request.headers.get("authorization"):
-        return found
+    if credential is not None or request.headers.get("authorization"):
+        return credential
     return read_signer_in_body(request)
 
 
@@ -279,8 +279,8 @@ def signing_texts(request: Request) -> Iterator[str]:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "basic"):
         yield credentials.strip()
-    for found in _SIGNATURE.finditer(request.headers.get("authorization", "")):
-        yield found[1] or found[2]
+    for match in _SIGNATURE.finditer(request.headers.get("authorization", "")):
+        yield match[1] or match[2]
     for name, value in parse_qsl(request.query, keep_blank_values=True):
         if name.lower() in _SECRET_QUERY:
             yield value

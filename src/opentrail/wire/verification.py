@@ -68,7 +68,7 @@ _NO_SECRET = "0" * 40
 class SignedRequest:
     """A request as it was received.
 
-    `body_sha256` is the hash of the body in lower-case hex; None while the body has not been read.
+    `body_sha256` is the hash of the body in lowercase hex; None while the body has not been read.
     """
 
     method: str
@@ -144,8 +144,8 @@ class _Claim:
 
 def needs_body(headers: Sequence[tuple[bytes, bytes]], service: str | None) -> bool:
     """Returns whether a request can be verified only once its whole body is known."""
-    given = any(name.lower() == b"x-amz-content-sha256" for name, _ in headers)
-    return not given and service not in S3_NAMES
+    has_hash = any(name.lower() == b"x-amz-content-sha256" for name, _ in headers)
+    return not has_hash and service not in S3_NAMES
 
 
 def verify(
@@ -217,7 +217,7 @@ def verify_form(
     The conditions of the policy are not checked; that is S3's part.
 
     Args:
-        fields: the form's fields before the file, by lower-case name.
+        fields: the form's fields before the file, by lowercase name.
         find_secret: looks an access key up; None for an unknown one.
         now: the time, aware.
         wording: how refusals are worded.
@@ -305,28 +305,28 @@ def _claim_of_header(text: str, headers: Mapping[bytes, list[bytes]], wording: W
 def _claim_of_query(
     headers: Mapping[bytes, list[bytes]], pairs: list[tuple[bytes, bytes]], wording: Wording
 ) -> _Claim:
-    given = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
-    if any(not given.get(name) for name in _PARAMETERS):
+    parameters = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    if any(not parameters.get(name) for name in _PARAMETERS):
         required = f"{', '.join(_PARAMETERS[:-1])}, and {_PARAMETERS[-1]}"
         reason = f"Query-string authentication version 4 requires the {required} parameters."
         raise wording.refusal(Problem.QUERY, reason=reason)
-    if given["X-Amz-Algorithm"] != _ALGORITHM:
+    if parameters["X-Amz-Algorithm"] != _ALGORITHM:
         reason = f'X-Amz-Algorithm only supports "{_ALGORITHM}"'
         raise wording.refusal(Problem.QUERY, reason=reason)
-    signed_at = _parsed(given["X-Amz-Date"])
+    signed_at = _parsed(parameters["X-Amz-Date"])
     if signed_at is None:
         reason = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         raise wording.refusal(Problem.QUERY, reason=reason)
     if _TOKEN.encode() in headers:
         raise wording.refusal(Problem.TWICE, given=_TOKEN)
     return _Claim(
-        *_credential(given["X-Amz-Credential"], wording, Problem.QUERY),
-        given["X-Amz-SignedHeaders"].encode("latin-1").split(b";"),
-        given["X-Amz-Signature"],
-        given["X-Amz-Date"],
+        *_credential(parameters["X-Amz-Credential"], wording, Problem.QUERY),
+        parameters["X-Amz-SignedHeaders"].encode("latin-1").split(b";"),
+        parameters["X-Amz-Signature"],
+        parameters["X-Amz-Date"],
         signed_at,
-        given.get("X-Amz-Security-Token"),
-        _expires(given["X-Amz-Expires"], wording),
+        parameters.get("X-Amz-Security-Token"),
+        _expires(parameters["X-Amz-Expires"], wording),
     )
 
 
@@ -521,24 +521,24 @@ def _text_to_sign(claim: _Claim, canonical: bytes) -> bytes:
 
 
 def _check_secret(
-    claim: _Claim, text: bytes, known: SigningSecret | None, now: datetime, wording: Wording
+    claim: _Claim, text: bytes, secret: SigningSecret | None, now: datetime, wording: Wording
 ) -> bytes:
     """Returns the signing key of a rightly signed request; every key costs the same work."""
-    key = b"AWS4" + (known.secret_access_key if known else _NO_SECRET).encode()
+    key = b"AWS4" + (secret.secret_access_key if secret else _NO_SECRET).encode()
     for part in claim.scope:
         key = hmac.digest(key, part.encode("latin-1"), "sha256")
     signature = hmac.digest(key, text, "sha256").hex()
     is_signed = hmac.compare_digest(signature.encode(), claim.signature.encode("latin-1"))
     token = hashlib.sha256((claim.token or "").encode("latin-1")).digest()
-    expected = known.session_token_sha256 if known else None
+    expected = secret.session_token_sha256 if secret else None
     is_tokened = hmac.compare_digest(token, expected or token)
-    if known is None or not known.is_active:
+    if secret is None or not secret.is_active:
         raise wording.refusal(Problem.UNKNOWN_KEY)
     if not is_signed:
         raise wording.refusal(Problem.MISMATCH)
     if not is_tokened or (claim.token is None) != (expected is None):
         raise wording.refusal(Problem.TOKEN_INVALID)
-    if known.expires is not None and known.expires <= now:
+    if secret.expires is not None and secret.expires <= now:
         raise wording.refusal(Problem.TOKEN_EXPIRED)
     return key
 
@@ -550,11 +550,11 @@ def _chunk_verifier(
         return None
     names = None
     if content == _CHUNKS_WITH_TRAILER:
-        listed = b",".join(headers.get(b"x-amz-trailer", [])).decode("latin-1").lower()
-        names = frozenset(name.strip() for name in listed.split(",") if name.strip())
+        announced = b",".join(headers.get(b"x-amz-trailer", [])).decode("latin-1").lower()
+        names = frozenset(name.strip() for name in announced.split(",") if name.strip())
     scope = "/".join(claim.scope)
     stated = headers.get(b"x-amz-decoded-content-length", [b""])[0].strip()
-    # No length equals a text that is not a number.
+    # No length equals a string that is not a number.
     length = int(stated) if stated.isdigit() and len(stated) < 20 else -1
     return ChunkVerifier(
         key, claim.stamp, scope, claim.signature, names, length if stated else None

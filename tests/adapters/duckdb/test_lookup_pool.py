@@ -50,10 +50,10 @@ async def test_work_runs_in_parallel_and_results_are_in_order(database: Database
         return [number, number]
 
     pieces = [(hot, work, (number,)) for number in range(PARALLEL_LOOKUPS)]
-    assert await LookupPool(database).all(pieces) == [
+    assert await LookupPool(database).run_all(pieces) == [
         n for n in range(PARALLEL_LOOKUPS) for _ in range(2)
     ]
-    assert await LookupPool(database).all([]) == []
+    assert await LookupPool(database).run_all([]) == []
 
 
 @asynchronous
@@ -70,7 +70,7 @@ async def test_when_one_fails_the_others_are_waited_for(database: Database) -> N
         return []
 
     with pytest.raises(StorageFailed, match="it cannot be read"):
-        await LookupPool(database).all([(hot, fail_now, ()), (hot, end_later, ())])
+        await LookupPool(database).run_all([(hot, fail_now, ()), (hot, end_later, ())])
     assert ended.is_set()
 
 
@@ -79,7 +79,7 @@ async def test_a_file_that_is_unchanged_is_not_damaged(database: Database, tmp_p
     source, _ = a_sealed(database, tmp_path)
     pool = LookupPool(database)
     with pytest.raises(StorageFailed):
-        await pool.one([source], fail)
+        await pool.run([source], fail)
 
 
 @asynchronous
@@ -99,12 +99,12 @@ async def test_a_file_that_changed_is_damaged_and_compared_once(
     monkeypatch.setattr(module, "is_intact", compare)
     pool = LookupPool(database)
     with pytest.raises(Damaged) as error:
-        await pool.all([(source, fail, ())] * PARALLEL_LOOKUPS)
+        await pool.run_all([(source, fail, ())] * PARALLEL_LOOKUPS)
     assert error.value.table is source
     assert compared == [file.path]
     with pytest.raises(Damaged):
-        await pool.one([source], fail)
+        await pool.run([source], fail)
     assert len(compared) == 2, "later it is compared again"
     file.path.unlink()
     with pytest.raises(Damaged):
-        await pool.one([source], fail, is_search=True)
+        await pool.run([source], fail, is_search=True)

@@ -20,10 +20,10 @@ print(subprocess.run([sys.executable, "-c", sys.argv[1]]).returncode)
 CHILD = """
 import os
 from opentrail.adapters.ipc.child import arm_in_child
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
-reach("history.sealed")
-reach("history.sealed")
+crash_point("history.sealed")
+crash_point("history.sealed")
 print("survived")
 """
 

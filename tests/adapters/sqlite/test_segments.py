@@ -64,7 +64,7 @@ async def test_a_range_holds_what_append_has_acknowledged(tmp_path: Path) -> Non
 async def test_what_is_behind_a_position_is_found_by_its_event_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(module, "_IDS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "_IDS_PER_STATEMENT", at_once)
     wanted = {event_id(number) for number in (3, 12, 29)}
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 30)

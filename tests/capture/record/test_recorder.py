@@ -190,7 +190,7 @@ async def test_a_gap_is_kept_until_it_is_recorded() -> None:
     world = World(refuse=False)
     world.journal.failure = "no room"
     for _ in range(2):
-        world.recorder.lose(an_exchange(), "no room")
+        world.recorder.count_lost(an_exchange(), "no room")
     await world.recorder.close_gap()
     assert [gap and gap.count for gap in world.kept] == [1, 2]
     world.journal.failure = None
@@ -205,7 +205,7 @@ async def test_a_gap_that_cannot_be_recorded_is_not_forgotten() -> None:
     world.recorder.record_later(an_exchange())
     await world.recorder.drain()
     await world.recorder.close_gap()
-    world.recorder.lose(an_exchange(), "still no room")
+    world.recorder.count_lost(an_exchange(), "still no room")
     world.journal.failure = None
     await world.recorder.close_gap()
     await world.recorder.close_gap()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.redaction.embedded import within, without_secrets
+from opentrail.capture.redaction.embedded import redact, without_secrets
 from opentrail.capture.redaction.secret_names import HIDDEN
 from tests.collection import at_least, collected_records
 from tests.factories import real_records
@@ -135,22 +135,22 @@ def test_the_value_of_an_option_is_hidden_whatever_its_type(secret: Any) -> None
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
 def test_no_secret_stays_in_a_document(document: str) -> None:
     assert any(SECRET in text for text in revealed(document)), "the test itself"
-    shown = within(document)
+    shown = redact(document)
     assert not any(SECRET in text for text in revealed(shown))
     assert any(HIDDEN in text for text in revealed(shown))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
 def test_what_is_shown_once_stays(document: str) -> None:
-    shown = within(document)
-    assert within(shown) == shown
+    shown = redact(document)
+    assert redact(shown) == shown
 
 
 def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
     packed = base64.b64encode(gzip.compress(json.dumps({"password": SECRET}).encode())).decode()
     harmless = base64.b64encode(gzip.compress(b'{"a": "b"}')).decode()
-    assert within(packed) == HIDDEN
-    assert within(harmless) == harmless
+    assert redact(packed) == HIDDEN
+    assert redact(harmless) == harmless
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
     text = start + letters * (100_000 // len(letters))
     tracemalloc.start()
     try:
-        within(text)
+        redact(text)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -172,12 +172,12 @@ def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
 
 def test_a_text_that_no_record_has_room_for_is_not_looked_into() -> None:
     text = json.dumps({"password": SECRET, "x": "x" * 110_000})
-    assert within(text) is text
+    assert redact(text) is text
 
 
 def test_a_signed_token_is_hidden_whole() -> None:
     parts = (encoded('{"alg":"HS256"}'), encoded('{"sub":"a"}'), "c2lnbmF0dXJl")
-    assert within(".".join(part.rstrip("=") for part in parts)) == HIDDEN
+    assert redact(".".join(part.rstrip("=") for part in parts)) == HIDDEN
 
 
 @pytest.mark.parametrize(
@@ -210,14 +210,14 @@ def test_a_signed_token_is_hidden_whole() -> None:
     ],
 )
 def test_what_holds_no_secret_stays_byte_for_byte(text: str) -> None:
-    assert within(text) == text
+    assert redact(text) == text
 
 
 @given(st.text())
 def test_any_text_is_accepted(text: str) -> None:
-    assert isinstance(within(text), str)
-    assert within("{" + text)[:1] in ("{", "H")
-    assert isinstance(within(quote(text, safe="=&")), str)
+    assert isinstance(redact(text), str)
+    assert redact("{" + text)[:1] in ("{", "H")
+    assert isinstance(redact(quote(text, safe="=&")), str)
 
 
 JSON = st.recursive(
@@ -233,30 +233,30 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_without_secrets_is_left_alone(value: Any) -> None:
     written = json.dumps(value)
-    assert within(written) == written
+    assert redact(written) == written
 
 
 def test_nesting_has_an_end() -> None:
     text = json.dumps({"password": SECRET})
     for _ in range(8):
         text = json.dumps({"a": text})
-    assert SECRET not in within(text)
+    assert SECRET not in redact(text)
     assert without_secrets({"a": [{"password": 5}]}) == {"a": [{"password": HIDDEN}]}
 
 
 def test_nesting_of_percent_signs_has_an_end() -> None:
-    assert within("a" + "%" + "25" * 3 + "3Db") == "a" + "%" + "25" * 3 + "3Db"
-    assert HIDDEN in within("a%" + "25" * 5_000 + "3Db")
+    assert redact("a" + "%" + "25" * 3 + "3Db") == "a" + "%" + "25" * 3 + "3Db"
+    assert HIDDEN in redact("a%" + "25" * 5_000 + "3Db")
 
 
 def test_nesting_of_base64_has_an_end() -> None:
     text = '{"a": "a harmless text"}'
     for _ in range(4):
         text = encoded(text)
-        assert within(text) == text
+        assert redact(text) == text
     for _ in range(4):
         text = encoded(text)
-    assert within(text) != text
+    assert redact(text) != text
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -274,13 +274,13 @@ def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
     """What AWS shows is no secret: whatever is hidden of it is hidden by mistake."""
     shown = [text for record in real_records() for text in texts(record)]
     assert len(shown) > 1_000
-    assert [text for text in shown if within(text) != text] == []
+    assert [text for text in shown if redact(text) != text] == []
 
 
 def test_no_real_record_holds_anything_that_is_hidden() -> None:
     shown = [text for _, record in collected_records() for text in texts(record)]
     assert len(shown) > at_least(100_000, 4_000)
-    assert [text for text in shown if within(text) != text] == []
+    assert [text for text in shown if redact(text) != text] == []
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,4 @@ def test_no_real_record_holds_anything_that_is_hidden() -> None:
 )
 def test_what_only_looks_like_variables_and_options_is_shown(document: dict[str, Any]) -> None:
     text = json.dumps(document)
-    assert within(text) == text
+    assert redact(text) == text

@@ -14,7 +14,7 @@ from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import (
     actions,
     by_name,
-    scrubbed,
+    redact_message,
     without_literals,
     without_named_fields,
     without_words_of,
@@ -232,20 +232,20 @@ def test_an_error_does_not_repeat_what_is_not_shown() -> None:
     asked = {"UserName": "Mary", "Password": "hunter22", "Deep": [{"Token": "t0ken-value"}]}
     message = "Value 'hunter22' of user Mary is weak (t0ken-value)"
     expected = f"Value '{HIDDEN}' of user Mary is weak ({HIDDEN})"
-    assert scrubbed(message, asked, {"userName": "Mary"}) == expected
+    assert redact_message(message, asked, {"userName": "Mary"}) == expected
 
 
 def test_an_error_may_repeat_what_is_shown() -> None:
     asked = {"UserName": "Mary", "Path": "/staff/"}
     message = "user Mary of /staff/ already exists"
-    assert scrubbed(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
+    assert redact_message(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
 
 
 @pytest.mark.parametrize("form", [quote, quote_plus, escape, json.dumps, str.strip])
 def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) -> None:
     secret = 'a "b" <c>&d/%+é'
-    assert scrubbed(f"no such value: {form(secret)}!", {"A": secret}, {}).count(HIDDEN) == 1
-    assert "b" not in scrubbed(form(secret), {"A": secret}, {})
+    assert redact_message(f"no such value: {form(secret)}!", {"A": secret}, {}).count(HIDDEN) == 1
+    assert "b" not in redact_message(form(secret), {"A": secret}, {})
 
 
 def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> None:
@@ -259,7 +259,7 @@ def test_words_that_no_body_has_stay_in_an_error_message() -> None:
 
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     asked = {"A": "secret", "B": "secret-and-more"}
-    assert scrubbed("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
+    assert redact_message("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
 
 
 @pytest.mark.slow
@@ -275,5 +275,5 @@ def test_no_error_repeats_a_given_text_that_is_not_shown(
     asked: dict[str, str], around: str
 ) -> None:
     message = around.join(["", *asked.values(), ""])
-    found = scrubbed(message, asked, {})
+    found = redact_message(message, asked, {})
     assert not [secret for secret in asked.values() if secret in found]

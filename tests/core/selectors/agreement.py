@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opentrail.core.event_record import EventFields, EventRecord
-from opentrail.core.selectors import Predicate, SelectorOwner, chosen, predicate_of
+from opentrail.core.selectors import Predicate, SelectorOwner, predicate_of, read_selection
 from tests.core.selectors import naive
 from tests.core.selectors.generated import Asked, Generator, conditions
 from tests.factories import record_bytes
@@ -63,7 +63,7 @@ class Judges:
 def compiled(asked: Asked) -> Predicate:
     """Returns our predicate of a selection, which must be one that AWS would take."""
     taker = SelectorOwner.EVENT_DATA_STORE if asked.store else SelectorOwner.TRAIL
-    return predicate_of(chosen(asked.document, taker))
+    return predicate_of(read_selection(asked.document, taker))
 
 
 def judge(records: Sequence[Mapping[str, Any]]) -> Agreement:

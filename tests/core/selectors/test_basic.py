@@ -13,7 +13,7 @@ from opentrail.core.selectors.basic import (
     check_basic,
     means_every,
     refused,
-    shown,
+    shorten,
 )
 
 S3, FUNCTION, TABLE = "AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"
@@ -184,5 +184,5 @@ def test_every_refusal_has_awss_one_code() -> None:
 
 
 def test_a_long_value_is_shown_by_its_beginning() -> None:
-    assert shown("a" * 200) == "a" * 200
-    assert shown("a" * 2048) == "a" * 200 + "…"
+    assert shorten("a" * 200) == "a" * 200
+    assert shorten("a" * 2048) == "a" * 200 + "…"

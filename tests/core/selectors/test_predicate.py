@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.event_record import EventFields, EventRecord
-from opentrail.core.selectors import Selection, SelectorOwner, chosen, predicate_of
+from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from tests.core.selectors import naive
 from tests.core.selectors.agreement import ENOUGH, PAIRS, judge
 from tests.core.selectors.generated import Asked, conditions, variants
@@ -343,7 +343,9 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
 
 def taken(document: Json | None, record: Json) -> bool:
     selection = (
-        Selection.from_document(None) if document is None else chosen(document, SelectorOwner.TRAIL)
+        Selection.from_document(None)
+        if document is None
+        else read_selection(document, SelectorOwner.TRAIL)
     )
     fields = EventRecord(record_bytes(record)).fields
     return predicate_of(selection).matches(naive.category_of(record), fields)
@@ -376,7 +378,7 @@ def test_the_naive_evaluator_agrees_about_variants_of_real_records() -> None:
 
 def test_an_event_data_store_takes_other_things_by_their_category() -> None:
     for category in ("Insight", "ConfigurationItem", "Evidence", "ActivityAuditLog"):
-        selection = chosen(advanced(fields(category)), SelectorOwner.EVENT_DATA_STORE)
+        selection = read_selection(advanced(fields(category)), SelectorOwner.EVENT_DATA_STORE)
         predicate = predicate_of(selection)
         assert predicate.decides(category) is True
         assert predicate.matches(category, EventFields())
@@ -387,12 +389,14 @@ def test_an_event_data_store_takes_other_things_by_their_category() -> None:
 
 
 def test_selections_that_say_the_same_share_one_predicate() -> None:
-    one = chosen(NOT_LOGS, SelectorOwner.TRAIL)
+    one = read_selection(NOT_LOGS, SelectorOwner.TRAIL)
     (selector,) = NOT_LOGS["AdvancedEventSelectors"]
-    named = chosen(advanced({**selector, "Name": "all but logs"}), SelectorOwner.EVENT_DATA_STORE)
+    named = read_selection(
+        advanced({**selector, "Name": "all but logs"}), SelectorOwner.EVENT_DATA_STORE
+    )
     assert predicate_of(one) is predicate_of(named)
-    assert predicate_of(one) is not predicate_of(chosen(CSV, SelectorOwner.TRAIL))
-    assert predicate_of(chosen(basic(), SelectorOwner.TRAIL)) is predicate_of(
+    assert predicate_of(one) is not predicate_of(read_selection(CSV, SelectorOwner.TRAIL))
+    assert predicate_of(read_selection(basic(), SelectorOwner.TRAIL)) is predicate_of(
         Selection.from_document(None)
     )
 
@@ -418,7 +422,7 @@ def test_the_category_alone_decides_where_it_can(
     data_events: bool | None,
     network_activity: bool | None,
 ) -> None:
-    predicate = predicate_of(chosen(document, SelectorOwner.TRAIL))
+    predicate = predicate_of(read_selection(document, SelectorOwner.TRAIL))
     assert predicate.decides("Management") is management
     assert predicate.decides("Data") is data_events
     assert predicate.decides("NetworkActivity") is network_activity

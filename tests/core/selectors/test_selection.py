@@ -16,8 +16,8 @@ from opentrail.core.selectors import (
     STORE_DEFAULT,
     Selection,
     SelectorOwner,
-    chosen,
     predicate_of,
+    read_selection,
 )
 from opentrail.core.selectors.advanced import OPERATORS
 from tests.core.selectors.test_advanced import VALUES
@@ -80,7 +80,7 @@ requests = st.fixed_dictionaries(
 
 def chosen_or_refused(request: Json, taker: SelectorOwner) -> Selection | CloudTrailError:
     try:
-        return chosen(request, taker)
+        return read_selection(request, taker)
     except CloudTrailError as error:
         return error
 
@@ -103,7 +103,7 @@ def test_what_the_model_allows_is_accepted_or_refused_and_documents_are_inverse(
     validate(INPUT, {"TrailName": "my-trail", **document})
     assert Selection.from_document(json.loads(json.dumps(document))) == selection
     assert Selection.from_document(document).document() == document
-    assert chosen(document, taker) == selection
+    assert read_selection(document, taker) == selection
     predicate_of(selection)
 
 
@@ -166,7 +166,7 @@ def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -
             }
         ]
     }
-    assert chosen(STORE_DEFAULT.document(), SelectorOwner.EVENT_DATA_STORE) == STORE_DEFAULT
+    assert read_selection(STORE_DEFAULT.document(), SelectorOwner.EVENT_DATA_STORE) == STORE_DEFAULT
     assert predicate_of(STORE_DEFAULT).decides("Management") is True
 
 
@@ -178,7 +178,7 @@ def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -
     ],
 )
 def test_the_default_selector_put_back_is_not_custom(given: list[Json]) -> None:
-    assert not chosen({"EventSelectors": given}, SelectorOwner.TRAIL).custom
+    assert not read_selection({"EventSelectors": given}, SelectorOwner.TRAIL).custom
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_the_default_selector_put_back_is_not_custom(given: list[Json]) -> None:
     ],
 )
 def test_any_other_selection_is_custom(given: Json) -> None:
-    assert chosen(given, SelectorOwner.TRAIL).custom
+    assert read_selection(given, SelectorOwner.TRAIL).custom
 
 
 def refusal(given: Json, taker: SelectorOwner = SelectorOwner.TRAIL) -> str:
     with pytest.raises(CloudTrailError) as error:
-        chosen(given, taker)
+        read_selection(given, taker)
     assert error.value.code == "InvalidEventSelectorsException"
     return error.value.message
 
@@ -215,9 +215,11 @@ def test_both_kinds_or_none_are_refused() -> None:
 
 def test_an_empty_list_of_one_kind_does_not_count_beside_the_other() -> None:
     advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
-    assert list(chosen(advanced_only, SelectorOwner.TRAIL).document()) == ["AdvancedEventSelectors"]
+    assert list(read_selection(advanced_only, SelectorOwner.TRAIL).document()) == [
+        "AdvancedEventSelectors"
+    ]
     basic_only: dict[str, Any] = {"EventSelectors": [{}], "AdvancedEventSelectors": []}
-    assert list(chosen(basic_only, SelectorOwner.TRAIL).document()) == ["EventSelectors"]
+    assert list(read_selection(basic_only, SelectorOwner.TRAIL).document()) == ["EventSelectors"]
 
 
 def test_an_event_data_store_has_advanced_selectors_only() -> None:
@@ -248,7 +250,7 @@ def test_resource_types_of_both_kinds_are_returned() -> None:
 def test_a_selection_knows_whether_it_logs_writes(more: list[Json], logs_writes: bool) -> None:
     management = {"Field": "eventCategory", "Equals": ["Management"]}
     given = [{"FieldSelectors": [management, *more]}]
-    selection = chosen({"AdvancedEventSelectors": given}, SelectorOwner.TRAIL)
+    selection = read_selection({"AdvancedEventSelectors": given}, SelectorOwner.TRAIL)
     assert selection.logs("Management")
     assert selection.logs("Management", only_writes=True) is logs_writes
     assert not selection.logs("Data")
@@ -261,7 +263,7 @@ def test_a_basic_selection_that_logs_only_reads_still_logs(
     read_write: str, logs_writes: bool
 ) -> None:
     given = {"EventSelectors": [{"ReadWriteType": read_write}]}
-    selection = chosen(given, SelectorOwner.TRAIL)
+    selection = read_selection(given, SelectorOwner.TRAIL)
     assert selection.logs("Management")
     assert selection.logs("Management", only_writes=True) is logs_writes
     assert not selection.logs("Data")

@@ -28,7 +28,9 @@ from opentrail.adapters.aws.object_store import S3Reader, S3Stream
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _SECONDS = 60.0
 _METADATA = "x-amz-meta-"
-_RECEIVED, _MAX_HEAD_BYTES = 64 * 1024, 64 * 1024
+#: Bytes of a read from the connection.
+_READ_BYTES = 64 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
 _NOT_PLAIN = ("transfer-encoding",)
 #: Errors of a broken connection.
 _BROKEN = (OSError, http.client.HTTPException)
@@ -135,13 +137,13 @@ class _ObjectBody:
     def __init__(
         self,
         connection: socket.socket,
-        begun: bytes,
+        start: bytes,
         length: int,
         place: _BucketAddress,
         is_reusable: bool,
     ) -> None:
         self._connection = connection
-        self._begun = begun
+        self._start = start
         self._left = length
         self._place = place
         self._is_reusable = is_reusable
@@ -150,8 +152,8 @@ class _ObjectBody:
         """Returns at most `size` bytes; b"" at the end."""
         if not self._left:
             return b""
-        if self._begun:
-            content, self._begun = self._begun[:size], self._begun[size:]
+        if self._start:
+            content, self._start = self._start[:size], self._start[size:]
         else:
             content = self._connection.recv(min(size, self._left))
         if not content:
@@ -171,7 +173,7 @@ def _answer(connection: socket.socket) -> tuple[bytes, bytes]:
     """Returns the head of an answer, and the part of its body that arrived with it."""
     came = b""
     while b"\r\n\r\n" not in came:
-        more = connection.recv(_RECEIVED)
+        more = connection.recv(_READ_BYTES)
         if not more or len(came) > _MAX_HEAD_BYTES:
             raise OSError("the answer has no valid head")
         came += more
@@ -199,13 +201,13 @@ def _connection(place: _BucketAddress) -> socket.socket:
         return place.idle.pop()
     if place.is_secure:
         trusted = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
-        made: http.client.HTTPConnection = http.client.HTTPSConnection(
+        http_connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             place.host, timeout=_SECONDS, context=trusted
         )
     else:
-        made = http.client.HTTPConnection(place.host, timeout=_SECONDS)
-    made.connect()
-    connection: socket.socket = made.sock
+        http_connection = http.client.HTTPConnection(place.host, timeout=_SECONDS)
+    http_connection.connect()
+    connection: socket.socket = http_connection.sock
     return connection
 
 

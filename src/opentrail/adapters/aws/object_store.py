@@ -35,7 +35,7 @@ _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 #: Errors of a call other than the service's: no response, or one that cannot be parsed.
 FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
 #: Concurrent calls, in their own threads: a store that does not answer delays nothing else.
-_AT_ONCE = 8
+_CONCURRENT = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 
 
@@ -60,7 +60,7 @@ class S3Objects:
         self._made: Any = None
         self._lock = asyncio.Lock()
         self._conditional = True
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "s3")
+        self._threads = ThreadPoolExecutor(_CONCURRENT, "s3")
 
     async def check_bucket(self, bucket: str) -> None:
         """Returns if the bucket exists and may be read."""
@@ -124,34 +124,34 @@ class S3Objects:
         """Returns the object's bytes as stored, and its metadata."""
 
         def read(s3: Any) -> StoredContent:
-            found = s3.get_object(Bucket=bucket, Key=key)
-            metadata = {name.lower(): value for name, value in found.get("Metadata", {}).items()}
-            return StoredContent(found["Body"].read(), metadata)
+            answer = s3.get_object(Bucket=bucket, Key=key)
+            metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+            return StoredContent(answer["Body"].read(), metadata)
 
         return await self._call(read, f"s3://{bucket}/{key}")
 
     async def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
         """Returns every key under `prefix` that is greater than `after`, in order."""
 
-        def listed(s3: Any) -> list[str]:
-            found: list[str] = []
+        def list_keys(s3: Any) -> list[str]:
+            keys: list[str] = []
             for page in _pages(s3, Bucket=bucket, Prefix=prefix, StartAfter=after):
-                found.extend(each["Key"] for each in page.get("Contents", ()))
+                keys.extend(item["Key"] for item in page.get("Contents", ()))
             # Not every store knows StartAfter.
-            return sorted((key for key in found if key > after), key=str.encode)
+            return sorted((key for key in keys if key > after), key=str.encode)
 
-        return await self._call(listed, f"s3://{bucket}/{prefix}")
+        return await self._call(list_keys, f"s3://{bucket}/{prefix}")
 
     async def folders(self, bucket: str, prefix: str) -> list[str]:
         """Returns the names between `prefix` and the next slash of all keys under it."""
 
-        def listed(s3: Any) -> list[str]:
-            found: set[str] = set()
+        def list_folders(s3: Any) -> list[str]:
+            prefixes: set[str] = set()
             for page in _pages(s3, Bucket=bucket, Prefix=prefix, Delimiter="/"):
-                found.update(each["Prefix"] for each in page.get("CommonPrefixes", ()))
-            return sorted(each.removeprefix(prefix).removesuffix("/") for each in found)
+                prefixes.update(item["Prefix"] for item in page.get("CommonPrefixes", ()))
+            return sorted(item.removeprefix(prefix).removesuffix("/") for item in prefixes)
 
-        return await self._call(listed, f"s3://{bucket}/{prefix}")
+        return await self._call(list_folders, f"s3://{bucket}/{prefix}")
 
     async def _is_there(self, bucket: str, key: str) -> bool:
         try:
@@ -232,16 +232,16 @@ class S3Reader:
         Raises:
             ObjectStoreError: the store refused or failed.
         """
-        wanted = {"Bucket": bucket, "Prefix": prefix}
+        arguments = {"Bucket": bucket, "Prefix": prefix}
         while True:
             page = _translated(
-                lambda s3: s3.list_objects_v2(**wanted), self._s3, f"s3://{bucket}/{prefix}"
+                lambda s3: s3.list_objects_v2(**arguments), self._s3, f"s3://{bucket}/{prefix}"
             )
-            for found in page.get("Contents", ()):
-                yield S3Key(found["Key"], found["Size"])
+            for item in page.get("Contents", ()):
+                yield S3Key(item["Key"], item["Size"])
             if not page.get("IsTruncated"):
                 return
-            wanted["ContinuationToken"] = page["NextContinuationToken"]
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def open(self, bucket: str, key: str) -> S3Stream:
         """Returns the bytes of an object.
@@ -250,19 +250,19 @@ class S3Reader:
             ObjectStoreError: the store refused or failed; reading may raise it as well.
         """
         name = f"s3://{bucket}/{key}"
-        got = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
-        return S3Stream(got["Body"], name, got.get("Metadata", {}))
+        answer = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
+        return S3Stream(answer["Body"], name, answer.get("Metadata", {}))
 
 
-def _pages(s3: Any, **wanted: str) -> Iterator[dict[str, Any]]:
+def _pages(s3: Any, **arguments: str) -> Iterator[dict[str, Any]]:
     """Yields the pages of a listing."""
-    asked = {name: value for name, value in wanted.items() if value}
+    request = {name: value for name, value in arguments.items() if value}
     while True:
-        page = s3.list_objects_v2(**asked)
+        page = s3.list_objects_v2(**request)
         yield page
         if not page.get("IsTruncated"):
             return
-        asked["ContinuationToken"] = page["NextContinuationToken"]
+        request["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def _own_client(session: boto3.session.Session | None = None) -> Any:

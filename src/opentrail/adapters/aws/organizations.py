@@ -48,7 +48,7 @@ def _describe(client: Any) -> Organization | None:
     except client.exceptions.AWSOrganizationsNotInUseException:
         return None
     pages = client.get_paginator("list_accounts").paginate()
-    accounts = {member(each, "Id") for page in pages for each in member(page, "Accounts")}
+    accounts = {member(item, "Id") for page in pages for item in member(page, "Accounts")}
     table = {
         "id": member(described, "Id"),
         "management_account": member(described, "MasterAccountId"),

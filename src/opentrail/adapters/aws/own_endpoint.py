@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
-#: Concurrent calls, and seconds that one may take.
-_AT_ONCE, _SECONDS = 4, 60
+#: Concurrent calls.
+_CONCURRENT = 4
+#: Seconds that a call may take.
+_SECONDS = 60
 
 
 class BotocoreEndpoint:
@@ -37,7 +39,7 @@ class BotocoreEndpoint:
 
     def __init__(self, access: Callable[[str, str | None], Awaitable[S3Access]]) -> None:
         self._access = access
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "own-endpoint")
+        self._threads = ThreadPoolExecutor(_CONCURRENT, "own-endpoint")
         self._session: Session | None = None
 
     async def call(

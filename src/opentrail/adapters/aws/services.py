@@ -20,8 +20,10 @@ from opentrail.ports.services import BusEvent, LogEvent
 T = TypeVar("T")
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
-#: Concurrent calls per service, and maximum clients in the cache.
-_AT_ONCE, _MAX_CLIENTS = 4, 32
+#: Concurrent calls per service.
+_CONCURRENT = 4
+#: Maximum clients in the cache.
+_MAX_CLIENTS = 32
 _SECOND = timedelta(seconds=1)
 
 
@@ -50,7 +52,7 @@ class ServiceClients:
         loop = asyncio.get_running_loop()
         threads = self._threads.get(service)
         if threads is None:
-            threads = self._threads[service] = ThreadPoolExecutor(_AT_ONCE, f"aws-{service}")
+            threads = self._threads[service] = ThreadPoolExecutor(_CONCURRENT, f"aws-{service}")
         async with self._lock:
             client = self._made.get((service, region))
             if client is None:
@@ -160,7 +162,7 @@ class CloudWatchLogGroups:
 
     async def holds(self, group_arn: str, stream: str, event: LogEvent) -> bool:
         """Returns whether the stream has this event."""
-        wanted = {
+        arguments = {
             "logGroupName": _group(group_arn),
             "logStreamName": stream,
             "startTime": _millis(event.time),
@@ -172,12 +174,12 @@ class CloudWatchLogGroups:
             token = None
             while True:
                 more: dict[str, str] = {"nextToken": token} if token else {}
-                page = logs.get_log_events(**wanted, **more)
-                found = member(page, "events")
-                if any(one.get("message") == event.message for one in found):
+                page = logs.get_log_events(**arguments, **more)
+                events = member(page, "events")
+                if any(item.get("message") == event.message for item in events):
                     return True
                 # The last page returns the token of its request.
-                if page.get("nextForwardToken") in (token, None) or not found:
+                if page.get("nextForwardToken") in (token, None) or not events:
                     return False
                 token = page["nextForwardToken"]
 

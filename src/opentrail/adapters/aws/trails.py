@@ -24,15 +24,15 @@ class TrailReader:
         self._endpoint = endpoint_url
         self._clients: dict[str, Any] = {}
 
-    def trail(self, wanted: str, region: str) -> Mapping[str, Any] | None:
+    def trail(self, name: str, region: str) -> Mapping[str, Any] | None:
         """Returns the trail with this name or ARN from DescribeTrails; None if it does not exist.
 
         Raises:
             OpentrailError: the service refused or cannot be reached.
         """
         trails = self._ask(region, "describe_trails", includeShadowTrails=True)["trailList"]
-        named = (t for t in trails if wanted in (t.get("TrailARN"), t.get("Name")))
-        return next(named, None)
+        matches = (t for t in trails if name in (t.get("TrailARN"), t.get("Name")))
+        return next(matches, None)
 
     def public_keys(self, region: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
         """Returns the keys of a Region that signed in a time range, as ListPublicKeys does.
@@ -40,18 +40,18 @@ class TrailReader:
         Raises:
             OpentrailError: the service refused or cannot be reached.
         """
-        found: list[Mapping[str, Any]] = []
+        keys: list[Mapping[str, Any]] = []
         page: dict[str, Any] = {}
         while True:
             answer = self._ask(region, "list_public_keys", StartTime=start, EndTime=end, **page)
-            found += answer.get("PublicKeyList", ())
+            keys += answer.get("PublicKeyList", ())
             if not answer.get("NextToken"):
-                return found
+                return keys
             page = {"NextToken": answer["NextToken"]}
 
-    def _ask(self, region: str, operation: str, **given: Any) -> Any:
+    def _ask(self, region: str, operation: str, **arguments: Any) -> Any:
         try:
-            return getattr(self._client(region), operation)(**given)
+            return getattr(self._client(region), operation)(**arguments)
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             raise OpentrailError(f"the CloudTrail API cannot be asked: {error}") from error
 

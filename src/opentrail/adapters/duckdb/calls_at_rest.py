@@ -52,12 +52,12 @@ def _sealed(file: SealedFile, source: str) -> Iterator[tuple[int, Record]]:
 
 
 def _in_journal(journal: Path, after: int, source: str) -> Iterator[tuple[int, Record]]:
-    wanted = f'"eventSource":"{source}"'.encode()
+    needle = f'"eventSource":"{source}"'.encode()
     while True:
         try:
             for entries in read_range(journal, after + 1, _END):
                 for entry in entries:
-                    if wanted in entry.record:
+                    if needle in entry.record:
                         yield entry.position, orjson.loads(entry.record)
                 after = entries[-1].position
         except JournalDamaged as error:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from opentrail.adapters.duckdb.table_set import EventTable
 
-#: Adjacent files of about one size that are merged, and the maximum records of a merged file.
-MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
+#: Adjacent files of about one size that are merged.
+MERGED_FILES = 8
+#: Maximum records of a merged file.
+MERGED_RECORDS = 1_200_000
 #: Files with at most this many records are of size class 0; each class is eight times the last.
 _SMALLEST = 4_096
 
@@ -45,11 +47,11 @@ def _size_class(table: EventTable) -> int:
 
 def _limited(run: Sequence[EventTable]) -> list[EventTable]:
     """Returns the first tables that make a file of at most `MERGED_RECORDS`."""
-    chosen: list[EventTable] = []
+    merged: list[EventTable] = []
     records = 0
     for table in run:
         records += table.last - table.first + 1
-        if chosen and records > MERGED_RECORDS:
+        if merged and records > MERGED_RECORDS:
             break
-        chosen.append(table)
-    return chosen if len(chosen) > 1 else []
+        merged.append(table)
+    return merged if len(merged) > 1 else []

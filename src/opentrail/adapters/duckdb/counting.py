@@ -108,8 +108,10 @@ _COUNTED["resource_types"] = (
     " (SELECT resource_types, count(*) AS events FROM matched GROUP BY ALL)) GROUP BY ALL"
 )
 
-#: Rows among which those are found whose records decide, and records that are read per step.
-_WINDOW, _STEP = 250_000, 5_000
+#: Rows in which those are searched whose records decide.
+_WINDOW = 250_000
+#: Records that are read per step.
+_STEP = 5_000
 _AMONG = "position IN (SELECT unnest(?::BIGINT[]))"
 
 
@@ -139,8 +141,8 @@ class Counts:
         Raises:
             Damaged: a sealed file cannot be read.
         """
-        read = await self._matching(tables, query, query.limit)
-        rows = await self._counted(read, "1", _LIMITED, query.limit)
+        conditions = await self._matching(tables, query, query.limit)
+        rows = await self._query_rows(conditions, "1", _LIMITED, query.limit)
         return sum(events for (events,) in rows)
 
     async def histogram(
@@ -152,8 +154,8 @@ class Counts:
             Damaged: a sealed file cannot be read.
         """
         counting = _HISTOGRAM.format(int(seconds), "{events}")
-        read = await self._matching(tables, query)
-        rows = await self._counted(read, "event_time, error_code", counting)
+        conditions = await self._matching(tables, query)
+        rows = await self._query_rows(conditions, "event_time, error_code", counting)
         return [
             PeriodCounts(datetime.fromtimestamp(start, UTC), *counts) for start, *counts in rows
         ]
@@ -171,18 +173,18 @@ class Counts:
         Raises:
             Damaged: a sealed file cannot be read.
         """
-        found: dict[CountedField, list[ValueCount]] = {field: [] for field in fields}
-        if not found:
-            return found
-        names = list(found)
-        counted = [_COUNTED[name].format(number) for number, name in enumerate(names)]
-        read = await self._matching(tables, query)
-        counting = _TOP.format(counted=" UNION ALL ".join(counted))
-        for number, value, events in await self._counted(
-            read, ", ".join(names), counting, prefix, limit
+        values: dict[CountedField, list[ValueCount]] = {field: [] for field in fields}
+        if not values:
+            return values
+        names = list(values)
+        statements = [_COUNTED[name].format(number) for number, name in enumerate(names)]
+        conditions = await self._matching(tables, query)
+        counting = _TOP.format(counted=" UNION ALL ".join(statements))
+        for number, value, events in await self._query_rows(
+            conditions, ", ".join(names), counting, prefix, limit
         ):
-            found[names[number]].append((value, events))
-        return found
+            values[names[number]].append((value, events))
+        return values
 
     async def calls(self, tables: Sequence[EventTable], query: EventQuery) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events by minute.
@@ -190,8 +192,8 @@ class Counts:
         Raises:
             Damaged: a sealed file cannot be read.
         """
-        counted = replace(query, categories=(MANAGEMENT, DATA))
-        rows = await self._rows(tables, counted, [], f"{_KIND}, event_time", _CALLS)
+        calls_query = replace(query, categories=(MANAGEMENT, DATA))
+        rows = await self._rows(tables, calls_query, [], f"{_KIND}, event_time", _CALLS)
         return [CallCounts(*row) for row in rows]
 
     async def principals(
@@ -202,8 +204,8 @@ class Counts:
         Raises:
             Damaged: a sealed file cannot be read.
         """
-        counted = replace(query, categories=(MANAGEMENT, DATA))
-        rows = await self._rows(tables, counted, [], _USED, _PRINCIPALS)
+        calls_query = replace(query, categories=(MANAGEMENT, DATA))
+        rows = await self._rows(tables, calls_query, [], _USED, _PRINCIPALS)
         return [PrincipalCounts(*row) for row in rows]
 
     async def by_period(
@@ -227,11 +229,11 @@ class Counts:
             Damaged: a sealed file cannot be read.
         """
         rows = await self._rows(tables, *_of_key(query, key), _VALUED, _VALUES, limit)
-        found: list[list[ValueCount]] = [[], [], [], []]
+        counts: list[list[ValueCount]] = [[], [], [], []]
         for number, value, events in rows:
-            found[number].append((value, events))
-        *values, whole = found
-        return ValueCounts(sum(events for _, events in whole), *values)
+            counts[number].append((value, events))
+        *values, totals = counts
+        return ValueCounts(sum(events for _, events in totals), *values)
 
     async def _rows(
         self,
@@ -256,12 +258,12 @@ class Counts:
         conditions += [condition for condition, _ in more]
         values += [value for _, value in more if value is not None]
         where = " AND ".join(conditions), values
-        read = {table: where for table in tables if table.may_contain(query)}
-        return await self._counted(read, columns, counting, *arguments)
+        conditions_by_table = {table: where for table in tables if table.may_contain(query)}
+        return await self._query_rows(conditions_by_table, columns, counting, *arguments)
 
-    async def _counted(
+    async def _query_rows(
         self,
-        read: Mapping[EventTable, tuple[str, Sequence[Any]]],
+        conditions: Mapping[EventTable, tuple[str, Sequence[Any]]],
         columns: str,
         counting: str,
         *arguments: Any,
@@ -269,20 +271,20 @@ class Counts:
         """Returns the rows of a statement over the events of tables; see `_rows`.
 
         Args:
-            read: the condition of each table's events, and its arguments.
+            conditions: the condition of each table's events, and its arguments.
             columns: the columns of the events.
             counting: the statement.
             arguments: its further arguments.
         """
-        if not read:
+        if not conditions:
             return []
         events = " UNION ALL ".join(
             f"SELECT {columns} FROM {table.table.name} WHERE {where}"  # noqa: S608 - ours
-            for table, (where, _) in read.items()
+            for table, (where, _) in conditions.items()
         )
-        values = [value for _, values in read.values() for value in values]
-        return await self._pool.one(
-            list(read),
+        values = [value for _, values in conditions.values() for value in values]
+        return await self._pool.run(
+            list(conditions),
             self._database.execute,
             counting.replace("{events}", events),
             [*values, *arguments],
@@ -302,21 +304,21 @@ class Counts:
         query = replace(query, before=None)
         conditions: dict[EventTable, tuple[str, list[Any]]] = {}
         deadline = time.monotonic() + SEARCH_SECONDS
-        found = 0
+        matches = 0
         for table in tables:
             if not table.may_contain(query):
                 continue
             condition = matching(table.table, query)
             where, arguments = condition.certain
             conditions[table] = where, list(arguments)
-            if not condition.exact and found < enough:
-                decided = await self._pool.one(
+            if not condition.exact and matches < enough:
+                decided = await self._pool.run(
                     [table],
                     self._decide,
-                    *(table, query, condition, deadline, enough - found),
+                    *(table, query, condition, deadline, enough - matches),
                     is_search=True,
                 )
-                found += len(decided)
+                matches += len(decided)
                 conditions[table] = f"({where}) OR {_AMONG}", [*arguments, decided]
         return conditions
 

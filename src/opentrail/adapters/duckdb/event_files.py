@@ -24,15 +24,17 @@ from opentrail.adapters.duckdb.files import (
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import JournalDamaged, StorageFailed
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 
 log = logging.getLogger(__name__)
 
 _CHILD_SECONDS = 1_800.0
-#: Calls and look-ups have priority over child processes.
+#: Calls and lookups have priority over child processes.
 _CHILD_NICENESS = 5
-#: Files that one child compares with their hashes; seconds until the next child if one failed.
-_CHECK_FILES, _CHECK_PAUSE_SECONDS = 10, 600.0
+#: Files that one child process compares with their hashes.
+_CHECK_FILES = 10
+#: Seconds until the next child process if one failed.
+_CHECK_PAUSE_SECONDS = 600.0
 #: What may go wrong with a child: no record is lost, and the work is tried again.
 CHILD_ERRORS = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
@@ -108,7 +110,7 @@ class EventFiles(abc.ABC):
             if not paths:
                 return False
             (file,) = await files_of_child("merge", *paths)
-            reach("history.merged")
+            crash_point("history.merged")
             await self.tables.replace(run, await self._database.run(self._database.attach, file))
             await asyncio.to_thread(remove, paths)
         return True
@@ -129,7 +131,7 @@ class EventFiles(abc.ABC):
         """Creates the empty file whose name says that a range has expired."""
         (self._folder / f"{stem_of(self._series, first, last)}.expired").touch(mode=0o600)
         sync_folder(self._folder)
-        reach("history.expired")
+        crash_point("history.expired")
 
     # Damage
 
@@ -140,10 +142,10 @@ class EventFiles(abc.ABC):
     async def _check(self) -> None:
         unchecked = self.tables.sealed()
         while unchecked:
-            some = unchecked[:_CHECK_FILES]
+            batch = unchecked[:_CHECK_FILES]
             try:
-                damaged = await _run_child("check", *(file.path for _, file in some))
-                for table, file in some:
+                damaged = await _run_child("check", *(file.path for _, file in batch))
+                for table, file in batch:
                     if file.path in damaged:
                         await self.repair(table)
             except CHILD_ERRORS as error:
@@ -182,10 +184,10 @@ async def files_of_child(work: str, *arguments: object) -> list[SealedFile]:
         JournalDamaged: the journal has to be repaired first.
         RuntimeError: the child failed.
     """
-    written = await _run_child(work, *arguments)
-    files = [file for path in written if (file := read_name(path)) is not None]
-    if len(files) != len(written):
-        raise RuntimeError(f"child wrote {written}")
+    paths = await _run_child(work, *arguments)
+    files = [file for path in paths if (file := read_name(path)) is not None]
+    if len(files) != len(paths):
+        raise RuntimeError(f"child wrote {paths}")
     return sorted(files, key=lambda file: file.first)
 
 

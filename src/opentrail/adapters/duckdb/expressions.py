@@ -143,8 +143,8 @@ def _between(expression: Between, index: Index | None) -> SqlCondition:
     if expression.start is not None:
         parts.append(_time(expression.start, "event_time >= ?"))
     if expression.end is not None:
-        rest = expression.end.microsecond > 0
-        parts.append(_time(expression.end, "event_time <= ?" if rest else "event_time < ?"))
+        has_fraction = expression.end.microsecond > 0
+        parts.append(_time(expression.end, "event_time <= ?" if has_fraction else "event_time < ?"))
     return _joined("AND", parts, "TRUE")
 
 
@@ -167,11 +167,11 @@ def _compare(expression: Compare, index: Index | None) -> SqlCondition:
         return _ANY
     network = network_of(expression)
     if network is not None:
-        return _within(column, network)
+        return _in_network(column, network)
     return _equals(column, expression, index)
 
 
-def _within(column: str, network: IPv4Network | IPv6Network) -> SqlCondition:
+def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition:
     """Returns the condition of addresses in a network, and of networks in it."""
     if network.version == 6:
         return SqlCondition(f"contains({column}, ':')")
@@ -228,7 +228,7 @@ def _matches(column: str, pattern: Pattern) -> SqlCondition:
 
 
 def lower_of(text: str) -> str:
-    """Returns the expression of a text in lower case; ASCII characters as Python's `lower`.
+    """Returns the expression of a string in lower case; ASCII characters as Python's `lower`.
 
     Among the characters with ASCII ones in lower case, DuckDB's `lower` differs in one.
     """
@@ -244,13 +244,13 @@ def _like(pattern: Pattern) -> str:
 
 def _in_record(expression: Compare) -> SqlCondition:
     """Searches the record for the path's last member, and the longest literal of the value."""
-    named = _somewhere("record", [f'"{expression.path[-1]}"'], _PLAIN_NAME)
+    name = _somewhere("record", [f'"{expression.path[-1]}"'], _PLAIN_NAME)
     value = _ANY
     if expression.operator == "=" and network_of(expression) is None:
         value = _somewhere("record", expression.pattern.literals)
     elif expression.operator == ":":
         value = _somewhere("lower(record)", [expression.value.lower()])
-    sql, arguments = _join("AND", [(part.sql, part.arguments) for part in (named, value)])
+    sql, arguments = _join("AND", [(part.sql, part.arguments) for part in (name, value)])
     return SqlCondition(sql, arguments)
 
 
@@ -258,16 +258,16 @@ def _text(expression: Text, index: Index | None) -> SqlCondition:
     return _somewhere("lower(record)", [expression.text.lower()])
 
 
-def _somewhere(text: str, wanted: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> SqlCondition:
+def _somewhere(text: str, literals: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> SqlCondition:
     """Searches for a literal that must occur in the text, however JSON escapes it."""
-    runs = [run for one in wanted if one.isascii() for run in plain.findall(one)]
+    runs = [run for literal in literals if literal.isascii() for run in plain.findall(literal)]
     # JSON may escape any letter: \u003d.
-    found = f"contains({text}, ?) OR contains(record, '\\u')"
+    condition = f"contains({text}, ?) OR contains(record, '\\u')"
     if words := [run for run in runs if not _MAYBE_NUMBER.fullmatch(run)]:
-        return SqlCondition(f"({found})", (max(words, key=len),))
+        return SqlCondition(f"({condition})", (max(words, key=len),))
     if numbers := [run for run in runs if run.isdigit()]:
         return SqlCondition(
-            f"({found} OR regexp_matches(record, ?))", (max(numbers, key=len), _FLOAT)
+            f"({condition} OR regexp_matches(record, ?))", (max(numbers, key=len), _FLOAT)
         )
     return _ANY
 

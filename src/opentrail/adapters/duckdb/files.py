@@ -80,14 +80,14 @@ def sealed_files(folder: Path, series: Series) -> list[SealedFile]:
 
 def left_over(folder: Path) -> list[Path]:
     """Returns what an interrupted seal, merge or expiry has left."""
-    old = [
+    obsolete = [
         file.path
         for series in Series
         for files in (_all(folder, series),)
         for file in files
         if _is_left_over(file, files)
     ]
-    return [*folder.glob("*.tmp*"), *old]
+    return [*folder.glob("*.tmp*"), *obsolete]
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -100,9 +100,9 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def _all(folder: Path, series: Series) -> list[SealedFile]:
-    named = map(read_name, folder.iterdir())
-    found = [file for file in named if file is not None and file.series is series]
-    return sorted(found, key=lambda file: (file.first, file.last, file.path.name))
+    all_files = map(read_name, folder.iterdir())
+    files = [file for file in all_files if file is not None and file.series is series]
+    return sorted(files, key=lambda file: (file.first, file.last, file.path.name))
 
 
 def _is_left_over(file: SealedFile, files: list[SealedFile]) -> bool:

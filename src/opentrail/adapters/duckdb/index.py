@@ -1,7 +1,7 @@
 """The index of a sealed file: the places of event ids and resource names, by hash.
 
 Both have nearly as many values as there are events. Scanning a column of them would be the largest
-part of a look-up, and storing one takes a quarter of the file. Sorted hashes are small, and DuckDB
+part of a lookup, and storing one takes a quarter of the file. Sorted hashes are small, and DuckDB
 finds one among a million by the ranges of its row groups.
 
 A place is the number of a row, from 0, and the column that contains its record:
@@ -30,10 +30,10 @@ _TABLES = (
 )
 #: The attributes of LookupEvents that an index contains.
 KNOWN = frozenset({"EventId", "ResourceName"})
-#: A look-up reads its rows by their places only up to this number of places.
+#: A lookup reads its rows by their places only up to this number of places.
 MAX_PLACES = 1_000
 #: The places of a name are in several lists, each of which covers this many places: DuckDB reads
-#: lists by 2,048, so one long list would make look-ups of other names slow.
+#: lists by 2,048, so one long list would make lookups of other names slow.
 _BAND = 1 << 18
 #: Its arguments are one list for each column.
 INSERT_KEYS = (
@@ -61,8 +61,8 @@ class Index:
 
     def has_resource_like(self, pattern: str) -> tuple[str, list[Any]]:
         """Returns a condition on positions and its arguments, given a pattern of LIKE."""
-        named = self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
-        return named, [pattern]
+        condition = self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
+        return condition, [pattern]
 
     def _among(self, places: str, table: str, where: str) -> str:
         position = self.position_of("place")
@@ -93,7 +93,7 @@ def probe(
 ) -> tuple[str, list[Any]]:
     """Returns a statement that finds the places of events with an attribute, and its arguments.
 
-    It takes a tenth of a look-up's time, and one statement for several files takes half the time
+    It takes a tenth of a lookup's time, and one statement for several files takes half the time
     of one for each.
 
     Args:
@@ -144,11 +144,11 @@ def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
         f" {place} AS place FROM temp.keys ORDER BY h, place",
         [first],
     )
-    named = (
+    names = (
         f"SELECT {_HASH.format('name')} AS h, name, category, place FROM"  # noqa: S608 - ours
         f" (SELECT unnest(list_distinct(names)) AS name, category, {place} AS place FROM temp.keys)"
     )
-    connection.execute(_INTO_LISTS.format(named), [first])
+    connection.execute(_INTO_LISTS.format(names), [first])
     connection.execute("DROP TABLE temp.keys")
 
 

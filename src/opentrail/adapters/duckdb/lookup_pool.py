@@ -1,4 +1,4 @@
-"""Runs the statements of look-ups, and finds out which file is damaged if one fails."""
+"""Runs the statements of lookups, and finds out which file is damaged if one fails."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Damaged(Exception):  # noqa: N818 - internal: the store repairs the file
 
 
 class LookupPool:
-    """Runs pieces of look-ups in the database's threads."""
+    """Runs pieces of lookups in the database's threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         #: Files that are being compared with their hashes.
         self._comparing: dict[Path, asyncio.Future[bool]] = {}
 
-    async def all(
+    async def run_all(
         self,
         work: Sequence[tuple[EventTable, Callable[..., list[T]], tuple[Any, ...]]],
         is_search: bool = False,
@@ -47,19 +47,22 @@ class LookupPool:
 
         Args:
             work: the table, function and arguments of each.
-            is_search: the work may take long, and must not delay look-ups.
+            is_search: the work may take long, and must not delay lookups.
         """
         run = self._database.search if is_search else self._database.run
-        done = await asyncio.gather(
-            *(self._done([table], run(read, *arguments)) for table, read, arguments in work),
+        results = await asyncio.gather(
+            *(
+                self._result([table], run(function, *arguments))
+                for table, function, arguments in work
+            ),
             return_exceptions=True,  # all have ended before the tables may be released
         )
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-        return [item for part in done if not isinstance(part, BaseException) for item in part]
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [item for part in results if not isinstance(part, BaseException) for item in part]
 
-    async def one(
+    async def run(
         self,
         tables: Sequence[EventTable],
         work: Callable[..., list[T]],
@@ -72,16 +75,16 @@ class LookupPool:
             tables: the tables.
             work: the function to call with `arguments`.
             arguments: its arguments.
-            is_search: the work may take long, and must not delay look-ups.
+            is_search: the work may take long, and must not delay lookups.
 
         Raises:
             Damaged: one of them is a file that has changed since it was written.
             StorageFailed: the work failed for another reason.
         """
         run = self._database.search if is_search else self._database.run
-        return await self._done(tables, run(work, *arguments))
+        return await self._result(tables, run(work, *arguments))
 
-    async def _done(self, tables: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
+    async def _result(self, tables: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
         try:
             return await work
         except duckdb.Error as error:
@@ -92,7 +95,7 @@ class LookupPool:
             raise StorageFailed(f"history: look-up failed: {error}") from error
 
     async def _is_intact(self, file: SealedFile) -> bool:
-        """Compares a file with its hash, once for all look-ups that fail at the same time."""
+        """Compares a file with its hash, once for all lookups that fail at the same time."""
         comparing = self._comparing.get(file.path)
         if comparing is None:
             comparing = asyncio.ensure_future(asyncio.to_thread(is_intact, file))

@@ -32,8 +32,10 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
-#: Rows that are read per step where SQL alone cannot decide which ones match.
-_FIRST_STEP, _MAX_STEP = 200, 5_000
+#: Rows that are read in the first step where SQL alone cannot decide which ones match.
+_FIRST_STEP = 200
+#: Maximum rows of a step.
+_MAX_STEP = 5_000
 
 #: The number of a row, and the record column that it uses.
 Place = tuple[int, int]
@@ -83,7 +85,7 @@ class Pages:
             for table, rows in places.items()
             for statement in select_rows(table.table, rows)
         ]
-        events |= {event.position: event for event in await self._pool.all(reading, is_search)}
+        events |= {event.position: event for event in await self._pool.run_all(reading, is_search)}
         return [events[key.position] for key in keys]
 
     async def _page_keys(self, tables: Sequence[EventTable], query: EventQuery) -> list[_Key]:
@@ -91,33 +93,33 @@ class Pages:
         is_search = query.expression is not None
         waiting = [table for table in tables if table.may_contain(query)]
         waiting.sort(key=lambda table: (table.file is None, table.newest), reverse=True)
-        known: dict[EventTable, list[Place] | None] = {}
+        places: dict[EventTable, list[Place] | None] = {}
         # The hot table, then the newest file alone: usually the page is full after these.
         for size in itertools.chain((1, 1, 2), itertools.repeat(PARALLEL_LOOKUPS)):
             if len(keys) == query.limit:
                 waiting = [table for table in waiting if table.newest >= keys[-1].seconds]
-            if unknown := [table for table in waiting if table not in known]:
+            if unknown := [table for table in waiting if table not in places]:
                 # The first two tables are probed alone, all others by one statement.
-                known |= await self._probe(unknown if len(known) > 1 else unknown[:1], query)
-                waiting = [table for table in waiting if known.get(table) != []]
+                places |= await self._probe(unknown if len(places) > 1 else unknown[:1], query)
+                waiting = [table for table in waiting if places.get(table) != []]
             if not waiting:
                 break
-            most = min(size, PARALLEL_SEARCHES) if is_search else size
-            wave = [table for table in waiting if table in known][:most]
+            max_tables = min(size, PARALLEL_SEARCHES) if is_search else size
+            wave = [table for table in waiting if table in places][:max_tables]
             waiting = [table for table in waiting if table not in wave]
             room = query.limit - len(keys)
-            found = await self._pool.all(
-                [(table, self._keys, (table, query, room, known[table])) for table in wave],
+            new_keys = await self._pool.run_all(
+                [(table, self._keys, (table, query, room, places[table])) for table in wave],
                 is_search,
             )
             keys = sorted(
-                [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
+                [*keys, *new_keys], key=lambda key: (key.seconds, key.position), reverse=True
             )
             del keys[query.limit :]
         return keys
 
     def _keys(
-        self, table: EventTable, query: EventQuery, room: int, known: Sequence[Place] | None
+        self, table: EventTable, query: EventQuery, room: int, places: Sequence[Place] | None
     ) -> list[_Key]:
         """Returns the keys of a table's newest page.
 
@@ -125,7 +127,7 @@ class Pages:
             table: the table.
             query: the query.
             room: the number of events that the page still lacks.
-            known: the only rows that may have the query's attribute, None for all.
+            places: the only rows that may have the query's attribute, None for all.
         """
         index, expression = table.table.index, query.expression
         if expression is not None and not condition_of(expression, index).exact:
@@ -133,26 +135,28 @@ class Pages:
             return [_Key.of(event, table) for event in matching]
         key, value = query.attribute or (None, None)
         is_id = index is not None and key == "EventId"
-        if is_id or (known is not None and len(known) <= room):
+        if is_id or (places is not None and len(places) <= room):
             # Probably all of them belong on the page: their records are read in this step.
-            events = self._known_events(table.table, query, known)
+            events = self._known_events(table.table, query, places)
             if is_id:
                 # Other ids may have the same hash.
                 events = [event for event in events if event.event_id == value]
             return [_Key.of(event, table) for event in events]
-        rows = None if known is None else [row for row, _ in known]
-        found = self._database.execute(*select_page(table.table, query, table.table.keys, rows))
-        return [_Key(seconds, position, table, *place) for seconds, position, *place in found]
+        rows = None if places is None else [row for row, _ in places]
+        rows_found = self._database.execute(
+            *select_page(table.table, query, table.table.keys, rows)
+        )
+        return [_Key(seconds, position, table, *place) for seconds, position, *place in rows_found]
 
     def _known_events(
-        self, table: Table, query: EventQuery, known: Sequence[Place] | None
+        self, table: Table, query: EventQuery, places: Sequence[Place] | None
     ) -> list[FoundEvent]:
         wide = replace(query, limit=_MAX_STEP)
-        if known is None:
+        if places is None:
             return self._events(*select_page(table, wide))
         return [
             event
-            for column, rows in by_column(table, known)
+            for column, rows in by_column(table, places)
             for event in self._events(*select_page(table, wide, f"position, {column}", rows))
         ]
 
@@ -160,21 +164,21 @@ class Pages:
         self, tables: Sequence[EventTable], query: EventQuery
     ) -> dict[EventTable, list[Place] | None]:
         """Returns the rows of each table that may have the query's attribute, None for all."""
-        known: dict[EventTable, list[Place] | None] = dict.fromkeys(tables)
+        rows_of: dict[EventTable, list[Place] | None] = dict.fromkeys(tables)
         key, value = query.attribute or ("", "")
         indexed = [(table, table.table.index) for table in tables if table.table.index is not None]
         if key not in KNOWN or not indexed:
-            return known
+            return rows_of
         statement = probe([index for _, index in indexed], key, value, query.categories)
         places: dict[int, list[int]] = {}
-        read = [table for table, _ in indexed]
-        for number, part in await self._pool.one(read, self._database.execute, *statement):
+        probed = [table for table, _ in indexed]
+        for number, part in await self._pool.run(probed, self._database.execute, *statement):
             places.setdefault(number, []).extend(part)
-        for number, table in enumerate(read):
-            found = places.get(number, [])
-            if len(found) <= MAX_PLACES:
-                known[table] = [divmod(place, PARTS) for place in found]
-        return known
+        for number, table in enumerate(probed):
+            candidates = places.get(number, [])
+            if len(candidates) <= MAX_PLACES:
+                rows_of[table] = [divmod(place, PARTS) for place in candidates]
+        return rows_of
 
     def _events(self, statement: str, arguments: Sequence[Any]) -> list[FoundEvent]:
         return [found_event(row) for row in self._database.execute(statement, arguments)]

@@ -54,10 +54,10 @@ class ColumnPartitioning:
                 self._part_of[kind] = part = loads.index(min(loads))
                 loads[part] += size
         self._relieve(loads, kinds)
-        found = [self._part_of[source, name] for source, name, _ in events]
+        parts = [self._part_of[source, name] for source, name, _ in events]
         for kind, _ in kinds[_MAX_KINDS:]:
             del self._bytes[kind], self._part_of[kind]
-        return found
+        return parts
 
     def _relieve(self, loads: list[int], kinds: Sequence[tuple[tuple[str, str], int]]) -> None:
         """Moves kinds out of an overfull part, largest first; the largest of all stays."""
@@ -65,7 +65,7 @@ class ColumnPartitioning:
         fullest = loads.index(max(loads))
         if loads[fullest] <= _OVERFULL * mean:
             return
-        for kind, size in [one for one in kinds if self._part_of[one[0]] == fullest][1:]:
+        for kind, size in [entry for entry in kinds if self._part_of[entry[0]] == fullest][1:]:
             part = loads.index(min(loads))
             if loads[part] + size < loads[fullest]:
                 self._part_of[kind] = part

@@ -1,4 +1,4 @@
-"""The process in which event history lives, so that look-ups do not delay what is being recorded.
+"""The process in which event history lives, so that lookups do not delay what is being recorded.
 
 python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL-FOLDER SEAL-RECORDS
 

@@ -22,8 +22,11 @@ from opentrail.core.event import Entry, micros
 
 log = logging.getLogger(__name__)
 
-#: A hot table is sealed at this many records, or when it has a few and is this old.
-SEAL_RECORDS, SEAL_FEW_RECORDS, SEAL_SECONDS = 120_000, 4_096, 300.0
+#: Records at which a hot table is sealed.
+SEAL_RECORDS = 120_000
+#: Records at which a hot table is sealed if it is as old as `SEAL_SECONDS`.
+SEAL_FEW_RECORDS = 4_096
+SEAL_SECONDS = 300.0
 #: Rows read per step to compute the chain at a position.
 _CHAIN_ROWS = 5_000
 #: Returns once the journal has repaired what is damaged between two positions.
@@ -90,14 +93,14 @@ class RecordedEvents(EventFiles):
     # Inserting
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once look-ups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; those already there are left out."""
         async with self._adding:
-            new = [entry for entry in entries if entry.position > self.position]
-            while new:
-                await self._skip_lost(new[0].position - 1)
-                run = _consecutive(new)
+            unseen = [entry for entry in entries if entry.position > self.position]
+            while unseen:
+                await self._skip_lost(unseen[0].position - 1)
+                run = _consecutive(unseen)
                 await self._insert_run(run)
-                new = new[len(run) :]
+                unseen = unseen[len(run) :]
 
     async def _skip_lost(self, until: int) -> None:
         """Continues after position `until` if the journal has lost all up to it.

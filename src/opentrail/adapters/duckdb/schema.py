@@ -119,9 +119,9 @@ def insert_sealed(
     indexed = [columns.pop(name) for name in _INDEXED]
     keys = [columns["position"], columns["category"], parts, *indexed]
     records = columns.pop("record")
-    stored = {"part": "TINYINT", **dict.fromkeys(COLUMNS, "VARCHAR")}
+    record_columns = {"part": "TINYINT", **dict.fromkeys(COLUMNS, "VARCHAR")}
     values = [*columns.values(), parts, *divided(parts, records)]
-    yield _insert("made.events", {**dict(_SEALED), **stored}), values
+    yield _insert("made.events", {**dict(_SEALED), **record_columns}), values
     yield INSERT_KEYS, keys
 
 
@@ -135,42 +135,42 @@ def _insert(name: str, kinds: Mapping[str, str]) -> str:
     return f"INSERT INTO {name} ({', '.join(kinds)}) SELECT {', '.join(values)}"
 
 
-def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
+def row_of(entry: Entry, attributes: Attributes) -> tuple[Any, ...]:
     """Returns the row of an entry; the fields of the entry take precedence over the record's."""
     key = (entry.position, entry.origin, micros(entry.recorded_at))
     owner = (entry.category, entry.account, entry.region)
-    return _row(key, entry.event_id, owner, found, entry.record)
+    return _row(key, entry.event_id, owner, attributes, entry.record)
 
 
-def imported_row(number: int, found: Attributes, raw: bytes) -> tuple[Any, ...]:
+def imported_row(number: int, attributes: Attributes, raw: bytes) -> tuple[Any, ...]:
     """Returns the row of an imported record."""
-    owner = (found.category, found.account, found.region)
-    return _row((number, "import", 0), found.event_id, owner, found, raw)
+    owner = (attributes.category, attributes.account, attributes.region)
+    return _row((number, "import", 0), attributes.event_id, owner, attributes, raw)
 
 
 def _row(
     key: tuple[int, str, int],
     event_id: str,
     owner: tuple[str, str, str],
-    found: Attributes,
+    attributes: Attributes,
     record: bytes,
 ) -> tuple[Any, ...]:
     """Returns a row: position, origin and recording time, then the other columns in order."""
     return (
         *key,
-        int(found.event_time.timestamp()),
+        int(attributes.event_time.timestamp()),
         event_id,
-        found.event_name,
-        found.event_source,
-        found.read_only,
+        attributes.event_name,
+        attributes.event_source,
+        attributes.read_only,
         *owner,
-        found.username,
-        found.access_key_id,
-        found.principal_arn,
-        found.source_ip,
-        found.error_code,
-        [resource.type for resource in found.resources],
-        [resource.name for resource in found.resources],
+        attributes.username,
+        attributes.access_key_id,
+        attributes.principal_arn,
+        attributes.source_ip,
+        attributes.error_code,
+        [resource.type for resource in attributes.resources],
+        [resource.name for resource in attributes.resources],
         record.decode(),
     )
 
@@ -192,16 +192,16 @@ def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
     conditions: list[str] = ["position BETWEEN ? AND ?"]
     arguments: list[Any] = [-query.snapshot.imported, query.snapshot.recorded]
     since = query.recorded_since
-    for sql, wanted in (
+    for sql, value in (
         ("recorded_at >= ?", since and micros(since)),
         ("account = ?", query.account),
         ("region = ?", query.region),
         ("event_time >= ?", query.start and query.start.timestamp()),
         ("event_time <= ?", query.end and query.end.timestamp()),
     ):
-        if wanted is not None:
+        if value is not None:
             conditions.append(sql)
-            arguments.append(wanted)
+            arguments.append(value)
     if query.categories is not None:
         marks = ", ".join("?" * len(query.categories))
         conditions.append(f"category IN ({marks})")
@@ -261,7 +261,7 @@ def select_page(
 
 
 def _attribute(table: Table, key: str, value: str) -> tuple[str, list[Any]]:
-    """Returns the condition of a look-up attribute; that of an id may match other ids, too."""
+    """Returns the condition of a lookup attribute; that of an id may match other ids, too."""
     if table.index is not None and key == "EventId":
         return table.index.has_id(value)
     if table.index is not None and key == "ResourceName":
@@ -278,11 +278,11 @@ def select_rows(
         table: the table.
         rows: the number of each row, and its part, as in `Table.keys`.
     """
-    for column, wanted in by_column(table, rows):
+    for column, numbers in by_column(table, rows):
         yield (
             f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
             " WHERE rowid IN (SELECT unnest(?::BIGINT[]))",
-            [wanted],
+            [numbers],
         )
 
 
@@ -290,8 +290,8 @@ def by_column(table: Table, rows: Sequence[tuple[int, int]]) -> Iterator[tuple[s
     """Yields record columns, each with the numbers of the rows whose records it contains."""
     columns = COLUMNS if table.index is not None else ("record",)
     for part, column in enumerate(columns):
-        if wanted := [row for row, own in rows if own == part]:
-            yield column, wanted
+        if numbers := [row for row, own in rows if own == part]:
+            yield column, numbers
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:

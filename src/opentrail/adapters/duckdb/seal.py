@@ -73,7 +73,7 @@ def merge(paths: Sequence[Path]) -> Path:
     Raises:
         RuntimeError: the ranges are not adjacent.
     """
-    files = sorted((_named(path) for path in paths), key=lambda file: file.first)
+    files = sorted((_sealed_file(path) for path in paths), key=lambda file: file.first)
     for before, after in itertools.pairwise(files):
         if after.first != before.last + 1 or after.series is not before.series:
             raise RuntimeError(f"{after.path.name} does not follow {before.path.name}")
@@ -102,7 +102,7 @@ def merge(paths: Sequence[Path]) -> Path:
     return write_sealed(sealing, fill, index=index)
 
 
-def _named(path: Path) -> SealedFile:
+def _sealed_file(path: Path) -> SealedFile:
     file = read_name(path)
     if file is None:
         raise RuntimeError(f"{path.name} is not a sealed file")
@@ -111,16 +111,16 @@ def _named(path: Path) -> SealedFile:
 
 def damaged(paths: Sequence[Path]) -> list[Path]:
     """Returns the files whose content does not have the hash in their names."""
-    found = []
+    damaged_paths = []
     for path in paths:
         try:
-            if not is_whole(_named(path)):
-                found.append(path)
+            if not is_whole(_sealed_file(path)):
+                damaged_paths.append(path)
         except FileNotFoundError:
             continue  # merged or expired since
         except OSError:  # a disk that cannot read it
-            found.append(path)
-    return found
+            damaged_paths.append(path)
+    return damaged_paths
 
 
 def main() -> None:

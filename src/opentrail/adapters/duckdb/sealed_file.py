@@ -15,7 +15,7 @@ from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.duckdb.value_filters import VALUES, fill_values
 from opentrail.adapters.files import sync_folder
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 
 _LIMITS: dict[str, str | int | float | list[str]] = {
     "threads": 1,
@@ -78,7 +78,7 @@ def write_sealed(
     descriptor = os.open(temporary, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-    reach("history.sealed")
+    crash_point("history.sealed")
     target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"
     temporary.replace(target)
     sync_folder(sealing.folder)

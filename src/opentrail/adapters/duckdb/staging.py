@@ -107,21 +107,21 @@ class Staging:
 
         Only files whose events have not expired are known.
         """
-        known = (reports[digest] for reports in self._reports.values() if digest in reports)
-        return next(known, None)
+        matches = (reports[digest] for reports in self._reports.values() if digest in reports)
+        return next(matches, None)
 
     def add(self, file: int, records: Sequence[tuple[int, Attributes, bytes]]) -> None:
         """Adds records: line, attributes, bytes."""
         if not records:
             return
-        made = [
-            imported_row(number, found, raw)
-            for number, (_, found, raw) in enumerate(records, self._count)
+        values = [
+            imported_row(number, attributes, raw)
+            for number, (_, attributes, raw) in enumerate(records, self._count)
         ]
         rows = [
             (*row, file, line, part)
             for row, (line, _, _), part in zip(
-                made, records, parts_of(made, self._partitioning), strict=True
+                values, records, parts_of(values, self._partitioning), strict=True
             )
         ]
         insert_rows(self._connection, "staged", rows, tuple(_MORE))
@@ -144,18 +144,18 @@ class Staging:
                 compared.add(file.path)
             last = max((file.last for file in sealed), default=0)
             self._remove(self._pairs_in_journal(last), duplicates)
-            # Records that were sealed meanwhile may have left the journal.
+            # Records that were sealed in the meantime may have left the journal.
             if all(file.path in compared for file in [*self._sealed(), *self._imported()]):
                 break
         # Last, so that each is compared with the one in history first, if there is one.
         self._remove(self._pairs_staged(), duplicates)
 
     def _remove(self, pairs: Iterator[tuple[int, bytes, bytes]], duplicates: Duplicates) -> None:
-        """Deletes staged rows, given the bytes of the staged and of the present record."""
+        """Deletes staged rows, given the bytes of the staged and of the recorded one."""
         same: list[int] = []
         other: list[int] = []
-        for number, staged, present in pairs:
-            (same if _is_same(staged, present) else other).append(number)
+        for number, staged, recorded in pairs:
+            (same if _is_same(staged, recorded) else other).append(number)
         for numbers, is_same in ((same, True), (other, False)):
             if not numbers:
                 continue
@@ -180,11 +180,11 @@ class Staging:
     def _pairs_in_file(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
         # The join is on hashes, so that only records that have to be compared are decompressed.
         pairs = self._connection.execute(index.same_ids).fetchall()
-        for number, staged, present in self._compared(
+        for number, staged, recorded in self._compared(
             pairs, f"{index.database}.events", "position"
         ):
-            if _id_of(staged) == _id_of(present):
-                yield number, staged, present
+            if _id_of(staged) == _id_of(recorded):
+                yield number, staged, recorded
 
     def _compared(
         self, pairs: Sequence[tuple[int, int]], table: str, key: str
@@ -192,10 +192,10 @@ class Staging:
         for start in range(0, len(pairs), _STEP):
             part = pairs[start : start + _STEP]
             staged = self._records("staged", "position", [pair[0] for pair in part])
-            present = self._records(table, key, [pair[1] for pair in part])
-            for number, other in part:
+            recorded = self._records(table, key, [pair[1] for pair in part])
+            for number, counterpart in part:
                 if number in staged:  # not removed before
-                    yield number, staged[number], present[other]
+                    yield number, staged[number], recorded[counterpart]
 
     def _records(self, table: str, key: str, keys: Sequence[int]) -> dict[int, bytes]:
         rows = self._connection.execute(
@@ -265,9 +265,9 @@ def _id_of(record: bytes) -> str:
     return str(orjson.loads(record)["eventID"])
 
 
-def _is_same(one: bytes, other: bytes) -> bool:
-    return one == other or orjson.loads(one) == orjson.loads(other)
+def _is_same(record: bytes, other: bytes) -> bool:
+    return record == other or orjson.loads(record) == orjson.loads(other)
 
 
-#: Errors of a file that was merged or expired meanwhile; the caller tries again.
+#: Errors of a file that was merged or expired in the meantime; the caller tries again.
 MOVED = (duckdb.IOException, sqlite3.OperationalError)

@@ -1,4 +1,4 @@
-"""Event history: recorded and imported events, and look-ups over both."""
+"""Event history: recorded and imported events, and lookups over both."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class DuckdbEvents:
 
     @property
     def position(self) -> int:
-        """The last position that look-ups see."""
+        """The last position that lookups see."""
         return self.recorded.position
 
     @property
     def snapshot(self) -> Snapshot:
-        """What look-ups see now."""
+        """What lookups see now."""
         return Snapshot(self.recorded.position, self.imported.last)
 
     @property
@@ -99,7 +99,7 @@ class DuckdbEvents:
         return self.recorded, self.imported
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once look-ups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; those already there are left out."""
         await self.recorded.add(entries)
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
@@ -137,8 +137,8 @@ class DuckdbEvents:
         recorded_since: datetime | None = None,
     ) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events."""
-        counted = events_between(start, end, snapshot, recorded_since)
-        return await self._reading(lambda tables: self._counts.calls(tables, counted))
+        query = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.calls(tables, query))
 
     async def count_principals(
         self,
@@ -148,8 +148,8 @@ class DuckdbEvents:
         recorded_since: datetime | None = None,
     ) -> list[PrincipalCounts]:
         """Returns the counts of management and data events by principal."""
-        counted = events_between(start, end, snapshot, recorded_since)
-        return await self._reading(lambda tables: self._counts.principals(tables, counted))
+        query = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.principals(tables, query))
 
     async def count_values(
         self,
@@ -161,8 +161,8 @@ class DuckdbEvents:
         limit: int = 50,
     ) -> ValueCounts:
         """Returns the exact counts of a key's events and of each attribute's top values."""
-        counted = events_between(start, end, snapshot, recorded_since)
-        return await self._reading(lambda tables: self._counts.values(tables, key, counted, limit))
+        query = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.values(tables, key, query, limit))
 
     async def count_key(
         self,
@@ -174,22 +174,22 @@ class DuckdbEvents:
         recorded_since: datetime | None = None,
     ) -> list[tuple[datetime, int]]:
         """Returns the number of a key's events in each period that has any."""
-        counted = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot, recorded_since)
         return await self._reading(
-            lambda tables: self._counts.by_period(tables, key, counted, period)
+            lambda tables: self._counts.by_period(tables, key, query, period)
         )
 
-    async def _reading(self, read: Callable[[list[EventTable]], Awaitable[T]]) -> T:
-        """Returns what `read` finds in the tables, once damaged files among them are replaced."""
+    async def _reading(self, work: Callable[[list[EventTable]], Awaitable[T]]) -> T:
+        """Returns what `work` finds in the tables, once damaged files among them are replaced."""
         while True:
             try:
                 with (
                     self.recorded.tables.reading() as recorded,
                     self.imported.tables.reading() as imported,
                 ):
-                    return await read([*recorded, *imported])
+                    return await work([*recorded, *imported])
             except Damaged as error:
-                # Other look-ups wait for it, too: it continues if this one is cancelled.
+                # Other lookups wait for it, too: it continues if this one is cancelled.
                 await asyncio.shield(self._repair(error.table))
 
     async def _repair(self, table: EventTable) -> None:
@@ -215,15 +215,15 @@ class DuckdbEvents:
                 if table.first > until or len(entries) >= limit:
                     break
                 begin = max(entries[-1].position if entries else after, table.first - 1)
-                wanted = (begin, limit - len(entries), until)
-                entries += await self._pool.one([table], self.recorded.entries, table, *wanted)
+                span = (begin, limit - len(entries), until)
+                entries += await self._pool.run([table], self.recorded.entries, table, *span)
         return entries
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the sealed record of the journal with this event id."""
         snapshot = Snapshot(self.position, imported=0)
-        found = await self.lookup(EventQuery(1, snapshot, attribute=("EventId", event_id)))
-        return found[0].position if found else None
+        events = await self.lookup(EventQuery(1, snapshot, attribute=("EventId", event_id)))
+        return events[0].position if events else None
 
     # Files
 

@@ -33,10 +33,11 @@ _ROWS = (
     "SELECT count(*), min(abs(position)), max(abs(position)),"
     " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
 )
-#: Look-up statements that run side by side, and searches by expression, which may take long.
-#: DuckDB's own threads would make one statement faster where it reads much, and slower where it
-#: reads little, which is most of them.
-PARALLEL_LOOKUPS, PARALLEL_SEARCHES = 3, 2
+#: Lookup statements that run concurrently. DuckDB's own threads would make one statement faster
+#: where it reads much, and slower where it reads little, which is most of them.
+PARALLEL_LOOKUPS = 3
+#: Searches by expression that run concurrently; they may take long.
+PARALLEL_SEARCHES = 2
 #: Seconds until a search that has not stopped yet is interrupted again.
 _INTERRUPT_SECONDS = 0.05
 #: The oldest event time of an empty table.
@@ -45,7 +46,7 @@ _LATE = 2**62
 
 @dataclass(slots=True, eq=False)
 class EventTable:
-    """A table with a range of positions; `readers` look-ups are reading it.
+    """A table with a range of positions; `readers` lookups are reading it.
 
     `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
     """
@@ -73,7 +74,7 @@ class EventTable:
         later = self.first > self.series.last_in(query.snapshot)
         late = query.start is not None and self.newest < query.start.timestamp()
         early = query.end is not None and self.oldest > query.end.timestamp()
-        seen = query.before is not None and self.oldest > query.before[0].timestamp()
+        paged = query.before is not None and self.oldest > query.before[0].timestamp()
         since = query.recorded_since
         stale = since is not None and self.newest_recorded < micros(since)
         absent = (
@@ -81,7 +82,7 @@ class EventTable:
             and self.values is not None
             and not self.values.may_contain(*query.attribute, query.categories)
         )
-        return not (later or late or early or seen or stale or absent)
+        return not (later or late or early or paged or stale or absent)
 
 
 class _Stop:
@@ -119,7 +120,7 @@ class Database:
 
     def __init__(self, swap: Path) -> None:
         self._threads = ThreadPoolExecutor(PARALLEL_LOOKUPS, thread_name_prefix="history")
-        # Searches may take long: they must not delay look-ups, nor look-ups delay inserts.
+        # Searches may take long: they must not delay lookups, nor lookups delay inserts.
         self._searches = ThreadPoolExecutor(PARALLEL_SEARCHES, thread_name_prefix="history-search")
         self._writer = low_priority_thread("history-writer")
         self._connection = duckdb.connect(
@@ -158,15 +159,15 @@ class Database:
             self._stops.stop = stop
             return work(*arguments)
 
-        done = asyncio.get_running_loop().run_in_executor(self._searches, stoppable)
+        future = asyncio.get_running_loop().run_in_executor(self._searches, stoppable)
         try:
-            return await asyncio.shield(done)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
-            while not done.done():
+            while not future.done():
                 stop.now()
-                await asyncio.wait([done], timeout=_INTERRUPT_SECONDS)
-            if not done.cancelled():
-                done.exception()  # retrieved, so that asyncio does not log it
+                await asyncio.wait([future], timeout=_INTERRUPT_SECONDS)
+            if not future.cancelled():
+                future.exception()  # retrieved, so that asyncio does not log it
             raise
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -257,7 +258,7 @@ class TableSet:
 
     @contextmanager
     def reading(self) -> Iterator[list[EventTable]]:
-        """Gives the present tables; none of them is released inside the `with` block."""
+        """Yields the current tables; none of them is released inside the `with` block."""
         tables = self.tables.copy()
         for table in tables:
             table.readers += 1

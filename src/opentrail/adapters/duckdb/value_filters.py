@@ -1,4 +1,4 @@
-"""The attribute values of a sealed file, so that look-ups skip files without a value."""
+"""The attribute values of a sealed file, so that lookups skip files without a value."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ VALUES = "CREATE TABLE made.held (attribute VARCHAR, value VARCHAR, category VAR
 def fill_values(connection: duckdb.DuckDBPyConnection) -> None:
     """Lists the values in `made.events`."""
     for attribute, values in _COLUMNS.items():
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT DISTINCT * FROM"  # noqa: S608 - ours
             f" (SELECT {values} AS value, category FROM made.events) WHERE value IS NOT NULL"
             " LIMIT ?",
             [MAX_VALUES + 1],
         ).fetchall()
-        if len(found) <= MAX_VALUES:
-            listed = [*found, (None, None)]
+        if len(rows) <= MAX_VALUES:
+            with_mark = [*rows, (None, None)]
             connection.execute(
                 "INSERT INTO made.held SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-                [attribute, *map(list, zip(*listed, strict=True))],
+                [attribute, *map(list, zip(*with_mark, strict=True))],
             )
 
 
@@ -49,16 +49,16 @@ class ValueFilter:
     def __init__(self, rows: Iterable[tuple[str, str | None, str | None]]) -> None:
         hashes: dict[str, list[int]] = {}
         categories: set[str | None] = set()
-        listed: set[str] = set()
+        attributes: set[str] = set()
         for attribute, value, category in rows:
             if value is None:
-                listed.add(attribute)
+                attributes.add(attribute)
             else:
                 hashes.setdefault(attribute, []).append(hash((value, category)))
                 categories.add(category)
         self._categories = tuple(categories)
         self._hashes = {
-            attribute: array("q", sorted(hashes.get(attribute, ()))) for attribute in listed
+            attribute: array("q", sorted(hashes.get(attribute, ()))) for attribute in attributes
         }
 
     def may_contain(
@@ -68,10 +68,10 @@ class ValueFilter:
         hashes = self._hashes.get(attribute)
         if hashes is None:
             return True
-        wanted = self._categories if categories is None else categories
-        return any(_contains(hashes, hash((value, category))) for category in wanted)
+        searched = self._categories if categories is None else categories
+        return any(_contains(hashes, hash((value, category))) for category in searched)
 
 
-def _contains(hashes: array[int], wanted: int) -> bool:
-    place = bisect_left(hashes, wanted)
-    return place < len(hashes) and hashes[place] == wanted
+def _contains(hashes: array[int], value: int) -> bool:
+    place = bisect_left(hashes, value)
+    return place < len(hashes) and hashes[place] == value

@@ -90,7 +90,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the present process."""
+        """Process id of the current process."""
         return self._process.pid if self._process else None
 
     @property
@@ -120,7 +120,7 @@ class ChildProcess:
         Args:
             request: what to ask.
             seconds: deadline, which includes waiting for a process to be ready.
-            resend: whether to ask the next process if this one ends meanwhile.
+            resend: whether to ask the next process if this one ends in the meantime.
 
         Raises:
             StorageFailed: there was no response in time, or the request failed.
@@ -143,7 +143,7 @@ class ChildProcess:
             raise StorageFailed(f"{self._module}: no response: {error!r}") from error
 
     async def stop(self, farewell: IpcRequest[T] | None = None, seconds: float = 0.0) -> T | None:
-        """Ends the process for good.
+        """Ends the process permanently.
 
         Args:
             farewell: a last request, after which the process ends by itself.
@@ -198,7 +198,7 @@ class ChildProcess:
         self._ready.set()
 
     async def _supervise(self) -> None:
-        """Starts another process whenever the present one ends."""
+        """Starts another process whenever the current one ends."""
         while self._link is not None and self._process is not None:
             watch = asyncio.create_task(self._watch(self._link, self._process, self._heartbeat))
             try:

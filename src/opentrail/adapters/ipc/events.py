@@ -28,7 +28,9 @@ from opentrail.ports.event_store import EventStore, Snapshot
 
 T = TypeVar("T")
 
-_CLOSE_SECONDS, _SECONDS, _LONG_SECONDS = 5.0, 120.0, 3_600.0
+_CLOSE_SECONDS = 5.0
+_SECONDS = 120.0
+_LONG_SECONDS = 3_600.0
 
 
 class IpcEventStore:
@@ -64,12 +66,12 @@ class IpcEventStore:
 
     @property
     def position(self) -> int:
-        """The last position that look-ups see."""
+        """The last position that lookups see."""
         return self.state.position
 
     @property
     def snapshot(self) -> Snapshot:
-        """What look-ups see now."""
+        """What lookups see now."""
         return Snapshot(self.state.position, self.state.imported)
 
     @property
@@ -105,7 +107,7 @@ class IpcEventStore:
         await self._repair(request.first, request.last)
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once look-ups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; those already there are left out."""
         for part in parts(entries):
             # A new process lacks what the one before held: its position says where to go on.
             self.state = await self._child.ask(AddEntries(part), _SECONDS, resend=False)
@@ -146,7 +148,7 @@ class IpcEventStore:
         return await self._child.ask(Expire(recorded_before, last_needed), _LONG_SECONDS)
 
     async def refresh(self) -> HistoryState:
-        """Returns the present state of the store."""
+        """Returns the current state of the store."""
         self.state = await self._child.ask(GetState(), _SECONDS)
         return self.state
 

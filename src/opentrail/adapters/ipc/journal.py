@@ -13,14 +13,16 @@ from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import JournalWriter
 
-#: Maximum size of a batch, so that its frame is never too long.
-BATCH_RECORDS, BATCH_BYTES = 2_000, 8 * 1024 * 1024
+#: Maximum records of a batch.
+BATCH_RECORDS = 2_000
+#: Maximum bytes of a batch, so that its frame is never too long.
+BATCH_BYTES = 8 * 1024 * 1024
 
 
 class Appended(msgspec.Struct, frozen=True):
     """The position of a batch's last entry, or why the batch was refused.
 
-    `failure` is why the journal fails at present.
+    `failure` is why the journal fails at the moment.
     """
 
     position: int = 0
@@ -70,7 +72,7 @@ class IpcJournalWriter:
             while group := self._appends.take(BATCH_RECORDS, BATCH_BYTES):
                 await self._send(group)
         finally:
-            self._appends.ended()
+            self._appends.end_group()
             self._sending = None
 
     async def _send(self, group: Sequence[Append]) -> None:

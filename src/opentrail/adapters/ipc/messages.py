@@ -18,7 +18,7 @@ Range = tuple[int, int]
 class HistoryState(msgspec.Struct, frozen=True):
     """How far the event store is, and what is wrong with it.
 
-    `position` and `imported` are the last recorded and imported events that look-ups see, `sealed`
+    `position` and `imported` are the last recorded and imported events that lookups see, `sealed`
     is the last position in a sealed file.
     """
 
@@ -57,7 +57,7 @@ class OpenStore(IpcRequest[HistoryState], frozen=True):
 
 
 class AddEntries(IpcRequest[HistoryState], frozen=True):
-    """Make entries visible to look-ups."""
+    """Make entries visible to lookups."""
 
     entries: list[Entry]
 

@@ -59,8 +59,8 @@ def remote(method: M, seconds: float, *, resend: bool = True, is_cancellable: bo
     request, signature = request_of(method, is_cancellable), inspect.signature(method)
 
     @wraps(method)
-    async def call(self: HasProcess, *arguments: Any, **named: Any) -> Any:
-        bound = signature.bind(self, *arguments, **named)
+    async def call(self: HasProcess, *arguments: Any, **options: Any) -> Any:
+        bound = signature.bind(self, *arguments, **options)
         bound.apply_defaults()
         _, *values = bound.arguments.values()
         return await self._ask(request(*values), seconds, resend)

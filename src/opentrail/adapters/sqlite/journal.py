@@ -21,7 +21,7 @@ from opentrail.adapters.sqlite.segment_writer import SegmentWriter
 from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
 
 SEGMENT_BYTES = 256 * 1024 * 1024
@@ -93,7 +93,7 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
 
-    # What it says about itself.
+    # Its state.
 
     @property
     def head(self) -> int:
@@ -174,20 +174,20 @@ class SqliteJournal:
         entries: list[Entry] = []
         ends: list[int] = []
         for append in group:
-            for new in append.entries:
+            for new_entry in append.entries:
                 position += 1
-                chain = hashlib.sha256(chain + new.record).digest()
+                chain = hashlib.sha256(chain + new_entry.record).digest()
                 entries.append(
                     Entry(
                         position,
-                        new.origin,
-                        new.recorded_at,
-                        new.account,
-                        new.region,
-                        new.category,
-                        new.event_id,
+                        new_entry.origin,
+                        new_entry.recorded_at,
+                        new_entry.account,
+                        new_entry.region,
+                        new_entry.category,
+                        new_entry.event_id,
                         chain,
-                        new.record,
+                        new_entry.record,
                     )
                 )
             ends.append(position)
@@ -201,21 +201,21 @@ class SqliteJournal:
             if not is_broken:
                 self._writer.roll_back()
             self._failure = f"the journal cannot be written: {error}"
-            self._appends.ended()
+            self._appends.end_group()
             self._refuse(group, self._failure)
             if is_broken:
                 self._loop.call_soon_threadsafe(self._on_broken, self._failure)
             return not is_broken
-        reach("journal.committed")
+        crash_point("journal.committed")
 
         # Position and chain are also written outside the journal, where they are not lost with it.
         self._on_written(position, chain)
-        self._appends.ended()
+        self._appends.end_group()
 
-        # A full segment gets a successor now, so that who appends next knows whether that failed.
+        # A full segment gets a successor now, so that the next append knows whether that failed.
         self._failure = self._writer.roll_if_full()
 
-        # The loop lets the entries be read, answers those who appended them, and wakes followers.
+        # The loop lets the entries be read, resolves their appends, and wakes followers.
         def publish() -> None:
             self._head = position
             self._newest.extend(entries)
@@ -284,7 +284,7 @@ class SqliteJournal:
         await asyncio.to_thread(self._files.readers.close)
         self._writer.close()
 
-    # The care of its segments.
+    # Checks and repairs of its segments.
 
     async def keep_checking(self) -> None:
         """Repeats `check` until every segment has been verified."""

@@ -28,7 +28,7 @@ from opentrail.adapters.sqlite.verify import (
     lost_of,
 )
 from opentrail.core.event import Entry, micros, parse_time
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
 
 #: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
@@ -63,16 +63,16 @@ def repair(
     first = int(path.stem)
     if path.with_name(path.name + _REPAIRED).exists():
         _put_in_place(path)  # an earlier repair was interrupted
-    found = _found(path, first, last)
-    end = max((known, first - 1, *found)) if last is None else last
-    entries = list(intact_entries(found, first, end, before))
+    versions = _readable_entries(path, first, last)
+    end = max((known, first - 1, *versions)) if last is None else last
+    entries = list(intact_entries(versions, first, end, before))
     # What an earlier repair of the same segment named.
     known_lost = [run for run in lost_of(path) if run.last is not None]
     if last is None:
         entries = _without_strays(entries, known_lost)
         end = max(known, entries[-1].position if entries else first - 1)
     lost = [*known_lost, *_holes(entries, known_lost, first, end, reason)]
-    lost.sort(key=lambda one: one.first)
+    lost.sort(key=lambda lost_run: lost_run.first)
     if last is None:
         lost.append(LostPositions(end + 1, None, reason))
     unfinished = path.with_name(path.name + _UNFINISHED)
@@ -80,17 +80,17 @@ def repair(
     _write(unfinished, first, before, [_corrected(entry) for entry in entries], lost)
     unfinished.replace(path.with_name(path.name + _REPAIRED))
     sync_folder(path.parent)
-    reach("journal.repaired")
+    crash_point("journal.repaired")
     _put_in_place(path)
     return lost
 
 
-def _without_strays(entries: list[Entry], known: Sequence[LostPositions]) -> list[Entry]:
+def _without_strays(entries: list[Entry], known_lost: Sequence[LostPositions]) -> list[Entry]:
     """Omits last entries whose damaged position is far from all others."""
     for index in range(len(entries) - 1, 0, -1):
         before, after = entries[index - 1].position, entries[index].position
         is_far = after - before > _FARTHEST
-        if is_far and first_not_lost(known, before + 1, after - 1) is not None:
+        if is_far and first_not_lost(known_lost, before + 1, after - 1) is not None:
             entries = entries[:index]
     return entries
 
@@ -119,18 +119,18 @@ def _unused(path: Path) -> Path:
     return free
 
 
-def _found(path: Path, first: int, last: int | None) -> dict[int, list[Entry]]:
+def _readable_entries(path: Path, first: int, last: int | None) -> dict[int, list[Entry]]:
     """Returns every version of every readable entry of a segment."""
-    found: dict[int, list[Entry]] = {}
+    versions_by_position: dict[int, list[Entry]] = {}
     for row in rows_in(path, COLUMNS):
         position = row[0]
         if position < first or (last is not None and position > last):
             continue
         entry = _entry_of(row)
-        versions = found.setdefault(position, [])
+        versions = versions_by_position.setdefault(position, [])
         if entry is not None and entry not in versions:
             versions.append(entry)
-    return found
+    return versions_by_position
 
 
 def _entry_of(row: tuple[Any, ...]) -> Entry | None:
@@ -154,23 +154,27 @@ def _event_time(record: bytes) -> int:
 
 
 def _corrected(entry: Entry) -> Entry:
-    """Returns an entry whose columns repeat its record, which the hash chain vouches for."""
-    said = differing(entry)
+    """Returns an entry whose columns repeat its record, which the hash chain confirms."""
+    differences = differing(entry)
     return replace(
         entry,
-        event_id=said.get("event_id", entry.event_id),
-        account=said.get("account", entry.account),
-        region=said.get("region", entry.region),
-        category=said.get("category", entry.category),
+        event_id=differences.get("event_id", entry.event_id),
+        account=differences.get("account", entry.account),
+        region=differences.get("region", entry.region),
+        category=differences.get("category", entry.category),
     )
 
 
 def _holes(
-    entries: Iterable[Entry], known: Iterable[LostPositions], first: int, last: int, reason: str
+    entries: Iterable[Entry],
+    known_lost: Iterable[LostPositions],
+    first: int,
+    last: int,
+    reason: str,
 ) -> Iterator[LostPositions]:
     """Yields the runs of positions between `first` and `last` that no entry has."""
     there = [(entry.position, entry.position) for entry in entries]
-    there += [(one.first, one.last or 0) for one in known]
+    there += [(run.first, run.last or 0) for run in known_lost]
     for begin, end in sorted([*there, (last + 1, last + 1)]):
         if first < begin:
             yield LostPositions(first, begin - 1, reason)
@@ -189,8 +193,8 @@ def _write(
         writer.execute("INSERT INTO segment VALUES (?, ?)", (first, before))
         for statement, values in inserts(entries):
             writer.execute(statement, values)
-        for one in lost:
-            writer.execute("INSERT INTO lost VALUES (?, ?, ?)", (one.first, one.last, one.reason))
+        for run in lost:
+            writer.execute("INSERT INTO lost VALUES (?, ?, ?)", (run.first, run.last, run.reason))
         writer.execute("COMMIT")
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:

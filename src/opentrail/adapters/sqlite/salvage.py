@@ -80,9 +80,9 @@ def has_hidden_commits(path: Path) -> bool:
 def _checksums(content: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
     first, second = sums
     words = struct.unpack(f"{order}{len(content) // 8 * 2}I", content[: len(content) // 8 * 8])
-    for one, other in zip(words[::2], words[1::2], strict=True):
-        first = first + one + second & 0xFFFFFFFF
-        second = second + other + first & 0xFFFFFFFF
+    for word, next_word in zip(words[::2], words[1::2], strict=True):
+        first = first + word + second & 0xFFFFFFFF
+        second = second + next_word + first & 0xFFFFFFFF
     return first, second
 
 
@@ -115,8 +115,8 @@ def _read(path: Path) -> bytes:
 
 
 def _page_size(content: bytes) -> int:
-    named = int.from_bytes(content[16:18], "big")
-    size = 65536 if named == 1 else named
+    stated = int.from_bytes(content[16:18], "big")
+    size = 65536 if stated == 1 else stated
     return size if size in _PAGE_SIZES else _PAGE_SIZE
 
 
@@ -143,12 +143,12 @@ def _frames(log: bytes) -> Iterator[_Frame]:
     size, salt = int.from_bytes(log[8:12], "big"), log[16:24]
     if size not in _PAGE_SIZES:  # the header is damaged
         size, salt = _PAGE_SIZE, b""
-    whole = _FRAME_HEADER + size
-    for start in range(_LOG_HEADER, len(log) - whole + 1, whole):
+    frame_size = _FRAME_HEADER + size
+    for start in range(_LOG_HEADER, len(log) - frame_size + 1, frame_size):
         head = log[start : start + _FRAME_HEADER]
         # A header of zeros was never written.
         if head[8:16] == salt or (not salt and any(head)):
-            yield _Frame(start, head, log[start + _FRAME_HEADER : start + whole])
+            yield _Frame(start, head, log[start + _FRAME_HEADER : start + frame_size])
 
 
 def _rows_of_page(page: bytes, pages: Pages, columns: int) -> Iterator[Row]:
@@ -183,11 +183,11 @@ def _row(page: bytes, at: int, pages: Pages, columns: int) -> Row | None:
 
 def _local_size(size: int, usable: int) -> int:
     """Returns how many bytes of a payload are on the leaf page itself."""
-    most, least = usable - 35, (usable - 12) * 32 // 255 - 23
-    if size <= most:
+    max_local, min_local = usable - 35, (usable - 12) * 32 // 255 - 23
+    if size <= max_local:
         return size
-    local = least + (size - least) % (usable - 4)
-    return local if local <= most else least
+    local = min_local + (size - min_local) % (usable - 4)
+    return local if local <= max_local else min_local
 
 
 def _overflow(pages: Pages, pointer: bytes, size: int) -> bytes:
@@ -195,7 +195,7 @@ def _overflow(pages: Pages, pointer: bytes, size: int) -> bytes:
     while size > 0:
         number = int.from_bytes(pointer, "big")
         # An overflow page is written once: a version of zeros is a damaged one.
-        page = next((one for one in pages.get(number, ()) if any(one)), b"")
+        page = next((version for version in pages.get(number, ()) if any(version)), b"")
         if len(page) < 5:
             raise ValueError("an overflow page is missing")
         part = page[4 : 4 + size]

@@ -11,7 +11,7 @@ from opentrail.adapters.sqlite.rows import inserts
 from opentrail.adapters.sqlite.segment_files import SegmentFiles
 from opentrail.adapters.sqlite.verify import is_corrupt
 from opentrail.core.event import Entry
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 
 #: Bytes that are written before the segment's size is checked again.
 _CHECK_BYTES = 1024 * 1024
@@ -37,7 +37,7 @@ class SegmentWriter:
     unchecked_bytes: int = 0
 
     def commit(self, entries: Sequence[Entry]) -> None:
-        """Returns once entries are durable: in a new segment, if the present one is damaged.
+        """Returns once entries are durable: in a new segment, if the current one is damaged.
 
         Raises:
             sqlite3.Error: they are not; their transaction may still be open.
@@ -59,7 +59,7 @@ class SegmentWriter:
         self.connection.execute("BEGIN IMMEDIATE")
         for statement, values in inserts(entries):
             self.connection.execute(statement, values)
-        reach("journal.mid-commit")
+        crash_point("journal.mid-commit")
         self.connection.execute("COMMIT")
 
     def roll_back(self) -> None:

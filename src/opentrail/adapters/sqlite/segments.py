@@ -27,7 +27,7 @@ from opentrail.ports.journal import LostPositions
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 #: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
-_IDS_AT_ONCE = 5_000
+_IDS_PER_STATEMENT = 5_000
 _RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
@@ -74,9 +74,9 @@ class Readers:
         """
         for segment in reversed(segments):
             with self._reading(segment) as reader:
-                found = reader.execute(_FIND, (event_id,)).fetchone()
-            if found is not None:
-                return int(found[0])
+                row = reader.execute(_FIND, (event_id,)).fetchone()
+            if row is not None:
+                return int(row[0])
         return None
 
     @contextmanager
@@ -137,17 +137,17 @@ def _damage_as_error(path: Path) -> Iterator[None]:
 
 def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
     """Returns position and chain of a segment's last entry; None if it has no entry."""
-    made = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
-    if made is None:
+    table = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
+    if table is None:
         return None
-    found: tuple[int, bytes] | None = writer.execute(
+    last: tuple[int, bytes] | None = writer.execute(
         "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
     ).fetchone()
     # A repaired segment may end with positions that are lost.
-    lost = max((one.last for one in lost_in(writer) if one.last is not None), default=0)
-    if lost > (found[0] if found else 0):
+    lost = max((run.last for run in lost_in(writer) if run.last is not None), default=0)
+    if lost > (last[0] if last else 0):
         return lost, UNKNOWN
-    return found
+    return last
 
 
 def first_position(folder: Path) -> int:
@@ -178,8 +178,8 @@ def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
                 contextlib.suppress(sqlite3.Error, OSError),
                 reading(path, is_live) as reader,
             ):
-                found = reader.execute(_CHAIN, (position,)).fetchone()
-                return found[0] if found and isinstance(found[0], bytes) else UNKNOWN
+                row = reader.execute(_CHAIN, (position,)).fetchone()
+                return row[0] if row and isinstance(row[0], bytes) else UNKNOWN
             break
     return UNKNOWN
 
@@ -195,27 +195,27 @@ def holds_entries(path: Path, is_live: bool = True) -> bool:
 
 def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:
     """Returns the lost positions from `first` to `last`, in order."""
-    found: list[LostPositions] = []
+    runs: list[LostPositions] = []
     for path in sorted(folder.glob("*.db")):
         with closing(_reader(path)) as reader, _damage_as_error(path):
-            found += lost_in(reader) if newest(reader) else []
-    return [one for one in found if one.last and one.first <= last and one.last >= first]
+            runs += lost_in(reader) if newest(reader) else []
+    return [run for run in runs if run.last and run.first <= last and run.last >= first]
 
 
 def records_behind(
-    folder: Path, position: int, wanted: Container[str]
+    folder: Path, position: int, event_ids: Container[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields event id and record of the entries after a position whose ids are in `wanted`."""
+    """Yields event id and record of the entries after a position whose ids are in `event_ids`."""
     paths = sorted(folder.glob("*.db"))
     begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
     for path in paths[max(0, begin) :]:
         with closing(_reader(path)) as reader:
             if newest(reader) is None:
                 continue
-            while rows := reader.execute(_IDS, (position, _IDS_AT_ONCE)).fetchall():
+            while rows := reader.execute(_IDS, (position, _IDS_PER_STATEMENT)).fetchall():
                 position = rows[-1][0]
                 for number, event_id in rows:
-                    if event_id in wanted:
+                    if event_id in event_ids:
                         (record,) = reader.execute(_RECORD, (number,)).fetchone()
                         yield event_id, bytes(record)
 
@@ -234,10 +234,10 @@ def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Itera
     segments = [Segment(int(path.stem), path) for path in paths[max(0, begin) :]]
     for segment, end in ends_of(segments, last):
         with closing(_reader(segment.path)) as reader, _damage_as_error(segment.path):
-            written = newest(reader)
-            if written is None:
+            newest_entry = newest(reader)
+            if newest_entry is None:
                 continue
-            until = min(last, written[0] if segment is segments[-1] else end)
+            until = min(last, newest_entry[0] if segment is segments[-1] else end)
             while after < until:
                 entries = read_verified(reader, segment.path, after, until, batch)
                 if entries:

@@ -120,21 +120,21 @@ def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
         JournalDamaged: the stored chain has the wrong type.
     """
     if position < int(path.stem):
-        found = reader.execute(_CHAIN_BEFORE).fetchone()
+        row = reader.execute(_CHAIN_BEFORE).fetchone()
     else:
-        found = reader.execute(_CHAIN, (position,)).fetchone()
-    if found is None:
+        row = reader.execute(_CHAIN, (position,)).fetchone()
+    if row is None:
         return UNKNOWN
-    if not isinstance(found[0], bytes):
+    if not isinstance(row[0], bytes):
         raise _damaged(path, max(position, int(path.stem)), "has an invalid chain")
-    return found[0]
+    return row[0]
 
 
 def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
     """Returns the first position from `first` to `last` that is not in `lost` (in order)."""
-    for one in lost:
-        if one.last is not None and one.first <= first <= one.last:
-            first = one.last + 1
+    for run in lost:
+        if run.last is not None and run.first <= first <= run.last:
+            first = run.last + 1
     return first if first <= last else None
 
 
@@ -173,16 +173,16 @@ def differing(entry: Entry) -> dict[str, str]:
         return {}
     if not isinstance(record, dict):
         return {}
-    said = {column: record.get(key[1:-3].decode()) for key, column in _REPEATED.items()}
+    values = {column: record.get(key[1:-3].decode()) for key, column in _REPEATED.items()}
     return {
         column: value
-        for column, value in said.items()
+        for column, value in values.items()
         if isinstance(value, str) and value != getattr(entry, column)
     }
 
 
 def intact_entries(
-    found: Mapping[int, Sequence[Entry]], first: int, last: int, chain: bytes
+    versions: Mapping[int, Sequence[Entry]], first: int, last: int, chain: bytes
 ) -> Iterator[Entry]:
     """Yields the intact entries in order of position.
 
@@ -191,20 +191,22 @@ def intact_entries(
     continued. After a gap, an entry is accepted if nothing contradicts it.
 
     Args:
-        found: the entries found, by position; damaged files may have several versions.
+        versions: the entries by position; damaged files may have several versions.
         first: the first position.
         last: the last position.
         chain: the chain before `first`, or `UNKNOWN`.
     """
     expected = first
-    for position in sorted(found):
+    for position in sorted(versions):
         if not first <= position <= last:
             continue
         if position != expected:
             chain = UNKNOWN
-        stored = [entry.chain for entry in found.get(position - 1, ()) if entry.chain != UNKNOWN]
-        before = stored if chain == UNKNOWN else [chain]
-        entry, chain = _intact(found[position], found.get(position + 1, ()), before)
+        stored_chains = [
+            entry.chain for entry in versions.get(position - 1, ()) if entry.chain != UNKNOWN
+        ]
+        before = stored_chains if chain == UNKNOWN else [chain]
+        entry, chain = _intact(versions[position], versions.get(position + 1, ()), before)
         if entry is not None:
             yield entry
         expected = position + 1

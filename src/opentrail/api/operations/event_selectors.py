@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
-from opentrail.core.selectors import Selection, SelectorOwner, chosen
+from opentrail.core.selectors import Selection, SelectorOwner, read_selection
 from opentrail.core.selectors.known_types import KNOWN_TYPES
 from opentrail.core.trail import Trail
 
@@ -22,7 +22,7 @@ _REFUSED = "InvalidEventSelectorsException"
 async def put_event_selectors(call: OperationCall) -> Json:
     """Sets the events that a trail selects from this call on; each kind replaces the other."""
     stored = await call.trail_to_change(call.input["TrailName"])
-    selection = chosen(call.input, SelectorOwner.TRAIL)
+    selection = read_selection(call.input, SelectorOwner.TRAIL)
     trail = replace(stored.trail, selectors=selection.document())
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)

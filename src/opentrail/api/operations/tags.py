@@ -7,7 +7,7 @@ from dataclasses import replace
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.cloudtrail_arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.tags import listed, read_tags, with_tags, without_tags
+from opentrail.core.tags import as_tag_list, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 
 _MAX_RESOURCES = 20
@@ -48,7 +48,7 @@ async def list_tags(call: OperationCall) -> Json:
     found = [(arn, await _tagged(call, arn, to_change=False)) for arn in asked]
     return {
         "ResourceTagList": [
-            {"ResourceId": arn, "TagsList": listed(stored.trail.tags)} for arn, stored in found
+            {"ResourceId": arn, "TagsList": as_tag_list(stored.trail.tags)} for arn, stored in found
         ]
     }
 

@@ -52,7 +52,7 @@ class _Serving:
     async def run(self, scope: Scope) -> None:
         failure = Failure("InternalServerError", "the application ended without a whole answer")
         try:
-            await self._app(scope, self._received, self._sent)
+            await self._app(scope, self._receive_request, self._send_answer)
         except Exception as error:
             failure = failed(error)
             if not self._recorded:
@@ -69,7 +69,7 @@ class _Serving:
         self._recorded = True
         await asyncio.to_thread(self._recording.record, self._seen, failure)
 
-    async def _received(self) -> Message:
+    async def _receive_request(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._seen.take(message.get("body", b""))
@@ -78,7 +78,7 @@ class _Serving:
             self._left = GONE if self._has_request else INCOMPLETE
         return message
 
-    async def _sent(self, message: Message) -> None:
+    async def _send_answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._seen.status = message["status"]
             self._seen.answer_headers = _folded(message.get("headers", ()))

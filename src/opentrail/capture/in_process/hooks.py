@@ -74,43 +74,43 @@ class BotocoreHook:
         """Records the clients that a boto3 or botocore session makes from now on."""
         events = getattr(session, "events", None) or session.get_component("event_emitter")
         events.register_first("before-send", self._before_send, unique_id=f"{_ID}-send")
-        for event, handler in self._later():
+        for event, handler in self._later_handlers():
             events.register(event, handler, unique_id=f"{_ID}-{event}")
 
     def attach_everywhere(self) -> None:
         """Records every session made in this process from now on (for moto's `mock_aws`)."""
         botocore.handlers.BUILTIN_HANDLERS.insert(0, ("before-send", self._before_send))
-        botocore.handlers.BUILTIN_HANDLERS.extend(self._later())
+        botocore.handlers.BUILTIN_HANDLERS.extend(self._later_handlers())
 
     def detach_everywhere(self) -> None:
-        """Undoes `attach_everywhere`; sessions made meanwhile are still recorded."""
-        for handler in (("before-send", self._before_send), *self._later()):
+        """Undoes `attach_everywhere`; sessions created since then are still recorded."""
+        for handler in (("before-send", self._before_send), *self._later_handlers()):
             if handler in botocore.handlers.BUILTIN_HANDLERS:
                 botocore.handlers.BUILTIN_HANDLERS.remove(handler)
 
-    def _later(self) -> tuple[tuple[str, Callable[..., None]], ...]:
+    def _later_handlers(self) -> tuple[tuple[str, Callable[..., None]], ...]:
         """Returns the handlers of botocore's events after a request is sent."""
         return (
-            ("before-parse", self._answered),
-            ("response-received", self._received),
-            ("after-call-error", self._failed),
+            ("before-parse", self._keep_answer),
+            ("response-received", self._record_attempt),
+            ("after-call-error", self._record_failure),
         )
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> None:
         self._attempt.set(_Attempt(self._now(), request))
 
-    def _answered(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+    def _keep_answer(self, response_dict: Mapping[str, Any], **_: Any) -> None:
         attempt = self._attempt.get()
         if attempt is not None:
             attempt.answer = response_dict
 
-    def _failed(self, exception: Exception, **_: Any) -> None:
+    def _record_failure(self, exception: Exception, **_: Any) -> None:
         """Records a call whose answer botocore could not parse; no other event reports it."""
         attempt = self._attempt.get()
         if attempt is not None:
-            self._received(attempt.answer, exception)
+            self._record_attempt(attempt.answer, exception)
 
-    def _received(
+    def _record_attempt(
         self, response_dict: Mapping[str, Any] | None, exception: Exception | None, **_: Any
     ) -> None:
         attempt = self._attempt.get()
@@ -124,24 +124,24 @@ class BotocoreHook:
         else:
             name = type(exception).__name__
             exchange.failure = Failure(name, f"{name}: {_without_queries(exception)}")
-        made = self._assembler.assemble(exchange)
-        ship_together(self._shipper, [entry.record for entry in (made.entry, *made.more)])
+        assembled = self._assembler.assemble(exchange)
+        ship_together(self._shipper, [entry.record for entry in (assembled.entry, *assembled.more)])
 
     def _identity(self, access_key_id: str) -> Identity:
         """Returns the identity behind a key that the server knows, else one of the key id alone."""
         ask = getattr(self._shipper, "identity", None)
-        known: Identity | None = ask(access_key_id) if ask is not None else None
-        return known or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
+        identity: Identity | None = ask(access_key_id) if ask is not None else None
+        return identity or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
 
     def _exchange(self, attempt: _Attempt) -> Exchange:
-        sent = attempt.request
-        url = urlsplit(sent.url)
-        headers = {_text(name).lower(): _text(value) for name, value in sent.headers.items()}
+        request = attempt.request
+        url = urlsplit(request.url)
+        headers = {_text(name).lower(): _text(value) for name, value in request.headers.items()}
         headers.setdefault("host", url.netloc)
-        body = sent.body if isinstance(sent.body, bytes) else b""
-        body = sent.body.encode() if isinstance(sent.body, str) else body
-        whole = sent.body is None or isinstance(sent.body, bytes | str)
-        head = Request(sent.method, url.path or "/", url.query, headers, body, whole)
+        body = request.body if isinstance(request.body, bytes) else b""
+        body = request.body.encode() if isinstance(request.body, str) else body
+        is_whole = request.body is None or isinstance(request.body, bytes | str)
+        head = Request(request.method, url.path or "/", url.query, headers, body, is_whole)
         credential = read_credential(head)
         route = self._router.identify(head, credential)
         is_s3 = route.service is not None and route.service.name == "s3"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Described, Exchange, Failure
-from opentrail.capture.redaction.embedded import within
+from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import by_name
 from opentrail.core.errors import UsageError
 from opentrail.core.event import is_account, is_region, new_event_id
@@ -180,9 +180,9 @@ def _error_code(status: int | None) -> str | None:
 
 def parameters_of(seen: Seen) -> dict[str, Any]:
     """Returns path, query and JSON or form body, secrets hidden."""
-    shown: dict[str, Any] = {"method": seen.method, "path": within(seen.path)}
+    parameters: dict[str, Any] = {"method": seen.method, "path": redact(seen.path)}
     if query := _of_pairs(parse_qsl(seen.query, keep_blank_values=True)):
-        shown["query"] = query
+        parameters["query"] = query
     body, content_type = None, seen.headers.get("content-type", "")
     if len(seen.body) == seen.body_length:  # a cut body cannot be parsed
         if "json" in content_type:
@@ -191,10 +191,10 @@ def parameters_of(seen: Seen) -> dict[str, Any]:
             text = seen.body.decode("utf-8", "replace")
             body = _of_pairs(parse_qsl(text, keep_blank_values=True))
     if body:
-        shown["body"] = body
+        parameters["body"] = body
     elif seen.body_length:
-        shown["bodyBytes"] = seen.body_length
-    return shown
+        parameters["bodyBytes"] = seen.body_length
+    return parameters
 
 
 def _of_json(body: bytes) -> Any:
@@ -209,5 +209,5 @@ def _of_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    shown = by_name({n: v[0] if len(v) == 1 else v for n, v in values.items()}, str)
-    return dict(shown)
+    redacted = by_name({n: v[0] if len(v) == 1 else v for n, v in values.items()}, str)
+    return dict(redacted)

@@ -25,15 +25,21 @@ from opentrail.wire.pinning import pinned
 log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+#: Maximum records of a request.
 _MAX_BATCH = 200
+#: Maximum records that wait to be sent.
 _MAX_QUEUE = 10_000
-#: Seconds between attempts in the background; a server may restart meanwhile.
+#: Seconds between attempts in the background; a server may restart in the meantime.
 _PAUSES = (0.1, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 #: Attempts that are made even while the process ends.
 _MIN_ATTEMPTS = 3
-#: In the background: the timeout of a request for an identity, how long its answer is cached, and
-#: how long none is sent after one without an answer.
-_IDENTITY_SECONDS, _CACHE_SECONDS, _SILENT_SECONDS = 1.0, 10.0, 5.0
+#: In the background: the timeout of a request for an identity.
+_IDENTITY_SECONDS = 1.0
+#: How long the answer to such a request is cached.
+_CACHE_SECONDS = 10.0
+#: How long no such request is sent after one without an answer.
+_SILENT_SECONDS = 5.0
+#: Maximum identities in the cache.
 _MAX_CACHED = 1_000
 
 
@@ -132,9 +138,9 @@ class ServerShipper:
         """Returns the identity behind a key, None if no server answers."""
         now = time.monotonic()
         if not self._wait:
-            known = self._known.get(access_key_id)
-            if known is not None and now < known[0]:
-                return known[1]
+            cached = self._known.get(access_key_id)
+            if cached is not None and now < cached[0]:
+                return cached[1]
             if now < self._silent_until:
                 return None
         seconds = _TIMEOUT_SECONDS if self._wait else _IDENTITY_SECONDS
@@ -194,11 +200,11 @@ class ServerShipper:
                 for record in batch:
                     self._send_or_count([record])
             else:
-                self._lose(batch, error)
+                self._count_lost(batch, error)
         except Exception as error:  # noqa: BLE001 - the thread must go on
-            self._lose(batch, error)
+            self._count_lost(batch, error)
 
-    def _lose(self, batch: Sequence[bytes], error: Exception) -> None:
+    def _count_lost(self, batch: Sequence[bytes], error: Exception) -> None:
         self.lost += len(batch)
         log.warning("records lost", extra={"count": len(batch), "error": str(error)})
 
@@ -220,18 +226,18 @@ class ServerShipper:
 
     def _ask(self, path: str, body: bytes | None, seconds: float) -> bytes:
         """Sends a request, and once more if another server has replaced this one."""
-        asked = self._server
+        server = self._server
         try:
-            return self._ask_once(asked, path, body, seconds)
+            return self._ask_once(server, path, body, seconds)
         except _RecordInvalid:
             raise
         except RecordRefused:
-            if not self._moved(asked):
+            if not self._moved(server):
                 raise
         again = path if "?" in path else f"{path}?again=true"
         return self._ask_once(self._server, again, body, seconds)
 
-    def _moved(self, asked: _Server) -> bool:
+    def _moved(self, server: _Server) -> bool:
         """Returns whether the server of the data directory has another address or token now."""
         if self._data_dir is None:
             return False
@@ -239,7 +245,7 @@ class ServerShipper:
             self._server = _server_of(self._data_dir)
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return self._server != asked
+        return self._server != server
 
     def _ask_once(self, server: _Server, path: str, body: bytes | None, seconds: float) -> bytes:
         url = f"{server.console}/api/v1/{path}"

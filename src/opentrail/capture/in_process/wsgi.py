@@ -27,43 +27,43 @@ class WsgiRecorder:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answers one request."""
-        seen, held = _seen_of(environ), b""
-        read = environ["wsgi.input"] = _Read(
+        seen, pending = _seen_of(environ), b""
+        input_stream = environ["wsgi.input"] = _Read(
             environ["wsgi.input"], seen, environ.get("CONTENT_LENGTH", "")
         )
 
-        def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        def start_answer(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             seen.status = int(status.split(" ", 1)[0])
             seen.answer_headers = {name.lower(): value for name, value in headers}
             write = start_response(status, headers, *rest)
 
-            def written(piece: bytes) -> None:
-                nonlocal held
+            def write_piece(piece: bytes) -> None:
+                nonlocal pending
                 seen.answer_length += len(piece)
-                if held:
-                    write(held)
-                held = piece
+                if pending:
+                    write(pending)
+                pending = piece
 
-            return written
+            return write_piece
 
         failure: Failure | None = GONE
         recorded = False
         try:
-            answer = self._app(environ, started)
+            answer = self._app(environ, start_answer)
             try:
                 # One piece behind: the last one is sent when the record is stored.
                 for piece in answer:
                     seen.answer_length += len(piece)
-                    if held:
-                        yield held
-                    held = piece
+                    if pending:
+                        yield pending
+                    pending = piece
             finally:
                 close = getattr(answer, "close", None)
                 if close is not None:
                     close()
             recorded = True
-            self._recording.record(seen, read.failure)
-            yield held
+            self._recording.record(seen, input_stream.failure)
+            yield pending
         except Exception as error:
             failure = failed(error)
             if not recorded:
@@ -71,7 +71,7 @@ class WsgiRecorder:
             raise
         finally:
             if not recorded:
-                self._recording.record(seen, read.failure or failure)
+                self._recording.record(seen, input_stream.failure or failure)
 
 
 class _Read:
@@ -92,30 +92,30 @@ class _Read:
     def read(self, *size: int) -> bytes:
         """Returns the next bytes; fewer than requested are the last ones (PEP 3333)."""
         piece: bytes = self._stream.read(*size)
-        wanted = size[0] if size else -1
-        return self._noted(piece, wanted < 0 or len(piece) < wanted)
+        size_wanted = size[0] if size else -1
+        return self._note(piece, size_wanted < 0 or len(piece) < size_wanted)
 
     def readline(self, *size: int) -> bytes:
         """Returns the next line, or its start."""
         line: bytes = self._stream.readline(*size)
-        return self._noted(line, not line and size != (0,))
+        return self._note(line, not line and size != (0,))
 
     def readlines(self, *hint: int) -> list[bytes]:
         """Returns the lines that are left."""
-        lines = [self._noted(line, False) for line in self._stream.readlines(*hint)]
+        lines = [self._note(line, False) for line in self._stream.readlines(*hint)]
         self._at_end = self._at_end or not hint or not lines
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the lines that are left."""
         for line in self._stream:
-            yield self._noted(line, False)
+            yield self._note(line, False)
         self._at_end = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _noted(self, piece: bytes, is_last: bool) -> bytes:
+    def _note(self, piece: bytes, is_last: bool) -> bytes:
         self._at_end = self._at_end or is_last
         self._seen.take(piece)
         return piece

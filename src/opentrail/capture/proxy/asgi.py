@@ -73,13 +73,13 @@ async def ask(
         SCOPE_KEY: api_call,
     }
     answer = ApiAnswer(500, [], b"")
-    asked = False
+    is_body_read = False
 
     async def receive() -> Message:
-        nonlocal asked
-        if asked:
+        nonlocal is_body_read
+        if is_body_read:
             return {"type": "http.disconnect"}
-        asked = True
+        is_body_read = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:

@@ -13,7 +13,7 @@ from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chu
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
 
-#: A sender is paused while more than this waits to be passed on.
+#: Bytes; a sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
 _SPILL_BYTES = 1024 * 1024
 
@@ -170,19 +170,19 @@ class StoredBody:
         """Returns and releases what was stored."""
         if self._file is not None:
             self._file.seek(0)
-            stored = self._file.read()
+            content = self._file.read()
             self._file.close()
             self._file = None
-            return stored
-        stored = b"".join(self._pieces)
+            return content
+        content = b"".join(self._pieces)
         self._pieces.clear()
-        return stored
+        return content
 
     @property
     def is_whole(self) -> bool:
         """Whether `content` is the whole body."""
-        cut = self._limit is not None and self.length > self._limit
-        return self._keep and self._hash is None and not cut
+        is_truncated = self._limit is not None and self.length > self._limit
+        return self._keep and self._hash is None and not is_truncated
 
     @property
     def oversize(self) -> dict[str, object] | None:

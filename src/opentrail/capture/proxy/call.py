@@ -27,8 +27,9 @@ from opentrail.wire.sigv4 import (
     read_signer_in_body,
 )
 
-#: Maximum bytes of a refused call's body, and the seconds for which they are awaited.
+#: Maximum bytes of a refused call's body that are awaited.
 _MAX_REST_BYTES = 64 * 1024
+#: Maximum seconds for which they are awaited.
 _REST_SECONDS = 1.0
 _API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _TARGET_SERVICES = frozenset({"cloudtrail"})
@@ -41,7 +42,7 @@ class Call:
     Attributes:
         event_id: of its record.
         source_ip: the caller's address: the peer's, or the one that a trusted proxy reports.
-        folded: the headers by lower-case name.
+        folded: the headers by lowercase name.
         route: the service and operation, as far as they are known.
         credential: the signer that the call names.
         admission: how far the caller is verified; None while that is not asked for.
@@ -150,9 +151,9 @@ class Call:
         return "form-urlencoded" in self.folded.get("content-type", "")
 
     def _request(self, body: bytes, is_whole: bool) -> Request:
-        known = self._request_of_head
-        if known is not None and known.body_is_whole == is_whole and known.body == body:
-            return known
+        request = self._request_of_head
+        if request is not None and request.body_is_whole == is_whole and request.body == body:
+            return request
         path, query = self.path_and_query
         return Request(self.method, path, query, self.folded, body, is_whole)
 
@@ -270,7 +271,7 @@ class Call:
         status, _, headers, body = answer_of(refusal, self.route, self.is_form)
         exchange.response = Response(status, fold_headers(headers), body)
         self.is_recorded = True
-        await self.endpoint.recorder.record_or_lose(exchange)
+        await self.endpoint.recorder.record_or_count(exchange)
         return self.turn_away(refusal, kind)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:
@@ -306,8 +307,8 @@ class Call:
             extra.append((b"Content-Length", b"%d" % len(body)))
         if not self.incoming.keep_alive or not self.incoming.body.complete:
             extra.append((b"Connection", b"close"))
-        shown = b"" if self.incoming.head.method == b"HEAD" else body
-        self.client.write(response_head(status, reason, headers, extra) + shown)
+        content = b"" if self.incoming.head.method == b"HEAD" else body
+        self.client.write(response_head(status, reason, headers, extra) + content)
 
     # The upstream
 

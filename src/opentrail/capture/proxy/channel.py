@@ -104,7 +104,7 @@ class ClientChannel:
             asyncio.get_running_loop().call_later(_GONE_SECONDS, self._answer.fail, GONE)
 
     def check_deadlines(self, now: float) -> None:
-        """Gives up an upstream, or a client that does not read, whose time is over."""
+        """Gives up an upstream, or a client that does not read, whose deadline has passed."""
         if self._awaited is not None and now >= self._answer_deadline:
             self._awaited.give_up()
         if self._read_deadline is not None and now >= self._read_deadline:

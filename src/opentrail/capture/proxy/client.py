@@ -29,9 +29,11 @@ from opentrail.capture.record.exchange import INCOMPLETE
 _MAX_AHEAD = 16
 #: Bytes after a refused request that are read and dropped while earlier calls are answered.
 _MAX_DROPPED = 1024 * 1024
-#: Bytes and seconds for which a request is read after it was answered early: closing immediately
-#: would reset the connection, and the client might never see the answer.
-_MAX_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
+#: Maximum bytes of a request that are read after it was answered early: closing immediately would
+#: reset the connection, and the client might never see the answer.
+_MAX_LINGERED = 8 * 1024 * 1024
+#: Maximum seconds for which it is read.
+_LINGER_SECONDS = 2.0
 
 
 class ClientConnection(ClientChannel, asyncio.Protocol):

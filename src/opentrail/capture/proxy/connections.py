@@ -127,9 +127,10 @@ class Connections:
         """Returns the connection that sends its body most slowly, None if all are fast enough."""
         now = asyncio.get_running_loop().time()
         rates = [
-            (each.body.rate(now), each)
-            for each in self.connections
-            if each.body is not None and now - each.body.since >= self.body_grace_seconds
+            (connection.body.rate(now), connection)
+            for connection in self.connections
+            if connection.body is not None
+            and now - connection.body.since >= self.body_grace_seconds
         ]
         rate, slowest = min(rates, key=lambda pair: pair[0], default=(float("inf"), None))
         return slowest if rate < _MIN_BODY_RATE else None
@@ -164,12 +165,14 @@ class Connections:
         if self.connections:
             waiting = [asyncio.shield(connection.done) for connection in self.connections]
             await asyncio.wait(waiting, timeout=seconds)
-        cut = list(self.connections)
-        for connection in cut:
+        unfinished = list(self.connections)
+        for connection in unfinished:
             connection.abort()
-        if cut:
+        if unfinished:
             # Each call that is cut off records so before its connection is done.
-            await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)
+            await asyncio.wait(
+                [asyncio.shield(connection.done) for connection in unfinished], timeout=1.0
+            )
 
     def take(
         self,

@@ -43,12 +43,17 @@ from opentrail.wire.verification import (
 
 #: Refused signatures of a key from an address within a minute, after which all its calls are
 #: refused for the rest of it (guarantee A8).
-MAX_FAILURES, _FAILURE_SECONDS = 20, 60.0
+MAX_FAILURES = 20
+#: Seconds for which they are counted.
+_FAILURE_SECONDS = 60.0
+#: Maximum pairs of key and address whose failures are counted.
 _MAX_COUNTED = 100_000
 #: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
-_WORD, _RUN = re.compile(r"[^\s,/:;=\"']+"), re.compile("[A-Z0-9]{16,}")
-#: Fields of a body that name a key, and the bytes of a field that are looked at.
+_WORD = re.compile(r"[^\s,/:;=\"']+")
+_RUN = re.compile("[A-Z0-9]{16,}")
+#: Fields of a body that name a key.
 _NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
+#: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
 _NAMING_PART = re.compile(
     rb'name="?(?:awsaccesskeyid|x-amz-credential)\b[^\r\n]{,200}\r?\n'
@@ -85,14 +90,14 @@ class Admission:
     is_done = True
 
     def feed(self, piece: bytes) -> None:
-        """Looks at a piece of the body.
+        """Checks a piece of the body.
 
         Raises:
             SignatureRefused: it is not the body that was signed.
         """
 
     def finish(self) -> None:
-        """Looks at the body as a whole; may be called again.
+        """Checks the whole body; may be called again.
 
         Raises:
             SignatureRefused: it is not the body that was signed.
@@ -135,16 +140,16 @@ class Gate:
     def _refuse_other_keys(self, claim: Claim, wording: Wording) -> None:
         """Refuses a header with a second key that is known: the upstream might act for that one."""
         text = claim.request.headers.get("authorization", "")
-        named = claim.credential.access_key_id if claim.credential else ""
-        for word in {*_WORD.findall(text), *_RUN.findall(text)} - {named}:
+        key_id = claim.credential.access_key_id if claim.credential else ""
+        for word in {*_WORD.findall(text), *_RUN.findall(text)} - {key_id}:
             if self._find_secret(word) is not None:
                 raise wording.refusal(Problem.TWICE, given="Credential")
 
     def _forwarded(self, claim: Claim, wording: Wording) -> Admission:
         """Returns the admission of a call that the upstream decides on."""
         keys, credential = self.keys_in_body(claim, wording), claim.credential
-        named = credential.access_key_id if credential else ""
-        return _ForwardedBody(keys, named) if keys is not None else Admission()
+        key_id = credential.access_key_id if credential else ""
+        return _ForwardedBody(keys, key_id) if keys is not None else Admission()
 
     def keys_in_body(self, claim: Claim, wording: Wording) -> KeysInBody | None:
         """Returns what looks for keys in a body; None for objects of S3, which are only content."""
@@ -164,8 +169,8 @@ class Gate:
         if claim.credential is not None and needs_body(claim.headers, service):
 
             def verify_with(body_sha256: str) -> VerifiedCaller:
-                whole = replace(request, body_sha256=body_sha256)
-                return verify(whole, self._find_secret, self._now(), place)
+                complete = replace(request, body_sha256=body_sha256)
+                return verify(complete, self._find_secret, self._now(), place)
 
             return _UnhashedBody(verify_with, self.keys_in_body(claim, place.wording))
         caller = verify(request, self._find_secret, self._now(), place)
@@ -202,14 +207,14 @@ class Gate:
     def is_closed_to(self, credential: Credential | None, address: str) -> bool:
         """Returns whether a key had too many refused signatures from an address."""
         return credential is not None and self._failures.are_too_many(
-            self._counted(credential), address, self._now()
+            self._counter_key(credential), address, self._now()
         )
 
     def count_failure(self, credential: Credential | None, address: str) -> None:
         """Counts a refused signature."""
-        self._failures.add(self._counted(credential), address, self._now())
+        self._failures.add(self._counter_key(credential), address, self._now())
 
-    def _counted(self, credential: Credential | None) -> str:
+    def _counter_key(self, credential: Credential | None) -> str:
         """Returns the name that failures are counted under: all unknown keys have one."""
         key_id = credential.access_key_id if credential else ""
         return key_id if self._find_secret(key_id) is not None else ""
@@ -219,9 +224,9 @@ class KeysInBody(Protocol):
     """Looks for keys in a body."""
 
     def feed(self, piece: bytes) -> None:
-        """Looks at a piece."""
+        """Searches a piece of the body."""
 
-    def refuse_others(self, named: str) -> None:
+    def refuse_others(self, key_id: str) -> None:
         """Ends the body.
 
         Raises:
@@ -243,16 +248,16 @@ class _KeysInFields:
         self._known: set[str] = set()
 
     def feed(self, piece: bytes) -> None:
-        """Looks at the fields `name=value` that end in a piece."""
+        """Searches the fields `name=value` that end in a piece."""
         first, *more = piece.split(b"&")
         self._field += first[: _FIELD_BYTES - len(self._field)]
         for field in more:
             self._end_field()
             self._field = field[:_FIELD_BYTES]
 
-    def refuse_others(self, named: str) -> None:
+    def refuse_others(self, key_id: str) -> None:
         self._end_field()
-        if self._known - {named}:
+        if self._known - {key_id}:
             raise self._wording.refusal(Problem.TWICE, given="AWSAccessKeyId")
 
     def _end_field(self) -> None:
@@ -272,8 +277,8 @@ class _KeysInParts(_KeysInFields):
 
     def feed(self, piece: bytes) -> None:
         text = self._field + piece
-        for found in _NAMING_PART.finditer(text):
-            self._note(found[1])
+        for match in _NAMING_PART.finditer(text):
+            self._note(match[1])
         # The next piece may continue what ends this one.
         self._field = text[-_FIELD_BYTES:]
 
@@ -296,10 +301,10 @@ class _KeysInGzip:
             self._length += len(plain)
             self._inner.feed(plain)
 
-    def refuse_others(self, named: str) -> None:
+    def refuse_others(self, key_id: str) -> None:
         if self._is_gzip and self._length > MAX_BODY:
             raise self._wording.refusal(Problem.CONTENT_MISMATCH)
-        self._inner.refuse_others(named)
+        self._inner.refuse_others(key_id)
 
     def _unpacked(self, piece: bytes) -> tuple[bytes, bytes]:
         """Returns what a piece unpacks to, and what is left of it for the next member."""
@@ -322,15 +327,15 @@ class _KeysInGzip:
 class _ForwardedBody(Admission):
     """The body of a call that the upstream decides on."""
 
-    def __init__(self, keys: KeysInBody, named: str) -> None:
+    def __init__(self, keys: KeysInBody, key_id: str) -> None:
         self.is_done = False
-        self._keys, self._named = keys, named
+        self._keys, self._key_id = keys, key_id
 
     def feed(self, piece: bytes) -> None:
         self._keys.feed(piece)
 
     def finish(self) -> None:
-        self._keys.refuse_others(self._named)
+        self._keys.refuse_others(self._key_id)
         self.is_done = True
 
 
@@ -414,8 +419,8 @@ class _SignerInBody(Admission):
     def finish(self) -> None:
         if self.is_done:
             return
-        start, seen = bytes(self._start), self._claim.request
-        request = Request(seen.method, seen.path, seen.query, seen.headers, start, False)
+        start, head = bytes(self._start), self._claim.request
+        request = Request(head.method, head.path, head.query, head.headers, start, False)
         credential = read_signer_in_body(request)
         if credential is not None and self._gate.is_to_verify(credential, self._wording):
             self.caller = self._gate.verify_form(self._claim, start, self._wording)

@@ -11,8 +11,12 @@ from urllib.parse import unquote
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
 
-#: Limits of a request's head (guarantee N2).
-MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
+#: Maximum bytes of a request's target (guarantee N2, like the next two).
+MAX_TARGET = 16 * 1024
+#: Maximum headers of a request.
+MAX_HEADERS = 200
+#: Maximum bytes of all headers of a request.
+MAX_HEADER_BYTES = 64 * 1024
 #: Bytes that may come without ending a head or being part of a body.
 MAX_UNFINISHED = 256 * 1024
 
@@ -83,7 +87,7 @@ class Head:
 
     @property
     def folded(self) -> dict[str, str]:
-        """The headers by lower-case name; to be used when the head is complete."""
+        """The headers by lowercase name; to be used when the head is complete."""
         if self._folded is None:
             self._folded = fold_headers(self.headers)
         return self._folded
@@ -100,7 +104,7 @@ class Head:
         return self.version != "1.0" and self.folded.get("expect", "").lower() == "100-continue"
 
     def get(self, name: bytes) -> bytes | None:
-        """Returns the value of the first header of this lower-case name."""
+        """Returns the value of the first header of this lowercase name."""
         for key, value in self.headers:
             if key.lower() == name:
                 return value
@@ -111,12 +115,12 @@ def check_request(head: Head) -> None:
     """Raises `BadHead` if the recorder and an upstream might read the request differently."""
     _check_first_line(head)
     folded: dict[str, str] = {}
-    whole = True
+    is_whole = True
     size = 4 * len(head.headers)
     for raw_name, raw_value in head.headers:
         size += len(raw_name) + len(raw_value)
-        read = _known_name if len(raw_name) <= _MAX_KNOWN_NAME else _read_name
-        name, is_of_connection, is_doubtful = read(raw_name)
+        read_name = _known_name if len(raw_name) <= _MAX_KNOWN_NAME else _read_name
+        name, is_of_connection, is_doubtful = read_name(raw_name)
         if is_doubtful:
             raise BadHead(400, f"header {raw_name.decode('latin-1')} is not allowed")
         try:
@@ -129,17 +133,17 @@ def check_request(head: Head) -> None:
             raise BadHead(400, f"header {name} occurs more than once")
         else:
             folded[name] = f"{folded[name]},{text}"
-        whole = whole and not is_of_connection
-    head.is_passed_on_whole, head._folded = whole, folded
+        is_whole = is_whole and not is_of_connection
+    head.is_passed_on_whole, head._folded = is_whole, folded
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
     _check_counts(head)
     if "connection" in folded:
-        _check_listed(head)
+        _check_connection_names(head)
 
 
 def _read_name(raw: bytes) -> tuple[str, bool, bool]:
-    """Returns a header's lower-case name, and what it is.
+    """Returns a header's lowercase name, and what it is.
 
     Returns:
         The name, whether the header is of one connection only, and whether some servers take it
@@ -157,9 +161,9 @@ def _is_like_aws_header(name: str) -> bool:
 
     Users may name their metadata as they like; a header of IAM Identity Center has underscores.
     """
-    read = name.replace("_", "-")
+    hyphenated = name.replace("_", "-")
     is_meant = name == "x-amz-sso_bearer_token" or name.startswith("x-amz-meta-")
-    return read in _ONCE or (read.startswith("x-amz-") and not is_meant)
+    return hyphenated in _ONCE or (hyphenated.startswith("x-amz-") and not is_meant)
 
 
 def _check_first_line(head: Head) -> None:
@@ -175,17 +179,17 @@ def _check_first_line(head: Head) -> None:
         raise BadHead(505, f"HTTP/{head.version} is not supported")
 
 
-def _check_listed(head: Head) -> None:
+def _check_connection_names(head: Head) -> None:
     """Refuses headers that Connection names: they would be recorded, but not passed on."""
-    seen = {name.lower() for name, _ in head.headers}
+    names = {name.lower() for name, _ in head.headers}
     for name, value in head.headers:
         if name.lower() != b"connection":
             continue
         for token in value.split(b","):
-            listed = token.strip().lower()
-            if listed in seen and listed not in _HOP_BY_HOP:
-                shown = listed.decode("latin-1")
-                raise BadHead(400, f"header {shown} must not be named by Connection")
+            named_header = token.strip().lower()
+            if named_header in names and named_header not in _HOP_BY_HOP:
+                text = named_header.decode("latin-1")
+                raise BadHead(400, f"header {text} must not be named by Connection")
 
 
 def _check_counts(head: Head) -> None:
@@ -207,16 +211,16 @@ def _check_counts(head: Head) -> None:
 
 def request_head(head: Head, chunked: bool, extra: Headers | None = None) -> bytes:
     """Returns the head for the upstream, without headers of this connection only."""
-    first = b"%s %s HTTP/1.1" % (head.method, head.target)
+    first_line = b"%s %s HTTP/1.1" % (head.method, head.target)
     if head.is_passed_on_whole and not extra:
-        return _written(first, head.headers)
+        return _join_head(first_line, head.headers)
     coding = [(b"Transfer-Encoding", b"chunked")] if chunked else []
-    return _written(first, [*_passed_on(head.headers), *coding, *(extra or ())])
+    return _join_head(first_line, [*_passed_on(head.headers), *coding, *(extra or ())])
 
 
 def response_head(status: int, reason: bytes, headers: Headers, extra: Headers) -> bytes:
     """Returns the head for the client, with `extra` headers for this connection."""
-    return _written(b"HTTP/1.1 %d %s" % (status, reason), [*_passed_on(headers), *extra])
+    return _join_head(b"HTTP/1.1 %d %s" % (status, reason), [*_passed_on(headers), *extra])
 
 
 #: Asks a client to send the body of its request.
@@ -225,29 +229,29 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def interim_head(status: int, reason: bytes, headers: Headers) -> bytes:
     """Returns the head of an interim answer (1xx) for the client; it has no body to frame."""
-    shown = [pair for pair in headers if pair[0].lower() != b"content-length"]
-    return response_head(status, reason, shown, [])
+    passed = [pair for pair in headers if pair[0].lower() != b"content-length"]
+    return response_head(status, reason, passed, [])
 
 
-def _written(first: bytes, headers: Headers) -> bytes:
-    return b"\r\n".join((first, *map(b": ".join, headers), b"\r\n"))
+def _join_head(first_line: bytes, headers: Headers) -> bytes:
+    return b"\r\n".join((first_line, *map(b": ".join, headers), b"\r\n"))
 
 
 def _passed_on(headers: Headers) -> Headers:
     """Returns the headers without those of this connection only."""
-    listed: set[bytes] = set()
+    named_headers: set[bytes] = set()
     passed: Headers = []
     for pair in headers:
         lower = pair[0].lower()
         if lower not in _HOP_BY_HOP:
             passed.append(pair)
         elif lower == b"connection":
-            listed |= {token.strip().lower() for token in pair[1].split(b",")}
-    if not listed:
+            named_headers |= {token.strip().lower() for token in pair[1].split(b",")}
+    if not named_headers:
         return passed
     # A header that Connection names does not pass either, unless an upstream needs it.
-    listed = {name for name in listed if name.decode("latin-1") not in _ONCE}
-    return [pair for pair in passed if pair[0].lower() not in listed]
+    named_headers = {name for name in named_headers if name.decode("latin-1") not in _ONCE}
+    return [pair for pair in passed if pair[0].lower() not in named_headers]
 
 
 def chunk(data: bytes) -> bytes:
@@ -280,19 +284,19 @@ def with_forwarded(head: Head, peer: str, is_trusted: bool) -> Head:
     cannot be mistaken for ours.
     """
     signed = _signed_headers(head)
-    kept: Headers = []
-    present: set[bytes] = set()
+    passed: Headers = []
+    forwarded: set[bytes] = set()
     for name, value in head.headers:
         lower = name.lower()
         if lower in _FORWARDED:
             if not is_trusted and lower not in signed:
                 continue
-            present.add(lower)
-        kept.append((name, value))
+            forwarded.add(lower)
+        passed.append((name, value))
     host = head.folded.get("host", "").encode("latin-1", "replace")
-    if not (is_trusted and present):
-        kept += [pair for pair in _forwarded(peer, host) if pair[0].lower() not in present]
-    return replace(head, headers=kept, _folded=None)
+    if not (is_trusted and forwarded):
+        passed += [pair for pair in _forwarded(peer, host) if pair[0].lower() not in forwarded]
+    return replace(head, headers=passed, _folded=None)
 
 
 def _forwarded(peer: str, host: bytes) -> Headers:
@@ -317,8 +321,10 @@ def _signed_headers(head: Head) -> frozenset[bytes]:
     """Returns the names of the headers that are part of the call's signature."""
     query = head.target.partition(b"?")[2].decode("latin-1")
     texts = (head.folded.get("authorization", ""), unquote(query))
-    names = (found[1] for text in texts for found in _SIGNED_HEADERS.finditer(text))
-    return frozenset(name.strip().lower().encode() for one in names for name in one.split(";"))
+    names = (match[1] for text in texts for match in _SIGNED_HEADERS.finditer(text))
+    return frozenset(
+        name.strip().lower().encode() for joined in names for name in joined.split(";")
+    )
 
 
 #: Headers of both sides of a WebSocket handshake.
@@ -331,5 +337,5 @@ def wants_websocket(head: Head) -> bool:
         return False
     upgrade = (head.get(b"upgrade") or b"").strip().lower()
     tokens = (head.get(b"connection") or b"").lower().split(b",")
-    asked = b"upgrade" in (token.strip() for token in tokens)
-    return asked and upgrade == b"websocket" and head.version == "1.1"
+    is_upgrade = b"upgrade" in (token.strip() for token in tokens)
+    return is_upgrade and upgrade == b"websocket" and head.version == "1.1"

@@ -45,7 +45,7 @@ async def answer_by_api(call: Call) -> bool:
         position = await recorder.record(exchange)
     except RecordRefused as error:
         # The call took effect; its effects count from here on, although it has no record.
-        position, lost = recorder.lose(exchange, str(error)), str(error)
+        position, lost = recorder.count_lost(exchange, str(error)), str(error)
     await _run_all(api_call.when_recorded, position)
     if lost is not None and recorder.refuse:
         call.write_refusal(unrecorded(lost))

@@ -16,13 +16,13 @@ class ServerContext(ssl.SSLContext):
     """A server's TLS context; a client that speaks plain HTTP is answered 400 in plain HTTP."""
 
     def wrap_bio(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **named: Any
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **options: Any
     ) -> ssl.SSLObject:
         """Returns the TLS side of a connection."""
-        made = super().wrap_bio(incoming, outgoing, *arguments, **named)
-        if isinstance(made, _Side):
-            made.outgoing = outgoing
-        return made
+        side = super().wrap_bio(incoming, outgoing, *arguments, **options)
+        if isinstance(side, _Side):
+            side.outgoing = outgoing
+        return side
 
 
 class _Side(ssl.SSLObject):

@@ -70,6 +70,6 @@ def lacks_bucket(body: bytes) -> bool:
 
 def headers_of(template: bytes, headers: Headers) -> Headers:
     """Returns the headers of the answer that replaces an upstream's, whose headers are given."""
-    kept = [(name, value) for name, value in headers if name.lower().startswith(b"x-amz-")]
+    aws_headers = [(name, value) for name, value in headers if name.lower().startswith(b"x-amz-")]
     length = b"%d" % len(template)
-    return [*kept, (b"Content-Type", b"application/json"), (b"Content-Length", length)]
+    return [*aws_headers, (b"Content-Type", b"application/json"), (b"Content-Length", length)]

@@ -84,17 +84,17 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         is_sent_whole = call.sending is None or call.sending.done()
         call.drop_unrecorded_answer(answer)
         client.begin_answer(body)
-        held = b""
+        unsent = b""
         if change := change_of(call, answer):
-            held = await rewritten(call, body, upstream, change)
-            call.received.add(held)
+            unsent = await rewritten(call, body, upstream, change)
+            call.received.add(unsent)
         framing = call.framing(answer, incoming.keep_alive and is_sent_whole)
         limit, tail = _bytes_to_hold(call, answer)
         while piece := await client.next_piece(body, upstream):
             call.received.add(piece)
-            held = held + piece if held else piece
-            if len(held) > limit:
-                leaving, held = held[: len(held) - tail], held[len(held) - tail :]
+            unsent = unsent + piece if unsent else piece
+            if len(unsent) > limit:
+                leaving, unsent = unsent[: len(unsent) - tail], unsent[len(unsent) - tail :]
                 limit = tail
                 call.write_part(answer, framing, framing.piece(leaving))
                 await client.drain()
@@ -106,7 +106,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         exchange.response = call.response(answer)
         call.is_recorded = True
         if recorder.refuse:
-            if lost := await recorder.record_or_lose(exchange):
+            if lost := await recorder.record_or_count(exchange):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
                     client.abort_transport()
@@ -114,8 +114,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
                     call.write_refusal(unrecorded(lost))
                 return False
             if framing.unframed and not call.is_answering:
-                framing.set_length(len(held))
-        end = (framing.piece(held) if held else b"") + framing.end
+                framing.set_length(len(unsent))
+        end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
         if not recorder.refuse:
             recorder.record_later(exchange)
@@ -332,7 +332,7 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None:
         exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
     call.is_recorded = True
-    await call.endpoint.recorder.record_or_lose(exchange)
+    await call.endpoint.recorder.record_or_count(exchange)
     if answer is not None:
         client.abort_transport()
     elif not client.lost:

@@ -24,8 +24,8 @@ _WRITES = frozenset({"TagResources", "UntagResources"})
 #: What of an error's code says that an upstream does not have the operation at all.
 _ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotFound")
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-#: The most trails that ListTags takes.
-_AT_ONCE = 20
+#: Maximum trails in a ListTags request.
+_MAX_LISTED_TRAILS = 20
 
 
 def concerns_trails(route: Route) -> bool:
@@ -58,114 +58,114 @@ class TrailTags:
         self._region = region
 
     async def merged(
-        self, operation: str, asked: bytes, status: int, answer: bytes
+        self, operation: str, body: bytes, status: int, answer: bytes
     ) -> tuple[int, bytes] | None:
         """Returns status and body of the answer with the trails; None if it stays as it is.
 
         Args:
             operation: one of those for which `concerns_trails` is true.
-            asked: the body of the request.
+            body: the body of the request.
             status: the upstream's status.
             answer: the body of its answer.
         """
-        wanted, found = _object(asked), _object(answer)
-        if wanted is None:
+        parameters, document = _object(body), _object(answer)
+        if parameters is None:
             return None
         if operation in _WRITES:
-            return await self._changed(operation, wanted, status, found)
+            return await self._changed(operation, parameters, status, document)
         if status != HTTPStatus.OK:
-            if not _is_absent(status, found):
+            if not _is_absent(status, document):
                 return None
-            found = {}
-        if found is None or found.get("PaginationToken"):
+            document = {}
+        if document is None or document.get("PaginationToken"):
             return None  # trails are on the last page
-        changed = await self._with_trails(operation, wanted, found)
+        changed = await self._with_trails(operation, parameters, document)
         return HTTPStatus.OK, orjson.dumps(changed)
 
     # Reading
 
-    async def _with_trails(self, operation: str, wanted: Json, found: Json) -> Json:
+    async def _with_trails(self, operation: str, parameters: Json, document: Json) -> Json:
         tagged = await self._tagged_trails()
         if operation == "GetResources":
             mappings = [
                 {"ResourceARN": arn, "Tags": tags}
                 for arn, tags in tagged.items()
-                if _is_wanted(wanted, arn, tags)
+                if _is_wanted(parameters, arn, tags)
             ]
             name = "ResourceTagMappingList"
-            values: list[Any] = [*_list(found, name), *mappings]
+            values: list[Any] = [*_list(document, name), *mappings]
         elif operation == "GetTagKeys":
             name = "TagKeys"
-            values = _union(found, name, (t["Key"] for tags in tagged.values() for t in tags))
+            values = _union(document, name, (t["Key"] for tags in tagged.values() for t in tags))
         else:
-            name, key = "TagValues", wanted.get("Key")
+            name, key = "TagValues", parameters.get("Key")
             values = _union(
-                found,
+                document,
                 name,
                 (t["Value"] for tags in tagged.values() for t in tags if t["Key"] == key),
             )
-        return {"PaginationToken": "", **found, name: values}
+        return {"PaginationToken": "", **document, name: values}
 
     async def _tagged_trails(self) -> dict[str, list[dict[str, str]]]:
         """Returns the tags of the Region's trails that have some, by ARN."""
-        status, listed = await self._ask("ListTrails", {})
+        status, document = await self._ask("ListTrails", {})
         trails = [
-            str(each["TrailARN"])
-            for each in _list(listed, "Trails")
-            if each.get("HomeRegion") == self._region
+            str(item["TrailARN"])
+            for item in _list(document, "Trails")
+            if item.get("HomeRegion") == self._region
         ]
         tagged: dict[str, list[dict[str, str]]] = {}
-        for start in range(0, len(trails) if status == HTTPStatus.OK else 0, _AT_ONCE):
-            some = trails[start : start + _AT_ONCE]
-            status, answer = await self._ask("ListTags", {"ResourceIdList": some})
+        for start in range(0, len(trails) if status == HTTPStatus.OK else 0, _MAX_LISTED_TRAILS):
+            arns = trails[start : start + _MAX_LISTED_TRAILS]
+            status, answer = await self._ask("ListTags", {"ResourceIdList": arns})
             if status != HTTPStatus.OK:
                 continue  # the caller may not see them
-            for each in _list(answer, "ResourceTagList"):
-                if each["TagsList"]:
-                    tagged[each["ResourceId"]] = [
+            for item in _list(answer, "ResourceTagList"):
+                if item["TagsList"]:
+                    tagged[item["ResourceId"]] = [
                         {"Key": tag["Key"], "Value": tag.get("Value", "")}
-                        for tag in each["TagsList"]
+                        for tag in item["TagsList"]
                     ]
         return tagged
 
     # Changing
 
     async def _changed(
-        self, operation: str, wanted: Json, status: int, found: Json | None
+        self, operation: str, parameters: Json, status: int, document: Json | None
     ) -> tuple[int, bytes] | None:
-        named = wanted.get("ResourceARNList")
-        resources = named if isinstance(named, Sequence) and not isinstance(named, str) else []
+        arns = parameters.get("ResourceARNList")
+        resources = arns if isinstance(arns, Sequence) and not isinstance(arns, str) else []
         trails = [arn for arn in resources if is_trail(arn)]
         if not trails or status in _REFUSED:
             return None
         if status != HTTPStatus.OK and len(trails) < len(resources):
             return None  # the upstream has changed nothing, so nothing is changed here
-        answer = found if status == HTTPStatus.OK and found is not None else {}
+        answer = document if status == HTTPStatus.OK and document is not None else {}
         failed = {**answer.get("FailedResourcesMap", {})}
         for arn in trails:
             failed.pop(arn, None)
-            code, said = await self._change(operation, wanted, arn)
+            code, reply = await self._change(operation, parameters, arn)
             if code != HTTPStatus.OK:
-                failed[arn] = _failure(code, said)
+                failed[arn] = _failure(code, reply)
         return HTTPStatus.OK, orjson.dumps({**answer, "FailedResourcesMap": failed})
 
-    async def _change(self, operation: str, wanted: Json, arn: str) -> tuple[int, Json]:
+    async def _change(self, operation: str, parameters: Json, arn: str) -> tuple[int, Json]:
         if operation == "TagResources":
-            given = wanted.get("Tags")
-            pairs = given.items() if isinstance(given, Mapping) else ()
+            pairs_by_key = parameters.get("Tags")
+            pairs = pairs_by_key.items() if isinstance(pairs_by_key, Mapping) else ()
             tags = [{"Key": key, "Value": value} for key, value in pairs]
             return await self._ask("AddTags", {"ResourceId": arn, "TagsList": tags})
-        keys = wanted.get("TagKeys")
+        keys = parameters.get("TagKeys")
         tags = [{"Key": key} for key in keys] if isinstance(keys, Sequence) else []
         return await self._ask("RemoveTags", {"ResourceId": arn, "TagsList": tags})
 
 
 def _object(body: bytes) -> Json | None:
     try:
-        read = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return read if isinstance(read, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _list(document: Json, name: str) -> list[Any]:
@@ -173,8 +173,8 @@ def _list(document: Json, name: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _union(found: Json, name: str, more: Any) -> list[str]:
-    return sorted({*map(str, _list(found, name)), *more})
+def _union(document: Json, name: str, more: Any) -> list[str]:
+    return sorted({*map(str, _list(document, name)), *more})
 
 
 def _is_absent(status: int, answer: Json | None) -> bool:
@@ -185,24 +185,26 @@ def _is_absent(status: int, answer: Json | None) -> bool:
     return status not in _REFUSED and any(word in code for word in _ABSENT)
 
 
-def _is_wanted(wanted: Json, arn: str, tags: Sequence[Mapping[str, str]]) -> bool:
+def _is_wanted(parameters: Json, arn: str, tags: Sequence[Mapping[str, str]]) -> bool:
     """Returns whether a trail fits the filters of GetResources."""
-    arns = _list(wanted, "ResourceARNList")
-    types = _list(wanted, "ResourceTypeFilters")
+    arns = _list(parameters, "ResourceARNList")
+    types = _list(parameters, "ResourceTypeFilters")
     if arns and arn not in arns:
         return False
     if types and not {"cloudtrail", "cloudtrail:trail"} & set(map(str, types)):
         return False
     values = {tag["Key"]: tag["Value"] for tag in tags}
-    for each in _list(wanted, "TagFilters"):
-        allowed = _list(each, "Values")
-        if each.get("Key") not in values or (allowed and values[each["Key"]] not in allowed):
+    for tag_filter in _list(parameters, "TagFilters"):
+        allowed = _list(tag_filter, "Values")
+        if tag_filter.get("Key") not in values or (
+            allowed and values[tag_filter["Key"]] not in allowed
+        ):
             return False
     return True
 
 
-def _failure(status: int, said: Json) -> Json:
-    message = said.get("Message") or said.get("message") or said.get("__type") or ""
+def _failure(status: int, reply: Json) -> Json:
+    message = reply.get("Message") or reply.get("message") or reply.get("__type") or ""
     is_callers = status < HTTPStatus.INTERNAL_SERVER_ERROR
     code = "InvalidParameterException" if is_callers else "InternalServiceException"
     return {"StatusCode": int(status), "ErrorCode": code, "ErrorMessage": str(message)}

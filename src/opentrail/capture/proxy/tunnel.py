@@ -25,7 +25,7 @@ async def tunnel(call: Call, upstream: UpstreamConnection, answer: AnswerHead) -
     call.is_recorded = True
     if not recorder.refuse:
         recorder.record_later(exchange)
-    elif reason := await recorder.record_or_lose(exchange):
+    elif reason := await recorder.record_or_count(exchange):
         call.write_refusal(unrecorded(reason))
         return
     client.write(response_head(answer.status, answer.reason, answer.headers, UPGRADE))

@@ -76,12 +76,12 @@ class _Upload:
         """Returns the next piece; the last one only once all of the body is verified."""
         while piece := await self._body.next():
             admission.feed(piece)
-            held, self._held = self._held, piece
-            if held:
-                return held
+            previous, self._held = self._held, piece
+            if previous:
+                return previous
         admission.finish()
-        held, self._held = self._held, b""
-        return held
+        previous, self._held = self._held, b""
+        return previous
 
     def _signed(self, sign: Callable[[], T]) -> T:
         """Signs a chunk; a body that is not made of chunks as announced breaks off."""

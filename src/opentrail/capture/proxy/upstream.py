@@ -23,7 +23,8 @@ CONNECT_SECONDS = 10.0
 
 
 _PLACE = re.compile(r"\{[^}]*\}?|\}")
-_SERVICE, _REGION = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}"), re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def at(address: str, service: str, region: str) -> str:
@@ -113,7 +114,7 @@ class AnswerHead:
     headers: Headers
     #: Whether the length of the body is known; else the connection's end is its end.
     framed: bool = True
-    #: The headers by lower-case name.
+    #: The headers by lowercase name.
     folded: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -242,8 +243,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._can_write.set()
         if self.raw is not None:
             self.raw.finish()
-        whole = error is None and not self._framed and self.body is not None
-        if whole and self.body is not None:
+        ends_body = error is None and not self._framed and self.body is not None
+        if ends_body and self.body is not None:
             self.body.finish()
         else:
             self._break("upstream closed the connection before its answer was complete")

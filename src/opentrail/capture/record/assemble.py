@@ -21,21 +21,26 @@ from opentrail.capture.limits import (
     MAX_REGION_LENGTH,
     MAX_RESOURCES,
     MAX_TEXT_BYTES,
-    cut,
-    limited,
+    encode_record,
+    truncate,
 )
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.model_form import (
+    decode_parameters,
     is_sensitive,
     model_answer,
-    model_given,
     model_parameters,
 )
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.resources import resources_of
-from opentrail.capture.record.s3_form import additional_data, s3_answer, s3_given, s3_parameters
+from opentrail.capture.record.s3_form import (
+    additional_data,
+    decode_s3_values,
+    s3_answer,
+    s3_parameters,
+)
 from opentrail.capture.record_rules import (
     OperationTraits,
     has_s3_form,
@@ -44,8 +49,8 @@ from opentrail.capture.record_rules import (
     traits_of,
     traits_of_custom_service,
 )
-from opentrail.capture.redaction.embedded import within
-from opentrail.capture.redaction.redact import scrubbed, without_words_of
+from opentrail.capture.redaction.embedded import redact
+from opentrail.capture.redaction.redact import redact_message, without_words_of
 from opentrail.core.caching import cached_if_short
 from opentrail.core.event import (
     EVENT_VERSION,
@@ -94,22 +99,22 @@ class Form:
 
     Attributes:
         parameters: returns `requestParameters`; adds notes.
-        given: returns the parameters with their secrets, None if it cannot.
+        decode: returns the parameters with their secrets, None if it cannot.
         answer: returns `responseElements` of a call that succeeded.
         additional: returns members of `additionalEventData`.
         deletion: returns the objects that the call deletes, each of which has a record.
     """
 
     parameters: Callable[[Route, Request, Notes], dict[str, Any] | None]
-    given: Callable[[Route, Request], dict[str, Any] | None]
+    decode: Callable[[Route, Request], dict[str, Any] | None]
     answer: Callable[[Route, Response], dict[str, Any] | None]
     additional: Callable[[Exchange, str], dict[str, Any]] = _nothing_more
     deletion: Callable[[Exchange, Notes], Deletion | None] = _no_deletion
 
 
-_MODEL = Form(model_parameters, model_given, model_answer)
-_EC2 = Form(ec2_parameters, model_given, ec2_answer)
-_S3 = Form(s3_parameters, s3_given, s3_answer, additional_data, deletion_in)
+_MODEL = Form(model_parameters, decode_parameters, model_answer)
+_EC2 = Form(ec2_parameters, decode_parameters, ec2_answer)
+_S3 = Form(s3_parameters, decode_s3_values, s3_answer, additional_data, deletion_in)
 
 
 def _form_of(service: Service | None) -> Form:
@@ -168,7 +173,7 @@ class Assembler:
 
     def identity(self, access_key_id: str) -> Identity:
         """Returns the identity behind an access key id."""
-        return self._resolve(cut(access_key_id))
+        return self._resolve(truncate(access_key_id))
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
@@ -204,7 +209,7 @@ class Assembler:
             notes["verified"] = exchange.signature is Signature.VERIFIED
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
-        key_id = cut(exchange.credential.access_key_id)
+        key_id = truncate(exchange.credential.access_key_id)
         if exchange.signature is Signature.REFUSED:
             # The record names the key and not its owner, who need not have made the call.
             account = account_of_key(key_id) or self._default_account
@@ -259,17 +264,17 @@ class Assembler:
         return record
 
     def _vpc_endpoint(self, draft: Draft) -> dict[str, str]:
-        found = self._networks.endpoint_of(draft.exchange.source_ip)
-        if found is None:
+        endpoint = self._networks.endpoint_of(draft.exchange.source_ip)
+        if endpoint is None:
             return {}
-        account = found.account or draft.account
-        return {"vpcEndpointId": found.id, "vpcEndpointAccountId": account}
+        account = endpoint.account or draft.account
+        return {"vpcEndpointId": endpoint.id, "vpcEndpointAccountId": account}
 
 
 @cached_if_short(MAX_TEXT_BYTES, 512)
-def _user_agent(given: str) -> str:
+def _user_agent(text: str) -> str:
     """Returns a user agent without secrets."""
-    return cut(within(given))
+    return truncate(redact(text))
 
 
 # Operation
@@ -316,9 +321,9 @@ def _add_error(draft: Draft) -> None:
     error = _error(draft.exchange)
     if error is None:
         return
-    draft.error["errorCode"] = cut(_error_code(draft.exchange, error.code))
+    draft.error["errorCode"] = truncate(_error_code(draft.exchange, error.code))
     if error.message and (message := _without_secrets(error.message, draft)):
-        draft.error["errorMessage"] = cut(message)
+        draft.error["errorMessage"] = truncate(message)
 
 
 def _error(exchange: Exchange) -> WireError | None:
@@ -343,13 +348,13 @@ def _answered_error(exchange: Exchange) -> WireError | None:
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
     route, request = draft.exchange.route, draft.exchange.request
-    given: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
     with contextlib.suppress(ValueError, RecursionError):
-        given = draft.form.given(route, request) if route.service is not None else None
-    if given is None:
+        parameters = draft.form.decode(route, request) if route.service is not None else None
+    if parameters is None:
         body = request.body + b"\n" + request.query.encode("utf-8", "replace")
         message = without_words_of(body, message, f"{request.path} {route.operation}")
-    return scrubbed(message, given, draft.parameters, list(signing_texts(request)))
+    return redact_message(message, parameters, draft.parameters, list(signing_texts(request)))
 
 
 def _error_code(exchange: Exchange, code: str) -> str:
@@ -411,9 +416,9 @@ def _add_place(draft: Draft) -> None:
             notes["credentialScope"] = credential.flaw
         signed_as = credential.service
         if exchange.route.service is None and signed_as and not is_signing_name(signed_as):
-            notes["service"] = cut(signed_as)
+            notes["service"] = truncate(signed_as)
     if exchange.failure:
-        notes["failure"] = within(exchange.failure.message)
+        notes["failure"] = redact(exchange.failure.message)
 
 
 def _region(exchange: Exchange, traits: OperationTraits, notes: Notes) -> str:
@@ -462,12 +467,12 @@ def _decoded_answer(exchange: Exchange) -> dict[str, Any] | None:
 
 def _request_id(exchange: Exchange) -> str:
     """Returns the upstream's id of the request, a new one if it has none."""
-    response, found = exchange.response, None
+    response, text = exchange.response, None
     if response is not None and exchange.described is not None:
-        found = response.headers.get("x-request-id")
+        text = response.headers.get("x-request-id")
     elif response is not None:
-        found = request_id(response)
-    return cut(found) if found else new_event_id()
+        text = request_id(response)
+    return truncate(text) if text else new_event_id()
 
 
 def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
@@ -483,7 +488,7 @@ def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
         draft.region,
         draft.traits.category,
         exchange.event_id,
-        limited(record),
+        encode_record(record),
     )
     more: list[NewEntry] = []
     if "sharedEventID" in record:
@@ -497,7 +502,7 @@ def _other_owners(draft: Draft) -> list[str]:
     """Returns the other accounts that own resources of a call that succeeded."""
     if draft.error or not draft.resources:
         return []
-    owners = dict.fromkeys(one.get("accountId", draft.account) for one in draft.resources)
+    owners = dict.fromkeys(resource.get("accountId", draft.account) for resource in draft.resources)
     others = [owner for owner in owners if owner != draft.account and is_account(owner)]
     return others[:MAX_OWNERS]
 
@@ -508,17 +513,17 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
     Of the caller it shows the account and the principal only; `sharedEventID` joins the two.
     """
     event_id, caller = new_event_id(), record["userIdentity"]
-    shown = {
+    identity = {
         "type": "AWSAccount",
         "principalId": caller.get("principalId", ""),
         "accountId": record["recipientAccountId"],
     }
-    owned = [one for one in record["resources"] if one.get("accountId") == owner]
+    owned = [resource for resource in record["resources"] if resource.get("accountId") == owner]
     copied = {
         **record,
-        "userIdentity": shown,
+        "userIdentity": identity,
         "eventID": event_id,
         "resources": owned,
         "recipientAccountId": owner,
     }
-    return replace(entry, account=owner, event_id=event_id, record=limited(copied))
+    return replace(entry, account=owner, event_id=event_id, record=encode_record(copied))

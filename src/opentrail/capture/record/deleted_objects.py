@@ -16,14 +16,14 @@ from opentrail.capture.limits import (
     MAX_DELETION_MESSAGES,
     MAX_LISTED_KEY_BYTES,
     MAX_REASON_LENGTH,
-    cut,
-    limited,
+    encode_record,
     to_bytes,
+    truncate,
 )
 from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.resources import s3_resources
-from opentrail.capture.record.s3_form import given_in_head
-from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, scrubbed
+from opentrail.capture.record.s3_form import decode_s3_head
+from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, redact_message
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.core.event import new_event_id
 from opentrail.wire.message import Request, Response, plain_body
@@ -49,7 +49,7 @@ _Object = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What an answer says about an object: the element's name and its children's texts."""
+    """What an answer says about an object: the element's name and its children's strings."""
 
     element: str
     details: Mapping[str, str]
@@ -90,22 +90,22 @@ class Deletion:
             return
         root = parse_xml(plain_body(request.headers, request.body))
         objects = (child for child in root.children if child.local_name == "Object")
-        self._objects = [_named(_texts(one)) for one in objects]
+        self._objects = [_object_of(_texts(element)) for element in objects]
         self._is_quiet = (root.text_of("Quiet") or "").strip() == "true"
 
     def noted_keys(self) -> dict[str, Any]:
         """Returns the notes on the keys for the call's own record."""
         if not self._objects:
             return {}
-        listed: list[str] = []
+        keys: list[str] = []
         size = 0
         for key, _ in self._objects:
             size += len(to_bytes(key)) + 1
             if size > MAX_LISTED_KEY_BYTES:
                 break
-            listed.append(key)
-        left_out = len(self._objects) - len(listed)
-        return {"deletedKeys": listed} | ({"deletedKeysLeftOut": left_out} if left_out else {})
+            keys.append(key)
+        left_out = len(self._objects) - len(keys)
+        return {"deletedKeys": keys} | ({"deletedKeysLeftOut": left_out} if left_out else {})
 
     def records(
         self, record: Mapping[str, Any], response: Response | None, notes: dict[str, Any]
@@ -127,18 +127,18 @@ class Deletion:
         objects = self._objects[:MAX_DELETED_OBJECTS]
         results = _matched(objects, _results_in(response), self._is_quiet)
         writer = _Writer(record, notes, self._request)
-        made: list[tuple[str, bytes]] = []
+        records: list[tuple[str, bytes]] = []
         size = 0
-        for named in objects:
+        for object_ in objects:
             event_id = new_event_id()
-            raw = limited(writer.record_of(event_id, named, results[named]))
+            raw = encode_record(writer.record_of(event_id, object_, results[object_]))
             size += len(raw)
             if size > MAX_DELETED_BYTES:
                 break
-            made.append((event_id, raw))
-        if len(made) < len(self._objects):
-            notes["deletedKeysWithoutRecord"] = len(self._objects) - len(made)
-        return made
+            records.append((event_id, raw))
+        if len(records) < len(self._objects):
+            notes["deletedKeysWithoutRecord"] = len(self._objects) - len(records)
+        return records
 
 
 def _results_in(response: Response) -> list[tuple[_Object, _Result]] | None:
@@ -153,11 +153,11 @@ def _results_in(response: Response) -> list[tuple[_Object, _Result]] | None:
     for child in root.children:
         if child.local_name in (_DELETED, _ERROR):
             details = _texts(child)
-            results.append((_named(details), _Result(child.local_name, details)))
+            results.append((_object_of(details), _Result(child.local_name, details)))
     return results
 
 
-def _named(details: Mapping[str, str]) -> _Object:
+def _object_of(details: Mapping[str, str]) -> _Object:
     return details.get("Key", ""), details.get("VersionId", "")
 
 
@@ -173,23 +173,23 @@ def _matched(
     Some stores leave out the version. The results of a key can then be assigned to its versions
     only if there is one for each, or if all are the same.
     """
-    found: dict[_Object, _Result | None] = dict.fromkeys(objects)
+    matches: dict[_Object, _Result | None] = dict.fromkeys(objects)
     if results is None:
-        return found
+        return matches
     by_name: dict[_Object, list[_Result]] = {}
-    for named, result in results:
-        by_name.setdefault(named, []).append(result)
+    for object_, result in results:
+        by_name.setdefault(object_, []).append(result)
     # By key: the object without a version first, then versions without a result of that version.
     unmatched: dict[str, list[_Object]] = {}
-    for named in sorted(found):
-        key, version = named
-        if version and named in by_name:
-            found[named] = _first_if_alike(by_name[named])
+    for object_ in sorted(matches):
+        key, version = object_
+        if version and object_ in by_name:
+            matches[object_] = _first_if_alike(by_name[object_])
         else:
-            unmatched.setdefault(key, []).append(named)
+            unmatched.setdefault(key, []).append(object_)
     for key, same_key in unmatched.items():
-        found.update(_assigned(by_name.get((key, ""), []), same_key, is_quiet))
-    return found
+        matches.update(_assigned(by_name.get((key, ""), []), same_key, is_quiet))
+    return matches
 
 
 def _assigned(
@@ -202,7 +202,7 @@ def _assigned(
         yield objects[0], results[0]
         results, objects = results[1:], objects[1:]
     if not results and is_quiet:
-        yield from ((named, _SILENTLY_DELETED) for named in objects)
+        yield from ((object_, _SILENTLY_DELETED) for object_ in objects)
     elif len(results) >= len(objects):
         yield from zip(objects, results, strict=False)
 
@@ -220,26 +220,26 @@ class _Writer:
         self._record = record
         self._source = record["eventSource"].removesuffix(".amazonaws.com")
         self._call_parameters = record["requestParameters"]
-        self._shared = self._chosen(_SHARED)
-        self._headers = self._chosen(_SHARED_HEADERS)
+        self._shared = self._select(_SHARED)
+        self._headers = self._select(_SHARED_HEADERS)
         self._notes = {name: notes[name] for name in _SHARED_NOTES if name in notes}
         self._notes["partOf"] = record["eventID"]
         self._extra = {
             name: 0.0 if name.startswith("bytes") else value  # they were those of the whole call
             for name, value in record.get("additionalEventData", {}).items()
         }
-        self._given = given_in_head(request)
+        self._given = decode_s3_head(request)
         self._never = [text for text in signing_texts(request) if text]
         secrets = (*self._never, *self._given["headers"])
         self._secrets = [text for text in secrets if len(text) >= MIN_SECRET_LENGTH]
         self._messages: dict[str, str] = {}
 
-    def _chosen(self, names: Sequence[str]) -> dict[str, Any]:
-        given = self._call_parameters
-        return {name: given[name] for name in names if name in given}
+    def _select(self, names: Sequence[str]) -> dict[str, Any]:
+        parameters = self._call_parameters
+        return {name: parameters[name] for name in names if name in parameters}
 
-    def record_of(self, event_id: str, named: _Object, result: _Result | None) -> dict[str, Any]:
-        key, version = named
+    def record_of(self, event_id: str, object_: _Object, result: _Result | None) -> dict[str, Any]:
+        key, version = object_
         parameters = {**self._shared, "key": key}
         if version:
             parameters["versionId"] = version
@@ -254,12 +254,12 @@ class _Writer:
             "eventID": event_id,
             "resources": s3_resources("DeleteObject", parameters, self._source, region, account),
         }
-        made: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         for name, value in self._record.items():
             if name == "requestParameters":
-                made.update(self._error(result))
-            made[name] = changed.get(name, value)
-        return made
+                record.update(self._error(result))
+            record[name] = changed.get(name, value)
+        return record
 
     def _answer(self, result: _Result | None) -> dict[str, str]:
         """Returns `responseElements`: the result as the headers of a DeleteObject's answer."""
@@ -268,23 +268,25 @@ class _Writer:
         marker = result.details.get("DeleteMarker", "")
         version = result.details.get("DeleteMarkerVersionId") or result.details.get("VersionId")
         answer = {"x-amz-delete-marker": marker} if marker == "true" else {}
-        return answer | ({"x-amz-version-id": self._shown(version)} if version else {})
+        return answer | ({"x-amz-version-id": self._hide_secrets(version)} if version else {})
 
     def _error(self, result: _Result | None) -> dict[str, str]:
         """Returns `errorCode` and `errorMessage`."""
         if result is None or result.element != _ERROR:
             return {}
-        error = {"errorCode": self._shown(result.details.get("Code") or "InternalError")}
+        error = {"errorCode": self._hide_secrets(result.details.get("Code") or "InternalError")}
         message = self._message(result.details.get("Message", ""))
         return error | ({"errorMessage": message} if message else {})
 
-    def _shown(self, text: str) -> str:
-        return HIDDEN if any(secret in text for secret in self._secrets) else cut(text)
+    def _hide_secrets(self, text: str) -> str:
+        return HIDDEN if any(secret in text for secret in self._secrets) else truncate(text)
 
     def _message(self, message: str) -> str:
         """Returns an error message without values that the call gave and its record hides."""
-        shown = self._messages.get(message, "")
-        if message and not shown and len(self._messages) < MAX_DELETION_MESSAGES:
-            shown = cut(scrubbed(message, self._given, self._call_parameters, self._never))
-            self._messages[message] = shown
-        return shown
+        redacted = self._messages.get(message, "")
+        if message and not redacted and len(self._messages) < MAX_DELETION_MESSAGES:
+            redacted = truncate(
+                redact_message(message, self._given, self._call_parameters, self._never)
+            )
+            self._messages[message] = redacted
+        return redacted

@@ -16,7 +16,7 @@ from typing import Any, Final
 from opentrail.capture.record.model_form import ABSENT
 from opentrail.capture.record.s3_form import add_child, loose_text
 from opentrail.capture.record_rules import lower_first, rules
-from opentrail.capture.redaction.embedded import within
+from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
 from opentrail.core.caching import cached_if_short
@@ -48,12 +48,12 @@ def ec2_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dic
     shape = route.model.input_shape if route.model is not None else None
     tree = tree_of(fields)
     if is_earlier(operation):
-        shown = _Earlier(operation).parameters(tree, shape)
+        parameters = _Earlier(operation).parameters(tree, shape)
     else:
         root = rules("ec2")["later_root"].get(operation, f"{operation}Request")
-        shown = {root: _later_node(tree, shape)}
+        parameters = {root: _later_node(tree, shape)}
     notes.update(dict.fromkeys(repeated_fields(fields), True))
-    return shown
+    return parameters
 
 
 def ec2_answer(route: Route, response: Response) -> dict[str, Any] | None:
@@ -70,12 +70,12 @@ def ec2_answer(route: Route, response: Response) -> dict[str, Any] | None:
     shape = route.model.output_shape if route.model is not None else None
     if not is_earlier(operation):
         return {f"{operation}Response": _later_element(root, shape)}
-    shown = _EarlierAnswer(operation).element(root, shape)
-    return shown if isinstance(shown, dict) else None
+    answer = _EarlierAnswer(operation).element(root, shape)
+    return answer if isinstance(answer, dict) else None
 
 
 def _readable(text: str) -> str:
-    """Returns a text with U+FFFD for what is not UTF-8."""
+    """Returns a string with U+FFFD for what is not UTF-8."""
     if text.isascii():
         return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -128,14 +128,16 @@ def _answer_members(shape: Any) -> Members:
     return _members(shape, _answers, _answer_name)
 
 
-def _members(shape: Any, known: dict[str, Members], name_of: Callable[[str, Any], str]) -> Members:
+def _members(
+    shape: Any, members_by_shape: dict[str, Members], name_of: Callable[[str, Any], str]
+) -> Members:
     if shape is None or shape.type_name != "structure":
         return {}
-    members = known.get(shape.name)
+    members = members_by_shape.get(shape.name)
     if members is None:
-        named = [(name_of(name, member), member) for name, member in shape.members.items()]
-        members = {name: (member, _is_secret(name, member)) for name, member in named}
-        known[shape.name] = members
+        pairs = [(name_of(name, member), member) for name, member in shape.members.items()]
+        members = {name: (member, _is_secret(name, member)) for name, member in pairs}
+        members_by_shape[shape.name] = members
     return members
 
 
@@ -192,31 +194,31 @@ def _later_node(node: Tree, shape: Any) -> Any:
     if _is_leaf(node):
         return loose_text(node.get(None, ""))
     members = _request_members(shape)
-    shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
+    result: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
     hidden = _hidden_children(node)
     for name, child in _named_children(node):
         member, is_secret = _member_of(members, name)
         is_secret = is_secret or name in hidden
-        shown[name] = REMOVED_MARK if is_secret else _later_member(child, member)
-    return shown
+        result[name] = REMOVED_MARK if is_secret else _later_member(child, member)
+    return result
 
 
 def _later_member(node: Tree, shape: Any) -> Any:
     items = _items(node)
     if items is None:
         return _later_node(node, shape)
-    shown = []
+    values = []
     for number, item in items:
         value = _later_node(item, _item_shape(shape))
         inner = value if isinstance(value, dict) else {"content": value}
-        shown.append({"tag": number, **inner})
-    return shown[0] if len(shown) == 1 else shown
+        values.append({"tag": number, **inner})
+    return values[0] if len(values) == 1 else values
 
 
 def _later_element(element: Element, shape: Any) -> Any:
     if not element.children and not element.attributes:
         return loose_text(element.text)
-    shown: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
+    result: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
     members = _answer_members(shape)
     hidden = _hidden_elements(element)
     for child in element.children:
@@ -227,10 +229,10 @@ def _later_element(element: Element, shape: Any) -> Any:
         else:
             member, is_secret = _member_of(members, name)
         is_secret = is_secret or name in hidden
-        add_child(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
+        add_child(result, name, REMOVED_MARK if is_secret else _later_element(child, member))
     if not element.children and element.text.strip():
-        shown["content"] = loose_text(element.text)
-    return shown
+        result["content"] = loose_text(element.text)
+    return result
 
 
 # Earlier operations: hand-made names.
@@ -258,30 +260,30 @@ class _Earlier:
         return self._root
 
     def _structure(
-        self, shown: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]
+        self, target: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]
     ) -> dict[str, Any]:
         members = _request_members(shape)
         if None in node and path:
-            shown["value"] = _typed(node[None], None)
+            target["value"] = _typed(node[None], None)
         hidden = _hidden_children(node)
         for name, child in _named_children(node):
             if not path and name in self._left_out:
                 continue
             member, is_secret = _member_of(members, name)
-            self._member(shown, child, (member, is_secret or name in hidden), (*path, name))
-        return shown
+            self._member(target, child, (member, is_secret or name in hidden), (*path, name))
+        return target
 
     def _member(
-        self, shown: dict[str, Any], node: Tree, known: tuple[Any, bool], path: tuple[str, ...]
+        self, target: dict[str, Any], node: Tree, member: tuple[Any, bool], path: tuple[str, ...]
     ) -> None:
-        name, (shape, is_secret) = path[-1], known
+        name, (shape, is_secret) = path[-1], member
         where = self._names.get(".".join(path))
         if is_secret:
-            _put(self._root if where else shown, where or lower_first(name), REMOVED_MARK)
+            _put(self._root if where else target, where or lower_first(name), REMOVED_MARK)
             return
         items = _items(node)
         if items is not None:
-            self._list(shown, [item for _, item in items], shape, path)
+            self._list(target, [item for _, item in items], shape, path)
             return
         if _is_leaf(node):
             value = self._scalar(node.get(None, ""), shape, path)
@@ -289,28 +291,28 @@ class _Earlier:
             value = self._structure({}, node, shape, path)
             if not value:
                 return  # all of it was put elsewhere
-        _put(self._root if where else shown, where or lower_first(name), value)
+        _put(self._root if where else target, where or lower_first(name), value)
 
     def _list(
-        self, shown: dict[str, Any], nodes: list[Tree], shape: Any, path: tuple[str, ...]
+        self, target: dict[str, Any], nodes: list[Tree], shape: Any, path: tuple[str, ...]
     ) -> None:
         place, _, rest = self._place_of_list(path, nodes).partition(".")
         wrapper, _, scalar_name = rest.partition(".")
         items = [self._item(node, _item_shape(shape), path, scalar_name) for node in nodes]
         if wrapper:
-            _items_at(shown, place, wrapper).extend(items)
+            _items_at(target, place, wrapper).extend(items)
         else:
-            _put(shown, place, items)
+            _put(target, place, items)
 
     def _place_of_list(self, path: tuple[str, ...], nodes: list[Tree]) -> str:
         of_operation, of_all = self._lists
-        for found in (
+        for place in (
             of_operation.get(".".join(path)),
             of_all.get(".".join(path[-2:])),
             of_all.get(path[-1]),
         ):
-            if found:
-                return str(found)
+            if place:
+                return str(place)
         name = lower_first(path[-1])
         scalars = all(map(_is_leaf, nodes))
         return f"{name}Set.items.{name}" if scalars else f"{name}Set.items"
@@ -329,33 +331,33 @@ class _Earlier:
         spelt = of_operation.get(".".join(path)) or of_all.get(path[-1]) or {}
         if text in spelt:
             return deepcopy(spelt[text])
-        return within(text) if lower_first(path[-1]) in self._as_text else _typed(text, shape)
+        return redact(text) if lower_first(path[-1]) in self._as_text else _typed(text, shape)
 
 
-def _put(shown: dict[str, Any], where: str, value: Any) -> None:
+def _put(target: dict[str, Any], where: str, value: Any) -> None:
     """Puts a value at `name`, or at `name.items.inner`, which is in the list's only item.
 
     A value that is there already becomes a list with it.
     """
     name, _, rest = where.partition(".")
     if not rest:
-        add_child(shown, name, value)
+        add_child(target, name, value)
         return
     wrapper, _, inner = rest.partition(".")
-    items = _items_at(shown, name, wrapper)
+    items = _items_at(target, name, wrapper)
     if not items or not isinstance(items[0], dict):
         items.insert(0, {})
     add_child(items[0], inner, value)
 
 
-def _items_at(shown: dict[str, Any], name: str, wrapper: str) -> list[Any]:
+def _items_at(target: dict[str, Any], name: str, wrapper: str) -> list[Any]:
     """Returns the list at `name.wrapper`; another value there becomes its first item."""
-    present = shown.get(name)
-    if not isinstance(present, dict):
-        present = shown[name] = {} if present is None else {wrapper: present}
-    items = present.get(wrapper)
+    wrapped = target.get(name)
+    if not isinstance(wrapped, dict):
+        wrapped = target[name] = {} if wrapped is None else {wrapper: wrapped}
+    items = wrapped.get(wrapper)
     if not isinstance(items, list):
-        items = present[wrapper] = [] if items is None else [items]
+        items = wrapped[wrapper] = [] if items is None else [items]
     return items
 
 
@@ -378,26 +380,26 @@ class _EarlierAnswer:
             wrapper = "item" if element.local_name in self._item_lists else "items"
             return {wrapper: self._shown_items(children, _item_shape(shape))}
         members = _answer_members(shape)
-        shown: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         hidden = _hidden_elements(element)
         for child in children:
             name = child.local_name
             member, is_secret = _member_of(members, name)
             value = REMOVED_MARK if is_secret or name in hidden else self.element(child, member)
             if value is not ABSENT:
-                add_child(shown, self._names.get(name, name), value)
-        return shown
+                add_child(result, self._names.get(name, name), value)
+        return result
 
     def _shown_items(self, items: Iterable[Element], shape: Any) -> list[Any]:
-        shown = [self.element(item, shape) for item in items]
-        return [value for value in shown if value is not ABSENT]
+        values = [self.element(item, shape) for item in items]
+        return [value for value in values if value is not ABSENT]
 
     def _leaf(self, element: Element, shape: Any) -> Any:
         if shape is not None and shape.type_name not in ("list", "structure"):
             if not element.text:
                 return ABSENT
             if element.local_name in self._as_text:
-                return within(element.text)
+                return redact(element.text)
             return _typed(element.text, shape)
         return _typed(element.text, None) if element.text.strip() else {}
 
@@ -405,10 +407,10 @@ class _EarlierAnswer:
 def _typed(text: str, shape: Any) -> Any:
     """Returns a scalar by the model: numbers, booleans, times in epoch milliseconds."""
     if shape is None or shape.type_name in ("list", "structure"):
-        return _BOOLEANS[text] if text in _BOOLEANS else within(text)
+        return _BOOLEANS[text] if text in _BOOLEANS else redact(text)
     if shape.type_name == "blob":
-        return within(text)
+        return redact(text)
     value = from_text(shape)(text)
     if isinstance(value, datetime):
         return int(value.timestamp() * 1000)
-    return within(value) if isinstance(value, str) else value
+    return redact(value) if isinstance(value, str) else value

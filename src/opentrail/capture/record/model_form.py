@@ -15,7 +15,7 @@ from typing import Any, Final
 from botocore.model import Shape
 
 from opentrail.capture.record_rules import lower_first, rules, source_of
-from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
+from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
 from opentrail.capture.redaction.redact import (
     PLACEHOLDERS,
     actions,
@@ -56,17 +56,17 @@ def model_parameters(
     Raises:
         ValueError: the request is not what its protocol says.
     """
-    given, remarks = decode_request(route, request)
-    shown = _rendered_request(route, given)
+    parameters, remarks = decode_request(route, request)
+    rendered = _rendered_request(route, parameters)
     notes.update(dict.fromkeys(remarks, True))
-    return shown if isinstance(shown, dict) else None
+    return rendered if isinstance(rendered, dict) else None
 
 
-def _rendered_request(route: Route, given: dict[str, Any]) -> Any:
+def _rendered_request(route: Route, parameters: dict[str, Any]) -> Any:
     render = _request_renderer(route.service, route.operation)
     if render is None:
-        return by_name(without_named_fields(given), lower_first)
-    return render(given)
+        return by_name(without_named_fields(parameters), lower_first)
+    return render(parameters)
 
 
 @lru_cache(maxsize=_OPERATIONS)
@@ -76,14 +76,14 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
     if service is None or model is None or model.input_shape is None:
         return None
     if is_sensitive(model.input_shape):
-        return lambda _given: None
+        return lambda _parameters: None
     render, source = renderers(service).of(model.input_shape), source_of(service)
     if not has_template_parameters(source):
         return render
-    return lambda given: render(without_template_parameters(source, given))
+    return lambda parameters: render(without_template_parameters(source, parameters))
 
 
-def model_given(route: Route, request: Request) -> dict[str, Any] | None:
+def decode_parameters(route: Route, request: Request) -> dict[str, Any] | None:
     """Returns the parameters as they were given, secrets included; None for an unknown operation.
 
     Raises:
@@ -112,21 +112,21 @@ def _answer_renderer(service: Service | None, operation: str | None) -> Renderer
     render, name = renderers(service).of(model.output_shape), service.name
 
     def recorded(decoded: dict[str, Any]) -> dict[str, Any] | None:
-        shown = render(decoded)
-        return _recorded_answer(name, shown) if isinstance(shown, dict) else None
+        rendered = render(decoded)
+        return _recorded_answer(name, rendered) if isinstance(rendered, dict) else None
 
     return recorded
 
 
-def _recorded_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
+def _recorded_answer(service: str, answer: dict[str, Any]) -> dict[str, Any]:
     """Returns an answer with the names of records, without its wrapper if AWS omits it."""
     renamed, is_unwrapped = _answer_names(service)
     if renamed:
-        shown = {renamed.get(name, name): item for name, item in shown.items()}
-    if is_unwrapped and len(shown) == 1:
-        only = next(iter(shown.values()))
-        return only if isinstance(only, dict) else shown
-    return shown
+        answer = {renamed.get(name, name): item for name, item in answer.items()}
+    if is_unwrapped and len(answer) == 1:
+        only = next(iter(answer.values()))
+        return only if isinstance(only, dict) else answer
+    return answer
 
 
 @cache
@@ -188,16 +188,16 @@ class Renderers(ByShape):
         )
         if make is None:
             return self._scalar(shape)
-        return self.once((shape.name, in_key), lambda: make(shape, in_key))
+        return self.memoize((shape.name, in_key), lambda: make(shape, in_key))
 
-    def _listed(self, name: str, holder: str) -> str | None:
+    def _action_for(self, name: str, holder: str) -> str | None:
         """Returns the table that lists a member, alone or as `Holder.member`."""
-        shown = self.member_name(name)
-        return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
+        recorded_name = self.member_name(name)
+        return self._actions.get(f"{holder}.{recorded_name}") or self._actions.get(recorded_name)
 
     def _member(self, name: str, shape: Shape, in_key: bool, holder: str) -> Renderer:
         """Returns the renderer of a member, redacted by tables, model and name."""
-        action = self._listed(name, holder)
+        action = self._action_for(name, holder)
         if action == "remove":
             return lambda _value: ABSENT
         if action in PLACEHOLDERS:
@@ -246,22 +246,22 @@ class Renderers(ByShape):
             # A name that the model does not have may be another spelling of one that it has.
             hidden = hidden_members(value) if is_pair or not members.keys() >= value.keys() else ()
             for name, item in value.items():
-                known = members.get(name)
-                if known is None:
+                entry = members.get(name)
+                if entry is None:
                     shown_name = self.member_name(name)
                     twin = members.get(folded.get(str(name).lower(), ""))
-                    shown = twin[1](item) if twin else self._unknown(str(name), item)
+                    rendered_item = twin[1](item) if twin else self._unknown(str(name), item)
                 else:
-                    shown_name, shown = known[0], known[1](item)
-                if shown is not ABSENT:
-                    rendered[shown_name] = HIDDEN if name in hidden else shown
+                    shown_name, rendered_item = entry[0], entry[1](item)
+                if rendered_item is not ABSENT:
+                    rendered[shown_name] = HIDDEN if name in hidden else rendered_item
             return rendered
 
         return render
 
     def _unknown(self, name: str, item: Any) -> Any:
         """Returns the recorded value of a member that the model does not have."""
-        if self._listed(name, "") not in (None, "show"):
+        if self._action_for(name, "") not in (None, "show"):
             return HIDDEN
         # In DynamoDB such a member may be an item.
         if self._dynamodb or sounds_secret(name):
@@ -281,7 +281,7 @@ class Renderers(ByShape):
             if not isinstance(value, list):
                 return _plain(value)
             items = without_option_values(value)
-            return [shown for v in items if (shown := item(v)) is not ABSENT]
+            return [rendered for v in items if (rendered := item(v)) is not ABSENT]
 
         return render
 
@@ -299,7 +299,11 @@ class Renderers(ByShape):
                 else item(without_variables(str(key), v) if isinstance(v, str) else v)
                 for key, v in value.items()
             }
-            return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
+            return {
+                key: rendered_item
+                for key, rendered_item in rendered.items()
+                if rendered_item is not ABSENT
+            }
 
         return render
 
@@ -360,7 +364,7 @@ def _hidden(_value: Any) -> str:
 
 
 def holds_text(shape: Any) -> bool:
-    """Returns whether a shape holds texts or bytes of any content, alone or in lists and maps."""
+    """Returns whether a shape holds strings or bytes of any content, alone or in lists and maps."""
     if shape.type_name == "list":
         return holds_text(shape.member)
     if shape.type_name == "map":
@@ -374,14 +378,14 @@ def is_environment(name: str, shape: Any) -> bool:
         return False
     if shape.type_name == "map":
         return holds_text(shape)
-    named = shape.type_name == "list" and shape.member.type_name == "structure"
-    return named and naming_members(shape.member.members) is not None
+    is_list_of_structures = shape.type_name == "list" and shape.member.type_name == "structure"
+    return is_list_of_structures and naming_members(shape.member.members) is not None
 
 
 def _plain(value: Any) -> Any:
     """Returns a scalar without secrets, or another value where the model has a scalar."""
     if value.__class__ is str:
-        return within(value)
+        return redact(value)
     if isinstance(value, dict | list | bytes):
         return by_name(value, str)
     return value

@@ -54,13 +54,13 @@ class Networks:
     def endpoint_of(self, client: str) -> VpcEndpoint | None:
         """Returns the VPC endpoint that a call from this address came through."""
         for endpoint in self._endpoints:
-            if _within(client, endpoint.networks):
+            if _is_in(client, endpoint.networks):
                 return endpoint
         return None
 
     def trusts(self, text: str) -> bool:
         """Returns whether an address is a trusted proxy's."""
-        return _within(text, self._trusted)
+        return _is_in(text, self._trusted)
 
 
 def network(text: str) -> Network:
@@ -86,10 +86,10 @@ def _address(text: str) -> str | None:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _within(text: str, networks: tuple[Network, ...]) -> bool:
+def _is_in(text: str, networks: tuple[Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
-    return any(mapped in found for found in networks)
+    return any(mapped in block for block in networks)

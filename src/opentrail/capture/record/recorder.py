@@ -108,16 +108,16 @@ class Recorder:
         Raises:
             RecordRefused: there is no record.
         """
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._add(exchange, done)
-        return await done
+        position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._add(exchange, position)
+        return await position
 
-    async def record_or_lose(self, exchange: Exchange) -> str | None:
+    async def record_or_count(self, exchange: Exchange) -> str | None:
         """Returns None once the record is durable; else why there is none, after it is counted."""
         try:
             await self.record(exchange)
         except RecordRefused as error:
-            self.lose(exchange, str(error))
+            self.count_lost(exchange, str(error))
             return str(error)
         return None
 
@@ -125,33 +125,33 @@ class Recorder:
         """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
         self._add(exchange, None)
 
-    def _add(self, exchange: Exchange, done: asyncio.Future[int] | None) -> None:
+    def _add(self, exchange: Exchange, position: asyncio.Future[int] | None) -> None:
         """Adds a call to the group of those that end at about the same time."""
         if not self._waiting:
             task = asyncio.get_running_loop().create_task(self._record_waiting())
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
-        self._waiting.append(_Waiting(exchange, done, time.perf_counter()))
+        self._waiting.append(_Waiting(exchange, position, time.perf_counter()))
 
     async def _record_waiting(self) -> None:
         if self._is_busy:
             await asyncio.sleep(_GROUP_SECONDS)
         waiting, self._waiting = self._waiting, []
         self._is_busy = len(waiting) > 1
-        made: list[tuple[_Waiting, Assembled]] = []
+        group: list[tuple[_Waiting, Assembled]] = []
         size = 0
-        for one in waiting:
-            assembled = self._assembled(one)
+        for call in waiting:
+            assembled = self._assembled(call)
             if assembled is None:
                 continue
-            made.append((one, assembled))
+            group.append((call, assembled))
             for further in assembled.more:
                 size += len(further.record)
             if size > _MAX_FURTHER_BYTES:
-                await self._append(made)
-                made, size = [], 0
-        if made:
-            await self._append(made)
+                await self._append(group)
+                group, size = [], 0
+        if group:
+            await self._append(group)
 
     def _assembled(self, waiting: _Waiting) -> Assembled | None:
         try:
@@ -165,28 +165,28 @@ class Recorder:
             self._learn_from(assembled)
         return assembled
 
-    async def _append(self, made: Sequence[tuple[_Waiting, Assembled]]) -> None:
+    async def _append(self, group: Sequence[tuple[_Waiting, Assembled]]) -> None:
         entries: list[NewEntry] = []
-        for _, assembled in made:
+        for _, assembled in group:
             entries += (assembled.entry, *assembled.more)
         try:
             position = await self._journal.append(entries) - len(entries) + 1
         except RecordRefused as error:
-            for one, _ in made:
-                self._refuse(one, str(error))
+            for call, _ in group:
+                self._refuse(call, str(error))
             return
         self._metrics.journal_position.set(self._journal.head)
-        for one, assembled in made:
-            if one.done is not None:
+        for call, assembled in group:
+            if call.done is not None:
                 self._learn_from(assembled)
-                if not one.done.done():
-                    one.done.set_result(position)
+                if not call.done.done():
+                    call.done.set_result(position)
             position += 1 + len(assembled.more)
-            self._count(assembled, one)
+            self._count(assembled, call)
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
         if waiting.done is None:
-            self.lose(waiting.exchange, reason)
+            self.count_lost(waiting.exchange, reason)
         elif not waiting.done.done():
             waiting.done.set_exception(RecordRefused(reason))
 
@@ -196,7 +196,7 @@ class Recorder:
         except Exception:  # the call is recorded, and has to be answered
             log.exception("nothing could be learned", extra={"eventID": assembled.entry.event_id})
 
-    def lose(self, exchange: Exchange, reason: str) -> int:
+    def count_lost(self, exchange: Exchange, reason: str) -> int:
         """Counts a call that has no record; returns the position that replaces its own."""
         moment = exchange.completed_at
         self.lost += 1
@@ -212,11 +212,11 @@ class Recorder:
         except OSError:
             log.exception("the number of lost records cannot be stored for the next start")
 
-    def _count(self, made: Assembled, waiting: _Waiting) -> None:
+    def _count(self, assembled: Assembled, waiting: _Waiting) -> None:
         service, seconds = waiting.exchange.route.service, time.perf_counter() - waiting.since
         name = service.name if service else "unknown"
-        self._metrics.count(name, made.entry.category, seconds, len(made.more))
-        if not made.decoded:
+        self._metrics.count(name, assembled.entry.category, seconds, len(assembled.more))
+        if not assembled.decoded:
             self._metrics.undecoded.inc()
 
     async def close_gaps(self) -> None:
@@ -277,7 +277,7 @@ def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: date
         name: names this loss; the same name gives the same id.
         lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
         unread: keys of log files that could not be read.
-        now: the present time.
+        now: the current time.
     """
     reason = "the data directory was restored to an earlier state"
     if unread:

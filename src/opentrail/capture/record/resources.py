@@ -30,7 +30,7 @@ def resources_of(
         return s3_resources(operation, parameters, source, region, account)
     if source == "sts":
         role = parameters.get("roleArn")
-        return [_listed("AWS::IAM::Role", str(role), account)] if role and answer else []
+        return [_resource_of("AWS::IAM::Role", str(role), account)] if role and answer else []
     if source == "kms":
         return _kms(parameters, answer, region, account)
     if source == "ssm":
@@ -40,20 +40,20 @@ def resources_of(
         table = "AWS::DynamoDB::Table"
         return _by_table(table, parameters, region, account) if source == "dynamodb" else []
     find = _sqs if source == "sqs" else _by_table
-    found = find(resource_type, parameters, region, account)
+    resources = find(resource_type, parameters, region, account)
     if source == "sns":
-        found = [_of_endpoint(one) for one in found]
-    return found or [{"accountId": account, "type": resource_type}]
+        resources = [_of_endpoint(resource) for resource in resources]
+    return resources or [{"accountId": account, "type": resource_type}]
 
 
-def _of_endpoint(listed: dict[str, str]) -> dict[str, str]:
+def _of_endpoint(resource: dict[str, str]) -> dict[str, str]:
     """Returns a resource of SNS; its type depends on whether it is a topic or an endpoint."""
-    if ":endpoint/" not in listed["ARN"]:
-        return listed
-    return {**listed, "type": "AWS::SNS::PlatformEndpoint"}
+    if ":endpoint/" not in resource["ARN"]:
+        return resource
+    return {**resource, "type": "AWS::SNS::PlatformEndpoint"}
 
 
-def _listed(resource_type: str, arn: str, account: str) -> dict[str, str]:
+def _resource_of(resource_type: str, arn: str, account: str) -> dict[str, str]:
     parts = arn.split(":")
     owner = parts[4] if len(parts) > 5 and parts[4] else account
     return {"accountId": owner, "type": resource_type, "ARN": arn}
@@ -81,13 +81,13 @@ def _kms(
                 key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
             )
             break
-    listed = [_listed("AWS::KMS::Key", arn, account) for arn in arns]
+    resources = [_resource_of("AWS::KMS::Key", arn, account) for arn in arns]
     alias = parameters.get("aliasName")
     if isinstance(alias, str) and alias:
-        listed.insert(
-            0, _listed("AWS::KMS::Key", f"arn:aws:kms:{region}:{account}:{alias}", account)
+        resources.insert(
+            0, _resource_of("AWS::KMS::Key", f"arn:aws:kms:{region}:{account}:{alias}", account)
         )
-    return listed
+    return resources
 
 
 def _by_table(
@@ -97,9 +97,11 @@ def _by_table(
     rule = rules("resources").get(resource_type, {})
     for path in rule.get("from", ()):
         names = _at(parameters, path.split("."))
-        made = (_arn(rule, name, parameters, region, account) for name in names)
-        if listed := [_listed(resource_type, arn, account) for arn in dict.fromkeys(made) if arn]:
-            return listed
+        arns = (_arn(rule, name, parameters, region, account) for name in names)
+        if resources := [
+            _resource_of(resource_type, arn, account) for arn in dict.fromkeys(arns) if arn
+        ]:
+            return resources
     return []
 
 
@@ -121,7 +123,7 @@ def _arn(
 
 
 def _at(value: Any, path: list[str]) -> Iterator[str]:
-    """Yields the texts at a path: `*` is every value of a list or map, `@keys` a map's names."""
+    """Yields the strings at a path: `*` is every value of a list or map, `@keys` a map's names."""
     if not path:
         if isinstance(value, str):
             yield value
@@ -134,8 +136,8 @@ def _at(value: Any, path: list[str]) -> Iterator[str]:
         following = value.values() if step == "*" else [value[step]] if step in value else []
     else:
         following = value if step == "*" and isinstance(value, list) else []
-    for one in following:
-        yield from _at(one, rest)
+    for child in following:
+        yield from _at(child, rest)
 
 
 def _sqs(resource_type: str, parameters: Mapping[str, Any], region: str, account: str) -> Resources:
@@ -144,7 +146,7 @@ def _sqs(resource_type: str, parameters: Mapping[str, Any], region: str, account
         return []
     parts = url.rstrip("/").split("/")
     owner = parts[-2] if len(parts) > 1 and parts[-2].isdigit() else account
-    return [_listed(resource_type, f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
+    return [_resource_of(resource_type, f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
 
 
 def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Resources:
@@ -185,16 +187,16 @@ def s3_resources(
     if source == "s3express":
         object_type, bucket_type = "AWS::S3Express::Object", "AWS::S3Express::DirectoryBucket"
         arn = f"arn:aws:s3express:{region}:{account}:bucket/{bucket}"
-    listed: Resources = []
+    resources: Resources = []
     if data_type(source, operation) is not None:
         if "key" in parameters:
-            listed.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
+            resources.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
         else:
             prefix = parameters.get("prefix", "")
             prefix = prefix[0] if isinstance(prefix, list) else prefix
-            listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
-    listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
-    return listed
+            resources.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
+    resources.append({"accountId": account, "type": bucket_type, "ARN": arn})
+    return resources
 
 
 #: Types of access points, by the source whose calls name one instead of a bucket.
@@ -212,13 +214,13 @@ def _access_point_resources(
 ) -> Resources:
     """Returns the `resources` of a call to an access point of Object Lambda or of an outpost."""
     point_type = _ACCESS_POINT_TYPES[source]
-    found = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
+    match = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
     data = data_type(source, operation)
-    if found is None:
+    if match is None:
         return [] if data is None else [{"accountId": account, "type": data}]
-    owner, outpost = found["owner"], found["outpost"]
+    owner, outpost = match["owner"], match["outpost"]
     where = f"outpost/{outpost}/" if outpost else ""
-    arn = f"arn:aws:{source}:{region}:{owner}:{where}accesspoint/{found['name']}"
+    arn = f"arn:aws:{source}:{region}:{owner}:{where}accesspoint/{match['name']}"
     point = {"accountId": owner, "type": point_type, "ARN": arn}
     if data in (None, point_type) or "key" not in parameters:
         return [point]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record_rules import lower_first, rules
-from opentrail.capture.redaction.embedded import within, without_secrets
+from opentrail.capture.redaction.embedded import redact, without_secrets
 from opentrail.capture.redaction.redact import actions, without_literals
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
 from opentrail.core.event import MANAGEMENT
@@ -62,7 +62,7 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
     Raises:
         ValueError: the body is not XML (or a policy not text).
     """
-    headers = {n: within(request.headers[n]) for n in _NOTED_HEADERS if n in request.headers}
+    headers = {n: redact(request.headers[n]) for n in _NOTED_HEADERS if n in request.headers}
     if headers:
         notes["headers"] = headers
     parameters: dict[str, Any] = {}
@@ -74,8 +74,8 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
         parameters["Host"] = request.headers["host"]
     if "Key" in route.labels:
         parameters["key"] = unquote(route.labels["Key"])
-    never = _listed("never", "s3_headers")
-    _add_query(parameters, request.query, _listed("never", "s3_headers", "s3_query"))
+    never = _names_in_tables("never", "s3_headers")
+    _add_query(parameters, request.query, _names_in_tables("never", "s3_headers", "s3_query"))
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
             parameters[name] = _header(name, value)
@@ -86,23 +86,23 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
     return parameters
 
 
-def s3_given(route: Route, request: Request) -> dict[str, Any]:
+def decode_s3_values(route: Route, request: Request) -> dict[str, Any]:
     """Returns the values of a request without their names, secrets included.
 
     Raises:
         ValueError: the body is not XML.
     """
-    given: dict[str, Any] = {**given_in_head(request)}
+    values: dict[str, Any] = {**decode_s3_head(request)}
     if route.operation == "PostObject":
-        given["form"] = list(form_fields(request.headers, request.body).values())
+        values["form"] = list(form_fields(request.headers, request.body).values())
     elif request.body_is_whole and request.body.strip() and route.operation is not None:
         body = plain_body(request.headers, request.body)
         is_policy = route.operation == "PutBucketPolicy"
-        given["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
-    return given
+        values["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
+    return values
 
 
-def given_in_head(request: Request) -> dict[str, list[str]]:
+def decode_s3_head(request: Request) -> dict[str, list[str]]:
     """Returns the values of the query and of headers with secrets.
 
     A header may hold an MFA device and its code, so its words are values, too.
@@ -125,16 +125,16 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
     model = Route(service, operation, None).model
     if model is None or model.input_shape is None:
         return _LABELS
-    named = {
+    member_names = {
         member.serialization.get("name", name): name
         for name, member in model.input_shape.members.items()
         if member.serialization.get("location") == "uri"
     }
-    return {label: _LABELS.get(name, lower_first(name)) for label, name in named.items()}
+    return {label: _LABELS.get(name, lower_first(name)) for label, name in member_names.items()}
 
 
 @cache
-def _listed(action: str, *tables: str) -> frozenset[str]:
+def _names_in_tables(action: str, *tables: str) -> frozenset[str]:
     """Returns names of headers or query parameters that redaction.toml lists."""
     return frozenset(name for table in tables for name in rules("redaction")[table][action])
 
@@ -143,7 +143,7 @@ def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) ->
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name.lower() in never or name in _FROM_THE_HEAD:
             continue
-        add_child(parameters, name, HIDDEN if sounds_secret(name) else within(text))
+        add_child(parameters, name, HIDDEN if sounds_secret(name) else redact(text))
 
 
 def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
@@ -157,9 +157,9 @@ def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str
 
 def _header(name: str, value: str) -> str:
     """Returns the recorded value of a header or form field."""
-    named = sounds_secret if name.startswith(_METADATA) else looks_secret
-    is_hidden = name in _listed("hide", "s3_headers") or named(name)
-    return HIDDEN if is_hidden else within(value)
+    is_secret_name = sounds_secret if name.startswith(_METADATA) else looks_secret
+    is_hidden = name in _names_in_tables("hide", "s3_headers") or is_secret_name(name)
+    return HIDDEN if is_hidden else redact(value)
 
 
 def _add_body(parameters: dict[str, Any], route: Route, request: Request) -> None:
@@ -170,15 +170,15 @@ def _add_body(parameters: dict[str, Any], route: Route, request: Request) -> Non
         try:
             parameters["bucketPolicy"] = without_secrets(JsonDocument(body).value)
         except ValueError:
-            parameters["bucketPolicy"] = within(body.decode("utf-8", "replace"))
+            parameters["bucketPolicy"] = redact(body.decode("utf-8", "replace"))
         return
     root = parse_xml(body)
-    shown = without_secrets(as_json(root))
-    if isinstance(shown, dict):
-        listed = actions("s3")
-        literal = {name for name in shown if listed.get(name) == "literals"}
-        shown |= {name: without_literals(shown[name]) for name in literal}
-    parameters.setdefault(root.local_name, shown)
+    document = without_secrets(as_json(root))
+    if isinstance(document, dict):
+        member_actions = actions("s3")
+        literal = {name for name in document if member_actions.get(name) == "literals"}
+        document |= {name: without_literals(document[name]) for name in literal}
+    parameters.setdefault(root.local_name, document)
 
 
 def body_is_parameters(route: Route) -> bool:
@@ -200,42 +200,42 @@ def as_json(element: Element) -> Any:
     """
     if not element.attributes and not element.children:
         return loose_text(element.text)
-    shown: dict[str, Any] = dict(element.attributes)
+    result: dict[str, Any] = dict(element.attributes)
     for child in element.children:
-        add_child(shown, child.local_name, as_json(child))
+        add_child(result, child.local_name, as_json(child))
     if not element.children and element.text.strip():
-        shown["content"] = loose_text(element.text)
-    return shown
+        result["content"] = loose_text(element.text)
+    return result
 
 
-def add_child(shown: dict[str, Any], name: str, value: Any) -> None:
+def add_child(target: dict[str, Any], name: str, value: Any) -> None:
     """Adds a child's value; children with the same name become a list."""
-    if name not in shown:
-        shown[name] = value
-    elif isinstance(shown[name], list):
-        shown[name].append(value)
+    if name not in target:
+        target[name] = value
+    elif isinstance(target[name], list):
+        target[name].append(value)
     else:
-        shown[name] = [shown[name], value]
+        target[name] = [target[name], value]
 
 
 def loose_text(text: str) -> Any:
-    """Returns a text as org.json reads it: `true`, `false` and whole numbers become values."""
+    """Returns a string as org.json reads it: `true`, `false` and whole numbers become values."""
     if text in ("true", "false"):
         return text == "true"
     if text[:1] in _NUMERIC and _WHOLE.match(text):
         return int(text)
-    return within(text)
+    return redact(text)
 
 
 def s3_answer(_call: Route, response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
-    never = _listed("answer_never", "s3_headers")
-    shown = {
+    never = _names_in_tables("answer_never", "s3_headers")
+    headers = {
         name: _header(name, value)
         for name, value in response.headers.items()
         if name.startswith("x-amz-") and name not in never
     }
-    return shown or None
+    return headers or None
 
 
 def additional_data(exchange: Exchange, category: str) -> dict[str, Any]:
@@ -245,15 +245,15 @@ def additional_data(exchange: Exchange, category: str) -> dict[str, Any]:
         extra["SignatureVersion"] = exchange.credential.version
     if exchange.tls is not None:
         extra["CipherSuite"] = exchange.tls["cipherSuite"]
-    sent, received = exchange.bytes_in, exchange.bytes_out
+    bytes_in, bytes_out = exchange.bytes_in, exchange.bytes_out
     decoded_length = exchange.request.headers.get("x-amz-decoded-content-length", "")
     if decoded_length.isdigit():
-        sent = int(decoded_length)
+        bytes_in = int(decoded_length)
     # AWS writes these as floats in data events and as whole numbers elsewhere.
-    extra["bytesTransferredIn"] = sent if category == MANAGEMENT else float(sent)
+    extra["bytesTransferredIn"] = bytes_in if category == MANAGEMENT else float(bytes_in)
     if exchange.credential is not None:
         extra["AuthenticationMethod"] = exchange.credential.method
     if exchange.response is not None and "x-amz-id-2" in exchange.response.headers:
         extra["x-amz-id-2"] = exchange.response.headers["x-amz-id-2"]
-    extra["bytesTransferredOut"] = received if category == MANAGEMENT else float(received)
+    extra["bytesTransferredOut"] = bytes_out if category == MANAGEMENT else float(bytes_out)
     return extra

@@ -66,13 +66,13 @@ _PAIRED = re.compile(rf"(?P<name>[\w.\[\]-]{{1,200}})=(?P<value>{_QUOTED}|[^&;\s
 
 
 def may_command(text: str) -> bool:
-    """Returns whether a text may hold a command with a secret; a quick check."""
+    """Returns whether a string may hold a command with a secret; a quick check."""
     lower = text.lower()
     return any(command in lower for command in _COMMANDS)
 
 
 def without_command_secrets(text: str) -> str:
-    """Returns a text without passwords in commands of shells.
+    """Returns a string without passwords in commands of shells.
 
     >>> without_command_secrets("mysql -u root -phunter2")
     'mysql -u root -pHIDDEN_DUE_TO_SECURITY_REASONS'
@@ -93,7 +93,7 @@ def without_command_secrets(text: str) -> str:
 
 
 def without_logins(text: str) -> str:
-    """Returns a text without the passwords in its addresses.
+    """Returns a string without the passwords in its addresses.
 
     >>> without_logins("jdbc:oracle:thin:scott/tiger@db:1521/orcl")
     'jdbc:oracle:thin:scott/HIDDEN_DUE_TO_SECURITY_REASONS@db:1521/orcl'
@@ -108,40 +108,40 @@ def without_logins(text: str) -> str:
 
 
 def without_paired_fields(text: str) -> str:
-    """Returns a text without the values of fields that the field beside them names as secrets.
+    """Returns a string without the values of fields that the field beside them names as secrets.
 
     >>> without_paired_fields("ParameterKey=Password,ParameterValue=x")
     'ParameterKey=Password,ParameterValue=HIDDEN_DUE_TO_SECURITY_REASONS'
     """
     groups: dict[tuple[str, int], dict[str, re.Match[str]]] = {}
     rounds: dict[str, int] = {}
-    for found in _PAIRED.finditer(text):
-        prefix, _, name = found["name"].rpartition(".")
+    for match in _PAIRED.finditer(text):
+        prefix, _, name = match["name"].rpartition(".")
         if prefix.rpartition(".")[2].isdigit() and name.isdigit():
             continue
         turn = rounds.setdefault(prefix, 0)
         if name in groups.get((prefix, turn), {}):
             turn = rounds[prefix] = turn + 1
-        groups.setdefault((prefix, turn), {})[name] = found
+        groups.setdefault((prefix, turn), {})[name] = match
     hidden = [
         fields[name]
         for fields in groups.values()
-        for name in hidden_members({n: one["value"].strip("\"'") for n, one in fields.items()})
+        for name in hidden_members({n: field["value"].strip("\"'") for n, field in fields.items()})
     ]
     parts, end = [], 0
-    for found in sorted(hidden, key=lambda one: one.start()):
-        if found.start() >= end:
-            parts += [text[end : found.start("value")], _placeholder(found["value"])]
-            end = found.end("value")
+    for match in sorted(hidden, key=lambda field: field.start()):
+        if match.start() >= end:
+            parts += [text[end : match.start("value")], _placeholder(match["value"])]
+            end = match.end("value")
     return "".join((*parts, text[end:]))
 
 
-def _hidden(found: re.Match[str]) -> str:
-    return found["before"] + _placeholder(found["value"])
+def _hidden(match: re.Match[str]) -> str:
+    return match["before"] + _placeholder(match["value"])
 
 
-def _setting(found: re.Match[str]) -> str:
-    return _hidden(found) if sounds_secret(found["name"]) else found.group()
+def _setting(match: re.Match[str]) -> str:
+    return _hidden(match) if sounds_secret(match["name"]) else match.group()
 
 
 def _placeholder(value: str) -> str:

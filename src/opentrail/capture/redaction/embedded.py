@@ -1,6 +1,6 @@
-"""Secrets in texts that hold JSON, XML, forms, URLs, or base64 of these (guarantee S4).
+"""Secrets in strings that hold JSON, XML, forms, URLs, or base64 of these (guarantee S4).
 
-A text without secrets is returned unchanged.
+A string without secrets is returned unchanged.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from opentrail.capture.redaction.secret_names import (
 )
 from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
 
-#: Levels of texts within texts; deeper ones are hidden.
+#: Levels of strings within strings; deeper ones are hidden.
 _MAX_DEPTH = 4
-#: Shorter texts are too short for a name and a secret. Longer ones are not recorded: their whole
-#: object is left out (`limits.limited`).
-_MIN_LENGTH, _MAX_LENGTH = 8, MAX_OBJECT_BYTES
-#: First two letters of base64 of a text that begins with a brace, a bracket or `<`.
+#: Characters; shorter strings are too short for a name and a secret.
+_MIN_LENGTH = 8
+#: Characters; longer strings are not recorded: their object is left out (`limits.encode_record`).
+_MAX_LENGTH = MAX_OBJECT_BYTES
+#: First two letters of base64 of a string that begins with a brace, a bracket or `<`.
 _ENCODED = frozenset(
     first + second
     for first, seconds in (("e", "wxyz0123"), ("W", "wxyz0123"), ("P", "ABCDEFGH"))
@@ -49,7 +50,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
 #: Other text is base64 only if it is longer than most names and has a length that base64 can have.
 _MIN_OTHER_BASE64 = 24
 _OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
-_GZIP, _MAX_UNPACKED_BYTES = b"\x1f\x8b", 256 * 1024
+_GZIP = b"\x1f\x8b"
+_MAX_UNPACKED_BYTES = 256 * 1024
 #: A signed token of three parts, which is a credential (RFC 7519).
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
@@ -77,8 +79,10 @@ _FIELD = re.compile(
 )
 #: A cookie header has many values.
 _COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
-#: Where a JSON document may begin within a text, and how many of them are read.
-_DOCUMENT, _MAX_DOCUMENTS = re.compile(r'[\[{]\s*["{\[]'), 32
+#: Where a JSON document may begin within a string.
+_DOCUMENT = re.compile(r'[\[{]\s*["{\[]')
+#: Maximum documents that are read in a string.
+_MAX_DOCUMENTS = 32
 _DECODER = json.JSONDecoder()
 #: A name before a colon and a space, as in YAML; it may be quoted.
 _LINE = re.compile(
@@ -98,25 +102,25 @@ _COLONS = (": ", ":\n", "://", '":', "':", "jdbc:", "JDBC:")
 _ESCAPED = re.compile(r"%(?:7B|22|3D|3C|25|3A|20|0A|40)", re.I)
 
 
-def within(text: str) -> str:
-    """Returns a text without the secrets of the document that it is, or holds.
+def redact(text: str) -> str:
+    """Returns a string without the secrets of the document that it is, or holds.
 
-    >>> within('{"user":"a","password":"hunter2"}')
+    >>> redact('{"user":"a","password":"hunter2"}')
     '{"user":"a","password":"HIDDEN_DUE_TO_SECURITY_REASONS"}'
-    >>> within("https://host/?X-Amz-Signature=abc&a=b")
+    >>> redact("https://host/?X-Amz-Signature=abc&a=b")
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
     length = len(text)
     if length < _MIN_OTHER_BASE64 and (length < _MIN_LENGTH or text.isalnum()):
-        # Most texts are names.
-        return _within(text, 0) if text[:2] in _ENCODED else text
+        # Most strings are names.
+        return _redact(text, 0) if text[:2] in _ENCODED else text
     if length > _MAX_LENGTH or not _may_hold_more(text):
         return text
-    return _within(text, 0)
+    return _redact(text, 0)
 
 
 def _may_hold_more(text: str) -> bool:
-    """Returns whether a text may be more than a name; a quick check, since most are names."""
+    """Returns whether a string may be more than a name; a quick check, since most are names."""
     if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
         return True
     if ":" in text and any(mark in text for mark in _COLONS):
@@ -136,7 +140,7 @@ def _is_base64(text: str) -> bool:
     return (len(text) - text.count("\n") - text.count("\r")) % 4 == 0
 
 
-def _within(text: str, depth: int) -> str:
+def _redact(text: str, depth: int) -> str:
     if depth > _MAX_DEPTH:
         return HIDDEN
     bare = text.strip().removeprefix("\ufeff")
@@ -144,15 +148,15 @@ def _within(text: str, depth: int) -> str:
         return _in_json(text, bare, depth)
     if bare[:1] == "<":
         return _in_xml(text, depth)
-    if bare[:1] == '"' and (shown := _in_json_text(bare, depth)) is not None:
-        return shown
+    if bare[:1] == '"' and (redacted := _in_json_text(bare, depth)) is not None:
+        return redacted
     if _is_base64(bare):
         return _in_base64(text, depth)
     return _in_plain(text, depth)
 
 
 def _in_plain(text: str, depth: int) -> str:
-    """Returns a text that is not a document without the secrets that it names."""
+    """Returns a string that is not a document without the secrets that it names."""
     text = _without_tokens(text)
     if '"' in text and ("{" in text or "[" in text):
         text = _in_json_parts(text, depth)
@@ -170,18 +174,18 @@ def _in_plain(text: str, depth: int) -> str:
         text = without_command_secrets(text)
     if "=" in text:
         text = without_paired_fields(text)
-        text = _FIELD.sub(lambda found: _field(found, depth), text)
+        text = _FIELD.sub(lambda match: _field(match, depth), text)
     else:
         text = _in_escapes(text, depth)
     if "&lt;" in text:
         plain = unescape(text)
-        shown = _within(plain, depth + 1)
-        text = text if shown == plain else escape(shown)
+        redacted = _redact(plain, depth + 1)
+        text = text if redacted == plain else escape(redacted)
     return without_logins(text)
 
 
 def _without_tokens(text: str) -> str:
-    """Returns a text without tokens and private keys, whatever their name."""
+    """Returns a string without tokens and private keys, whatever their name."""
     if "eyJ" in text:
         text = _TOKEN.sub(HIDDEN, text)
     if "PRIVATE KEY" in text:
@@ -196,8 +200,8 @@ def _in_escapes(text: str, depth: int) -> str:
     if _ESCAPED.search(text) is None:
         return text
     plain = unquote(text)
-    shown = _within(plain, depth + 1)
-    return text if shown == plain else quote(shown)
+    redacted = _redact(plain, depth + 1)
+    return text if redacted == plain else quote(redacted)
 
 
 def _in_json(text: str, bare: str, depth: int) -> str:
@@ -205,26 +209,26 @@ def _in_json(text: str, bare: str, depth: int) -> str:
         value = orjson.loads(bare)
     except orjson.JSONDecodeError:
         return _in_plain(text, depth)
-    shown = without_secrets(value, depth)
-    return text if shown == value else orjson.dumps(shown).decode()
+    redacted = without_secrets(value, depth)
+    return text if redacted == value else orjson.dumps(redacted).decode()
 
 
 def _in_json_parts(text: str, depth: int) -> str:
-    """Returns a text without the secrets of the JSON documents within it."""
-    parts, end, left = [], 0, _MAX_DOCUMENTS
-    for found in _DOCUMENT.finditer(text):
-        if found.start() < end:
+    """Returns a string without the secrets of the JSON documents within it."""
+    parts, end, documents_left = [], 0, _MAX_DOCUMENTS
+    for match in _DOCUMENT.finditer(text):
+        if match.start() < end:
             continue
-        if not left:
+        if not documents_left:
             break
-        left -= 1
+        documents_left -= 1
         try:
-            value, after = _DECODER.raw_decode(text, found.start())
+            value, after = _DECODER.raw_decode(text, match.start())
         except (ValueError, RecursionError):
             continue
-        shown = without_secrets(value, depth)
-        written = text[found.start() : after] if shown == value else json.dumps(shown)
-        parts += [text[end : found.start()], written]
+        redacted = without_secrets(value, depth)
+        part = text[match.start() : after] if redacted == value else json.dumps(redacted)
+        parts += [text[end : match.start()], part]
         end = after
     return "".join((*parts, text[end:]))
 
@@ -235,12 +239,12 @@ def _in_json_text(bare: str, depth: int) -> str | None:
         value = orjson.loads(bare)
     except orjson.JSONDecodeError:
         return None
-    shown = _within(value, depth + 1)
-    return None if shown == value else orjson.dumps(shown).decode()
+    redacted = _redact(value, depth + 1)
+    return None if redacted == value else orjson.dumps(redacted).decode()
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
-    """Returns a JSON value without secrets: those with a secret's name, and those within texts."""
+    """Returns a JSON value without secrets: those with a secret's name, and those in strings."""
     if isinstance(value, dict):
         hidden = {*hidden_members(value), *hidden_defaults(value)}
         return {
@@ -252,14 +256,15 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [without_secrets(item, depth) for item in without_option_values(value)]
     if isinstance(value, str) and len(value) >= _MIN_LENGTH and _may_hold_more(value):
-        return _within(value, depth + 1)
+        return _redact(value, depth + 1)
     return value
 
 
 def without_variables(name: str, value: Any) -> Any:
     """Returns a JSON value, or its text, without the values of environment variables.
 
-    Their names are shown. A text such as `prod` is not an environment variable, whatever its name.
+    Their names are shown. A string such as `prod` is not an environment variable, whatever it is
+    called.
 
     >>> without_variables("EnvironmentVariables", '[{"name": "A", "value": "b"}]')
     '[{"name":"A","value":"HIDDEN_DUE_TO_SECURITY_REASONS"}]'
@@ -270,11 +275,11 @@ def without_variables(name: str, value: Any) -> Any:
         if value.lstrip()[:1] not in ("{", "["):
             return value
         try:
-            given = orjson.loads(value)
+            parsed = orjson.loads(value)
         except orjson.JSONDecodeError:
             return value
-        shown = without_variables(name, given)
-        return value if shown == given else orjson.dumps(shown).decode()
+        redacted = without_variables(name, parsed)
+        return value if redacted == parsed else orjson.dumps(redacted).decode()
     if isinstance(value, list):
         return [_named_hidden(item) for item in value]
     if isinstance(value, dict):
@@ -291,7 +296,7 @@ def _named_hidden(item: Any) -> Any:
 
 
 def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns a map of texts with all of them hidden; other maps do not hold variables."""
+    """Returns a map of strings with all of them hidden; other maps do not hold variables."""
     if not all(isinstance(item, str | int | float | None) for item in value.values()):
         return value
     return {name: HIDDEN if item is not None else None for name, item in value.items()}
@@ -323,34 +328,34 @@ def _is_secret_option(item: Any) -> bool:
     return sounds_secret(item.lstrip("-"))
 
 
-def _pair(found: re.Match[str]) -> str:
-    name, between, value = found.groups()
+def _pair(match: re.Match[str]) -> str:
+    name, between, value = match.groups()
     if sounds_secret(name):
         return f'"{name}"{between}"{HIDDEN}"'
     return f'"{name}"{between}{value}'
 
 
-def _slashed(found: re.Match[str]) -> str:
-    whole, (name, value) = found.group(), found.groups()
-    return whole.removesuffix(value) + HIDDEN if value and sounds_secret(name) else whole
+def _slashed(match: re.Match[str]) -> str:
+    text, (name, value) = match.group(), match.groups()
+    return text.removesuffix(value) + HIDDEN if value and sounds_secret(name) else text
 
 
 def _in_lines(text: str) -> str:
-    """Returns a text without the values after names of secrets, as in YAML."""
+    """Returns a string without the values after names of secrets, as in YAML."""
     parts, end = [], 0
-    for found in _LINE.finditer(text):
-        if found.start() < end or not sounds_secret(found["name"]):
+    for match in _LINE.finditer(text):
+        if match.start() < end or not sounds_secret(match["name"]):
             continue
-        is_cookie = found["name"].lower().endswith("cookie")
-        value = (_COOKIES if is_cookie else _LINE_VALUE).match(text, found.end())
+        is_cookie = match["name"].lower().endswith("cookie")
+        value = (_COOKIES if is_cookie else _LINE_VALUE).match(text, match.end())
         if value is not None:
-            parts += [text[end : found.end()], _like(value.group())]
+            parts += [text[end : match.end()], _like(value.group())]
             end = value.end()
     return "".join((*parts, text[end:]))
 
 
-def _option(found: re.Match[str]) -> str:
-    name, between, value = found.groups()
+def _option(match: re.Match[str]) -> str:
+    name, between, value = match.groups()
     return f"{name}{between}{_like(value) if sounds_secret(name.lstrip('-')) else value}"
 
 
@@ -361,37 +366,39 @@ def _like(value: str) -> str:
 
 
 def _in_xml(text: str, depth: int) -> str:
-    def element(found: re.Match[str]) -> str:
-        tag, attributes, content = found.groups()
-        given = {
+    def element(match: re.Match[str]) -> str:
+        tag, attributes, content = match.groups()
+        attribute_values = {
             name: text[1:].removesuffix(text[0]) for name, _, text in _ATTRIBUTE.findall(attributes)
         }
-        hidden = hidden_members({**given, "value": content})
-        shown = _ATTRIBUTE.sub(lambda one: _attribute(one, hidden), attributes)
+        hidden = hidden_members({**attribute_values, "value": content})
+        redacted_attributes = _ATTRIBUTE.sub(
+            lambda attribute: _attribute(attribute, hidden), attributes
+        )
         if content.strip():
             name = tag.rpartition(":")[2]
-            content = HIDDEN if hidden or sounds_secret(name) else _within(content, depth + 1)
-        return f"<{tag}{shown}>{content}"
+            content = HIDDEN if hidden or sounds_secret(name) else _redact(content, depth + 1)
+        return f"<{tag}{redacted_attributes}>{content}"
 
-    shown = _NAMED_ELEMENT.sub(_named_element, _in_leaves(_ELEMENT.sub(element, text)))
+    redacted = _NAMED_ELEMENT.sub(_named_element, _in_leaves(_ELEMENT.sub(element, text)))
     for tag in {
         tag for tag, _, _ in _ELEMENT.findall(text) if sounds_secret(tag.rpartition(":")[2])
     }:
         inside = re.compile(
             rf"(<{re.escape(tag)}(?:\s[^<>]*)?>).*?(</{re.escape(tag)}\s*>|$)", re.S
         )
-        shown = inside.sub(rf"\g<1>{HIDDEN}\g<2>", shown)
-    return shown
+        redacted = inside.sub(rf"\g<1>{HIDDEN}\g<2>", redacted)
+    return redacted
 
 
 def _in_leaves(text: str) -> str:
     """Returns XML without the text of elements that an element beside them names as secret."""
     runs: list[list[re.Match[str]]] = []
-    for found in _LEAF.finditer(text):
-        if runs and not text[runs[-1][-1].end() : found.start()].strip():
-            runs[-1].append(found)
+    for match in _LEAF.finditer(text):
+        if runs and not text[runs[-1][-1].end() : match.start()].strip():
+            runs[-1].append(match)
         else:
-            runs.append([found])
+            runs.append([match])
     parts, end = [], 0
     for leaf in [leaf for run in runs if len(run) > 1 for leaf in _hidden_leaves(run)]:
         parts += [text[end : leaf.start("text")], HIDDEN]
@@ -413,14 +420,14 @@ def _plain_text(text: str) -> str:
     return unescape(text.strip().removeprefix("<![CDATA[").removesuffix("]]>")).strip()
 
 
-def _named_element(found: re.Match[str]) -> str:
-    hidden = hidden_members({found["naming"]: found["name"], found["named"]: ""})
-    return f"{found[1]}{HIDDEN}" if hidden else found.group()
+def _named_element(match: re.Match[str]) -> str:
+    hidden = hidden_members({match["naming"]: match["name"], match["named"]: ""})
+    return f"{match[1]}{HIDDEN}" if hidden else match.group()
 
 
-def _attribute(found: re.Match[str], hidden: Container[str]) -> str:
-    name, between, _ = found.groups()
-    return f'{name}{between}"{HIDDEN}"' if name in hidden or sounds_secret(name) else found.group()
+def _attribute(match: re.Match[str], hidden: Container[str]) -> str:
+    name, between, _ = match.groups()
+    return f'{name}{between}"{HIDDEN}"' if name in hidden or sounds_secret(name) else match.group()
 
 
 def _in_base64(text: str, depth: int) -> str:
@@ -433,18 +440,18 @@ def _in_base64(text: str, depth: int) -> str:
         if raw[:2] == _GZIP:
             unpacked = zlib.decompressobj(31).decompress(raw, _MAX_UNPACKED_BYTES)
             decoded = unpacked.decode("utf-8", "replace")
-            return text if _within(decoded, depth + 1) == decoded else HIDDEN
+            return text if _redact(decoded, depth + 1) == decoded else HIDDEN
         decoded = raw.decode()
     except (binascii.Error, UnicodeDecodeError, zlib.error):
         return text
-    shown = _within(decoded, depth + 1)
-    if shown == decoded:
+    redacted = _redact(decoded, depth + 1)
+    if redacted == decoded:
         return text
-    return base64.b64encode(shown.encode(), b"-_" if is_url_safe else None).decode()
+    return base64.b64encode(redacted.encode(), b"-_" if is_url_safe else None).decode()
 
 
-def _field(found: re.Match[str], depth: int) -> str:
-    before, name, between, value = found.groups()
+def _field(match: re.Match[str], depth: int) -> str:
+    before, name, between, value = match.groups()
     plain = unquote(name) if "%" in name else name
     if sounds_secret(plain) or plain.lower() in _SIGNATURES:
         value = _like(value)
@@ -452,7 +459,7 @@ def _field(found: re.Match[str], depth: int) -> str:
         if "=" in value and depth < _MAX_DEPTH:
             mark = value[:1] if value[:1] in "\"'" else ""
             inner = value.removeprefix(mark)
-            value = mark + _FIELD.sub(lambda one: _field(one, depth + 1), inner)
+            value = mark + _FIELD.sub(lambda inner_match: _field(inner_match, depth + 1), inner)
         if "%" in value:
             value = _in_escapes(value, depth)
     return f"{before}{name}{between}{value}"

@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from opentrail.capture.limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
+from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
@@ -28,11 +28,11 @@ PLACEHOLDERS = {
 #: The tables of redaction.toml that list members.
 ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
-#: Quoted texts, quoted names and numbers in a PartiQL statement.
+#: Quoted strings, quoted names and numbers in a PartiQL statement.
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
-#: Shorter texts are not searched for in error messages, where they would be frequent.
+#: Shorter strings are not searched for in error messages, where they would be frequent.
 MIN_SECRET_LENGTH = 4
 
 
@@ -40,15 +40,15 @@ MIN_SECRET_LENGTH = 4
 def actions(source: str) -> dict[str, str]:
     """Returns the table that each member of a service is listed in, by its recorded name."""
     table = rules("redaction")
-    found: dict[str, str] = {}
+    table_of: dict[str, str] = {}
     for action in ACTIONS:
         for scope in ("*", source):
-            found.update(dict.fromkeys(table[action].get(scope, ()), action))
-    return found
+            table_of.update(dict.fromkeys(table[action].get(scope, ()), action))
+    return table_of
 
 
 def without_literals(text: Any) -> Any:
-    """Returns a statement with its literals replaced: quoted texts and numbers.
+    """Returns a statement with its literals replaced: quoted strings and numbers.
 
     >>> without_literals("SELECT * FROM t WHERE a = 'x'")
     "SELECT * FROM t WHERE a = 'HIDDEN_DUE_TO_SECURITY_REASONS'"
@@ -58,8 +58,8 @@ def without_literals(text: Any) -> Any:
     return _LITERAL.sub(_hidden_literal, text)
 
 
-def _hidden_literal(found: re.Match[str]) -> str:
-    literal = found.group()
+def _hidden_literal(match: re.Match[str]) -> str:
+    literal = match.group()
     if literal.startswith('"'):
         return literal  # a quoted name
     if not literal.startswith("'"):
@@ -69,46 +69,48 @@ def _hidden_literal(found: re.Match[str]) -> str:
     return f"'{HIDDEN if inner else ''}{end}"
 
 
-def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) -> str:
+def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable[str] = ()) -> str:
     """Returns an error message without values that were given and are not recorded.
 
     Args:
         message: the error message.
-        given: the parameters as they were given.
-        shown: the parameters as they are recorded.
-        never: other texts that must not be recorded, such as signatures.
+        parameters: the parameters as they were given.
+        recorded: the parameters as they are recorded.
+        never: other strings that must not be recorded, such as signatures.
     """
     message = message[:MAX_MESSAGE_LENGTH]
-    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= MIN_SECRET_LENGTH}
+    hidden = {
+        text for text in _texts(parameters) - _texts(recorded) if len(text) >= MIN_SECRET_LENGTH
+    }
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) <= len(message):
             message = message.replace(secret, HIDDEN)
-    return within(message)
+    return redact(message)
 
 
-def without_words_of(body: bytes, message: str, shown: str) -> str:
+def without_words_of(body: bytes, message: str, recorded: str) -> str:
     """Returns an error message without words of a body that could not be decoded.
 
     Args:
         body: the body.
         message: the error message.
-        shown: recorded text, whose words are kept.
+        recorded: recorded text, whose words are kept.
     """
     raw = body[:MAX_COMPARED_BYTES].decode("utf-8", "replace")
-    given = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
+    body_text = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
 
-    def word(found: re.Match[str]) -> str:
-        text = found.group()
-        return HIDDEN if text in given and text not in shown else text
+    def word(match: re.Match[str]) -> str:
+        text = match.group()
+        return HIDDEN if text in body_text and text not in recorded else text
 
     return _WORD.sub(word, message[:MAX_MESSAGE_LENGTH])
 
 
 def _forms_in(message: str) -> list[Callable[[str], str]]:
-    """Returns the encodings in which a text may occur in this message."""
+    """Returns the encodings in which a string may occur in this message."""
     forms: list[Callable[[str], str]] = [str]
     if "%" in message or "+" in message:
         forms += [quote, quote_plus, partial(quote, safe="")]
@@ -126,26 +128,26 @@ def _json_text(text: str) -> str:
 
 
 def _texts(value: Any) -> set[str]:
-    """Returns all texts of a value, and of JSON within them."""
-    found: set[str] = set()
-    left = [value]
-    while left:
-        value = left.pop()
+    """Returns all strings of a value, and of JSON within them."""
+    texts: set[str] = set()
+    pending = [value]
+    while pending:
+        value = pending.pop()
         if isinstance(value, str):
-            found.add(value)
+            texts.add(value)
             if value[:1] in ("{", "["):
                 with contextlib.suppress(ValueError, RecursionError):
-                    left.append(json.loads(value))
+                    pending.append(json.loads(value))
         elif isinstance(value, dict):
-            left.extend(value.values())
+            pending.extend(value.values())
         elif isinstance(value, list):
-            left.extend(value)
+            pending.extend(value)
         elif isinstance(value, bytes):
-            found.add(base64.b64encode(value).decode())
-            found.add(value.decode("utf-8", "replace"))
+            texts.add(base64.b64encode(value).decode())
+            texts.add(value.decode("utf-8", "replace"))
         elif isinstance(value, bool | int):
-            found.add(str(value).lower())  # the forms of EC2 and S3 turn texts into these
-    return found
+            texts.add(str(value).lower())  # the forms of EC2 and S3 turn strings into these
+    return texts
 
 
 def without_named_fields(fields: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def without_named_fields(fields: dict[str, Any]) -> dict[str, Any]:
     if not hidden:
         return fields
     return {
-        name: HIDDEN if any(f"{name}.".startswith(f"{one}.") for one in hidden) else value
+        name: HIDDEN if any(f"{name}.".startswith(f"{field}.") for field in hidden) else value
         for name, value in fields.items()
     }
 
@@ -186,5 +188,5 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [by_name(item, rename) for item in without_option_values(value)]
     if isinstance(value, str):
-        return within(value)
+        return redact(value)
     return HIDDEN if isinstance(value, bytes) else value

@@ -47,7 +47,7 @@ _WORDS = re.compile(
     r"|one-time|pre-?signed|sensitive",
     re.I,
 )
-#: A text with such words has one of these, in lowercase; to look for them first is quicker.
+#: A string with such words has one of these, in lowercase; to look for them first is quicker.
 _PARTS = ("pass", "secret", "credential", " key", " token", "one-time", "signed", "sensitive")
 #: Phrases with such words that do not describe the member's value.
 _PHRASES = re.compile(
@@ -102,12 +102,12 @@ def reviews() -> tuple[Review, ...]:
     """Returns the reviews of rules/reviewed.toml."""
     return tuple(
         Review(
-            one["why"],
-            re.compile(one["names"]) if "names" in one else None,
-            one.get("beside", ""),
-            {service: frozenset(names) for service, names in one.get("members", {}).items()},
+            row["why"],
+            re.compile(row["names"]) if "names" in row else None,
+            row.get("beside", ""),
+            {service: frozenset(names) for service, names in row.get("members", {}).items()},
         )
-        for one in rules("reviewed")["shown"]
+        for row in rules("reviewed")["shown"]
     )
 
 
@@ -116,7 +116,7 @@ def unreviewed() -> list[Candidate]:
     return [
         candidate
         for candidate in candidates()
-        if not candidate.hidden_by and not any(one.covers(candidate) for one in reviews())
+        if not candidate.hidden_by and not any(review.covers(candidate) for review in reviews())
     ]
 
 
@@ -124,7 +124,7 @@ def unreviewed() -> list[Candidate]:
 def candidates() -> tuple[Candidate, ...]:
     """Returns the members of all services' requests and answers that may hold a secret."""
     services = ServiceCatalog().services.values()
-    return tuple(found for service in services for found in _of_service(service))
+    return tuple(candidate for service in services for candidate in _of_service(service))
 
 
 def _of_service(service: Service) -> Iterator[Candidate]:
@@ -170,29 +170,29 @@ class _Model:
 
     def reachable(self) -> set[str]:
         """Returns the structures of requests and answers."""
-        left = [
-            one[way]["shape"]
-            for one in self._operations
+        pending = [
+            operation[way]["shape"]
+            for operation in self._operations
             for way in ("input", "output")
-            if way in one
+            if way in operation
         ]
-        found: set[str] = set()
-        while left:
-            name = left.pop()
-            if name in found:
+        names: set[str] = set()
+        while pending:
+            name = pending.pop()
+            if name in names:
                 continue
-            found.add(name)
+            names.add(name)
             shape = self.shapes[name]
             inner = [*shape.get("members", {}).values()]
             inner += [shape[part] for part in ("member", "key", "value") if part in shape]
-            left.extend(reference["shape"] for reference in inner)
-        return found
+            pending.extend(reference["shape"] for reference in inner)
+        return names
 
     def suggests_secret(self, holder: str, member: str, reference: Mapping[str, Any]) -> bool:
         """Returns whether type, name or documentation of a member suggest a secret."""
         if self._is_sensitive(reference) or self._is_environment(member, reference):
             return True
-        if self._listed(holder, member) not in _NOT_HIDING:
+        if self._action_for(holder, member) not in _NOT_HIDING:
             return True
         if not self._holds_text(reference):
             return False
@@ -202,7 +202,7 @@ class _Model:
 
     def hidden_by(self, holder: str, member: str, reference: Mapping[str, Any]) -> str:
         """Returns the rule that hides a member, "" if it is shown."""
-        action = self._listed(holder, member)
+        action = self._action_for(holder, member)
         if action not in _NOT_HIDING:
             return "table"
         if self._has_s3_form:
@@ -215,9 +215,9 @@ class _Model:
             return "environment"
         return "bytes" if self._scalar(reference)["type"] == "blob" else ""
 
-    def _listed(self, holder: str, member: str) -> str | None:
-        shown = lower_first(member)
-        return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
+    def _action_for(self, holder: str, member: str) -> str | None:
+        recorded_name = lower_first(member)
+        return self._actions.get(f"{holder}.{recorded_name}") or self._actions.get(recorded_name)
 
     def _hidden_in_s3_form(self, member: str, reference: Mapping[str, Any]) -> str:
         """Returns the rule in S3's form, where names decide and the model does not."""

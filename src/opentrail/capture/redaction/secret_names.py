@@ -108,12 +108,12 @@ def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ..
     >>> naming_members(["ParameterKey", "ParameterValue", "UsePreviousValue"])
     (('ParameterKey',), ('ParameterValue', 'UsePreviousValue'))
     """
-    known = tuple(name for name in names if isinstance(name, str))
-    named = tuple(name for name in known if is_value(name))
-    if not named:
+    texts = tuple(name for name in names if isinstance(name, str))
+    value_members = tuple(name for name in texts if is_value(name))
+    if not value_members:
         return None
-    naming = tuple(name for name in known if _is_naming(name[-_MAX_ENDING_LENGTH:]))
-    return (naming, named) if naming else None
+    naming = tuple(name for name in texts if _is_naming(name[-_MAX_ENDING_LENGTH:]))
+    return (naming, value_members) if naming else None
 
 
 def is_value(member: str) -> bool:
@@ -135,7 +135,7 @@ def _is_naming(ending: str) -> bool:
     return bool(_NAMING.search(ending))
 
 
-def hidden_members(given: Mapping[str, Any]) -> tuple[str, ...]:
+def hidden_members(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the members that are secrets because a member beside them names them so.
 
     >>> hidden_members({"Name": "password", "Value": "hunter2"})
@@ -143,10 +143,10 @@ def hidden_members(given: Mapping[str, Any]) -> tuple[str, ...]:
     >>> hidden_members({"op": "replace", "path": "/items/0/password", "value": "hunter2"})
     ('value',)
     """
-    members = naming_members(given)
-    if members is None or not any(means_secret(given[name]) for name in members[0]):
+    members = naming_members(values)
+    if members is None or not any(means_secret(values[name]) for name in members[0]):
         return ()
-    return tuple(name for name in members[1] if not isinstance(given[name], bool | None))
+    return tuple(name for name in members[1] if not isinstance(values[name], bool | None))
 
 
 def means_secret(name: Any) -> bool:

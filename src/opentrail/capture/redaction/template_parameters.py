@@ -17,7 +17,7 @@ from opentrail.wire.protocols.values import JsonDocument
 _NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)
 #: A key in flow style, and what may be before it.
 _FLOW_KEY = re.compile(r"""\s*(['"]?)([\w.:/-]{1,255}?)\1\s*:(?=[\s"'{\[])""")
-#: A text in quotes, a bracket, a comma or the start of a comment.
+#: A string in quotes, a bracket, a comma or the start of a comment.
 _FLOW_TOKEN = re.compile(r"""(?<=[:,\[{\s])(?:"(?:[^"\\]|\\.)*"|'[^']*')|[{}\[\],]|\s\#""")
 _SPACE = re.compile(r"\s*")
 
@@ -27,21 +27,21 @@ def has_template_parameters(source: str) -> bool:
     return source in rules("redaction")["templates"]
 
 
-def without_template_parameters(source: str, given: dict[str, Any]) -> dict[str, Any]:
+def without_template_parameters(source: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """Returns a request without the values of template parameters that may not be shown.
 
     Args:
         source: the service, as in `[templates]` of redaction.toml.
-        given: the parameters of the request by member.
+        parameters: the parameters of the request by member.
     """
     table = rules("redaction")["templates"].get(source)
-    if table is None or not isinstance(given, dict):
-        return given
-    found = [name for name in given if str(name).lower() == table["parameters"].lower()]
-    if not found:
-        return given
-    echoed = _echoed(table, given)
-    return {**given, **{name: _shown(given[name], echoed) for name in found}}
+    if table is None or not isinstance(parameters, dict):
+        return parameters
+    names = [name for name in parameters if str(name).lower() == table["parameters"].lower()]
+    if not names:
+        return parameters
+    echoed = _echoed(table, parameters)
+    return {**parameters, **{name: _redact_unechoed(parameters[name], echoed) for name in names}}
 
 
 def echoed_parameters(template: str) -> frozenset[str] | None:
@@ -64,18 +64,20 @@ def echoed_parameters(template: str) -> frozenset[str] | None:
         return None
     return frozenset(
         name
-        for name, one in parameters.items()
-        if isinstance(one, dict)
-        and not any(is_hushed(value) for key, value in one.items() if key.lower() == "noecho")
+        for name, definition in parameters.items()
+        if isinstance(definition, dict)
+        and not any(
+            is_hushed(value) for key, value in definition.items() if key.lower() == "noecho"
+        )
     )
 
 
-def _echoed(table: dict[str, Any], given: dict[str, Any]) -> frozenset[str]:
+def _echoed(table: dict[str, Any], parameters: dict[str, Any]) -> frozenset[str]:
     """Returns the parameters of a call that may be shown."""
     elsewhere = {name.lower() for name in table["elsewhere"]}
-    if any(value for name, value in given.items() if name.lower() in elsewhere):
+    if any(value for name, value in parameters.items() if name.lower() in elsewhere):
         return frozenset()
-    template = given.get(table["template"])
+    template = parameters.get(table["template"])
     if not isinstance(template, str):
         return frozenset()
     try:
@@ -84,10 +86,10 @@ def _echoed(table: dict[str, Any], given: dict[str, Any]) -> frozenset[str]:
         return frozenset()
 
 
-def _shown(parameters: Any, echoed: frozenset[str]) -> Any:
+def _redact_unechoed(parameters: Any, echoed: frozenset[str]) -> Any:
     if not isinstance(parameters, list):
         return HIDDEN
-    return [_shown_parameter(one, echoed) for one in parameters]
+    return [_shown_parameter(parameter, echoed) for parameter in parameters]
 
 
 def _shown_parameter(parameter: Any, echoed: frozenset[str]) -> Any:
@@ -108,9 +110,9 @@ def _is_echoed(definition: str) -> bool:
         return False
     if re.search(r'"[^"\n]*\\[^"\n]*"\s*:', definition):
         return False  # a key in another spelling
-    said = _NO_ECHO.findall(definition)
-    return len(said) == definition.lower().count("noecho") and all(
-        value.lower() in ("false", "no") for value in said
+    flags = _NO_ECHO.findall(definition)
+    return len(flags) == definition.lower().count("noecho") and all(
+        value.lower() in ("false", "no") for value in flags
     )
 
 
@@ -131,7 +133,9 @@ def _in_blocks(template: str) -> dict[str, str]:
         ValueError: it is not a form that is read here.
     """
     lines = template.splitlines(keepends=True)
-    top = [one for one in yaml_entries(lines) if one.column == 0 and one.name == "Parameters"]
+    top = [
+        entry for entry in yaml_entries(lines) if entry.column == 0 and entry.name == "Parameters"
+    ]
     if len(top) != 1:
         raise ValueError("no parameters, or more than once")
     section, end = top[0], yaml_end(lines, top[0])
@@ -141,7 +145,7 @@ def _in_blocks(template: str) -> dict[str, str]:
     body = lines[section.line + 1 : end]
     entries = yaml_entries(body)
     column = entries[0].column if entries else 0
-    children = {one.line: one for one in entries if one.column == column}
+    children = {entry.line: entry for entry in entries if entry.column == column}
     definitions: dict[str, str] = {}
     for number, line in enumerate(body):
         text = line.strip()
@@ -182,8 +186,8 @@ def _flow_items(text: str) -> dict[str, str]:
 
 
 def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found is not None else at
+    match = _SPACE.match(text, at)
+    return match.end() if match is not None else at
 
 
 def _value_end(text: str, at: int) -> int:
@@ -193,14 +197,14 @@ def _value_end(text: str, at: int) -> int:
         ValueError: it does not end, or has a comment.
     """
     depth = 0
-    for found in _FLOW_TOKEN.finditer(text, at):
-        mark = found.group()
+    for match in _FLOW_TOKEN.finditer(text, at):
+        mark = match.group()
         if mark[-1] == "#":
             raise ValueError("a comment")
         if mark in "{[":
             depth += 1
         elif depth == 0 and mark in ",}]":
-            return found.start()
+            return match.start()
         elif mark in "}]":
             depth -= 1
     raise ValueError("no end")

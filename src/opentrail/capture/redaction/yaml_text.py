@@ -1,6 +1,6 @@
 """Secrets in YAML: in blocks, in pairs of name and value, and in flow style.
 
-Not a parser: a text is read line by line, and its lines stay as they are but for what is hidden.
+Not a parser: a string is read line by line, and its lines stay as they are but for what is hidden.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class YamlEntry:
 
 
 def without_yaml_secrets(text: str) -> str:
-    r"""Returns a text without the secrets that it names in YAML.
+    r"""Returns a string without the secrets that it names in YAML.
 
     >>> without_yaml_secrets("- Key: password\n  Value: hunter2\n")
     '- Key: password\n  Value: HIDDEN_DUE_TO_SECURITY_REASONS\n'
@@ -63,19 +63,19 @@ def without_yaml_secrets(text: str) -> str:
     hidden = [entry for entries in mappings.values() for entry in _hidden(entries)]
     if not hidden:
         return text
-    shown: list[str] = []
+    parts: list[str] = []
     next_line = 0
-    for entry in sorted(hidden, key=lambda one: one.line):
+    for entry in sorted(hidden, key=lambda hidden_entry: hidden_entry.line):
         if entry.line < next_line:
             continue  # within what is hidden already
         end = yaml_end(lines, entry)
-        shown += [*lines[next_line : entry.line], _hidden_line(lines, entry, end)]
+        parts += [*lines[next_line : entry.line], _hidden_line(lines, entry, end)]
         next_line = end
-    return "".join((*shown, *lines[next_line:]))
+    return "".join((*parts, *lines[next_line:]))
 
 
 def yaml_entries(lines: list[str]) -> list[YamlEntry]:
-    """Returns the keys of a text's lines, those in block scalars included."""
+    """Returns the keys of a string's lines, those in block scalars included."""
     entries: list[YamlEntry] = []
     #: Columns and numbers of the mappings that a line may go on with; inner ones come last.
     open_mappings: list[tuple[int, int]] = []
@@ -84,20 +84,20 @@ def yaml_entries(lines: list[str]) -> list[YamlEntry]:
         text = line.lstrip(" \t")
         if text[:1] in _BLANK:
             continue
-        found = _KEY.match(line.rstrip("\r\n")) if ":" in line else None
+        match = _KEY.match(line.rstrip("\r\n")) if ":" in line else None
         indent = len(line) - len(text)
-        column = indent if found is None else found.end("dashes")
-        is_item = found is not None and column > indent
-        last = indent if is_item else column
-        while open_mappings and open_mappings[-1][0] > last:
+        column = indent if match is None else match.end("dashes")
+        is_item = match is not None and column > indent
+        deepest = indent if is_item else column
+        while open_mappings and open_mappings[-1][0] > deepest:
             open_mappings.pop()
-        if found is None:
+        if match is None:
             continue
         if not open_mappings or open_mappings[-1][0] < column:
             count += 1
             open_mappings.append((column, count))
-        name, value = found["name"], found["value"] or ""
-        start = found.start("value") if value else -1
+        name, value = match["name"], match["value"] or ""
+        start = match.start("value") if value else -1
         entries.append(YamlEntry(number, column, open_mappings[-1][1], name, value, start))
     return entries
 
@@ -170,8 +170,8 @@ def _hidden_line(lines: list[str], entry: YamlEntry, end: int) -> str:
     return f"{line[:start]}{between}{HIDDEN}{newline}"
 
 
-def _flow_map(found: re.Match[str]) -> str:
-    text = found.group()
+def _flow_map(match: re.Match[str]) -> str:
+    text = match.group()
     pairs = list(_FLOW_PAIR.finditer(text))
     mapping = {pair["name"]: _plain(pair["value"].strip()) for pair in pairs}
     hidden = {*hidden_members(mapping), *hidden_defaults(mapping)}

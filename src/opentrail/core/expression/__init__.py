@@ -5,10 +5,10 @@
 
 A comparison has a field, an operator and a value; two adjacent terms must both match.
 `=` and `!=` compare whole values, with `*` and `?` as wildcards, and networks for addresses; `:`
-finds a part of a value, ignoring case; `<`, `<=`, `>`, `>=` compare numbers and times, else texts;
-`IN (a, b)` lists alternatives. A single word is searched for in all values. `is:success`,
-`is:failure`, `is:read` and `is:write` test the outcome and the kind. `last 2h`, `since T`,
-`until T` and `T..T` limit the time; a date without a time is a whole day.
+finds a part of a value, ignoring case; `<`, `<=`, `>`, `>=` compare numbers and times, and other
+values as strings; `IN (a, b)` lists alternatives. A single word is searched for in all values.
+`is:success`, `is:failure`, `is:read` and `is:write` test the outcome and the kind. `last 2h`,
+`since T`, `until T` and `T..T` limit the time; a date without a time is a whole day.
 """
 
 from opentrail.core.expression.parser import ExpressionError, parse

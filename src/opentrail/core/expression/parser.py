@@ -24,7 +24,10 @@ from opentrail.core.expression.tree import (
 
 _STATES = ("success", "failure", "read", "write")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_MAX_DEPTH, _MAX_LENGTH = 100, 10_000
+#: Maximum levels of nesting.
+_MAX_DEPTH = 100
+#: Maximum characters of an expression.
+_MAX_LENGTH = 10_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -60,27 +63,27 @@ def parse(text: str, now: datetime) -> Expression:
     """
     if len(text) > _MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {_MAX_LENGTH} characters")
-    return _Parser(text, now).whole()
+    return _Parser(text, now).parse_all()
 
 
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
     position = 0
     while position < len(text.rstrip()):
-        found = _PIECE.match(text, position)
-        if found is None or found["bad"] is not None:
-            at = position if found is None else found.start("bad")
+        match = _PIECE.match(text, position)
+        if match is None or match["bad"] is not None:
+            at = position if match is None else match.start("bad")
             what = "a quotation mark that is closed" if text[at] == '"' else "a word or a value"
             raise _unexpected(at, what, text[at : at + 20])
-        if found["paren"]:
-            tokens.append(_Token(found["paren"], found["paren"], found.start("paren")))
-        elif found["operator"]:
-            tokens.append(_Token("operator", found["operator"], found.start("operator")))
-        elif found["quoted"] is not None:
-            tokens.append(_Token("quoted", found["quoted"], found.start("quoted")))
+        if match["paren"]:
+            tokens.append(_Token(match["paren"], match["paren"], match.start("paren")))
+        elif match["operator"]:
+            tokens.append(_Token("operator", match["operator"], match.start("operator")))
+        elif match["quoted"] is not None:
+            tokens.append(_Token("quoted", match["quoted"], match.start("quoted")))
         else:
-            tokens += _split_word(found["word"], found.start("word"), tokens)
-        position = found.end()
+            tokens += _split_word(match["word"], match.start("word"), tokens)
+        position = match.end()
     return [*tokens, _Token("end", "", len(text))]
 
 
@@ -96,9 +99,9 @@ def _split_word(word: str, at: int, before: list[_Token]) -> list[_Token]:
     return [*tokens, _Token("word", value, at + len(name) + 1)] if value else tokens
 
 
-def _unexpected(at: int, expected: str, found: str) -> ExpressionError:
-    shown = repr(found) if found else "the end"
-    return ExpressionError(f"column {at + 1}: expected {expected}, found {shown}")
+def _unexpected(at: int, expected: str, text: str) -> ExpressionError:
+    text = repr(text) if text else "the end"
+    return ExpressionError(f"column {at + 1}: expected {expected}, found {text}")
 
 
 class _Parser:
@@ -123,13 +126,13 @@ class _Parser:
         """Returns whether the next token is AND, OR, NOT or IN, in any case."""
         return self._token.kind == "word" and self._token.text.upper() == name
 
-    def whole(self) -> Expression:
+    def parse_all(self) -> Expression:
         if self._token.kind == "end":
             return And(())
-        found = self._any_of()
+        expression = self._any_of()
         if self._token.kind != "end":
             raise _unexpected(self._token.at, "AND, OR or the end", self._token.text)
-        return found
+        return expression
 
     def _any_of(self) -> Expression:
         parts = [self._all_of()]
@@ -139,21 +142,21 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def _all_of(self) -> Expression:
-        parts = [self._one()]
+        parts = [self._operand()]
         while self._token.kind not in ("end", ")") and not self._is_operator("OR"):
             if self._is_operator("AND"):
                 self._take()
-            parts.append(self._one())
+            parts.append(self._operand())
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
-    def _one(self) -> Expression:
+    def _operand(self) -> Expression:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise ExpressionError(f"the expression is nested more than {_MAX_DEPTH} levels deep")
         try:
             if self._is_operator("NOT"):
                 self._take()
-                return Not(self._one())
+                return Not(self._operand())
             if self._token.kind == "(":
                 return self._in_parentheses()
             return self._term()
@@ -162,12 +165,12 @@ class _Parser:
 
     def _in_parentheses(self) -> Expression:
         opened = self._take()
-        found = self._any_of()
+        expression = self._any_of()
         if self._token.kind != ")":
             what = f"the ')' of column {opened.at + 1}"
             raise _unexpected(self._token.at, what, self._token.text)
         self._take()
-        return found
+        return expression
 
     def _term(self) -> Expression:
         token = self._take()
@@ -253,11 +256,11 @@ class _Parser:
 
     def _last(self) -> Expression:
         token = self._take()
-        found = re.fullmatch(r"(\d{1,6})([smhdw])", token.text)
-        if found is None:
+        match = re.fullmatch(r"(\d{1,6})([smhdw])", token.text)
+        if match is None:
             raise _unexpected(token.at, "a span such as 30m, 2h or 7d", token.text)
         try:
-            span = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+            span = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
             return Between(self._now - span, None)
         except OverflowError as error:
             raise _unexpected(token.at, "a span that fits the calendar", token.text) from error

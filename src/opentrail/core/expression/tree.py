@@ -65,9 +65,9 @@ MEMBERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A text with wildcards: `*` for any characters, `?` for one; a backslash makes one literal.
+    """A string with wildcards: `*` for any characters, `?` for one; a backslash makes one literal.
 
-    `parts` are literal texts, None for `*` and `Ellipsis` for `?`.
+    `parts` are literal strings, None for `*` and `Ellipsis` for `?`.
     """
 
     parts: tuple[Any, ...]
@@ -109,10 +109,10 @@ class Pattern:
 
 @lru_cache(512)
 def _regex(pattern: Pattern) -> re.Pattern[str]:
-    written = "".join(
+    regex = "".join(
         ".*" if part is None else "." if part is ... else re.escape(part) for part in pattern.parts
     )
-    return re.compile(written, re.DOTALL)
+    return re.compile(regex, re.DOTALL)
 
 
 class And(msgspec.Struct, frozen=True, tag=True):
@@ -164,7 +164,7 @@ def literal(text: str) -> str:
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """A text that occurs in one of the record's values, ignoring case."""
+    """A string that occurs in one of the record's values, ignoring case."""
 
     text: str
 
@@ -281,10 +281,10 @@ def _network(text: str) -> Any:
 
 
 def _is_within(text: str, network: Any) -> bool:
-    """Whether a text is an address or a network in another one; a network is in itself."""
+    """Whether a string is an address or a network in another one; a network is in itself."""
     if "/" in text:
-        given = _network(text)
-        return given is not None and given.version == network.version and given.subnet_of(network)
+        inner = _network(text)
+        return inner is not None and inner.version == network.version and inner.subnet_of(network)
     try:
         return ipaddress.ip_address(text) in network
     except ValueError:
@@ -299,9 +299,9 @@ def _ordered(decide: Callable[[Any, Any], bool]) -> Callable[[Compare, Any], boo
     def fits(compare: Compare, value: Any) -> bool:
         if isinstance(value, datetime):
             return decide(value, parse_time(compare.value))
-        wanted, given = _number(compare.value), _number(value)
-        if wanted is not None and given is not None:
-            return decide(given, wanted)
+        bound, number = _number(compare.value), _number(value)
+        if bound is not None and number is not None:
+            return decide(number, bound)
         return decide(as_text(value), compare.value)
 
     return fits
@@ -327,8 +327,8 @@ _FITS: Mapping[str, Callable[[Compare, Any], bool]] = {
 
 
 def _text(text: Text, _attributes: Attributes, record: Record) -> bool:
-    wanted = text.text.lower()
-    return any(wanted in as_text(value).lower() for value in _all_values(record))
+    needle = text.text.lower()
+    return any(needle in as_text(value).lower() for value in _all_values(record))
 
 
 def _all_values(value: Any) -> Iterator[Any]:

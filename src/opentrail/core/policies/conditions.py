@@ -86,15 +86,15 @@ def _single(any_of: _AnyOf, key: str, is_negated: bool, if_missing: bool) -> Con
 
 
 def _holds(any_of: _AnyOf, value: str, context: Context, is_negated: bool) -> bool:
-    found = any_of(value, context)
-    return found is not None and found is not is_negated
+    result = any_of(value, context)
+    return result is not None and result is not is_negated
 
 
 def _null(key: str, values: Sequence[str]) -> Condition:
-    wanted = {_boolean(value) for value in values}
-    if None in wanted:
+    booleans = {_boolean(value) for value in values}
+    if None in booleans:
         raise ConditionError("the value of Null must be true or false")
-    return lambda context: (not context.get(key)) in wanted
+    return lambda context: (not context.get(key)) in booleans
 
 
 # Strings and ARNs.
@@ -161,14 +161,14 @@ def split_arn(pattern: str) -> list[str]:
 
 def _typed(read: Callable[[str], Any], fits: Callable[[Any, Any], bool]) -> _Family:
     def family(values: Sequence[str], _with_variables: bool) -> _AnyOf:
-        wanted = [read(value) for value in values]
-        if None in wanted:
-            wrong = values[wanted.index(None)]
+        expected = [read(value) for value in values]
+        if None in expected:
+            wrong = values[expected.index(None)]
             raise ConditionError(f"{wrong!r} is not of the operator's type")
 
         def any_of(text: str, _context: Context) -> bool | None:
             value = read(text)
-            return None if value is None else any(fits(value, each) for each in wanted)
+            return None if value is None else any(fits(value, bound) for bound in expected)
 
         return any_of
 
@@ -186,10 +186,10 @@ def _moment(text: str) -> datetime | None:
     try:
         if _EPOCH.fullmatch(text):
             return datetime.fromtimestamp(float(text), UTC)
-        read = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
         return None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _boolean(text: str) -> bool | None:
@@ -213,10 +213,10 @@ def _network(text: str) -> _Network | None:
         return None
 
 
-def _within(value: _Network, wanted: _Network) -> bool:
-    if value.version != wanted.version:
+def _contains(value: _Network, network: _Network) -> bool:
+    if value.version != network.version:
         return False
-    return value.network_address in wanted and value.broadcast_address in wanted
+    return value.network_address in network and value.broadcast_address in network
 
 
 _FAMILIES: dict[str, _Family] = {
@@ -237,7 +237,7 @@ _FAMILIES: dict[str, _Family] = {
     "DateGreaterThanEquals": _typed(_moment, lambda a, b: bool(a >= b)),
     "Bool": _typed(_boolean, lambda a, b: bool(a == b)),
     "BinaryEquals": _typed(_binary, lambda a, b: bool(a == b)),
-    "IpAddress": _typed(_network, _within),
+    "IpAddress": _typed(_network, _contains),
 }
 #: Negated operator → the one it negates.
 _NEGATED = {

@@ -94,16 +94,16 @@ def _without_deny(request: AccessRequest, allows: dict[PolicyKind, _Found]) -> D
         # A service or an anonymous caller has no identity-based policies.
         return _decision(names_caller, of_resource, PolicyKind.RESOURCE)
     if caller.account == request.resource_account:
-        found = of_identity or (of_resource if names_caller else None)
-        return _decision(identity_allows or names_caller, found, PolicyKind.IDENTITY)
+        match = of_identity or (of_resource if names_caller else None)
+        return _decision(identity_allows or names_caller, match, PolicyKind.IDENTITY)
     if of_resource is None:
         return Decision(Outcome.IMPLICIT_DENY, refused_by=PolicyKind.RESOURCE)
     return _decision(identity_allows, of_resource, PolicyKind.IDENTITY)
 
 
-def _decision(is_allowed: bool, found: _Found | None, refused_by: PolicyKind) -> Decision:
+def _decision(is_allowed: bool, match: _Found | None, refused_by: PolicyKind) -> Decision:
     if not is_allowed:
         return Decision(Outcome.IMPLICIT_DENY, refused_by=refused_by)
-    if found is None:
+    if match is None:
         return Decision(Outcome.ALLOW)
-    return Decision(Outcome.ALLOW, found.statement, found.policy)
+    return Decision(Outcome.ALLOW, match.statement, match.policy)

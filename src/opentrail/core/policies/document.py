@@ -117,7 +117,7 @@ class Policy:
     @lru_cache(maxsize=4096)  # noqa: B019 - policies are few, and the cache is bounded
     def about(self, action: str) -> tuple[Statement, ...]:
         """Returns the statements whose actions match."""
-        return tuple(each for each in self.statements if each.is_about(action))
+        return tuple(statement for statement in self.statements if statement.is_about(action))
 
 
 def parse_policy(
@@ -143,14 +143,14 @@ def parse_policy(
         raise MalformedPolicy("Policy document must be version 2012-10-17 or greater.")
     if not isinstance(document.get("Id", ""), str):
         raise MalformedPolicy("Id must be a string")
-    given = document.get("Statement")
-    if given is None:
+    statement_element = document.get("Statement")
+    if statement_element is None:
         raise MalformedPolicy("Missing required field Statement")
-    listed = given if isinstance(given, list) else [given]
-    if not listed or not all(isinstance(each, dict) for each in listed):
+    documents = statement_element if isinstance(statement_element, list) else [statement_element]
+    if not documents or not all(isinstance(item, dict) for item in documents):
         raise MalformedPolicy(_SYNTAX)
     reader = _Reader(kind, version == _VERSIONS[0], is_stored)
-    statements = tuple(reader.statement(each, index) for index, each in enumerate(listed))
+    statements = tuple(reader.statement(item, index) for index, item in enumerate(documents))
     sids = [statement.sid for statement in statements if statement.sid]
     if len(sids) != len(set(sids)):
         raise MalformedPolicy("Statement IDs (SID) in a single policy must be unique.")
@@ -188,10 +188,10 @@ class _Reader:
     with_variables: bool
     is_stored: bool
 
-    def statement(self, given: Mapping[str, Any], index: int) -> Statement:
-        if unknown := sorted(set(given) - _STATEMENT_MEMBERS):
+    def statement(self, document: Mapping[str, Any], index: int) -> Statement:
+        if unknown := sorted(set(document) - _STATEMENT_MEMBERS):
             raise MalformedPolicy(f"Unknown field {unknown[0]}")
-        sid = given.get("Sid")
+        sid = document.get("Sid")
         if sid is not None and not isinstance(sid, str):
             raise MalformedPolicy("Sid must be a string")
         if sid and self.kind is PolicyKind.IDENTITY and not _SID.fullmatch(sid):
@@ -199,39 +199,39 @@ class _Reader:
                 "Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the "
                 "regular expression [0-9A-Za-z]*"
             )
-        if "Effect" not in given:
+        if "Effect" not in document:
             raise MalformedPolicy("Missing required field Effect")
-        if given["Effect"] not in ("Allow", "Deny"):
-            raise MalformedPolicy(f"Invalid effect: {_shown(given['Effect'])}")
-        principals, excepted = self._principals(given)
-        stated = _stated_conditions(given.get("Condition", {}))
+        if document["Effect"] not in ("Allow", "Deny"):
+            raise MalformedPolicy(f"Invalid effect: {_as_text(document['Effect'])}")
+        principals, excepted = self._principals(document)
+        stated = _stated_conditions(document.get("Condition", {}))
         return Statement(
             sid or None,
             index,
-            given["Effect"] == "Deny",
+            document["Effect"] == "Deny",
             principals,
             excepted,
-            self._actions(given),
-            "NotAction" in given,
-            self._resources(given),
-            "NotResource" in given,
+            self._actions(document),
+            "NotAction" in document,
+            self._resources(document),
+            "NotResource" in document,
             tuple(self._condition(stated_condition) for stated_condition in stated),
             stated,
         )
 
     def _principals(
-        self, given: Mapping[str, Any]
+        self, document: Mapping[str, Any]
     ) -> tuple[NamedPrincipals | None, NamedPrincipals | None]:
-        element = _one_of(given, "Principal", "NotPrincipal")
+        element = _one_of(document, "Principal", "NotPrincipal")
         if self.kind is PolicyKind.IDENTITY:
             if element is not None:
                 raise MalformedPolicy("Policy document should not specify a principal.")
             return None, None
         if element is None:
             raise MalformedPolicy("Missing required field Principal")
-        if element == "NotPrincipal" and given["Effect"] == "Allow":
+        if element == "NotPrincipal" and document["Effect"] == "Allow":
             raise MalformedPolicy("Allow with NotPrincipal is not supported.")
-        stated = given[element]
+        stated = document[element]
         if stated == "*":
             stated = {"AWS": "*"}
         if not isinstance(stated, dict) or not stated:
@@ -240,22 +240,22 @@ class _Reader:
             raise MalformedPolicy(f'Invalid principal in policy: "{unknown[0]}"')
         lists = {kind: _texts(texts, element) for kind, texts in stated.items()}
         try:
-            found = read_principals(lists)
+            principals = read_principals(lists)
         except ValueError as error:
             raise MalformedPolicy(f"Invalid principal in policy: {error}") from error
-        return (found, None) if element == "Principal" else (None, found)
+        return (principals, None) if element == "Principal" else (None, principals)
 
-    def _actions(self, given: Mapping[str, Any]) -> re.Pattern[str]:
-        element = _one_of(given, "Action", "NotAction")
-        if element is None or not (patterns := _texts(given[element], element)):
+    def _actions(self, document: Mapping[str, Any]) -> re.Pattern[str]:
+        element = _one_of(document, "Action", "NotAction")
+        if element is None or not (patterns := _texts(document[element], element)):
             raise MalformedPolicy("Policy statement must contain actions.")
         for pattern in patterns:
             _check_action(pattern)
         return globs(patterns, re.IGNORECASE | re.ASCII)
 
-    def _resources(self, given: Mapping[str, Any]) -> TextMatcher:
-        element = _one_of(given, "Resource", "NotResource")
-        if element is None or not (patterns := _texts(given[element], element)):
+    def _resources(self, document: Mapping[str, Any]) -> TextMatcher:
+        element = _one_of(document, "Resource", "NotResource")
+        if element is None or not (patterns := _texts(document[element], element)):
             raise MalformedPolicy("Policy statement must contain resources.")
         for pattern in patterns:
             if pattern != "*" and not re.match("arn:|\\*|\\?", pattern):
@@ -277,12 +277,14 @@ class _Reader:
             ) from error
 
 
-def _stated_conditions(given: Any) -> tuple[StatedCondition, ...]:
-    if not isinstance(given, dict) or not all(isinstance(keys, dict) for keys in given.values()):
+def _stated_conditions(conditions: Any) -> tuple[StatedCondition, ...]:
+    if not isinstance(conditions, dict) or not all(
+        isinstance(keys, dict) for keys in conditions.values()
+    ):
         raise MalformedPolicy(_SYNTAX)
     return tuple(
         StatedCondition(operator, key, tuple(_values(values, key)))
-        for operator, keys in given.items()
+        for operator, keys in conditions.items()
         for key, values in keys.items()
     )
 
@@ -291,12 +293,12 @@ def _never(_context: object) -> bool:
     return False
 
 
-def _one_of(given: Mapping[str, Any], *elements: str) -> str | None:
+def _one_of(document: Mapping[str, Any], *elements: str) -> str | None:
     """Returns which of two elements, of which one may be there, is there."""
-    found = [element for element in elements if element in given]
-    if len(found) > 1:
+    present = [element for element in elements if element in document]
+    if len(present) > 1:
         raise MalformedPolicy(f"{elements[0]} and {elements[1]} exclude each other.")
-    return found[0] if found else None
+    return present[0] if present else None
 
 
 def _check_action(pattern: str) -> None:
@@ -313,20 +315,20 @@ def _check_action(pattern: str) -> None:
         raise MalformedPolicy(f"Vendor {vendor} is not valid")
 
 
-def _texts(given: Any, element: str) -> list[str]:
-    listed = given if isinstance(given, list) else [given]
-    if not all(isinstance(text, str) for text in listed):
+def _texts(value: Any, element: str) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in values):
         raise MalformedPolicy(f"{element} must be a string or a list of strings")
-    return listed
+    return values
 
 
-def _values(given: Any, key: str) -> list[str]:
+def _values(value: Any, key: str) -> list[str]:
     """Returns a condition's values as text; JSON's numbers and Booleans have one form each."""
-    listed = given if isinstance(given, list) else [given]
-    if not all(isinstance(value, str | bool | int | float) for value in listed):
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | bool | int | float) for item in values):
         raise MalformedPolicy(f"the values of {key} must be strings, numbers or Booleans")
-    return [str(value).lower() if isinstance(value, bool) else str(value) for value in listed]
+    return [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

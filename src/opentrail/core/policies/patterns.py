@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Context = Mapping[str, tuple[str, ...]]
-#: Whether a text fits, given the context that variables are read from.
+#: Whether a string fits, given the context that variables are read from.
 TextMatcher = Callable[[str, Context], bool]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -26,23 +26,23 @@ def has_variables(text: str) -> bool:
 
 
 def resolved(text: str, context: Context) -> str:
-    """Returns a text with its variables replaced; unknown ones stay as they are written."""
+    """Returns a string with its variables replaced; unknown ones stay as they are written."""
     return "".join(part for part, _ in _parts(text, context))
 
 
 def like_any(patterns: Sequence[str], with_variables: bool) -> TextMatcher:
-    """Returns what decides whether a text is like a pattern; values of variables are literal."""
+    """Returns what decides whether a string is like a pattern; values of variables are literal."""
     if "*" in patterns:
         return lambda _text, _context: True
-    variable = [each for each in patterns if with_variables and has_variables(each)]
-    fixed = [each for each in patterns if each not in variable]
+    variable = [pattern for pattern in patterns if with_variables and has_variables(pattern)]
+    fixed = [pattern for pattern in patterns if pattern not in variable]
     fullmatch = globs(fixed).fullmatch if fixed else None
 
     def matches(text: str, context: Context) -> bool:
         if fullmatch is not None and fullmatch(text) is not None:
             return True
         return any(
-            re.fullmatch(_source(_parts(each, context)), text, re.DOTALL) for each in variable
+            re.fullmatch(_source(_parts(pattern, context)), text, re.DOTALL) for pattern in variable
         )
 
     return matches
@@ -69,7 +69,7 @@ def _fixed(text: str, is_literal: bool) -> str:
 
 
 def _parts(text: str, context: Context) -> list[tuple[str, bool]]:
-    """Returns the parts of a text, and of each whether it is the value of a variable."""
+    """Returns the parts of a string, and of each whether it is the value of a variable."""
     parts: list[tuple[str, bool]] = []
     end = 0
     for match in _VARIABLE.finditer(text):

@@ -1,4 +1,4 @@
-"""NamedPrincipals of resource-based policies: who a statement is about."""
+"""Principals of resource-based policies: the callers that a statement is about."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class NamedPrincipals:
         )
 
 
-def read_principals(given: Mapping[str, Sequence[str]]) -> NamedPrincipals:
+def read_principals(lists: Mapping[str, Sequence[str]]) -> NamedPrincipals:
     """Returns the principals of an element's lists.
 
     Raises:
         ValueError: the text of what is not a principal.
     """
     accounts, arns, is_everyone = set(), set(), False
-    for text in given.get("AWS", ()):
+    for text in lists.get("AWS", ()):
         if text == "*":
             is_everyone = True
         elif _ACCOUNT.fullmatch(text):
@@ -78,6 +78,6 @@ def read_principals(given: Mapping[str, Sequence[str]]) -> NamedPrincipals:
         is_everyone,
         frozenset(accounts),
         frozenset(arns),
-        frozenset(given.get("Service", ())),
-        frozenset(given.get("Federated", ())),
+        frozenset(lists.get("Service", ())),
+        frozenset(lists.get("Federated", ())),
     )

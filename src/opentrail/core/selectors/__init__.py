@@ -10,8 +10,8 @@ from opentrail.core.selectors.selection import (
     DEFAULT,
     STORE_DEFAULT,
     Selection,
-    chosen,
     predicate_of,
+    read_selection,
 )
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "Predicate",
     "Selection",
     "SelectorOwner",
-    "chosen",
     "predicate_of",
+    "read_selection",
 ]

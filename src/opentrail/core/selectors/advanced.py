@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventFields
-from opentrail.core.selectors.basic import EXCLUDABLE, refused, shown
+from opentrail.core.selectors.basic import EXCLUDABLE, refused, shorten
 from opentrail.core.selectors.predicate import Test, TextTest, all_of, has_resource
 
 EQUALS, NOT_EQUALS = "Equals", "NotEquals"
@@ -18,8 +18,10 @@ EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 OPERATORS = (EQUALS, "StartsWith", "EndsWith", NOT_EQUALS, "NotStartsWith", "NotEndsWith")
 CATEGORY, RESOURCE_TYPE, RESOURCE_ARN = "eventCategory", "resources.type", "resources.ARN"
 
-#: Maximum values in all conditions of all selectors; maximum selectors of an event data store.
-MAX_VALUES, MAX_STORE_SELECTORS = 500, 5
+#: Maximum values in all conditions of all selectors.
+MAX_VALUES = 500
+#: Maximum selectors of an event data store.
+MAX_STORE_SELECTORS = 5
 
 
 class SelectorOwner(Enum):
@@ -75,12 +77,12 @@ class AdvancedSelector:
             {"Field": field.field, **{c.operator: list(c.values) for c in field.conditions}}
             for field in self.fields
         ]
-        named = {} if self.name is None else {"Name": self.name}
-        return {**named, "FieldSelectors": fields}
+        name_member = {} if self.name is None else {"Name": self.name}
+        return {**name_member, "FieldSelectors": fields}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Returns the selector that `given`, which fits AWS's model, describes."""
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Returns the selector that `document`, which fits AWS's model, describes."""
         fields = tuple(
             FieldSelector(
                 field["Field"],
@@ -90,9 +92,9 @@ class AdvancedSelector:
                     if field.get(operator)
                 ),
             )
-            for field in given["FieldSelectors"]
+            for field in document["FieldSelectors"]
         )
-        return cls(fields, given.get("Name"))
+        return cls(fields, document.get("Name"))
 
 
 # Fields
@@ -246,19 +248,19 @@ def _check_selector(selector: AdvancedSelector, owner: SelectorOwner) -> None:
 def _field_named(name: str) -> _Field:
     if name not in _FIELDS:
         raise refused(
-            f"Field {shown(name)} is not supported. "
+            f"Field {shorten(name)} is not supported. "
             f"Supported fields are {', '.join((CATEGORY, *_FIELDS))}."
         )
     return _FIELDS[name]
 
 
 def _checked_category(selector: AdvancedSelector, owner: SelectorOwner) -> str:
-    given = next((field for field in selector.fields if field.field == CATEGORY), None)
-    if given is None:
+    category_field = next((field for field in selector.fields if field.field == CATEGORY), None)
+    if category_field is None:
         raise refused(f"Field {CATEGORY} is required in every advanced event selector.")
     categories = _RULES[owner]
-    _check(given, _Rule((EQUALS,), tuple(categories), single=True), f"a {owner.value}")
-    return given.values(EQUALS)[0]
+    _check(category_field, _Rule((EQUALS,), tuple(categories), single=True), f"a {owner.value}")
+    return category_field.values(EQUALS)[0]
 
 
 def _check_field(
@@ -272,10 +274,10 @@ def _check_field(
             f"Supported fields are {allowed}."
         )
     _check(field, rule, f"{category} events of a {owner.value}")
-    both = set(field.values(EQUALS)) & set(field.values(NOT_EQUALS))
-    if both:
+    conflicting = set(field.values(EQUALS)) & set(field.values(NOT_EQUALS))
+    if conflicting:
         raise refused(
-            f"Value {shown(min(both))} for {field.field} is in conflict: "
+            f"Value {shorten(min(conflicting))} for {field.field} is in conflict: "
             f"it is given for {EQUALS} and for {NOT_EQUALS}."
         )
 
@@ -299,12 +301,12 @@ def _check(field: FieldSelector, rule: _Rule, where: str) -> None:
 def _check_value(field: str, value: str, rule: _Rule, where: str) -> None:
     if rule.values is not None and value not in rule.values:
         raise refused(
-            f"Value {shown(value)} for {field} is invalid with {where}. "
+            f"Value {shorten(value)} for {field} is invalid with {where}. "
             f"Valid values are {', '.join(rule.values)}."
         )
     if rule.pattern is not None and not rule.pattern.fullmatch(value):
         raise refused(
-            f"Value {shown(value)} for {field} is invalid. "
+            f"Value {shorten(value)} for {field} is invalid. "
             "A resource type has the form AWS::S3::Object."
         )
 
@@ -330,18 +332,18 @@ def fields_test(selector: Sequence[FieldSelector]) -> Test | None:
     Raises:
         CloudTrailError: `InvalidEventSelectorsException` if a field does not exist.
     """
-    fields = {each.field: each for each in selector if each.field != CATEGORY}
-    asked = {_field_named(name) for name in fields}
-    tests = [field.test(fields) for field in _FIELDS.values() if field in asked]
+    fields = {field.field: field for field in selector if field.field != CATEGORY}
+    names = {_field_named(name) for name in fields}
+    tests = [field.test(fields) for field in _FIELDS.values() if field in names]
     return all_of([test for test in tests if test is not None])
 
 
 def _truth_test(get: Callable[[EventFields], bool], field: FieldSelector) -> Test:
-    wanted = {True, False}
+    accepted = {True, False}
     for condition in field.conditions:
-        given = {value == "true" for value in condition.values}
-        wanted &= given if condition.operator == EQUALS else {True, False} - given
-    return lambda fields: get(fields) in wanted
+        values = {value == "true" for value in condition.values}
+        accepted &= values if condition.operator == EQUALS else {True, False} - values
+    return lambda fields: get(fields) in accepted
 
 
 def _text_test(get: Callable[[EventFields], str | None], field: FieldSelector) -> Test:
@@ -359,21 +361,21 @@ def _text_test(get: Callable[[EventFields], str | None], field: FieldSelector) -
 
 def _resource_test(fields: _Fields) -> Test:
     """Tests the ARNs of resources of one type: one must match, and none may be excluded."""
-    (wanted,) = fields[RESOURCE_TYPE].values(EQUALS)
+    (resource_type,) = fields[RESOURCE_TYPE].values(EQUALS)
     demanded, excluded = _matches(fields[RESOURCE_ARN]) if RESOURCE_ARN in fields else (None, None)
     if excluded is None:
-        return has_resource(wanted, demanded)
+        return has_resource(resource_type, demanded)
 
     def fits(fields: EventFields) -> bool:
-        found = False
+        is_match = False
         for kind, arn in fields.resources:
-            if kind != wanted:
+            if kind != resource_type:
                 continue
             if arn is not None and excluded(arn):
                 return False
             if demanded is None or (arn is not None and demanded(arn)):
-                found = True
-        return found
+                is_match = True
+        return is_match
 
     return fits
 

@@ -17,7 +17,10 @@ DYNAMODB_TABLE = "AWS::DynamoDB::Table"
 #: Sources whose management events may be excluded.
 EXCLUDABLE = ("kms.amazonaws.com", "rdsdata.amazonaws.com")
 
-MAX_SELECTORS, MAX_RESOURCES = 5, 250
+#: Maximum event selectors of a trail.
+MAX_SELECTORS = 5
+#: Maximum data resources in all event selectors of a trail.
+MAX_RESOURCES = 250
 _MAX_VALUE_LENGTH = 2048
 #: Maximum characters of a value in an error.
 _MAX_SHOWN_LENGTH = 200
@@ -73,17 +76,17 @@ class BasicSelector:
         }
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Returns the selector that `given`, which fits AWS's model, describes."""
-        management = given.get("IncludeManagementEvents")
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Returns the selector that `document`, which fits AWS's model, describes."""
+        management = document.get("IncludeManagementEvents")
         return cls(
-            read_write=given.get("ReadWriteType") or ALL,
+            read_write=document.get("ReadWriteType") or ALL,
             management=True if management is None else management,
             resources=tuple(
                 DataResource(resource.get("Type") or "", tuple(resource.get("Values") or ()))
-                for resource in given.get("DataResources") or ()
+                for resource in document.get("DataResources") or ()
             ),
-            excluded_sources=tuple(given.get("ExcludeManagementEventSources") or ()),
+            excluded_sources=tuple(document.get("ExcludeManagementEventSources") or ()),
         )
 
 
@@ -122,13 +125,13 @@ def check_basic(selectors: Sequence[BasicSelector]) -> None:
 def _check_management(selector: BasicSelector) -> None:
     if selector.read_write not in (ALL, READ_ONLY, WRITE_ONLY):
         raise refused(
-            f"Value {shown(selector.read_write)} for ReadWriteType is invalid. "
+            f"Value {shorten(selector.read_write)} for ReadWriteType is invalid. "
             f"Valid values are {ALL}, {READ_ONLY} and {WRITE_ONLY}."
         )
     for source in selector.excluded_sources:
         if source not in EXCLUDABLE:
             raise refused(
-                f"Value {shown(source)} for ExcludeManagementEventSources is invalid. "
+                f"Value {shorten(source)} for ExcludeManagementEventSources is invalid. "
                 f"Valid values are {' and '.join(EXCLUDABLE)}."
             )
     if selector.excluded_sources and not selector.management:
@@ -141,7 +144,7 @@ def _check_management(selector: BasicSelector) -> None:
 def _check_resource(resource: DataResource) -> None:
     if resource.type not in RESOURCE_TYPES:
         raise refused(
-            f"Value {shown(resource.type) or 'null'} for DataResources.Type is invalid. "
+            f"Value {shorten(resource.type) or 'null'} for DataResources.Type is invalid. "
             f"Valid values are {', '.join(RESOURCE_TYPES[:-1])} and {RESOURCE_TYPES[-1]}; "
             "other types need advanced event selectors."
         )
@@ -150,7 +153,7 @@ def _check_resource(resource: DataResource) -> None:
     for value in resource.values:
         fits = means_every(resource.type, value) or _SOME[resource.type].fullmatch(value)
         if not fits or len(value) > _MAX_VALUE_LENGTH:
-            raise refused(f"Value {shown(value)} for DataResources.Values is invalid.")
+            raise refused(f"Value {shorten(value)} for DataResources.Values is invalid.")
 
 
 def refused(message: str) -> CloudTrailError:
@@ -158,10 +161,10 @@ def refused(message: str) -> CloudTrailError:
     return CloudTrailError("InvalidEventSelectorsException", message)
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """Returns a value as errors show it.
 
-    >>> shown("a" * 300)[-3:]
+    >>> shorten("a" * 300)[-3:]
     'aa…'
     """
     text = str(value)
@@ -187,8 +190,8 @@ def data_test(selector: BasicSelector) -> Test | None:
 def _read_write_tests(selector: BasicSelector) -> list[Test]:
     if selector.read_write == ALL:
         return []
-    wanted = selector.read_write == READ_ONLY
-    return [lambda fields: fields.read_only is wanted]
+    is_read = selector.read_write == READ_ONLY
+    return [lambda fields: fields.read_only is is_read]
 
 
 def _resource_test(resource: DataResource) -> Test:

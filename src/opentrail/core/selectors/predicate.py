@@ -64,12 +64,12 @@ def all_of(tests: Sequence[Test]) -> Test | None:
     return fits_all
 
 
-def has_resource(wanted: str, matches: TextTest | None) -> Test:
+def has_resource(resource_type: str, matches: TextTest | None) -> Test:
     """Tests for a resource of a type whose ARN matches."""
 
     def fits(fields: EventFields) -> bool:
         for kind, arn in fields.resources:
-            if kind == wanted and (matches is None or (arn is not None and matches(arn))):
+            if kind == resource_type and (matches is None or (arn is not None and matches(arn))):
                 return True
         return False
 

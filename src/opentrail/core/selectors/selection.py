@@ -82,8 +82,10 @@ class Selection:
         if document is None:
             return cls(basic=(BasicSelector(),))
         return cls(
-            tuple(BasicSelector.from_json(given) for given in document.get(BASIC) or ()),
-            tuple(AdvancedSelector.from_json(given) for given in document.get(ADVANCED) or ()),
+            tuple(BasicSelector.from_json(selector) for selector in document.get(BASIC) or ()),
+            tuple(
+                AdvancedSelector.from_json(selector) for selector in document.get(ADVANCED) or ()
+            ),
         )
 
 
@@ -100,19 +102,19 @@ STORE_DEFAULT = Selection(
 )
 
 
-def chosen(given: Mapping[str, Any], owner: SelectorOwner) -> Selection:
+def read_selection(parameters: Mapping[str, Any], owner: SelectorOwner) -> Selection:
     """Returns the selection of a request that conforms to AWS's model; empty lists are left out.
 
     Raises:
         CloudTrailError: `InvalidEventSelectorsException`.
     """
-    selection = Selection.from_document(given)
+    selection = Selection.from_document(parameters)
     if selection.basic and selection.advanced:
         raise refused(f"Give either {BASIC} or {ADVANCED}, not both.")
     if selection.advanced or owner is SelectorOwner.EVENT_DATA_STORE:
         check_advanced(selection.advanced, owner)
         return selection
-    if given.get(BASIC) is None:
+    if parameters.get(BASIC) is None:
         raise refused(f"{BASIC} or {ADVANCED} is required.")
     check_basic(selection.basic)
     return selection

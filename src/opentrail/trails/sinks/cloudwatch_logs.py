@@ -12,7 +12,7 @@ from msgspec import structs
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -133,9 +133,9 @@ class CloudWatchLogsSink:
             if batch.events and not (note.sending == batch.until and await self._has(place, batch)):
                 note = structs.replace(note, sending=batch.until)
                 await self._outbox.keep(uid, replace(stored, document=note.document()))
-                reach("stream.sending")
+                crash_point("stream.sending")
                 await self._put(place, batch)
-                reach("stream.put")
+                crash_point("stream.put")
             self._count(place, batch)
             status.latest, status.error = status.latest_attempt, None
             note = structs.replace(note, sent=batch.until, sending=None)

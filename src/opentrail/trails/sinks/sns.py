@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from opentrail.core.errors import ServiceError
-from opentrail.core.faults import reach
+from opentrail.core.faults import crash_point
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -88,5 +88,5 @@ class SnsSink:
             await self._topics.publish(notice.topic, SUBJECT, text)
         except ServiceError as error:
             return error
-        reach("notice.published")
+        crash_point("notice.published")
         return None

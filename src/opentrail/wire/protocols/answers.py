@@ -114,11 +114,11 @@ def read_error(route: Route, response: Response, query: str = "") -> WireError |
     """
     if response.status < 400 and not _is_late_error(route, response):
         return None
-    found = _error_in_body(response)
-    if found is not None and found.code:
-        return found
-    named = _error_in_headers(response) or _error_of_status(route, response, query)
-    return named if found is None else replace(named, message=found.message)
+    body_error = _error_in_body(response)
+    if body_error is not None and body_error.code:
+        return body_error
+    other_error = _error_in_headers(response) or _error_of_status(route, response, query)
+    return other_error if body_error is None else replace(other_error, message=body_error.message)
 
 
 def _is_late_error(route: Route, response: Response) -> bool:
@@ -142,14 +142,14 @@ def _error_in_headers(response: Response) -> WireError | None:
 
 def _error_in_body(response: Response) -> WireError | None:
     try:
-        whole = plain_body(response.headers, response.body)
-        body = whole.strip()
+        plain = plain_body(response.headers, response.body)
+        body = plain.strip()
         if body.startswith(b"<"):
             return _error_in_xml(parse_xml(body))
         if body.startswith(b"{"):
             return _error_in_object(orjson.loads(body))
         if response.headers.get("smithy-protocol") == "rpc-v2-cbor" and body:
-            value = read_cbor(whole)
+            value = read_cbor(plain)
             return _error_in_object(value) if isinstance(value, dict) else None
     except ValueError:
         return None
@@ -185,11 +185,11 @@ def _error_of_status(route: Route, response: Response, query: str) -> WireError:
     """
     status, service = response.status, route.service
     if service is not None and service.name == "s3":
-        named = _S3_ERRORS.get(status)
+        code_and_message = _S3_ERRORS.get(status)
         if status == 404:
-            named = _S3_ERRORS[_missing(route, response, query)]
-        if named is not None:
-            return WireError(*named)
+            code_and_message = _S3_ERRORS[_missing(route, response, query)]
+        if code_and_message is not None:
+            return WireError(*code_and_message)
     if status == 403:
         return WireError("AccessDenied", None)
     plain = {412: "PreconditionFailed", 503: "ServiceUnavailable"}

@@ -69,7 +69,7 @@ class FormDecoders(ByShape):
             return lambda node: of_text(node.get(_VALUE, ""))
         flattened = bool(shape.serialization.get("flattened"))
         key = shape.name, flattened, operation, name if self._sqs else ""
-        return self.once(key, lambda: make(shape, operation, name))
+        return self.memoize(key, lambda: make(shape, operation, name))
 
     def _structure(self, shape: Any, operation: str, _name: str) -> FormDecode:
         members = [

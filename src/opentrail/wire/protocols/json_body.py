@@ -19,7 +19,7 @@ class JsonDecoders(ByShape):
         )
         if make is None or getattr(shape, "is_document_type", False):
             return from_json(shape)
-        return self.once(shape.name, lambda: make(shape))
+        return self.memoize(shape.name, lambda: make(shape))
 
     def _structure(self, shape: Any) -> Decoder:
         members: dict[str, tuple[str, Decoder]] = {}
@@ -34,11 +34,11 @@ class JsonDecoders(ByShape):
             for wire_name, item in value.items():
                 if item is None:
                     continue
-                known = members.get(wire_name)
-                if known is None:
+                member_decoder = members.get(wire_name)
+                if member_decoder is None:
                     decoded[wire_name] = item
                 else:
-                    decoded[known[0]] = known[1](item)
+                    decoded[member_decoder[0]] = member_decoder[1](item)
             return decoded
 
         return decode

@@ -138,23 +138,23 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
         if location == "querystring" and member.type_name == "map":
             fixed = {m.serialization.get("name") for m in model.input_shape.members.values()}
             fixed |= {n for n, _ in parse_qsl(model.http["requestUri"].partition("?")[2])}
-            rest = {
+            other_values = {
                 k: v for k, v in query.items() if k not in fixed and k.lower() not in SIGNING_QUERY
             }
-            if rest:
-                many = member.value.type_name == "list"
-                parameters[name] = {k: v if many else v[-1] for k, v in rest.items()}
+            if other_values:
+                is_list = member.value.type_name == "list"
+                parameters[name] = {k: v if is_list else v[-1] for k, v in other_values.items()}
         elif location == "querystring" and wire_name in query:
             parameters[name] = _query_value(member, query[wire_name])
         elif location == "header" and wire_name.lower() in request.headers:
             parameters[name] = from_header(member)(request.headers[wire_name.lower()])
         elif location == "headers":
             prefix = wire_name.lower()
-            found = {
+            headers = {
                 k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)
             }
-            if found:
-                parameters[name] = found
+            if headers:
+                parameters[name] = headers
 
 
 def _query(model: OperationModel, request: Request) -> list[tuple[str, str]]:

@@ -23,14 +23,14 @@ class ByShape:
     def __init__(self) -> None:
         self._made: dict[Hashable, Decoder] = {}
 
-    def once(self, key: Hashable, make: Callable[[], Decoder]) -> Decoder:
+    def memoize(self, key: Hashable, make: Callable[[], Decoder]) -> Decoder:
         """Returns the function for a key, made by `make` the first time."""
-        known = self._made.get(key)
-        if known is None:
+        function = self._made.get(key)
+        if function is None:
             # Found only while `make` runs, for a shape that contains itself.
             self._made[key] = lambda value: self._made[key](value)
-            known = self._made[key] = make()
-        return known
+            function = self._made[key] = make()
+        return function
 
 
 def from_text(shape: Shape) -> Decoder:
@@ -73,7 +73,7 @@ def _parts_of(text: str) -> Iterator[str]:
 
 
 def _json_text(text: Any) -> Any:
-    """Returns the JSON in a header; boto3 sends texts as JSON strings, which become texts."""
+    """Returns the JSON in a header; boto3 sends strings as JSON, too, which are decoded."""
     try:
         document = base64.b64decode(text, validate=True).decode()
     except (binascii.Error, TypeError, ValueError):
@@ -210,10 +210,10 @@ class _DuplicateKeyError(Exception):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    kept = dict(pairs)
-    if len(kept) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise _DuplicateKeyError
-    return kept
+    return members
 
 
 def _safe_int(text: str) -> int | str:

@@ -34,8 +34,8 @@ class Element:
 
     def text_of(self, name: str) -> str | None:
         """Returns the text of the first child of this local name."""
-        found = self.child(name)
-        return found.text if found is not None else None
+        child = self.child(name)
+        return child.text if child is not None else None
 
 
 XmlDecoder = Callable[[Element], Any]
@@ -89,7 +89,7 @@ class XmlDecoders(ByShape):
             of_text = from_text(shape)
             return lambda element: of_text(element.text)
         key = shape.name, bool(shape.serialization.get("flattened"))
-        return self.once(key, lambda: make(self, shape))
+        return self.memoize(key, lambda: make(self, shape))
 
 
 @lru_cache(maxsize=1024)
@@ -132,11 +132,11 @@ def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
     def decode(element: Element) -> dict[str, Any]:
         decoded: dict[str, Any] = {}
         for child in element.children:
-            known = single.get(child.local_name)
-            if known is not None:
+            member_decoder = single.get(child.local_name)
+            if member_decoder is not None:
                 # The first of repeated members counts.
-                if known[0] not in decoded:
-                    decoded[known[0]] = known[1](child)
+                if member_decoder[0] not in decoded:
+                    decoded[member_decoder[0]] = member_decoder[1](child)
             elif child.local_name in repeated:
                 _add(decoded, repeated[child.local_name], child)
         if attributes:
