@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import CloudTrailError, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.sinks.outbox import FIRST, SUBJECT
+from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryObjects, MemoryServices, asynchronous
 
@@ -172,7 +172,7 @@ async def test_a_key_that_cannot_be_used_is_refused() -> None:
 async def test_a_topic_gets_one_validation_message() -> None:
     scene = Scene()
     trail = await scene.settled(topic=TOPIC)
-    assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST)]
+    assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST_MESSAGE)]
     await scene.settled(trail, prefix="audit")
     assert len(scene.services.topics[TOPIC]) == 1
 

@@ -11,7 +11,7 @@ from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.organization import not_management_account
 from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
-from opentrail.trails.sinks.outbox import forgetting
+from opentrail.trails.sinks.outbox import removals_of
 
 #: Trails per Region, shadow trails counted (cloudtrail-format §8.5).
 QUOTA = 5
@@ -149,7 +149,7 @@ class TrailRegistry:
     async def change(self, stored: StoredTrail, changed: Trail) -> None:
         """Writes a trail that was read as `stored`.
 
-        What delivery did to its spans meanwhile stays.
+        What delivery did to its spans in the meantime stays.
 
         Raises:
             CloudTrailError: `ConflictException` if it was changed since it was read.
@@ -190,14 +190,14 @@ class TrailRegistry:
             fresh = Trail.from_document(present.document)
             if replace(fresh, spans=()) != replace(stored.trail, spans=()):
                 break
-            changed = replace(changed, spans=_rebased(stored.trail, changed, fresh))
+            changed = replace(changed, spans=_merge_spans(stored.trail, changed, fresh))
             stored = StoredTrail(fresh, present.version)
         raise CloudTrailError(
             "ConflictException", "The trail was changed by another request; try again."
         )
 
     async def amend(self, uid: str, amend: Callable[[Trail], Trail]) -> Trail | None:
-        """Applies `amend` to a trail, wherever it is; tries again if it was changed meanwhile."""
+        """Applies `amend` to a trail, retired or not; retries if it was changed concurrently."""
         for _ in range(_TRIES):
             for kind in ("trail", "retired-trail"):
                 for stored in await self._control.scan(kind):
@@ -219,7 +219,7 @@ class TrailRegistry:
             for kind in ("chain", "log", "plan")
             for stored in await self._control.scan(kind, f"{uid}/")
         ]
-        notes = await forgetting(self._control, uid)
+        notes = await removals_of(self._control, uid)
         await self._control.apply(
             [Remove("retired-trail", uid), Remove("delivery", uid), *documents, *notes]
         )
@@ -233,8 +233,8 @@ class TrailRegistry:
             ) from error
 
 
-def _rebased(before: Trail, changed: Trail, fresh: Trail) -> tuple[Span, ...]:
-    """Returns the spans of a changed trail over what delivery made of them meanwhile.
+def _merge_spans(before: Trail, trail: Trail, fresh: Trail) -> tuple[Span, ...]:
+    """Returns the spans of a changed trail over what delivery made of them in the meantime.
 
     Delivery fills in where spans end, and removes those that it is done with. A span is known by
     when it began.
@@ -242,7 +242,7 @@ def _rebased(before: Trail, changed: Trail, fresh: Trail) -> tuple[Span, ...]:
     old = {span.started_at: span for span in before.spans}
     present = {span.started_at: span for span in fresh.spans}
     spans = []
-    for span in changed.spans:
+    for span in trail.spans:
         if span.started_at not in old:
             spans.append(span)
         elif span.started_at in present:

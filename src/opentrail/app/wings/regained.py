@@ -17,7 +17,7 @@ from opentrail.ports.control import ControlStore, Remove, Stored
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
-from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
+from opentrail.trails.writing import MAX_LOG_BYTES, decompress
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Regaining:
         """Imports a log file; returns whether it was as it was delivered, and taken as a whole."""
         try:
             packed = await self.objects.get(file["bucket"], file["key"])
-            content = await asyncio.to_thread(unpacked, packed, MAX_LOG_BYTES)
+            content = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
         except (ObjectMissing, ValueError):
             return False
         if sha256_hex(content) != file["sha256"]:
