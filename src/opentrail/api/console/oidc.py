@@ -24,9 +24,12 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
 
 CALLBACK = "/console/oidc/callback"
-_COOKIE, _SECURE_COOKIE = "ot-oidc", "__Host-ot-oidc"
-#: How long a user may take at the provider, and the maximum number of sign-ins under way.
-_MAX_TIME, _MAX_UNDER_WAY = timedelta(minutes=10), 1_000
+_COOKIE = "ot-oidc"
+_SECURE_COOKIE = "__Host-ot-oidc"
+#: How long a user may take at the provider.
+_MAX_TIME = timedelta(minutes=10)
+#: Maximum number of sign-ins in progress.
+_MAX_SIGN_INS = 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
@@ -38,8 +41,8 @@ class OidcLogin:
 
     Args:
         provider: where they do.
-        role_claim: the claim with a text, or a list of texts, that gives a role.
-        roles: text in the claim → role; users of several have the greatest one.
+        role_claim: the claim whose string, or list of strings, gives a role.
+        roles: string in the claim → role; users of several have the greatest one.
     """
 
     provider: IdentityProvider
@@ -84,7 +87,7 @@ class OidcSignIn:
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
         self._begun[begun.state] = (self._clock.now(), begun)
-        if len(self._begun) > _MAX_UNDER_WAY:
+        if len(self._begun) > _MAX_SIGN_INS:
             del self._begun[next(iter(self._begun))]
         response = Response(begun.url, media_type="text/plain")
         name, path = _cookie_of(request)
@@ -135,8 +138,8 @@ class OidcSignIn:
             CloudTrailError: no role is for it; that is recorded.
         """
         name = f"oidc:{_name_in(claims)}"
-        given = claims.get(login.role_claim)
-        texts = given if isinstance(given, list) else [given]
+        claim = claims.get(login.role_claim)
+        texts = claim if isinstance(claim, list) else [claim]
         roles = [
             login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
         ]
@@ -154,8 +157,8 @@ class OidcSignIn:
 
 
 def _failed(code: str, message: str, status: int, request_id: str) -> Response:
-    said = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
-    return page_of("Sign in", f'{said}<p><a href="/console/">Sign in again</a></p>', status)
+    alert = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
+    return page_of("Sign in", f'{alert}<p><a href="/console/">Sign in again</a></p>', status)
 
 
 def _name_in(claims: Mapping[str, Any]) -> str:

@@ -70,8 +70,8 @@ class LoginRecords:
             RecordRefused: it cannot be recorded now.
         """
         if name is not None:
-            known = identity_of_user(self._account, name)
-            await self._append(request, known, "Failed authentication")
+            identity = identity_of_user(self._account, name)
+            await self._append(request, identity, "Failed authentication")
             return
         unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
         await self._append(request, unknown, "No username found in supplied account")
@@ -134,10 +134,10 @@ class SignIn:
         "sign in",
         body='{"name": "ann", "password": "the own one"}',
     )
-    async def login(self, request: Request, given: Json) -> Response:
+    async def login(self, request: Request, body: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""
-        name, password = _text(given, "name"), _text(given, "password")
-        new = None if given.get("newPassword") is None else _text(given, "newPassword")
+        name, password = _text(body, "name"), _text(body, "password")
+        new = None if body.get("newPassword") is None else _text(body, "newPassword")
 
         async def check() -> ConsoleUser:
             return await self._users.sign_in(
@@ -159,7 +159,7 @@ class SignIn:
         "change the own password",
         body='{"password": "the old one", "newPassword": "the new one"}',
     )
-    async def change_password(self, request: Request, given: Json) -> Response:
+    async def change_password(self, request: Request, body: Json) -> Response:
         """Replaces the `password` of the session's user by `newPassword`, and ends its sessions.
 
         A new one begins, in this browser.
@@ -168,8 +168,8 @@ class SignIn:
         if not user.has_password:
             message = f"{user.name} has no password here"
             raise CloudTrailError("InvalidParameterException", message)
-        _text(given, "newPassword")
-        return await self.login(request, {**given, "name": user.name})
+        _text(body, "newPassword")
+        return await self.login(request, {**body, "name": user.name})
 
     async def _checked(
         self, request: Request, name: str, check: Callable[[], Awaitable[ConsoleUser]]
@@ -202,8 +202,8 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _text(given: Json, member: str) -> str:
-    value = given.get(member)
+def _text(body: Json, member: str) -> str:
+    value = body.get(member)
     if not isinstance(value, str) or not value:
         raise CloudTrailError("InvalidParameterException", f"{member} must be a text")
     return value

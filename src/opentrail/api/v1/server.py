@@ -51,8 +51,8 @@ class JsonApi:
     ) -> None:
         self._token = token
         self._sessions = sessions
-        handlers = [each for group in groups for each in rules_in(group)]
-        handlers.sort(key=lambda each: most_specific_first(each[0]))
+        handlers = [rule for group in groups for rule in rules_in(group)]
+        handlers.sort(key=lambda handler: most_specific_first(handler[0]))
         self.rules = [rule for rule, _ in handlers]
         self._routes = [
             Route(PREFIX + rule.path, self._endpoint(rule, handler), methods=[rule.method])

@@ -62,10 +62,12 @@ class Verifications:
 
     async def note_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
         """Adds that the proof of an event is broken."""
-        known = await self.of(trail)
+        verification = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
         finding: DamagedObject = {"name": name, "reason": proof["message"], "event": event_id}
-        findings, more = (known["findings"], known["more"]) if known else ([], 0)
+        findings, more = (
+            (verification["findings"], verification["more"]) if verification else ([], 0)
+        )
         others = [other for other in findings if other["event"] != event_id]
         await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], more)
 
