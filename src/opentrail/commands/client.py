@@ -133,8 +133,8 @@ def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[
             break
         rest += part
         if b"\n" in part:
-            *whole, rest = rest.split(b"\n")
-            yield [_line(line, url) for line in whole]
+            *lines, rest = rest.split(b"\n")
+            yield [_line(line, url) for line in lines]
     if rest:
         raise TryLater(f"the answer of {url} was cut in the middle of a line")
 
@@ -150,8 +150,8 @@ def _line(line: bytes, url: str) -> dict[str, Any]:
 
 
 def _encoded(query: Mapping[str, str | None]) -> str:
-    given = {name: value for name, value in query.items() if value is not None}
-    return urllib.parse.urlencode(given)
+    parameters = {name: value for name, value in query.items() if value is not None}
+    return urllib.parse.urlencode(parameters)
 
 
 def ask(
@@ -193,9 +193,9 @@ def find(options: argparse.Namespace) -> Console:
     Raises:
         UsageError: no server is found.
     """
-    given = os.environ.get("OPENTRAIL_TOKEN")
-    if options.endpoint and given:
-        return Console(_console_url(options.endpoint), given)
+    own_token = os.environ.get("OPENTRAIL_TOKEN")
+    if options.endpoint and own_token:
+        return Console(_console_url(options.endpoint), own_token)
     folder = data_dir_of(options)
     try:
         described = json.loads((folder / "server.json").read_text())

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     flags = vars(options)
-    given = {name: flags[name] for name in _GIVEN if flags.get(name)}
-    answer = administer(options, DIRECTORY, {"action": options.action, **given})
+    arguments = {name: flags[name] for name in _GIVEN if flags.get(name)}
+    answer = administer(options, DIRECTORY, {"action": options.action, **arguments})
     if options.json:
         print(json.dumps(answer))
     elif options.action == "list":
@@ -63,10 +63,10 @@ def _print_keys(keys: list[dict[str, Any]]) -> None:
         return
     rows = [
         (
-            each["accessKeyId"],
-            "(root)" if each.get("root") else each["user"],
-            each.get("account") or "",
+            key["accessKeyId"],
+            "(root)" if key.get("root") else key["user"],
+            key.get("account") or "",
         )
-        for each in keys
+        for key in keys
     ]
     print_table(("Access key", "User", "Account"), rows)

@@ -140,14 +140,14 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
         "-volume.preStopSeconds=0",
     ]
     ports: dict[str, int] = {}
-    held = []
+    sockets = []
     for part in ("master", "volume", "filer", "s3"):
         for kind in ("port", "port.grpc"):
             probe = socket.socket()
             probe.bind(("127.0.0.1", 0))
-            held.append(probe)
+            sockets.append(probe)
             ports[f"{part}.{kind}"] = probe.getsockname()[1]
-    for probe in held:
+    for probe in sockets:
         probe.close()
     arguments += [f"-{name}={port}" for name, port in ports.items()]
     return arguments, ports["s3.port"]
