@@ -41,10 +41,8 @@ class ResourcePolicies:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
         async with self._changing:
-            found = await self._control.scan(_KIND)
-            self._policies = {
-                each.key: _stored(each.key, each.document["policy"]) for each in found
-            }
+            rows = await self._control.scan(_KIND)
+            self._policies = {row.key: _parse(row.key, row.document["policy"]) for row in rows}
 
     def find(self, arn: CloudTrailArn) -> Policy | None:
         """Returns the policy of a resource."""
@@ -97,7 +95,7 @@ def _place(arn: CloudTrailArn) -> str:
     return f"{arn.account}/{arn.region}/{arn.name}"
 
 
-def _stored(key: str, document: str) -> Policy:
+def _parse(key: str, document: str) -> Policy:
     try:
         return parse_policy(document, PolicyKind.RESOURCE, key, is_stored=True)
     except MalformedPolicy as error:

@@ -31,12 +31,18 @@ from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
 
 #: The user of a session that a one-time link began.
 OPERATOR = "operator"
-#: Tries to sign in with one name from one address, and with any name from one, in each period. An
-#: address of IPv6 counts as its /64.
-MAX_TRIES, MAX_TRIES_OF_ADDRESS, TRIES_PERIOD = 5, 20, timedelta(minutes=1)
-#: Passwords that wait to be checked, beside those that are; further sign-ins are refused.
+#: Maximum tries to sign in with one name from one address in a period. An address of IPv6 counts
+#: as its /64.
+MAX_TRIES = 5
+#: Maximum tries to sign in with any name from one address in a period.
+MAX_TRIES_OF_ADDRESS = 20
+TRIES_PERIOD = timedelta(minutes=1)
+#: Maximum passwords that wait to be checked; further sign-ins are refused.
 MAX_WAITING = 16
-MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 12, 1_024
+#: Characters.
+MIN_PASSWORD_LENGTH = 12
+#: Characters.
+MAX_PASSWORD_LENGTH = 1_024
 
 _KIND = "console-user"
 #: As IAM's user names.
@@ -46,9 +52,10 @@ _MAX_NAME_LENGTH = 65
 _WORDS = re.compile("[a-z]{1,20}")
 #: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
 _MAX_COUNTED = 10_000
-#: Hashes that are computed at once; each needs 32 MiB.
-_AT_ONCE = 2
-_SALT_BYTES, _HASH_BYTES = 16, 32
+#: Hashes that are computed concurrently; each needs 32 MiB.
+_MAX_CONCURRENT_HASHES = 2
+_SALT_BYTES = 16
+_HASH_BYTES = 32
 
 
 HasLeft = Callable[[], Awaitable[bool]]
@@ -108,8 +115,8 @@ class ScryptCost:
 class ConsoleUsers:
     """The users in a control store.
 
-    Changes are compare-and-set, so that several processes may make them at once. Tries to sign in
-    are counted in memory.
+    Changes are compare-and-set, so that several processes may make them concurrently. Tries to sign
+    in are counted in memory.
     """
 
     def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
@@ -117,7 +124,7 @@ class ConsoleUsers:
         self._cost = cost or ScryptCost()
         self._tries = _Tries(clock)
         self._clock = clock
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
         self._waiting = 0
         #: What the passwords of unknown users are compared with, so that they take as long.
         self._decoy = _document_without_password(self._cost)
@@ -128,13 +135,13 @@ class ConsoleUsers:
         """Creates a user, and returns it with the password for its first sign-in.
 
         Raises:
-            UsageError: the name or an account id is not valid, or there is such a user.
+            UsageError: the name or an account id is not valid, or the user exists.
         """
         _check_name(name)
         now = self._clock.now().replace(microsecond=0)
-        user = ConsoleUser(name, role, _checked_accounts(accounts), now, True, True)
+        user = ConsoleUser(name, role, _valid_accounts(accounts), now, True, True)
         password = _one_time_password()
-        document = {**_document_of(user), "password": await self._hashed(password)}
+        document = {**_document_of(user), "password": await self._hash(password)}
         try:
             await self._control.apply([Put(_KIND, name, document, expected=0)])
         except Conflict as error:
@@ -143,7 +150,7 @@ class ConsoleUsers:
 
     async def all(self) -> list[ConsoleUser]:
         """Returns the users, by name."""
-        return [_user_of(each) for each in await self._control.scan(_KIND)]
+        return [_user_of(row) for row in await self._control.scan(_KIND)]
 
     async def disable(self, name: str) -> ConsoleUser:
         """Disables a user.
@@ -177,7 +184,7 @@ class ConsoleUsers:
             UsageError: there is no such user.
         """
         password = _one_time_password()
-        hashed = await self._hashed(password)
+        hashed = await self._hash(password)
         user = await self._change(
             name, lambda user: replace(user, must_change_password=True), {"password": hashed}
         )
@@ -206,7 +213,7 @@ class ConsoleUsers:
             TooManyTries: as `MAX_TRIES`, `MAX_TRIES_OF_ADDRESS` and `MAX_WAITING` say, or the
                 caller has left; the password was not looked at.
             SignInRefused: the name or the password is wrong, or the user is disabled.
-            PasswordChangeNeeded: the password is good for this once, and a new one must be given.
+            PasswordChangeNeeded: it is a single-use password: a new one must be given.
             UsageError: the new password is not acceptable.
         """
         if self._waiting >= MAX_WAITING:
@@ -238,7 +245,7 @@ class ConsoleUsers:
     async def _replace_password(self, stored: Stored, old: str, new: str) -> ConsoleUser:
         _check_password(stored.key, old, new)
         user = replace(_user_of(stored), must_change_password=False)
-        document = {**_document_of(user), "password": await self._hashed(new)}
+        document = {**_document_of(user), "password": await self._hash(new)}
         try:
             await self._control.apply([Put(_KIND, stored.key, document, stored.version)])
         except Conflict as error:
@@ -265,13 +272,13 @@ class ConsoleUsers:
             raise UsageError(f"user {name!r} not found; 'opentrail users list' shows all")
         return stored
 
-    async def _hashed(self, password: str) -> Document:
+    async def _hash(self, password: str) -> Document:
         async with self._turn:
             return await asyncio.to_thread(_password_document, password, self._cost)
 
 
 class _Tries:
-    """When each address, with each name, tried to sign in lately."""
+    """When each address, with each name, recently tried to sign in."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -335,16 +342,16 @@ def _check_name(name: str) -> None:
         raise UsageError(f"the name {OPERATOR} is that of sessions which a link began")
 
 
-def _checked_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
+def _valid_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
     if accounts is None:
         return None
-    given = tuple(sorted(set(accounts)))
-    for account in given:
+    account_ids = tuple(sorted(set(accounts)))
+    for account in account_ids:
         if not is_account(account):
             raise UsageError(f"accounts must be ids of 12 digits, not {account!r}")
-    if not given:
+    if not account_ids:
         raise UsageError("accounts must be at least one id of 12 digits; leave it out for all")
-    return given
+    return account_ids
 
 
 def _check_password(name: str, old: str, new: str) -> None:
@@ -364,7 +371,7 @@ def _one_time_password() -> str:
 
 
 def _bytes_of(password: str) -> bytes:
-    """Returns the bytes to hash: equal for texts that look the same."""
+    """Returns the bytes to hash: equal for strings that look the same."""
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 
 
