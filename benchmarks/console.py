@@ -139,7 +139,7 @@ async def _arriving(folder: Path) -> AsyncIterator[tuple[History, int]]:
     )
     history.follower.catch_up_to(0)
     tasks = [
-        asyncio.create_task(follow(journal, history.follower, 0.05, history.follower.hurry)),
+        asyncio.create_task(follow(journal, history.follower, 0.05, history.follower.wake)),
         asyncio.create_task(_append(journal)),
     ]
     try:

@@ -19,7 +19,7 @@ async def test_who_waits_for_the_newest_hurries_the_follower() -> None:
     follower = a_follower(2)
     waiting = asyncio.ensure_future(follower.until_newest())
     await asyncio.sleep(0)
-    assert follower.hurry.is_set()
+    assert follower.wake.is_set()
     assert not waiting.done()
     await follower.process(entries_of(some_records(2)))
     await waiting

@@ -1,4 +1,4 @@
-"""What `opentrail keys` and `opentrail policies` ask for, of a server or of a control store."""
+"""Runs the actions of `opentrail keys` and `opentrail policies` on a control store."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class KeyAdministration:
     Args:
         keys: the directory.
         policies: those of the users that keys are created for.
-        changed: called with the id of each key that was changed.
+        on_change: called with the id of each key that was changed.
     """
 
     def __init__(
         self,
         keys: KeyDirectory,
         policies: PolicyAdministration,
-        changed: Callable[[str], Awaitable[None]],
+        on_change: Callable[[str], Awaitable[None]],
     ) -> None:
         self._keys = keys
         self._policies = policies
-        self._changed = changed
+        self._on_change = on_change
         self._actions: dict[str, Callable[[Arguments], Awaitable[Answer]]] = {
             "create": self._create,
             "import": self._import,
@@ -81,7 +81,7 @@ class KeyAdministration:
             _text(arguments, "session_token"),
             until,
         )
-        await self._changed(key.access_key_id)
+        await self._on_change(key.access_key_id)
         return _describe_key(key)
 
     async def _list(self, arguments: Arguments) -> Answer:
@@ -100,20 +100,20 @@ class KeyAdministration:
         new = await self._keys.rotate(
             _key(arguments), _seconds(arguments, "overlap") or timedelta(0)
         )
-        await self._changed(_key(arguments))
+        await self._on_change(_key(arguments))
         return await self._notify_created(new)
 
     async def _delete(self, arguments: Arguments) -> Answer:
         await self._keys.delete(_key(arguments))
-        await self._changed(_key(arguments))
+        await self._on_change(_key(arguments))
         return {}
 
     async def _notify(self, key: AccessKey) -> Answer:
-        await self._changed(key.access_key_id)
+        await self._on_change(key.access_key_id)
         return _describe_key(key)
 
     async def _notify_created(self, new: NewKey) -> Answer:
-        await self._changed(new.key.access_key_id)
+        await self._on_change(new.key.access_key_id)
         answer = {**_describe_key(new.key), "SecretAccessKey": new.secret_access_key}
         return answer | ({"SessionToken": new.session_token} if new.session_token else {})
 

@@ -1,6 +1,6 @@
 """The key directory: access keys whose secrets opentrail knows, to verify signatures with.
 
-It is a room of its own beside `identity`, which learns from records whose a key is, and knows no
+It is separate from `identity`, which learns from records whose a key is, and knows no
 secrets. Here is decided who may call.
 """
 
@@ -50,7 +50,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made, with what is shown this once."""
+    """A new key, with the secrets that are shown only once."""
 
     key: AccessKey
     secret_access_key: str
@@ -70,7 +70,7 @@ class KnownKey:
 
     @property
     def is_named(self) -> bool:
-        """Whether it is known whose key it is, and not only its account."""
+        """Whether its owner is known, and not only its account."""
         return self.identity.user_identity.get("type") != "Unknown"
 
 
@@ -81,7 +81,7 @@ class KnownKeys:
         self._keys: dict[str, KnownKey] = {}
 
     def update(self, keys: Iterable[KnownKey], forgotten: Iterable[str] = ()) -> list[Identity]:
-        """Knows these keys from now on, and no longer those forgotten.
+        """Adds and removes keys.
 
         Returns:
             The identities of the keys whose owners are known.
@@ -98,8 +98,8 @@ class KnownKeys:
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        known = self._keys.get(access_key_id)
-        return known.secret if known else None
+        key = self._keys.get(access_key_id)
+        return key.secret if key else None
 
 
 class KeyDirectory:
@@ -126,10 +126,10 @@ class KeyDirectory:
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        known = self._known.get(access_key_id)
-        return known.secret if known else None
+        key = self._known.get(access_key_id)
+        return key.secret if key else None
 
-    def known(self) -> dict[str, KnownKey]:
+    def all(self) -> dict[str, KnownKey]:
         """Returns all keys by id, as of the last `load` and the changes made here since."""
         return dict(self._known)
 
@@ -244,7 +244,7 @@ class KeyDirectory:
             self._known[access_key_id] = self._unseal(access_key_id, document)
             return new
 
-        return await retry_on_conflict(attempt, _contended(access_key_id))
+        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
 
     def _now(self) -> datetime:
         return self._clock.now().replace(microsecond=0)
@@ -296,7 +296,7 @@ class KeyDirectory:
             self._known[access_key_id] = self._unseal(access_key_id, document)
             return key
 
-        return await retry_on_conflict(attempt, _contended(access_key_id))
+        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
 
     def _unseal(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
         plain = self._sealer.unseal(document["secret"], _context(access_key_id))
@@ -310,7 +310,7 @@ class KeyDirectory:
         return KnownKey(identity_of(access_key_id, document["principal"]), secret)
 
 
-def _contended(access_key_id: str) -> str:
+def _conflict_message(access_key_id: str) -> str:
     return f"access key {access_key_id} is being changed by others; try again"
 
 

@@ -76,13 +76,13 @@ class DirectoryAdministration:
     """Runs actions of `opentrail directory`.
 
     Args:
-        named: the entries.
-        changed: called with the id of each key whose entry was changed.
+        named_keys: the entries.
+        on_change: called with the id of each key whose entry was changed.
     """
 
-    def __init__(self, named: NamedKeys, changed: Callable[[str], Awaitable[None]]) -> None:
-        self._named = named
-        self._changed = changed
+    def __init__(self, named_keys: NamedKeys, on_change: Callable[[str], Awaitable[None]]) -> None:
+        self._named_keys = named_keys
+        self._on_change = on_change
 
     async def run(self, arguments: Entry) -> dict[str, Any]:
         """Returns the answer to `{"action": "add" | "list" | "remove", …}`.
@@ -95,7 +95,7 @@ class DirectoryAdministration:
             return {
                 "keys": [
                     {"accessKeyId": key, **entry}
-                    for key, entry in sorted(self._named.all().items())
+                    for key, entry in sorted(self._named_keys.all().items())
                 ]
             }
         if action not in ("add", "remove"):
@@ -104,11 +104,11 @@ class DirectoryAdministration:
         if not isinstance(key, str) or not _KEY_ID.fullmatch(key):
             raise UsageError(f"key must be an access key id, not {key!r}")
         if action == "remove":
-            await self._named.remove(key)
+            await self._named_keys.remove(key)
         else:
-            await self._named.put(key, _entry(arguments))
-        await self._changed(key)
-        return {"accessKeyId": key, **self._named.all().get(key, {})}
+            await self._named_keys.put(key, _entry(arguments))
+        await self._on_change(key)
+        return {"accessKeyId": key, **self._named_keys.all().get(key, {})}
 
 
 def _entry(arguments: Entry) -> dict[str, Any]:

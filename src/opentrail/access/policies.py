@@ -75,7 +75,7 @@ class CustomerPolicy:
 
     @property
     def arn(self) -> str:
-        """The policy's ARN, as IAM makes it."""
+        """The policy's ARN, as IAM forms it."""
         return f"arn:aws:iam::{self.account}:policy/{self.name}"
 
 
@@ -178,7 +178,7 @@ class PolicyDirectory:
         await self._change(account, change)
 
     async def attach(self, principal: str, name: str) -> PolicyAttachment:
-        """Attaches a policy of the principal's account, or an AWS managed one; twice is once.
+        """Attaches a policy of the principal's account, or an AWS managed one; idempotent.
 
         Args:
             principal: ARN of a user or role. A role is identified by its name without its path:
@@ -193,9 +193,9 @@ class PolicyDirectory:
 
         def change(stored: dict[str, Any]) -> None:
             if name not in stored["policies"] and name not in AWS_MANAGED:
-                choices = ", ".join(sorted([*stored["policies"], *AWS_MANAGED]))
+                policy_names = ", ".join(sorted([*stored["policies"], *AWS_MANAGED]))
                 raise UsageError(
-                    f"policy {name!r} not found in account {account}: it has {choices}"
+                    f"policy {name!r} not found in account {account}: it has {policy_names}"
                 )
             empty = {"principal": principal, "policies": []}
             names = stored["attached"].setdefault(key, empty)["policies"]

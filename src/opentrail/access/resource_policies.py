@@ -31,7 +31,7 @@ class ResourcePolicies:
     def __init__(self, control: ControlStore) -> None:
         self._control = control
         self._policies: dict[str, Policy] = {}
-        #: Held while the store and `_policies` are being made the same.
+        #: Held while `_policies` is updated from the store.
         self._changing = asyncio.Lock()
 
     async def load(self) -> None:
@@ -56,7 +56,7 @@ class ResourcePolicies:
         return await self._control.get(kind, _place(arn)) is not None
 
     async def read(self, arn: CloudTrailArn) -> str | None:
-        """Returns the document of a resource's policy, as it was given."""
+        """Returns the original document of a resource's policy."""
         stored = await self._control.get(_KIND, _key(arn))
         return None if stored is None else str(stored.document["policy"])
 

@@ -47,7 +47,7 @@ MAX_PASSWORD_LENGTH = 1_024
 _KIND = "console-user"
 #: As IAM's user names.
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
-#: More characters of a name than a user's has.
+#: Characters of a name that tries are counted by: more than a user's has.
 _MAX_NAME_LENGTH = 65
 _WORDS = re.compile("[a-z]{1,20}")
 #: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
@@ -99,7 +99,7 @@ class ConsoleUser:
     accounts: tuple[str, ...] | None
     created: datetime
     is_active: bool
-    #: Whether the password is the one-time one that an administrator passed on.
+    #: Whether the password is a one-time password from an administrator.
     must_change_password: bool
 
 
@@ -126,7 +126,7 @@ class ConsoleUsers:
         self._clock = clock
         self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
         self._waiting = 0
-        #: What the passwords of unknown users are compared with, so that they take as long.
+        #: What passwords of unknown users are compared with, so that the response time is the same.
         self._decoy = _document_without_password(self._cost)
 
     async def create(
@@ -291,21 +291,21 @@ class _Tries:
             TooManyTries: there were as many as there may be in the period.
         """
         now = self._clock.now()
-        pair, alone = _counted(name, address)
-        for counted, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
-            times = self._times.get(counted, ())
+        pair, alone = _counter_keys(name, address)
+        for key, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
+            times = self._times.get(key, ())
             if sum(time > now - TRIES_PERIOD for time in times) >= most:
                 raise TooManyTries(f"At most {most} tries a minute: wait a minute.")
-        for counted in (pair, alone):
-            times = self._times.setdefault(counted, deque(maxlen=MAX_TRIES_OF_ADDRESS))
+        for key in (pair, alone):
+            times = self._times.setdefault(key, deque(maxlen=MAX_TRIES_OF_ADDRESS))
             times.append(now)
-            self._times.move_to_end(counted)
+            self._times.move_to_end(key)
         while len(self._times) > _MAX_COUNTED:
             self._times.popitem(last=False)
 
     def forget(self, name: str, address: str) -> None:
         """Forgets the tries of a pair that has succeeded."""
-        pair, alone = _counted(name, address)
+        pair, alone = _counter_keys(name, address)
         good = len(self._times.pop(pair, ()))
         times = self._times.get(alone, deque())
         for _ in range(min(good, len(times))):
@@ -322,7 +322,7 @@ def identity_of_user(account: str, name: str) -> dict[str, Any]:
     return iam_user(account, name, f"AIDA{digest[:17].upper()}", arn)
 
 
-def _counted(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
+def _counter_keys(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
     """Returns what the tries of a name from an address are counted under."""
     try:
         ip = ipaddress.ip_address(address)

@@ -65,7 +65,7 @@ _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _PUT_AUDIT_EVENTS = "PutAuditEvents"
 #: Members of its input that are parameters of the query.
 _IN_QUERY = ("channelArn", "externalId")
-#: Words in the names of operations → what these need that there is not yet.
+#: Words in the names of operations → missing features that these need.
 _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
@@ -178,7 +178,7 @@ class CloudTrailApi:
         return name
 
     def _own_call(self, request: Request) -> Any:
-        """Returns what is known of the call beside its HTTP request."""
+        """Returns what is known of the call besides its HTTP request."""
         own = request.scope[self._scope_key]
         if own.identity is None:
             raise CloudTrailError(

@@ -58,7 +58,7 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
 
 
 async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[dict[str, str]]:
-    """Returns the problems of trails as `{"trail": ARN, "problem": text}`, without any if all goes.
+    """Returns the problems of trails as `{"trail": ARN, "problem": text}`, empty if all work.
 
     Deleted trails that have something left to deliver are among them.
     """

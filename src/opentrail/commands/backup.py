@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with snapshot(data, partial(_copy_control, settings, data)) as (folder, position):
             if passphrase is not None:
-                write_durably(folder / KEYS, _sealed(data.keys, passphrase))
+                write_durably(folder / KEYS, _seal_keys(data.keys, passphrase))
             findings = _verify(folder, progress)
             manifest = _write(folder, position, target, progress)
     finally:
@@ -214,7 +214,7 @@ def _new_passphrase() -> str:
     return entered
 
 
-def _sealed(keys: Path, passphrase: str) -> bytes:
+def _seal_keys(keys: Path, passphrase: str) -> bytes:
     salt = os.urandom(_SALT_BYTES)
     content = {
         file.name: base64.b64encode(file.read_bytes()).decode()

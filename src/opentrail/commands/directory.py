@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
     adding = actions.add("add", "record calls of a key as those of a user, from now on")
     adding.add_argument("key", metavar="KEY-ID", help="the access key id")
-    whose = adding.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
-    whose.add_argument("--root", action="store_true", help="key of the account's root user")
+    owner = adding.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    owner.add_argument("--root", action="store_true", help="key of the account's root user")
     adding.add_argument(
         "--account", metavar="ID", help="account; else the one that the key encodes"
     )

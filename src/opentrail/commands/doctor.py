@@ -1,4 +1,4 @@
-"""`opentrail doctor`: looks for what commonly goes wrong, and mends what it can."""
+"""`opentrail doctor`: checks for common problems, and fixes what it can."""
 
 from __future__ import annotations
 

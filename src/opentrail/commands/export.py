@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
                 count = _export(answer, parts, progress)
                 parts.finish()
             except OpentrailError as error:
-                raise _stopped(error, parts) from error
+                raise _stop_error(error, parts) from error
             finally:
                 parts.abandon()
     finally:
@@ -90,7 +90,7 @@ def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Prog
         parts.add(events)
         count += len(events)
         if len(events) < len(lines):
-            checked = _checked(lines[-1], count)
+            checked = _check_count(lines[-1], count)
             progress.end()
             warn_of_missing(lines[-1])
             return checked
@@ -98,7 +98,7 @@ def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Prog
     raise OpentrailError("the server's answer was cut")
 
 
-def _checked(end: dict[str, Any], count: int) -> int:
+def _check_count(end: dict[str, Any], count: int) -> int:
     if "error" in end:
         raise OpentrailError(printable(str(end["error"])))
     if end.get("events") != count:
@@ -106,7 +106,7 @@ def _checked(end: dict[str, Any], count: int) -> int:
     return count
 
 
-def _stopped(error: OpentrailError, parts: Parts) -> OpentrailError:
+def _stop_error(error: OpentrailError, parts: Parts) -> OpentrailError:
     """Returns the error with the progress of the export."""
     stopped = OpentrailError(
         f"{error}; {parts.whole:,} events are in {len(parts.names):,} whole files of"
@@ -266,7 +266,7 @@ class Parts:
                     file.unlink()
             self._open_part()
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def add(self, events: Sequence[Event]) -> None:
         """Adds events; a full file is finished and the next one opened."""
@@ -283,7 +283,7 @@ class Parts:
             if rows:
                 self._open_part().add(rows)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def finish(self) -> None:
         """Finishes the last file, empty if there are no events, and marks the export complete."""
@@ -293,7 +293,7 @@ class Parts:
             (self.folder / SUCCESS).write_bytes(b"")
             sync_folder(self.folder)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def abandon(self) -> None:
         """Removes the unfinished file."""
@@ -330,5 +330,5 @@ class Parts:
     def _temporary(self) -> Path:
         return self.folder / f".{self._name}.tmp"
 
-    def _failed(self, error: OSError) -> StorageFailed:
+    def _write_error(self, error: OSError) -> StorageFailed:
         return StorageFailed(f"{self.folder} cannot be written: {error.strerror}")

@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
             with _count_ahead(options.paths, progress):
                 _import(options, totals, progress)
         except OpentrailError as error:
-            raise _stopped(error, totals) from error
+            raise _stop_error(error, totals) from error
         except KeyboardInterrupt:
             progress.end()
-            sys.stderr.write(f"opentrail: {_stopped('interrupted', totals)}\n")
+            sys.stderr.write(f"opentrail: {_stop_error('interrupted', totals)}\n")
             raise
         finally:
             progress.end()
@@ -150,7 +150,7 @@ def _settle(request: Sent, totals: Totals, progress: Progress) -> None:
     progress.advance(size, sum(answer["lines"] for answer in answers))
 
 
-def _stopped(error: OpentrailError | str, totals: Totals) -> OpentrailError:
+def _stop_error(error: OpentrailError | str, totals: Totals) -> OpentrailError:
     """Returns the error with the progress of the import."""
     stopped = OpentrailError(
         f"{error}; until then {totals.sum()} of {totals.files:,} files."
@@ -201,7 +201,7 @@ class Sender:
 
     Args:
         find: finds the server, called for each attempt.
-        on_wait: called with the reason for a retry, and with an empty text after success.
+        on_wait: called with the reason for a retry, and with an empty string after success.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class Sender:
                 console = self._find_again() if attempt > 1 else self._find()
                 answer = console.ask(PATH, parts, "application/octet-stream", _TIMEOUT_SECONDS)
                 self._on_wait("")
-                return _accounted(answer, batch)
+                return _check_outcomes(answer, batch)
             except TryLater as error:
                 self._on_wait(str(error))
                 pause = min(_MAX_PAUSE_SECONDS, self._first_pause * 2 ** (attempt - 1))
@@ -249,7 +249,7 @@ class Sender:
             raise TryLater(str(error)) from error
 
 
-def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
+def _check_outcomes(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
     """Returns the files of an answer that accounts for every line (guarantee N5)."""
     files = answer.get("files")
     try:
@@ -302,14 +302,14 @@ class Totals:
         for line in answer["rejected"]:
             self._note_loss(file.name, line["line"], str(line["reason"]), str(line["detail"]))
 
-    def note_not_sent(self, passed: NotSent) -> None:
+    def note_not_sent(self, file: NotSent) -> None:
         """Counts a file that was not sent, as a rejected line if it may have held records."""
-        if not passed.is_lost:
-            self.skipped[passed.reason] += 1
+        if not file.is_lost:
+            self.skipped[file.reason] += 1
             return
-        self.files += passed.line == 1
+        self.files += file.line == 1
         self.lines += 1
-        self._note_loss(passed.name, passed.line, passed.reason, passed.detail)
+        self._note_loss(file.name, file.line, file.reason, file.detail)
 
     def _note_loss(self, name: str, line: int, reason: str, detail: str) -> None:
         self.reasons[reason] += 1

@@ -278,7 +278,7 @@ def _conditions(incident: dict[str, Any]) -> list[str]:
 
 
 def _conditions_of_principal(extension: dict[str, Any]) -> list[str]:
-    """Returns which events an incident of a type about principals consists of."""
+    """Returns conditions for the events of an incident of a type about principals."""
     if extension["type"] not in BURST_TYPES:
         return [f'eventID = "{extension["eventID"]}"']
     arn = extension["principal"]

@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_principal(action: argparse.ArgumentParser) -> None:
-    whose = action.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
-    whose.add_argument("--root", action="store_true", help="key of the account's root user")
-    whose.add_argument("--principal", metavar="ARN", help="key of this user or role session")
+    owner = action.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    owner.add_argument("--root", action="store_true", help="key of the account's root user")
+    owner.add_argument("--principal", metavar="ARN", help="key of this user or role session")
     action.add_argument("--account", metavar="ID", help="account (123456789012)")
 
 

@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         attaching = actions.add(action, text)
         attaching.add_argument("policy", metavar="NAME|FILE", help="the policy")
-        whose = attaching.add_mutually_exclusive_group(required=True)
-        whose.add_argument("--user", metavar="NAME", help="this IAM user")
-        whose.add_argument("--principal", metavar="ARN", help="this user or role")
+        owner = attaching.add_mutually_exclusive_group(required=True)
+        owner.add_argument("--user", metavar="NAME", help="this IAM user")
+        owner.add_argument("--principal", metavar="ARN", help="this user or role")
     actions.add("list", "list policies, and what they are attached to")
     for action_parser in actions:
         action_parser.add_argument("--account", metavar="ID", help="account (123456789012)")

@@ -255,7 +255,7 @@ def print_status(status: dict[str, Any]) -> None:
         out("\nThe history process does not answer; another one is started soon.\n")
     if journal["lost"]:
         out("\nLost by the journal:\n")
-        _print_list([_describe_loss(one) for one in journal["lost"]])
+        _print_list([_describe_loss(loss) for loss in journal["lost"]])
     if status["missing"]:
         out("\nMissing from lookups:\n")
         _print_list(status["missing"])

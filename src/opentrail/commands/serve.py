@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: Any) -> None:
-    """Loads the server and runs it; it takes half a second, which a wrong setting need not take."""
+    """Loads the server and runs it; loading takes half a second, so settings are checked first."""
     gc.disable()  # until it is ready: loading makes objects that stay
     from opentrail.app.server import serve
     from opentrail.app.wings import WINGS

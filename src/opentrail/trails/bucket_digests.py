@@ -61,7 +61,7 @@ class BucketDigests:
     ) -> list[BucketDigest]:
         """Returns the digests of a chain that end after a time, oldest first.
 
-        Files that have the name of a digest and are none are left out.
+        Files that only have the name of a digest are left out.
 
         Raises:
             ObjectStoreError: the bucket cannot be read.
@@ -89,9 +89,9 @@ class BucketDigests:
                 raise
             return None
         keys = {key.fingerprint: key.public_der for key in await self._signer.keys()}
-        return await asyncio.to_thread(self._parsed, bucket, key, stored, keys)
+        return await asyncio.to_thread(self._parse, bucket, key, stored, keys)
 
-    def _parsed(
+    def _parse(
         self, bucket: str, key: str, stored: StoredContent, keys: Mapping[str, bytes]
     ) -> BucketDigest | None:
         try:
@@ -156,7 +156,7 @@ async def continuation(
     newer: Sequence[BucketDigest],
     last: PreviousDigest | None,
     begin: datetime,
-    read: Callable[[str, str], Awaitable[BucketDigest | None]],
+    read_digest: Callable[[str, str], Awaitable[BucketDigest | None]],
 ) -> list[BucketDigest] | None:
     """Returns the signed digests that continue a chain, oldest first; None if they do not.
 
@@ -167,7 +167,7 @@ async def continuation(
         newer: the digests that end after the chain, oldest first.
         last: the last digest of the chain that is known; None if it has none.
         begin: the time up to which the chain is known.
-        read: returns the digest at a bucket and key, for those in another bucket.
+        read_digest: returns the digest at a bucket and key, for those in another bucket.
     """
     ours = [digest for digest in newer if digest.is_ours]
     path: list[BucketDigest] = []
@@ -176,7 +176,7 @@ async def continuation(
         path.append(digest)
         while (previous := digest.previous) is not None and previous != last:
             matching = (d for d in ours if d.reference == previous)
-            before = next(matching, None) or await read(previous.bucket, previous.key)
+            before = next(matching, None) or await read_digest(previous.bucket, previous.key)
             if before is None or not before.is_ours or before.reference != previous:
                 return None
             if not begin < before.end <= digest.start:

@@ -77,8 +77,8 @@ class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
     """Events that log files have and the journal has lost, as the control store notes them."""
 
     trail: str
-    #: The number of events, and the `eventTime`s of the first and last; None if no file has them
-    #: any more.
+    #: The number of events, and the `eventTime`s of the first and last; None if no file has
+    #: them any longer.
     events: int
     first: str | None
     last: str | None
@@ -114,7 +114,7 @@ class _Comparison:
 
 
 class BucketComparison:
-    """Brings the state of trails to what their buckets have."""
+    """Updates the state of trails from their buckets."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class BucketComparison:
         if newer:
             chain = self._restart(comparison, place, chain, newer)
         elif pending and not path and await self._is_occupied(pending):
-            # What is there is no digest of this chain: the next second is another name.
+            # It is not a digest of this chain: the next second gives another name.
             chain = structs.replace(chain, pending=None)
         elif not path:
             return
@@ -274,7 +274,7 @@ class BucketComparison:
             return False
         kinds = sorted(set(LOG_KINDS.values()))
         kind = next((k for k in kinds if f"/{k}/" in first.key), CLOUDTRAIL)
-        return await self._own(comparison, place, kind, first.key) is not None
+        return await self._find_own(comparison, place, kind, first.key) is not None
 
     async def _newer(
         self, comparison: _Comparison, place: DeliveryPlace, begin: datetime
@@ -369,7 +369,7 @@ class BucketComparison:
             for key in await self._objects.keys(location.bucket, folder, start):
                 if key in known_keys or key in logs or delivery_minute(key) is None:
                     continue
-                own = await self._own(comparison, place, kind, key)
+                own = await self._find_own(comparison, place, kind, key)
                 if own is None:
                     continue
                 log_file, event_id = own
@@ -382,7 +382,7 @@ class BucketComparison:
                 if comparison.span.validation:
                     comparison.list_next(place, log_file, self._clock.now())
 
-    async def _own(
+    async def _find_own(
         self, comparison: _Comparison, place: DeliveryPlace, kind: str, key: str
     ) -> tuple[DeliveredLog, str] | None:
         """Returns a log file of this trail, and the id of its first event; None for others.
@@ -433,11 +433,11 @@ class BucketComparison:
         if not delivered:
             return set()
         trail, state = comparison.trail, comparison.state
-        position, ranges, present = state.position, list[list[int]](), set[str]()
+        position, ranges, in_journal = state.position, list[list[int]](), set[str]()
         is_first, is_run = True, False
         async for entry, is_selected in self._selector.all(trail, comparison.span, position, head):
             if entry.event_id in delivered:
-                present.add(entry.event_id)
+                in_journal.add(entry.event_id)
                 if is_first:
                     position = entry.position
                 elif is_run:
@@ -449,8 +449,8 @@ class BucketComparison:
                 is_first = is_run = False
         state.position, state.skipped = position, ranges
         for plan in plans:
-            present |= await self._shorten_plan(comparison, plan, delivered)
-        return delivered - present
+            in_journal |= await self._shorten_plan(comparison, plan, delivered)
+        return delivered - in_journal
 
     async def _shorten_plan(
         self, comparison: _Comparison, stored: Stored, delivered: set[str]
@@ -481,7 +481,7 @@ class BucketComparison:
     async def _read(
         self, logs: Iterable[DeliveredLog]
     ) -> AsyncIterator[tuple[DeliveredLog, list[tuple[str, str]]]]:
-        """Yields log files with ids and times of their events; without changed and lost ones."""
+        """Yields log files with ids and times of their events; except changed and lost ones."""
         for log_file in logs:
             content = await self._content(log_file.bucket, log_file.key)
             if content is None or sha256_hex(content) != log_file.sha256:
@@ -515,7 +515,7 @@ class BucketComparison:
 
 
 def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
-    """Returns the log files that a digest lists which is about to be written."""
+    """Returns the log files that a digest to be written lists."""
     return logs_in(json.loads(pending.content))
 
 
@@ -535,6 +535,6 @@ def _records_in(content: bytes) -> list[tuple[str, str]]:
     """Returns id and time of each event of a log file."""
     try:
         records = orjson.loads(content)["Records"]
-        return [(str(each["eventID"]), str(each["eventTime"])) for each in records]
+        return [(str(record["eventID"]), str(record["eventTime"])) for record in records]
     except (ValueError, KeyError, TypeError):
         return []

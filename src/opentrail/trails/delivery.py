@@ -1,4 +1,4 @@
-"""Delivery of a trail's log files: planned, written, read back, remembered (guarantees L1 and L7).
+"""Delivery of a trail's log files: planned, written, read back, recorded (guarantees L1 and L7).
 
 After any failure the same object is written again, never another one with the same events. Planning
 continues while a bucket fails, so that sinks do not wait for it.
@@ -86,7 +86,7 @@ class LogDelivery:
     ) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys.
 
-        A failing bucket does not delay other buckets, nor a single failing file other files.
+        A failing bucket does not delay other buckets, nor a failing file other files.
 
         Args:
             trail: the trail.
@@ -206,14 +206,14 @@ class LogDelivery:
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> str:
-        """The way of a planned file into its bucket; returns its key.
+        """Writes a planned file into its bucket; returns its key.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.
         """
         state.latest_attempt = stored_time(self.clock.now())
 
-        # Its bytes are cached since it was planned, or made again from the journal.
+        # Its bytes are cached since it was planned, or read from the journal again.
         content = self._contents.get(trail.uid, {}).pop(plan.key, None)
         if content is None:
             entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
@@ -246,7 +246,7 @@ class LogDelivery:
             await self._control.apply([Put("plan", plan_key, asdict(plan))])
         reach("delivery.put")
 
-        # In place of the plan, the next digest and the topic get to know of it, atomically.
+        # The plan is replaced by entries for the next digest and the topic, atomically.
         now, place = self.clock.now(), plan.place(trail.account)
         state.latest_delivery, state.latest_error = stored_time(now), None
         state.deliveries[place.key] = state.latest_delivery
@@ -268,7 +268,7 @@ class LogDelivery:
 
 
 def is_over(since: str | None, now: datetime) -> bool:
-    """Returns whether something has been retried for the longest time.
+    """Returns whether something has been retried for the maximum time.
 
     Args:
         since: stored time; None or empty if it is not known.

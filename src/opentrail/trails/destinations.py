@@ -37,8 +37,8 @@ class Destinations:
     keys: EncryptionKeys
     policy_enforced: bool = False
 
-    async def settled(self, trail: Trail, before: Trail | None, account: str) -> Trail:
-        """Returns the trail with its key's ARN, once whatever is new in it has been tried.
+    async def verify(self, trail: Trail, before: Trail | None, account: str) -> Trail:
+        """Returns the trail with its key's ARN, once its new settings have been tried.
 
         Args:
             trail: the trail as it is to be.

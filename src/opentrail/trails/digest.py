@@ -158,7 +158,7 @@ class DigestChains:
     async def _write_next(
         self, target: _Target, chain: DigestChain, until: datetime | None, last: bool = False
     ) -> tuple[DigestChain, str]:
-        """The way of a digest; returns its chain after it, and its key.
+        """Writes a digest; returns its chain after it, and its key.
 
         It ends at `until` and lists the files delivered by then; without `until` it ends now and
         lists all delivered files. With `last` it ends the chain. A digest that an earlier attempt
@@ -262,7 +262,7 @@ class DigestChains:
             except ObjectStoreError as error:
                 if chain.previous is None and error.code != "NoSuchKey":
                     raise
-                return end  # a bucket that fails is met again, once the digest is planned
+                return end  # writing the planned digest reports a bucket that fails
             there = await self._in_bucket.read(bucket, key)
             if chain.previous and there and there.is_ours and there.previous == chain.previous:
                 message = f"s3://{bucket}/{key} continues the chain, and is not known"
@@ -272,27 +272,27 @@ class DigestChains:
     async def _chain(self, trail: Trail, place: DeliveryPlace, span: Span) -> DigestChain:
         """Returns the chain of a place under a span; a new one if the last one has ended."""
         chain = await self._chains.get(trail, place)
-        started = parse_time(span.started_at).replace(microsecond=0)
+        start = parse_time(span.started_at).replace(microsecond=0)
         if chain is not None and chain.ended in (None, span.started_at):
             return chain
         if chain is not None:
             # It begins where the previous one has ended, because digests have different names.
-            return DigestChain.begin(max(started, chain.end), chain.starts, chain.all_ends)
+            return DigestChain.begin(max(start, chain.end), chain.starts, chain.all_ends)
         logs = await self._chains.logs(trail, place)
         times = [file.delivered for file in logs.values() if file.delivered]
         is_home = (place.account, place.region) == (trail.account, trail.home_region)
         if is_home or not times:
-            # At home it begins with logging, for there are digests before there are files.
-            return DigestChain.begin(started)
+            # At home it begins with logging, because there are digests before there are files.
+            return DigestChain.begin(start)
         # Elsewhere it begins with the interval of the first file, which may have been delivered at
         # the end of an interval.
-        waited = max(min(times) - started, timedelta())
+        waited = max(min(times) - start, timedelta())
         intervals = max(0, math.ceil(waited / self._interval) - 1)
-        begin = started + intervals * self._interval
+        begin = start + intervals * self._interval
         return DigestChain.begin(begin.replace(microsecond=0))
 
     async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
-        """Ends the chains of a closed span that have failed for the longest time.
+        """Ends the chains of a closed span that have failed for the maximum time.
 
         Args:
             trail: the trail.
@@ -319,7 +319,7 @@ class DigestChains:
         return True
 
     def _is_over(self, chain: DigestChain) -> bool:
-        """Returns whether a chain has failed for the longest time."""
+        """Returns whether a chain has failed for the maximum time."""
         since = chain.failing_since
         return since is not None and self._clock.now() - since > MAX_RETRY_TIME
 

@@ -1,4 +1,4 @@
-"""Organization trails get the events of accounts that join, and no longer of those that leave."""
+"""Organization trails get the events of current member accounts only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrailMembers:
                 about = {"trail": trail.arn, "organization": trail.organization}
                 log.warning("a trail's organization is not known; its accounts stay", extra=about)
             elif trail.accounts != current:
-                await self._registry.amend(trail.uid, lambda now: self._updated(now, current))
+                await self._registry.amend(trail.uid, lambda now: self._update(now, current))
                 added, removed = (
                     set(current) - set(trail.accounts),
                     set(trail.accounts) - set(current),
@@ -54,7 +54,7 @@ class TrailMembers:
                 extra = {"trail": trail.arn, "joined": sorted(added), "left": sorted(removed)}
                 log.info("the accounts of an organization trail have changed", extra=extra)
 
-    def _updated(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
+    def _update(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
         if not trail.organization or trail.deleted:
             return trail
         return trail.with_accounts(accounts, self._journal.head, stored_time(self._clock.now()))

@@ -138,7 +138,7 @@ class DeliveryState:
     def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:
         """Returns the places that have digests under a span: home, and those that have had files.
 
-        Home are the account and the Region of the trail.
+        Home is the account and the Region of the trail.
         """
         places = {DeliveryPlace.of_key(key, trail.account) for key in self.regions}
         places.add(span.place(trail.account, trail.home_region))
@@ -273,11 +273,11 @@ class EntrySelector:
             if span.open
         ]
 
-        def selected(entries: Sequence[Entry]) -> list[Entry]:
+        def select(entries: Sequence[Entry]) -> list[Entry]:
             batch = EntryBatch(entries)
             return [entry for entry in entries if any(match(entry, batch) for match in matchers)]
 
-        return selected if matchers else None
+        return select if matchers else None
 
 
 def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
@@ -292,8 +292,8 @@ def _matcher(
 
     These are events of the trail's own account, of an organization trail those of all accounts.
 
-    Imported events never match. A record is parsed only if its columns in the journal do not
-    suffice for the decision.
+    Imported events never match. A record is parsed only if its columns in the journal are not
+    enough for the decision.
     """
     predicate = predicate_of(Selection.from_document(span.selectors))
     insights = insight_selectors(span.insight_selectors)

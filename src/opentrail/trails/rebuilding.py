@@ -1,4 +1,4 @@
-"""Makes the trails of a lost control store again from the recorded calls that made them."""
+"""Restores the trails of a lost control store from the recorded calls that made them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class TrailRebuilding:
     """Follows the calls on trails, in the order of the journal.
 
     Args:
-        known: ARN of each trail → members of its document that no call has: `uid` and
+        settings: ARN of each trail → members of its document that no call has: `uid` and
             `organization`. A trail whose `uid` is known goes on delivering where it was; another
             one delivers what comes from now on.
     """
 
-    def __init__(self, known: Mapping[str, Mapping[str, Any]]) -> None:
-        self._known = known
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = settings
         self._trails: dict[str, Trail] = {}
 
     def add(self, position: int, record: Record) -> None:
@@ -61,7 +61,7 @@ class TrailRebuilding:
         if trail_arn is None or trail_arn.type != TRAIL:
             return
         if name == "CreateTrail":
-            self._trails[arn] = self._created(trail_arn, now, parameters, answer)
+            self._trails[arn] = self._create(trail_arn, now, parameters, answer)
         elif name == "DeleteTrail":
             self._trails.pop(arn, None)
         elif (trail := self._trails.get(arn)) is not None:
@@ -78,7 +78,7 @@ class TrailRebuilding:
             self._trails[arn] = updated
 
     def trails(self, head: int, now: datetime) -> list[Trail]:
-        """Returns the trails that there are after the last call.
+        """Returns the trails that exist after the last call.
 
         Args:
             head: the last position of the journal.
@@ -86,10 +86,10 @@ class TrailRebuilding:
         """
         trails = []
         for arn, trail in self._trails.items():
-            settings = self._known.get(arn, {})
+            settings = self._settings.get(arn, {})
             is_of_organization = trail.organization != ""
             if is_of_organization and not settings.get("organization"):
-                continue  # it is unknown of which organization
+                continue  # its organization is unknown
             ready = replace(trail, organization=str(settings.get("organization", "")))
             # What the spans before had to deliver was delivered.
             spans = ready.spans[-1:] if ready.logging else ()
@@ -103,14 +103,14 @@ class TrailRebuilding:
             trails.append(replace(ready, spans=spans))
         return trails
 
-    def _created(
+    def _create(
         self,
         trail_arn: CloudTrailArn,
         now: str,
         parameters: Mapping[str, Any],
         answer: Mapping[str, Any],
     ) -> Trail:
-        settings = self._known.get(str(trail_arn), {})
+        settings = self._settings.get(str(trail_arn), {})
         trail = Trail(
             uid=str(settings.get("uid") or uuid.uuid4()),
             name=trail_arn.name,

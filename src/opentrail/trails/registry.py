@@ -120,7 +120,7 @@ class TrailRegistry:
             await self._add(trail)
 
     async def check_room(self, trail: Trail, is_new: bool = True) -> None:
-        """Returns if a trail may be added, or seen in all Regions from now on.
+        """Returns if a trail may be added, or may become visible in all Regions.
 
         Raises:
             CloudTrailError: as `add`.
@@ -146,7 +146,7 @@ class TrailRegistry:
         await self.check_room(trail)
         await self._apply([Put("trail", key_of(trail), trail.document(), expected=0)])
 
-    async def change(self, stored: StoredTrail, changed: Trail) -> None:
+    async def change(self, stored: StoredTrail, new: Trail) -> None:
         """Writes a trail that was read as `stored`.
 
         What delivery did to its spans in the meantime stays.
@@ -158,7 +158,7 @@ class TrailRegistry:
         def changes(version: int, trail: Trail) -> list[StoreWrite]:
             return [Put("trail", key_of(trail), trail.document(), expected=version)]
 
-        await self._rebase(stored, changed, changes)
+        await self._rebase(stored, new, changes)
 
     async def retire(self, stored: StoredTrail, closed: Trail) -> None:
         """Deletes a trail; `closed` is stored until it has delivered everything."""
@@ -176,22 +176,22 @@ class TrailRegistry:
     async def _rebase(
         self,
         stored: StoredTrail,
-        changed: Trail,
+        new: Trail,
         changes: Callable[[int, Trail], list[StoreWrite]],
     ) -> None:
         for _ in range(_TRIES):
             try:
-                await self._control.apply(changes(stored.version, changed))
+                await self._control.apply(changes(stored.version, new))
                 return
             except Conflict:
-                present = await self._control.get("trail", key_of(stored.trail))
-            if present is None:
+                current = await self._control.get("trail", key_of(stored.trail))
+            if current is None:
                 break
-            fresh = Trail.from_document(present.document)
+            fresh = Trail.from_document(current.document)
             if replace(fresh, spans=()) != replace(stored.trail, spans=()):
                 break
-            changed = replace(changed, spans=_merge_spans(stored.trail, changed, fresh))
-            stored = StoredTrail(fresh, present.version)
+            new = replace(new, spans=_merge_spans(stored.trail, new, fresh))
+            stored = StoredTrail(fresh, current.version)
         raise CloudTrailError(
             "ConflictException", "The trail was changed by another request; try again."
         )
@@ -203,13 +203,13 @@ class TrailRegistry:
                 for stored in await self._control.scan(kind):
                     if stored.document["uid"] != uid:
                         continue
-                    changed = amend(Trail.from_document(stored.document))
-                    put = Put(kind, stored.key, changed.document(), expected=stored.version)
+                    amended = amend(Trail.from_document(stored.document))
+                    put = Put(kind, stored.key, amended.document(), expected=stored.version)
                     try:
                         await self._control.apply([put])
                     except Conflict:
                         break
-                    return changed
+                    return amended
         return None
 
     async def forget(self, uid: str) -> None:
@@ -236,19 +236,19 @@ class TrailRegistry:
 def _merge_spans(before: Trail, trail: Trail, fresh: Trail) -> tuple[Span, ...]:
     """Returns the spans of a changed trail over what delivery made of them in the meantime.
 
-    Delivery fills in where spans end, and removes those that it is done with. A span is known by
+    Delivery fills in where spans end, and removes finished ones. A span is identified by
     when it began.
     """
     old = {span.started_at: span for span in before.spans}
-    present = {span.started_at: span for span in fresh.spans}
+    current = {span.started_at: span for span in fresh.spans}
     spans = []
     for span in trail.spans:
         if span.started_at not in old:
             spans.append(span)
-        elif span.started_at in present:
+        elif span.started_at in current:
             closing = span.closing_event if span != old[span.started_at] else None
-            now = present[span.started_at]
-            spans.append(replace(now, closing_event=closing) if closing else now)
+            span_now = current[span.started_at]
+            spans.append(replace(span_now, closing_event=closing) if closing else span_now)
     return tuple(spans)
 
 

@@ -125,7 +125,7 @@ class TrailWorker:
                 await self._note_failure(state, error)
 
     async def _compare(self, trail: Trail, state: DeliveryState) -> None:
-        """Compares the bucket of the newest span with the state, unless that was done.
+        """Compares the bucket of the newest span with the state, unless that has happened.
 
         Raises:
             ObjectStoreError: the bucket cannot be read.
@@ -180,7 +180,7 @@ class TrailWorker:
         return run.delivered
 
     async def _run_round(self, run: _Round, head: int) -> None:
-        """The way of a round: what is planned, then span for span files and digests.
+        """Runs a round: what is planned, then for each span files and digests.
 
         Raises:
             ObjectStoreError: a file or digest could not be written.
@@ -201,7 +201,7 @@ class TrailWorker:
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
-                break  # the position of the call that closes it is about to be known
+                break  # the position of the call that closes it is not known yet
 
             # Its files. Planning goes on after a failure, because sinks wait for it.
             until = span.until if span.until is not None else head
@@ -352,7 +352,7 @@ class TrailDeliveries:
             self.ensure(stored.trail.uid)
 
     def ensure(self, uid: str) -> TrailWorker:
-        """Returns the trail's worker, started if need be."""
+        """Returns the trail's worker, started if necessary."""
         worker = self._workers.get(uid)
         if worker is None or self._tasks[uid][0].done():
             worker = TrailWorker(

@@ -93,12 +93,12 @@ def decompress(packed: bytes, limit: int) -> bytes:
     return content
 
 
-def _has_equal_content(stored: bytes, written: bytes) -> bool:
+def _has_equal_content(packed: bytes, expected: bytes) -> bool:
     """Returns whether gzip files have equal contents: zlib versions compress differently."""
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        content = gzip.decompress(written)
-        other = unpacking.decompress(stored, len(content) + 1)
+        content = gzip.decompress(expected)
+        other = unpacking.decompress(packed, len(content) + 1)
     except (OSError, zlib.error):
         return False
     return other == content and unpacking.eof and not unpacking.unused_data

@@ -60,7 +60,7 @@ class VerifiedCall:
 class Authorizer:
     """Decides on calls by the policies of their callers and of the resources they name.
 
-    It reads nothing from disk, but for a trail when a policy of the caller reads tags, or when the
+    It reads nothing from disk, except a trail when a policy of the caller reads tags, or when the
     trail is of another account: the trails of its organization are a caller's like its own.
     """
 
@@ -106,7 +106,7 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             for resource in permission.resources(call.input, origin):
-                resource = await self._shared(resource, caller)
+                resource = await self._as_shared(resource, caller)
                 is_own = resource.account == caller.account
                 tags = await self._tags(resource, caller) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
@@ -125,7 +125,7 @@ class Authorizer:
         own = self.resource_policies.find(resource.parts) if resource.parts else None
         return decide(request, policies, own)
 
-    async def _shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
+    async def _as_shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
         """Returns the resource, as the caller's if it is a trail of the caller's organization."""
         if resource.account == caller.account:
             return resource
@@ -167,7 +167,7 @@ def caller_of(identity: Identity) -> Caller:
 
 
 def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime) -> _Context:
-    """Returns the condition keys of a call, but for those of the resource."""
+    """Returns the condition keys of a call, except those of the resource."""
     user_identity = call.identity.user_identity
     kind = str(user_identity.get("type"))
     texts = {

@@ -31,7 +31,8 @@ from opentrail.trails.registry import trail_not_found
 #: The resource of an action that has no resource-level permissions.
 EVERYTHING = "*"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CLOUDTRAIL, _DATA = "cloudtrail", "cloudtrail-data"
+_CLOUDTRAIL = "cloudtrail"
+_DATA = "cloudtrail-data"
 #: Type in a destination of a channel that is an event data store.
 _STORE_DESTINATION = "EVENT_DATA_STORE"
 
@@ -54,7 +55,7 @@ class AccessLevel(Enum):
 class NamedResource:
     """A resource that a call names."""
 
-    #: The ARN that policies are asked about: in one form, however the call names it.
+    #: The ARN that policies are evaluated for: always in the same form.
     arn: str
     #: The parts of `arn`; None if the text of the call is not an ARN.
     parts: CloudTrailArn | None
@@ -79,13 +80,13 @@ class Naming(Enum):
     NAME_OR_ARN = "name or ARN"
     #: Name of a resource that the call creates.
     NEW_NAME = "name"
-    #: The resource gets an id by the call, so policies are asked about any id.
+    #: The call creates the resource's id, so policies are evaluated for any id.
     NEW_ID = "new id"
 
 
 #: Returns the texts of an input's member that name resources.
 _Texts = Callable[[Any], list[str]]
-#: Returns the error of a resource that there is not, by its text in the call and the account.
+#: Returns the error of a resource that does not exist, by its text in the call and the account.
 _Missing = Callable[[str, str], CloudTrailError]
 
 
@@ -99,7 +100,7 @@ class ResourceMember:
     texts: _Texts
     naming: Naming = Naming.NAME_OR_ARN
 
-    def named(self, arguments: Mapping[str, Any], origin: Origin) -> Iterator[NamedResource]:
+    def named_in(self, arguments: Mapping[str, Any], origin: Origin) -> Iterator[NamedResource]:
         """Yields the resources that an input names, none without the member."""
         value = arguments.get(self.member)
         for text in [] if value is None else self.texts(value):
@@ -136,7 +137,7 @@ class Permission:
     def resources(self, arguments: Mapping[str, Any], origin: Origin) -> list[NamedResource]:
         """Returns the resources to decide on: all that are named, or everything."""
         resources = [
-            resource for member in self.members for resource in member.named(arguments, origin)
+            resource for member in self.members for resource in member.named_in(arguments, origin)
         ]
         return resources or [NamedResource(EVERYTHING, None, origin.account, EVERYTHING)]
 
@@ -174,7 +175,7 @@ class AccessRule:
         return (*keys, "cloudtrail:ExternalId") if self.service == _DATA else tuple(keys)
 
     def not_found(self, resource: NamedResource, account: str) -> CloudTrailError:
-        """Returns what is answered about a resource that an account does not have."""
+        """Returns the error of a resource that an account does not have."""
         if self.missing is not None:
             return self.missing(resource.given, account)
         if self.service == _DATA:
@@ -190,15 +191,15 @@ def _any_missing(name: str, _account: str) -> CloudTrailError:
     return resource_not_found(name)
 
 
-#: Type → the error of a resource that there is not.
+#: Type → the error of a resource that does not exist.
 _MISSING: Mapping[str, _Missing] = MappingProxyType(
     {
         TRAIL: trail_not_found,
-        STORE: lambda given, _: CloudTrailError(
-            "EventDataStoreNotFoundException", f"Event data store {given} does not exist."
+        STORE: lambda name, _: CloudTrailError(
+            "EventDataStoreNotFoundException", f"Event data store {name} does not exist."
         ),
-        CHANNEL: lambda given, _: CloudTrailError(
-            "ChannelNotFoundException", f"Channel {given} does not exist."
+        CHANNEL: lambda name, _: CloudTrailError(
+            "ChannelNotFoundException", f"Channel {name} does not exist."
         ),
         DASHBOARD: _any_missing,
     }

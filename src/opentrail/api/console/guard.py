@@ -95,7 +95,7 @@ class Guard:
         self._replace_session(request, self.sessions.begin_for(user), response)
 
     def end(self, request: Request, response: Response) -> None:
-        """Ends the session of a request, and has a response remove its cookie."""
+        """Ends the session of a request, and removes its cookie in a response."""
         name, paths = _cookie_of(request)
         self.sessions.end(request.cookies.get(name, ""))
         for path in paths:
@@ -141,7 +141,7 @@ class Guard:
         return self.session(request).user
 
     def is_signed_in(self, request: Request) -> bool:
-        """Returns whether the session of a request is still good, and notes its use."""
+        """Returns whether the session of a request is still valid, and notes its use."""
         return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
 
     def check(self, request: Request) -> None:

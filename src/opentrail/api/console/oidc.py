@@ -71,7 +71,7 @@ class OidcSignIn:
 
     def routes(self) -> list[Route]:
         """Returns the route of the page that the provider sends browsers to."""
-        return [Route(CALLBACK, self._guard.plain(self._finish, _failed, is_public=True))]
+        return [Route(CALLBACK, self._guard.plain(self._finish, _error_page, is_public=True))]
 
     @route("GET", "/login", None, "see how users sign in")
     async def describe(self, _request: Request) -> SignInWays:
@@ -83,7 +83,7 @@ class OidcSignIn:
         """Returns where the browser must go, and binds the sign-in to it by a cookie."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
         try:
-            begun = await self._configured.provider.begin(redirect_uri)
+            begun = await self._require_login.provider.begin(redirect_uri)
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
         self._begun[begun.state] = (self._clock.now(), begun)
@@ -105,7 +105,7 @@ class OidcSignIn:
 
     async def _finish(self, request: Request) -> Response:
         """Begins a session when a browser comes back from the provider."""
-        login = self._configured
+        login = self._require_login
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
         state = answer.get("state", "")
@@ -120,11 +120,11 @@ class OidcSignIn:
         try:
             claims = await login.provider.finish(begun, answer)
         except SignInRefused as error:
-            await self._records.failed(request, None)
+            await self._records.record_failure(request, None)
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         user = await self._user_of(request, login, claims)
         response = RedirectResponse("/console/", 303)
-        await self._records.succeeded(request, user.name)
+        await self._records.record_success(request, user.name)
         self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
@@ -144,19 +144,19 @@ class OidcSignIn:
             login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
         ]
         if not roles:
-            await self._records.failed(request, name)
+            await self._records.record_failure(request, name)
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
         return ApiCaller(name, max(roles))
 
     @property
-    def _configured(self) -> OidcLogin:
+    def _require_login(self) -> OidcLogin:
         if self._login is None:
             raise Unsupported("signing in by OpenID Connect without --oidc-issuer")
         return self._login
 
 
-def _failed(code: str, message: str, status: int, request_id: str) -> Response:
+def _error_page(code: str, message: str, status: int, request_id: str) -> Response:
     alert = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
     return page_of("Sign in", f'{alert}<p><a href="/console/">Sign in again</a></p>', status)
 

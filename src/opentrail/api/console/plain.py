@@ -56,9 +56,9 @@ class Plain:
         """Returns the routes of these pages."""
         guard = self._guard
         return [
-            Route(f"{PATH}/session", guard.form(self._begin, _failed), methods=["POST"]),
-            Route(PATH, guard.plain(self._history, _failed)),
-            Route(f"{PATH}/events/{{id}}", guard.plain(self._event, _failed)),
+            Route(f"{PATH}/session", guard.form(self._begin, _error_page), methods=["POST"]),
+            Route(PATH, guard.plain(self._history, _error_page)),
+            Route(f"{PATH}/events/{{id}}", guard.plain(self._event, _error_page)),
         ]
 
     async def _begin(self, request: Request) -> Response:
@@ -97,7 +97,7 @@ class Plain:
             for label, value in details
             if value
         )
-        lines = "\n".join(text_of(line) for line in indented(event.record))
+        lines = "\n".join(text_of(line) for line in indent(event.record))
         address = f"/console/events/{quote(event.event_id, safe='')}"
         return page_of(
             row["sentence"],
@@ -165,7 +165,7 @@ def _paging(query: Mapping[str, str], page: Page) -> str:
     )
 
 
-def _failed(code: str, message: str, status: int, request_id: str) -> Response:
+def _error_page(code: str, message: str, status: int, request_id: str) -> Response:
     """Returns the page of an error; without a session it has a form for a link."""
     alert = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
     if status != 401:
@@ -183,10 +183,10 @@ def _failed(code: str, message: str, status: int, request_id: str) -> Response:
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^"{}\[\],:]+')
 
 
-def indented(record: str) -> list[str]:
+def indent(record: str) -> list[str]:
     """Returns the lines of a JSON text, whose names and values are as they were.
 
-    >>> indented('{"a":[1.0,{}],"b":"{"}')
+    >>> indent('{"a":[1.0,{}],"b":"{"}')
     ['{', '  "a": [', '    1.0,', '    {}', '  ],', '  "b": "{"', '}']
     """
     lines, line, depth = [], "", 0

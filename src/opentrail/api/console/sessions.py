@@ -54,7 +54,7 @@ class Sessions:
         return token
 
     def begin(self, link: str) -> str | None:
-        """Begins a session and returns its secret; None if the link is not good any more."""
+        """Begins a session and returns its secret; None if the link is no longer valid."""
         expires = self._links.pop(_hash(link), None)
         if expires is None or expires < self._clock.now():
             return None

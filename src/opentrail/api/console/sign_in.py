@@ -53,7 +53,7 @@ class LoginRecords:
         self._clock = clock
         self._account = account
 
-    async def succeeded(self, request: Request, name: str) -> None:
+    async def record_success(self, request: Request, name: str) -> None:
         """Returns once it is durable that a user has signed in.
 
         Raises:
@@ -61,7 +61,7 @@ class LoginRecords:
         """
         await self._append(request, identity_of_user(self._account, name), None)
 
-    async def failed(self, request: Request, name: str | None) -> None:
+    async def record_failure(self, request: Request, name: str | None) -> None:
         """Returns once it is durable that a known user, or an unknown one, could not sign in.
 
         The name of an unknown user is hidden: it may be a password in the wrong field.
@@ -144,9 +144,9 @@ class SignIn:
                 name, password, address_of(request), new, request.is_disconnected
             )
 
-        user = await self._checked(request, name, check)
+        user = await self._verify(request, name, check)
         response = Response(status_code=204)
-        await self._records.succeeded(request, user.name)
+        await self._records.record_success(request, user.name)
         if new is not None:
             self._sessions.end_all_of(user.name)
         self._guard.begin_for(request, session_user(user), response)
@@ -171,7 +171,7 @@ class SignIn:
         _text(body, "newPassword")
         return await self.login(request, {**body, "name": user.name})
 
-    async def _checked(
+    async def _verify(
         self, request: Request, name: str, check: Callable[[], Awaitable[ConsoleUser]]
     ) -> ConsoleUser:
         """Returns the user who signs in; a refusal is recorded.
@@ -182,7 +182,7 @@ class SignIn:
         try:
             return await check()
         except SignInRefused as error:
-            await self._records.failed(request, name if error.is_known else None)
+            await self._records.record_failure(request, name if error.is_known else None)
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         except TooManyTries as error:
             raise CloudTrailError("TooManyTries", str(error), 429) from error

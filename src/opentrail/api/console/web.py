@@ -41,7 +41,7 @@ class ConsoleSettings:
     Args:
         account: the account of calls that the console makes.
         region: the Region that pages begin with.
-        hosts: values of the header `Host` that name the console, in lower case; None: any.
+        hosts: values of the header `Host` that name the console, in lowercase; None: any.
     """
 
     account: str

@@ -73,7 +73,7 @@ async def list_insights_metric_data(call: OperationCall) -> Json:
     arguments = call.input
     has_trail = "TrailName" in arguments
     trail = await _trail(call, arguments["TrailName"], "TrailName") if has_trail else None
-    page = await _counted(call, trail)
+    page = await _count(call, trail)
     minutes = _period(call) / 60
     echoed = ("EventSource", "EventName", "InsightType", "ErrorCode")
     answer: Json = {
@@ -87,7 +87,7 @@ async def list_insights_metric_data(call: OperationCall) -> Json:
     return answer
 
 
-async def _counted(call: OperationCall, trail: Trail | None) -> CountPage:
+async def _count(call: OperationCall, trail: Trail | None) -> CountPage:
     arguments = call.input
     start, end = call.times(_INVALID)
     key = CallKey(

@@ -19,8 +19,8 @@ async def add_tags(call: OperationCall) -> Json:
     """Adds tags to a trail; those with keys that it has already get new values."""
     added = read_tags(call.input["TagsList"])
     stored = await _find_tagged(call, call.input["ResourceId"], to_change=True)
-    changed = replace(stored.trail, tags=with_tags(stored.trail.tags, added))
-    await call.services.trails.change(stored, changed)
+    trail = replace(stored.trail, tags=with_tags(stored.trail.tags, added))
+    await call.services.trails.change(stored, trail)
     return {}
 
 
@@ -29,8 +29,8 @@ async def remove_tags(call: OperationCall) -> Json:
     """Removes the tags with these keys from a trail."""
     removed = [str(tag["Key"]) for tag in call.input["TagsList"]]
     stored = await _find_tagged(call, call.input["ResourceId"], to_change=True)
-    changed = replace(stored.trail, tags=without_tags(stored.trail.tags, removed))
-    await call.services.trails.change(stored, changed)
+    trail = replace(stored.trail, tags=without_tags(stored.trail.tags, removed))
+    await call.services.trails.change(stored, trail)
     return {}
 
 

@@ -283,7 +283,7 @@ async def _with_checked_settings(call: OperationCall, trail: Trail, before: Trai
         )
     if before is None or (trail.multi_region and not before.multi_region):
         await call.services.trails.check_room(trail, is_new=before is None)
-    return await call.services.destinations.settled(trail, before, call.account)
+    return await call.services.destinations.verify(trail, before, call.account)
 
 
 async def _check_arn(call: OperationCall, arn: str) -> None:

@@ -30,7 +30,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
-from opentrail.history.event_history import PAGE, History, Page, Search, shown_event
+from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import clause, sentence
 
@@ -49,7 +49,7 @@ _COMMON = {
     "ip": "source_ip",
     "key": "access_key_id",
 }
-#: Texts that spreadsheets take for formulas begin with one of these.
+#: Strings that spreadsheets read as formulas begin with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CSV_COLUMNS = (
     "eventTime",
@@ -156,10 +156,10 @@ class Events:
         search, history = self._search(request), self._history(request)
         limit = count_in(query, "limit") or PAGE
         events = await history.latest(search, limit)
-        shown_events = [shown_event(event) for event in events]
-        answer: Json = {"events": shown_events, "missing": self._missing()}
+        documents = [event_document(event) for event in events]
+        answer: Json = {"events": documents, "missing": self._missing()}
         if len(events) < limit and (defaults := defaults_in(query)):
-            answer["hidden"] = await _hidden(history, search, defaults)
+            answer["hidden"] = await _count_hidden(history, search, defaults)
         return answer
 
     @route("GET", "/events/rows", VIEWER, "page through events", query=(*SEARCH, "limit", "cursor"))
@@ -225,7 +225,7 @@ class Events:
         return StreamingResponse(write(_all(history, search, first)), 200, headers, kind)
 
 
-async def _hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
+async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
     """Returns how many events the defaults hide, and which flags show them."""
     events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
     flags: set[str] = set()

@@ -50,7 +50,7 @@ _MAX_NOTE_LENGTH = 1_000
 
 
 class InsightsState(TypedDict):
-    """What Insights is doing, and how far it is."""
+    """What Insights is doing, and its progress."""
 
     state: str
     daysLearned: int

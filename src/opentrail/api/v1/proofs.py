@@ -121,7 +121,7 @@ class Proofs:
             "validation": place.validation,
             "is_selected": is_selected,
             "is_delivered": await self._is_delivered(trail, files, event.position),
-            "known": await self._known(trail, files),
+            "known": await self._chain_of(trail, files),
         }
 
     async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
@@ -136,7 +136,7 @@ class Proofs:
             for plan in plans
         )
 
-    async def _known(self, trail: Trail, place: DeliveryPlace) -> Json | None:
+    async def _chain_of(self, trail: Trail, place: DeliveryPlace) -> Json | None:
         """Returns what is known of the chain of a place; None if it has no digest."""
         for chain in await self._services.deliveries.known_digests(trail):
             if (chain["organization"], chain["account"], chain["region"]) == astuple(place):

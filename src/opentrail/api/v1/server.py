@@ -1,4 +1,4 @@
-"""The JSON API: routes, who may ask for them, and one conversion of errors."""
+"""The JSON API: routes, who may call them, and one conversion of errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class JsonApi:
         unknown = Rule("", "/{path:path}", VIEWER, "", (), None, all_accounts=False)
         self.routes = [
             *self._routes,
-            Route(PREFIX + unknown.path, self._endpoint(unknown, self._unknown), methods=_METHODS),
+            Route(PREFIX + unknown.path, self._endpoint(unknown, self._no_route), methods=_METHODS),
         ]
         self.app = Starlette(routes=self.routes)
 
@@ -105,7 +105,7 @@ class JsonApi:
         if rule.all_accounts:
             require_all_accounts(request.state.caller)
 
-    async def _unknown(self, request: Request) -> Response:
+    async def _no_route(self, request: Request) -> Response:
         if any(route.matches(request.scope)[0] is Match.PARTIAL for route in self._routes):
             raise HTTPException(405)
         message = f"there is no {request.method} {request.url.path}"

@@ -90,8 +90,8 @@ class State:
         recorded, visible = journal["position"], history["position"]
         events = visible + history["imported"]
         if accounts is not None:
-            seen = seen_by(request, self._services).history
-            events = recorded = visible = (await seen.count_events(Search())).value
+            own_history = seen_by(request, self._services).history
+            events = recorded = visible = (await own_history.count_events(Search())).value
         return {
             "status": state["status"],
             "degradations": wrong,

@@ -118,7 +118,7 @@ class Stories:
         """Returns who created, changed and deleted a resource, in sentences, and its events."""
         answer = await self._who(request, "name")
         history, name = seen_by(request, self._services).history, request.query_params["name"]
-        events = await history.about(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
+        events = await history.events_of(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
         return {
             "sentences": [answer["sentence"]] if answer["sentence"] else [],
             "answers": answer["answers"],

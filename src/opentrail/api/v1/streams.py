@@ -1,4 +1,4 @@
-"""Lines of JSON as they are ready: all events of a search, and new events as they come.
+"""Lines of JSON as they become ready: all events of a search, and new events as they come.
 
 A response is lines of JSON, written as fast as the client reads; it holds at most two pages in
 memory.
@@ -23,7 +23,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError, OpentrailError
 from opentrail.core.event import Entry
 from opentrail.core.expression import holds
-from opentrail.history.event_history import History, Page, Search, shown_event
+from opentrail.history.event_history import History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -284,7 +284,8 @@ def _event(search: Search, entry: Entry) -> FoundEvent | None:
 
 
 def _lines(events: Sequence[FoundEvent]) -> bytes:
-    return b"".join([_line({"position": event.position, **shown_event(event)}) for event in events])
+    documents = ({"position": event.position, **event_document(event)} for event in events)
+    return b"".join(map(_line, documents))
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -140,7 +140,7 @@ class TurningOn:
                 await step(wish)
             except (ServiceError, CloudTrailError) as error:
                 message = str(error).removeprefix(f"{error.code}: ")
-                message = "; ".join([message, *[problem async for problem in self._removed()]])
+                message = "; ".join([message, *[problem async for problem in self._remove_all()]])
                 failed = {"code": error.code, "message": message}
                 yield orjson.dumps({"step": name, "done": False, "error": failed}) + b"\n"
                 return
@@ -149,8 +149,8 @@ class TurningOn:
     async def _call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         return await self._endpoint.call(service, operation, self._region, self._caller, arguments)
 
-    async def _removed(self) -> AsyncIterator[str]:
-        """Removes what was made, the last one first, and yields what became of each."""
+    async def _remove_all(self) -> AsyncIterator[str]:
+        """Removes what was made, the last one first, and yields the result of each."""
         for name, remove in reversed(self._made):
             try:
                 await remove()

@@ -36,7 +36,7 @@ class UserList(TypedDict):
 
 
 class ChangedUser(TypedDict, total=False):
-    """A user after a change, and its one-time password if it has a new one; a deleted one: none."""
+    """A changed user, and its one-time password if it has a new one; empty for a deleted user."""
 
     user: User
     password: str

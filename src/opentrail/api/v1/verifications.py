@@ -1,4 +1,4 @@
-"""What was found last in the bucket of each trail, for the pages that show broken proofs first."""
+"""The latest findings in the bucket of each trail, for the pages that show broken proofs first."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class DamagedObject(TypedDict):
 
     name: str
     reason: str
-    #: The event whose proof it broke, if it was found so.
+    #: The event whose proof it broke, if that is how it was found.
     event: str | None
 
 
 class Verification(TypedDict):
-    """What a trail's bucket was found to hold, last."""
+    """The latest findings in a trail's bucket."""
 
     at: str
     valid: bool
@@ -51,7 +51,7 @@ class Verifications:
         return msgspec.convert(stored.document, Verification) if stored else None
 
     async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
-        """Stores what `opentrail validate` found, in place of what was found before."""
+        """Stores what `opentrail validate` found, in place of earlier findings."""
         cells = [line.split("\t") for line in lines]
         bad: list[DamagedObject] = [
             {"name": row[2], "reason": row[3], "event": None}

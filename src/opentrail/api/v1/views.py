@@ -102,10 +102,10 @@ class Views:
         accounts = caller_of(request).accounts
         document = {"state": state, "accounts": list(accounts) if accounts else None}
         async with self._lock:
-            present = await self._control.get(_KIND, name)
-            if present is not None and not _may_see(caller_of(request), present):
+            current = await self._control.get(_KIND, name)
+            if current is not None and not _may_see(caller_of(request), current):
                 raise _conflict(name, expected)
-            if present is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
+            if current is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
                 message = f"there are {_MAX_VIEWS} views already; delete one first"
                 raise CloudTrailError("TooManyViews", message)
             try:
@@ -120,8 +120,8 @@ class Views:
     async def remove(self, request: Request) -> Json:
         """Deletes a view if it exists."""
         name = _name(request)
-        present = await self._control.get(_KIND, name)
-        if present is not None and _may_see(caller_of(request), present):
+        current = await self._control.get(_KIND, name)
+        if current is not None and _may_see(caller_of(request), current):
             await self._control.apply([Remove(_KIND, name)])
         return {}
 
@@ -174,7 +174,7 @@ def _check_members(where: str, body: Json, names: Sequence[str]) -> None:
 
 
 def _name(request: Request) -> str:
-    """Returns the name in a path, in the one form that texts which look alike have."""
+    """Returns the name in a path, normalized, so that names that look alike are equal."""
     name = unicodedata.normalize("NFC", request.path_params["name"])
     is_visible = name.isprintable() and name == name.strip()
     # Browsers take . and .. in an address for folders.

@@ -75,7 +75,7 @@ class _Batch:
 
 
 class CloudWatchLogsSink:
-    """A sink: every event of a trail in the stream of its account and Region, once.
+    """A sink that writes every event of a trail to the stream of its account and Region, once.
 
     A batch is noted before it is sent. If the response is lost, the stream is searched for the
     batch, so that no event is sent twice and no event is lost.

@@ -18,7 +18,10 @@ from opentrail.ports.services import BusEvent, EventBus
 
 log = logging.getLogger(__name__)
 
-_KIND, _KEY = "event-bus", "place"
+#: Kind of the document with the cursor.
+_KIND = "event-bus"
+#: Its key.
+_KEY = "place"
 #: State of rules that get all but read-only management events.
 _ENABLED = "ENABLED"
 #: State of rules that get all events.
@@ -133,8 +136,8 @@ class EventBridgeFollower:
         matches = await self._matcher()
         if matches is None:
             return events_by_region
-        ruled = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
-        selected = matches([entry for entry in entries if ruled[entry.region]])
+        has_rules = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
+        selected = matches([entry for entry in entries if has_rules[entry.region]])
         # Only for Regions of selected events: callers may name any Region.
         states = {
             region: await self._rule_states(region) for region in {e.region for e in selected}

@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 
 #: A message is given up after this (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
-_AT_ONCE = 8
+#: Messages that are published concurrently.
+_MAX_CONCURRENT = 8
 
 
 class SnsSink:
-    """A sink: one message for each log file, at least once, in any order."""
+    """A sink that sends one message for each log file, at least once, in any order."""
 
     name = "notices"
 
@@ -58,8 +59,8 @@ class SnsSink:
         failure: ServiceError | None = None
         # A deleted topic must not delay the trail's current one.
         for fresh in by_topic.values():
-            for start in range(0, len(fresh), _AT_ONCE):
-                failed = await self._publish(uid, fresh[start : start + _AT_ONCE])
+            for start in range(0, len(fresh), _MAX_CONCURRENT):
+                failed = await self._publish(uid, fresh[start : start + _MAX_CONCURRENT])
                 if failed is not None:
                     failure = failed
                     break
