@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.core.event_record import EventFields, EventRecord
-from opentrail.core.selectors import SelectorOwner, read_selection, predicate_of
+from opentrail.core.selectors import SelectorOwner, predicate_of, read_selection
 
 RECORDS = Path(__file__).parent.parent / "tests" / "data" / "real-records.ndjson"
 ROUNDS, EACH = 20, 20

@@ -311,8 +311,8 @@ def console_roles_page() -> str:
         "# Roles of the console\n",
         "The web console and the command line use the same JSON API. Each call needs a role or a",
         "greater one: viewer, auditor, operator, admin.",
-        "[Let a team use the console](../howto/console-users.md) describes the roles. A client with",
-        "the token of `server.json` may do everything.\n",
+        "[Let a team use the console](../howto/console-users.md) describes the roles. A client",
+        "with the token of `server.json` may do everything.\n",
         "| call | least role | for |",
         "|---|---|---|",
     ]

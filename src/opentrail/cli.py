@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             typed = sys.argv[1:] if arguments is None else arguments
-            command = next((each for each in typed if not each.startswith("-")), "")
+            command = next((argument for argument in typed if not argument.startswith("-")), "")
             options = parser(command).parse_args(typed)
             return int(options.run(options))
         finally:
@@ -130,15 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         _discard_output()
-        named = f"{error.filename}: " if error.filename else "output cannot be written: "
-        print(f"opentrail: {named}{error.strerror or error}", file=sys.stderr)
+        subject = f"{error.filename}: " if error.filename else "output cannot be written: "
+        print(f"opentrail: {subject}{error.strerror or error}", file=sys.stderr)
         return StorageFailed.exit_code
     except KeyboardInterrupt:
         return 130
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """Returns the parser; what it parses has the function `run`, which takes it.
+    """Returns the parser; its result has the function `run`, which takes that result.
 
     Args:
         only: the one command whose arguments are needed, since that imports its module; else all.
@@ -181,15 +181,15 @@ def _add_help(command: argparse.ArgumentParser) -> None:
 
 
 def _help(options: argparse.Namespace) -> int:
-    chosen = parser(options.command[0] if options.command else "")
+    command = parser(options.command[0] if options.command else "")
     for number, name in enumerate(options.command):
-        choices = _choices(chosen)
+        choices = _choices(command)
         if name not in choices:
             above = " ".join(("opentrail", *options.command[:number]))
-            known = f"known are {', '.join(choices)}" if choices else "it has no actions"
-            raise UsageError(f"{above} has no command {name!r}; {known}")
-        chosen = choices[name]
-    print(chosen.format_help(), end="")
+            alternatives = f"known are {', '.join(choices)}" if choices else "it has no actions"
+            raise UsageError(f"{above} has no command {name!r}; {alternatives}")
+        command = choices[name]
+    print(command.format_help(), end="")
     return 0
 
 
@@ -235,5 +235,5 @@ def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Yields the arguments of a parser and of all that it has."""
     yield from parser._actions
-    for one in _choices(parser).values():
-        yield from _actions(one)
+    for command in _choices(parser).values():
+        yield from _actions(command)

@@ -112,7 +112,7 @@ class Settings:
     #: Records per file of event history.
     history_seal_records: int = 120_000
     #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
-    #: SIGHUP has it and the key read again.
+    #: SIGHUP reloads it and the key.
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
@@ -207,8 +207,8 @@ def load(
         variable = f"OPENTRAIL_{name.upper()}"
         if environment.get(variable):
             raw: Any = environment[variable]
-            given = raw.split(",") if name in ("upstream", "trusted_proxies") else raw
-            settings = _with(settings, name, given, variable)
+            parsed = raw.split(",") if name in ("upstream", "trusted_proxies") else raw
+            settings = _with(settings, name, parsed, variable)
     for name, value in flags.items():
         if value is not None and name in NAMES:
             settings = _with(settings, name, value, f"--{name.replace('_', '-')}")
@@ -238,8 +238,8 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         elif name == "upstream" and isinstance(value, dict):
             settings = _upstream_table(settings, value, file)
         elif name == "organization" and isinstance(value, dict):
-            described = read_organization(value, f"{key} in {file}")
-            settings = replace(settings, organization=described)
+            organization = read_organization(value, f"{key} in {file}")
+            settings = replace(settings, organization=organization)
         elif name in NAMES:
             settings = _with(settings, name, value, f"{key} in {file}")
         else:
@@ -257,8 +257,8 @@ def _directory(value: Any, file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"directory in {file} must be a table or the name of a file")
     for key_id, entry in value.items():
-        named = isinstance(entry, dict) and isinstance(entry.get("user"), str) and entry["user"]
-        if not named and not (isinstance(entry, dict) and entry.get("root") is True):
+        has_user = isinstance(entry, dict) and isinstance(entry.get("user"), str) and entry["user"]
+        if not has_user and not (isinstance(entry, dict) and entry.get("root") is True):
             raise UsageError(
                 f"directory entry {key_id!r} in {file} needs user = NAME or root = true"
             )
@@ -269,17 +269,17 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
     """Reads `[vpc_endpoints.vpce-…]` tables: `networks`, and perhaps `account`."""
     if not isinstance(value, dict):
         raise UsageError(f"vpc_endpoints in {file} must be a table")
-    read = {}
+    endpoints = {}
     for name, entry in value.items():
         source = f"vpc_endpoints.{name} in {file}"
         if not isinstance(entry, dict) or entry.keys() - {"networks", "account"}:
             raise UsageError(f"{source} must be a table with networks and perhaps account")
-        given = _networks(entry.get("networks", []), f"{source}: networks")
+        networks = _networks(entry.get("networks", []), f"{source}: networks")
         account = entry.get("account", "0" * 12)
         if not isinstance(account, str) or len(account) != 12 or not account.isdigit():
             raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
-        read[name] = {**entry, "networks": given}
-    return read
+        endpoints[name] = {**entry, "networks": networks}
+    return endpoints
 
 
 def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
@@ -289,47 +289,47 @@ def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
 
 
 def _networks(value: Any, source: str) -> tuple[str, ...]:
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list | tuple) or not given:
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts:
         raise UsageError(f"{source} must be networks like 10.0.0.0/8, not {value!r}")
-    for text in given:
+    for text in texts:
         try:
             ipaddress.ip_network(str(text).strip())
         except ValueError as error:
             raise UsageError(
                 f"{source} must be networks like 10.0.0.0/8, not {text!r}: {error}"
             ) from error
-    return tuple(str(text).strip() for text in given)
+    return tuple(str(text).strip() for text in texts)
 
 
 def _insights_types(value: Any, source: str) -> tuple[str, ...]:
     """Reads names of types, or `all`, with commas between them or in a list."""
-    given = value.split(",") if isinstance(value, str) else value
-    listed = [str(name).strip() for name in given] if isinstance(given, list | tuple) else None
-    if listed == ["all"]:
+    parts = value.split(",") if isinstance(value, str) else value
+    names = [str(part).strip() for part in parts] if isinstance(parts, list | tuple) else None
+    if names == ["all"]:
         return PRINCIPAL_TYPES
-    if listed is None or not set(listed) <= {*PRINCIPAL_TYPES, ""}:
+    if names is None or not set(names) <= {*PRINCIPAL_TYPES, ""}:
         expected = f"all, or some of {', '.join(PRINCIPAL_TYPES)}"
         raise UsageError(f"{source} must be {expected}, not {value!r}")
-    return tuple(name for name in PRINCIPAL_TYPES if name in listed)
+    return tuple(name for name in PRINCIPAL_TYPES if name in names)
 
 
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
     """Reads `[upstream]`: a URL or a table with `url` for each service, `default` for the rest."""
     for service, value in table.items():
         source = f"upstream.{service} in {file}"
-        given = value if isinstance(value, dict) else {"url": value}
-        unknown = given.keys() - _UPSTREAM_KEYS
+        entry = value if isinstance(value, dict) else {"url": value}
+        unknown = entry.keys() - _UPSTREAM_KEYS
         if unknown:
             raise UsageError(f"{source} has an unknown key {sorted(unknown)[0]!r}")
         name = "" if service == "default" else service
-        url = given.get("url")
+        url = entry.get("url")
         if url is not None:
             if not isinstance(url, str) or not url.startswith(("http://", "https://")):
                 raise UsageError(f"{source} must be a URL, not {url!r}")
             settings = replace(settings, upstream={**settings.upstream, name: url})
-        if given.keys() - {"url"}:
-            access = _upstream_access(given, source)
+        if entry.keys() - {"url"}:
+            access = _upstream_access(entry, source)
             settings = replace(settings, access={**settings.access, name: access})
     return settings
 
@@ -439,15 +439,15 @@ def _upstreams(value: Any, source: str) -> dict[str, str]:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, list | tuple):
         raise UsageError(f"{source} must be URL or SERVICE=URL, not {value!r}")
-    found = {}
+    urls = {}
     for entry in entries:
         service, equals, url = str(entry).strip().partition("=")
         if not equals or "://" in service:
             service, url = "", str(entry).strip()
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"{source} must be URL or SERVICE=URL, not {entry!r}")
-        found[service] = url
-    return found
+        urls[service] = url
+    return urls
 
 
 def _file(value: Any, source: str) -> Path:
@@ -456,13 +456,13 @@ def _file(value: Any, source: str) -> Path:
     return Path(value)
 
 
-def _number(value: Any, source: str, whole: bool = False) -> float:
+def _number(value: Any, source: str, is_whole: bool = False) -> float:
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = -1.0
-    if not 0 < number < 1e9 or (whole and number != int(number)):
-        kind = "whole number" if whole else "number"
+    if not 0 < number < 1e9 or (is_whole and number != int(number)):
+        kind = "whole number" if is_whole else "number"
         raise UsageError(
             f"{source} must be a {kind} greater than 0 and less than 10^9, not {value!r}"
         )
@@ -470,7 +470,7 @@ def _number(value: Any, source: str, whole: bool = False) -> float:
 
 
 def _whole(name: str, value: Any, source: str) -> int:
-    number = int(_number(value, source, whole=True))
+    number = int(_number(value, source, is_whole=True))
     if name == "signing_key_days" and number > MAX_DAYS:
         raise UsageError(f"{source} must be at most {MAX_DAYS}, not {number}")
     return number

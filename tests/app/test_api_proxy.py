@@ -54,7 +54,7 @@ class ServerLink:
         if isinstance(request, ProxyCall):
             return await self._server.answer(request, PROCESS)
         assert isinstance(request, CallRecorded)
-        return await self._server.recorded(request)
+        return await self._server.run_actions(request)
 
 
 def joined(app: App) -> tuple[ApiProxy, ProxiedCalls]:
@@ -117,9 +117,9 @@ async def test_what_a_process_left_open_at_its_end_is_settled_once() -> None:
     recorder, server = joined(app)
     own = own_call()
     await recorder.ask(b"POST", b"/", [], b"", own)
-    await server.orphaned(object(), 6)
+    await server.complete_orphaned(object(), 6)
     assert app.positions == [], "another process has ended"
-    await server.orphaned(PROCESS, 7)
-    await server.orphaned(PROCESS, 8)
+    await server.complete_orphaned(PROCESS, 7)
+    await server.complete_orphaned(PROCESS, 8)
     await own.when_recorded[0](9)
     assert app.positions == [7]

@@ -55,7 +55,7 @@ async def test_a_journal_that_is_gone_is_a_loss(tmp_path: Path) -> None:
 async def test_keys_of_the_control_store_are_in_the_settings(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         assert engines.settings.directory == {}
-        await engines.named.put(KEY, {"user": "mary", "account": "111122223333"})
+        await engines.named_keys.put(KEY, {"user": "mary", "account": "111122223333"})
     async with opened(tmp_path) as engines:
         assert list(engines.settings.directory) == [KEY]
         assert engines.identities.resolve(KEY).account == "111122223333"

@@ -54,7 +54,7 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
                 break
             await asyncio.sleep(0.02)
 
-    await housekeeping.once()
+    await housekeeping.clean_up()
     assert kept.first > 100
     seen: list[Entry] = []
     while part := await journal.read(seen[-1].position if seen else 0, 30):
@@ -62,10 +62,10 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     assert seen == everything
 
     clock.moment = MOMENT + timedelta(days=91)
-    await housekeeping.once()
+    await housekeeping.clean_up()
     assert store.state.files > 0, "identities have read nothing yet"
     await identities.process(everything)
-    await housekeeping.once()
+    await housekeeping.clean_up()
     assert store.state.files == 0
     assert (await history.search(Search())).events == []
     await store.close()
@@ -110,7 +110,7 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
             await asyncio.sleep(0.02)
     assert [(one.first, one.last) for one in kept.lost] == [(2, 2), (3, 3)]
     assert state.missing == ((2, 3),)
-    await housekeeping.once()
+    await housekeeping.clean_up()
     assert kept.first > 3
     await store.close()
     await kept.close()

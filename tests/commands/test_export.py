@@ -17,7 +17,7 @@ from opentrail.commands import export as module
 from opentrail.commands.export import KINDS, Parts, csv_cells, record_line, row_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.history.event_history import shown_event
+from opentrail.history.event_history import event_document
 from opentrail.ports.event_store import FoundEvent
 from tests.factories import ACCOUNT, REGION, a_record, event_id, real_records, record_bytes
 from tests.stub_console import StubConsole, stub_console
@@ -38,7 +38,7 @@ def an_event(record: dict[str, Any], text: str | None = None) -> dict[str, Any]:
         found.resources,
         text or record_bytes(record).decode(),
     )
-    return {"position": 7, **shown_event(event)}
+    return {"position": 7, **event_document(event)}
 
 
 def named(record: dict[str, Any]) -> dict[str, Any]:

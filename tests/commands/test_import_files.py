@@ -150,7 +150,7 @@ def test_a_large_file_goes_in_pieces_and_lines_keep_their_numbers(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_sources, "PIECE", 4000)
-    monkeypatch.setattr(import_files, "_BATCH", 9000)
+    monkeypatch.setattr(import_files, "_MAX_BATCH_BYTES", 9000)
     raw = [record_bytes(record) for record in some_records(50)]
     raw[36] = b"no"
     (tmp_path / "a").write_bytes(b"\n".join(raw))
@@ -171,7 +171,7 @@ def test_a_busy_server_only_slows_the_import(
 def test_a_failure_shows_the_progress_and_a_second_run_continues(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_files, "_BATCH", 1)
+    monkeypatch.setattr(import_files, "_MAX_BATCH_BYTES", 1)
     (tmp_path / "logs").mkdir()
     for number in range(9):
         (tmp_path / "logs" / str(number)).write_bytes(a_log_file(1, number))
@@ -283,7 +283,7 @@ def sizes(pieces: list[BatchFile | NotSent]) -> list[int]:
 
 
 def test_a_batch_is_filled_until_it_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_files, "_BATCH", 100)
+    monkeypatch.setattr(import_files, "_MAX_BATCH_BYTES", 100)
     plain = BatchFile("a", b"x" * 40)
     packed = BatchFile("b", b"\x1f\x8b345")
     assert sizes([plain] * 5) == [2, 2, 1]

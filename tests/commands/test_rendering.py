@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opentrail.commands.rendering import (
-    harmless,
+    escape_formulas,
     print_answer,
     print_csv,
     print_events,
@@ -402,7 +402,7 @@ def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
     [("=1", "'=1"), (" +1", "' +1"), ("a=1", "a=1"), ("名", "名"), ("a\x00b", r"a\x00b")],
 )
 def test_cells_are_made_harmless(cell: str, shown: str) -> None:
-    assert harmless(cell) == shown
+    assert escape_formulas(cell) == shown
 
 
 @pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])

@@ -66,7 +66,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("opentrail.commands.tail._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("opentrail.commands.tail._FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("opentrail.commands.tail._MAX_PAUSE_SECONDS", 0.01)
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)

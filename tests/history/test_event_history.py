@@ -29,7 +29,7 @@ from opentrail.history.event_history import (
     History,
     Page,
     Search,
-    shown_event,
+    event_document,
 )
 from opentrail.history.histogram import Histogram
 from opentrail.metrics import Metrics
@@ -213,7 +213,7 @@ async def of_two_accounts() -> History:
 @asynchronous
 async def test_a_view_finds_events_of_its_accounts_alone_whatever_is_asked() -> None:
     history = await of_two_accounts()
-    view = history.within([MINE])
+    view = history.limited_to([MINE])
     assert positions(await view.search(Search())) == [10, 7, 4, 1]
     assert positions(await view.search(Search(account=THEIRS))) == []
     either = parse(f"account={THEIRS} OR account={MINE}", MOMENT)
@@ -226,8 +226,8 @@ async def test_a_view_finds_events_of_its_accounts_alone_whatever_is_asked() -> 
         "account": [(MINE, 4)],
     }
     assert await view.values("eventName", "Call", Search()) == [("Call0", 4)]
-    assert positions(await history.within([MINE, THEIRS]).search(Search(), 4)) == [11, 10, 8, 7]
-    assert positions(await history.within(None).search(Search(), 3)) == [12, 11, 10]
+    assert positions(await history.limited_to([MINE, THEIRS]).search(Search(), 4)) == [11, 10, 8, 7]
+    assert positions(await history.limited_to(None).search(Search(), 3)) == [12, 11, 10]
     assert positions(await history.search(Search(), 3)) == [12, 11, 10]
 
 
@@ -238,7 +238,7 @@ async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
         name = "Call0" if account == MINE else "Call1"
         key = CallKey(account, REGION, "Management", "iam.amazonaws.com", name)
         search = CountSearch(key, 60, timedelta(days=2))
-        found = (await history.within([MINE]).count(search, 100)).counts
+        found = (await history.limited_to([MINE]).count(search, 100)).counts
         assert sum(each for _, each in found) == count
     assert sum(each for _, each in (await history.count(search, 100)).counts) == 4
 
@@ -248,7 +248,7 @@ async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> 
     world, head = World(), 0
     history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
     history.follower.catch_up_to(0)
-    view = history.within([ACCOUNT])
+    view = history.limited_to([ACCOUNT])
     head = 4
     asked = asyncio.create_task(view.search(Search(), 2))
     await turns()
@@ -256,7 +256,7 @@ async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> 
     page = await asked
     assert positions(page) == [4, 3]
     assert positions(await view.search(Search(), 2, page.next_token)) == [2, 1]
-    for other in (history, history.within([MINE])):
+    for other in (history, history.limited_to([MINE])):
         with pytest.raises(CloudTrailError, match="token"):
             await other.search(Search(), 2, page.next_token)
 
@@ -276,14 +276,14 @@ async def test_about_gives_the_events_that_name_a_resource() -> None:
     records[2]["requestParameters"] = {"userName": "Bob"}
     records[2]["responseElements"] = None
     history = await World().filled(entries_of(records))
-    assert positions(await history.about("Mary", Search())) == [4, 2, 1]
-    assert positions(await history.about("Bob", Search())) == [3]
-    assert positions(await history.about(f"arn:aws:iam::{ACCOUNT}:user/Mary", Search())) == [
+    assert positions(await history.events_of("Mary", Search())) == [4, 2, 1]
+    assert positions(await history.events_of("Bob", Search())) == [3]
+    assert positions(await history.events_of(f"arn:aws:iam::{ACCOUNT}:user/Mary", Search())) == [
         4,
         2,
         1,
     ]
-    assert positions(await history.about("Mary", Search(account="0"))) == []
+    assert positions(await history.events_of("Mary", Search(account="0"))) == []
 
 
 # Tokens
@@ -755,7 +755,7 @@ async def test_an_event_is_shown_in_the_shape_of_lookup_events() -> None:
     record = a_record(eventID=event_id(1))
     history = await World().filled([an_entry(1, record)])
     (event,) = (await history.search(Search())).events
-    shown = shown_event(event)
+    shown = event_document(event)
     assert json.loads(shown.pop("CloudTrailEvent")) == record
     assert shown == {
         "EventId": event_id(1),
@@ -779,11 +779,11 @@ def test_what_an_event_does_not_have_is_left_out() -> None:
     bare = FoundEvent(
         1, MOMENT, "i", "Decrypt", "kms", True, None, None, (Resource(None, "k"),), "{}"
     )
-    shown = shown_event(bare)
+    shown = event_document(bare)
     assert shown["ReadOnly"] == "true"
     assert shown["Resources"] == [{"ResourceName": "k"}]
     assert not {"Username", "AccessKeyId"} & set(shown)
-    assert shown_event(replace(bare, resources=()))["Resources"] == []
+    assert event_document(replace(bare, resources=()))["Resources"] == []
 
 
 @asynchronous

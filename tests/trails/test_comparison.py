@@ -105,7 +105,7 @@ async def test_a_chain_goes_on_after_the_newest_digest_when_the_state_was_restor
     assert (state.latest_error, state.latest_digest_error, state.new_chain) == (None, None, None)
     known = {
         each["region"]: each["newest"]["key"]
-        for each in await old.digests.known((await old.stored()).trail)
+        for each in await old.digests.boundaries((await old.stored()).trail)
     }
     assert set(known.values()) <= set(old.digest_keys())
 
@@ -253,7 +253,7 @@ async def test_a_pause_of_logging_that_the_state_does_not_know_is_adopted() -> N
     events += await old.event(2)
     await old.deliver(flush=True)
     await check_all(old, events, chains=2)
-    chains = await old.digests.known((await old.stored()).trail)
+    chains = await old.digests.boundaries((await old.stored()).trail)
     assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in chains)
 
 
@@ -325,7 +325,7 @@ async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after
         assert len(found) == 2
         assert found[1][0].document["previousDigestS3Object"] is None
         assert found[1][0].document["digestStartTime"] >= last
-    known = await old.digests.known((await old.stored()).trail)
+    known = await old.digests.boundaries((await old.stored()).trail)
     assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in known)
 
 
@@ -347,7 +347,7 @@ async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> N
     await old.deliver(flush=True)
     state = await old.state()
     assert "not signed with a key of this server" in state.new_chain_reason
-    known = await old.digests.known((await old.stored()).trail)
+    known = await old.digests.boundaries((await old.stored()).trail)
     assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in known)
     for each in known:
         ours = set(world.digest_keys()) - before - set(newest.values())

@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import CloudTrailError, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.sinks.outbox import FIRST, SUBJECT
+from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryObjects, MemoryServices, asynchronous
 
@@ -34,15 +34,15 @@ class Scene:
         services = self.services
         self.destinations = Destinations(self.objects, services, services, services, enforced)
 
-    async def settled(self, before: Trail | None = None, **settings: Any) -> Trail:
+    async def verify(self, before: Trail | None = None, **settings: Any) -> Trail:
         """Returns what is made of a trail with these settings."""
         trail = replace(before or a_trail(), **settings)
-        return await self.destinations.settled(trail, before, ACCOUNT)
+        return await self.destinations.verify(trail, before, ACCOUNT)
 
     async def refused(self, before: Trail | None = None, **settings: Any) -> tuple[str, str]:
         """Returns the error of a trail with these settings."""
         with pytest.raises(CloudTrailError) as caught:
-            await self.settled(before, **settings)
+            await self.verify(before, **settings)
         return caught.value.code, caught.value.message
 
 
@@ -52,12 +52,12 @@ class Scene:
 @asynchronous
 async def test_a_bucket_that_takes_awss_markers_will_do() -> None:
     scene = Scene()
-    await scene.settled(validation=True, prefix="audit")
+    await scene.verify(validation=True, prefix="audit")
     assert sorted(scene.objects.disk.objects["my-bucket"]) == [
         f"audit/{FOLDER.replace('CloudTrail', 'CloudTrail-Digest')}",
         f"audit/{FOLDER}",
     ]
-    await scene.settled(validation=True, prefix="audit")
+    await scene.verify(validation=True, prefix="audit")
 
 
 @asynchronous
@@ -74,7 +74,7 @@ async def test_a_bucket_that_is_not_there_or_refuses_is_named() -> None:
     )
     scene.objects.down = "SlowDown"
     with pytest.raises(ObjectStoreError):
-        await scene.settled()
+        await scene.verify()
 
 
 @asynchronous
@@ -89,7 +89,7 @@ async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> 
         "Resource": ["arn:aws:s3:::my-bucket", f"arn:aws:s3:::my-bucket/AWSLogs/{ACCOUNT}/*"],
     }
     scene.objects.policies["my-bucket"] = json.dumps({"Statement": [statement]})
-    await scene.settled()
+    await scene.verify()
     assert (await scene.refused(prefix="audit"))[0] == "InsufficientS3BucketPolicyException"
 
 
@@ -116,7 +116,7 @@ async def test_an_organization_trails_bucket_must_allow_the_organizations_folder
         code, _ = await scene.refused(**of_organization)
         assert code == "InsufficientS3BucketPolicyException"
     allow(own, shared)
-    trail = await scene.settled(validation=True, **of_organization)
+    trail = await scene.verify(validation=True, **of_organization)
     assert sorted(scene.objects.disk.objects["my-bucket"]) == [
         f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail-Digest/",
         f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail/",
@@ -131,7 +131,7 @@ async def test_an_organization_trails_bucket_must_allow_the_organizations_folder
 @asynchronous
 async def test_an_organization_trails_stream_has_the_organizations_id() -> None:
     scene = Scene()
-    await scene.settled(
+    await scene.verify(
         log_group=f"{GROUP}:*", log_role=ROLE, organization="o-a1b2c3d4e5", accounts=(ACCOUNT,)
     )
     assert list(scene.services.groups[GROUP]) == [f"o-a1b2c3d4e5_{ACCOUNT}_CloudTrail_{REGION}"]
@@ -144,7 +144,7 @@ async def test_an_organization_trails_stream_has_the_organizations_id() -> None:
 @asynchronous
 async def test_a_key_is_kept_by_its_arn_and_encrypts_from_the_first_marker_on(key: str) -> None:
     scene = Scene()
-    settled = await scene.settled(kms_key=key)
+    settled = await scene.verify(kms_key=key)
     assert settled.kms_key == KEY_ARN
     assert scene.objects.disk.objects["my-bucket"][FOLDER].kms_key == KEY_ARN
 
@@ -171,9 +171,9 @@ async def test_a_key_that_cannot_be_used_is_refused() -> None:
 @asynchronous
 async def test_a_topic_gets_one_validation_message() -> None:
     scene = Scene()
-    trail = await scene.settled(topic=TOPIC)
-    assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST)]
-    await scene.settled(trail, prefix="audit")
+    trail = await scene.verify(topic=TOPIC)
+    assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST_MESSAGE)]
+    await scene.verify(trail, prefix="audit")
     assert len(scene.services.topics[TOPIC]) == 1
 
 
@@ -190,7 +190,7 @@ async def test_a_topic_that_is_not_there_is_refused() -> None:
 @asynchronous
 async def test_a_log_group_gets_its_first_stream() -> None:
     scene = Scene()
-    await scene.settled(log_group=f"{GROUP}:*", log_role=ROLE)
+    await scene.verify(log_group=f"{GROUP}:*", log_role=ROLE)
     assert list(scene.services.groups[GROUP]) == [f"{ACCOUNT}_CloudTrail_{REGION}"]
 
 
@@ -216,7 +216,7 @@ async def test_group_and_role_belong_together_and_the_group_must_be_there() -> N
 @asynchronous
 async def test_what_does_not_change_is_not_tried_again() -> None:
     scene = Scene()
-    trail = await scene.settled(topic=TOPIC, log_group=f"{GROUP}:*", log_role=ROLE, kms_key=KEY)
+    trail = await scene.verify(topic=TOPIC, log_group=f"{GROUP}:*", log_role=ROLE, kms_key=KEY)
     scene.services.down = scene.objects.down = "Down"
-    assert await scene.settled(trail, include_global_services=False)
-    assert await scene.settled(trail, topic="", log_group="", log_role="")
+    assert await scene.verify(trail, include_global_services=False)
+    assert await scene.verify(trail, topic="", log_group="", log_role="")

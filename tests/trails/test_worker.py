@@ -692,7 +692,7 @@ async def test_the_last_digest_for_a_bucket_that_is_gone_is_given_up_after_30_da
     assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 1
     if elsewhere is not None:
         await world.check(later, chains=1)
-        (known,) = await world.digests.known((await world.stored()).trail)
+        (known,) = await world.digests.boundaries((await world.stored()).trail)
         assert [start["bucket"] for start in known["starts"]] == [elsewhere]
         assert known["newest"]["bucket"] == elsewhere
 

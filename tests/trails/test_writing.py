@@ -9,7 +9,7 @@ import pytest
 from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.logfile import log_bytes
 from opentrail.ports.objects import NewObject
-from opentrail.trails.writing import ExactWriter, compress, put_exactly, unpacked
+from opentrail.trails.writing import ExactWriter, compress, decompress, put_exactly
 from tests.factories import a_record, record_bytes
 from tests.fakes import Fault, MemoryObjects, asynchronous
 from tests.trails.world import BUCKET
@@ -92,9 +92,9 @@ async def test_an_object_of_another_process_is_distinguished_from_one_that_the_s
 
 def test_a_file_is_unpacked_whole_or_not_at_all() -> None:
     packed = compress(b"content")
-    assert unpacked(packed, 7) == b"content"
+    assert decompress(packed, 7) == b"content"
     for bad in (packed[:-1], packed + b"x", b"junk", b""):
         with pytest.raises(ValueError, match=r"damaged|cut off"):
-            unpacked(bad, 100)
+            decompress(bad, 100)
     with pytest.raises(ValueError, match="more than 6 bytes"):
-        unpacked(packed, 6)
+        decompress(packed, 6)

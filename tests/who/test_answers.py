@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.attributes import resources_of
-from opentrail.who.answers import understood, who
+from opentrail.who.answers import parse_question, who
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
 from tests.factories import (
@@ -213,11 +213,11 @@ async def test_temporary_keys_and_sessions_were_made_by_who_assumed_the_role(nam
 
 
 def test_a_question_may_have_type_and_account() -> None:
-    question = understood(MARY)
+    question = parse_question(MARY)
     assert (question.name, question.kind, question.account) == ("Mary", "AWS::IAM::User", ACCOUNT)
-    assert understood("in/a.csv").kind is None
-    assert understood("Mary", "user").fits("AWS::IAM::User")
-    assert not understood("Mary", "user").fits("AWS::IAM::Group")
+    assert parse_question("in/a.csv").kind is None
+    assert parse_question("Mary", "user").matches_type("AWS::IAM::User")
+    assert not parse_question("Mary", "user").matches_type("AWS::IAM::Group")
 
 
 # Many events, real records

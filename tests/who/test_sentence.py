@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import Resource
-from opentrail.who.sentence import CONSOLE_AGENT, OWN_CONSOLE, actor, method_of, sentence, spoken
+from opentrail.who.sentence import (
+    CONSOLE_AGENT,
+    OWN_CONSOLE,
+    actor,
+    method_of,
+    sentence,
+    words_of,
+)
 from tests.collection import at_least, collected_records
 from tests.factories import (
     ABSENT,
@@ -203,7 +210,7 @@ def test_a_failed_sign_in_is_described_as_refused_although_it_has_no_error_code(
     ],
 )
 def test_a_kind_is_called_as_people_call_it(kind: str | None, words: str) -> None:
-    assert spoken(kind) == words
+    assert words_of(kind) == words
 
 
 # Who

@@ -1,6 +1,6 @@
 /** What the server answers. Made by scripts/api_types.py; do not edit. */
 
-/** A user after a change, and its one-time password if it has a new one; a deleted one: none. */
+/** A changed user, and its one-time password if it has a new one; empty for a deleted user. */
 export interface ChangedUser {
   password?: string;
   user?: User;
@@ -163,7 +163,7 @@ export interface IncidentRow {
   state: string;
 }
 
-/** What Insights is doing, and how far it is. */
+/** What Insights is doing, and its progress. */
 export interface InsightsState {
   daysLearned: number;
   daysScanned: number | null;
@@ -335,7 +335,7 @@ export interface Values {
   values: CountedValue[];
 }
 
-/** What a trail's bucket was found to hold, last. */
+/** The latest findings in a trail's bucket. */
 export interface Verification {
   at: string;
   findings: DamagedObject[];

@@ -9,11 +9,11 @@ from opentrail.core.errors import Conflict
 
 T = TypeVar("T")
 
-_ATTEMPTS = 10
+_MAX_ATTEMPTS = 10
 
 
 async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], failure: str) -> T:
-    """Returns the result of the first attempt that meets no change made by others meanwhile.
+    """Returns the result of the first attempt without a concurrent change by others.
 
     Args:
         attempt: reads, and writes on the condition that nothing has changed since.
@@ -22,7 +22,7 @@ async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], failure: str) -
     Raises:
         Conflict: so does every attempt.
     """
-    for _ in range(_ATTEMPTS):
+    for _ in range(_MAX_ATTEMPTS):
         try:
             return await attempt()
         except Conflict:

@@ -1,6 +1,6 @@
 """The key directory: access keys whose secrets opentrail knows, to verify signatures with.
 
-It is a room of its own beside `identity`, which learns from records whose a key is, and knows no
+It is separate from `identity`, which learns from records whose a key is, and knows no
 secrets. Here is decided who may call.
 """
 
@@ -50,7 +50,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made, with what is shown this once."""
+    """A new key, with the secrets that are shown only once."""
 
     key: AccessKey
     secret_access_key: str
@@ -70,7 +70,7 @@ class KnownKey:
 
     @property
     def is_named(self) -> bool:
-        """Whether it is known whose key it is, and not only its account."""
+        """Whether its owner is known, and not only its account."""
         return self.identity.user_identity.get("type") != "Unknown"
 
 
@@ -81,7 +81,7 @@ class KnownKeys:
         self._keys: dict[str, KnownKey] = {}
 
     def update(self, keys: Iterable[KnownKey], forgotten: Iterable[str] = ()) -> list[Identity]:
-        """Knows these keys from now on, and no longer those forgotten.
+        """Adds and removes keys.
 
         Returns:
             The identities of the keys whose owners are known.
@@ -98,15 +98,15 @@ class KnownKeys:
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        known = self._keys.get(access_key_id)
-        return known.secret if known else None
+        key = self._keys.get(access_key_id)
+        return key.secret if key else None
 
 
 class KeyDirectory:
     """The access keys in a control store.
 
     `find` answers from memory; `load` reads what other processes have changed. Changes are
-    compare-and-set, so that several processes may make them at once.
+    compare-and-set, so that several processes may make them concurrently.
     """
 
     def __init__(self, control: ControlStore, sealer: Sealer, clock: Clock) -> None:
@@ -121,15 +121,15 @@ class KeyDirectory:
         Raises:
             StorageFailed: a secret cannot be unsealed, such as with another master key.
         """
-        stored = await self._control.scan(_KIND)
-        self._known = {each.key: self._known_of(each.key, each.document) for each in stored}
+        rows = await self._control.scan(_KIND)
+        self._known = {row.key: self._unseal(row.key, row.document) for row in rows}
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        known = self._known.get(access_key_id)
-        return known.secret if known else None
+        key = self._known.get(access_key_id)
+        return key.secret if key else None
 
-    def known(self) -> dict[str, KnownKey]:
+    def all(self) -> dict[str, KnownKey]:
         """Returns all keys by id, as of the last `load` and the changes made here since."""
         return dict(self._known)
 
@@ -187,7 +187,7 @@ class KeyDirectory:
         self, account: str | None = None, principal: str | None = None
     ) -> list[AccessKey]:
         """Returns the keys, of one account or principal, by id."""
-        keys = [_key_of(each) for each in await self._control.scan(_KIND)]
+        keys = [_key_of(row) for row in await self._control.scan(_KIND)]
         return [
             key
             for key in keys
@@ -223,7 +223,7 @@ class KeyDirectory:
     async def rotate(self, access_key_id: str, overlap: timedelta = timedelta(0)) -> NewKey:
         """Creates a new key of the same principal; the old one is disabled, or expires later.
 
-        Of two that rotate a key at once, one succeeds.
+        If two rotate a key concurrently, one succeeds.
 
         Raises:
             UsageError: there is no such key, it is temporary, disabled or rotated already.
@@ -241,10 +241,10 @@ class KeyDirectory:
             document = {**stored.document, **_document_of(old)}
             change = Put(_KIND, access_key_id, document, expected=stored.version)
             await self._store(new, 0, change)
-            self._known[access_key_id] = self._known_of(access_key_id, document)
+            self._known[access_key_id] = self._unseal(access_key_id, document)
             return new
 
-        return await retry_on_conflict(attempt, _contended(access_key_id))
+        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
 
     def _now(self) -> datetime:
         return self._clock.now().replace(microsecond=0)
@@ -272,7 +272,7 @@ class KeyDirectory:
             "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
         }
         await self._control.apply([Put(_KIND, key_id, document, expected), *more])
-        self._known[key_id] = self._known_of(key_id, document)
+        self._known[key_id] = self._unseal(key_id, document)
 
     async def _read(self, access_key_id: str) -> Stored:
         stored = await self._control.get(_KIND, access_key_id)
@@ -293,12 +293,12 @@ class KeyDirectory:
             await self._control.apply(
                 [Put(_KIND, access_key_id, document, expected=stored.version)]
             )
-            self._known[access_key_id] = self._known_of(access_key_id, document)
+            self._known[access_key_id] = self._unseal(access_key_id, document)
             return key
 
-        return await retry_on_conflict(attempt, _contended(access_key_id))
+        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
 
-    def _known_of(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
+    def _unseal(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
         plain = self._sealer.unseal(document["secret"], _context(access_key_id))
         token, expires = document["token_sha256"], document["expires"]
         secret = SigningSecret(
@@ -310,7 +310,7 @@ class KeyDirectory:
         return KnownKey(identity_of(access_key_id, document["principal"]), secret)
 
 
-def _contended(access_key_id: str) -> str:
+def _conflict_message(access_key_id: str) -> str:
     return f"access key {access_key_id} is being changed by others; try again"
 
 
@@ -322,15 +322,15 @@ def identity_of(access_key_id: str, principal: str) -> Identity:
     """
     account = _account_of(principal)
     kind, _, name = principal.split(":", 5)[5].partition("/")
-    shown: dict[str, Any]
+    user_identity: dict[str, Any]
     if kind == "root":
-        shown = root(account)
+        user_identity = root(account)
     elif kind == "user":
-        shown = iam_user(account, name.rpartition("/")[2], None, principal)
+        user_identity = iam_user(account, name.rpartition("/")[2], None, principal)
     elif kind == "federated-user":
         principal_id = f"{account}:{name}"
-        shown = {"type": "FederatedUser", "principalId": principal_id, "arn": principal}
-        shown["accountId"] = account
+        user_identity = {"type": "FederatedUser", "principalId": principal_id, "arn": principal}
+        user_identity["accountId"] = account
     else:
         role = name.partition("/")[0]
         partition = principal.split(":", 2)[1]
@@ -340,9 +340,9 @@ def identity_of(access_key_id: str, principal: str) -> Identity:
             "accountId": account,
             "userName": role,
         }
-        shown = {"type": "AssumedRole", "arn": principal, "accountId": account}
-        shown["sessionContext"] = {"sessionIssuer": issuer}
-    return Identity(access_key_id, account, shown)
+        user_identity = {"type": "AssumedRole", "arn": principal, "accountId": account}
+        user_identity["sessionContext"] = {"sessionIssuer": issuer}
+    return Identity(access_key_id, account, user_identity)
 
 
 def _refuse_rotation(key: AccessKey) -> None:

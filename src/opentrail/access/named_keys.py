@@ -33,8 +33,8 @@ class NamedKeys:
 
     async def load(self) -> None:
         """Reads the stored entries."""
-        stored = await self._control.scan(_KIND)
-        self._stored = {each.key: each.document for each in stored}
+        rows = await self._control.scan(_KIND)
+        self._stored = {row.key: row.document for row in rows}
 
     def all(self) -> dict[str, Entry]:
         """Returns all entries by access key id."""
@@ -76,47 +76,47 @@ class DirectoryAdministration:
     """Runs actions of `opentrail directory`.
 
     Args:
-        named: the entries.
-        changed: called with the id of each key whose entry was changed.
+        named_keys: the entries.
+        on_change: called with the id of each key whose entry was changed.
     """
 
-    def __init__(self, named: NamedKeys, changed: Callable[[str], Awaitable[None]]) -> None:
-        self._named = named
-        self._changed = changed
+    def __init__(self, named_keys: NamedKeys, on_change: Callable[[str], Awaitable[None]]) -> None:
+        self._named_keys = named_keys
+        self._on_change = on_change
 
-    async def run(self, given: Entry) -> dict[str, Any]:
+    async def run(self, arguments: Entry) -> dict[str, Any]:
         """Returns the answer to `{"action": "add" | "list" | "remove", …}`.
 
         Raises:
             UsageError: a parameter is missing or wrong.
         """
-        action = given.get("action")
+        action = arguments.get("action")
         if action == "list":
             return {
                 "keys": [
                     {"accessKeyId": key, **entry}
-                    for key, entry in sorted(self._named.all().items())
+                    for key, entry in sorted(self._named_keys.all().items())
                 ]
             }
         if action not in ("add", "remove"):
             raise UsageError("action must be one of add, list, remove")
-        key = given.get("key")
+        key = arguments.get("key")
         if not isinstance(key, str) or not _KEY_ID.fullmatch(key):
             raise UsageError(f"key must be an access key id, not {key!r}")
         if action == "remove":
-            await self._named.remove(key)
+            await self._named_keys.remove(key)
         else:
-            await self._named.put(key, _entry(given))
-        await self._changed(key)
-        return {"accessKeyId": key, **self._named.all().get(key, {})}
+            await self._named_keys.put(key, _entry(arguments))
+        await self._on_change(key)
+        return {"accessKeyId": key, **self._named_keys.all().get(key, {})}
 
 
-def _entry(given: Entry) -> dict[str, Any]:
-    user, is_root = given.get("user"), given.get("root") is True
+def _entry(arguments: Entry) -> dict[str, Any]:
+    user, is_root = arguments.get("user"), arguments.get("root") is True
     if is_root == (user is not None):
         raise UsageError("either user = NAME or root = true must be given")
-    entry: dict[str, Any] = {"root": True} if is_root else {"user": _text(given, "user")}
-    entry |= {name: _text(given, name) for name in _OPTIONAL if given.get(name) is not None}
+    entry: dict[str, Any] = {"root": True} if is_root else {"user": _text(arguments, "user")}
+    entry |= {name: _text(arguments, name) for name in _OPTIONAL if arguments.get(name) is not None}
     if "account" in entry and not _ACCOUNT.fullmatch(entry["account"]):
         raise UsageError(f"account must be 12 digits, not {entry['account']!r}")
     if "arn" in entry and not entry["arn"].startswith("arn:"):
@@ -124,8 +124,8 @@ def _entry(given: Entry) -> dict[str, Any]:
     return entry
 
 
-def _text(given: Entry, name: str) -> str:
-    value = given[name]
+def _text(arguments: Entry, name: str) -> str:
+    value = arguments[name]
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_LENGTH:
         raise UsageError(f"{name} must be a text of 1 to {_MAX_LENGTH} characters")
     return value

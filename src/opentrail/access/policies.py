@@ -26,8 +26,10 @@ _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):(user/\S+)")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:\S+/)?([^\s/]+)")
 _SESSION = re.compile(r"arn:aws[a-z-]*:sts::([0-9]{12}):assumed-role/([^\s/]+)/\S+")
-#: IAM's quotas: characters of a managed policy without white space, policies of a principal.
-_MAX_CHARACTERS, _MAX_ATTACHED = 6144, 10
+#: IAM's quota of characters of a managed policy, without white space.
+_MAX_CHARACTERS = 6144
+#: IAM's quota of policies of a principal.
+_MAX_ATTACHED = 10
 
 
 def _allow(*actions: str) -> str:
@@ -73,7 +75,7 @@ class CustomerPolicy:
 
     @property
     def arn(self) -> str:
-        """The policy's ARN, as IAM makes it."""
+        """The policy's ARN, as IAM forms it."""
         return f"arn:aws:iam::{self.account}:policy/{self.name}"
 
 
@@ -101,7 +103,7 @@ class PolicyDirectory:
     """The identity-based policies in a control store.
 
     `policies_of` answers from memory; `load` reads what other processes have changed. Changes are
-    compare-and-set, so that several processes may make them at once.
+    compare-and-set, so that several processes may make them concurrently.
     """
 
     def __init__(self, control: ControlStore) -> None:
@@ -114,8 +116,8 @@ class PolicyDirectory:
         Raises:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
-        found = await self._control.scan(_KIND)
-        compiled = {stored.key: self._compiled(stored) for stored in found}
+        rows = await self._control.scan(_KIND)
+        compiled = {stored.key: self._compile(stored) for stored in rows}
         for account, policies in compiled.items():
             self._accept(account, policies)
 
@@ -125,11 +127,11 @@ class PolicyDirectory:
         Args:
             principal: the ARN of a user, a role or a role session.
         """
-        found = _place(principal)
-        if found is None:
+        place = _place(principal)
+        if place is None:
             return ()
-        account = self._accounts.get(found[0])
-        return () if account is None else account.attached.get(found[1], ())
+        account = self._accounts.get(place[0])
+        return () if account is None else account.attached.get(place[1], ())
 
     async def put_policy(self, account: str, name: str, document: str) -> CustomerPolicy:
         """Creates a policy, or replaces it wherever it is attached.
@@ -176,10 +178,10 @@ class PolicyDirectory:
         await self._change(account, change)
 
     async def attach(self, principal: str, name: str) -> PolicyAttachment:
-        """Attaches a policy of the principal's account, or an AWS managed one; twice is once.
+        """Attaches a policy of the principal's account, or an AWS managed one; idempotent.
 
         Args:
-            principal: ARN of a user or role. A role is known by its name, whatever its path:
+            principal: ARN of a user or role. A role is identified by its name without its path:
                 the ARNs of its sessions do not have the path.
             name: name of the policy.
 
@@ -187,12 +189,14 @@ class PolicyDirectory:
             UsageError: the principal is not a user or role, there is no such policy, or the
                 principal has 10 policies already.
         """
-        account, key = _attachable(principal)
+        account, key = _place_of_user_or_role(principal)
 
         def change(stored: dict[str, Any]) -> None:
             if name not in stored["policies"] and name not in AWS_MANAGED:
-                known = ", ".join(sorted([*stored["policies"], *AWS_MANAGED]))
-                raise UsageError(f"policy {name!r} not found in account {account}: it has {known}")
+                policy_names = ", ".join(sorted([*stored["policies"], *AWS_MANAGED]))
+                raise UsageError(
+                    f"policy {name!r} not found in account {account}: it has {policy_names}"
+                )
             empty = {"principal": principal, "policies": []}
             names = stored["attached"].setdefault(key, empty)["policies"]
             if name not in names:
@@ -200,8 +204,8 @@ class PolicyDirectory:
             if len(names) > _MAX_ATTACHED:
                 raise UsageError(f"{principal} has {_MAX_ATTACHED} policies already")
 
-        changed = await self._change(account, change)
-        return _attachment(changed["attached"][key])
+        document = await self._change(account, change)
+        return _attachment(document["attached"][key])
 
     async def detach(self, principal: str, name: str) -> None:
         """Detaches a policy.
@@ -209,7 +213,7 @@ class PolicyDirectory:
         Raises:
             UsageError: the policy is not attached to the principal.
         """
-        account, key = _attachable(principal)
+        account, key = _place_of_user_or_role(principal)
 
         def change(stored: dict[str, Any]) -> None:
             names = stored["attached"].get(key, {}).get("policies", [])
@@ -233,12 +237,12 @@ class PolicyDirectory:
         self, account: str | None = None, principal: str | None = None
     ) -> list[PolicyAttachment]:
         """Returns what is attached, in one account or all, or to one user or role."""
-        wanted = None if principal is None else _attachable(principal)
+        user = None if principal is None else _place_of_user_or_role(principal)
         return [
             _attachment(attached)
-            for key, document in await self._documents(account if wanted is None else wanted[0])
+            for key, document in await self._documents(account if user is None else user[0])
             for place, attached in sorted(document["attached"].items())
-            if wanted is None or wanted[1] == place
+            if user is None or user[1] == place
         ]
 
     async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -258,7 +262,7 @@ class PolicyDirectory:
             document = stored.document if stored else {"policies": {}, "attached": {}}
             version = stored.version if stored else 0
             change(document)
-            compiled = self._compiled(Stored(account, version + 1, document))
+            compiled = self._compile(Stored(account, version + 1, document))
             await self._control.apply([Put(_KIND, account, document, expected=version)])
             self._accept(account, compiled)
             return document
@@ -267,31 +271,31 @@ class PolicyDirectory:
         return await retry_on_conflict(attempt, failure)
 
     def _accept(self, account: str, compiled: _Account) -> None:
-        """Replaces an account's policies, unless a change made meanwhile is newer."""
-        present = self._accounts.get(account)
-        if present is None or present.version <= compiled.version:
+        """Replaces an account's policies, unless a concurrent change is newer."""
+        current = self._accounts.get(account)
+        if current is None or current.version <= compiled.version:
             self._accounts[account] = compiled
 
-    def _compiled(self, stored: Stored) -> _Account:
+    def _compile(self, stored: Stored) -> _Account:
         account, document = stored.key, stored.document
-        present = self._accounts.get(account)
-        known = present.policies if present else {}
+        current = self._accounts.get(account)
+        former = current.policies if current else {}
         policies: dict[str, tuple[str, Policy]] = {}
         for name, text in document["policies"].items():
-            if name in known and known[name][0] == text:
-                policies[name] = known[name]  # what it has cached stays
+            if name in former and former[name][0] == text:
+                policies[name] = former[name]  # what it has cached stays
                 continue
             arn = CustomerPolicy(account, name, text).arn
             try:
                 policies[name] = text, parse_policy(text, PolicyKind.IDENTITY, arn, is_stored=True)
             except MalformedPolicy as error:
                 raise StorageFailed(f"policy {arn} in the store is not valid: {error}") from error
-        every = {**_MANAGED, **{name: policy for name, (_, policy) in policies.items()}}
+        all_policies = {**_MANAGED, **{name: policy for name, (_, policy) in policies.items()}}
         attached: dict[str, tuple[Policy, ...]] = {}
         for key, attachment in document["attached"].items():
-            if missing := set(attachment["policies"]) - set(every):
+            if missing := set(attachment["policies"]) - set(all_policies):
                 raise StorageFailed(f"policies {sorted(missing)} of {account}/{key} do not exist")
-            attached[key] = tuple(every[name] for name in attachment["policies"])
+            attached[key] = tuple(all_policies[name] for name in attachment["policies"])
         return _Account(stored.version, policies, attached)
 
 
@@ -305,14 +309,14 @@ def _place(principal: str) -> tuple[str, str] | None:
     return None
 
 
-def _attachable(principal: str) -> tuple[str, str]:
-    found = _place(principal)
-    if found is None or _SESSION.fullmatch(principal):
+def _place_of_user_or_role(principal: str) -> tuple[str, str]:
+    place = _place(principal)
+    if place is None or _SESSION.fullmatch(principal):
         raise UsageError(
             f"{principal!r} is not a user or role: arn:aws:iam::ACCOUNT:user/NAME or "
             "arn:aws:iam::ACCOUNT:role/NAME"
         )
-    return found
+    return place
 
 
 def _attachment(attached: Mapping[str, Any]) -> PolicyAttachment:

@@ -31,7 +31,7 @@ class ResourcePolicies:
     def __init__(self, control: ControlStore) -> None:
         self._control = control
         self._policies: dict[str, Policy] = {}
-        #: Held while the store and `_policies` are being made the same.
+        #: Held while `_policies` is updated from the store.
         self._changing = asyncio.Lock()
 
     async def load(self) -> None:
@@ -41,10 +41,8 @@ class ResourcePolicies:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
         async with self._changing:
-            found = await self._control.scan(_KIND)
-            self._policies = {
-                each.key: _stored(each.key, each.document["policy"]) for each in found
-            }
+            rows = await self._control.scan(_KIND)
+            self._policies = {row.key: _parse(row.key, row.document["policy"]) for row in rows}
 
     def find(self, arn: CloudTrailArn) -> Policy | None:
         """Returns the policy of a resource."""
@@ -58,7 +56,7 @@ class ResourcePolicies:
         return await self._control.get(kind, _place(arn)) is not None
 
     async def read(self, arn: CloudTrailArn) -> str | None:
-        """Returns the document of a resource's policy, as it was given."""
+        """Returns the original document of a resource's policy."""
         stored = await self._control.get(_KIND, _key(arn))
         return None if stored is None else str(stored.document["policy"])
 
@@ -97,7 +95,7 @@ def _place(arn: CloudTrailArn) -> str:
     return f"{arn.account}/{arn.region}/{arn.name}"
 
 
-def _stored(key: str, document: str) -> Policy:
+def _parse(key: str, document: str) -> Policy:
     try:
         return parse_policy(document, PolicyKind.RESOURCE, key, is_stored=True)
     except MalformedPolicy as error:

@@ -31,24 +31,31 @@ from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
 
 #: The user of a session that a one-time link began.
 OPERATOR = "operator"
-#: Tries to sign in with one name from one address, and with any name from one, in each period. An
-#: address of IPv6 counts as its /64.
-MAX_TRIES, MAX_TRIES_OF_ADDRESS, TRIES_PERIOD = 5, 20, timedelta(minutes=1)
-#: Passwords that wait to be checked, beside those that are; further sign-ins are refused.
+#: Maximum tries to sign in with one name from one address in a period. An address of IPv6 counts
+#: as its /64.
+MAX_TRIES = 5
+#: Maximum tries to sign in with any name from one address in a period.
+MAX_TRIES_OF_ADDRESS = 20
+TRIES_PERIOD = timedelta(minutes=1)
+#: Maximum passwords that wait to be checked; further sign-ins are refused.
 MAX_WAITING = 16
-MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 12, 1_024
+#: Characters.
+MIN_PASSWORD_LENGTH = 12
+#: Characters.
+MAX_PASSWORD_LENGTH = 1_024
 
 _KIND = "console-user"
 #: As IAM's user names.
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
-#: More characters of a name than a user's has.
+#: Characters of a name that tries are counted by: more than a user's has.
 _MAX_NAME_LENGTH = 65
 _WORDS = re.compile("[a-z]{1,20}")
 #: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
 _MAX_COUNTED = 10_000
-#: Hashes that are computed at once; each needs 32 MiB.
-_AT_ONCE = 2
-_SALT_BYTES, _HASH_BYTES = 16, 32
+#: Hashes that are computed concurrently; each needs 32 MiB.
+_MAX_CONCURRENT_HASHES = 2
+_SALT_BYTES = 16
+_HASH_BYTES = 32
 
 
 HasLeft = Callable[[], Awaitable[bool]]
@@ -92,7 +99,7 @@ class ConsoleUser:
     accounts: tuple[str, ...] | None
     created: datetime
     is_active: bool
-    #: Whether the password is the one-time one that an administrator passed on.
+    #: Whether the password is a one-time password from an administrator.
     must_change_password: bool
 
 
@@ -108,8 +115,8 @@ class ScryptCost:
 class ConsoleUsers:
     """The users in a control store.
 
-    Changes are compare-and-set, so that several processes may make them at once. Tries to sign in
-    are counted in memory.
+    Changes are compare-and-set, so that several processes may make them concurrently. Tries to sign
+    in are counted in memory.
     """
 
     def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
@@ -117,9 +124,9 @@ class ConsoleUsers:
         self._cost = cost or ScryptCost()
         self._tries = _Tries(clock)
         self._clock = clock
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
         self._waiting = 0
-        #: What the passwords of unknown users are compared with, so that they take as long.
+        #: What passwords of unknown users are compared with, so that the response time is the same.
         self._decoy = _document_without_password(self._cost)
 
     async def create(
@@ -128,13 +135,13 @@ class ConsoleUsers:
         """Creates a user, and returns it with the password for its first sign-in.
 
         Raises:
-            UsageError: the name or an account id is not valid, or there is such a user.
+            UsageError: the name or an account id is not valid, or the user exists.
         """
         _check_name(name)
         now = self._clock.now().replace(microsecond=0)
-        user = ConsoleUser(name, role, _checked_accounts(accounts), now, True, True)
+        user = ConsoleUser(name, role, _valid_accounts(accounts), now, True, True)
         password = _one_time_password()
-        document = {**_document_of(user), "password": await self._hashed(password)}
+        document = {**_document_of(user), "password": await self._hash(password)}
         try:
             await self._control.apply([Put(_KIND, name, document, expected=0)])
         except Conflict as error:
@@ -143,7 +150,7 @@ class ConsoleUsers:
 
     async def all(self) -> list[ConsoleUser]:
         """Returns the users, by name."""
-        return [_user_of(each) for each in await self._control.scan(_KIND)]
+        return [_user_of(row) for row in await self._control.scan(_KIND)]
 
     async def disable(self, name: str) -> ConsoleUser:
         """Disables a user.
@@ -177,7 +184,7 @@ class ConsoleUsers:
             UsageError: there is no such user.
         """
         password = _one_time_password()
-        hashed = await self._hashed(password)
+        hashed = await self._hash(password)
         user = await self._change(
             name, lambda user: replace(user, must_change_password=True), {"password": hashed}
         )
@@ -206,7 +213,7 @@ class ConsoleUsers:
             TooManyTries: as `MAX_TRIES`, `MAX_TRIES_OF_ADDRESS` and `MAX_WAITING` say, or the
                 caller has left; the password was not looked at.
             SignInRefused: the name or the password is wrong, or the user is disabled.
-            PasswordChangeNeeded: the password is good for this once, and a new one must be given.
+            PasswordChangeNeeded: it is a single-use password: a new one must be given.
             UsageError: the new password is not acceptable.
         """
         if self._waiting >= MAX_WAITING:
@@ -238,7 +245,7 @@ class ConsoleUsers:
     async def _replace_password(self, stored: Stored, old: str, new: str) -> ConsoleUser:
         _check_password(stored.key, old, new)
         user = replace(_user_of(stored), must_change_password=False)
-        document = {**_document_of(user), "password": await self._hashed(new)}
+        document = {**_document_of(user), "password": await self._hash(new)}
         try:
             await self._control.apply([Put(_KIND, stored.key, document, stored.version)])
         except Conflict as error:
@@ -265,13 +272,13 @@ class ConsoleUsers:
             raise UsageError(f"user {name!r} not found; 'opentrail users list' shows all")
         return stored
 
-    async def _hashed(self, password: str) -> Document:
+    async def _hash(self, password: str) -> Document:
         async with self._turn:
             return await asyncio.to_thread(_password_document, password, self._cost)
 
 
 class _Tries:
-    """When each address, with each name, tried to sign in lately."""
+    """When each address, with each name, recently tried to sign in."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -284,21 +291,21 @@ class _Tries:
             TooManyTries: there were as many as there may be in the period.
         """
         now = self._clock.now()
-        pair, alone = _counted(name, address)
-        for counted, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
-            times = self._times.get(counted, ())
+        pair, alone = _counter_keys(name, address)
+        for key, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
+            times = self._times.get(key, ())
             if sum(time > now - TRIES_PERIOD for time in times) >= most:
                 raise TooManyTries(f"At most {most} tries a minute: wait a minute.")
-        for counted in (pair, alone):
-            times = self._times.setdefault(counted, deque(maxlen=MAX_TRIES_OF_ADDRESS))
+        for key in (pair, alone):
+            times = self._times.setdefault(key, deque(maxlen=MAX_TRIES_OF_ADDRESS))
             times.append(now)
-            self._times.move_to_end(counted)
+            self._times.move_to_end(key)
         while len(self._times) > _MAX_COUNTED:
             self._times.popitem(last=False)
 
     def forget(self, name: str, address: str) -> None:
         """Forgets the tries of a pair that has succeeded."""
-        pair, alone = _counted(name, address)
+        pair, alone = _counter_keys(name, address)
         good = len(self._times.pop(pair, ()))
         times = self._times.get(alone, deque())
         for _ in range(min(good, len(times))):
@@ -315,7 +322,7 @@ def identity_of_user(account: str, name: str) -> dict[str, Any]:
     return iam_user(account, name, f"AIDA{digest[:17].upper()}", arn)
 
 
-def _counted(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
+def _counter_keys(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
     """Returns what the tries of a name from an address are counted under."""
     try:
         ip = ipaddress.ip_address(address)
@@ -335,16 +342,16 @@ def _check_name(name: str) -> None:
         raise UsageError(f"the name {OPERATOR} is that of sessions which a link began")
 
 
-def _checked_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
+def _valid_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
     if accounts is None:
         return None
-    given = tuple(sorted(set(accounts)))
-    for account in given:
+    account_ids = tuple(sorted(set(accounts)))
+    for account in account_ids:
         if not is_account(account):
             raise UsageError(f"accounts must be ids of 12 digits, not {account!r}")
-    if not given:
+    if not account_ids:
         raise UsageError("accounts must be at least one id of 12 digits; leave it out for all")
-    return given
+    return account_ids
 
 
 def _check_password(name: str, old: str, new: str) -> None:
@@ -364,7 +371,7 @@ def _one_time_password() -> str:
 
 
 def _bytes_of(password: str) -> bytes:
-    """Returns the bytes to hash: equal for texts that look the same."""
+    """Returns the bytes to hash: equal for strings that look the same."""
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 
 

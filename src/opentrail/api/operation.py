@@ -105,7 +105,7 @@ class OperationCall:
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 
     def now(self) -> str:
-        """Returns the present time in the form of stored documents."""
+        """Returns the current time in the form of stored documents."""
         return stored_time(self.services.clock.now())
 
     async def trail_to_change(self, name_or_arn: str) -> StoredTrail:

@@ -36,7 +36,7 @@ def page_of(heading: str, body: str, status: int = 200) -> Response:
 
 
 def text_of(value: str) -> str:
-    r"""Returns a text as HTML, in which it is nothing but text.
+    r"""Returns a string as HTML text, without markup.
 
     >>> text_of("<b>\u202e")
     '&lt;b&gt;\\u202e'

@@ -1,7 +1,7 @@
-"""Calls that were sent before: a signature is good for one call that changes something.
+"""Detects replayed calls: a signature is valid for one call that changes something.
 
 Times are signed in whole seconds, so two equal calls of one caller within a second have the same
-signature. Hence a signature is accepted again for a moment.
+signature. Therefore a signature is accepted again for a moment.
 """
 
 from __future__ import annotations

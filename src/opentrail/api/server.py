@@ -65,7 +65,7 @@ _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _PUT_AUDIT_EVENTS = "PutAuditEvents"
 #: Members of its input that are parameters of the query.
 _IN_QUERY = ("channelArn", "externalId")
-#: Words in the names of operations → what these need that there is not yet.
+#: Words in the names of operations → missing features that these need.
 _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
@@ -121,17 +121,17 @@ class CloudTrailApi:
 
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
-        given = cbor.parse(body) if is_cbor else _parse(body)
+        arguments = cbor.parse(body) if is_cbor else _parse(body)
         if name == _PUT_AUDIT_EVENTS:
             query = request.query_params
-            given.update({member: query[member] for member in _IN_QUERY if member in query})
+            arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
-        self._validate(name, given)
+        self._validate(name, arguments)
         if self._authorizer is not None:
             await self._authorizer.check(
                 VerifiedCall(
                     operation=name,
-                    input=given,
+                    input=arguments,
                     identity=own.identity,
                     account=own.account,
                     region=own.region,
@@ -145,9 +145,9 @@ class CloudTrailApi:
         if operation is None:
             raise _unsupported(name)
         for member in operation.without:
-            if given.get(member) not in _NOTHING:
+            if arguments.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {name}")
-        return await operation.handler(self._call(name, given, own))
+        return await operation.handler(self._call(name, arguments, own))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
         """Refuses a call that changes something and was sent before (guarantee A4)."""
@@ -178,7 +178,7 @@ class CloudTrailApi:
         return name
 
     def _own_call(self, request: Request) -> Any:
-        """Returns what is known of the call beside its HTTP request."""
+        """Returns what is known of the call besides its HTTP request."""
         own = request.scope[self._scope_key]
         if own.identity is None:
             raise CloudTrailError(
@@ -188,10 +188,10 @@ class CloudTrailApi:
             raise CloudTrailError("InvalidSignatureException", own.flaw)
         return own
 
-    def _call(self, name: str, given: Json, own: Any) -> OperationCall:
+    def _call(self, name: str, arguments: Json, own: Any) -> OperationCall:
         return OperationCall(
             operation=name,
-            input=given,
+            input=arguments,
             account=own.account,
             region=own.region,
             event_id=own.event_id,
@@ -201,17 +201,17 @@ class CloudTrailApi:
         )
 
     def _model_of(self, name: str) -> Any:
-        return next(each for service in self._models if (each := service.operation(name)))
+        return next(model for service in self._models if (model := service.operation(name)))
 
-    def _validate(self, name: str, given: Json) -> None:
+    def _validate(self, name: str, arguments: Json) -> None:
         shape, operation = self._model_of(name).input_shape, REGISTER.get(name)
         if shape is not None:
             for member, code in operation.errors.items() if operation else ():
-                if given.get(member) is not None and member in shape.members:
-                    _validate_member(shape.members[member], given[member], member, code)
-            validate(shape, given)
+                if arguments.get(member) is not None and member in shape.members:
+                    _validate_member(shape.members[member], arguments[member], member, code)
+            validate(shape, arguments)
         if operation is not None:
-            _check_either(operation, given)
+            _check_either(operation, arguments)
 
 
 def _unsupported(name: str) -> Unsupported:
@@ -220,16 +220,16 @@ def _unsupported(name: str) -> Unsupported:
     return Unsupported(f"operation {name}" + (f": it has no {lacking}" if lacking else ""))
 
 
-def _check_either(operation: Operation, given: Json) -> None:
+def _check_either(operation: Operation, arguments: Json) -> None:
     """Checks that a call has members of exactly one of an operation's groups."""
-    present = [[name for name in group if name in given] for group in operation.either]
-    found = [group[0] for group in present if group]
-    if operation.either and len(found) != 1:
+    groups = [[name for name in group if name in arguments] for group in operation.either]
+    members = [group[0] for group in groups if group]
+    if operation.either and len(members) != 1:
         names = " or ".join(group[0] for group in operation.either)
         raise CloudTrailError(
             "InvalidParameterCombinationException",
-            f"{' and '.join(found)} cannot be specified together."
-            if found
+            f"{' and '.join(members)} cannot be specified together."
+            if members
             else f"You must specify either {names}.",
         )
 
@@ -259,12 +259,12 @@ def _parse(body: bytes) -> Json:
     if not body.strip():
         return {}
     try:
-        given = orjson.loads(body)
+        arguments = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise CloudTrailError("SerializationException", f"the body is not JSON: {error}") from error
-    if not isinstance(given, dict):
+    if not isinstance(arguments, dict):
         raise CloudTrailError("SerializationException", "the body must be a JSON object")
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _error(status: int, code: str, message: str, is_cbor: bool) -> Response:

@@ -58,7 +58,7 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
 
 
 async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[dict[str, str]]:
-    """Returns the problems of trails as `{"trail": ARN, "problem": text}`, without any if all goes.
+    """Returns the problems of trails as `{"trail": ARN, "problem": text}`, empty if all work.
 
     Deleted trails that have something left to deliver are among them.
     """
@@ -92,9 +92,9 @@ async def find_trail(
     Raises:
         CloudTrailError: there is none, or there are several.
     """
-    stored = [each.trail for each in await trails.all(account)]
-    seen = [trail for trail in stored if may_see(trail.account)]
-    fitting = [trail for trail in seen if name in (trail.name, trail.arn)]
+    all_trails = [stored.trail for stored in await trails.all(account)]
+    visible = [trail for trail in all_trails if may_see(trail.account)]
+    fitting = [trail for trail in visible if name in (trail.name, trail.arn)]
     if not fitting:
         message = f"trail {name!r} not found; 'opentrail trail list' shows what there is"
         raise CloudTrailError("TrailNotFoundException", message, 404)

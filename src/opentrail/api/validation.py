@@ -54,10 +54,10 @@ def _check(shape: Any, value: Any, path: str, problems: list[str]) -> None:
 
 
 def _check_type(shape: Any, value: Any, path: str) -> None:
-    wanted = _PYTHON_TYPES.get(shape.type_name)
-    if wanted is None:
+    expected = _PYTHON_TYPES.get(shape.type_name)
+    if expected is None:
         return
-    fits = isinstance(value, wanted) and (
+    fits = isinstance(value, expected) and (
         shape.type_name == "boolean" or not isinstance(value, bool)
     )
     if not fits:
@@ -90,7 +90,7 @@ def _check_size(shape: Any, value: Any, path: str, problems: list[str]) -> None:
     for limit, beyond, word in ((low, -1, "greater"), (high, 1, "less")):
         if limit is not None and (measured - limit) * beyond > 0:
             problems.append(
-                f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: "
+                f"Value '{_truncate(value)}' at '{path}' failed to satisfy constraint: "
                 f"Member must {what} {word} than or equal to {limit}"
             )
 
@@ -99,7 +99,7 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
     enum = shape.metadata.get("enum")
     if enum and value not in enum:
         problems.append(
-            f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: "
+            f"Value '{_truncate(value)}' at '{path}' failed to satisfy constraint: "
             f"Member must satisfy enum value set: [{', '.join(enum)}]"
         )
     pattern = shape.metadata.get("pattern")
@@ -107,7 +107,7 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
         pattern.replace("\\p{L}", "\\w").replace("\\p{Z}", "\\s").replace("\\p{N}", "\\d"), value
     ):
         problems.append(
-            f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: "
+            f"Value '{_truncate(value)}' at '{path}' failed to satisfy constraint: "
             f"Member must satisfy regular expression pattern: {pattern}"
         )
 
@@ -117,6 +117,6 @@ def _path(path: str, name: str) -> str:
     return f"{path}.{lowered}" if path else lowered
 
 
-def _shown(value: object) -> str:
+def _truncate(value: object) -> str:
     text = str(value)
     return text if len(text) <= 200 else f"{text[:200]}…"

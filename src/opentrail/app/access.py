@@ -78,7 +78,7 @@ class ServerKeys:
         self._of_users: dict[str, KnownKey] = {}
 
     def all(self) -> list[KnownKey]:
-        """Returns the keys that there are."""
+        """Returns the existing keys."""
         fixed = (self._of_store, self.own, self._admin)
         return [*(key for key in fixed if key is not None), *self._of_users.values()]
 
@@ -105,16 +105,16 @@ def server_keys(
         resolve: returns the identity of an access key id.
         admin: id and secret of the sandbox's key.
     """
-    given = _store_credentials(settings)
-    account = resolve(given.access_key_id).account if given else DEFAULT_ACCOUNT
+    credentials = _store_credentials(settings)
+    account = resolve(credentials.access_key_id).account if credentials else DEFAULT_ACCOUNT
     if settings.auth != "enforced":
         return ServerKeys(account)
     of_store = None
-    if given is not None:
-        token = given.session_token
+    if credentials is not None:
+        token = credentials.session_token
         hashed = hashlib.sha256(token.encode()).digest() if token else None
-        secret = SigningSecret(given.secret_access_key, hashed)
-        of_store = KnownKey(resolve(given.access_key_id), secret)
+        secret = SigningSecret(credentials.secret_access_key, hashed)
+        of_store = KnownKey(resolve(credentials.access_key_id), secret)
     of_admin = KnownKey(resolve(admin[0]), SigningSecret(admin[1])) if admin else None
     return ServerKeys(account, _new_key(account, OWN_USER), of_admin, of_store)
 
@@ -135,15 +135,15 @@ def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
     Without such credentials it is `own`, or else the default account, whose calls most emulators
     accept.
     """
-    given = _store_credentials(settings)
-    if given is None:
+    credentials = _store_credentials(settings)
+    if credentials is None:
         return own_api_access(settings, url, own)
     return S3Access(
         url,
-        given.access_key_id,
-        given.secret_access_key,
+        credentials.access_key_id,
+        credentials.secret_access_key,
         ca=settings.tls_certificate,
-        session_token=given.session_token,
+        session_token=credentials.session_token,
     )
 
 

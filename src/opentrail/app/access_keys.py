@@ -30,8 +30,8 @@ async def open_keys(control: SqlControl, data: DataDirectory) -> KeyDirectory:
         UsageError, StorageFailed: the master key cannot be used.
     """
     has_keys = bool(await control.scan("access-key"))
-    given = os.environ.get(MASTER_KEY_VARIABLE)
-    master_key = load_master_key(data.keys / "master.key", given, may_create=not has_keys)
+    variable = os.environ.get(MASTER_KEY_VARIABLE)
+    master_key = load_master_key(data.keys / "master.key", variable, may_create=not has_keys)
     keys = KeyDirectory(control, AesGcmSealer(master_key), SystemClock())
     await keys.load()
     return keys

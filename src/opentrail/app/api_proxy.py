@@ -48,7 +48,7 @@ class CallRecorded(IpcRequest[None], frozen=True):
 
 
 class ApiProxy:
-    """In a recorder process: has the server answer."""
+    """In a recorder process: passes calls to the server."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -97,14 +97,14 @@ class ProxiedCalls:
             self._waiting[own.event_id] = (owner, own)
         return ProxiedAnswer(answer.status, answer.headers, answer.body, bool(own.when_recorded))
 
-    async def recorded(self, recorded: CallRecorded) -> None:
+    async def run_actions(self, message: CallRecorded) -> None:
         """Runs the actions that waited for the call's record."""
-        await self._settle(recorded.event_id, recorded.position)
+        await self._settle(message.event_id, message.position)
 
-    async def orphaned(self, owner: object, position: int) -> None:
+    async def complete_orphaned(self, owner: object, position: int) -> None:
         """Completes the calls of a process that has ended; their effect starts at `position`."""
-        left = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
-        for event_id in left:
+        event_ids = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
+        for event_id in event_ids:
             await self._settle(event_id, position)
 
     async def _settle(self, event_id: str, position: int) -> None:

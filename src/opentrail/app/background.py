@@ -19,10 +19,10 @@ def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    task.add_done_callback(_complain)
+    task.add_done_callback(_log_failure)
     stack.push_async_callback(end)
 
 
-def _complain(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.critical("a task ended unexpectedly", exc_info=task.exception())

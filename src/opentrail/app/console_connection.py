@@ -218,7 +218,7 @@ class ConsoleServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # this process has handlers of its own
+        yield  # this process has its own handlers
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()

@@ -22,9 +22,11 @@ from opentrail.core.errors import CloudTrailError
 
 log = logging.getLogger(__name__)
 
-#: Maximum seconds that a page waits for a verification, and for the proof of an event: less than
-#: the minute after which it gives up a call.
-_VERIFY_SECONDS, _PROOF_SECONDS = 300, 50
+#: Maximum seconds that a page waits for a verification.
+_VERIFY_SECONDS = 300
+#: Maximum seconds that a page waits for the proof of an event: less than the minute after which it
+#: gives up a call.
+_PROOF_SECONDS = 50
 
 
 async def verify_trail(
@@ -32,18 +34,18 @@ async def verify_trail(
 ) -> tuple[bool, list[str]]:
     """Runs `opentrail validate` on a trail; returns whether all is valid, and what it printed.
 
-    It is a process of its own that reads the bucket through the endpoint, as anybody would.
+    It is a separate process that reads the bucket through the endpoint, as any client would.
 
     Raises:
         CloudTrailError: `TimedOut`.
     """
     command = ("opentrail", "validate", arn, "--data-dir", str(data_dir))
     try:
-        code, said, _ = await _run(access(), command, _VERIFY_SECONDS)
+        code, output, _ = await _run(access(), command, _VERIFY_SECONDS)
     except TimeoutError as error:
         message = f"Verifying took more than {_VERIFY_SECONDS} s: run `opentrail validate {arn}`."
         raise CloudTrailError("TimedOut", message, 504) from error
-    return code == 0, said.decode("utf-8", "replace").splitlines()
+    return code == 0, output.decode("utf-8", "replace").splitlines()
 
 
 class EventProvers:
@@ -62,8 +64,8 @@ class EventProvers:
         command = ("opentrail.app.event_prover",)
         try:
             async with asyncio.timeout(_PROOF_SECONDS), self._turn:
-                given = orjson.dumps(questions)
-                code, said, failure = await _run(self._access(), command, _PROOF_SECONDS, given)
+                request = orjson.dumps(questions)
+                code, output, failure = await _run(self._access(), command, _PROOF_SECONDS, request)
         except TimeoutError as error:
             message = f"The proof took more than {_PROOF_SECONDS} s; verify the trail instead."
             raise CloudTrailError("TimedOut", message, 504) from error
@@ -71,17 +73,17 @@ class EventProvers:
             reason = failure.decode("utf-8", "replace")[-2_000:]
             log.error("the process that proves events failed", extra={"error": reason})
             raise CloudTrailError("ProofFailed", "The proof ended with an error.", 500)
-        answers: list[Any] = orjson.loads(said)
+        answers: list[Any] = orjson.loads(output)
         return answers
 
 
 async def _run(
-    own: S3Access, module: Sequence[str], seconds: float, given: bytes | None = None
+    own: S3Access, module: Sequence[str], seconds: float, request: bytes | None = None
 ) -> tuple[int, bytes, bytes]:
     """Runs a Python module with access to the endpoint.
 
     Returns:
-        Its exit code, its output, and its error output, which are one if nothing is `given` to it.
+        Its exit code, its output, and its error output, which are one if there is no input.
 
     Raises:
         TimeoutError: it took longer than `seconds`; it has been killed.
@@ -99,18 +101,18 @@ async def _run(
         sys.executable,
         "-m",
         *module,
-        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL if request is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT if given is None else asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if request is None else asyncio.subprocess.PIPE,
         env=environment,
     )
     try:
         async with asyncio.timeout(seconds):
-            said, failure = await process.communicate(given)
+            output, failure = await process.communicate(request)
     finally:
         if process.returncode is None:
             process.kill()
-    return process.returncode or 0, said, failure or b""
+    return process.returncode or 0, output, failure or b""
 
 
 async def serve_console(

@@ -40,10 +40,12 @@ from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which records gather between two inserts into history, and when they are many.
-_HISTORY_LINGER, _MAX_HISTORY_LINGER = 0.05, 0.25
-#: Identities are known in memory at once; storing them may take its time. At most so long: records
-#: that are older are read from disk again when many arrive.
+#: Seconds for which records gather between two inserts into history.
+_HISTORY_LINGER = 0.05
+#: The same while many records arrive.
+_MAX_HISTORY_LINGER = 0.25
+#: Seconds between two writes of identities, which memory has immediately. Longer, and records are
+#: read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
 #: Seconds between two checks of the signing keys.
 _KEYS_EVERY = 60.0
@@ -79,7 +81,7 @@ async def start_core(
     Args:
         core: the open engines; its stack stops what is started.
         wings: what else follows the journal.
-        fail: ends the server, because its storage cannot be trusted any more.
+        fail: ends the server, because its storage can no longer be trusted.
         remake_buckets: whether buckets of trails that are gone are created again.
     """
     stack, settings, engines, data = core.stack, core.settings, core.engines, core.data

@@ -95,13 +95,13 @@ class EndpointServer:
         return Gate(self._keys.find, clock.now, settings.unknown_keys == "forward")
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
-        """Knows these keys of the key directory from now on, and no longer those forgotten."""
+        """Adds and removes keys of the key directory."""
         self._identities.add_directory(self._keys.update(keys, forgotten))
 
     async def name_key(self, access_key_id: str, entry: Mapping[str, Any] | None) -> None:
-        """Knows who is behind a key, or nothing of it any more, from now on."""
-        named = directory_identities({access_key_id: entry}) if entry else []
-        self._identities.add_directory(named, [access_key_id])
+        """Sets or removes the identity behind a key."""
+        identities = directory_identities({access_key_id: entry}) if entry else []
+        self._identities.add_directory(identities, [access_key_id])
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""
@@ -119,7 +119,7 @@ class EndpointServer:
         return ClientConnection(self._endpoint, handshake)
 
     def reload_certificate(self) -> None:
-        """Reads certificate and key again; connections that exist go on with the former ones.
+        """Reloads certificate and key; existing connections keep the former ones.
 
         Raises:
             UsageError: they are not valid or do not match; the former ones remain.
@@ -131,7 +131,7 @@ class EndpointServer:
         """Learns the identities in a record that was not recorded here."""
         self._identities.learn(record)
 
-    async def counted(self) -> list[list[Sample]]:
+    async def collect_samples(self) -> list[list[Sample]]:
         """Returns the metrics of other processes: there are none."""
         return []
 
@@ -194,7 +194,7 @@ def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
 
 
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    """Loads certificate and key into a context, for the connections that come.
+    """Loads certificate and key into a context, for new connections.
 
     Raises:
         UsageError: they are not valid or do not match; the context is as it was.
@@ -202,8 +202,8 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:
-        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
-            each.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        for target in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            target.load_cert_chain(settings.tls_certificate, settings.tls_key)
     except (ssl.SSLError, OSError) as error:
         raise UsageError(
             f"--tls-certificate and --tls-key must be PEM files of a pair: {error}"
@@ -216,7 +216,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
     Raises:
         UsageError: an upstream's URL or service is invalid.
     """
-    parsed = {}
+    upstreams = {}
     _require_known_services([name for name in settings.upstream if name])
     for name, url in settings.upstream.items():
         access = settings.access.get(name)
@@ -225,8 +225,8 @@ def upstreams_of(settings: Settings) -> Upstreams:
             key = UpstreamCredentials(
                 access.access_key_id, access.secret_access_key, access.session_token, access.region
             )
-        parsed[name] = Upstream.parse(url, key)
-    return Upstreams(parsed.pop("", None), parsed)
+        upstreams[name] = Upstream.parse(url, key)
+    return Upstreams(upstreams.pop("", None), upstreams)
 
 
 def _require_known_services(names: Sequence[str]) -> None:
@@ -235,18 +235,20 @@ def _require_known_services(names: Sequence[str]) -> None:
     Raises:
         UsageError: a service is unknown.
     """
-    known = ServiceCatalog().names if names else frozenset[str]()
+    services = ServiceCatalog().names if names else frozenset[str]()
     for name in names:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
+        if name not in services:
+            close = get_close_matches(name, services, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UsageError(f"--upstream: there is no service {name!r}{hint}")
 
 
 def networks_of(settings: Settings) -> Networks:
     endpoints = [
-        VpcEndpoint(name, tuple(network(text) for text in given["networks"]), given.get("account"))
-        for name, given in settings.vpc_endpoints.items()
+        VpcEndpoint(
+            name, tuple(network(text) for text in endpoint["networks"]), endpoint.get("account")
+        )
+        for name, endpoint in settings.vpc_endpoints.items()
     ]
     return Networks([network(text) for text in settings.trusted_proxies], endpoints)
 

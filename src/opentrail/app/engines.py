@@ -58,7 +58,7 @@ class Engines:
     history: History
     #: Losses of the journal that are not recorded yet.
     losses: asyncio.Queue[LostPositions]
-    named: NamedKeys
+    named_keys: NamedKeys
 
 
 async def open_engines(
@@ -70,7 +70,7 @@ async def open_engines(
         stack: closes them.
         settings: the server's settings.
         data: the open data directory.
-        fail: ends the server, because its storage cannot be trusted any more.
+        fail: ends the server, because its storage can no longer be trusted.
 
     Raises:
         StorageFailed: the control store or the journal cannot be opened.
@@ -81,9 +81,9 @@ async def open_engines(
     stack.push_async_callback(control.close)
     if settings.control_store == "sqlite":
         await control.check()
-    named = NamedKeys(control, settings.directory)
-    await named.load()
-    settings = replace(settings, directory=named.all())
+    named_keys = NamedKeys(control, settings.directory)
+    await named_keys.load()
+    settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, settings.control_store == "sqlite")
     stack.push_async_callback(inventory.close)
@@ -92,7 +92,7 @@ async def open_engines(
         fail if settings.on_record_failure == "refuse" else _log_broken,
         known=await known_positions(control, data.history, inventory.written),
         on_lost=losses.put_nowait,
-        on_written=inventory.committed,
+        on_written=inventory.note_committed,
     )
     stack.push_async_callback(sqlite.close)
     await inventory.judge(sqlite.head)
@@ -109,9 +109,9 @@ async def open_engines(
         max(await known_imports(control), inventory.imported),
     )
     journal = ArchivedJournal(sqlite, store)
-    stack.push_async_callback(mark_journal, control, journal, inventory.marked)
+    stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
     stack.push_async_callback(journal.close)
-    run_beside(stack, keep_mark(control, journal, inventory.marked))
+    run_beside(stack, keep_mark(control, journal, inventory.note_marked))
     run_beside(stack, inventory.keep(fail))
     identities = Identities(control, directory_identities(settings.directory))
     await identities.load()
@@ -139,7 +139,7 @@ async def open_engines(
         identities=identities,
         history=history,
         losses=losses,
-        named=named,
+        named_keys=named_keys,
     )
 
 
@@ -151,7 +151,7 @@ def _log_broken(reason: str) -> None:
 def _token_key(folder: Path) -> bytes:
     """Returns the key that page tokens are sealed with, made at the first start.
 
-    One that is damaged is made again: pages that were begun must then be begun again.
+    A damaged key is replaced: tokens of earlier pages are then invalid.
     """
     file = folder / "page-token.key"
     if not file.exists() or file.stat().st_size != _TOKEN_KEY_BYTES:

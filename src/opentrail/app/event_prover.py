@@ -28,12 +28,12 @@ class Questions(msgspec.Struct, frozen=True):
     keys: list[Mapping[str, Any]]
 
 
-def answer(given: bytes, reader: Callable[[], BucketReader], now: datetime) -> bytes:
+def answer(body: bytes, reader: Callable[[], BucketReader], now: datetime) -> bytes:
     """Returns the answers to questions in JSON, null where the trail did not deliver the event."""
-    asked = msgspec.json.decode(given, type=Questions)
-    keys = PublicKeys(ask=lambda _region, _start, _end: asked.keys)
+    questions = msgspec.json.decode(body, type=Questions)
+    keys = PublicKeys(ask=lambda _region, _start, _end: questions.keys)
     prover = EventProver(reader(), RsaVerifier(), keys, now)
-    return msgspec.json.encode([prover.prove(question) for question in asked.questions])
+    return msgspec.json.encode([prover.prove(question) for question in questions.questions])
 
 
 if __name__ == "__main__":

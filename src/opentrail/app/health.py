@@ -74,7 +74,7 @@ class Health:
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
-        """Returns a description of each range that look-ups cannot find."""
+        """Returns a description of each range that lookups cannot find."""
         return list(self._missing())
 
     def _missing(self) -> Iterator[str]:
@@ -106,7 +106,7 @@ class Health:
                 "position": journal.head,
                 "failure": journal.failure,
                 "backlogSeconds": round(journal.backlog_seconds, 3),
-                "lost": [asdict(one) for one in journal.lost],
+                "lost": [asdict(loss) for loss in journal.lost],
                 "checked": journal.is_checked,
                 "unverified": journal.unverified,
             },

@@ -50,11 +50,11 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_INTERVAL)
             try:
-                await self.once()
+                await self.clean_up()
             except (OpentrailError, OSError) as error:
                 log.warning("housekeeping failed", extra={"error": str(error)})
 
-    async def once(self) -> None:
+    async def clean_up(self) -> None:
         """Expires files, then trims the journal up to the last position in verified files."""
         needed = min(await self._identities.cursor(), await self._deliveries.needed_after())
         gone = await self._store.expire(self._history.kept_since, needed)

@@ -36,10 +36,12 @@ from opentrail.ports.control import ControlStore, Put
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at what was added, and whether losses were accepted.
+#: Seconds between two checks for additions, and for accepted losses.
 _INTERVAL = 5.0
-#: Where a control store has its id.
-_MARK, _STORE = "mark", "store"
+#: Kind of the document with a control store's id.
+_MARK = "mark"
+#: Its key.
+_STORE = "store"
 #: The file of the master key, among those of signing keys.
 _MASTER = "master.key"
 #: Kinds of problems of the control store.
@@ -47,7 +49,7 @@ STORE_KINDS = ("store", "older")
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _StoreState:
     """The id and the mark of a control store, whether there are records, and where it is."""
 
     store: str | None
@@ -79,19 +81,19 @@ class DataInventory:
         self._in_file = in_file
         self._file: WrittenFile | None = None
         self._written, written_problem = read_written(data.root)
-        found, problems = read_inventory(data, self._written)
-        self._is_new = found is None
-        own = self._written.installation if self._written else new_installation()
-        self._inventory = found or DirectoryInventory(own)
+        inventory, problems = read_inventory(data, self._written)
+        self._is_new = inventory is None
+        installation = self._written.installation if self._written else new_installation()
+        self._inventory = inventory or DirectoryInventory(installation)
         if self._written is not None and self._written.installation != self._inventory.installation:
             written_problem = "file written is of another data directory"
             self._written = None
-        elif found is not None and self._written is None and written_problem is None:
+        elif inventory is not None and self._written is None and written_problem is None:
             written_problem = "file written is missing"
         self._known_keys: frozenset[str] = frozenset()
         wrong = [*problems, *([written_problem] if written_problem else [])]
         #: The files do not have the inventory yet.
-        self._is_outdated = found is None or bool(problems)
+        self._is_outdated = inventory is None or bool(problems)
         for problem in wrong:
             log.warning("a file was not as it was, and is made again", extra={"problem": problem})
 
@@ -109,7 +111,7 @@ class DataInventory:
     def problems(self) -> list[str]:
         """What is not as it was and was not accepted, for operators; without paths."""
         keys = _key_problems(self._inventory, self._data.keys, self._known_keys)
-        return [*(each.text for each in self._inventory.problems), *keys]
+        return [*(problem.text for problem in self._inventory.problems), *keys]
 
     async def judge(self, head: int) -> None:
         """Compares control store and journal with what is known of them, before anything is added.
@@ -123,8 +125,8 @@ class DataInventory:
         inventory, written = self._inventory, self._written
         store = await _store_id(self._control)
         marked = await marked_position(self._control)
-        known = _Known(store, marked, head > 0, self._in_file)
-        problem = store_problem(None if self._is_new else inventory, written, known)
+        state = _StoreState(store, marked, head > 0, self._in_file)
+        problem = store_problem(None if self._is_new else inventory, written, state)
         if problem is not None:
             inventory = inventory.with_problem(problem)
         elif inventory.store is not None:
@@ -132,8 +134,8 @@ class DataInventory:
         strange = await asyncio.to_thread(journal_problem, self._data.journal, written)
         if strange is not None:
             inventory = inventory.with_problem(strange)
-        for each in inventory.problems:
-            log.error("the data directory is not as it was", extra={"problem": each.text})
+        for item in inventory.problems:
+            log.error("the data directory is not as it was", extra={"problem": item.text})
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
             chain = await asyncio.to_thread(chain_of, self._data.journal, head)
@@ -149,7 +151,9 @@ class DataInventory:
         Raises:
             StateLost: it is not, and that was not accepted.
         """
-        texts = [each.text for each in self._inventory.problems if each.kind in STORE_KINDS]
+        texts = [
+            problem.text for problem in self._inventory.problems if problem.kind in STORE_KINDS
+        ]
         if texts:
             raise StateLost(
                 f"data directory {self._data.root}: with --auth enforced the server does not start "
@@ -157,12 +161,12 @@ class DataInventory:
                 "opentrail doctor --accept-losses"
             )
 
-    def committed(self, position: int, chain: bytes) -> None:
+    def note_committed(self, position: int, chain: bytes) -> None:
         """Notes how far the journal is durable; called by the journal's thread."""
         if self._file is not None:
             self._file.committed(position, chain)
 
-    def marked(self, position: int) -> None:
+    def note_marked(self, position: int) -> None:
         """Notes the position that the control store has as its mark."""
         if self._file is not None and not self._is_frozen:
             self._file.marked(position)
@@ -170,10 +174,10 @@ class DataInventory:
     @property
     def _is_frozen(self) -> bool:
         """What is known of the former control store stays until a loss of it was accepted."""
-        return any(each.kind in STORE_KINDS for each in self._inventory.problems)
+        return any(problem.kind in STORE_KINDS for problem in self._inventory.problems)
 
     async def keep(self, fail: Callable[[str], None]) -> None:
-        """Repeats `refresh`, and ends the server with `fail` if its folder is not its own any more.
+        """Repeats `refresh`, and ends the server with `fail` if its folder is no longer its own.
 
         Another server may lock the folder that took its place.
         """
@@ -191,7 +195,7 @@ class DataInventory:
             log.warning("the inventory cannot be updated", extra={"error": str(error)})
 
     async def refresh(self, judged: DirectoryInventory | None = None) -> None:
-        """Adds to the inventory what was added; takes an acceptance of losses.
+        """Adds new keys and trails to the inventory; applies an acceptance of losses.
 
         Raises:
             StorageFailed: the control store cannot be read or written.
@@ -200,21 +204,21 @@ class DataInventory:
         inventory, acceptance = judged or self._inventory, self._data.root / ACCEPTED
         is_accepted = acceptance.exists()
         if is_accepted:
-            lost = [each.text for each in inventory.problems]
+            lost = [problem.text for problem in inventory.problems]
             log.warning("losses were accepted", extra={"problems": lost})
             inventory = replace(inventory, problems=(), store=None, keys={}, trails={})
-        is_frozen = any(each.kind in STORE_KINDS for each in inventory.problems)
+        is_frozen = any(problem.kind in STORE_KINDS for problem in inventory.problems)
         if not is_frozen and inventory.store is None:
-            inventory = replace(inventory, store=await self._identified())
-        known = await known_keys(self._control)
-        self._known_keys = frozenset(known)
+            inventory = replace(inventory, store=await self._ensure_store_id())
+        signing_keys = await known_keys(self._control)
+        self._known_keys = frozenset(signing_keys)
         trails: dict[str, Mapping[str, Any]] = {}
         for stored in await self._control.scan("trail"):
             account, region, name = stored.key.split("/")
             arn = f"arn:aws:cloudtrail:{region}:{account}:trail/{name}"
             members = ("uid", "organization")
-            trails[arn] = {each: stored.document.get(each, "") for each in members}
-        keys = {name: key.fingerprint for name, key in known.items()}
+            trails[arn] = {member: stored.document.get(member, "") for member in members}
+        keys = {name: key.fingerprint for name, key in signing_keys.items()}
         master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
         if master and _MASTER not in inventory.keys:
             keys[_MASTER] = master
@@ -236,8 +240,8 @@ class DataInventory:
             await asyncio.to_thread(write_inventory, self._data, inventory)
             self._inventory, self._is_outdated = inventory, False
 
-    async def _identified(self) -> str:
-        """Returns the id of the control store, which gets one if it has none."""
+    async def _ensure_store_id(self) -> str:
+        """Returns the id of the control store, and creates it if there is none."""
         store = await _store_id(self._control)
         if store is None:
             store = secrets.token_hex(16)
@@ -255,21 +259,21 @@ _GONE = "trails, access keys, policies, users and settings that were in it are g
 
 
 def store_problem(
-    inventory: DirectoryInventory | None, written: Written | None, known: _Known
+    inventory: DirectoryInventory | None, written: Written | None, state: _StoreState
 ) -> DirectoryProblem | None:
     """Returns what is wrong with a control store; None if it is the one that it was."""
     former = inventory.store if inventory else None
-    if known.is_empty and former is not None:
-        return DirectoryProblem("store", f"{known.name} is empty, and was not: {_GONE}")
-    if known.is_empty:
-        text = f"{known.name} is empty, and the journal is not: {_GONE}"
-        return DirectoryProblem("store", text) if known.has_records else None
-    if former is not None and known.store != former:
-        text = f"{known.name} is not the one of this data directory: what was in that is gone"
+    if state.is_empty and former is not None:
+        return DirectoryProblem("store", f"{state.name} is empty, and was not: {_GONE}")
+    if state.is_empty:
+        text = f"{state.name} is empty, and the journal is not: {_GONE}"
+        return DirectoryProblem("store", text) if state.has_records else None
+    if former is not None and state.store != former:
+        text = f"{state.name} is not the one of this data directory: what was in that is gone"
         return DirectoryProblem("store", text)
-    if written is not None and (known.marked or 0) < written.marked:
+    if written is not None and (state.marked or 0) < written.marked:
         text = (
-            f"{known.name} is an older copy, of position {known.marked or 0} of the journal; it was"
+            f"{state.name} is an older copy, of position {state.marked or 0} of the journal; it was"
             f" at position {written.marked}: what was changed in between is gone"
         )
         return DirectoryProblem("older", text)
@@ -292,20 +296,22 @@ def journal_problem(
     return DirectoryProblem("journal", text)
 
 
-def _key_problems(inventory: DirectoryInventory, folder: Path, known: Collection[str]) -> list[str]:
-    """Returns signing keys that nothing else knows of any more, and a master key that changed."""
+def _key_problems(
+    inventory: DirectoryInventory, folder: Path, known_names: Collection[str]
+) -> list[str]:
+    """Returns signing keys that nothing else knows any longer, and a master key that changed."""
     acknowledged = acknowledged_keys(folder)
     problems = [
         f"signing key {name} is missing: put the file back"
         for name in sorted(inventory.keys)
         if name != _MASTER
-        and name not in known
+        and name not in known_names
         and name not in acknowledged
         and not (folder / name).exists()
     ]
-    master, present = inventory.keys.get(_MASTER), master_key_in(folder / _MASTER)
-    if master is not None and present != master:
-        state = "is missing" if present is None else "is another one" if present else "is damaged"
+    master, current = inventory.keys.get(_MASTER), master_key_in(folder / _MASTER)
+    if master is not None and current != master:
+        state = "is missing" if current is None else "is another one" if current else "is damaged"
         problems.append(f"master key keys/{_MASTER} {state}: put the file back")
     return problems
 
@@ -345,22 +351,22 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
         written = None
     problems += [gap.problem for _, gap in kept_gaps(data.lost) if isinstance(gap, DamagedGap)]
     problems += [data.version_problem] if data.version_problem else []
-    found = {each.kind: each for each in inventory.problems} if inventory else {}
+    problems_by_kind = {item.kind: item for item in inventory.problems} if inventory else {}
     fresh = None
     if control is not None:
         has_records = await asyncio.to_thread(_has_records, data, is_live)
         marked = await marked_position(control)
-        known = _Known(await _store_id(control), marked, has_records, in_file=True)
-        fresh = store_problem(inventory, written, known)
+        state = _StoreState(await _store_id(control), marked, has_records, in_file=True)
+        fresh = store_problem(inventory, written, state)
     elif inventory is not None and inventory.state_file:
         fresh = DirectoryProblem("store", f"the control store state.db is missing: {_GONE}")
     strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
-    found.update({each.kind: each for each in (fresh, strange) if each is not None})
+    problems_by_kind.update({item.kind: item for item in (fresh, strange) if item is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
     keys = _key_problems(inventory, data.keys, names) if inventory else []
-    lost = [*found.values(), *(DirectoryProblem("key", each) for each in keys)]
+    lost = [*problems_by_kind.values(), *(DirectoryProblem("key", text) for text in keys)]
     return Standing(
-        [*problems, *(each.text for each in lost)],
+        [*problems, *(item.text for item in lost)],
         lost,
         written.position if written else 0,
         inventory.imported if inventory else 0,

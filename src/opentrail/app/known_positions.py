@@ -1,4 +1,4 @@
-"""How far journal and imports have come, stored elsewhere, so that lost files are noticed."""
+"""The positions that journal and imports have reached, stored elsewhere to detect lost files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two writes of the journal's last position.
 _INTERVAL = 5.0
-_MARK, _JOURNAL, _IMPORTS = "mark", "journal", "imports"
+_MARK = "mark"
+_JOURNAL = "journal"
+_IMPORTS = "imports"
 #: Documents of the state store that name journal positions, and the members that do.
 _CURSORS = {"place": "position", "event-bus": "position", "delivery": "position", "plan": "until"}
 
@@ -43,7 +45,7 @@ async def known_positions(
 
 
 async def marked_position(control: ControlStore) -> int | None:
-    """Returns the position that was stored last; None if none ever was."""
+    """Returns the position that was stored last; None if there is none."""
     mark = await control.get(_MARK, _JOURNAL)
     return int(mark.document["position"]) if mark else None
 

@@ -38,7 +38,7 @@ async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
 async def record_losses(
     journal: Journal, losses: asyncio.Queue[LostPositions], clock: Clock
 ) -> None:
-    """Appends a record of each loss, once, whatever ends in between."""
+    """Appends exactly one record of each loss, also across restarts."""
     while True:
         lost = await losses.get()
         entry = lost_entry(lost, clock.now())

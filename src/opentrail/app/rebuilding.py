@@ -1,4 +1,4 @@
-"""Makes again what a lost control store had and the journal has: trails.
+"""Restores what a lost control store had and the journal has: trails.
 
 Identities that records teach are learned again by the server itself, at its next start.
 """
@@ -25,7 +25,7 @@ _SOURCE = "cloudtrail.amazonaws.com"
 async def rebuild_trails(data: DataDirectory) -> list[Trail]:
     """Adds the trails to `state.db` that it lacks and recorded calls have made; returns them.
 
-    No server may run meanwhile: the directory is locked.
+    No server may run at the same time: the directory is locked.
 
     Raises:
         DataDirectoryInUse: a server runs.
@@ -34,13 +34,13 @@ async def rebuild_trails(data: DataDirectory) -> list[Trail]:
     data.open()
     try:
         standing = await standing_of(data, None, is_live=False)
-        known = standing.inventory.trails if standing.inventory else {}
-        trails = await asyncio.to_thread(_trails, data, known, standing.written)
+        settings = standing.inventory.trails if standing.inventory else {}
+        trails = await asyncio.to_thread(_trails, data, settings, standing.written)
         control = SqlControl.in_file(data.state)
         try:
-            present = {stored.key for stored in await control.scan("trail")}
-            new = [trail for trail in trails if key_of(trail) not in present]
-            puts = [Put("trail", key_of(each), each.document(), expected=0) for each in new]
+            keys = {stored.key for stored in await control.scan("trail")}
+            new = [trail for trail in trails if key_of(trail) not in keys]
+            puts = [Put("trail", key_of(trail), trail.document(), expected=0) for trail in new]
             await control.apply(puts)
         finally:
             await control.close()
@@ -50,10 +50,10 @@ async def rebuild_trails(data: DataDirectory) -> list[Trail]:
 
 
 def _trails(
-    data: DataDirectory, known: Mapping[str, Mapping[str, Any]], written: int
+    data: DataDirectory, settings: Mapping[str, Mapping[str, Any]], last: int
 ) -> list[Trail]:
-    rebuilding = TrailRebuilding(known)
+    rebuilding = TrailRebuilding(settings)
     for position, record in calls_of(data.journal, data.history, _SOURCE):
         rebuilding.add(position, record)
-        written = max(written, position)
-    return rebuilding.trails(written, SystemClock().now())
+        last = max(last, position)
+    return rebuilding.trails(last, SystemClock().now())

@@ -40,13 +40,13 @@ class StartRecorder(IpcRequest[None], frozen=True):
 
 
 class Learn(IpcRequest[None], frozen=True):
-    """Know these identities from now on."""
+    """Add these identities."""
 
     learned: Learned
 
 
 class KnowKeys(IpcRequest[None], frozen=True):
-    """Know these keys of the key directory from now on, and no longer those forgotten."""
+    """Add and remove these keys of the key directory."""
 
     keys: tuple[KnownKey, ...]
     forgotten: tuple[str, ...]
@@ -59,14 +59,14 @@ class JournalState(IpcRequest[None], frozen=True):
 
 
 class NameKey(IpcRequest[None], frozen=True):
-    """Know who is behind a key, or nothing of it any more, from now on."""
+    """Set or remove the identity behind a key."""
 
     access_key_id: str
     entry: dict[str, Any] | None
 
 
 class ReloadCertificate(IpcRequest[None], frozen=True):
-    """Read certificate and key again."""
+    """Reload certificate and key."""
 
 
 class GetSamples(IpcRequest[list[Sample]], frozen=True):

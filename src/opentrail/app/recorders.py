@@ -1,4 +1,4 @@
-"""Recorder processes: they are handed connections, and their records are appended."""
+"""Recorder processes: hands connections to them, and appends their records."""
 
 from __future__ import annotations
 
@@ -38,13 +38,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_START_SECONDS, _STOP_SECONDS, _ASK_SECONDS = 30.0, 9.0, 1.0
+#: Maximum seconds in which a recorder process must start.
+_START_SECONDS = 30.0
+#: Maximum seconds in which it must stop.
+_STOP_SECONDS = 9.0
+#: Maximum seconds for a request to it.
+_ASK_SECONDS = 1.0
 #: A recorder process that is silent for this long is killed and replaced.
 _SILENCE_SECONDS = 7.0
 #: How often recorder processes get the journal's state, if it has changed.
 _STATE_SECONDS = 0.1
 #: Maximum identities in one message.
-_LEARNED_AT_ONCE = 5_000
+_MAX_PER_MESSAGE = 5_000
 
 
 class _RecorderHandle:
@@ -64,13 +69,13 @@ class _RecorderHandle:
             {
                 AppendEntries: self._append,
                 ProxyCall: self._proxy_call,
-                CallRecorded: recorders.proxied_calls.recorded,
+                CallRecorded: recorders.proxied_calls.run_actions,
             },
             self._prepare,
             prepare_seconds=_START_SECONDS,
             heartbeat=self._heartbeat,
             silence_seconds=_SILENCE_SECONDS,
-            on_end=self._ended,
+            on_end=self._clean_up,
             extra_socket=self._connections_socket,
         )
 
@@ -82,12 +87,12 @@ class _RecorderHandle:
     async def _prepare(self, link: Link) -> None:
         # From now on it also gets what others learn.
         self._link = link
-        for part in _parts(self._recorders.identities.learned()):
+        for part in _split(self._recorders.identities.learned()):
             await link.ask(Learn(part))
         await link.ask(StartRecorder(self._recorders.settings))
         keys = self._recorders.keys.all()
-        for start in range(0, len(keys), _LEARNED_AT_ONCE):
-            await link.ask(KnowKeys(tuple(keys[start : start + _LEARNED_AT_ONCE]), ()))
+        for start in range(0, len(keys), _MAX_PER_MESSAGE):
+            await link.ask(KnowKeys(tuple(keys[start : start + _MAX_PER_MESSAGE]), ()))
         asyncio.get_running_loop().call_soon(self._recorders.accept_connections)
 
     async def _heartbeat(self, link: Link) -> None:
@@ -97,7 +102,7 @@ class _RecorderHandle:
         appended = await append_to(self._recorders.journal, request)
         self.journal_failure = appended.failure
         if appended.refused is None:
-            await self._recorders.appended(self, request.entries)
+            await self._recorders.share_identities(self, request.entries)
         return appended
 
     async def _proxy_call(self, call: ProxyCall) -> ProxiedAnswer:
@@ -132,17 +137,17 @@ class _RecorderHandle:
         """Reloads the TLS certificate and its key in the process."""
         await self.send(ReloadCertificate())
 
-    async def _ended(self) -> None:
+    async def _clean_up(self) -> None:
         self._link = None
         if self._passing is not None:
             self._passing.close()
-        await self._recorders.ended(self, self.samples)
+        await self._recorders.clean_up_after(self, self.samples)
         self.samples, self.journal_failure = [], None
 
     async def stop(self) -> None:
         """Finishes running calls, then ends the process."""
         self.samples = await self.child.stop(StopRecorder(), _STOP_SECONDS) or self.samples
-        await self._ended()
+        await self._clean_up()
 
 
 class Recorders:
@@ -213,7 +218,7 @@ class Recorders:
 
     # What processes learn from each other
 
-    async def appended(self, by: _RecorderHandle, entries: Sequence[NewEntry]) -> None:
+    async def share_identities(self, by: _RecorderHandle, entries: Sequence[NewEntry]) -> None:
         """Sends the identities in the entries of one process to all others."""
         self._metrics.journal_position.set(self.journal.head)
         learned = [
@@ -222,7 +227,7 @@ class Recorders:
             if may_teach(entry.record)
         ]
         await self._spread(
-            [recorder for recorder in self._recorders if recorder is not by], _merged(learned)
+            [recorder for recorder in self._recorders if recorder is not by], _merge(learned)
         )
 
     def learn(self, record: Record) -> None:
@@ -238,10 +243,10 @@ class Recorders:
 
     async def name_key(self, access_key_id: str, entry: Mapping[str, Any] | None) -> None:
         """Sends every process the identity behind a key; None makes them forget it."""
-        named = directory_identities({access_key_id: entry}) if entry else []
-        self.identities.add_directory(named, [access_key_id])
+        identities = directory_identities({access_key_id: entry}) if entry else []
+        self.identities.add_directory(identities, [access_key_id])
         others = {
-            key: each for key, each in self.settings.directory.items() if key != access_key_id
+            key: other for key, other in self.settings.directory.items() if key != access_key_id
         }
         directory = {**others, access_key_id: entry} if entry else others
         self.settings = replace(self.settings, directory=directory)  # for a process that starts
@@ -266,7 +271,7 @@ class Recorders:
                 recorder.journal_failure = failure
             await asyncio.gather(*(r.send(JournalState(failure)) for r in outdated))
 
-    async def counted(self) -> list[list[Sample]]:
+    async def collect_samples(self) -> list[list[Sample]]:
         """Returns the metrics of every recorder process since the server started."""
         for recorder in self._recorders:
             recorder.samples = await recorder.send(GetSamples()) or recorder.samples
@@ -275,14 +280,14 @@ class Recorders:
 
     # Ends
 
-    async def ended(self, recorder: _RecorderHandle, samples: Sequence[Sample]) -> None:
+    async def clean_up_after(self, recorder: _RecorderHandle, samples: Sequence[Sample]) -> None:
         """Adds up the metrics of a process that has ended and completes its API calls."""
         for name, labels, value in samples:
             if name not in SUMMED_GAUGES:  # its connections ended with it
                 total = self._ended_totals.get((name, labels), 0.0)
                 self._ended_totals[name, labels] = total + value
         self.accept_connections()
-        await self.proxied_calls.orphaned(recorder, self.journal.head)
+        await self.proxied_calls.complete_orphaned(recorder, self.journal.head)
 
     async def stop(self) -> None:
         """Finishes running calls, then ends the processes (guarantee D18)."""
@@ -295,22 +300,22 @@ class Recorders:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _merged(learned: Sequence[Learned]) -> Learned:
+def _merge(learned: Sequence[Learned]) -> Learned:
     return Learned(
-        tuple(identity for one in learned for identity in one.identities),
-        tuple(user for one in learned for user in one.users),
-        tuple(key for one in learned for key in one.deleted),
+        tuple(identity for part in learned for identity in part.identities),
+        tuple(user for part in learned for user in part.users),
+        tuple(key for part in learned for key in part.deleted),
     )
 
 
-def _parts(learned: Learned) -> list[Learned]:
+def _split(learned: Learned) -> list[Learned]:
     """Splits learned identities into parts that fit into a message."""
     longest = max(len(learned.identities), len(learned.users), len(learned.deleted), 1)
     return [
         Learned(
-            learned.identities[start : start + _LEARNED_AT_ONCE],
-            learned.users[start : start + _LEARNED_AT_ONCE],
-            learned.deleted[start : start + _LEARNED_AT_ONCE],
+            learned.identities[start : start + _MAX_PER_MESSAGE],
+            learned.users[start : start + _MAX_PER_MESSAGE],
+            learned.deleted[start : start + _MAX_PER_MESSAGE],
         )
-        for start in range(0, longest, _LEARNED_AT_ONCE)
+        for start in range(0, longest, _MAX_PER_MESSAGE)
     ]

@@ -93,8 +93,9 @@ from opentrail.version import __version__
 
 log = logging.getLogger(__name__)
 
+#: Maximum seconds that a thread runs before Python lets another one run.
 _SWITCH_SECONDS = 0.0005
-#: Threads for all that would hold up the loop: what they do is done for the disk or the network.
+#: Threads for work that would block the loop: disk and network.
 _THREADS = 16
 
 
@@ -209,7 +210,7 @@ class Server:
             ask_api = partial(ask, api.app)
             endpoint = EndpointServer(settings, journal, identities, ask_api, metrics, catalog)
         core.stack.push_async_callback(endpoint.stop)
-        await endpoint.know_keys([*access.own_keys.all(), *access.keys.known().values()])
+        await endpoint.know_keys([*access.own_keys.all(), *access.keys.all().values()])
         await endpoint.start(listening)
         return endpoint
 
@@ -226,19 +227,19 @@ class Server:
         metrics, identities, journal = engines.metrics, engines.identities, engines.journal
 
         async def exposition() -> bytes:
-            return metrics.exposition(await endpoint.counted())
+            return metrics.exposition(await endpoint.collect_samples())
 
         async def key_changed(access_key_id: str) -> None:
-            known = access.keys.known().get(access_key_id)
-            await endpoint.know_keys([known] if known else [], [] if known else [access_key_id])
+            key = access.keys.all().get(access_key_id)
+            await endpoint.know_keys([key] if key else [], [] if key else [access_key_id])
 
         async def key_named(access_key_id: str) -> None:
-            await endpoint.name_key(access_key_id, engines.named.all().get(access_key_id))
+            await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
 
         state = Health(journal, engines.store)
 
         async def health() -> dict[str, Any]:
-            counted = [metrics.samples(), *await endpoint.counted()]
+            counted = [metrics.samples(), *await endpoint.collect_samples()]
             state.data_problems = engines.inventory.problems
             state.key_problems = list(services.signer.problems)
             await state.ask_control(
@@ -280,7 +281,7 @@ class Server:
             AccessAdministration(
                 KeyAdministration(access.keys, allowed, key_changed).run,
                 allowed.run,
-                DirectoryAdministration(engines.named, key_named).run,
+                DirectoryAdministration(engines.named_keys, key_named).run,
             ),
             ReceivedRecords(
                 Ingest(journal, identities.resolve, endpoint.learn, engines.clock).take,
@@ -333,7 +334,7 @@ class Server:
         )
 
     def _hung_up(self, tls: ssl.SSLContext | None, endpoint: EndpointServer | Recorders) -> None:
-        """Acts on SIGHUP: reads the certificate again, or ends with the terminal it began on."""
+        """Handles SIGHUP: reloads the certificate, or ends with the terminal that started it."""
         if tls is not None:
             self._reload_certificate(tls, endpoint)
         elif self._is_on_terminal:
@@ -344,7 +345,7 @@ class Server:
     def _reload_certificate(
         self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders
     ) -> None:
-        """Reads certificate and key again for the connections that come to both ports."""
+        """Reloads certificate and key for new connections of both ports."""
         try:
             load_certificate(tls, self.settings)
             endpoint.reload_certificate()
@@ -372,7 +373,7 @@ class Server:
                 self._data.server_file.unlink()
 
     def _fail(self, reason: str) -> None:
-        """Ends the server with exit code 74: storage cannot be trusted any more (guarantee D6)."""
+        """Ends the server with exit code 74: storage can no longer be trusted (guarantee D6)."""
         self._broken = reason
         self._stop.set()
 
@@ -382,7 +383,7 @@ def _absolute(file: Path | None) -> str | None:
 
 
 def _require_two_ports(listening: socket.socket, console: socket.socket) -> None:
-    """Returns if endpoint and console have addresses of their own.
+    """Returns if endpoint and console have different addresses.
 
     Raises:
         UsageError: both are the same.
@@ -406,7 +407,7 @@ def serve(
 
     Args:
         settings: its settings.
-        wings: what it does beside recording, finding, delivering and answering.
+        wings: what it does besides recording, finding, delivering and answering.
         when_ready: is called once it listens.
         remake_buckets: whether buckets of trails that are gone are created again.
         admin: id and secret of an access key that may call every operation.

@@ -28,7 +28,7 @@ class ServerStatus:
         settings: its settings.
         services: what operations use.
         health: returns the body of `/health`.
-        quantiles: returns shares with the seconds until look-ups found records, of the last minute.
+        quantiles: returns shares with the seconds until lookups found records, of the last minute.
         problem: knows the last problem that was logged.
         started: when the server started.
     """
@@ -96,5 +96,5 @@ def _size_of(folder: Path) -> int:
         try:
             total += path.lstat().st_blocks * 512
         except OSError:
-            continue  # it was removed meanwhile
+            continue  # it was removed in the meantime
     return total

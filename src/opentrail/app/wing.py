@@ -1,7 +1,7 @@
 """What a wing is: a part of opentrail that the core starts, but never imports.
 
 The core records, finds, delivers and answers. Each wing adds one thing to it, and nothing else of
-the server depends on it: a server with any set of wings, or none, starts and does the rest.
+the server depends on it: a server starts with any set of wings, even an empty one.
 """
 
 from __future__ import annotations

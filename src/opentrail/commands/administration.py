@@ -11,7 +11,8 @@ from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask, data_dir_of
 from opentrail.core.errors import UsageError
 
-KEYS, POLICIES = "/api/v1/access-keys", "/api/v1/policies"
+KEYS = "/api/v1/access-keys"
+POLICIES = "/api/v1/policies"
 DIRECTORY = "/api/v1/directory"
 
 
@@ -21,13 +22,13 @@ def add_administration(parser: argparse.ArgumentParser) -> None:
     add_client(parser)
 
 
-def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) -> dict[str, Any]:
+def administer(options: argparse.Namespace, path: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Returns the answer to an action.
 
     Args:
         options: says which server, or which data directory.
         path: `KEYS`, `POLICIES` or `DIRECTORY`.
-        given: the action and its parameters.
+        arguments: the action and its parameters.
 
     Raises:
         UsageError: there is no data directory, or a parameter is wrong.
@@ -35,14 +36,14 @@ def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) ->
     """
     folder = data_dir_of(options)
     if options.endpoint or (folder / "server.json").exists():
-        return ask(options, path, {}, given)
+        return ask(options, path, {}, arguments)
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a data directory; name one with --data-dir DIR")
-    return asyncio.run(_offline(options, folder, path, given))
+    return asyncio.run(_offline(options, folder, path, arguments))
 
 
 async def _offline(
-    options: argparse.Namespace, folder: Path, path: str, given: dict[str, Any]
+    options: argparse.Namespace, folder: Path, path: str, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Runs an action on the control store of a data directory that no server uses."""
     from opentrail.access.administration import KeyAdministration, PolicyAdministration
@@ -62,14 +63,14 @@ async def _offline(
         control = open_control(settings, data)
         try:
             if path == DIRECTORY:
-                named = NamedKeys(control, settings.directory)
-                await named.load()
-                return await DirectoryAdministration(named, changed).run(given)
+                named_keys = NamedKeys(control, settings.directory)
+                await named_keys.load()
+                return await DirectoryAdministration(named_keys, changed).run(arguments)
             policies = PolicyAdministration(PolicyDirectory(control))
             if path == POLICIES:
-                return await policies.run(given)
+                return await policies.run(arguments)
             keys = await open_keys(control, data)
-            return await KeyAdministration(keys, policies, changed).run(given)
+            return await KeyAdministration(keys, policies, changed).run(arguments)
         finally:
             await control.close()
     finally:

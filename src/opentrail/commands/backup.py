@@ -31,7 +31,7 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
-from opentrail.commands.verify_store import described
+from opentrail.commands.verify_store import describe_damage
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.text import counted
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with snapshot(data, partial(_copy_control, settings, data)) as (folder, position):
             if passphrase is not None:
-                write_durably(folder / KEYS, _sealed(data.keys, passphrase))
+                write_durably(folder / KEYS, _seal_keys(data.keys, passphrase))
             findings = _verify(folder, progress)
             manifest = _write(folder, position, target, progress)
     finally:
@@ -112,24 +112,24 @@ def run_restore(options: argparse.Namespace) -> int:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
-    made = root.with_name(f".{root.name}.restoring-{os.getpid()}")
+    restored = root.with_name(f".{root.name}.restoring-{os.getpid()}")
     progress = Progress(sys.stderr)
     try:
-        for folder in (made, made / "journal", made / "history", made / "keys"):
+        for folder in (restored, restored / "journal", restored / "history", restored / "keys"):
             folder.mkdir(mode=0o700, parents=True)
         progress.total = source.stat().st_size
-        manifest = read_archive(source, made, lambda size: progress.advance(size, 0))
-        _restore_keys(made, options.without_keys)
-        findings = _verify(made, progress)
-        _restore_control(settings, made)
+        manifest = read_archive(source, restored, lambda size: progress.advance(size, 0))
+        _restore_keys(restored, options.without_keys)
+        findings = _verify(restored, progress)
+        _restore_control(settings, restored)
         if root.exists():
             root.rmdir()
-        made.rename(root)
+        restored.rename(root)
         sync_folder(root.parent)
     except OSError as error:
         raise StorageFailed(f"{root} cannot be written: {error}") from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(restored, ignore_errors=True)
         progress.end()
     _report(options, root, manifest, findings)
     return 1 if findings else 0
@@ -152,24 +152,24 @@ def _write(folder: Path, position: int, target: Path, progress: Progress) -> Man
 
 
 def _report(
-    options: argparse.Namespace, made: Path, manifest: Manifest, findings: list[Damage]
+    options: argparse.Namespace, archive: Path, manifest: Manifest, findings: list[Damage]
 ) -> None:
     size = sum(size for size, _ in manifest.files.values())
     if options.json:
         document = {
-            "path": str(made),
+            "path": str(archive),
             "created": manifest.created,
             "position": manifest.position,
             "bytes": size,
             "hasKeys": KEYS in manifest.files,
-            "findings": [described(one) for one in findings],
+            "findings": [describe_damage(finding) for finding in findings],
         }
         print(json.dumps(document))
         return
-    for one in findings:
-        print(described(one))
+    for finding in findings:
+        print(describe_damage(finding))
     state = counted(len(findings), "problem") if findings else "verified"
-    print(f"{made}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
+    print(f"{archive}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
 
 
 # The control store
@@ -187,8 +187,8 @@ def _restore_control(settings: Settings, folder: Path) -> None:
     if settings.control_store != "sqlite":
         file = folder / "state.db"
         asyncio.run(_copy(SqlControl.in_file(file), SqlControl(settings.control_store)))
-        for each in folder.glob(f"{file.name}*"):
-            each.unlink()
+        for path in folder.glob(f"{file.name}*"):
+            path.unlink()
 
 
 async def _copy(source: SqlControl, target: SqlControl) -> None:
@@ -203,18 +203,18 @@ async def _copy(source: SqlControl, target: SqlControl) -> None:
 
 
 def _new_passphrase() -> str:
-    given = os.environ.get(PASSPHRASE_VARIABLE)
-    if given:
-        return given
+    passphrase = os.environ.get(PASSPHRASE_VARIABLE)
+    if passphrase:
+        return passphrase
     if not sys.stdin.isatty():
         raise UsageError(f"--with-keys needs a passphrase: set {PASSPHRASE_VARIABLE}")
-    first = getpass.getpass("Passphrase for the keys in the backup: ")
-    if not first or first != getpass.getpass("The same passphrase again: "):
+    entered = getpass.getpass("Passphrase for the keys in the backup: ")
+    if not entered or entered != getpass.getpass("The same passphrase again: "):
         raise UsageError("the passphrases differ or are empty")
-    return first
+    return entered
 
 
-def _sealed(keys: Path, passphrase: str) -> bytes:
+def _seal_keys(keys: Path, passphrase: str) -> bytes:
     salt = os.urandom(_SALT_BYTES)
     content = {
         file.name: base64.b64encode(file.read_bytes()).decode()

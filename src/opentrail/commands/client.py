@@ -21,7 +21,7 @@ from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageE
 from opentrail.wire.pinning import pinned
 
 _SECONDS = 120.0
-#: HTTP statuses of a server, or a load balancer in front of it, that may work again soon.
+#: HTTP statuses of a server, or a load balancer in front of it, that may recover soon.
 _LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
     "InvalidLookupAttributesException",
@@ -57,7 +57,7 @@ class Console:
             UsageError: the request is wrong.
             OpentrailError: the server refuses the request.
         """
-        with self._open(path, parts, content_type, seconds) as answer, _reaching(self.url):
+        with self._open(path, parts, content_type, seconds) as answer, _translate_errors(self.url):
             return _document(answer.read(), self.url)
 
     def health(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Console:
             answer = error
         except (OSError, http.client.HTTPException) as error:
             raise TryLater(f"no server answers at {self.url}: {error!r}") from error
-        with answer, _reaching(self.url):
+        with answer, _translate_errors(self.url):
             document = _document(answer.read(), self.url)
         if "status" not in document:
             raise OpentrailError(f"what answers at {self.url} is not an opentrail server")
@@ -90,7 +90,7 @@ class Console:
                 An answer without an end marker may stop without an error.
             UsageError, OpentrailError: as `ask`.
         """
-        with self._open(f"{path}?{_encoded(query)}", None, "application/json", seconds) as answer:
+        with self._open(f"{path}?{_encode(query)}", None, "application/json", seconds) as answer:
             yield _lines_of(answer, self.url)
 
     def _open(
@@ -102,7 +102,7 @@ class Console:
         request = urllib.request.Request(  # noqa: S310 - http to our own server
             f"{self.url}{path}", data=parts, headers=headers
         )
-        with _reaching(self.url):
+        with _translate_errors(self.url):
             answer: http.client.HTTPResponse = self._direct().open(request, timeout=seconds)
         return answer
 
@@ -115,7 +115,7 @@ class Console:
 
 
 @contextlib.contextmanager
-def _reaching(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
@@ -127,14 +127,14 @@ def _reaching(url: str) -> Iterator[None]:
 def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[str, Any]]]:
     rest = b""
     while True:
-        with _reaching(url):
+        with _translate_errors(url):
             part = answer.read1(_READ)
         if not part:
             break
         rest += part
         if b"\n" in part:
-            *whole, rest = rest.split(b"\n")
-            yield [_line(line, url) for line in whole]
+            *lines, rest = rest.split(b"\n")
+            yield [_line(line, url) for line in lines]
     if rest:
         raise TryLater(f"the answer of {url} was cut in the middle of a line")
 
@@ -149,9 +149,9 @@ def _line(line: bytes, url: str) -> dict[str, Any]:
     return document
 
 
-def _encoded(query: Mapping[str, str | None]) -> str:
-    given = {name: value for name, value in query.items() if value is not None}
-    return urllib.parse.urlencode(given)
+def _encode(query: Mapping[str, str | None]) -> str:
+    parameters = {name: value for name, value in query.items() if value is not None}
+    return urllib.parse.urlencode(parameters)
 
 
 def ask(
@@ -167,7 +167,7 @@ def ask(
         OpentrailError: the server cannot be reached or refuses the request.
     """
     parts = None if body is None else [json.dumps(body).encode()]
-    return find(options).ask(f"{path}?{_encoded(query)}", parts)
+    return find(options).ask(f"{path}?{_encode(query)}", parts)
 
 
 def _document(body: bytes, console: str) -> dict[str, Any]:
@@ -193,9 +193,9 @@ def find(options: argparse.Namespace) -> Console:
     Raises:
         UsageError: no server is found.
     """
-    given = os.environ.get("OPENTRAIL_TOKEN")
-    if options.endpoint and given:
-        return Console(_console_url(options.endpoint), given)
+    own_token = os.environ.get("OPENTRAIL_TOKEN")
+    if options.endpoint and own_token:
+        return Console(_console_url(options.endpoint), own_token)
     folder = data_dir_of(options)
     try:
         described = json.loads((folder / "server.json").read_text())

@@ -27,8 +27,8 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
 
 def own_region() -> str:
     """Returns the Region of the environment, else the default one."""
-    given = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return given or "us-east-1"
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return region or "us-east-1"
 
 
 def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
@@ -39,8 +39,8 @@ def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
         "region": options.region or options.all_regions,
         "categories": options.all_categories,
     }
-    given = {name for name, flag in flags.items() if flag} | _named_in(options.expression)
-    return {name: value for name, value in usual.items() if name not in given}
+    conditions = {name for name, flag in flags.items() if flag} | _named_in(options.expression)
+    return {name: value for name, value in usual.items() if name not in conditions}
 
 
 def _named_in(expression: str | None) -> set[str]:

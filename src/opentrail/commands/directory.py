@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
     adding = actions.add("add", "record calls of a key as those of a user, from now on")
     adding.add_argument("key", metavar="KEY-ID", help="the access key id")
-    whose = adding.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
-    whose.add_argument("--root", action="store_true", help="key of the account's root user")
+    owner = adding.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    owner.add_argument("--root", action="store_true", help="key of the account's root user")
     adding.add_argument(
         "--account", metavar="ID", help="account; else the one that the key encodes"
     )
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     flags = vars(options)
-    given = {name: flags[name] for name in _GIVEN if flags.get(name)}
-    answer = administer(options, DIRECTORY, {"action": options.action, **given})
+    arguments = {name: flags[name] for name in _GIVEN if flags.get(name)}
+    answer = administer(options, DIRECTORY, {"action": options.action, **arguments})
     if options.json:
         print(json.dumps(answer))
     elif options.action == "list":
@@ -63,10 +63,10 @@ def _print_keys(keys: list[dict[str, Any]]) -> None:
         return
     rows = [
         (
-            each["accessKeyId"],
-            "(root)" if each.get("root") else each["user"],
-            each.get("account") or "",
+            key["accessKeyId"],
+            "(root)" if key.get("root") else key["user"],
+            key.get("account") or "",
         )
-        for each in keys
+        for key in keys
     ]
     print_table(("Access key", "User", "Account"), rows)

@@ -1,4 +1,4 @@
-"""`opentrail doctor`: looks for what commonly goes wrong, and mends what it can."""
+"""`opentrail doctor`: checks for common problems, and fixes what it can."""
 
 from __future__ import annotations
 
@@ -56,27 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints what was found; the exit code is 1 if a problem remains."""
     folder = data_dir_of(options)
-    findings = [_mended(one) if options.fix else one for one in _findings(options, folder)]
+    findings = [
+        _mend(finding) if options.fix else finding for finding in _findings(options, folder)
+    ]
     if options.json:
-        shown = [{"level": f.level, "subject": f.subject, "text": f.text} for f in findings]
-        print(json.dumps({"findings": shown}))
+        documents = [{"level": f.level, "subject": f.subject, "text": f.text} for f in findings]
+        print(json.dumps({"findings": documents}))
     else:
-        print_findings([(one.level, one.subject, one.text) for one in findings])
-        if any(one.mend for one in findings):
+        print_findings([(finding.level, finding.subject, finding.text) for finding in findings])
+        if any(finding.mend for finding in findings):
             print("\n'opentrail doctor --fix' mends what says so")
-    return 1 if any(one.level == "problem" for one in findings) else 0
+    return 1 if any(finding.level == "problem" for finding in findings) else 0
 
 
-def _mended(finding: Diagnosis) -> Diagnosis:
+def _mend(finding: Diagnosis) -> Diagnosis:
     if finding.mend is None:
         return finding
     try:
-        done = finding.mend()
+        result = finding.mend()
     except OSError as error:
         return Diagnosis("problem", finding.subject, f"{finding.text}: {error.strerror}")
     except OpentrailError as error:
         return Diagnosis("problem", finding.subject, f"{finding.text}: {error}")
-    return Diagnosis("ok", finding.subject, f"mended: {done or finding.text}")
+    return Diagnosis("ok", finding.subject, f"mended: {result or finding.text}")
 
 
 def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
@@ -131,7 +133,7 @@ def _inventory(folder: Path, accepts: bool) -> Iterator[Diagnosis]:
         return
     for text in standing.problems:
         yield Diagnosis("problem", "data directory", text)
-    if any(each.kind in STORE_KINDS for each in standing.lost):
+    if any(file.kind in STORE_KINDS for file in standing.lost):
         text = "trails can be made again from recorded calls, while no server runs"
         yield Diagnosis("warning", "data directory", text, partial(_rebuild, data))
     if not standing.lost:
@@ -154,7 +156,7 @@ async def _standing(data: DataDirectory) -> Standing:
 
 def _rebuild(data: DataDirectory) -> str:
     trails = asyncio.run(rebuild_trails(data))
-    names = ", ".join(sorted(each.arn for each in trails)) or "none"
+    names = ", ".join(sorted(trail.arn for trail in trails)) or "none"
     return f"trails were made again from recorded calls: {names}"
 
 
@@ -218,15 +220,15 @@ def _environment(console: Console, environment: Mapping[str, str]) -> Iterator[D
     endpoint = console.aws_endpoint
     if endpoint is None:
         return
-    given = environment.get("AWS_ENDPOINT_URL")
-    if not given:
+    address = environment.get("AWS_ENDPOINT_URL")
+    if not address:
         text = f"AWS_ENDPOINT_URL is not set here: export AWS_ENDPOINT_URL={endpoint}"
         yield Diagnosis("warning", "environment", text)
-    elif given.rstrip("/") != endpoint.rstrip("/"):
-        text = f"AWS_ENDPOINT_URL is {given}, which is not this server: {endpoint}"
+    elif address.rstrip("/") != endpoint.rstrip("/"):
+        text = f"AWS_ENDPOINT_URL is {address}, which is not this server: {endpoint}"
         yield Diagnosis("warning", "environment", text)
     else:
-        yield Diagnosis("ok", "environment", f"AWS_ENDPOINT_URL is {given}")
+        yield Diagnosis("ok", "environment", f"AWS_ENDPOINT_URL is {address}")
     url = urlsplit(endpoint)
     is_by_proxy = url.scheme in urllib.request.getproxies()
     if is_by_proxy and not urllib.request.proxy_bypass(url.hostname or ""):

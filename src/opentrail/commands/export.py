@@ -21,7 +21,7 @@ from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
-from opentrail.commands.rendering import harmless, one_line, warn_of_missing
+from opentrail.commands.rendering import escape_formulas, one_line, warn_of_missing
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
                 count = _export(answer, parts, progress)
                 parts.finish()
             except OpentrailError as error:
-                raise _stopped(error, parts) from error
+                raise _stop_error(error, parts) from error
             finally:
                 parts.abandon()
     finally:
@@ -90,7 +90,7 @@ def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Prog
         parts.add(events)
         count += len(events)
         if len(events) < len(lines):
-            checked = _checked(lines[-1], count)
+            checked = _check_count(lines[-1], count)
             progress.end()
             warn_of_missing(lines[-1])
             return checked
@@ -98,7 +98,7 @@ def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Prog
     raise OpentrailError("the server's answer was cut")
 
 
-def _checked(end: dict[str, Any], count: int) -> int:
+def _check_count(end: dict[str, Any], count: int) -> int:
     if "error" in end:
         raise OpentrailError(printable(str(end["error"])))
     if end.get("events") != count:
@@ -106,7 +106,7 @@ def _checked(end: dict[str, Any], count: int) -> int:
     return count
 
 
-def _stopped(error: OpentrailError, parts: Parts) -> OpentrailError:
+def _stop_error(error: OpentrailError, parts: Parts) -> OpentrailError:
     """Returns the error with the progress of the export."""
     stopped = OpentrailError(
         f"{error}; {parts.whole:,} events are in {len(parts.names):,} whole files of"
@@ -122,22 +122,22 @@ Row = tuple[Any, ...]
 def row_of(event: dict[str, Any]) -> Row:
     """Returns an event in the form of LookupEvents as a row, in the order of `COLUMNS`."""
     record = event["CloudTrailEvent"]
-    found = attributes_of(orjson.loads(record))
+    attributes = attributes_of(orjson.loads(record))
     return (
         event["position"],
         event["EventTime"],
         event["EventId"],
         event["EventName"],
         event["EventSource"],
-        found.read_only,
+        attributes.read_only,
         event.get("Username"),
         event.get("AccessKeyId"),
-        found.account,
-        found.region,
-        found.category,
-        found.source_ip,
-        found.error_code,
-        found.principal_arn,
+        attributes.account,
+        attributes.region,
+        attributes.category,
+        attributes.source_ip,
+        attributes.error_code,
+        attributes.principal_arn,
         [resource.get("ResourceType") for resource in event["Resources"]],
         [resource["ResourceName"] for resource in event["Resources"]],
         record,
@@ -148,7 +148,7 @@ def csv_cells(event: dict[str, Any]) -> list[str]:
     """Returns an event as CSV cells without formulas (guarantee N7)."""
     position, seconds, *values, record = row_of(event)
     moment = format_time(datetime.fromtimestamp(seconds, UTC))
-    return [str(position), moment, *(harmless(_text(value)) for value in values), record]
+    return [str(position), moment, *(escape_formulas(_text(value)) for value in values), record]
 
 
 def record_line(event: dict[str, Any]) -> str:
@@ -163,8 +163,10 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-#: Maximum events of a file, and bytes of their records; Parquet needs a tenth of the bytes.
-MAX_ROWS, MAX_BYTES = 250_000, 128_000_000
+#: Maximum events of a file.
+MAX_ROWS = 250_000
+#: Maximum bytes of the records of a file; Parquet needs a tenth of the bytes.
+MAX_BYTES = 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
 _OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
@@ -264,7 +266,7 @@ class Parts:
                     file.unlink()
             self._open_part()
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def add(self, events: Sequence[Event]) -> None:
         """Adds events; a full file is finished and the next one opened."""
@@ -281,7 +283,7 @@ class Parts:
             if rows:
                 self._open_part().add(rows)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def finish(self) -> None:
         """Finishes the last file, empty if there are no events, and marks the export complete."""
@@ -291,7 +293,7 @@ class Parts:
             (self.folder / SUCCESS).write_bytes(b"")
             sync_folder(self.folder)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def abandon(self) -> None:
         """Removes the unfinished file."""
@@ -328,5 +330,5 @@ class Parts:
     def _temporary(self) -> Path:
         return self.folder / f".{self._name}.tmp"
 
-    def _failed(self, error: OSError) -> StorageFailed:
+    def _write_error(self, error: OSError) -> StorageFailed:
         return StorageFailed(f"{self.folder} cannot be written: {error.strerror}")

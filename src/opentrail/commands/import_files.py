@@ -58,13 +58,13 @@ def run(options: argparse.Namespace) -> int:
         totals = Totals(losses)
         progress = Progress(sys.stderr)
         try:
-            with _counted_ahead(options.paths, progress):
+            with _count_ahead(options.paths, progress):
                 _import(options, totals, progress)
         except OpentrailError as error:
-            raise _stopped(error, totals) from error
+            raise _stop_error(error, totals) from error
         except KeyboardInterrupt:
             progress.end()
-            sys.stderr.write(f"opentrail: {_stopped('interrupted', totals)}\n")
+            sys.stderr.write(f"opentrail: {_stop_error('interrupted', totals)}\n")
             raise
         finally:
             progress.end()
@@ -89,15 +89,15 @@ def _losses(path: str | None) -> Iterator[TextIO | None]:
 
 
 @contextlib.contextmanager
-def _counted_ahead(paths: list[str], progress: Progress) -> Iterator[None]:
+def _count_ahead(paths: list[str], progress: Progress) -> Iterator[None]:
     """Counts all bytes in a thread, for the remaining time."""
     ended = threading.Event()
 
     def count() -> None:
         size = 0
         with contextlib.suppress(OpentrailError):
-            for one in find_files(paths):
-                size += one.size if isinstance(one, Found) else 0
+            for source in find_files(paths):
+                size += source.size if isinstance(source, Found) else 0
                 if ended.is_set():
                     return
             progress.total = size
@@ -130,14 +130,14 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
         sender.end()
         pieces.close()
         pool.shutdown(wait=False, cancel_futures=True)
-        for sent, answers in under_way:
+        for files, answers in under_way:
             with contextlib.suppress(OpentrailError, CancelledError):
-                _settle((sent, answers), totals, progress)
+                _settle((files, answers), totals, progress)
 
 
-def _settle(sent: Sent, totals: Totals, progress: Progress) -> None:
+def _settle(request: Sent, totals: Totals, progress: Progress) -> None:
     """Waits for a batch's answer and counts it."""
-    batch, future = sent
+    batch, future = request
     while True:
         try:
             answers = future.result(_LOOK)
@@ -150,7 +150,7 @@ def _settle(sent: Sent, totals: Totals, progress: Progress) -> None:
     progress.advance(size, sum(answer["lines"] for answer in answers))
 
 
-def _stopped(error: OpentrailError | str, totals: Totals) -> OpentrailError:
+def _stop_error(error: OpentrailError | str, totals: Totals) -> OpentrailError:
     """Returns the error with the progress of the import."""
     stopped = OpentrailError(
         f"{error}; until then {totals.sum()} of {totals.files:,} files."
@@ -162,12 +162,17 @@ def _stopped(error: OpentrailError | str, totals: Totals) -> OpentrailError:
 
 
 PATH = "/api/v1/import"
-#: Maximum bytes of a batch, unpacked, and the assumed ratio of unpacked to packed bytes. Three
-#: batches at a time keep the command below 300 MB of memory.
-_BATCH, _GUESS = 64_000_000, 12
+#: Maximum bytes of a batch, unpacked. Three concurrent batches keep the command below 300 MB of
+#: memory.
+_MAX_BATCH_BYTES = 64_000_000
+#: Assumed ratio of unpacked to packed bytes.
+_UNPACKED_RATIO = 12
 _GZIP = b"\x1f\x8b"
-_SECONDS = 600.0
-_ATTEMPTS, _MAX_PAUSE_SECONDS = 9, 30.0
+#: Timeout of a request.
+_TIMEOUT_SECONDS = 600.0
+#: Maximum attempts per batch.
+_MAX_ATTEMPTS = 9
+_MAX_PAUSE_SECONDS = 30.0
 _COUNTS = ("lines", "imported", "doubled")
 
 
@@ -181,8 +186,8 @@ def batches(
         if isinstance(piece, NotSent):
             note(piece)
             continue
-        guess = len(piece.content) * (_GUESS if piece.content.startswith(_GZIP) else 1)
-        if batch and (size + guess > _BATCH or len(batch) == MAX_FILES):
+        guess = len(piece.content) * (_UNPACKED_RATIO if piece.content.startswith(_GZIP) else 1)
+        if batch and (size + guess > _MAX_BATCH_BYTES or len(batch) == MAX_FILES):
             yield batch
             batch, size = [], 0
         batch.append(piece)
@@ -196,7 +201,7 @@ class Sender:
 
     Args:
         find: finds the server, called for each attempt.
-        on_wait: called with the reason for a retry, and with an empty text after success.
+        on_wait: called with the reason for a retry, and with an empty string after success.
     """
 
     def __init__(
@@ -223,17 +228,17 @@ class Sender:
             OpentrailError: the server refuses the batch or does not account for every line.
         """
         parts = [part for file in batch for part in (header_of(file), file.content)]
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 console = self._find_again() if attempt > 1 else self._find()
-                answer = console.ask(PATH, parts, "application/octet-stream", _SECONDS)
+                answer = console.ask(PATH, parts, "application/octet-stream", _TIMEOUT_SECONDS)
                 self._on_wait("")
-                return _accounted(answer, batch)
+                return _check_outcomes(answer, batch)
             except TryLater as error:
                 self._on_wait(str(error))
                 pause = min(_MAX_PAUSE_SECONDS, self._first_pause * 2 ** (attempt - 1))
                 pause *= self._chance.uniform(0.5, 1)
-                if attempt == _ATTEMPTS or self._ended.wait(pause):
+                if attempt == _MAX_ATTEMPTS or self._ended.wait(pause):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -244,7 +249,7 @@ class Sender:
             raise TryLater(str(error)) from error
 
 
-def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
+def _check_outcomes(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
     """Returns the files of an answer that accounts for every line (guarantee N5)."""
     files = answer.get("files")
     try:
@@ -263,8 +268,10 @@ def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
     return files
 
 
-#: Maximum rejected lines shown, of one reason and in all.
-_SHOWN_OF_ONE, _SHOWN = 3, 20
+#: Maximum rejected lines of a reason that are printed.
+_MAX_PRINTED_OF_REASON = 3
+#: Maximum rejected lines that are printed.
+_MAX_PRINTED = 20
 _NO_RECORDS = "file without records"
 
 
@@ -279,9 +286,9 @@ class Totals:
         self._first: list[dict[str, Any]] = []
         self._losses = losses
 
-    def note_sent(self, sent: BatchFile, answer: dict[str, Any]) -> None:
+    def note_sent(self, file: BatchFile, answer: dict[str, Any]) -> None:
         """Counts the lines of a file, or of a part of one, from the server's answer."""
-        if sent.line == 1:
+        if file.line == 1:
             self.files += 1
             self.known += answer["state"] == "known"
             if not answer["lines"]:
@@ -292,22 +299,22 @@ class Totals:
         else:
             self.imported += answer["imported"]
             self.doubled += answer["doubled"]
-        for lost in answer["rejected"]:
-            self._note_loss(sent.name, lost["line"], str(lost["reason"]), str(lost["detail"]))
+        for line in answer["rejected"]:
+            self._note_loss(file.name, line["line"], str(line["reason"]), str(line["detail"]))
 
-    def note_not_sent(self, passed: NotSent) -> None:
+    def note_not_sent(self, file: NotSent) -> None:
         """Counts a file that was not sent, as a rejected line if it may have held records."""
-        if not passed.is_lost:
-            self.skipped[passed.reason] += 1
+        if not file.is_lost:
+            self.skipped[file.reason] += 1
             return
-        self.files += passed.line == 1
+        self.files += file.line == 1
         self.lines += 1
-        self._note_loss(passed.name, passed.line, passed.reason, passed.detail)
+        self._note_loss(file.name, file.line, file.reason, file.detail)
 
     def _note_loss(self, name: str, line: int, reason: str, detail: str) -> None:
         self.reasons[reason] += 1
         loss = {"name": name, "line": line, "reason": reason, "detail": detail}
-        if self.reasons[reason] <= _SHOWN_OF_ONE and len(self._first) < _SHOWN:
+        if self.reasons[reason] <= _MAX_PRINTED_OF_REASON and len(self._first) < _MAX_PRINTED:
             self._first.append(loss)
         if self._losses:
             self._losses.write(json.dumps(loss) + "\n")
@@ -336,8 +343,8 @@ class Totals:
         }
 
     def as_text(self) -> str:
-        known = f", {self.known:,} of them imported before" if self.known else ""
-        lines = [f"{self.files:,} {'file' if self.files == 1 else 'files'}{known}", self.sum()]
+        before = f", {self.known:,} of them imported before" if self.known else ""
+        lines = [f"{self.files:,} {'file' if self.files == 1 else 'files'}{before}", self.sum()]
         lines += [f"{n:>9,} {printable(reason)}" for reason, n in self.reasons.most_common()]
         if self.skipped:
             lines.append("skipped")

@@ -31,8 +31,10 @@ STANDARD_INPUT = "-"
 _S3 = "s3://"
 #: Maximum seconds to wait for the writer of a named pipe.
 PIPE_SECONDS = 10
-#: Bytes of the first read of a pipe, and milliseconds between checks for a writer.
-_PIPE_PART, _PIPE_LOOK = 64 << 10, 100
+#: Maximum bytes of the first read of a pipe.
+_PIPE_READ_BYTES = 64 << 10
+#: Milliseconds between checks for a writer of a pipe.
+_PIPE_INTERVAL_MILLISECONDS = 100
 
 
 class Stream(Protocol):
@@ -107,12 +109,12 @@ def _bucket_and_prefix(path: str) -> tuple[str, str]:
 
 
 def _in_bucket(reader: S3Reader, bucket: str, prefix: str) -> Iterator[Found | NotSent]:
-    for found in reader.keys(bucket, prefix):
-        name = f"{_S3}{bucket}/{found.key}"
-        if found.key.endswith("/") and not found.size:
+    for entry in reader.keys(bucket, prefix):
+        name = f"{_S3}{bucket}/{entry.key}"
+        if entry.key.endswith("/") and not entry.size:
             yield NotSent(name, FOLDER_KEY, is_lost=False)
         else:
-            yield Found(name, found.size, _object(reader, bucket, found.key), is_far=True)
+            yield Found(name, entry.size, _object(reader, bucket, entry.key), is_far=True)
 
 
 def _object(reader: S3Reader, bucket: str, key: str) -> Callable[[], Stream]:
@@ -169,11 +171,11 @@ class _Pipe:
         end = time.monotonic() + PIPE_SECONDS
         while time.monotonic() < end:
             try:
-                if part := os.read(self._descriptor, _PIPE_PART):
+                if part := os.read(self._descriptor, _PIPE_READ_BYTES):
                     return part
             except BlockingIOError:  # a writer has opened it and not written yet
                 return b""
-            waiting.poll(_PIPE_LOOK)
+            waiting.poll(_PIPE_INTERVAL_MILLISECONDS)
         raise OSError(errno.EAGAIN, f"no process opened the pipe within {PIPE_SECONDS} seconds")
 
     def read(self, size: int, /) -> bytes:
@@ -202,28 +204,32 @@ def _reason(error: OSError) -> str:
 
 
 TOO_LARGE = "larger than 512 MiB"
-#: Minimum bytes of a file that is read in parts, and bytes of a part, which ends with a line.
+#: Minimum bytes of a file that is read in parts; bytes of a part, which ends with a line.
 PIECE = 16 << 20
-#: Concurrent downloads; maximum files, and their bytes, read ahead.
-_READERS, _MAX_WAITING, _MAX_WAITING_BYTES = 8, 64, 64 << 20
-#: A file holds lines if one of this many first lines is a JSON object.
+#: Concurrent downloads.
+_READERS = 8
+#: Maximum files read ahead.
+_MAX_WAITING = 64
+#: Maximum bytes of the files read ahead.
+_MAX_WAITING_BYTES = 64 << 20
+#: Lines to try: a file holds lines if one of them is a JSON object.
 _TRIED_LINES = 20
 
 Piece = BatchFile | NotSent
 
 
-def read_all(found: Iterable[Found | NotSent]) -> Generator[Piece]:
+def read_all(sources: Iterable[Found | NotSent]) -> Generator[Piece]:
     """Yields the parts of all files in order; objects of a bucket are read ahead concurrently."""
     waiting: deque[tuple[int, Found | NotSent | Future[list[Piece]]]] = deque()
     size = 0
     pool = ThreadPoolExecutor(_READERS)
     try:
-        for one in found:
-            if isinstance(one, Found) and one.is_far and one.size < PIECE:
-                waiting.append((one.size, pool.submit(_all_pieces, one)))
-                size += one.size
+        for source in sources:
+            if isinstance(source, Found) and source.is_far and source.size < PIECE:
+                waiting.append((source.size, pool.submit(_all_pieces, source)))
+                size += source.size
             else:
-                waiting.append((0, one))
+                waiting.append((0, source))
             while len(waiting) > _MAX_WAITING or size > _MAX_WAITING_BYTES:
                 freed, first = waiting.popleft()
                 size -= freed
@@ -234,46 +240,46 @@ def read_all(found: Iterable[Found | NotSent]) -> Generator[Piece]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pieces_of(one: Found | NotSent | Future[list[Piece]]) -> Iterator[Piece]:
-    if isinstance(one, NotSent):
-        yield one
-    elif isinstance(one, Found):
-        yield from pieces(one)
+def _pieces_of(source: Found | NotSent | Future[list[Piece]]) -> Iterator[Piece]:
+    if isinstance(source, NotSent):
+        yield source
+    elif isinstance(source, Found):
+        yield from pieces(source)
     else:
-        yield from one.result()
+        yield from source.result()
 
 
-def _all_pieces(found: Found) -> list[Piece]:
-    return list(pieces(found))
+def _all_pieces(source: Found) -> list[Piece]:
+    return list(pieces(source))
 
 
-def pieces(found: Found) -> Iterator[Piece]:
+def pieces(source: Found) -> Iterator[Piece]:
     """Yields a file, its parts, or the reason why it cannot be read."""
     line = 1
     try:
-        with contextlib.closing(found.open()) as stream:
+        with contextlib.closing(source.open()) as stream:
             head = _read(stream, PIECE)
             if not head:
-                # A gzip file of no content has a header, so this one lost its content.
-                yield NotSent(found.name, EMPTY, is_lost=found.name.endswith(".gz"))
+                # A gzip file of no content has a header: this one has lost its content.
+                yield NotSent(source.name, EMPTY, is_lost=source.name.endswith(".gz"))
             elif len(head) < PIECE:
-                yield BatchFile(found.name, head)
+                yield BatchFile(source.name, head)
             elif _holds_lines(head):
-                lines = _lines(found.name, head, stream)
+                lines = _lines(source.name, head, stream)
                 del head  # frees memory: the first part holds a copy
                 for piece in lines:
                     yield piece
                     if isinstance(piece, BatchFile):
                         line = piece.line + piece.content.count(b"\n")
-            elif found.size > MAX_FILE_BYTES:
-                yield NotSent(found.name, TOO_LARGE)
+            elif source.size > MAX_FILE_BYTES:
+                yield NotSent(source.name, TOO_LARGE)
             else:
-                whole = head + _read(stream, MAX_FILE_BYTES + 1 - PIECE)
-                yield _unless_too_large(found.name, whole, 1)
+                content = head + _read(stream, MAX_FILE_BYTES + 1 - PIECE)
+                yield _unless_too_large(source.name, content, 1)
     except OSError as error:
-        yield NotSent(found.name, CANNOT_BE_READ, _reason(error), line)
+        yield NotSent(source.name, CANNOT_BE_READ, _reason(error), line)
     except ObjectStoreError as error:
-        yield NotSent(found.name, CANNOT_BE_READ, str(error), line)
+        yield NotSent(source.name, CANNOT_BE_READ, str(error), line)
 
 
 def _lines(name: str, waiting: bytes, stream: Stream) -> Iterator[Piece]:

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "id",
         nargs="?",
         metavar="ID",
-        help="incident to show or to mark; the beginning of its id suffices",
+        help="incident to show or to mark; a unique prefix of its id is enough",
     )
     add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     add("--until", metavar="T", help="up to this time")
@@ -95,8 +95,8 @@ def scan(options: argparse.Namespace) -> int:
         f"/api/v1/insights/scan?since={quote(options.since)}", [], seconds=_SCAN_SECONDS
     )
     _print_incidents(options, answer["incidents"])
-    new, known = len(answer["incidents"]), answer["known"]
-    sys.stderr.write(f"{new} found and recorded, {known} recorded before\n")
+    new, recorded = len(answer["incidents"]), answer["known"]
+    sys.stderr.write(f"{new} found and recorded, {recorded} recorded before\n")
     return 0
 
 
@@ -233,13 +233,13 @@ def _print_attributions(context: dict[str, Any]) -> None:
         "errorCode": "error codes",
     }
     for attribution in context["attributions"]:
-        usual = {each["value"]: each["average"] for each in attribution["baseline"]}
+        usual = {entry["value"]: entry["average"] for entry in attribution["baseline"]}
         sys.stdout.write(f"\n  {names.get(attribution['attribute'], attribution['attribute'])}\n")
-        for each in attribution["insight"]:
-            value = "no error" if each["value"] == "null" else printable(str(each["value"]))
-            before = usual.get(each["value"], 0)
+        for entry in attribution["insight"]:
+            value = "no error" if entry["value"] == "null" else printable(str(entry["value"]))
+            before = usual.get(entry["value"], 0)
             sys.stdout.write(
-                f"    {each['average']:>8.4g} a minute, usually {before:.4g}  {value}\n"
+                f"    {entry['average']:>8.4g} a minute, usually {before:.4g}  {value}\n"
             )
 
 
@@ -278,12 +278,12 @@ def _conditions(incident: dict[str, Any]) -> list[str]:
 
 
 def _conditions_of_principal(extension: dict[str, Any]) -> list[str]:
-    """Returns which events an incident of a type about principals consists of."""
+    """Returns conditions for the events of an incident of a type about principals."""
     if extension["type"] not in BURST_TYPES:
         return [f'eventID = "{extension["eventID"]}"']
     arn = extension["principal"]
     # A role's ARN has no session's name, the event's has.
     conditions = [f'(userIdentity.arn = "{arn}" OR userIdentity.arn = "{arn}/*")']
     if extension["type"] == ACCESS_DENIED:
-        conditions.append("(" + " OR ".join(f'errorCode = "{each}"' for each in DENIED) + ")")
+        conditions.append("(" + " OR ".join(f'errorCode = "{code}"' for code in DENIED) + ")")
     return conditions

@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_principal(action: argparse.ArgumentParser) -> None:
-    whose = action.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
-    whose.add_argument("--root", action="store_true", help="key of the account's root user")
-    whose.add_argument("--principal", metavar="ARN", help="key of this user or role session")
+    owner = action.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    owner.add_argument("--root", action="store_true", help="key of the account's root user")
+    owner.add_argument("--principal", metavar="ARN", help="key of this user or role session")
     action.add_argument("--account", metavar="ID", help="account (123456789012)")
 
 
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an argument is wrong.
     """
-    given = _asked(options)
-    answer = administer(options, "/api/v1/access-keys", given)
+    arguments = _arguments_of(options)
+    answer = administer(options, "/api/v1/access-keys", arguments)
     lines = [json.dumps(answer)] if options.json else _lines(options, answer)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
@@ -87,20 +87,20 @@ def _lines(options: argparse.Namespace, answer: dict[str, Any]) -> list[str]:
     return [f"{answer['AccessKeyId']} of {printable(answer['Principal'])}: {answer['Status']}"]
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
+def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the action with its parameters; those that are not given are left out."""
     flags = vars(options)
     names = ("key", "user", "root", "principal", "account")
-    given: dict[str, Any] = {"action": options.action}
-    given |= {name: flags[name] for name in names if flags.get(name)}
+    arguments: dict[str, Any] = {"action": options.action}
+    arguments |= {name: flags[name] for name in names if flags.get(name)}
     for name in ("lifetime", "overlap"):
         if flags.get(name):
-            given[name] = _seconds(flags[name], name)
+            arguments[name] = _seconds(flags[name], name)
     if options.action == "import":
-        given |= _secrets(options)
+        arguments |= _secrets(options)
     if flags.get("policy"):
-        given["policies"] = [policy_of(text) for text in options.policy]
-    return given
+        arguments["policies"] = [policy_of(text) for text in options.policy]
+    return arguments
 
 
 def _seconds(text: str, name: str) -> int:
@@ -121,8 +121,8 @@ def _secrets(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("the secret access key is read from standard input, which is empty")
     if bool(token.strip()) != options.session_token:
         raise UsageError("the session token is the second line of standard input: --session-token")
-    given = {"secret": secret.strip(), "session_token": token.strip() or None}
-    return given | {"expires": options.expires}
+    secrets = {"secret": secret.strip(), "session_token": token.strip() or None}
+    return secrets | {"expires": options.expires}
 
 
 def _new_key(answer: dict[str, Any]) -> list[str]:

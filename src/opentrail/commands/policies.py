@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         attaching = actions.add(action, text)
         attaching.add_argument("policy", metavar="NAME|FILE", help="the policy")
-        whose = attaching.add_mutually_exclusive_group(required=True)
-        whose.add_argument("--user", metavar="NAME", help="this IAM user")
-        whose.add_argument("--principal", metavar="ARN", help="this user or role")
+        owner = attaching.add_mutually_exclusive_group(required=True)
+        owner.add_argument("--user", metavar="NAME", help="this IAM user")
+        owner.add_argument("--principal", metavar="ARN", help="this user or role")
     actions.add("list", "list policies, and what they are attached to")
-    for each in actions:
-        each.add_argument("--account", metavar="ID", help="account (123456789012)")
-        add_administration(each)
+    for action_parser in actions:
+        action_parser.add_argument("--account", metavar="ID", help="account (123456789012)")
+        add_administration(action_parser)
     parser.set_defaults(run=run)
 
 
@@ -44,18 +44,18 @@ def run(options: argparse.Namespace) -> int:
         UsageError: an argument is wrong.
     """
     flags = vars(options)
-    given: dict[str, Any] = {"action": options.action}
-    given |= {name: flags[name] for name in ("user", "principal", "account") if flags.get(name)}
+    arguments: dict[str, Any] = {"action": options.action}
+    arguments |= {name: flags[name] for name in ("user", "principal", "account") if flags.get(name)}
     if flags.get("policy"):
-        given |= policy_of(options.policy)
-    answer = administer(options, POLICIES, given)
-    lines = [json.dumps(answer)] if options.json else _lines(given, answer)
+        arguments |= policy_of(options.policy)
+    answer = administer(options, POLICIES, arguments)
+    lines = [json.dumps(answer)] if options.json else _lines(arguments, answer)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
 
-def _lines(given: dict[str, Any], answer: dict[str, Any]) -> list[str]:
-    action = given["action"]
+def _lines(arguments: dict[str, Any], answer: dict[str, Any]) -> list[str]:
+    action = arguments["action"]
     if action == "list":
         return _list_of(answer)
     if action == "show":
@@ -64,13 +64,13 @@ def _lines(given: dict[str, Any], answer: dict[str, Any]) -> list[str]:
         return [answer["Arn"]]
     if action == "attach":
         return [f"{printable(answer['Principal'])}: {', '.join(answer['Policies'])}"]
-    done = {"detach": "is detached", "delete": "is deleted"}
-    return [f"{given['name']} {done[action]}"]
+    outcomes = {"detach": "is detached", "delete": "is deleted"}
+    return [f"{arguments['name']} {outcomes[action]}"]
 
 
 def _list_of(answer: dict[str, Any]) -> list[str]:
-    lines = [printable(each["Arn"]) for each in answer["Policies"]]
+    lines = [printable(entry["Arn"]) for entry in answer["Policies"]]
     lines += [f"arn:aws:iam::aws:policy/{name}" for name in answer["AWSManaged"]]
-    for each in answer["Attached"]:
-        lines.append(f"{printable(each['Principal'])}: {', '.join(each['Policies'])}")
+    for entry in answer["Attached"]:
+        lines.append(f"{printable(entry['Principal'])}: {', '.join(entry['Policies'])}")
     return lines

@@ -11,11 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-#: Seconds between updates, on a terminal and elsewhere.
-_REDRAW_SECONDS, _LINE_SECONDS = 0.2, 10.0
+#: Seconds between updates on a terminal.
+_REDRAW_SECONDS = 0.2
+#: Seconds between lines elsewhere.
+_LINE_SECONDS = 10.0
 #: Seconds over which the rate is measured.
 _WINDOW = 30.0
-_NARROWEST_BAR, _WIDEST_BAR = 10, 40
+#: Minimum width of the bar in characters.
+_MIN_BAR = 10
+#: Maximum width of the bar in characters.
+_MAX_BAR = 40
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -77,8 +82,8 @@ class Progress:
 
     def _with_bar(self, text: str) -> str:
         room = self._width() - 1
-        bar = min(_WIDEST_BAR, room - len(text) - 3)
-        if bar >= _NARROWEST_BAR and self.total:
+        bar = min(_MAX_BAR, room - len(text) - 3)
+        if bar >= _MIN_BAR and self.total:
             full = int(bar * min(1.0, self._bytes / self.total))
             text = f"[{'#' * full}{'-' * (bar - full)}] {text}"
         return text[: max(0, room)]

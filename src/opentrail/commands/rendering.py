@@ -23,8 +23,10 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d",
 #: Where a formula can begin: at the start of a cell, and after a separator of other locales.
 _CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
-#: Minimum widths of the columns, and the columns to leave out, in this order.
-_MIN_WIDTHS, _EXPENDABLE = (20, 8, 18, 8, 14, 6), (3, 4, 1)
+#: Minimum widths of the columns.
+_MIN_WIDTHS = (20, 8, 18, 8, 14, 6)
+#: Columns to leave out on a narrow terminal, in this order.
+_EXPENDABLE = (3, 4, 1)
 #: Columns that are not shortened while others can be: time and event name.
 _PRECIOUS = (0, 2)
 #: Minimum width of a table on a terminal.
@@ -64,7 +66,7 @@ _BREAKS = str.maketrans("\r\n\t", "   ")
 def print_records(events: Sequence[dict[str, Any]]) -> None:
     """Prints each event's CloudTrail record on one line."""
     for event in events:
-        sys.stdout.write(f"{_escaped(event['CloudTrailEvent'])}\n")
+        sys.stdout.write(f"{_escape(event['CloudTrailEvent'])}\n")
 
 
 def one_line(text: str) -> str:
@@ -76,7 +78,7 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else text.translate(_BREAKS)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Returns equal JSON with control characters escaped."""
     text = one_line(text)
     if text.isprintable():
@@ -88,14 +90,14 @@ def print_events(events: Sequence[dict[str, Any]]) -> None:
     """Prints a table: as wide as the terminal, or complete without one."""
     rows = [_row(event) for event in events]
     if sys.stdout.isatty():
-        _print_fitting(rows)
+        _print_to_fit(rows)
     else:
         widths = [
             min(max(map(cell_len, column)), _MAX_WIDTH)
             for column in zip(_COLUMNS, *rows, strict=True)
         ]
         for row in (_COLUMNS, *rows):
-            padded = map(_padded, row, widths)
+            padded = map(_pad, row, widths)
             sys.stdout.write("  ".join(padded).rstrip() + "\n")
     if not events:
         sys.stderr.write("no events found\n")
@@ -103,10 +105,10 @@ def print_events(events: Sequence[dict[str, Any]]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table of columns that are as wide as their longest cell."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
-    for row in (columns, *shown):
-        sys.stdout.write("  ".join(map(_padded, row, widths)).rstrip() + "\n")
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in (columns, *cells):
+        sys.stdout.write("  ".join(map(_pad, row, widths)).rstrip() + "\n")
 
 
 def print_findings(findings: Sequence[tuple[str, str, str]]) -> None:
@@ -114,11 +116,11 @@ def print_findings(findings: Sequence[tuple[str, str, str]]) -> None:
     width = max((len(subject) for _, subject, _ in findings), default=0)
     for level, subject, text in findings:
         sys.stdout.write(
-            f"{colored(f'{level:<7}', level)}  {subject:<{width}}  {printable(text)}\n"
+            f"{color_text(f'{level:<7}', level)}  {subject:<{width}}  {printable(text)}\n"
         )
 
 
-def colored(text: str, level: str) -> str:
+def color_text(text: str, level: str) -> str:
     """Returns text in the color of a level, if standard output is a terminal that has colors."""
     color = _COLORS.get(level)
     is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
@@ -129,26 +131,26 @@ def colored(text: str, level: str) -> str:
 
 def print_fields(fields: Mapping[str, str | None]) -> None:
     """Prints names with their values, but those that are None."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    width = max(map(len, given), default=0)
-    for name, value in given.items():
+    present = {name: value for name, value in fields.items() if value is not None}
+    width = max(map(len, present), default=0)
+    for name, value in present.items():
         sys.stdout.write(f"  {name:<{width}}  {printable(value)}\n")
 
 
-def _print_fitting(rows: Sequence[tuple[str, ...]]) -> None:
+def _print_to_fit(rows: Sequence[tuple[str, ...]]) -> None:
     room = shutil.get_terminal_size((120, 24)).columns
     widths = [max(map(cell_len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) > room:
         rows = [_with_short_source(row) for row in rows]
-    shown = list(range(len(_COLUMNS)))
+    visible = list(range(len(_COLUMNS)))
     for column in _EXPENDABLE:
-        if sum(min(_MIN_WIDTHS[n], widths[n]) + 2 for n in shown) > room:
-            shown.remove(column)
+        if sum(min(_MIN_WIDTHS[n], widths[n]) + 2 for n in visible) > room:
+            visible.remove(column)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
-    for column in shown:
+    for column in visible:
         table.add_column(_cell(_COLUMNS[column]), no_wrap=column in _PRECIOUS)
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in shown))
+        table.add_row(*(_cell(row[column]) for column in visible))
     console = Console(width=max(room, _MIN_ROOM), color_system=None, highlight=False)
     with console.capture() as captured:
         console.print(table)
@@ -165,14 +167,14 @@ def print_lines(events: Sequence[dict[str, Any]]) -> None:
     room = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for event in events:
         moment, *cells, resources, error = _with_short_source(_row(event))
-        padded = map(_padded, cells, _LINE)
+        padded = map(_pad, cells, _LINE)
         line = "  ".join([moment, *padded, *(cell for cell in (resources, error) if cell)])
         if room is not None and cell_len(line) > room:
             line = f"{set_cell_size(line, room - 1)}…"
         sys.stdout.write(line.rstrip() + "\n")
 
 
-def _padded(cell: str, width: int) -> str:
+def _pad(cell: str, width: int) -> str:
     return cell + " " * (width - cell_len(cell))
 
 
@@ -212,7 +214,7 @@ def print_status(status: dict[str, Any]) -> None:
     journal, history, disk = status["journal"], status["history"], status["disk"]
     newest = status["newestEvent"]
     out = sys.stdout.write
-    out(f"{colored(status['status'], status['status'])}\n\n")
+    out(f"{color_text(status['status'], status['status'])}\n\n")
     print_fields(
         {
             "version": status["version"],
@@ -236,15 +238,15 @@ def print_status(status: dict[str, Any]) -> None:
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
     if failure := status.get("controlStore", {}).get("failure"):
         out(f"\nTrails, keys and policies are not known: {printable(failure)}\n")
-    trails = [f"{one['trail']}: {one['problem']}" for one in status.get("trailProblems", ())]
-    for about, found in (
+    trails = [f"{row['trail']}: {row['problem']}" for row in status.get("trailProblems", ())]
+    for about, problems in (
         ("the data directory", status.get("dataProblems")),
         ("signing keys", status.get("keyProblems")),
         ("trails", trails),
     ):
-        if found:
+        if problems:
             out(f"\nProblems of {about}:\n")
-            _print_list(found)
+            _print_list(problems)
     if journal["failure"]:
         out(f"\n{printable(journal['failure'])}\n")
     if journal["unverified"]:
@@ -253,15 +255,15 @@ def print_status(status: dict[str, Any]) -> None:
         out("\nThe history process does not answer; another one is started soon.\n")
     if journal["lost"]:
         out("\nLost by the journal:\n")
-        _print_list([_lost(one) for one in journal["lost"]])
+        _print_list([_describe_loss(loss) for loss in journal["lost"]])
     if status["missing"]:
-        out("\nMissing from look-ups:\n")
+        out("\nMissing from lookups:\n")
         _print_list(status["missing"])
 
 
 def _visible(seconds: dict[str, float | None]) -> str | None:
-    known = [f"{name} {value:g} s" for name, value in seconds.items() if value is not None]
-    return f"{', '.join(known)} (last minute)" if known else None
+    values = [f"{name} {value:g} s" for name, value in seconds.items() if value is not None]
+    return f"{', '.join(values)} (last minute)" if values else None
 
 
 def _gigabytes(size: int) -> str:
@@ -282,9 +284,9 @@ def _trail_state(trail: dict[str, Any]) -> str:
     return f"{trail['status']}{delivered}{reason}"
 
 
-def _lost(one: dict[str, Any]) -> str:
-    last = "unknown" if one["last"] is None else one["last"]
-    return f"positions {one['first']} to {last}: {one['reason']}"
+def _describe_loss(loss: dict[str, Any]) -> str:
+    last = "unknown" if loss["last"] is None else loss["last"]
+    return f"positions {loss['first']} to {last}: {loss['reason']}"
 
 
 def warn_of_missing(answer: dict[str, Any]) -> None:
@@ -309,25 +311,25 @@ def print_naming_hint() -> None:
     sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")
 
 
-def print_answer(answer: dict[str, Any], asked: str) -> None:
+def print_answer(answer: dict[str, Any], name: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:
         count = answer["events"]
         events = "1 event names it" if count == 1 else f"{count:,} events name it"
-        sys.stdout.write(f"no record shows who created {printable(asked)} ({events})\n")
+        sys.stdout.write(f"no record shows who created {printable(name)} ({events})\n")
         return
     answers = answer.get("answers") or [{"created": answer}]
     if len(answers) > 1:
-        sys.stdout.write(f"{len(answers)} resources are called {printable(asked)}:\n\n")
-    for number, one in enumerate(answers):
+        sys.stdout.write(f"{len(answers)} resources are called {printable(name)}:\n\n")
+    for number, details in enumerate(answers):
         sys.stdout.write("\n" if number else "")
         if len(answers) > 1:
-            where = (one.get("type"), one.get("account"), one.get("region"))
+            where = (details.get("type"), details.get("account"), details.get("region"))
             sys.stdout.write(printable(" ".join(str(w) for w in where if w)) + "\n\n")
-        _print_one(one)
+        _print_details(details)
 
 
-def _print_one(answer: dict[str, Any]) -> None:
+def _print_details(answer: dict[str, Any]) -> None:
     created, changed, deleted = (answer.get(k) for k in ("created", "changed", "deleted"))
     if created:
         _print_change(created)
@@ -387,16 +389,16 @@ def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> Non
             record.get("errorCode"),
             record.get("requestID"),
         )
-        writer.writerow([harmless(str(cell or "")) for cell in cells])
+        writer.writerow([escape_formulas(str(cell or "")) for cell in cells])
 
 
-def harmless(cell: str) -> str:
+def escape_formulas(cell: str) -> str:
     """Returns a cell without formulas and control characters.
 
-    >>> harmless("=1+1"), harmless("a;=1+1")
+    >>> escape_formulas("=1+1"), escape_formulas("a;=1+1")
     ("'=1+1", "a;'=1+1")
     """
-    shown = cell
+    text = cell
     if not cell.isprintable():
-        shown = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
-    return _CELL_BEGIN.sub(r"\1'", shown)
+        text = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
+    return _CELL_BEGIN.sub(r"\1'", text)

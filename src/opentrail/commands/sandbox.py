@@ -62,7 +62,7 @@ def start_moto() -> MotoChild:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        # A profile that is not there, or an endpoint, would be for moto's own clients.
+        # A missing profile, or an endpoint, would affect moto's own clients.
         env={name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
     )
     url = process.stdout.readline().strip() if process.stdout else ""
@@ -140,14 +140,14 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
         "-volume.preStopSeconds=0",
     ]
     ports: dict[str, int] = {}
-    held = []
+    sockets = []
     for part in ("master", "volume", "filer", "s3"):
         for kind in ("port", "port.grpc"):
             probe = socket.socket()
             probe.bind(("127.0.0.1", 0))
-            held.append(probe)
+            sockets.append(probe)
             ports[f"{part}.{kind}"] = probe.getsockname()[1]
-    for probe in held:
+    for probe in sockets:
         probe.close()
     arguments += [f"-{name}={port}" for name, port in ports.items()]
     return arguments, ports["s3.port"]
@@ -160,7 +160,7 @@ def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
         try:
             open_directly(f"{child.url}/status", timeout=2).close()
         except urllib.error.HTTPError:
-            return  # it refuses the unsigned call, so it is up
+            return  # it refuses the unsigned call, so it is running
         except OSError:
             time.sleep(0.1)
         else:

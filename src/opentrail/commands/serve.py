@@ -88,8 +88,8 @@ def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization: str) -> None:
     for flag, metavar, text in _FLAGS:
         action = "append" if flag == "--upstream" else "store"
-        shown = text.format(d=defaults, organization=organization)
-        parser.add_argument(flag, metavar=metavar, action=action, help=shown)
+        description = text.format(d=defaults, organization=organization)
+        parser.add_argument(flag, metavar=metavar, action=action, help=description)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: Any) -> None:
-    """Loads the server and runs it; it takes half a second, which a wrong setting need not take."""
+    """Loads the server and runs it; loading takes half a second, so settings are checked first."""
     gc.disable()  # until it is ready: loading makes objects that stay
     from opentrail.app.server import serve
     from opentrail.app.wings.register import WINGS
@@ -176,8 +176,8 @@ def _own_commands() -> Path | None:
     own = Path(sys.prefix) / "commands"  # made by scripts/set_up.sh: without this `python`
     folder = own if own.is_dir() else Path(sys.executable).parent
     program = folder / "opentrail"
-    found = shutil.which("opentrail")
-    is_found = found is not None and Path(found).resolve() == program.resolve()
+    program_on_path = shutil.which("opentrail")
+    is_found = program_on_path is not None and Path(program_on_path).resolve() == program.resolve()
     return None if is_found or not program.exists() else folder
 
 

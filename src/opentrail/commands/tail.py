@@ -30,8 +30,10 @@ from opentrail.core.text import printable
 
 PATH = "/api/v1/tail"
 #: Maximum seconds without data; the server sends a line every few seconds.
-_SECONDS = 30.0
-_FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.2, 5.0
+_TIMEOUT_SECONDS = 30.0
+#: Seconds before the first retry; the pause doubles with each failure.
+_FIRST_PAUSE_SECONDS = 0.2
+_MAX_PAUSE_SECONDS = 5.0
 
 Lines = list[dict[str, Any]]
 
@@ -134,11 +136,12 @@ def follow(
     warned: list[str] = []
     while True:
         after = cursor.position
-        given = query if after is None else {**query, "last": None, "after": str(after)}
+        parameters = query if after is None else {**query, "last": None, "after": str(after)}
         try:
-            with _found(find_server, cursor).lines(PATH, given, _SECONDS) as answer:
+            server = _find_again(find_server, cursor)
+            with server.lines(PATH, parameters, _TIMEOUT_SECONDS) as answer:
                 for lines in answer:
-                    checked = _checked(lines)
+                    checked = _without_error(lines)
                     if failures:
                         sys.stderr.write("opentrail: the server is back\n")
                     failures = 0
@@ -154,13 +157,12 @@ def follow(
             if not failures:
                 sys.stderr.write(f"opentrail: waiting for the server: {printable(str(error))}\n")
                 sys.stderr.flush()
-        pause(
-            min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE * 2 ** min(failures, 10)) * chance.uniform(0.5, 1)
-        )
+        longest = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
+        pause(longest * chance.uniform(0.5, 1))
         failures += 1
 
 
-def _found(find_server: Callable[[], Console], cursor: TailCursor) -> Console:
+def _find_again(find_server: Callable[[], Console], cursor: TailCursor) -> Console:
     """Returns the server; after the first connection a missing server is retried."""
     try:
         return find_server()
@@ -170,7 +172,7 @@ def _found(find_server: Callable[[], Console], cursor: TailCursor) -> Console:
         raise TryLater(str(error)) from error
 
 
-def _checked(lines: Lines) -> Lines:
+def _without_error(lines: Lines) -> Lines:
     """Returns the lines before an error line.
 
     Raises:
@@ -225,7 +227,7 @@ class TailCursor:
         #: Whether the server has sent a position since the start.
         self.is_known = False
         if self._file is not None:
-            self.position = _stored(self._file)
+            self.position = _read_position(self._file)
 
     def move(self, position: int) -> None:
         """Moves to a position.
@@ -242,7 +244,7 @@ class TailCursor:
             raise StorageFailed(f"--resume {self._file}: {error.strerror}") from error
 
 
-def _stored(file: Path) -> int | None:
+def _read_position(file: Path) -> int | None:
     try:
         return _position(file.read_bytes().decode("ascii", "replace").strip(), f"--resume {file}:")
     except FileNotFoundError:

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     if options.action == "flush":
         return _flush(options)
-    answer = ask(options, _PATH, {}, _asked(options))
+    answer = ask(options, _PATH, {}, _arguments_of(options))
     if options.json:
         print(json.dumps(answer))
     elif options.action == "list":
@@ -61,12 +61,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    asked: dict[str, Any] = {"action": options.action}
+def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"action": options.action}
     if options.action != "list":
-        asked["name"] = options.name
+        arguments["name"] = options.name
     if options.action == "create":
-        asked |= {
+        arguments |= {
             "bucket": options.bucket,
             "createBucket": options.create_bucket,
             "prefix": options.prefix,
@@ -77,17 +77,17 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
             "validation": not options.no_validation,
             "region": options.region or own_region(),
         }
-    return asked
+    return arguments
 
 
 def _flush(options: argparse.Namespace) -> int:
-    done = ask(options, f"{_PATH}/flush", {}, {"name": options.name})
+    delivered = ask(options, f"{_PATH}/flush", {}, {"name": options.name})
     if options.json:
-        print(json.dumps(done))
+        print(json.dumps(delivered))
         return 0
-    logs = counted(len(done["logFiles"]), "log file")
-    digests = counted(len(done["digestFiles"]), "digest file")
-    print(f"{done['trail']}: {logs} and {digests} delivered")
+    logs = counted(len(delivered["logFiles"]), "log file")
+    digests = counted(len(delivered["digestFiles"]), "digest file")
+    print(f"{delivered['trail']}: {logs} and {digests} delivered")
     return 0
 
 

@@ -66,10 +66,10 @@ class UpstreamCheck:
         lines = []
         for service, url in sorted(self._settings.upstream.items()):
             access = self._settings.access.get(service)
-            found = self._found[url].result()
-            if access is not None and access.resign and found.startswith("AWS"):
-                found = "AWS; calls are signed again for it"
-            lines.append(f"{service}={url}  {found}" if service else f"{url}  {found}")
+            answer = self._found[url].result()
+            if access is not None and access.resign and answer.startswith("AWS"):
+                answer = "AWS; calls are signed again for it"
+            lines.append(f"{service}={url}  {answer}" if service else f"{url}  {answer}")
         return lines
 
     def _describe(self, url: str) -> str:

@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("reset-password", "print a password for the next sign-in, and end the user's sessions"),
     ):
         actions.add(action, text)
-    for each in actions:
-        if each.get_default("action") != "list":
-            each.add_argument("name", metavar="NAME", help="name of the user")
-        add_client(each)
+    for action_parser in actions:
+        if action_parser.get_default("action") != "list":
+            action_parser.add_argument("name", metavar="NAME", help="name of the user")
+        add_client(action_parser)
     parser.set_defaults(run=run)
 
 
@@ -43,11 +43,11 @@ def run(options: argparse.Namespace) -> int:
         answer = ask(options, _PATH, {})
     elif options.action == "create":
         accounts = options.accounts.split(",") if options.accounts is not None else None
-        given = {"name": options.name, "role": options.role, "accounts": accounts}
-        answer = ask(options, _PATH, {}, given)
+        body = {"name": options.name, "role": options.role, "accounts": accounts}
+        answer = ask(options, _PATH, {}, body)
     else:
-        given = {"name": options.name, "action": options.action}
-        answer = ask(options, f"{_PATH}/change", {}, given)
+        body = {"name": options.name, "action": options.action}
+        answer = ask(options, f"{_PATH}/change", {}, body)
     if options.json:
         sys.stdout.write(f"{json.dumps(answer)}\n")
     elif options.action == "list":

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     report = Report(show=output.show)
     try:
         setting = _Setting(options)
-        known = setting.validate(report, progress)
+        chains = setting.validate(report, progress)
     except OpentrailError as error:
         if error.exit_code == NOT_GOOD and report.exit_code != NOT_GOOD:
             error.exit_code = UNDECIDED  # no invalid file was found
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
     if options.checkpoint is not None and report.exit_code != NOT_GOOD:
-        write_checkpoint(Path(options.checkpoint), known)
+        write_checkpoint(Path(options.checkpoint), chains)
     return report.exit_code
 
 
@@ -117,9 +117,9 @@ class _Setting:
         export = Export(Path(options.export)) if options.export else None
         signatures = read_signatures(Path(options.signatures)) if options.signatures else {}
         keys = self._keys()
-        known = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
+        chains = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
         # The server's state is read before the listing, so that it is not newer.
-        known += self._known_by_server()
+        chains += self._known_by_server()
         wanted = Wanted(options.account, options.region, options.trail)
         sources = self._sources()
         if self._arns:
@@ -138,7 +138,7 @@ class _Setting:
             signatures=signatures,
             since=self._since,
             until=self._until,
-            known=known,
+            known=chains,
             now=datetime.now(UTC) if self._buckets.is_used else None,
             export=export,
         )

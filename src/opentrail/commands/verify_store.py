@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     data = DataDirectory(folder)
     is_live = data.is_in_use
     try:
-        known = asyncio.run(_known(data, is_live))
+        state = asyncio.run(_read_state(data, is_live))
     except (OpentrailError, OSError) as error:
-        known = _Known([Damage("state.db", str(error))])
+        state = _State([Damage("state.db", str(error))])
     check = StoreCheck(
-        journal, history, progress.advance, known.written, known.imported, is_live=is_live
+        journal, history, progress.advance, state.written, state.imported, is_live=is_live
     )
     progress.total = check.size
-    findings = known.findings
+    findings = state.findings
     try:
         findings += check.findings()
     finally:
@@ -65,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
             "segments": check.segments,
             "sealedFiles": check.files,
             "records": check.records,
-            "findings": [dataclasses.asdict(one) for one in findings],
+            "findings": [dataclasses.asdict(finding) for finding in findings],
         }
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        for one in findings:
-            sys.stdout.write(f"{described(one)}\n")
+        for finding in findings:
+            sys.stdout.write(f"{describe_damage(finding)}\n")
         records = counted(check.records, "record")
         files = (
             f"{counted(check.segments, 'journal segment')}, {counted(check.files, 'sealed file')}"
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 @dataclass
-class _Known:
+class _State:
     """What is known of a data directory before its journal and history are read."""
 
     findings: list[Damage] = field(default_factory=list)
@@ -88,16 +88,18 @@ class _Known:
     imported: int = 0
 
 
-async def _known(data: DataDirectory, is_live: bool) -> _Known:
+async def _read_state(data: DataDirectory, is_live: bool) -> _State:
     async with control_at_rest(data.state, is_live) as control:
-        findings = [Damage("keys", each) for each in await folder_problems(data.keys, control)]
+        findings = [
+            Damage("keys", problem) for problem in await folder_problems(data.keys, control)
+        ]
         standing = await standing_of(data, control, is_live)
-        findings += [Damage("data directory", each) for each in standing.problems]
+        findings += [Damage("data directory", problem) for problem in standing.problems]
         if control is None:  # it is in another database, or this is a copy
-            return _Known(findings, standing.written, standing.imported)
-        known = await known_positions(control, data.history, standing.written)
+            return _State(findings, standing.written, standing.imported)
+        positions = await known_positions(control, data.history, standing.written)
         imported = max(await known_imports(control), standing.imported)
-    return _Known(findings, known.written if known else 0, imported)
+    return _State(findings, positions.written if positions else 0, imported)
 
 
 async def key_problems(folder: Path) -> list[str]:
@@ -115,9 +117,13 @@ def _outcome(findings: list[Damage]) -> str:
     return counted(len(findings), "problem") if findings else "all good"
 
 
-def described(one: Damage) -> str:
+def describe_damage(damage: Damage) -> str:
     where = ""
-    if one.first is not None:
-        is_one = one.last in (None, one.first)
-        where = f", position {one.first}" if is_one else f", positions {one.first} to {one.last}"
-    return f"{one.file}{where}: {printable(one.problem)}"
+    if damage.first is not None:
+        is_one = damage.last in (None, damage.first)
+        where = (
+            f", position {damage.first}"
+            if is_one
+            else f", positions {damage.first} to {damage.last}"
+        )
+    return f"{damage.file}{where}: {printable(damage.problem)}"

@@ -1,4 +1,4 @@
-"""Event history: who did what in the last 90 days, visible at once."""
+"""Event history: who did what in the last 90 days, visible immediately."""
 
 from __future__ import annotations
 
@@ -119,15 +119,15 @@ class History:
         self._clock = clock
         self._tokens = PageTokens(token_key)
         self._retention = retention
-        #: Takes the journal into the store.
+        #: Makes the journal's entries visible in the store.
         self.follower = HistoryFollower(store, clock, metrics, head)
         #: Accounts whose events are found; None: all.
         self._accounts: tuple[str, ...] | None = None
 
-    def within(self, accounts: Sequence[str] | None) -> History:
+    def limited_to(self, accounts: Sequence[str] | None) -> History:
         """Returns a view of this history that finds events of these accounts only; None: all.
 
-        Whatever the view is asked is narrowed; the tokens of its pages are good for it alone.
+        All its methods are limited to them; the tokens of its pages are valid for this view only.
         """
         view = copy.copy(self)
         view._accounts = None if accounts is None else tuple(accounts)
@@ -142,36 +142,36 @@ class History:
             CloudTrailError: `InvalidNextTokenException` for a token that is not ours, or was given
                 for another search.
         """
-        return await self._answered(lambda: self._search(search, limit, token))
+        return await self._with_retry(lambda: self._search(search, limit, token))
 
     async def count(self, search: CountSearch, limit: int, token: str | None = None) -> CountPage:
         """Returns one page of counts, in order of time; as with `search`, a token freezes them.
 
-        Every period is counted whole, also those that `start` and `end` are in.
+        Every period is counted completely, including those that contain `start` and `end`.
 
         Raises:
             CloudTrailError: as `search`.
         """
-        return await self._answered(lambda: self._count(search, limit, token))
+        return await self._with_retry(lambda: self._count(search, limit, token))
 
     async def count_events(self, search: Search, most: int = MAX_COUNTED) -> EventCount:
         """Returns the number of events of a search, counted up to `most`."""
 
-        async def counted() -> EventCount:
-            found = await self._store.count(await self._newest_query(search, most + 1))
-            return EventCount(min(found, most), found <= most)
+        async def count() -> EventCount:
+            events_counted = await self._store.count(await self._newest_query(search, most + 1))
+            return EventCount(min(events_counted, most), events_counted <= most)
 
-        return await self._answered(counted)
+        return await self._with_retry(count)
 
     async def histogram(self, search: Search, buckets: int = 60) -> Histogram:
         """Returns the counts of a search's events in at most `buckets` periods, 2 to 120.
 
         The periods are a round number of seconds, minutes, hours or days long, and begin at
         multiples of that since 1970 (UTC). Without a start they begin in the hour of the oldest
-        event; without an end they extend to the present, or to the newest event if that is later.
+        event; without an end they extend to now, or to the newest event if that is later.
         """
         buckets = max(2, min(buckets, MAX_BUCKETS))
-        return await self._answered(lambda: self._histogram(search, buckets))
+        return await self._with_retry(lambda: self._histogram(search, buckets))
 
     async def facets(
         self, search: Search, fields: Sequence[str], limit: int = TOP_VALUES, prefix: str = ""
@@ -184,21 +184,21 @@ class History:
         Raises:
             CloudTrailError: `InvalidParameterException` for a field whose values are not counted.
         """
-        columns = {field: _counted_field(field) for field in fields}
+        columns = {field: _countable_field(field) for field in fields}
 
-        async def counted() -> dict[str, list[ValueCount]]:
+        async def count() -> dict[str, list[ValueCount]]:
             query = await self._newest_query(search)
-            found = await self._store.top_values(query, list(columns.values()), limit, prefix)
-            return {field: found[column] for field, column in columns.items()}
+            values = await self._store.top_values(query, list(columns.values()), limit, prefix)
+            return {field: values[column] for field, column in columns.items()}
 
-        return await self._answered(counted)
+        return await self._with_retry(count)
 
     async def values(
         self, field: str, prefix: str, search: Search, limit: int = TOP_VALUES
     ) -> list[ValueCount]:
         """Returns the most frequent values of a field that begin with a prefix, as `facets`."""
-        found = await self.facets(search, [field], limit, prefix)
-        return found[field]
+        values_by_field = await self.facets(search, [field], limit, prefix)
+        return values_by_field[field]
 
     async def _histogram(self, search: Search, buckets: int) -> Histogram:
         query = await self._newest_query(search, limit=1)
@@ -216,7 +216,7 @@ class History:
             counts = await self._store.histogram(query, seconds)
         return histogram_of(counts, seconds, first, until)
 
-    async def _answered(self, answer: Callable[[], Awaitable[T]]) -> T:
+    async def _with_retry(self, answer: Callable[[], Awaitable[T]]) -> T:
         """Returns an answer once the hot layer has been rebuilt, and again if it is lost."""
         while True:
             await self.follower.until_rebuilt()
@@ -229,8 +229,8 @@ class History:
             first, last = _periods(search, self._clock.now())
             snapshot = self._store.snapshot
         else:
-            read = self._tokens.read(token, self._conditions(search))
-            first, last, snapshot = read.first, read.second, read.snapshot
+            page_token = self._tokens.read(token, self._conditions(search))
+            first, last, snapshot = page_token.first, page_token.second, page_token.snapshot
         if first >= last or not self._covers(search.key.account):
             return CountPage([], None)
         begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
@@ -238,32 +238,32 @@ class History:
             search.key, begin, end, search.period, snapshot, self.kept_since
         )
         if search.with_zeros:
-            found = dict(counts)
+            counts_by_start = dict(counts)
             starts = [datetime.fromtimestamp(s, UTC) for s in range(first, last, search.period)]
-            counts = [(start, found.get(start, 0)) for start in starts]
+            counts = [(start, counts_by_start.get(start, 0)) for start in starts]
         if len(counts) <= limit:
             return CountPage(counts, None)
         following = int(counts[limit][0].timestamp())
-        rest = PageToken(following, last, snapshot.recorded, snapshot.imported)
-        return CountPage(counts[:limit], self._tokens.write(rest, self._conditions(search)))
+        next_page = PageToken(following, last, snapshot.recorded, snapshot.imported)
+        return CountPage(counts[:limit], self._tokens.write(next_page, self._conditions(search)))
 
     async def _search(self, search: Search, limit: int, token: str | None) -> Page:
         if token is None:
             await self.follower.until_newest()
             before, snapshot = None, self._store.snapshot
         else:
-            read = self._tokens.read(token, self._conditions(search))
-            before = (datetime.fromtimestamp(read.first, UTC), read.second)
-            snapshot = read.snapshot
+            page_token = self._tokens.read(token, self._conditions(search))
+            before = (datetime.fromtimestamp(page_token.first, UTC), page_token.second)
+            snapshot = page_token.snapshot
         query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
-        found = await self._store.lookup(query)
-        if len(found) <= limit:
-            return Page(found, None)
-        page = found[:limit]
+        events = await self._store.lookup(query)
+        if len(events) <= limit:
+            return Page(events, None)
+        page = events[:limit]
         last = page[-1]
         seconds = int(last.event_time.timestamp())
-        rest = PageToken(seconds, last.position, snapshot.recorded, snapshot.imported)
-        return Page(page, self._tokens.write(rest, self._conditions(search)))
+        next_page = PageToken(seconds, last.position, snapshot.recorded, snapshot.imported)
+        return Page(page, self._tokens.write(next_page, self._conditions(search)))
 
     def _query(self, search: Search, snapshot: Snapshot) -> EventQuery:
         return EventQuery(
@@ -273,18 +273,18 @@ class History:
             region=search.region,
             categories=search.categories,
             attribute=search.attribute,
-            expression=self._narrowed(search.expression),
+            expression=self._limit(search.expression),
             start=search.start,
             end=search.end,
             recorded_since=self.kept_since,
         )
 
-    def _narrowed(self, expression: Expression | None) -> Expression | None:
+    def _limit(self, expression: Expression | None) -> Expression | None:
         """Returns what must hold for an event, including that its account is one of the view's."""
         if self._accounts is None:
             return expression
         own: Expression = Or(
-            tuple(Compare(("account",), "=", literal(one), True) for one in self._accounts)
+            tuple(Compare(("account",), "=", literal(account), True) for account in self._accounts)
         )
         return own if expression is None else And((expression, own))
 
@@ -302,22 +302,22 @@ class History:
         return self._clock.now() - self._retention
 
     def _conditions(self, search: Search | CountSearch) -> dict[str, Any]:
-        """Returns all that a page's token is good for."""
+        """Returns the search that a page's token is valid for."""
         return {**asdict(search), "within": self._accounts}
 
     async def latest(self, search: Search, limit: int) -> list[FoundEvent]:
         """Returns up to `limit` events, newest first, over as many pages as that takes."""
-        found: list[FoundEvent] = []
+        events: list[FoundEvent] = []
         token: str | None = None
-        while len(found) < limit:
-            page = await self.search(search, min(1_000, limit - len(found)), token)
-            found.extend(page.events)
+        while len(events) < limit:
+            page = await self.search(search, min(1_000, limit - len(events)), token)
+            events.extend(page.events)
             token = page.next_token
             if token is None:
                 break
-        return found
+        return events
 
-    async def about(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
+    async def events_of(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
 
@@ -325,41 +325,41 @@ class History:
 def _periods(search: CountSearch, now: datetime) -> tuple[int, int]:
     """Returns the start of the first period, and the end of the last, in seconds since 1970."""
     period = search.period
-    kept = -(-int((now - search.kept).timestamp()) // period) * period
+    first_kept = -(-int((now - search.kept).timestamp()) // period) * period
     end = math.ceil(min(search.end or now, now).timestamp() / period) * period
     if search.start is None:
-        return kept, end
-    return max(kept, int(search.start.timestamp()) // period * period), end
+        return first_kept, end
+    return max(first_kept, int(search.start.timestamp()) // period * period), end
 
 
-def _counted_field(name: str) -> CountedField:
+def _countable_field(name: str) -> CountedField:
     field = FIELDS.get(name.lower())
     for counted in get_args(CountedField):
         if counted == field:
             return counted  # type: ignore[no-any-return]
-    names = [one for one, field in FIELDS.items() if field in get_args(CountedField)]
+    names = [field_name for field_name, field in FIELDS.items() if field in get_args(CountedField)]
     raise CloudTrailError(
         "InvalidParameterException", f"field must be one of {', '.join(names)}, not {name!r}"
     )
 
 
-def shown_event(event: FoundEvent) -> dict[str, Any]:
+def event_document(event: FoundEvent) -> dict[str, Any]:
     """Returns the Event shape of LookupEvents (cloudtrail-format §6)."""
-    shown: dict[str, Any] = {
+    document: dict[str, Any] = {
         "EventId": event.event_id,
         "EventName": event.event_name,
         "ReadOnly": "true" if event.read_only else "false",
     }
     if event.access_key_id:
-        shown["AccessKeyId"] = event.access_key_id
-    shown["EventTime"] = int(event.event_time.timestamp())
-    shown["EventSource"] = event.event_source
+        document["AccessKeyId"] = event.access_key_id
+    document["EventTime"] = int(event.event_time.timestamp())
+    document["EventSource"] = event.event_source
     if event.username:
-        shown["Username"] = event.username
+        document["Username"] = event.username
     resources = []
     for resource in event.resources:
-        named = {"ResourceType": resource.type} if resource.type else {}
-        resources.append({**named, "ResourceName": resource.name})
-    shown["Resources"] = resources
-    shown["CloudTrailEvent"] = event.record
-    return shown
+        with_type = {"ResourceType": resource.type} if resource.type else {}
+        resources.append({**with_type, "ResourceName": resource.name})
+    document["Resources"] = resources
+    document["CloudTrailEvent"] = event.record
+    return document

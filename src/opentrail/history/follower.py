@@ -1,4 +1,4 @@
-"""Takes the journal into the event store, and lets look-ups wait for what is not there yet."""
+"""Makes journal entries visible in the event store; lookups wait for those not there yet."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventStore
 
-#: Maximum seconds that a look-up waits for records that are durable but not yet visible.
+#: Maximum seconds that a lookup waits for records that are durable but not yet visible.
 _MAX_WAIT_SECONDS = 0.5
-#: Maximum seconds that a look-up waits for the hot layer to be rebuilt; then it reads what exists.
+#: Maximum seconds that a lookup waits for the hot layer to be rebuilt; then it reads what exists.
 _MAX_REBUILD_SECONDS = 30.0
 
 
@@ -36,14 +36,14 @@ class HistoryFollower:
         self._clock = clock
         self._metrics = metrics
         self._head = head
-        #: Set while a look-up waits for the newest records.
+        #: Set while a lookup waits for the newest records.
         self.flush_now = asyncio.Event()
         self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._catch_up_to = 0
 
     def catch_up_to(self, position: int) -> None:
-        """Makes look-ups wait until this position is visible (the hot layer's rebuilding)."""
+        """Makes lookups wait until this position is visible (the hot layer's rebuilding)."""
         self._catch_up_to = position
         if self._store.position >= position:
             self._caught_up.set()
@@ -58,11 +58,11 @@ class HistoryFollower:
     async def process(self, entries: Sequence[Entry]) -> None:
         """Makes the entries visible."""
         await self._store.add(entries)
-        self._advanced.set()  # wakes those who wait now, and no later ones
+        self._advanced.set()  # wakes current waiters, no later ones
         self._advanced.clear()
         if self._caught_up.is_set():
-            made = [entry.recorded_at for entry in entries]
-            self._metrics.visible.observe(made, self._clock.now())
+            times = [entry.recorded_at for entry in entries]
+            self._metrics.visible.observe(times, self._clock.now())
         self._metrics.history_position.set(self._store.position)
         if self._store.position >= self._catch_up_to:
             self._caught_up.set()
@@ -82,7 +82,7 @@ class HistoryFollower:
     async def until_newest(self) -> None:
         """Returns once all that was durable before is visible, so that callers find their calls.
 
-        The wait is bounded: what does not come in time comes a little later.
+        The wait is bounded: later entries become visible a little later.
         """
         head = self._head()
         if self._store.position >= head:

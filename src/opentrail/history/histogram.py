@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 
 from opentrail.ports.event_store import PeriodCounts
 
-HOUR, _DAY = 3_600, 86_400
+#: Seconds.
+HOUR = 3_600
+#: Seconds.
+_DAY = 86_400
 #: Seconds of the periods; longer ones are multiples of the last.
 _ROUND = (
     *(1, 2, 5, 10, 15, 30),
@@ -17,8 +20,10 @@ _ROUND = (
     *(HOUR * hours for hours in (1, 2, 3, 6, 12)),
     *(_DAY * days for days in (1, 2, 7, 14, 30, 90, 365)),
 )
-#: The range of `datetime`, in seconds since 1970.
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+#: Start of the range of `datetime`, in seconds since 1970.
+_FIRST_SECOND = -62_135_596_800
+#: End of that range.
+_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,13 @@ def histogram_of(counts: Sequence[PeriodCounts], seconds: int, first: int, last:
     """
     sums = {number: [0, 0] for number in range(first // seconds, last // seconds + 1)}
     for period in counts:
-        both = sums[int(period.start.timestamp()) // seconds]
-        both[0] += period.ok
-        both[1] += period.failed
+        results = sums[int(period.start.timestamp()) // seconds]
+        results[0] += period.ok
+        results[1] += period.failed
     starts = [_moment(number * seconds) for number in sums]
     end = _moment((max(sums, default=first // seconds - 1) + 1) * seconds)
     periods = [
-        PeriodCounts(start, *both) for start, both in zip(starts, sums.values(), strict=True)
+        PeriodCounts(start, *results) for start, results in zip(starts, sums.values(), strict=True)
     ]
     return Histogram(starts[0] if starts else end, end, seconds, periods)
 

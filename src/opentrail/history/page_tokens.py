@@ -20,7 +20,7 @@ _SEAL_BYTES = 16
 
 
 class PageToken(msgspec.Struct, frozen=True, array_like=True):
-    """What every token says; stored as a list of numbers."""
+    """The content of a token, stored as a list of numbers."""
 
     #: Seconds since 1970 and position of the last event before the next page, or first and last
     #: second of the periods that it counts.
@@ -37,7 +37,7 @@ class PageToken(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PageTokens:
-    """Writes and reads tokens; a token is good only for the search that it was written for.
+    """Writes and reads tokens; a token is valid only for the search that it was written for.
 
     Args:
         key: seals tokens, so that no client can make one.
@@ -57,7 +57,7 @@ class PageTokens:
         return base64.urlsafe_b64encode(self._seal(body, conditions) + body).decode()
 
     def read(self, text: str, conditions: Mapping[str, Any]) -> PageToken:
-        """Returns what a token says.
+        """Returns the content of a token.
 
         Raises:
             CloudTrailError: `InvalidNextTokenException`: it is not ours, or was written for another

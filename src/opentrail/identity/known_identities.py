@@ -24,11 +24,12 @@ from opentrail.core.identity import (
 )
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 
-_IAM, _STS = b'"eventSource":"iam.', b'"eventSource":"sts.'
+_IAM = b'"eventSource":"iam.'
+_STS = b'"eventSource":"sts.'
 #: Maximum records without identities that the stored cursor may lag behind.
 _CURSOR_LAG = 10_000
 #: Records that are processed before other tasks of the loop run.
-_AT_ONCE = 100
+_YIELD_AFTER = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MAX_TAUGHT = 20_000
 #: Maximum temporary and deleted keys, of which the newest are remembered. Temporary ones expire
@@ -48,7 +49,7 @@ class KnownIdentities:
         most_sessions: int = MAX_SESSIONS,
         most_users: int = MAX_USERS,
     ) -> None:
-        self._given = {identity.access_key_id: identity for identity in directory}
+        self._configured = {identity.access_key_id: identity for identity in directory}
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._default_account = default_account
@@ -59,48 +60,49 @@ class KnownIdentities:
     def add_directory(self, directory: Sequence[Identity], removed: Sequence[str] = ()) -> None:
         """Adds configured identities, which take precedence over learned ones; removes others."""
         for access_key_id in removed:
-            self._given.pop(access_key_id, None)
-        self._given.update({identity.access_key_id: identity for identity in directory})
+            self._configured.pop(access_key_id, None)
+        self._configured.update({identity.access_key_id: identity for identity in directory})
 
     def resolve(self, access_key_id: str) -> Identity:
         """Returns the configured, else the learned identity of a key, else its decoded account."""
-        given = self._given.get(access_key_id)
-        if given is not None:
-            return self._with_principal(given)
-        known = self._learned.get(access_key_id)
-        if known is not None:
-            return known
+        configured = self._configured.get(access_key_id)
+        if configured is not None:
+            return self._with_principal(configured)
+        learned = self._learned.get(access_key_id)
+        if learned is not None:
+            return learned
         return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
 
-    def _with_principal(self, given: Identity) -> Identity:
-        """Returns an identity of the directory with the id that its user is known by, if any."""
-        caller = given.user_identity
+    def _with_principal(self, identity: Identity) -> Identity:
+        """Returns an identity of the directory with the recorded id of its user, if known."""
+        caller = identity.user_identity
         if caller.get("type") != "IAMUser" or "principalId" in caller:
-            return given
-        known = self._users.get((given.account, str(caller.get("userName"))))
-        if known is None:
-            return given
-        named = iam_user(given.account, str(caller.get("userName")), known[0], caller.get("arn"))
-        whole = replace(given, user_identity=named)
-        self._given[given.access_key_id] = whole
-        return whole
+            return identity
+        user = self._users.get((identity.account, str(caller.get("userName"))))
+        if user is None:
+            return identity
+        name, arn = str(caller.get("userName")), caller.get("arn")
+        user_identity = iam_user(identity.account, name, user[0], arn)
+        complete = replace(identity, user_identity=user_identity)
+        self._configured[identity.access_key_id] = complete
+        return complete
 
     def learn(self, record: Record) -> Learned:
         """Learns the identities of a record immediately, for the calls that follow it."""
         taught = learn(record, self._users)
         change = renamed(record)
         if change is not None:
-            taught = self._renamed(change)
+            taught = self._rename(change)
         self.absorb(taught)
         return taught
 
-    def _renamed(self, change: Renamed) -> Learned:
+    def _rename(self, change: Renamed) -> Learned:
         """Returns the identities of a user and of all of its keys under another name or path."""
-        known = self._users.get((change.account, change.old))
+        user = self._users.get((change.account, change.old))
         users = []
-        if known is not None:
+        if user is not None:
             users.append((change.account, change.old, "", ""))
-            users.append((change.account, change.new, known[0], change.arn(known[1])))
+            users.append((change.account, change.new, user[0], change.arn(user[1])))
         identities = [
             replace(
                 identity,
@@ -154,7 +156,7 @@ class KnownIdentities:
 
     def learned(self) -> Learned:
         """Returns all learned identities, for another process to absorb."""
-        users = tuple((*user, *known) for user, known in self._users.items())
+        users = tuple((*user, *ids) for user, ids in self._users.items())
         return Learned(tuple(self._learned.values()), users)
 
 
@@ -215,8 +217,8 @@ class Identities(KnownIdentities):
         """Reads the identities that earlier runs stored."""
         for stored in await self._control.scan("iam-user"):
             account, _, user = stored.key.partition("/")
-            known = stored.document
-            self._users[account, user] = (known["principalId"], known["arn"])
+            document = stored.document
+            self._users[account, user] = (document["principalId"], document["arn"])
         self._forget_users()
         identities = [
             Identity(
@@ -241,7 +243,7 @@ class Identities(KnownIdentities):
         """Stores the identities that the entries teach, together with the cursor."""
         taught = _Taught()
         for number, entry in enumerate(entries):
-            if number % _AT_ONCE == _AT_ONCE - 1:
+            if number % _YIELD_AFTER == _YIELD_AFTER - 1:
                 await asyncio.sleep(0)  # so that calls do not wait for the batch
             if entry.origin == "import":
                 continue
@@ -250,7 +252,7 @@ class Identities(KnownIdentities):
                 taught.add(learned)
             elif may_teach(entry.record):
                 taught.add(super().learn(EventRecord(entry.record).document))
-        await self._complete(taught)
+        await self._add_user_ids(taught)
         changes = list(self._changes(taught))
         forgotten = self._forgotten[:]
         changes += [
@@ -266,8 +268,8 @@ class Identities(KnownIdentities):
             del self._forgotten[: len(forgotten)]
         self._cursor = last
 
-    async def _complete(self, taught: _Taught) -> None:
-        """Gives new keys of users who are in the store alone the ids and ARNs of these users."""
+    async def _add_user_ids(self, taught: _Taught) -> None:
+        """Gives new keys of users who are only in the store the ids and ARNs of these users."""
         for key_id in taught.keys:
             identity = self._learned.get(key_id)
             if identity is None or identity.user_identity.get("type") != "IAMUser":
@@ -277,9 +279,11 @@ class Identities(KnownIdentities):
                 continue
             stored = await self._control.get("iam-user", f"{identity.account}/{user}")
             if stored is not None:
-                known = stored.document
-                shown = iam_user(identity.account, str(user), known["principalId"], known["arn"])
-                self._keep(replace(identity, user_identity=shown))
+                document = stored.document
+                user_identity = iam_user(
+                    identity.account, str(user), document["principalId"], document["arn"]
+                )
+                self._keep(replace(identity, user_identity=user_identity))
 
     def _changes(self, taught: _Taught) -> Iterator[StoreWrite]:
         for (account, user), (principal_id, arn) in taught.users.items():
@@ -322,10 +326,10 @@ def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Ident
     for key_id, entry in entries.items():
         account = str(entry.get("account") or account_of_key(key_id) or DEFAULT_ACCOUNT)
         if entry.get("root"):
-            shown = root(account)
+            user_identity = root(account)
         else:
-            shown = iam_user(
+            user_identity = iam_user(
                 account, str(entry["user"]), entry.get("principal_id"), entry.get("arn")
             )
-        identities.append(Identity(key_id, account, shown))
+        identities.append(Identity(key_id, account, user_identity))
     return identities

@@ -24,7 +24,7 @@ from opentrail.core.trail import Trail
 from opentrail.ports.objects import ObjectStore, StoredContent
 from opentrail.ports.signer import Signer
 from opentrail.ports.verifier import Verifier
-from opentrail.trails.writing import unpacked
+from opentrail.trails.writing import decompress
 
 #: Maximum bytes of a digest: more than 100,000 log files.
 _MAX_DIGEST_BYTES = 64 * 1024 * 1024
@@ -61,7 +61,7 @@ class BucketDigests:
     ) -> list[BucketDigest]:
         """Returns the digests of a chain that end after a time, oldest first.
 
-        Files that have the name of a digest and are none are left out.
+        Files that only have the name of a digest are left out.
 
         Raises:
             ObjectStoreError: the bucket cannot be read.
@@ -69,11 +69,11 @@ class BucketDigests:
         name = (trail.name, trail.home_region)
         folder = digest_key(place, *name, after).rpartition("/")[0]
         root = folder[: -len("/2000/01/01")] + "/"
-        listed = await self._objects.keys(place.bucket, root, digest_key(place, *name, after))
-        found = [
-            await self.read(place.bucket, key) for key in listed if digest_end(place, *name, key)
+        keys = await self._objects.keys(place.bucket, root, digest_key(place, *name, after))
+        candidates = [
+            await self.read(place.bucket, key) for key in keys if digest_end(place, *name, key)
         ]
-        digests = [digest for digest in found if digest is not None and digest.end > after]
+        digests = [digest for digest in candidates if digest is not None and digest.end > after]
         return sorted(digests, key=lambda digest: (digest.end, digest.reference.key))
 
     async def read(self, bucket: str, key: str) -> BucketDigest | None:
@@ -89,13 +89,13 @@ class BucketDigests:
                 raise
             return None
         keys = {key.fingerprint: key.public_der for key in await self._signer.keys()}
-        return await asyncio.to_thread(self._parsed, bucket, key, stored, keys)
+        return await asyncio.to_thread(self._parse, bucket, key, stored, keys)
 
-    def _parsed(
+    def _parse(
         self, bucket: str, key: str, stored: StoredContent, keys: Mapping[str, bytes]
     ) -> BucketDigest | None:
         try:
-            content = unpacked(stored.content, _MAX_DIGEST_BYTES)
+            content = decompress(stored.content, _MAX_DIGEST_BYTES)
             document = json.loads(content)
             if (document["digestS3Bucket"], document["digestS3Object"]) != (bucket, key):
                 return None
@@ -142,13 +142,13 @@ def logs_in(document: Mapping[str, Any]) -> list[DeliveredLog]:
     """
     return [
         DeliveredLog(
-            str(each["s3Bucket"]),
-            str(each["s3Object"]),
-            str(each["hashValue"]),
-            str(each["oldestEventTime"]),
-            str(each["newestEventTime"]),
+            str(log["s3Bucket"]),
+            str(log["s3Object"]),
+            str(log["hashValue"]),
+            str(log["oldestEventTime"]),
+            str(log["newestEventTime"]),
         )
-        for each in document["logFiles"]
+        for log in document["logFiles"]
     ]
 
 
@@ -156,7 +156,7 @@ async def continuation(
     newer: Sequence[BucketDigest],
     last: PreviousDigest | None,
     begin: datetime,
-    read: Callable[[str, str], Awaitable[BucketDigest | None]],
+    read_digest: Callable[[str, str], Awaitable[BucketDigest | None]],
 ) -> list[BucketDigest] | None:
     """Returns the signed digests that continue a chain, oldest first; None if they do not.
 
@@ -167,7 +167,7 @@ async def continuation(
         newer: the digests that end after the chain, oldest first.
         last: the last digest of the chain that is known; None if it has none.
         begin: the time up to which the chain is known.
-        read: returns the digest at a bucket and key, for those in another bucket.
+        read_digest: returns the digest at a bucket and key, for those in another bucket.
     """
     ours = [digest for digest in newer if digest.is_ours]
     path: list[BucketDigest] = []
@@ -175,8 +175,8 @@ async def continuation(
         digest = ours[-1]
         path.append(digest)
         while (previous := digest.previous) is not None and previous != last:
-            listed = (each for each in ours if each.reference == previous)
-            before = next(listed, None) or await read(previous.bucket, previous.key)
+            matching = (d for d in ours if d.reference == previous)
+            before = next(matching, None) or await read_digest(previous.bucket, previous.key)
             if before is None or not before.is_ours or before.reference != previous:
                 return None
             if not begin < before.end <= digest.start:
@@ -186,5 +186,5 @@ async def continuation(
             break
         if digest.start < begin:
             return None
-        ours = [each for each in ours if each.end <= digest.start]
+        ours = [d for d in ours if d.end <= digest.start]
     return path[::-1] or None

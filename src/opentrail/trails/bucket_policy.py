@@ -41,20 +41,21 @@ def allows_delivery(
         return False
     if not isinstance(document, dict):
         return False
-    found = document.get("Statement", [])
-    statements = [s for s in (found if isinstance(found, list) else [found]) if isinstance(s, dict)]
+    content = document.get("Statement", [])
+    content = content if isinstance(content, list) else [content]
+    statements = [statement for statement in content if isinstance(statement, dict)]
     source = {"aws:sourcearn": trail_arn, "aws:sourceaccount": trail_arn.split(":")[4]}
     arn = f"arn:{trail_arn.split(':')[1]}:s3:::{bucket}"
-    written = {**source, "s3:x-amz-acl": _ACL}
+    context = {**source, "s3:x-amz-acl": _ACL}
     if kms_key:
-        written["s3:x-amz-server-side-encryption"] = "aws:kms"
-        written["s3:x-amz-server-side-encryption-aws-kms-key-id"] = kms_key
+        context["s3:x-amz-server-side-encryption"] = "aws:kms"
+        context["s3:x-amz-server-side-encryption-aws-kms-key-id"] = kms_key
     return all(
         _is_allowed(statements, needed)
         for needed in (
             _Permission("s3:getbucketacl", arn, source),
             # For objects of any name, hence a name that only the pattern `*` matches.
-            _Permission("s3:putobject", f"{arn}/{folder}\0", written),
+            _Permission("s3:putobject", f"{arn}/{folder}\0", context),
         )
     )
 
@@ -67,8 +68,8 @@ def _is_allowed(statements: Iterable[Mapping[str, Any]], needed: _Permission) ->
 def _fits(statement: Mapping[str, Any], needed: _Permission) -> bool:
     return (
         _has_service(statement)
-        and _among(statement, "Action", needed.action, fold=True)
-        and _among(statement, "Resource", needed.resource)
+        and _matches(statement, "Action", needed.action, fold=True)
+        and _matches(statement, "Resource", needed.resource)
         and _conditions_hold(statement.get("Condition") or {}, needed.context)
     )
 
@@ -81,31 +82,31 @@ def _has_service(statement: Mapping[str, Any]) -> bool:
         return True
     if not isinstance(principal, dict):
         return False
-    return _SERVICE in _texts(principal.get("Service")) or "*" in _texts(principal.get("AWS"))
+    return _SERVICE in _strings(principal.get("Service")) or "*" in _strings(principal.get("AWS"))
 
 
-def _among(statement: Mapping[str, Any], member: str, wanted: str, fold: bool = False) -> bool:
+def _matches(statement: Mapping[str, Any], member: str, value: str, fold: bool = False) -> bool:
     excluded = statement.get(f"Not{member}")
-    patterns = _texts(statement.get(member) if excluded is None else excluded)
+    patterns = _strings(statement.get(member) if excluded is None else excluded)
     if fold:
         patterns = [pattern.lower() for pattern in patterns]
-    return any(_like(pattern, wanted) for pattern in patterns) == (excluded is None)
+    return any(_like(pattern, value) for pattern in patterns) == (excluded is None)
 
 
 def _conditions_hold(conditions: Any, context: Mapping[str, str]) -> bool:
     """Returns whether all conditions hold; one that is not known here does not (guarantee Z2)."""
     if not isinstance(conditions, dict):
         return False
-    for operator, wanted in conditions.items():
-        if not isinstance(wanted, dict):
+    for operator, operands in conditions.items():
+        if not isinstance(operands, dict):
             return False
-        for key, values in wanted.items():
-            if not _holds(operator.lower(), context.get(key.lower()), _texts(values)):
+        for key, values in operands.items():
+            if not _holds(operator.lower(), context.get(key.lower()), _strings(values)):
                 return False
     return True
 
 
-def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
+def _holds(operator: str, value: str | None, expected: list[str]) -> bool:
     if operator.endswith("ifexists"):
         operator = operator.removesuffix("ifexists")
         if value is None:
@@ -116,11 +117,11 @@ def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
     if value is None:
         return negated
     if operator == "stringequals":
-        return (value in wanted) != negated
+        return (value in expected) != negated
     if operator == "stringequalsignorecase":
-        return value.lower() in [text.lower() for text in wanted]
+        return value.lower() in [text.lower() for text in expected]
     if operator in ("stringlike", "arnlike", "arnequals"):
-        return any(_like(pattern, value) for pattern in wanted) != negated
+        return any(_like(pattern, value) for pattern in expected) != negated
     return False
 
 
@@ -129,11 +130,11 @@ def _like(pattern: str, text: str) -> bool:
     return fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
-def _texts(given: Any) -> list[str]:
+def _strings(value: Any) -> list[str]:
     return (
-        [str(one) for one in given]
-        if isinstance(given, list)
+        [str(item) for item in value]
+        if isinstance(value, list)
         else []
-        if given is None
-        else [str(given)]
+        if value is None
+        else [str(value)]
     )

@@ -52,7 +52,7 @@ from opentrail.trails.chains import (
 )
 from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
-from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
+from opentrail.trails.writing import MAX_LOG_BYTES, decompress
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
     """Events that log files have and the journal has lost, as the control store notes them."""
 
     trail: str
-    #: The number of events, and the `eventTime`s of the first and last; None if no file has them
-    #: any more.
+    #: The number of events, and the `eventTime`s of the first and last; None if no file has
+    #: them any longer.
     events: int
     first: str | None
     last: str | None
@@ -98,7 +98,7 @@ class _Comparison:
     #: Log files that a digest of ours lists, and those that are not listed yet, by key.
     logs: dict[str, DeliveredLog] = field(default_factory=dict)
     #: Keys of log files that the state knows.
-    known: set[str] = field(default_factory=set)
+    known_keys: set[str] = field(default_factory=set)
     #: Whether a file was found that the state does not know.
     is_behind: bool = False
 
@@ -106,15 +106,15 @@ class _Comparison:
         """Returns where the files of a place are in the bucket."""
         return place.location(self.span.bucket, self.span.prefix)
 
-    def list_next(self, place: DeliveryPlace, listed: DeliveredLog, now: datetime) -> None:
+    def list_next(self, place: DeliveryPlace, log_file: DeliveredLog, now: datetime) -> None:
         """Makes the next digest list a log file."""
         self.state.files += 1
-        undigested = UndigestedLog(**structs.asdict(listed), delivered=now)
+        undigested = UndigestedLog(**structs.asdict(log_file), delivered=now)
         self.changes.append(put_log(self.trail, place, self.state.files, undigested))
 
 
 class BucketComparison:
-    """Brings the state of trails to what their buckets have."""
+    """Updates the state of trails from their buckets."""
 
     def __init__(
         self,
@@ -155,49 +155,53 @@ class BucketComparison:
 
     async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
         head = self._journal.head
-        found = _Comparison(trail, state, span)
+        comparison = _Comparison(trail, state, span)
         since = _last_change(trail, state, span)
         plans = await self._control.scan("plan", f"{trail.uid}/")
-        found.known |= {each.document["key"] for each in plans}
-        for place in await self._places(found):
-            listed = await self._chains.logs(trail, place)
-            found.known |= {each.key for each in listed.values()}
-            await self._compare_digests(found, place, listed)
-            await self._find_logs(found, place, since)
-        if not found.is_behind:
+        comparison.known_keys |= {plan.document["key"] for plan in plans}
+        for place in await self._places(comparison):
+            undigested = await self._chains.logs(trail, place)
+            comparison.known_keys |= {log_file.key for log_file in undigested.values()}
+            await self._compare_digests(comparison, place, undigested)
+            await self._find_logs(comparison, place, since)
+        if not comparison.is_behind:
             return False
         about = {"trail": trail.arn, "bucket": span.bucket}
         log.warning("the bucket has files that the state does not know", extra=about)
         # Files that are planned, and listed by a digest, were written by the earlier server.
         kept_plans = []
         for plan in plans:
-            if plan.document["key"] in found.logs:
-                found.changes.append(Remove("plan", plan.key))
+            if plan.document["key"] in comparison.logs:
+                comparison.changes.append(Remove("plan", plan.key))
             else:
                 kept_plans.append(plan)
-        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
-        lost = await self._skip_delivered(found, head, new, kept_plans)
+        new = [
+            log_file
+            for key, log_file in sorted(comparison.logs.items())
+            if key not in comparison.known_keys
+        ]
+        lost = await self._skip_delivered(comparison, head, new, kept_plans)
         if lost:
-            found.changes.append(await self._note_lost(trail, new, lost))
+            comparison.changes.append(await self._note_lost(trail, new, lost))
         state.compared = stored_time(self._clock.now())
-        found.changes.append(Put(DELIVERY, trail.uid, state.document()))
-        await self._control.apply(found.changes)
+        comparison.changes.append(Put(DELIVERY, trail.uid, state.document()))
+        await self._control.apply(comparison.changes)
         return True
 
-    async def _places(self, found: _Comparison) -> list[DeliveryPlace]:
+    async def _places(self, comparison: _Comparison) -> list[DeliveryPlace]:
         """Returns the places of a span, also those that only the bucket has."""
-        trail, span = found.trail, found.span
-        places = set(found.state.places(trail, span))
+        trail, span = comparison.trail, comparison.span
+        places = set(comparison.state.places(trail, span))
         if span.every_region:
             kind = DIGEST if span.validation else CLOUDTRAIL
             accounts = [trail.account]
             if span.organization:
-                root = found.location(span.place(trail.account, trail.home_region)).root
-                named = await self._objects.folders(span.bucket, root)
-                accounts = [name for name in named if is_account(name)]
+                root = comparison.location(span.place(trail.account, trail.home_region)).root
+                folders = await self._objects.folders(span.bucket, root)
+                accounts = [name for name in folders if is_account(name)]
             for account in accounts:
                 of_account = span.place(account, trail.home_region)
-                folder = found.location(of_account).folder(kind)
+                folder = comparison.location(of_account).folder(kind)
                 for region in await self._objects.folders(span.bucket, folder):
                     places.add(span.place(account, region))
         return sorted(places)
@@ -205,10 +209,10 @@ class BucketComparison:
     # Digests
 
     async def _compare_digests(
-        self, found: _Comparison, place: DeliveryPlace, listed: Mapping[str, UndigestedLog]
+        self, comparison: _Comparison, place: DeliveryPlace, undigested: Mapping[str, UndigestedLog]
     ) -> None:
         """Moves a chain to the newest digest, or past digests that do not continue it."""
-        trail, span = found.trail, found.span
+        trail, span = comparison.trail, comparison.span
         stored = await self._chains.get(trail, place)
         if stored is None and not span.validation:
             return
@@ -216,74 +220,76 @@ class BucketComparison:
         chain = stored or DigestChain.begin(began)
         begin = chain.end
         if chain.pending:
-            found.known |= {each.key for each in _logs_of(chain.pending)}
-        newer = await self._newer(found, place, begin)
+            comparison.known_keys |= {log_file.key for log_file in _logs_of(chain.pending)}
+        newer = await self._newer(comparison, place, begin)
         path = await continuation(newer, chain.previous, begin, self._digests.read)
-        if path and stored is None and not await self._has_own_log(found, place, path):
+        if path and stored is None and not await self._has_own_log(comparison, place, path):
             # An earlier trail of this name wrote them.
-            newer, path = [each for each in newer if each.start > begin + _EARLY], None
-        await self._move(found, place, chain, newer, path, listed)
+            newer, path = [digest for digest in newer if digest.start > begin + _EARLY], None
+        await self._move(comparison, place, chain, newer, path, undigested)
 
     async def _move(
         self,
-        found: _Comparison,
+        comparison: _Comparison,
         place: DeliveryPlace,
         chain: DigestChain,
         newer: list[BucketDigest],
         path: Sequence[BucketDigest] | None,
-        listed: Mapping[str, UndigestedLog],
+        undigested: Mapping[str, UndigestedLog],
     ) -> None:
         """Moves a chain along `path`, and past `newer` digests that do not continue it."""
         pending = chain.pending
         if path and pending and path[-1].reference.signature == pending.signature:
             return  # written by this chain; the state store does not know it yet
         if path:
-            chain = self._adopt(found.trail, place, chain, path)
+            chain = self._adopt(comparison.trail, place, chain, path)
             # Later ones are not signed with a key of this server.
-            newer = [each for each in newer if each.end > path[-1].end and not each.is_ours]
+            newer = [digest for digest in newer if digest.end > path[-1].end and not digest.is_ours]
         if newer:
-            chain = self._restart(found, place, chain, newer)
+            chain = self._restart(comparison, place, chain, newer)
         elif pending and not path and await self._is_occupied(pending):
-            # What is there is no digest of this chain: the next second is another name.
+            # It is not a digest of this chain: the next second gives another name.
             chain = structs.replace(chain, pending=None)
         elif not path:
             return
-        found.is_behind = True
+        comparison.is_behind = True
         for digest in path or ():
-            found.logs.update((each.key, each) for each in digest.logs)
-        found.changes += remove_logs(k for k, each in listed.items() if each.key in found.logs)
+            comparison.logs.update((log_file.key, log_file) for log_file in digest.logs)
+        comparison.changes += remove_logs(
+            key for key, log_file in undigested.items() if log_file.key in comparison.logs
+        )
         if pending:
-            waiting = {each.key for each in listed.values()}
-            for each in _logs_of(pending):
-                if each.key not in waiting and each.key not in found.logs:
-                    found.list_next(place, each, self._clock.now())
-        found.changes.append(put_chain(found.trail, place, chain))
+            waiting = {log_file.key for log_file in undigested.values()}
+            for log_file in _logs_of(pending):
+                if log_file.key not in waiting and log_file.key not in comparison.logs:
+                    comparison.list_next(place, log_file, self._clock.now())
+        comparison.changes.append(put_chain(comparison.trail, place, chain))
 
     async def _has_own_log(
-        self, found: _Comparison, place: DeliveryPlace, path: Sequence[BucketDigest]
+        self, comparison: _Comparison, place: DeliveryPlace, path: Sequence[BucketDigest]
     ) -> bool:
         """Returns whether the first log file that digests list is this trail's own."""
-        listed = next((each for digest in path for each in digest.logs), None)
-        if listed is None:
+        first = next((log_file for digest in path for log_file in digest.logs), None)
+        if first is None:
             return False
         kinds = sorted(set(LOG_KINDS.values()))
-        kind = next((k for k in kinds if f"/{k}/" in listed.key), CLOUDTRAIL)
-        return await self._own(found, place, kind, listed.key) is not None
+        kind = next((k for k in kinds if f"/{k}/" in first.key), CLOUDTRAIL)
+        return await self._find_own(comparison, place, kind, first.key) is not None
 
     async def _newer(
-        self, found: _Comparison, place: DeliveryPlace, begin: datetime
+        self, comparison: _Comparison, place: DeliveryPlace, begin: datetime
     ) -> list[BucketDigest]:
         """Returns the digests that end after a time, oldest first."""
         minute = begin.replace(second=0, microsecond=0)
         # Those of the chain's last minute list log files of that minute.
-        location = found.location(place)
-        digests = await self._digests.since(found.trail, location, minute - _SECOND)
+        location = comparison.location(place)
+        digests = await self._digests.since(comparison.trail, location, minute - _SECOND)
         for digest in digests:
             if digest.is_ours and digest.end <= begin:
-                found.known |= {each.key for each in digest.logs}
+                comparison.known_keys |= {log_file.key for log_file in digest.logs}
         # A file of another process must not hold up the chain by a time in the future.
         soon = self._clock.now() + _EARLY
-        return [each for each in digests if each.end > begin and (each.is_ours or each.end < soon)]
+        return [d for d in digests if d.end > begin and (d.is_ours or d.end < soon)]
 
     @staticmethod
     def _adopt(
@@ -311,14 +317,14 @@ class BucketComparison:
 
     def _restart(
         self,
-        found: _Comparison,
+        comparison: _Comparison,
         place: DeliveryPlace,
         chain: DigestChain,
         newer: Sequence[BucketDigest],
     ) -> DigestChain:
         """Returns a new chain after digests that do not continue the one that is known."""
         now = self._clock.now()
-        strangers = sorted({each.reference.key for each in newer if not each.is_ours})
+        strangers = sorted({digest.reference.key for digest in newer if not digest.is_ours})
         reason = (
             f"{len(strangers)} newer digest files in the bucket are not signed with a key of this "
             f"server, the first is {strangers[0]}"
@@ -326,8 +332,8 @@ class BucketComparison:
             else f"the digest file {newer[-1].reference.key} does not follow the last one known"
         )
         end = min(max(newer[-1].end, chain.end), now).replace(microsecond=0)
-        found.state.new_chain, found.state.new_chain_reason = stored_time(now), reason
-        about = {**about_chain(found.trail, place), "reason": reason}
+        comparison.state.new_chain, comparison.state.new_chain_reason = stored_time(now), reason
+        about = {**about_chain(comparison.trail, place), "reason": reason}
         log.error("a new chain of digests begins", extra=about)
         return structs.replace(
             chain,
@@ -341,8 +347,8 @@ class BucketComparison:
     async def _is_occupied(self, pending: PendingDigest) -> bool:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
-            stored = await self._objects.get(pending.bucket, pending.key)
-            content = await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
+            packed = await self._objects.get(pending.bucket, pending.key)
+            content = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
         except ObjectMissing:
             return False
         except ValueError:
@@ -351,40 +357,43 @@ class BucketComparison:
 
     # Log files
 
-    async def _find_logs(self, found: _Comparison, place: DeliveryPlace, since: datetime) -> None:
+    async def _find_logs(
+        self, comparison: _Comparison, place: DeliveryPlace, since: datetime
+    ) -> None:
         """Finds log files of this trail that no digest lists and that the state does not know."""
-        state, location = found.state, found.location(place)
+        state, location = comparison.state, comparison.location(place)
+        logs, known_keys = comparison.logs, comparison.known_keys
         for kind in sorted(set(LOG_KINDS.values())):
             start = log_name_start(location, since, kind)
             folder = f"{location.folder(kind)}{place.region}/"
             for key in await self._objects.keys(location.bucket, folder, start):
-                if key in found.known or key in found.logs or delivery_minute(key) is None:
+                if key in known_keys or key in logs or delivery_minute(key) is None:
                     continue
-                own = await self._own(found, place, kind, key)
+                own = await self._find_own(comparison, place, kind, key)
                 if own is None:
                     continue
-                listed, event_id = own
+                log_file, event_id = own
                 position = await self._journal.find(event_id)
                 if position is not None and position <= state.position:
                     continue  # it was delivered
-                found.is_behind = True
-                found.logs[key] = listed
+                comparison.is_behind = True
+                logs[key] = log_file
                 state.regions = tuple(sorted({*state.regions, place.key}))
-                if found.span.validation:
-                    found.list_next(place, listed, self._clock.now())
+                if comparison.span.validation:
+                    comparison.list_next(place, log_file, self._clock.now())
 
-    async def _own(
-        self, found: _Comparison, place: DeliveryPlace, kind: str, key: str
+    async def _find_own(
+        self, comparison: _Comparison, place: DeliveryPlace, kind: str, key: str
     ) -> tuple[DeliveredLog, str] | None:
         """Returns a log file of this trail, and the id of its first event; None for others.
 
         The name of a log file follows from its content and the trail's id (`name_of`).
         """
-        location, minute = found.location(place), delivery_minute(key)
+        location, minute = comparison.location(place), delivery_minute(key)
         content = await self._content(location.bucket, key)
         if content is None or minute is None:
             return None
-        uid, sha256 = found.trail.uid, sha256_hex(content)
+        uid, sha256 = comparison.trail.uid, sha256_hex(content)
         names = (name_of(uid, place, kind, sha256, count) for count in range(MAX_NAMES + 1))
         if key not in {log_key(location, minute, name, kind) for name in names}:
             return None
@@ -392,14 +401,14 @@ class BucketComparison:
         if not records:
             return None
         times = [time for _, time in records]
-        listed = DeliveredLog(location.bucket, key, sha256, min(times), max(times))
-        return listed, records[0][0]
+        log_file = DeliveredLog(location.bucket, key, sha256, min(times), max(times))
+        return log_file, records[0][0]
 
     async def _content(self, bucket: str, key: str) -> bytes | None:
         """Returns the content of a log file; None if it is missing or damaged."""
         try:
-            stored = await self._objects.get(bucket, key)
-            return await asyncio.to_thread(unpacked, stored, MAX_LOG_BYTES)
+            packed = await self._objects.get(bucket, key)
+            return await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
         except ObjectMissing as error:
             if error.code == "NoSuchBucket":
                 raise
@@ -412,7 +421,7 @@ class BucketComparison:
 
     async def _skip_delivered(
         self,
-        found: _Comparison,
+        comparison: _Comparison,
         head: int,
         new: Iterable[DeliveredLog],
         plans: Iterable[Stored],
@@ -423,12 +432,12 @@ class BucketComparison:
             delivered.update(event_id for event_id, _ in records)
         if not delivered:
             return set()
-        trail, state = found.trail, found.state
-        position, ranges, present = state.position, list[list[int]](), set[str]()
+        trail, state = comparison.trail, comparison.state
+        position, ranges, in_journal = state.position, list[list[int]](), set[str]()
         is_first, is_run = True, False
-        async for entry, is_selected in self._selector.all(trail, found.span, position, head):
+        async for entry, is_selected in self._selector.all(trail, comparison.span, position, head):
             if entry.event_id in delivered:
-                present.add(entry.event_id)
+                in_journal.add(entry.event_id)
                 if is_first:
                     position = entry.position
                 elif is_run:
@@ -440,44 +449,46 @@ class BucketComparison:
                 is_first = is_run = False
         state.position, state.skipped = position, ranges
         for plan in plans:
-            present |= await self._cut_plan(found, plan, delivered)
-        return delivered - present
+            in_journal |= await self._shorten_plan(comparison, plan, delivered)
+        return delivered - in_journal
 
-    async def _cut_plan(self, found: _Comparison, stored: Stored, delivered: set[str]) -> set[str]:
+    async def _shorten_plan(
+        self, comparison: _Comparison, stored: Stored, delivered: set[str]
+    ) -> set[str]:
         """Leaves delivered events out of a file that is yet to be written; returns their ids."""
-        plan, trail = LogFilePlan(**stored.document), found.trail
+        plan, trail = LogFilePlan(**stored.document), comparison.trail
         entries = self._selector.entries_of(plan, trail.account, trail.home_region, plan.after)
-        gone, kept = list[Entry](), list[Entry]()
+        delivered_entries, remaining = list[Entry](), list[Entry]()
         async for entry in entries:
-            (gone if entry.event_id in delivered else kept).append(entry)
-        if not gone:
+            (delivered_entries if entry.event_id in delivered else remaining).append(entry)
+        if not delivered_entries:
             return set()
         change: StoreWrite = Remove("plan", stored.key)
-        if kept:
-            content = log_bytes(entry.record for entry in kept)
+        if remaining:
+            content = log_bytes(entry.record for entry in remaining)
             times = [time for _, time in await asyncio.to_thread(_records_in, content)]
-            cut = replace(
+            shorter = replace(
                 plan,
-                skipped=[*plan.skipped, *([one.position, one.position] for one in gone)],
+                skipped=[*plan.skipped, *([e.position, e.position] for e in delivered_entries)],
                 sha256=sha256_hex(content),
                 oldest=min(times),
                 newest=max(times),
             )
-            change = Put("plan", stored.key, asdict(with_name(cut, trail)))
-        found.changes.append(change)
-        return {entry.event_id for entry in gone}
+            change = Put("plan", stored.key, asdict(with_name(shorter, trail)))
+        comparison.changes.append(change)
+        return {entry.event_id for entry in delivered_entries}
 
     async def _read(
         self, logs: Iterable[DeliveredLog]
     ) -> AsyncIterator[tuple[DeliveredLog, list[tuple[str, str]]]]:
-        """Yields log files with ids and times of their events; without changed and lost ones."""
-        for each in logs:
-            content = await self._content(each.bucket, each.key)
-            if content is None or sha256_hex(content) != each.sha256:
-                about = {"bucket": each.bucket, "key": each.key}
+        """Yields log files with ids and times of their events; except changed and lost ones."""
+        for log_file in logs:
+            content = await self._content(log_file.bucket, log_file.key)
+            if content is None or sha256_hex(content) != log_file.sha256:
+                about = {"bucket": log_file.bucket, "key": log_file.key}
                 log.error("a log file is not as its digest says", extra=about)
                 continue
-            yield each, await asyncio.to_thread(_records_in, content)
+            yield log_file, await asyncio.to_thread(_records_in, content)
 
     async def _note_lost(self, trail: Trail, logs: Iterable[DeliveredLog], ids: set[str]) -> Put:
         """Logs events that the journal has lost; returns the change that notes their files."""
@@ -504,7 +515,7 @@ class BucketComparison:
 
 
 def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
-    """Returns the log files that a digest lists which is about to be written."""
+    """Returns the log files that a digest to be written lists."""
     return logs_in(json.loads(pending.content))
 
 
@@ -524,6 +535,6 @@ def _records_in(content: bytes) -> list[tuple[str, str]]:
     """Returns id and time of each event of a log file."""
     try:
         records = orjson.loads(content)["Records"]
-        return [(str(each["eventID"]), str(each["eventTime"])) for each in records]
+        return [(str(record["eventID"]), str(record["eventTime"])) for record in records]
     except (ValueError, KeyError, TypeError):
         return []

@@ -1,4 +1,4 @@
-"""Delivery of a trail's log files: planned, written, read back, remembered (guarantees L1 and L7).
+"""Delivery of a trail's log files: planned, written, read back, recorded (guarantees L1 and L7).
 
 After any failure the same object is written again, never another one with the same events. Planning
 continues while a bucket fails, so that sinks do not wait for it.
@@ -86,7 +86,7 @@ class LogDelivery:
     ) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys.
 
-        A failing bucket does not delay other buckets, nor a single failing file other files.
+        A failing bucket does not delay other buckets, nor a failing file other files.
 
         Args:
             trail: the trail.
@@ -96,7 +96,7 @@ class LogDelivery:
         Raises:
             ObjectStoreError: the store failed; files that were not written remain planned.
         """
-        written: list[str] = []
+        keys: list[str] = []
         failures = dict(held or {})
         for stored in await self._control.scan("plan", f"{trail.uid}/"):
             plan = LogFilePlan(**stored.document)
@@ -106,7 +106,7 @@ class LogDelivery:
             if is_failing and not self._is_over(plan):
                 continue
             try:
-                written.append(await self._write(trail, state, plan, stored.key))
+                keys.append(await self._write(trail, state, plan, stored.key))
             except ObjectStoreError as error:
                 if not self._is_over(plan):
                     failures[plan.bucket] = error
@@ -118,7 +118,7 @@ class LogDelivery:
         self.drop_contents(trail)
         for failure in failures.values():
             raise failure
-        return written
+        return keys
 
     async def is_planned(self, trail: Trail, span: Span) -> bool:
         """Returns whether a file for a span's bucket is yet to be written."""
@@ -138,8 +138,8 @@ class LogDelivery:
             return False
 
         # The journal is read until a file is full.
-        reached, selected = await self.selector.collect(trail, span, start, until, state.skipped)
-        skipped = [run for run in state.skipped if start < run[1] and run[0] <= reached]
+        last, selected = await self.selector.collect(trail, span, start, until, state.skipped)
+        skipped = [run for run in state.skipped if start < run[1] and run[0] <= last]
 
         # Each place and kind of event has its own file, whose name follows from its content.
         changes: list[StoreWrite] = []
@@ -155,7 +155,7 @@ class LogDelivery:
                 key=log_key(place.location(span.bucket, span.prefix), now, name, kind),
                 region=place.region,
                 after=start,
-                until=reached,
+                until=last,
                 sha256=sha256,
                 oldest=contents.oldest,
                 newest=contents.newest,
@@ -192,12 +192,12 @@ class LogDelivery:
                 changes.append(note_of(STREAM, trail.uid, plan.number, plan.since, document))
 
         # Plans and position are stored atomically, so that no event is planned twice.
-        state.position, state.regions = reached, tuple(sorted(regions))
-        state.skipped = [run for run in state.skipped if run[1] > reached]
+        state.position, state.regions = last, tuple(sorted(regions))
+        state.skipped = [run for run in state.skipped if run[1] > last]
         await self._control.apply([*changes, Put(DELIVERY, trail.uid, state.document())])
         if changes:
             crash_point("delivery.planned")
-        return reached < until
+        return last < until
 
     def drop_contents(self, trail: Trail) -> None:
         """Empties the cache; contents are read again from the journal when needed."""
@@ -206,14 +206,14 @@ class LogDelivery:
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> str:
-        """The way of a planned file into its bucket; returns its key.
+        """Writes a planned file into its bucket; returns its key.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.
         """
         state.latest_attempt = stored_time(self.clock.now())
 
-        # Its bytes are cached since it was planned, or made again from the journal.
+        # Its bytes are cached since it was planned, or read from the journal again.
         content = self._contents.get(trail.uid, {}).pop(plan.key, None)
         if content is None:
             entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
@@ -246,7 +246,7 @@ class LogDelivery:
             await self._control.apply([Put("plan", plan_key, asdict(plan))])
         crash_point("delivery.put")
 
-        # In place of the plan, the next digest and the topic get to know of it, atomically.
+        # The plan is replaced by entries for the next digest and the topic, atomically.
         now, place = self.clock.now(), plan.place(trail.account)
         state.latest_delivery, state.latest_error = stored_time(now), None
         state.deliveries[place.key] = state.latest_delivery
@@ -255,10 +255,10 @@ class LogDelivery:
             Put(DELIVERY, trail.uid, state.document()),
         ]
         if plan.validation:
-            listed = UndigestedLog(
+            undigested = UndigestedLog(
                 plan.bucket, plan.key, plan.sha256, plan.oldest, plan.newest, delivered=now
             )
-            changes.append(put_log(trail, place, plan.number, listed))
+            changes.append(put_log(trail, place, plan.number, undigested))
         if plan.topic:
             notice = msgspec.to_builtins(Notice(plan.topic, plan.bucket, plan.key))
             changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, notice))
@@ -268,11 +268,11 @@ class LogDelivery:
 
 
 def is_over(since: str | None, now: datetime) -> bool:
-    """Returns whether something has been retried for the longest time.
+    """Returns whether something has been retried for the maximum time.
 
     Args:
         since: stored time; None or empty if it is not known.
-        now: the present time.
+        now: the current time.
     """
     return bool(since) and now - parse_time(str(since)) > MAX_RETRY_TIME
 

@@ -19,7 +19,7 @@ from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
-from opentrail.trails.sinks.outbox import FIRST, SUBJECT, stream_name
+from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT, stream_name
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class Destinations:
     keys: EncryptionKeys
     policy_enforced: bool = False
 
-    async def settled(self, trail: Trail, before: Trail | None, account: str) -> Trail:
-        """Returns the trail with its key's ARN, once whatever is new in it has been tried.
+    async def verify(self, trail: Trail, before: Trail | None, account: str) -> Trail:
+        """Returns the trail with its key's ARN, once its new settings have been tried.
 
         Args:
             trail: the trail as it is to be.
@@ -132,7 +132,7 @@ class Destinations:
 
     async def _check_topic(self, trail: Trail) -> None:
         try:
-            await self.topics.publish(trail.topic, SUBJECT, FIRST)
+            await self.topics.publish(trail.topic, SUBJECT, FIRST_MESSAGE)
         except ServiceError as error:
             extra = {"topic": trail.topic, "error": str(error)}
             log.warning("a trail's topic cannot be used", extra=extra)

@@ -109,12 +109,12 @@ class DigestChains:
         rounds. With `last` it writes the final digest of each chain and ends the chain, once per
         span; a later span starts a new chain.
         """
-        written: list[str] = []
+        keys: list[str] = []
         failure: ObjectStoreError | None = None
         for place in state.places(trail, span):
             try:
                 target = _Target(trail, state, span, place)
-                written += await self._run_chain(target, force, last)
+                keys += await self._run_chain(target, force, last)
             except ObjectStoreError as error:
                 failure = failure or error
                 chain = await self._chain(trail, place, span)
@@ -123,17 +123,17 @@ class DigestChains:
                     await self._control.apply([put_chain(trail, place, chain)])
         if failure is not None:
             raise failure
-        return written
+        return keys
 
     async def _run_chain(self, target: _Target, force: bool, last: bool) -> list[str]:
         """Writes the digest that is pending, those that are due, and then the forced one."""
         trail, span, place = target.trail, target.span, target.place
-        written = []
+        keys = []
         chain = await self._chain(trail, place, span)
         if (pending := chain.pending) is not None:
             try:
                 chain, key = await self._write_next(target, chain, None)
-                written.append(key)
+                keys.append(key)
             except ObjectStoreError:
                 if pending.bucket == span.bucket or not self._is_over(chain):
                     raise
@@ -149,16 +149,16 @@ class DigestChains:
             if chain.ended is not None or self._clock.now() < until:
                 break
             chain, key = await self._write_next(target, chain, until)
-            written.append(key)
+            keys.append(key)
         if chain.ended is None and forced:
             _, key = await self._write_next(target, chain, None, last)
-            written.append(key)
-        return written
+            keys.append(key)
+        return keys
 
     async def _write_next(
         self, target: _Target, chain: DigestChain, until: datetime | None, last: bool = False
     ) -> tuple[DigestChain, str]:
-        """The way of a digest; returns its chain after it, and its key.
+        """Writes a digest; returns its chain after it, and its key.
 
         It ends at `until` and lists the files delivered by then; without `until` it ends now and
         lists all delivered files. With `last` it ends the chain. A digest that an earlier attempt
@@ -182,9 +182,9 @@ class DigestChains:
             start_text, end_text = format_time(chain.end), format_time(end)
             try:
                 signer = (await self._signer.current(end)).fingerprint
-                listed = list(logs.values())
+                log_files = list(logs.values())
                 content = digest_bytes(
-                    location, key, start_text, end_text, signer, listed, chain.previous
+                    location, key, start_text, end_text, signer, log_files, chain.previous
                 )
                 text = string_to_sign(end_text, location.bucket, key, content, chain.previous)
                 signature = await self._signer.sign(text, signer)
@@ -262,7 +262,7 @@ class DigestChains:
             except ObjectStoreError as error:
                 if chain.previous is None and error.code != "NoSuchKey":
                     raise
-                return end  # a bucket that fails is met again, once the digest is planned
+                return end  # writing the planned digest reports a bucket that fails
             there = await self._in_bucket.read(bucket, key)
             if chain.previous and there and there.is_ours and there.previous == chain.previous:
                 message = f"s3://{bucket}/{key} continues the chain, and is not known"
@@ -272,27 +272,27 @@ class DigestChains:
     async def _chain(self, trail: Trail, place: DeliveryPlace, span: Span) -> DigestChain:
         """Returns the chain of a place under a span; a new one if the last one has ended."""
         chain = await self._chains.get(trail, place)
-        started = parse_time(span.started_at).replace(microsecond=0)
+        start = parse_time(span.started_at).replace(microsecond=0)
         if chain is not None and chain.ended in (None, span.started_at):
             return chain
         if chain is not None:
             # It begins where the previous one has ended, because digests have different names.
-            return DigestChain.begin(max(started, chain.end), chain.starts, chain.all_ends)
+            return DigestChain.begin(max(start, chain.end), chain.starts, chain.all_ends)
         logs = await self._chains.logs(trail, place)
         times = [file.delivered for file in logs.values() if file.delivered]
         is_home = (place.account, place.region) == (trail.account, trail.home_region)
         if is_home or not times:
-            # At home it begins with logging, for there are digests before there are files.
-            return DigestChain.begin(started)
+            # At home it begins with logging, because there are digests before there are files.
+            return DigestChain.begin(start)
         # Elsewhere it begins with the interval of the first file, which may have been delivered at
         # the end of an interval.
-        waited = max(min(times) - started, timedelta())
+        waited = max(min(times) - start, timedelta())
         intervals = max(0, math.ceil(waited / self._interval) - 1)
-        begin = started + intervals * self._interval
+        begin = start + intervals * self._interval
         return DigestChain.begin(begin.replace(microsecond=0))
 
     async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
-        """Ends the chains of a closed span that have failed for the longest time.
+        """Ends the chains of a closed span that have failed for the maximum time.
 
         Args:
             trail: the trail.
@@ -319,7 +319,7 @@ class DigestChains:
         return True
 
     def _is_over(self, chain: DigestChain) -> bool:
-        """Returns whether a chain has failed for the longest time."""
+        """Returns whether a chain has failed for the maximum time."""
         since = chain.failing_since
         return since is not None and self._clock.now() - since > MAX_RETRY_TIME
 
@@ -328,20 +328,20 @@ class DigestChains:
         log.error("the last digest of a bucket is given up after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
-    async def known(self, trail: Trail) -> list[dict[str, Any]]:
+    async def boundaries(self, trail: Trail) -> list[dict[str, Any]]:
         """Returns for each place the first, last and newest digests of its chains.
 
         `starts` has all digests since `since`, when the trail was created; a chain that continues
         has no end.
         """
-        known = []
+        chains = []
         for place, chain in await self._chains.all(trail):
             if not chain.all_ends:
                 continue
             # Chains of earlier versions do not have their starts.
             is_whole = chain.starts is not None and trail.created_at
             since = parse_time(trail.created_at) if is_whole else chain.end
-            known.append(
+            chains.append(
                 {
                     "organization": place.organization,
                     "account": place.account,
@@ -354,7 +354,7 @@ class DigestChains:
                     "since": format_time(since),
                 }
             )
-        return known
+        return chains
 
     async def forget(self, trail: Trail) -> None:
         """Removes chains and undigested log files, because their bucket was deleted."""

@@ -1,4 +1,4 @@
-"""Organization trails get the events of accounts that join, and no longer of those that leave."""
+"""Organization trails get the events of current member accounts only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrailMembers:
         self._clock = clock
 
     async def update(self) -> None:
-        """Gives each organization trail the present accounts, from the journal's end on.
+        """Gives each organization trail the current accounts, from the journal's end on.
 
         Raises:
             ServiceError: the organization's source fails and was never known.
@@ -38,23 +38,23 @@ class TrailMembers:
         if not any(trail.organization for trail in trails):
             return
         organization = await self._source.current()
-        present = tuple(sorted(organization.accounts)) if organization else ()
+        current = tuple(sorted(organization.accounts)) if organization else ()
         for trail in trails:
             if not trail.organization:
                 continue
             if organization is None or organization.id != trail.organization:
                 about = {"trail": trail.arn, "organization": trail.organization}
                 log.warning("a trail's organization is not known; its accounts stay", extra=about)
-            elif trail.accounts != present:
-                await self._registry.amend(trail.uid, lambda now: self._updated(now, present))
-                joined, left = (
-                    set(present) - set(trail.accounts),
-                    set(trail.accounts) - set(present),
+            elif trail.accounts != current:
+                await self._registry.amend(trail.uid, lambda now: self._update(now, current))
+                added, removed = (
+                    set(current) - set(trail.accounts),
+                    set(trail.accounts) - set(current),
                 )
-                extra = {"trail": trail.arn, "joined": sorted(joined), "left": sorted(left)}
+                extra = {"trail": trail.arn, "joined": sorted(added), "left": sorted(removed)}
                 log.info("the accounts of an organization trail have changed", extra=extra)
 
-    def _updated(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
+    def _update(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
         if not trail.organization or trail.deleted:
             return trail
         return trail.with_accounts(accounts, self._journal.head, stored_time(self._clock.now()))

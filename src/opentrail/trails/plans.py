@@ -23,9 +23,11 @@ from opentrail.ports.journal import Journal
 from opentrail.trails.documents import StoredDocument
 from opentrail.trails.reading import EntryBatch, SharedReading
 
-#: Maximum uncompressed bytes (AWS's limit is 50 MB) and records of a file. Small files keep trails
-#: that start together close to each other, so that they share most reads of the journal.
-_FILE_BYTES, _FILE_RECORDS = 16 * 1024 * 1024, 50_000
+#: Maximum uncompressed bytes of a file (AWS's limit is 50 MB). Small files keep trails that start
+#: together close to each other, so that they share most reads of the journal.
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+#: Maximum records of a file.
+_MAX_FILE_RECORDS = 50_000
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +138,11 @@ class DeliveryState:
     def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:
         """Returns the places that have digests under a span: home, and those that have had files.
 
-        Home are the account and the Region of the trail.
+        Home is the account and the Region of the trail.
         """
-        found = {DeliveryPlace.of_key(key, trail.account) for key in self.regions}
-        found.add(span.place(trail.account, trail.home_region))
-        return sorted(place for place in found if place.organization == span.organization)
+        places = {DeliveryPlace.of_key(key, trail.account) for key in self.regions}
+        places.add(span.place(trail.account, trail.home_region))
+        return sorted(place for place in places if place.organization == span.organization)
 
 
 async def load_state(control: ControlStore, uid: str) -> DeliveryState:
@@ -190,9 +192,9 @@ class EntrySelector:
         selected: SelectedFiles = {}
         position, size, count = start, 0, 0
         matches = _matcher(trail.arn, trail.account, trail.home_region, span)
-        while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
-            batch, entries, reached = await self.reading.read(position, until)
-            _log_lost(trail, position, entries, reached)
+        while position < until and size < _MAX_FILE_BYTES and count < _MAX_FILE_RECORDS:
+            batch, entries, last = await self.reading.read(position, until)
+            _log_lost_positions(trail, position, entries, last)
             for entry in entries:
                 if not matches(entry, batch) or is_in(entry.position, skipped):
                     continue
@@ -203,10 +205,10 @@ class EntrySelector:
                 contents.add(entry, batch.record_of(entry).event_time)
                 size += len(entry.record)
                 count += 1
-                if size >= _FILE_BYTES:
-                    reached = entry.position
+                if size >= _MAX_FILE_BYTES:
+                    last = entry.position
                     break
-            position = reached
+            position = last
             await asyncio.sleep(0)  # so that recording calls has priority
         return position, selected
 
@@ -271,11 +273,11 @@ class EntrySelector:
             if span.open
         ]
 
-        def selected(entries: Sequence[Entry]) -> list[Entry]:
+        def select(entries: Sequence[Entry]) -> list[Entry]:
             batch = EntryBatch(entries)
             return [entry for entry in entries if any(match(entry, batch) for match in matchers)]
 
-        return selected if matchers else None
+        return select if matchers else None
 
 
 def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
@@ -290,8 +292,8 @@ def _matcher(
 
     These are events of the trail's own account, of an organization trail those of all accounts.
 
-    Imported events never match. A record is parsed only if its columns in the journal do not
-    suffice for the decision.
+    Imported events never match. A record is parsed only if its columns in the journal are not
+    enough for the decision.
     """
     predicate = predicate_of(Selection.from_document(span.selectors))
     insights = insight_selectors(span.insight_selectors)
@@ -299,7 +301,7 @@ def _matcher(
     needs_source = not (span.every_region or span.global_services)
 
     @cache
-    def decided(region: str, category: str) -> bool | None:
+    def decide(region: str, category: str) -> bool | None:
         """Returns the decision for a Region and category, None if it depends on the record."""
         decision = predicate.decides(category) if category in LOG_KINDS else False
         if category == INSIGHT and insights:
@@ -311,7 +313,7 @@ def _matcher(
     def matches(entry: Entry, batch: EntryBatch) -> bool:
         if entry.account not in accounts or entry.origin == "import":
             return False
-        decision = decided(entry.region, entry.category)
+        decision = decide(entry.region, entry.category)
         if decision is not None:
             return decision
         if entry.category == INSIGHT:
@@ -327,9 +329,9 @@ def _matcher(
     return matches
 
 
-def _log_lost(trail: Trail, after: int, entries: Sequence[Entry], reached: int) -> None:
+def _log_lost_positions(trail: Trail, after: int, entries: Sequence[Entry], last: int) -> None:
     """Logs positions that are missing from both the journal and its archive."""
-    lost = reached - after - len(entries)
+    lost = last - after - len(entries)
     if lost:
-        about = {"trail": trail.arn, "first": after + 1, "last": reached, "count": lost}
+        about = {"trail": trail.arn, "first": after + 1, "last": last, "count": lost}
         log.error("records are lost and cannot be delivered", extra=about)

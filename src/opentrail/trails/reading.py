@@ -62,13 +62,13 @@ class SharedReading:
             which they are complete.
         """
         number = after // BATCH
-        reached = min((number + 1) * BATCH, until)
+        last = min((number + 1) * BATCH, until)
         batch = self._batches.get(number)
         if batch is None:
-            batch = await self._read(number, reached)
+            batch = await self._read(number, last)
         else:
             self._batches.move_to_end(number)
-        return batch, [e for e in batch.entries if after < e.position <= until], reached
+        return batch, [e for e in batch.entries if after < e.position <= until], last
 
     async def _read(self, number: int, until: int) -> EntryBatch:
         first, last = number * BATCH, (number + 1) * BATCH

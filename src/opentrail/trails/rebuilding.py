@@ -1,4 +1,4 @@
-"""Makes the trails of a lost control store again from the recorded calls that made them."""
+"""Restores the trails of a lost control store from the recorded calls that made them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class TrailRebuilding:
     """Follows the calls on trails, in the order of the journal.
 
     Args:
-        known: ARN of each trail → members of its document that no call has: `uid` and
+        settings: ARN of each trail → members of its document that no call has: `uid` and
             `organization`. A trail whose `uid` is known goes on delivering where it was; another
             one delivers what comes from now on.
     """
 
-    def __init__(self, known: Mapping[str, Mapping[str, Any]]) -> None:
-        self._known = known
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = settings
         self._trails: dict[str, Trail] = {}
 
     def add(self, position: int, record: Record) -> None:
@@ -53,74 +53,78 @@ class TrailRebuilding:
         name = str(record.get("eventName"))
         if record.get("eventSource") != "cloudtrail.amazonaws.com" or record.get("errorCode"):
             return
-        asked = as_object(record.get("requestParameters"))
+        parameters = as_object(record.get("requestParameters"))
         answer = as_object(record.get("responseElements"))
-        arn = str(answer.get("trailARN") or _named(record, asked))
+        arn = str(answer.get("trailARN") or _arn_in(record, parameters))
         now = stored_time(parse_time(str(record["eventTime"])))
-        read = read_cloudtrail_arn(arn)
-        if read is None or read.type != TRAIL:
+        trail_arn = read_cloudtrail_arn(arn)
+        if trail_arn is None or trail_arn.type != TRAIL:
             return
         if name == "CreateTrail":
-            self._trails[arn] = self._created(read, now, asked, answer)
+            self._trails[arn] = self._create(trail_arn, now, parameters, answer)
         elif name == "DeleteTrail":
             self._trails.pop(arn, None)
         elif (trail := self._trails.get(arn)) is not None:
             try:
-                changed = _changed(trail, name, asked, answer, now)
+                updated = _apply_call(trail, name, parameters, answer, now)
             except (CloudTrailError, KeyError, TypeError):
                 return  # of a version with other forms
             if name == "StartLogging" and not trail.logging:
-                changed = changed.started(position - 1, now)
+                updated = updated.started(position - 1, now)
             elif name in _OF_DELIVERY and trail.logging:
                 event_id = str(record["eventID"])
-                changed = changed.reconfigured(event_id, position - 1, now)
-                changed = changed.settled(event_id, position)
-            self._trails[arn] = changed
+                updated = updated.reconfigured(event_id, position - 1, now)
+                updated = updated.settled(event_id, position)
+            self._trails[arn] = updated
 
     def trails(self, head: int, now: datetime) -> list[Trail]:
-        """Returns the trails that there are after the last call.
+        """Returns the trails that exist after the last call.
 
         Args:
             head: the last position of the journal.
             now: the time.
         """
-        found = []
+        trails = []
         for arn, trail in self._trails.items():
-            known = self._known.get(arn, {})
+            settings = self._settings.get(arn, {})
             is_of_organization = trail.organization != ""
-            if is_of_organization and not known.get("organization"):
-                continue  # it is unknown of which organization
-            ready = replace(trail, organization=str(known.get("organization", "")))
+            if is_of_organization and not settings.get("organization"):
+                continue  # its organization is unknown
+            ready = replace(trail, organization=str(settings.get("organization", "")))
             # What the spans before had to deliver was delivered.
             spans = ready.spans[-1:] if ready.logging else ()
             if spans:
                 first = replace(spans[0], continues=False, organization=ready.organization)
                 spans = (first,)
-                if not known.get("uid"):
+                if not settings.get("uid"):
                     started = stored_time(now)
                     spans = (replace(first, after=head, started_at=started),)
                     ready = replace(ready, started_at=started)
-            found.append(replace(ready, spans=spans))
-        return found
+            trails.append(replace(ready, spans=spans))
+        return trails
 
-    def _created(
-        self, read: CloudTrailArn, now: str, asked: Mapping[str, Any], answer: Mapping[str, Any]
+    def _create(
+        self,
+        trail_arn: CloudTrailArn,
+        now: str,
+        parameters: Mapping[str, Any],
+        answer: Mapping[str, Any],
     ) -> Trail:
-        known = self._known.get(str(read), {})
+        settings = self._settings.get(str(trail_arn), {})
         trail = Trail(
-            uid=str(known.get("uid") or uuid.uuid4()),
-            name=read.name,
-            account=read.account,
-            home_region=read.region,
+            uid=str(settings.get("uid") or uuid.uuid4()),
+            name=trail_arn.name,
+            account=trail_arn.account,
+            home_region=trail_arn.region,
             bucket=str(answer["s3BucketName"]),
             created_at=now,
-            tags=with_tags((), read_tags(_as_input(asked.get("tagsList", ())))),
+            tags=with_tags((), read_tags(_as_input(parameters.get("tagsList", ())))),
         )
         return _with_settings(trail, answer)
 
 
-def _changed(
-    trail: Trail, name: str, asked: Mapping[str, Any], answer: Mapping[str, Any], now: str
+def _apply_call(
+    trail: Trail, name: str, parameters: Mapping[str, Any], answer: Mapping[str, Any], now: str
 ) -> Trail:
     """Returns a trail after a call, with its former spans; the same if the call changes nothing."""
     if name == "UpdateTrail":
@@ -132,11 +136,12 @@ def _changed(
         return replace(trail, selectors=selection.document())
     if name == "PutInsightSelectors":
         selectors = insight_selectors(_as_input(answer["insightSelectors"]))
-        return replace(trail, insight_selectors=[each.to_json() for each in selectors])
+        return replace(trail, insight_selectors=[selector.to_json() for selector in selectors])
     if name == "AddTags":
-        return replace(trail, tags=with_tags(trail.tags, read_tags(_as_input(asked["tagsList"]))))
+        added = read_tags(_as_input(parameters["tagsList"]))
+        return replace(trail, tags=with_tags(trail.tags, added))
     if name == "RemoveTags":
-        removed = [str(each["key"]) for each in asked["tagsList"]]
+        removed = [str(tag["key"]) for tag in parameters["tagsList"]]
         return replace(trail, tags=without_tags(trail.tags, removed))
     return trail
 
@@ -149,17 +154,19 @@ def _with_settings(trail: Trail, answer: Mapping[str, Any]) -> Trail:
     return replace(trail, **texts, **flags, organization=organization)  # type: ignore[arg-type]
 
 
-def _named(record: Record, asked: Mapping[str, Any]) -> str:
+def _arn_in(record: Record, parameters: Mapping[str, Any]) -> str:
     """Returns the ARN of the trail that a call names by name or ARN."""
-    given = str(asked.get("name") or asked.get("trailName") or asked.get("resourceId") or "")
-    if given.startswith("arn:"):
-        return given
+    name = str(
+        parameters.get("name") or parameters.get("trailName") or parameters.get("resourceId") or ""
+    )
+    if name.startswith("arn:"):
+        return name
     account, region = record.get("recipientAccountId"), record.get("awsRegion")
-    return f"arn:aws:cloudtrail:{region}:{account}:trail/{given}"
+    return f"arn:aws:cloudtrail:{region}:{account}:trail/{name}"
 
 
 def _as_input(recorded: Any) -> Any:
-    """Returns members with the names that they have in requests: records write them small."""
+    """Returns members with the names that requests have; records write a lowercase initial."""
     if isinstance(recorded, Mapping):
         return {key[:1].upper() + key[1:]: _as_input(value) for key, value in recorded.items()}
     if isinstance(recorded, list | tuple):

@@ -11,7 +11,7 @@ from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.organization import not_management_account
 from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
-from opentrail.trails.sinks.outbox import forgetting
+from opentrail.trails.sinks.outbox import removals_of
 
 #: Trails per Region, shadow trails counted (cloudtrail-format §8.5).
 QUOTA = 5
@@ -120,7 +120,7 @@ class TrailRegistry:
             await self._add(trail)
 
     async def check_room(self, trail: Trail, is_new: bool = True) -> None:
-        """Returns if a trail may be added, or seen in all Regions from now on.
+        """Returns if a trail may be added, or may become visible in all Regions.
 
         Raises:
             CloudTrailError: as `add`.
@@ -146,10 +146,10 @@ class TrailRegistry:
         await self.check_room(trail)
         await self._apply([Put("trail", key_of(trail), trail.document(), expected=0)])
 
-    async def change(self, stored: StoredTrail, changed: Trail) -> None:
+    async def change(self, stored: StoredTrail, new: Trail) -> None:
         """Writes a trail that was read as `stored`.
 
-        What delivery did to its spans meanwhile stays.
+        What delivery did to its spans in the meantime stays.
 
         Raises:
             CloudTrailError: `ConflictException` if it was changed since it was read.
@@ -158,7 +158,7 @@ class TrailRegistry:
         def changes(version: int, trail: Trail) -> list[StoreWrite]:
             return [Put("trail", key_of(trail), trail.document(), expected=version)]
 
-        await self._rebase(stored, changed, changes)
+        await self._rebase(stored, new, changes)
 
     async def retire(self, stored: StoredTrail, closed: Trail) -> None:
         """Deletes a trail; `closed` is stored until it has delivered everything."""
@@ -176,40 +176,40 @@ class TrailRegistry:
     async def _rebase(
         self,
         stored: StoredTrail,
-        changed: Trail,
+        new: Trail,
         changes: Callable[[int, Trail], list[StoreWrite]],
     ) -> None:
         for _ in range(_TRIES):
             try:
-                await self._control.apply(changes(stored.version, changed))
+                await self._control.apply(changes(stored.version, new))
                 return
             except Conflict:
-                present = await self._control.get("trail", key_of(stored.trail))
-            if present is None:
+                current = await self._control.get("trail", key_of(stored.trail))
+            if current is None:
                 break
-            fresh = Trail.from_document(present.document)
+            fresh = Trail.from_document(current.document)
             if replace(fresh, spans=()) != replace(stored.trail, spans=()):
                 break
-            changed = replace(changed, spans=_rebased(stored.trail, changed, fresh))
-            stored = StoredTrail(fresh, present.version)
+            new = replace(new, spans=_merge_spans(stored.trail, new, fresh))
+            stored = StoredTrail(fresh, current.version)
         raise CloudTrailError(
             "ConflictException", "The trail was changed by another request; try again."
         )
 
     async def amend(self, uid: str, amend: Callable[[Trail], Trail]) -> Trail | None:
-        """Applies `amend` to a trail, wherever it is; tries again if it was changed meanwhile."""
+        """Applies `amend` to a trail, retired or not; retries if it was changed concurrently."""
         for _ in range(_TRIES):
             for kind in ("trail", "retired-trail"):
                 for stored in await self._control.scan(kind):
                     if stored.document["uid"] != uid:
                         continue
-                    changed = amend(Trail.from_document(stored.document))
-                    put = Put(kind, stored.key, changed.document(), expected=stored.version)
+                    amended = amend(Trail.from_document(stored.document))
+                    put = Put(kind, stored.key, amended.document(), expected=stored.version)
                     try:
                         await self._control.apply([put])
                     except Conflict:
                         break
-                    return changed
+                    return amended
         return None
 
     async def forget(self, uid: str) -> None:
@@ -219,7 +219,7 @@ class TrailRegistry:
             for kind in ("chain", "log", "plan")
             for stored in await self._control.scan(kind, f"{uid}/")
         ]
-        notes = await forgetting(self._control, uid)
+        notes = await removals_of(self._control, uid)
         await self._control.apply(
             [Remove("retired-trail", uid), Remove("delivery", uid), *documents, *notes]
         )
@@ -233,22 +233,22 @@ class TrailRegistry:
             ) from error
 
 
-def _rebased(before: Trail, changed: Trail, fresh: Trail) -> tuple[Span, ...]:
-    """Returns the spans of a changed trail over what delivery made of them meanwhile.
+def _merge_spans(before: Trail, trail: Trail, fresh: Trail) -> tuple[Span, ...]:
+    """Returns the spans of a changed trail over what delivery made of them in the meantime.
 
-    Delivery fills in where spans end, and removes those that it is done with. A span is known by
+    Delivery fills in where spans end, and removes finished ones. A span is identified by
     when it began.
     """
     old = {span.started_at: span for span in before.spans}
-    present = {span.started_at: span for span in fresh.spans}
+    current = {span.started_at: span for span in fresh.spans}
     spans = []
-    for span in changed.spans:
+    for span in trail.spans:
         if span.started_at not in old:
             spans.append(span)
-        elif span.started_at in present:
+        elif span.started_at in current:
             closing = span.closing_event if span != old[span.started_at] else None
-            now = present[span.started_at]
-            spans.append(replace(now, closing_event=closing) if closing else now)
+            span_now = current[span.started_at]
+            spans.append(replace(span_now, closing_event=closing) if closing else span_now)
     return tuple(spans)
 
 

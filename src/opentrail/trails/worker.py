@@ -62,7 +62,7 @@ class _Round:
     trail: Trail
     state: DeliveryState
     flush: bool
-    done: Delivered = field(default_factory=Delivered)
+    delivered: Delivered = field(default_factory=Delivered)
     #: Buckets to which nothing is written, because they cannot be compared.
     held: dict[str, ObjectStoreError] = field(default_factory=dict)
     #: Why a log file, and why a digest, could not be written.
@@ -104,13 +104,13 @@ class TrailWorker:
     async def run(self, interval: float) -> None:
         """Delivers every `interval` seconds until the trail is deleted; failures back off."""
 
-        async def round_of_its_own() -> bool:
+        async def deliver_once() -> bool:
             await self.deliver()
             return not self.finished
 
         await self._compare_at_start()
         if not self.finished:
-            await repeat(round_of_its_own, self.wake, interval, {"trail": self.uid})
+            await repeat(deliver_once, self.wake, interval, {"trail": self.uid})
 
     async def _compare_at_start(self) -> None:
         """Compares the bucket with the state; what fails is tried again with the first round."""
@@ -125,7 +125,7 @@ class TrailWorker:
                 await self._note_failure(state, error)
 
     async def _compare(self, trail: Trail, state: DeliveryState) -> None:
-        """Compares the bucket of the newest span with the state, unless that was done.
+        """Compares the bucket of the newest span with the state, unless that has happened.
 
         Raises:
             ObjectStoreError: the bucket cannot be read.
@@ -177,10 +177,10 @@ class TrailWorker:
             await self._registry.forget(self.uid)
             self.finished = True
             return Delivered()
-        return run.done
+        return run.delivered
 
     async def _run_round(self, run: _Round, head: int) -> None:
-        """The way of a round: what is planned, then span for span files and digests.
+        """Runs a round: what is planned, then for each span files and digests.
 
         Raises:
             ObjectStoreError: a file or digest could not be written.
@@ -201,7 +201,7 @@ class TrailWorker:
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
-                break  # the position of the call that closes it is about to be known
+                break  # the position of the call that closes it is not known yet
 
             # Its files. Planning goes on after a failure, because sinks wait for it.
             until = span.until if span.until is not None else head
@@ -227,7 +227,7 @@ class TrailWorker:
     async def _finish(self, run: _Round) -> None:
         """Writes the planned files, and notes the store's failure."""
         try:
-            run.done.logs += await self._delivery.finish_plans(run.trail, run.state, run.held)
+            run.delivered.logs += await self._delivery.finish_plans(run.trail, run.state, run.held)
         except ObjectStoreError as error:
             run.failure = error
 
@@ -236,15 +236,15 @@ class TrailWorker:
         now = self._delivery.clock.now()
         if now - self._unsettled.setdefault(event_id, now) < _CERTAIN:
             return
-        found = await self._journal.find(event_id)
-        position = found if found is not None else head
+        recorded_at = await self._journal.find(event_id)
+        position = recorded_at if recorded_at is not None else head
         await self._registry.amend(self.uid, lambda trail: trail.settled(event_id, position))
         del self._unsettled[event_id]
 
     async def _digest(self, run: _Round, span: Span, later: Sequence[Span], has_all: bool) -> bool:
         """Signs the digests that are due; returns whether those of the next span may follow.
 
-        A file that cannot be written holds up none but the last digest of its span, which must list
+        A file that cannot be written holds up only the last digest of its span, which must list
         it (`has_all`): those before it list it once it is there.
         """
         if not span.validation or (later and _continues(span, later[0])):
@@ -253,7 +253,8 @@ class TrailWorker:
         if (span.open and span.bucket in run.held) or (is_last and not has_all):
             return False
         try:
-            run.done.digests += await self._digests.run(run.trail, run.state, span, force, is_last)
+            keys = await self._digests.run(run.trail, run.state, span, force, is_last)
+            run.delivered.digests += keys
         except ObjectStoreError as error:
             if isinstance(error, ObjectTaken):
                 self._compared.clear()  # the next round compares the bucket with the state
@@ -269,17 +270,17 @@ class TrailWorker:
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
-        done = [
+        delivered = [
             span
             for span in trail.spans
             if span.until is not None and max(state.position, span.after) >= span.until
         ]
-        if done:
+        if delivered:
 
-            def without(present: Trail) -> Trail:
-                return replace(present, spans=tuple(s for s in present.spans if s not in done))
+            def remove_delivered(current: Trail) -> Trail:
+                return replace(current, spans=tuple(s for s in current.spans if s not in delivered))
 
-            trail = await self._registry.amend(self.uid, without) or trail
+            trail = await self._registry.amend(self.uid, remove_delivered) or trail
         if trail.deleted and not trail.spans and await is_empty(self._control, self.uid):
             await self._registry.forget(self.uid)
             self.finished = True
@@ -344,14 +345,14 @@ class TrailDeliveries:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
             for span in stored.trail.spans:
                 if span.closing_event is not None:
-                    found = await self._journal.find(span.closing_event)
+                    recorded_at = await self._journal.find(span.closing_event)
                     # Without its record the call was never answered: what came before counts.
-                    position = found if found is not None else self._journal.head
+                    position = recorded_at if recorded_at is not None else self._journal.head
                     await self.settle(stored.trail.uid, span.closing_event, position)
             self.ensure(stored.trail.uid)
 
     def ensure(self, uid: str) -> TrailWorker:
-        """Returns the trail's worker, started if need be."""
+        """Returns the trail's worker, started if necessary."""
         worker = self._workers.get(uid)
         if worker is None or self._tasks[uid][0].done():
             worker = TrailWorker(
@@ -397,7 +398,7 @@ class TrailDeliveries:
 
     async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
         """Returns for each account and Region the first, last and newest digests of its chains."""
-        return await self._digests.known(trail)
+        return await self._digests.boundaries(trail)
 
     async def needed_after(self) -> int:
         """Returns the position after which a trail may still need entries."""
@@ -416,15 +417,15 @@ class TrailDeliveries:
 
     async def remake_lost_buckets(self) -> list[str]:
         """Creates deleted buckets again and restarts their digest chains (sandbox)."""
-        made = []
+        buckets = []
         for stored in await self._registry.all():
             try:
                 await self._objects.check_bucket(stored.trail.bucket)
             except ObjectMissing:
                 await self._objects.create_bucket(stored.trail.bucket)
                 await self._digests.forget(stored.trail)
-                made.append(stored.trail.bucket)
-        return made
+                buckets.append(stored.trail.bucket)
+        return buckets
 
     async def stop(self) -> None:
         """Ends the workers; unfinished rounds continue at the next start."""

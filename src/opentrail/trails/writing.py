@@ -36,14 +36,14 @@ async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
         await objects.put(new)
     except ObjectExists:  # an earlier attempt wrote it, provided that the bytes are equal
         is_there = True
-    stored = await objects.get(new.bucket, new.key)
-    if stored != new.content and not await asyncio.to_thread(
-        _has_equal_content, stored, new.content
+    content = await objects.get(new.bucket, new.key)
+    if content != new.content and not await asyncio.to_thread(
+        _has_equal_content, content, new.content
     ):
         failed = ObjectTaken if is_there else ObjectStoreError
         raise failed(
             "ObjectMismatch",
-            f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
+            f"s3://{new.bucket}/{new.key} holds {len(content)} bytes that are not what was written",
         )
 
 
@@ -75,7 +75,7 @@ class ExactWriter:
         self._changed.discard(place)
 
 
-def unpacked(packed: bytes, limit: int) -> bytes:
+def decompress(packed: bytes, limit: int) -> bytes:
     """Returns the content of a gzip file.
 
     Raises:
@@ -93,12 +93,12 @@ def unpacked(packed: bytes, limit: int) -> bytes:
     return content
 
 
-def _has_equal_content(stored: bytes, written: bytes) -> bool:
+def _has_equal_content(packed: bytes, expected: bytes) -> bool:
     """Returns whether gzip files have equal contents: zlib versions compress differently."""
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        content = gzip.decompress(written)
-        found = unpacking.decompress(stored, len(content) + 1)
+        content = gzip.decompress(expected)
+        other = unpacking.decompress(packed, len(content) + 1)
     except (OSError, zlib.error):
         return False
-    return found == content and unpacking.eof and not unpacking.unused_data
+    return other == content and unpacking.eof and not unpacking.unused_data

@@ -17,14 +17,18 @@ from opentrail.core.arns import Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
-from opentrail.history.event_history import History, Search, shown_event
+from opentrail.history.event_history import History, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.callers import next_calls, origin_of
 from opentrail.who.changes import OVERWRITING, changes, creates, deletes
-from opentrail.who.sentence import spoken, statement
+from opentrail.who.sentence import statement, words_of
 
-#: Maximum events of one name, names of one resource, and create calls behind too many events.
-_MAX_EVENTS, _MAX_NAMES, _MAX_CREATIONS = 1_000, 8, 5
+#: Maximum events of one name.
+_MAX_EVENTS = 1_000
+#: Maximum names of one resource.
+_MAX_NAMES = 8
+#: Maximum create calls that are read if there are too many events.
+_MAX_CREATIONS = 5
 _TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
 #: Types of resources that are the same in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
@@ -40,11 +44,11 @@ class Question:
     arn: Arn | None = None
     text: str = ""
 
-    def fits(self, resource_type: str | None) -> bool:
+    def matches_type(self, resource_type: str | None) -> bool:
         """Whether the type matches: `AWS::IAM::User`, `user` and `IAM user` are the same."""
         if self.kind is None or resource_type is None:
             return True
-        words = (resource_type, resource_type.rpartition("::")[2], spoken(resource_type))
+        words = (resource_type, resource_type.rpartition("::")[2], words_of(resource_type))
         return self.kind.lower() in [word.lower() for word in words]
 
 
@@ -56,7 +60,7 @@ class Change:
     record: Record
     resource: Resource
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """Returns sentence and evidence."""
         return statement(self.record, self.resource)
 
@@ -74,13 +78,13 @@ class ResourceKey(NamedTuple):
 class ResourceHistory:
     """The recorded changes of one resource since it was last created.
 
-    `shown_first` is the creation if it is recorded, else the last change.
+    `main_change` is the creation if it is recorded, else the last change.
     """
 
     created: Change | None
     changed: Sequence[Change]
     deleted: Change | None
-    shown_first: Change
+    main_change: Change
     last: Change
 
 
@@ -95,28 +99,28 @@ async def who(
         kind: narrows to a type, `AWS::IAM::User` or `user`.
         account: narrows to an account.
     """
-    asked = understood(text, kind, account)
-    found = await _about(history, asked)
-    if not found and "/" in text and asked.arn is None and kind is None:
+    question = parse_question(text, kind, account)
+    events = await _find_events(history, question)
+    if not events and "/" in text and question.arn is None and kind is None:
         word, _, name = text.partition("/")
-        shorter = replace(asked, name=name, kind=word)
-        found = await _about(history, shorter)
-        asked = shorter if found else asked
-    histories = _histories(asked, found)
-    answers = [await _answer(history, each) for each in histories]
-    whole = {"sentence": None, "events": len(found), "resource": text, "answers": answers}
+        shorter = replace(question, name=name, kind=word)
+        events = await _find_events(history, shorter)
+        question = shorter if events else question
+    histories = _histories(question, events)
+    answers = [await _answer(history, item) for item in histories]
+    answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
     if not histories:
-        return {**whole, "first": [shown_event(event) for event in found[-1:]]}
-    first = histories[0].shown_first
-    return {**whole, **first.shown(), "record": first.event.record}
+        return {**answer, "first": [event_document(event) for event in events[-1:]]}
+    first = histories[0].main_change
+    return {**answer, **first.document(), "record": first.event.record}
 
 
-def understood(text: str, kind: str | None = None, account: str | None = None) -> Question:
+def parse_question(text: str, kind: str | None = None, account: str | None = None) -> Question:
     """Parses a question.
 
-    >>> understood("AWS::IAM::User Mary").kind
+    >>> parse_question("AWS::IAM::User Mary").kind
     'AWS::IAM::User'
-    >>> understood("arn:aws:iam::123456789012:user/Mary").name
+    >>> parse_question("arn:aws:iam::123456789012:user/Mary").name
     'Mary'
     """
     typed = _TYPED.fullmatch(text.strip())
@@ -131,66 +135,67 @@ def understood(text: str, kind: str | None = None, account: str | None = None) -
 # Which events
 
 
-async def _about(history: History, asked: Question) -> list[FoundEvent]:
+async def _find_events(history: History, question: Question) -> list[FoundEvent]:
     """Returns the events that name the resource by any of its known names, newest first."""
-    found: dict[int, FoundEvent] = {}
-    waiting, seen = [asked.text], set[str]()
-    if asked.kind != "AWS::S3::Object" or asked.arn is None:
-        waiting.append(asked.name)  # of an object the key alone may be one of another bucket
+    events_by_position: dict[int, FoundEvent] = {}
+    waiting, seen = [question.text], set[str]()
+    if question.kind != "AWS::S3::Object" or question.arn is None:
+        waiting.append(question.name)  # of an object the key alone may be one of another bucket
     while waiting and len(seen) < _MAX_NAMES:
         name = waiting.pop(0)
         if name in seen:
             continue
         seen.add(name)
         # Other accounts than an ARN's owner may record its events; a bare name needs the account.
-        account = None if name.startswith("arn:") and asked.arn else asked.account
-        events = await _naming(history, name, Search(account=account))
-        found.update((event.position, event) for event in events)
-        waiting.extend(_other_names(events, asked, seen | {name}))
-    return sorted(found.values(), key=lambda event: event.order, reverse=True)
+        account = None if name.startswith("arn:") and question.arn else question.account
+        events = await _find_by_name(history, name, Search(account=account))
+        events_by_position.update((event.position, event) for event in events)
+        waiting.extend(_other_names(events, question, seen | {name}))
+    return sorted(events_by_position.values(), key=lambda event: event.order, reverse=True)
 
 
-async def _naming(history: History, name: str, search: Search) -> list[FoundEvent]:
+async def _find_by_name(history: History, name: str, search: Search) -> list[FoundEvent]:
     """Returns events of a name; if there are too many, writes come before reads."""
-    found = await history.about(name, search, _MAX_EVENTS)
-    if len(found) < _MAX_EVENTS:
-        return found
-    wrote = await history.about(name, replace(search, expression=Is("write")), _MAX_EVENTS)
-    if len(wrote) == _MAX_EVENTS:
-        made = Compare(("event_name",), "=", "Create*", True)
-        wrote += await history.about(name, replace(search, expression=made), _MAX_CREATIONS)
-    return [*wrote, *(event for event in found if event.read_only)]
+    latest = await history.events_of(name, search, _MAX_EVENTS)
+    if len(latest) < _MAX_EVENTS:
+        return latest
+    writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
+    if len(writes) == _MAX_EVENTS:
+        creations = Compare(("event_name",), "=", "Create*", True)
+        search = replace(search, expression=creations)
+        writes += await history.events_of(name, search, _MAX_CREATIONS)
+    return [*writes, *(event for event in latest if event.read_only)]
 
 
-def _other_names(events: Iterable[FoundEvent], asked: Question, known: set[str]) -> list[str]:
+def _other_names(events: Iterable[FoundEvent], question: Question, known: set[str]) -> list[str]:
     """Returns other names of the resource: its ARN, and the id of the call that created it."""
-    others: dict[str, None] = {}
+    names: dict[str, None] = {}
     for event in events:
-        same = [r for r in event.resources if r.name in known and asked.fits(r.type)]
+        same = [r for r in event.resources if r.name in known and question.matches_type(r.type)]
         for resource in event.resources:
             if resource.name in known or resource.type not in {r.type for r in same}:
                 continue
             arn = parse_arn(resource.name)
             single = creates(event.event_name, resource.type) and event.event_name[-1:] != "s"
             if (arn and arn.name in known) or (single and resource.type):
-                others[resource.name] = None
-    return list(others)
+                names[resource.name] = None
+    return list(names)
 
 
 # Histories of resources
 
 
-def _histories(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHistory]:
+def _histories(question: Question, events: Sequence[FoundEvent]) -> list[ResourceHistory]:
     """Returns the history of each resource with the name, the most recent first."""
-    names = {asked.text, asked.name}
-    names.update(_other_names(found, asked, names))
+    names = {question.text, question.name}
+    names.update(_other_names(events, question, names))
     groups: dict[ResourceKey, list[Change]] = {}
-    for event in reversed(found):
+    for event in reversed(events):
         about = [
             resource
             for resource in event.resources
             if resource.name in names
-            and asked.fits(resource.type)
+            and question.matches_type(resource.type)
             # AssumeRole counts as reading, and makes an access key; it does nothing to the role.
             and (not event.read_only or creates(event.event_name, resource.type))
         ]
@@ -199,8 +204,8 @@ def _histories(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHis
             continue
         for resource in about:
             groups.setdefault(_key_of(record, resource), []).append(Change(event, record, resource))
-    histories = [each for calls in _merged(groups) if (each := _history_of(calls)) is not None]
-    return sorted(histories, key=lambda each: _order(each.last), reverse=True)
+    histories = [history for calls in _merge(groups) if (history := _history_of(calls)) is not None]
+    return sorted(histories, key=lambda history: _order(history.last), reverse=True)
 
 
 def _order(change: Change) -> tuple[datetime, int]:
@@ -219,7 +224,7 @@ def _key_of(record: Record, resource: Resource) -> ResourceKey:
     return ResourceKey(account, region, bucket, resource.type)
 
 
-def _merged(groups: dict[ResourceKey, list[Change]]) -> list[list[Change]]:
+def _merge(groups: dict[ResourceKey, list[Change]]) -> list[list[Change]]:
     """Adds calls without a resource type to the one resource that they can be about."""
     typed = [key for key in groups if key.type is not None]
     if len(typed) != 1:
@@ -253,29 +258,27 @@ def _history_of(calls: Iterable[Change]) -> ResourceHistory | None:
             deleted = change
         elif changes(name, kind):
             changed.append(change)
-    known = [change for change in (created, *changed[-1:], deleted) if change]
-    if not known:
+    all_changes = [change for change in (created, *changed[-1:], deleted) if change]
+    if not all_changes:
         return None
-    return ResourceHistory(
-        created, changed, deleted, created or max(known, key=_order), max(known, key=_order)
-    )
+    last = max(all_changes, key=_order)
+    return ResourceHistory(created, changed, deleted, created or last, last)
 
 
 # Answers
 
 
-async def _answer(history: History, found: ResourceHistory) -> dict[str, Any]:
-    shown = found.shown_first
-    key = _key_of(shown.record, shown.resource)
-    changed = {"times": len(found.changed), **found.changed[-1].shown()} if found.changed else None
+async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]:
+    change, changed = resource.main_change, resource.changed
+    key = _key_of(change.record, change.resource)
     return {
         "type": key.type,
-        "name": shown.resource.name,
+        "name": change.resource.name,
         "account": key.account,
         "region": key.region or None,
-        "created": found.created.shown() if found.created else None,
-        "changed": changed,
-        "deleted": found.deleted.shown() if found.deleted else None,
-        "caller": await origin_of(history, shown.record),
-        "next": await next_calls(history, shown.event, shown.record),
+        "created": resource.created.document() if resource.created else None,
+        "changed": {"times": len(changed), **changed[-1].document()} if changed else None,
+        "deleted": resource.deleted.document() if resource.deleted else None,
+        "caller": await origin_of(history, change.record),
+        "next": await next_calls(history, change.event, change.record),
     }

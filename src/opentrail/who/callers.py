@@ -14,8 +14,12 @@ from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import actor, statement
 
-#: Maximum steps of a chain, following calls, and events searched for them.
-_MAX_STEPS, _MAX_NEXT, _MAX_IN_WINDOW = 10, 5, 2_000
+#: Maximum steps of a chain.
+_MAX_STEPS = 10
+#: Maximum calls that followed a call.
+_MAX_NEXT = 5
+#: Maximum events of a period that are searched for them.
+_MAX_IN_WINDOW = 2_000
 #: Periods after a call in which its caller's next calls are searched for, shortest first.
 _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
 _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
@@ -41,7 +45,7 @@ async def origin_of(history: History, record: Record) -> dict[str, Any]:
         seen.add(key)
         steps.append(statement(maker))
         record = maker
-    return {"steps": steps, **_ends(f"more than {_MAX_STEPS} steps")}
+    return {"steps": steps, **_unknown_origin(f"more than {_MAX_STEPS} steps")}
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:
@@ -64,44 +68,45 @@ async def next_calls(history: History, event: FoundEvent, record: Record) -> lis
         return []
     after: list[FoundEvent] = []
     for window in _WINDOWS:
-        found = await history.latest(replace(search, end=start + window), _MAX_IN_WINDOW)
-        after = sorted((one for one in found if _follows(one, event)), key=lambda one: one.order)
+        events = await history.latest(replace(search, end=start + window), _MAX_IN_WINDOW)
+        after = [call for call in events if _follows(call, event)]
+        after.sort(key=lambda call: call.order)
         if len(after) >= _MAX_NEXT:
             break
-    return [statement(orjson.loads(one.record)) for one in after[:_MAX_NEXT]]
+    return [statement(orjson.loads(call.record)) for call in after[:_MAX_NEXT]]
 
 
-def _follows(one: FoundEvent, event: FoundEvent) -> bool:
+def _follows(other: FoundEvent, event: FoundEvent) -> bool:
     """Returns whether an event came after another.
 
     Times are whole seconds. Of two events of one second the order is known only if both were
     recorded, or both imported.
     """
-    if one.event_time != event.event_time:
-        return one.event_time > event.event_time
-    return one.is_imported == event.is_imported and one.order > event.order
+    if other.event_time != event.event_time:
+        return other.event_time > event.event_time
+    return other.is_imported == event.is_imported and other.order > event.order
 
 
 async def _maker(history: History, identity: Record, record: Record) -> Record | None:
     """Returns the record of the call that issued the caller's temporary credentials."""
     key, arn = identity.get("accessKeyId"), identity.get("arn")
     name = str(key or arn)
-    found = await history.about(name, Search(), 50)
+    events = await history.events_of(name, Search(), 50)
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     makers: list[Record] = []
-    for event in found:
-        made: Record = orjson.loads(event.record)
-        if made.get("eventID") == record.get("eventID") or made.get("errorCode"):
+    for event in events:
+        call: Record = orjson.loads(event.record)
+        if call.get("eventID") == record.get("eventID") or call.get("errorCode"):
             continue
         keys = [
             as_object(v).get("accessKeyId")
-            for v in as_object(made.get("responseElements")).values()
+            for v in as_object(call.get("responseElements")).values()
         ]
-        by_time = not key and keys and made.get("eventTime") == session.get("creationDate")
+        by_time = not key and keys and call.get("eventTime") == session.get("creationDate")
         if (key and key in keys) or by_time:
-            makers.append(made)
+            makers.append(call)
     # The copy of the call in the role's account has less information about the caller.
-    makers.sort(key=lambda made: as_object(made.get("userIdentity")).get("type") == "AWSAccount")
+    makers.sort(key=lambda call: as_object(call.get("userIdentity")).get("type") == "AWSAccount")
     return makers[0] if makers else None
 
 
@@ -110,10 +115,10 @@ def _origin(record: Record) -> dict[str, Any]:
     kind = as_object(record.get("userIdentity")).get("type")
     words = actor(record)
     if kind in _PEOPLE:
-        return _begins(words, "human")
+        return _known_origin(words, "human")
     if words.startswith("AWS service "):
-        return _begins(words, "service")
-    return _ends(f"the record names only {words}")
+        return _known_origin(words, "service")
+    return _unknown_origin(f"the record names only {words}")
 
 
 def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
         return _origin(vouching)
     host = str(identity.get("invokedBy") or "")
     if not identity.get("accessKeyId") and host.endswith(".amazonaws.com"):
-        return _begins(f"AWS service {host}", "service")
+        return _known_origin(f"AWS service {host}", "service")
     caller = actor(record)
     role, _, session = caller.removesuffix(")").partition(" (session ")
     hints = {
@@ -137,13 +142,15 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
             as_object(identity.get("inScopeOf")).get("credentialsIssuedTo")
         ),
     }
-    known = [f"; {words} {value}" for words, value in hints.items() if value]
-    return _ends(f"no record of who assumed {role} as session {session}{''.join(known)}")
+    details = [f"; {words} {value}" for words, value in hints.items() if value]
+    return _unknown_origin(
+        f"no record of who assumed {role} as session {session}{''.join(details)}"
+    )
 
 
-def _begins(words: str, kind: str) -> dict[str, Any]:
+def _known_origin(words: str, kind: str) -> dict[str, Any]:
     return {"origin": words, "kind": kind, "end": f"it begins with {words}"}
 
 
-def _ends(reason: str) -> dict[str, Any]:
+def _unknown_origin(reason: str) -> dict[str, Any]:
     return {"origin": None, "kind": "unknown", "end": f"the chain ends here: {reason}"}

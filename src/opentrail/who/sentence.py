@@ -100,17 +100,17 @@ def clause(record: Record, resource: Resource | None = None) -> str:
     target = resource or _main(record)
     method = method_of(record)
     reason = refusal(record)
-    did = _action(record, target) if reason is None else _tried(record, target)
+    did = _action(record, target) if reason is None else _describe_refused(record, target)
     how = f" through {method}" if method and method not in did else ""
     refused = f" and was refused ({reason})" if reason else ""
     return f"{actor(record)} {did}{how}{refused}"
 
 
-def _tried(record: Record, target: Resource | None) -> str:
+def _describe_refused(record: Record, target: Resource | None) -> str:
     """Returns the words for a refused call, which do not say that it had an effect."""
     if record.get("eventSource") == SIGN_IN:
         return f"tried to sign in to {_console_of(record)}"
-    on = f" on {spoken(target.type)} {target.name}" if target else ""
+    on = f" on {words_of(target.type)} {target.name}" if target else ""
     return f"called {record['eventName']}{on}"
 
 
@@ -202,10 +202,10 @@ def _service(host: str) -> str:
     return _SERVICES.get(host.partition(".")[0], f"AWS service {host}")
 
 
-def spoken(resource_type: str | None) -> str:
+def words_of(resource_type: str | None) -> str:
     """Returns the everyday name of a resource type.
 
-    >>> spoken("AWS::IAM::User"), spoken("AWS::Athena::WorkGroup"), spoken(None)
+    >>> words_of("AWS::IAM::User"), words_of("AWS::Athena::WorkGroup"), words_of(None)
     ('IAM user', 'Athena work group', 'resource')
     """
     if resource_type is None or resource_type.count("::") != 2:
@@ -225,16 +225,16 @@ def _action(record: Record, target: Resource | None) -> str:
         return phrase
     if target is None:
         return f"called {event_name}"
-    named = f"{spoken(target.type)} {target.name}"
+    name = f"{words_of(target.type)} {target.name}"
     if creates(event_name, target.type):
-        return f"created {named}"
+        return f"created {name}"
     verb = _WORD.match(event_name)
     label = (target.type or "").rpartition("::")[2]
-    rest = event_name[verb.end() :] if verb else ""
-    own = re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", rest, re.I)
+    object_name = event_name[verb.end() :] if verb else ""
+    own = re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", object_name, re.I)
     if verb is None or not own or verb.group() not in VERBS:
-        return f"called {event_name} on {named}"
-    return f"{VERBS[verb.group()]} {named}"
+        return f"called {event_name} on {name}"
+    return f"{VERBS[verb.group()]} {name}"
 
 
 def _phrase(record: Record, event_name: str) -> str | None:
@@ -247,14 +247,14 @@ def _phrase(record: Record, event_name: str) -> str | None:
     if None in places.values():
         return None
     words = words.replace(_CONSOLE, _console_of(record))
-    return _PLACE.sub(lambda found: str(places[found.group(1)]), words)
+    return _PLACE.sub(lambda match: str(places[match[1]]), words)
 
 
 def _value(record: Record, member: str) -> str | None:
     """Returns a member of the request, of the response or of an object in it, shortened."""
-    asked = as_object(record.get("requestParameters"))
-    answered = as_object(record.get("responseElements"))
-    for part in (asked, answered, *map(as_object, answered.values())):
+    parameters = as_object(record.get("requestParameters"))
+    response = as_object(record.get("responseElements"))
+    for part in (parameters, response, *map(as_object, response.values())):
         value = part.get(member)
         if isinstance(value, str) and value:
             arn = parse_arn(value) if value.startswith("arn:") else None

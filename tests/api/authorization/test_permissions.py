@@ -216,7 +216,7 @@ def test_a_resource_of_another_account_is_not_found_with_an_error_of_the_model(
         each
         for permission in rule.permissions
         for member in permission.members
-        for each in member.named({member.member: text}, ORIGIN)
+        for each in member.named_in({member.member: text}, ORIGIN)
     ]
     assert resource.account == OTHER
     error = rule.not_found(resource, ACCOUNT)

@@ -68,8 +68,8 @@ async def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice() ->
 async def test_a_page_that_is_far_behind_is_told_what_it_skips(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tail, "_MAX_LATE", 5)
-    monkeypatch.setattr(tail, "_PER_READ", 2)
+    monkeypatch.setattr(tail, "_MAX_LATE_ENTRIES", 5)
+    monkeypatch.setattr(tail, "_MAX_ENTRIES", 2)
     browser = Browser()
     await browser.api.record([a_record(eventID=event_id(n)) for n in range(10)])
     async with opened(browser, after="0") as stream:

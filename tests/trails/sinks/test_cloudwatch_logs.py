@@ -239,7 +239,7 @@ async def test_a_group_that_is_gone_holds_up_no_other() -> None:
     other = f"{GROUP}-2"
     scene.services.groups[other] = {}
     last.document["log_group"] = f"{other}:*"
-    await scene.outbox.keep("one", last)
+    await scene.outbox.store("one", last)
     del scene.services.groups[GROUP]
     with pytest.raises(ServiceMissing):
         await scene.sink.send("one")

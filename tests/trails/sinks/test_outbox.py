@@ -11,9 +11,9 @@ from opentrail.trails.sinks.outbox import (
     STREAM,
     Outbox,
     SinkStatus,
-    forgetting,
     is_empty,
     note_of,
+    removals_of,
 )
 from tests.factories import MOMENT
 from tests.fakes import MemoryControl, asynchronous
@@ -34,7 +34,7 @@ async def test_notes_of_a_trail_wait_in_the_order_of_their_files() -> None:
     outbox = Outbox(control, NOTICE, DAY)
     waiting = await outbox.waiting("one")
     assert [note.document["number"] for note in waiting] == [9, 10, 100]
-    await outbox.done("one", waiting[:2], SinkStatus("a", "b", None))
+    await outbox.finish("one", waiting[:2], SinkStatus("a", "b", None))
     assert [note.document["number"] for note in await outbox.waiting("one")] == [100]
     assert len(await outbox.waiting("two")) == 1
 
@@ -43,7 +43,7 @@ async def test_notes_of_a_trail_wait_in_the_order_of_their_files() -> None:
 async def test_how_it_went_is_kept() -> None:
     outbox = Outbox(MemoryControl(), NOTICE, DAY)
     assert await outbox.status("one") == SinkStatus()
-    await outbox.failed("one", SinkStatus("then", None, "NotFound"))
+    await outbox.store_failure("one", SinkStatus("then", None, "NotFound"))
     assert await outbox.status("one") == SinkStatus("then", None, "NotFound")
     assert await outbox.status("two") == SinkStatus()
 
@@ -65,7 +65,7 @@ async def test_a_changed_note_stays_where_it_is() -> None:
     outbox = Outbox(control, NOTICE, DAY)
     first, _ = await outbox.waiting("one")
     first.document["sent"] = 5
-    await outbox.keep("one", first, SinkStatus("then", "then", None))
+    await outbox.store("one", first, SinkStatus("then", "then", None))
     assert [note.document.get("sent") for note in await outbox.waiting("one")] == [5, None]
     assert (await outbox.status("one")).latest == "then"
 
@@ -77,9 +77,9 @@ async def test_a_forgotten_trail_leaves_nothing() -> None:
     for kind in (NOTICE, STREAM):
         await noted(control, "one", 1, 2, kind=kind)
         await noted(control, "two", 1, kind=kind)
-        await Outbox(control, kind, DAY).failed("one", SinkStatus("then"))
+        await Outbox(control, kind, DAY).store_failure("one", SinkStatus("then"))
     assert not await is_empty(control, "one")
-    await control.apply(await forgetting(control, "one"))
+    await control.apply(await removals_of(control, "one"))
     assert await is_empty(control, "one")
     assert not await is_empty(control, "two")
     assert sorted(control.disk) == [

@@ -60,7 +60,7 @@ class VerifiedCall:
 class Authorizer:
     """Decides on calls by the policies of their callers and of the resources they name.
 
-    It reads nothing from disk, but for a trail when a policy of the caller reads tags, or when the
+    It reads nothing from disk, except a trail when a policy of the caller reads tags, or when the
     trail is of another account: the trails of its organization are a caller's like its own.
     """
 
@@ -106,7 +106,7 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             for resource in permission.resources(call.input, origin):
-                resource = await self._shared(resource, caller)
+                resource = await self._as_shared(resource, caller)
                 is_own = resource.account == caller.account
                 tags = await self._tags(resource, caller) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
@@ -125,7 +125,7 @@ class Authorizer:
         own = self.resource_policies.find(resource.parts) if resource.parts else None
         return decide(request, policies, own)
 
-    async def _shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
+    async def _as_shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
         """Returns the resource, as the caller's if it is a trail of the caller's organization."""
         if resource.account == caller.account:
             return resource
@@ -152,9 +152,9 @@ class Authorizer:
 
 def caller_of(identity: Identity) -> Caller:
     """Returns who an identity is to policies."""
-    known = identity.user_identity
-    context = known.get("sessionContext", {})
-    arn = known.get("arn")
+    user_identity = identity.user_identity
+    context = user_identity.get("sessionContext", {})
+    arn = user_identity.get("arn")
     session = _SESSION.fullmatch(arn) if isinstance(arn, str) else None
     role = None
     if session is not None:
@@ -162,14 +162,14 @@ def caller_of(identity: Identity) -> Caller:
         issuer = context.get("sessionIssuer", {}).get("arn")
         role = issuer or f"{session[1]}:iam::{session[2]}:role/{session[3]}"
     # A session of AssumeRoot may do what its task policy says, which opentrail does not know.
-    is_root = known.get("type") == "Root" and "assumedRoot" not in context
+    is_root = user_identity.get("type") == "Root" and "assumedRoot" not in context
     return Caller(account=identity.account, arn=arn, role_arn=role, is_root=is_root)
 
 
 def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime) -> _Context:
-    """Returns the condition keys of a call, but for those of the resource."""
-    known = call.identity.user_identity
-    kind = str(known.get("type"))
+    """Returns the condition keys of a call, except those of the resource."""
+    user_identity = call.identity.user_identity
+    kind = str(user_identity.get("type"))
     texts = {
         "aws:sourceip": call.source_ip,
         "aws:securetransport": "true" if call.is_secure else "false",
@@ -179,8 +179,8 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
         "aws:principalarn": caller.role_arn or caller.arn,
         "aws:principalaccount": caller.account,
         "aws:principaltype": _PRINCIPAL_TYPES.get(kind),
-        "aws:username": known.get("userName") if kind == "IAMUser" else None,
-        "aws:userid": known.get("principalId"),
+        "aws:username": user_identity.get("userName") if kind == "IAMUser" else None,
+        "aws:userid": user_identity.get("principalId"),
         "aws:requestedregion": call.region,
         "cloudtrail:externalid": call.input.get("externalId"),
     }
@@ -200,15 +200,15 @@ def _of_tags(prefix: str, tags: Sequence[tuple[str, str]]) -> _Context:
         CloudTrailError: `AccessDeniedException`, if keys differ only in case: conditions do not
             distinguish them, so none could be relied on.
     """
-    found: _Context = {}
+    values: _Context = {}
     for key, value in tags:
         name = prefix + key.lower()
-        if name in found:
+        if name in values:
             raise CloudTrailError(
                 "AccessDeniedException", f"Several tags are {key!r} but for upper and lower case."
             )
-        found[name] = (value,)
-    return found
+        values[name] = (value,)
+    return values
 
 
 def _refusal(

@@ -31,7 +31,8 @@ from opentrail.trails.registry import trail_not_found
 #: The resource of an action that has no resource-level permissions.
 EVERYTHING = "*"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CLOUDTRAIL, _DATA = "cloudtrail", "cloudtrail-data"
+_CLOUDTRAIL = "cloudtrail"
+_DATA = "cloudtrail-data"
 #: Type in a destination of a channel that is an event data store.
 _STORE_DESTINATION = "EVENT_DATA_STORE"
 
@@ -54,7 +55,7 @@ class AccessLevel(Enum):
 class NamedResource:
     """A resource that a call names."""
 
-    #: The ARN that policies are asked about: in one form, however the call names it.
+    #: The ARN that policies are evaluated for: always in the same form.
     arn: str
     #: The parts of `arn`; None if the text of the call is not an ARN.
     parts: CloudTrailArn | None
@@ -79,13 +80,13 @@ class Naming(Enum):
     NAME_OR_ARN = "name or ARN"
     #: Name of a resource that the call creates.
     NEW_NAME = "name"
-    #: The resource gets an id by the call, so policies are asked about any id.
+    #: The call creates the resource's id, so policies are evaluated for any id.
     NEW_ID = "new id"
 
 
 #: Returns the texts of an input's member that name resources.
 _Texts = Callable[[Any], list[str]]
-#: Returns the error of a resource that there is not, by its text in the call and the account.
+#: Returns the error of a resource that does not exist, by its text in the call and the account.
 _Missing = Callable[[str, str], CloudTrailError]
 
 
@@ -99,9 +100,9 @@ class ResourceMember:
     texts: _Texts
     naming: Naming = Naming.NAME_OR_ARN
 
-    def named(self, given: Mapping[str, Any], origin: Origin) -> Iterator[NamedResource]:
+    def named_in(self, arguments: Mapping[str, Any], origin: Origin) -> Iterator[NamedResource]:
         """Yields the resources that an input names, none without the member."""
-        value = given.get(self.member)
+        value = arguments.get(self.member)
         for text in [] if value is None else self.texts(value):
             yield self._resource(text, origin)
 
@@ -129,14 +130,16 @@ class Permission:
     #: Member of the input without which the permission is not needed.
     if_given: str | None = None
 
-    def is_needed(self, given: Mapping[str, Any]) -> bool:
+    def is_needed(self, arguments: Mapping[str, Any]) -> bool:
         """Returns whether a call with this input needs the permission."""
-        return self.if_given is None or bool(given.get(self.if_given))
+        return self.if_given is None or bool(arguments.get(self.if_given))
 
-    def resources(self, given: Mapping[str, Any], origin: Origin) -> list[NamedResource]:
+    def resources(self, arguments: Mapping[str, Any], origin: Origin) -> list[NamedResource]:
         """Returns the resources to decide on: all that are named, or everything."""
-        named = [resource for member in self.members for resource in member.named(given, origin)]
-        return named or [NamedResource(EVERYTHING, None, origin.account, EVERYTHING)]
+        resources = [
+            resource for member in self.members for resource in member.named_in(arguments, origin)
+        ]
+        return resources or [NamedResource(EVERYTHING, None, origin.account, EVERYTHING)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,8 @@ class AccessRule:
     @property
     def resource_types(self) -> tuple[str, ...]:
         """The types of resources that the operation is about, in the order of `TYPES`."""
-        members = [member for each in self.permissions for member in each.members]
-        return tuple(each for each in TYPES if any(each in m.types for m in members))
+        members = [member for permission in self.permissions for member in permission.members]
+        return tuple(kind for kind in TYPES if any(kind in member.types for member in members))
 
     @property
     def condition_keys(self) -> tuple[str, ...]:
@@ -172,7 +175,7 @@ class AccessRule:
         return (*keys, "cloudtrail:ExternalId") if self.service == _DATA else tuple(keys)
 
     def not_found(self, resource: NamedResource, account: str) -> CloudTrailError:
-        """Returns what is answered about a resource that an account does not have."""
+        """Returns the error of a resource that an account does not have."""
         if self.missing is not None:
             return self.missing(resource.given, account)
         if self.service == _DATA:
@@ -184,19 +187,19 @@ class AccessRule:
         return _MISSING.get(kind, _any_missing)(resource.given, account)
 
 
-def _any_missing(given: str, _account: str) -> CloudTrailError:
-    return resource_not_found(given)
+def _any_missing(name: str, _account: str) -> CloudTrailError:
+    return resource_not_found(name)
 
 
-#: Type → the error of a resource that there is not.
+#: Type → the error of a resource that does not exist.
 _MISSING: Mapping[str, _Missing] = MappingProxyType(
     {
         TRAIL: trail_not_found,
-        STORE: lambda given, _: CloudTrailError(
-            "EventDataStoreNotFoundException", f"Event data store {given} does not exist."
+        STORE: lambda name, _: CloudTrailError(
+            "EventDataStoreNotFoundException", f"Event data store {name} does not exist."
         ),
-        CHANNEL: lambda given, _: CloudTrailError(
-            "ChannelNotFoundException", f"Channel {given} does not exist."
+        CHANNEL: lambda name, _: CloudTrailError(
+            "ChannelNotFoundException", f"Channel {name} does not exist."
         ),
         DASHBOARD: _any_missing,
     }
@@ -208,7 +211,11 @@ def _one_or_all(value: str | list[str]) -> list[str]:
 
 
 def _destinations(value: list[dict[str, str]]) -> list[str]:
-    return [each["Location"] for each in value if each["Type"] == _STORE_DESTINATION]
+    return [
+        destination["Location"]
+        for destination in value
+        if destination["Type"] == _STORE_DESTINATION
+    ]
 
 
 def _in_statement(statement: str) -> list[str]:
@@ -217,7 +224,7 @@ def _in_statement(statement: str) -> list[str]:
     Queries do not run yet. What runs them must decide on the stores that its parser finds, too:
     SQL has other ways to write an identifier.
     """
-    return list(dict.fromkeys(each.lower() for each in _UUID.findall(statement)))
+    return list(dict.fromkeys(text.lower() for text in _UUID.findall(statement)))
 
 
 def _trail(member: str) -> ResourceMember:
@@ -245,7 +252,7 @@ def _by_arn(member: str, *types: str) -> ResourceMember:
 
 
 def _of_trail_missing(member: str) -> _Missing:
-    return lambda given, account: not_a_trail(member, trail_not_found(given, account))
+    return lambda name, account: not_a_trail(member, trail_not_found(name, account))
 
 
 _LIST, _READ, _WRITE, _TAGGING = AccessLevel

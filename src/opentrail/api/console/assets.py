@@ -51,7 +51,7 @@ class Assets:
 
 def _body(file: Path, accepted: str) -> tuple[str | None, bytes]:
     """Returns the best encoding that a client accepts, and the file's bytes in it."""
-    offered = {each.partition(";")[0].strip() for each in accepted.split(",")}
+    offered = {part.partition(";")[0].strip() for part in accepted.split(",")}
     for encoding, suffix in _ENCODINGS.items():
         encoded = file.with_name(file.name + suffix)
         if encoding in offered and encoded.is_file():

@@ -16,9 +16,11 @@ from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import PREFIX
 from opentrail.core.errors import CloudTrailError, OpentrailError
 
-#: The session's cookie. A browser accepts one with the prefix over TLS only, and from the console's
-#: own host alone.
-COOKIE, SECURE_COOKIE = "ot-session", "__Host-ot"
+#: The session's cookie without TLS.
+COOKIE = "ot-session"
+#: The session's cookie over TLS. A browser accepts its prefix only there, and only from the
+#: console's host.
+SECURE_COOKIE = "__Host-ot"
 #: A browser sends this header only from scripts of the same origin.
 CSRF_HEADER = "x-ot-csrf"
 #: Where the pages without scripts are.
@@ -37,7 +39,7 @@ class Guard:
 
     Args:
         sessions: the sessions of browsers.
-        hosts: values of the header `Host` that name this server, in lower case. None: any, as over
+        hosts: values of the header `Host` that name this server, in lowercase. None: any, as over
             TLS, where the certificate names the server.
     """
 
@@ -46,8 +48,8 @@ class Guard:
         self._hosts = hosts
 
     def page(self, handler: Handler) -> Endpoint:
-        """Wraps a handler of a page that anybody may load."""
-        return self._wrapped(handler, self.check, error_response, POLICY)
+        """Wraps a handler of a page that needs no session."""
+        return self._wrap(handler, self.check, error_response, POLICY)
 
     def plain(self, handler: Handler, show: ShowError, is_public: bool = False) -> Endpoint:
         """Wraps a handler of a page without scripts, which needs a session unless it is public."""
@@ -56,13 +58,13 @@ class Guard:
             request.state.caller = self.caller(request)
             return await handler(request)
 
-        return self._wrapped(handler if is_public else signed_in, self.check, show, PLAIN_POLICY)
+        return self._wrap(handler if is_public else signed_in, self.check, show, PLAIN_POLICY)
 
     def form(self, handler: Handler, show: ShowError) -> Endpoint:
         """Wraps a handler of a form without scripts, which must not rely on a session."""
-        return self._wrapped(handler, self._check_form, show, PLAIN_POLICY)
+        return self._wrap(handler, self._check_form, show, PLAIN_POLICY)
 
-    def _wrapped(
+    def _wrap(
         self, handler: Handler, check: Callable[[Request], None], show: ShowError, policy: str
     ) -> Endpoint:
         async def wrapped(request: Request) -> Response:
@@ -93,7 +95,7 @@ class Guard:
         self._replace_session(request, self.sessions.begin_for(user), response)
 
     def end(self, request: Request, response: Response) -> None:
-        """Ends the session of a request, and has a response remove its cookie."""
+        """Ends the session of a request, and removes its cookie in a response."""
         name, paths = _cookie_of(request)
         self.sessions.end(request.cookies.get(name, ""))
         for path in paths:
@@ -139,7 +141,7 @@ class Guard:
         return self.session(request).user
 
     def is_signed_in(self, request: Request) -> bool:
-        """Returns whether the session of a request is still good, and notes its use."""
+        """Returns whether the session of a request is still valid, and notes its use."""
         return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
 
     def check(self, request: Request) -> None:
@@ -209,8 +211,8 @@ def _is_own(origin: str, host: str, request: Request) -> bool:
     return name == host and (scheme == "https" or not is_secure(request))
 
 
-def _check_type(request: Request, wanted: str) -> None:
+def _check_type(request: Request, expected: str) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind != wanted:
-        message = f"Content-Type must be {wanted}, not {kind!r}"
+    if kind != expected:
+        message = f"Content-Type must be {expected}, not {kind!r}"
         raise CloudTrailError("UnsupportedMediaType", message, 415)

@@ -24,9 +24,12 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
 
 CALLBACK = "/console/oidc/callback"
-_COOKIE, _SECURE_COOKIE = "ot-oidc", "__Host-ot-oidc"
-#: How long a user may take at the provider, and the maximum number of sign-ins under way.
-_MAX_TIME, _MAX_UNDER_WAY = timedelta(minutes=10), 1_000
+_COOKIE = "ot-oidc"
+_SECURE_COOKIE = "__Host-ot-oidc"
+#: How long a user may take at the provider.
+_MAX_TIME = timedelta(minutes=10)
+#: Maximum number of sign-ins in progress.
+_MAX_SIGN_INS = 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
@@ -38,8 +41,8 @@ class OidcLogin:
 
     Args:
         provider: where they do.
-        role_claim: the claim with a text, or a list of texts, that gives a role.
-        roles: text in the claim → role; users of several have the greatest one.
+        role_claim: the claim whose string, or list of strings, gives a role.
+        roles: string in the claim → role; users of several have the greatest one.
     """
 
     provider: IdentityProvider
@@ -68,7 +71,7 @@ class OidcSignIn:
 
     def routes(self) -> list[Route]:
         """Returns the route of the page that the provider sends browsers to."""
-        return [Route(CALLBACK, self._guard.plain(self._finish, _failed, is_public=True))]
+        return [Route(CALLBACK, self._guard.plain(self._finish, _error_page, is_public=True))]
 
     @route("GET", "/login", None, "see how users sign in")
     async def describe(self, _request: Request) -> SignInWays:
@@ -80,11 +83,11 @@ class OidcSignIn:
         """Returns where the browser must go, and binds the sign-in to it by a cookie."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
         try:
-            begun = await self._configured.provider.begin(redirect_uri)
+            begun = await self._require_login.provider.begin(redirect_uri)
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
         self._begun[begun.state] = (self._clock.now(), begun)
-        if len(self._begun) > _MAX_UNDER_WAY:
+        if len(self._begun) > _MAX_SIGN_INS:
             del self._begun[next(iter(self._begun))]
         response = Response(begun.url, media_type="text/plain")
         name, path = _cookie_of(request)
@@ -102,7 +105,7 @@ class OidcSignIn:
 
     async def _finish(self, request: Request) -> Response:
         """Begins a session when a browser comes back from the provider."""
-        login = self._configured
+        login = self._require_login
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
         state = answer.get("state", "")
@@ -117,11 +120,11 @@ class OidcSignIn:
         try:
             claims = await login.provider.finish(begun, answer)
         except SignInRefused as error:
-            await self._records.failed(request, None)
+            await self._records.record_failure(request, None)
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         user = await self._user_of(request, login, claims)
         response = RedirectResponse("/console/", 303)
-        await self._records.succeeded(request, user.name)
+        await self._records.record_success(request, user.name)
         self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
@@ -135,27 +138,27 @@ class OidcSignIn:
             CloudTrailError: no role is for it; that is recorded.
         """
         name = f"oidc:{_name_in(claims)}"
-        given = claims.get(login.role_claim)
-        texts = given if isinstance(given, list) else [given]
+        claim = claims.get(login.role_claim)
+        texts = claim if isinstance(claim, list) else [claim]
         roles = [
             login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
         ]
         if not roles:
-            await self._records.failed(request, name)
+            await self._records.record_failure(request, name)
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
         return ApiCaller(name, max(roles))
 
     @property
-    def _configured(self) -> OidcLogin:
+    def _require_login(self) -> OidcLogin:
         if self._login is None:
             raise Unsupported("signing in by OpenID Connect without --oidc-issuer")
         return self._login
 
 
-def _failed(code: str, message: str, status: int, request_id: str) -> Response:
-    said = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
-    return page_of("Sign in", f'{said}<p><a href="/console/">Sign in again</a></p>', status)
+def _error_page(code: str, message: str, status: int, request_id: str) -> Response:
+    alert = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
+    return page_of("Sign in", f'{alert}<p><a href="/console/">Sign in again</a></p>', status)
 
 
 def _name_in(claims: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
-from opentrail.api.v1.events import EventRow, find_event, shown
+from opentrail.api.v1.events import EventRow, find_event, row_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import PAGE, Page
 
@@ -56,25 +56,25 @@ class Plain:
         """Returns the routes of these pages."""
         guard = self._guard
         return [
-            Route(f"{PATH}/session", guard.form(self._begin, _failed), methods=["POST"]),
-            Route(PATH, guard.plain(self._history, _failed)),
-            Route(f"{PATH}/events/{{id}}", guard.plain(self._event, _failed)),
+            Route(f"{PATH}/session", guard.form(self._begin, _error_page), methods=["POST"]),
+            Route(PATH, guard.plain(self._history, _error_page)),
+            Route(f"{PATH}/events/{{id}}", guard.plain(self._event, _error_page)),
         ]
 
     async def _begin(self, request: Request) -> Response:
         """Begins a session by a link, or by its secret alone."""
         body = await read_body(request, _MAX_FORM_BYTES, "form")
-        given = parse_qs(body.decode("utf-8", "replace")).get("link", [""])[0].strip()
+        link = parse_qs(body.decode("utf-8", "replace")).get("link", [""])[0].strip()
         response = RedirectResponse(PATH, 303)
-        self._guard.begin(request, given.rpartition("#t=")[2], response)
+        self._guard.begin(request, link.rpartition("#t=")[2], response)
         return response
 
     async def _history(self, request: Request) -> Response:
         """Shows a page of events; a search that is not valid keeps its form."""
         query = {"q": _DEFAULT, **request.query_params}
-        given = {**query, "expression": query["q"]}
+        conditions = {**query, "expression": query["q"]}
         try:
-            search = search_in(given, self._services.clock.now())
+            search = search_in(conditions, self._services.clock.now())
             cursor = query.get("cursor") or None
             page = await seen_by(request, self._services).history.search(search, PAGE, cursor)
         except CloudTrailError as error:
@@ -85,23 +85,23 @@ class Plain:
     async def _event(self, request: Request) -> Response:
         history = seen_by(request, self._services).history
         event = await find_event(history, request.path_params["id"])
-        row = shown(event)
+        row = row_of(event)
         values: Mapping[str, object] = row
         details = [(label, str(values[member] or "")) for label, member in _DETAILS]
         details += [
-            (f"Resource ({each['type'] or 'type not known'})", each["name"])
-            for each in row["resources"]
+            (f"Resource ({resource['type'] or 'type not known'})", resource["name"])
+            for resource in row["resources"]
         ]
-        listed = "".join(
+        details_html = "".join(
             f"<dt>{text_of(label)}</dt><dd>{text_of(value)}</dd>"
             for label, value in details
             if value
         )
-        lines = "\n".join(text_of(line) for line in indented(event.record))
+        lines = "\n".join(text_of(line) for line in indent(event.record))
         address = f"/console/events/{quote(event.event_id, safe='')}"
         return page_of(
             row["sentence"],
-            f"<dl>{listed}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
+            f"<dl>{details_html}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
             f'<p><a href="{PATH}">Event history</a> · '
             f'<a href="{escape(address)}">This event in the console with scripts</a></p>',
         )
@@ -119,12 +119,14 @@ def _form(query: Mapping[str, str]) -> str:
         f'placeholder="{example}"></label>'
         for name, label, example, kind in fields
     )
-    kept = "".join(
+    hidden_inputs = "".join(
         f'<input type=hidden name={name} value="{escape(query[name])}">'
         for name in ("account", "region", "categories")
         if query.get(name)
     )
-    return f'<form action="{PATH}" role=search>{inputs}{kept}<button>Search</button></form>'
+    return (
+        f'<form action="{PATH}" role=search>{inputs}{hidden_inputs}<button>Search</button></form>'
+    )
 
 
 def _table(page: Page) -> str:
@@ -134,7 +136,7 @@ def _table(page: Page) -> str:
     return (
         "<table><caption>Events, newest first</caption><thead><tr><th scope=col>Time (UTC)</th>"
         "<th scope=col>What happened</th><th scope=col>User</th><th scope=col>Source IP</th>"
-        f"<th scope=col>Result</th></tr></thead><tbody>{_rows(map(shown, page.events))}</tbody>"
+        f"<th scope=col>Result</th></tr></thead><tbody>{_rows(map(row_of, page.events))}</tbody>"
         "</table>"
     )
 
@@ -163,14 +165,15 @@ def _paging(query: Mapping[str, str], page: Page) -> str:
     )
 
 
-def _failed(code: str, message: str, status: int, request_id: str) -> Response:
+def _error_page(code: str, message: str, status: int, request_id: str) -> Response:
     """Returns the page of an error; without a session it has a form for a link."""
-    said = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
+    alert = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
     if status != 401:
-        return page_of("Error", f'{said}<p><a href="{PATH}">Event history</a></p>', status)
+        return page_of("Error", f'{alert}<p><a href="{PATH}">Event history</a></p>', status)
     return page_of(
         "Open the console",
-        f"{said}<p>{_HOW}, and paste the link that it prints. It is good once, for ten minutes.</p>"
+        f"{alert}<p>{_HOW}, and paste the link that it prints. "
+        "It is good once, for ten minutes.</p>"
         f'<form method=post action="{PATH}/session"><label>Link <input type=password name=link '
         "autocomplete=off required></label><button>Open</button></form>",
         status,
@@ -180,10 +183,10 @@ def _failed(code: str, message: str, status: int, request_id: str) -> Response:
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^"{}\[\],:]+')
 
 
-def indented(record: str) -> list[str]:
+def indent(record: str) -> list[str]:
     """Returns the lines of a JSON text, whose names and values are as they were.
 
-    >>> indented('{"a":[1.0,{}],"b":"{"}')
+    >>> indent('{"a":[1.0,{}],"b":"{"}')
     ['{', '  "a": [', '    1.0,', '    {}', '  ],', '  "b": "{"', '}']
     """
     lines, line, depth = [], "", 0

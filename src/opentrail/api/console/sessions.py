@@ -1,4 +1,4 @@
-"""Sessions of the web console: a user's sign-in, or a link that is good once, begins one."""
+"""Sessions of the web console: a user's sign-in, or a single-use link, begins one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from opentrail.api.v1.callers import SERVER_OPERATOR, ApiCaller
 from opentrail.ports.clock import Clock
 
-#: How long a link is good, if it is not used.
+#: How long an unused link is valid.
 LINK_LIFETIME = timedelta(minutes=10)
-#: A session ends this long after its last request, and this long after it began.
-MAX_IDLE, MAX_SESSION = timedelta(minutes=30), timedelta(hours=12)
-#: Maximum numbers of unused links and of sessions; the oldest end.
+#: A session ends this long after its last request.
+MAX_IDLE = timedelta(minutes=30)
+#: A session ends this long after it began.
+MAX_SESSION = timedelta(hours=12)
+#: Maximum number of unused links, and of sessions; the oldest end.
 _MAX_COUNT = 1_000
 
 
@@ -45,14 +47,14 @@ class Sessions:
         self._sessions: dict[bytes, Session] = {}
 
     def new_link(self) -> str:
-        """Returns the secret of a link that is good once, for ten minutes."""
+        """Returns the secret of a single-use link, valid for ten minutes."""
         token = secrets.token_urlsafe(32)
         self._links[_hash(token)] = self._clock.now() + LINK_LIFETIME
         _drop_oldest(self._links)
         return token
 
     def begin(self, link: str) -> str | None:
-        """Begins a session and returns its secret; None if the link is not good any more."""
+        """Begins a session and returns its secret; None if the link is no longer valid."""
         expires = self._links.pop(_hash(link), None)
         if expires is None or expires < self._clock.now():
             return None
@@ -95,6 +97,6 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _drop_oldest(kept: dict[bytes, datetime] | dict[bytes, Session]) -> None:
-    if len(kept) > _MAX_COUNT:
-        del kept[next(iter(kept))]
+def _drop_oldest(sessions: dict[bytes, datetime] | dict[bytes, Session]) -> None:
+    if len(sessions) > _MAX_COUNT:
+        del sessions[next(iter(sessions))]

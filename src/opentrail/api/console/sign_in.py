@@ -53,7 +53,7 @@ class LoginRecords:
         self._clock = clock
         self._account = account
 
-    async def succeeded(self, request: Request, name: str) -> None:
+    async def record_success(self, request: Request, name: str) -> None:
         """Returns once it is durable that a user has signed in.
 
         Raises:
@@ -61,7 +61,7 @@ class LoginRecords:
         """
         await self._append(request, identity_of_user(self._account, name), None)
 
-    async def failed(self, request: Request, name: str | None) -> None:
+    async def record_failure(self, request: Request, name: str | None) -> None:
         """Returns once it is durable that a known user, or an unknown one, could not sign in.
 
         The name of an unknown user is hidden: it may be a password in the wrong field.
@@ -70,8 +70,8 @@ class LoginRecords:
             RecordRefused: it cannot be recorded now.
         """
         if name is not None:
-            known = identity_of_user(self._account, name)
-            await self._append(request, known, "Failed authentication")
+            identity = identity_of_user(self._account, name)
+            await self._append(request, identity, "Failed authentication")
             return
         unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
         await self._append(request, unknown, "No username found in supplied account")
@@ -134,19 +134,19 @@ class SignIn:
         "sign in",
         body='{"name": "ann", "password": "the own one"}',
     )
-    async def login(self, request: Request, given: Json) -> Response:
+    async def login(self, request: Request, body: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""
-        name, password = _text(given, "name"), _text(given, "password")
-        new = None if given.get("newPassword") is None else _text(given, "newPassword")
+        name, password = _text(body, "name"), _text(body, "password")
+        new = None if body.get("newPassword") is None else _text(body, "newPassword")
 
         async def check() -> ConsoleUser:
             return await self._users.sign_in(
                 name, password, address_of(request), new, request.is_disconnected
             )
 
-        user = await self._checked(request, name, check)
+        user = await self._verify(request, name, check)
         response = Response(status_code=204)
-        await self._records.succeeded(request, user.name)
+        await self._records.record_success(request, user.name)
         if new is not None:
             self._sessions.end_all_of(user.name)
         self._guard.begin_for(request, session_user(user), response)
@@ -159,7 +159,7 @@ class SignIn:
         "change the own password",
         body='{"password": "the old one", "newPassword": "the new one"}',
     )
-    async def change_password(self, request: Request, given: Json) -> Response:
+    async def change_password(self, request: Request, body: Json) -> Response:
         """Replaces the `password` of the session's user by `newPassword`, and ends its sessions.
 
         A new one begins, in this browser.
@@ -168,10 +168,10 @@ class SignIn:
         if not user.has_password:
             message = f"{user.name} has no password here"
             raise CloudTrailError("InvalidParameterException", message)
-        _text(given, "newPassword")
-        return await self.login(request, {**given, "name": user.name})
+        _text(body, "newPassword")
+        return await self.login(request, {**body, "name": user.name})
 
-    async def _checked(
+    async def _verify(
         self, request: Request, name: str, check: Callable[[], Awaitable[ConsoleUser]]
     ) -> ConsoleUser:
         """Returns the user who signs in; a refusal is recorded.
@@ -182,7 +182,7 @@ class SignIn:
         try:
             return await check()
         except SignInRefused as error:
-            await self._records.failed(request, name if error.is_known else None)
+            await self._records.record_failure(request, name if error.is_known else None)
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         except TooManyTries as error:
             raise CloudTrailError("TooManyTries", str(error), 429) from error
@@ -202,8 +202,8 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _text(given: Json, member: str) -> str:
-    value = given.get(member)
+def _text(body: Json, member: str) -> str:
+    value = body.get(member)
     if not isinstance(value, str) or not value:
         raise CloudTrailError("InvalidParameterException", f"{member} must be a text")
     return value

@@ -41,7 +41,7 @@ class ConsoleSettings:
     Args:
         account: the account of calls that the console makes.
         region: the Region that pages begin with.
-        hosts: values of the header `Host` that name the console, in lower case; None: any.
+        hosts: values of the header `Host` that name the console, in lowercase; None: any.
     """
 
     account: str
@@ -105,20 +105,20 @@ class WebSession:
         self._guard.begin(request, link if isinstance(link, str) else "", response)
         return response
 
-    @route("GET", "/session", VIEWER, "see the own session")
+    @route("GET", "/session", VIEWER, "see your session")
     async def show(self, request: Request) -> SessionInfo:
         """Returns who is signed in, and which accounts and Regions there are to see."""
         user, expires = caller_of(request), self._guard.session(request).expires
         history = seen_by(request, self._services).history
-        known = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
-        found = {field: {value for value, _ in values} for field, values in known.items()}
+        facets = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
+        choices = {field: {value for value, _ in values} for field, values in facets.items()}
         account, region = self._settings.account, self._settings.region
-        seen = {account} if user.accounts is None else set(user.accounts)
+        accounts = {account} if user.accounts is None else set(user.accounts)
         return {
-            "account": account if user.may_see(account) else min(seen),
-            "accounts": sorted(found["account"] | seen),
+            "account": account if user.may_see(account) else min(accounts),
+            "accounts": sorted(choices["account"] | accounts),
             "region": region,
-            "regions": sorted(found["region"] | {region}),
+            "regions": sorted(choices["region"] | {region}),
             "user": user.name,
             "role": role_name(user.role),
             "hasPassword": user.has_password,

@@ -24,9 +24,9 @@ async def put_event_selectors(call: OperationCall) -> Json:
     stored = await call.trail_to_change(call.input["TrailName"])
     selection = read_selection(call.input, SelectorOwner.TRAIL)
     trail = replace(stored.trail, selectors=selection.document())
-    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
-    await call.services.trails.change(stored, changed)
-    call.settle_when_recorded(changed)
+    reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
+    await call.services.trails.change(stored, reconfigured)
+    call.settle_when_recorded(reconfigured)
     _warn_of_unknown_types(trail, selection)
     return _selectors(trail)
 

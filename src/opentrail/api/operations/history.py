@@ -7,7 +7,7 @@ from opentrail.core.attributes import LOOKUP_KEYS
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
 from opentrail.core.expression import Compare, Not
-from opentrail.history.event_history import PAGE, Page, Search, shown_event
+from opentrail.history.event_history import PAGE, Page, Search, event_document
 
 _INSIGHT_KEYS = ("EventId", "EventName", "EventSource")
 #: Insights events about data events, which LookupEvents leaves out (cloudtrail-format §11.3).
@@ -43,7 +43,7 @@ async def lookup_events(call: OperationCall) -> Json:
 
 def shown_page(page: Page) -> Json:
     """Returns a page of events as the API shows it."""
-    answer: Json = {"Events": [shown_event(event) for event in page.events]}
+    answer: Json = {"Events": [event_document(event) for event in page.events]}
     if page.next_token is not None:
         answer["NextToken"] = page.next_token
     return answer

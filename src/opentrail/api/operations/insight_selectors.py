@@ -28,9 +28,9 @@ async def put_insight_selectors(call: OperationCall) -> Json:
     check_insights(selectors, selection, stored.trail.arn)
     documents = [selector.to_json() for selector in selectors]
     trail = replace(stored.trail, insight_selectors=documents)
-    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
-    await call.services.trails.change(stored, changed)
-    call.settle_when_recorded(changed)
+    reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
+    await call.services.trails.change(stored, reconfigured)
+    call.settle_when_recorded(reconfigured)
     return _selectors(trail)
 
 

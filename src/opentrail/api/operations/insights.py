@@ -16,8 +16,11 @@ from opentrail.ports.event_store import CallKey
 
 _INVALID = "InvalidParameterException"
 #: Seconds of a period → how long its values are kept.
-_KEPT = {60: timedelta(days=15), 300: timedelta(days=63), 3600: timedelta(days=90)}
-_DEFAULT_PERIOD, _MAX_VALUES = 3600, 21_600
+_RETENTION = {60: timedelta(days=15), 300: timedelta(days=63), 3600: timedelta(days=90)}
+#: Seconds of a period.
+_DEFAULT_PERIOD = 3600
+#: Maximum values of an answer.
+_MAX_VALUES = 21_600
 _WITH_ZEROS = "FillWithZeros"
 
 
@@ -67,14 +70,15 @@ async def list_insights_metric_data(call: OperationCall) -> Json:
     With a trail, they are those of data events. All of the account and Region count, also data
     events that the trail's event selectors leave out.
     """
-    given = call.input
-    trail = await _trail(call, given["TrailName"], "TrailName") if "TrailName" in given else None
-    page = await _counted(call, trail)
+    arguments = call.input
+    has_trail = "TrailName" in arguments
+    trail = await _trail(call, arguments["TrailName"], "TrailName") if has_trail else None
+    page = await _count(call, trail)
     minutes = _period(call) / 60
     echoed = ("EventSource", "EventName", "InsightType", "ErrorCode")
     answer: Json = {
         **({"TrailARN": trail.arn} if trail else {}),
-        **{member: given[member] for member in echoed if member in given},
+        **{member: arguments[member] for member in echoed if member in arguments},
         "Timestamps": [int(start.timestamp()) for start, _ in page.counts],
         "Values": [count / minutes for _, count in page.counts],
     }
@@ -83,21 +87,21 @@ async def list_insights_metric_data(call: OperationCall) -> Json:
     return answer
 
 
-async def _counted(call: OperationCall, trail: Trail | None) -> CountPage:
-    given = call.input
+async def _count(call: OperationCall, trail: Trail | None) -> CountPage:
+    arguments = call.input
     start, end = call.times(_INVALID)
     key = CallKey(
         call.account,
         call.region,
         MANAGEMENT if trail is None else DATA,
-        given["EventSource"],
-        given["EventName"],
+        arguments["EventSource"],
+        arguments["EventName"],
         _error_code(call),
     )
     period = _period(call)
-    with_zeros = given.get("DataType") == _WITH_ZEROS
-    search = CountSearch(key, period, _KEPT[period], start, end, with_zeros)
-    limit, token = given.get("MaxResults") or _MAX_VALUES, given.get("NextToken")
+    with_zeros = arguments.get("DataType") == _WITH_ZEROS
+    search = CountSearch(key, period, _RETENTION[period], start, end, with_zeros)
+    limit, token = arguments.get("MaxResults") or _MAX_VALUES, arguments.get("NextToken")
     try:
         return await call.services.history.count(search, limit, token)
     except CloudTrailError as error:
@@ -106,7 +110,7 @@ async def _counted(call: OperationCall, trail: Trail | None) -> CountPage:
 
 def _period(call: OperationCall) -> int:
     period: int = call.input.get("Period") or _DEFAULT_PERIOD
-    if period not in _KEPT:
+    if period not in _RETENTION:
         raise _invalid(f"Period must be 60, 300 or 3600 seconds, not {period}.")
     return period
 

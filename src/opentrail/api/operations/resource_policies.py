@@ -25,7 +25,10 @@ from opentrail.core.policies import PolicyKind, parse_policy
 
 _ERRORS = {"ResourceArn": "ResourceARNNotValidException"}
 _NOT_VALID = "ResourcePolicyNotValidException"
-_MAX_STATEMENTS, _MAX_PRINCIPALS = 20, 50
+#: Maximum statements of a policy.
+_MAX_STATEMENTS = 20
+#: Maximum principals of a policy.
+_MAX_PRINCIPALS = 50
 #: Type → the actions that the policy of a resource may allow or deny, and what they are.
 _ACTIONS = {
     CHANNEL: (re.compile("cloudtrail-data:PutAuditEvents"), "cloudtrail-data:PutAuditEvents"),
@@ -82,12 +85,12 @@ async def _owner(call: OperationCall) -> CloudTrailArn:
         CloudTrailError: `ResourceARNNotValidException`, `ResourceTypeNotSupportedException`,
             `ResourceNotFoundException`.
     """
-    given = call.input["ResourceArn"]
-    arn = read_cloudtrail_arn(given)
+    text = call.input["ResourceArn"]
+    arn = read_cloudtrail_arn(text)
     if arn is None:
         raise CloudTrailError(
             "ResourceARNNotValidException",
-            f"ResourceArn {given!r} is not the ARN of an event data store, a channel or a "
+            f"ResourceArn {text!r} is not the ARN of an event data store, a channel or a "
             "dashboard.",
         )
     if arn.type not in KINDS:
@@ -96,17 +99,17 @@ async def _owner(call: OperationCall) -> CloudTrailArn:
         )
     is_here = (arn.account, arn.region) == (call.account, call.region)
     if not is_here or not await call.resource_policies.exists(arn):
-        raise resource_not_found(given)
+        raise resource_not_found(text)
     return arn
 
 
-def _check_statements(arn: CloudTrailArn, given: Any) -> None:
+def _check_statements(arn: CloudTrailArn, document: Any) -> None:
     """Checks what the policies of one type of resource may say.
 
     Raises:
         MalformedPolicy: a statement says something else.
     """
-    statements = _listed(given)
+    statements = _as_list(document)
     if len(statements) > _MAX_STATEMENTS:
         raise MalformedPolicy(
             f"Statement must have at most {_MAX_STATEMENTS} elements, not {len(statements)}"
@@ -114,10 +117,10 @@ def _check_statements(arn: CloudTrailArn, given: Any) -> None:
     allowed, described = _ACTIONS[arn.type]
     for index, statement in enumerate(statements, 1):
         place = f"statement {index}:"
-        for action in _listed(statement.get("Action", "NotAction")):
+        for action in _as_list(statement.get("Action", "NotAction")):
             if not allowed.fullmatch(action):
                 raise MalformedPolicy(f"{place} Action must be {described}, not {action}")
-        if arn.type == CHANNEL and set(_listed(statement.get("Resource"))) != {str(arn)}:
+        if arn.type == CHANNEL and set(_as_list(statement.get("Resource"))) != {str(arn)}:
             raise MalformedPolicy(f"{place} Resource must be {arn}")
         if (count := _principals(statement)) > _MAX_PRINCIPALS:
             raise MalformedPolicy(
@@ -126,13 +129,13 @@ def _check_statements(arn: CloudTrailArn, given: Any) -> None:
 
 
 def _principals(statement: Json) -> int:
-    named = statement.get("Principal", statement.get("NotPrincipal"))
-    if not isinstance(named, dict):
+    principal = statement.get("Principal", statement.get("NotPrincipal"))
+    if not isinstance(principal, dict):
         return 1
-    return sum(len(_listed(each)) for each in named.values())
+    return sum(len(_as_list(values)) for values in principal.values())
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 

@@ -18,9 +18,9 @@ _ERRORS = {"TagsList": "InvalidTagParameterException"}
 async def add_tags(call: OperationCall) -> Json:
     """Adds tags to a trail; those with keys that it has already get new values."""
     added = read_tags(call.input["TagsList"])
-    stored = await _tagged(call, call.input["ResourceId"], to_change=True)
-    changed = replace(stored.trail, tags=with_tags(stored.trail.tags, added))
-    await call.services.trails.change(stored, changed)
+    stored = await _find_tagged(call, call.input["ResourceId"], to_change=True)
+    trail = replace(stored.trail, tags=with_tags(stored.trail.tags, added))
+    await call.services.trails.change(stored, trail)
     return {}
 
 
@@ -28,32 +28,33 @@ async def add_tags(call: OperationCall) -> Json:
 async def remove_tags(call: OperationCall) -> Json:
     """Removes the tags with these keys from a trail."""
     removed = [str(tag["Key"]) for tag in call.input["TagsList"]]
-    stored = await _tagged(call, call.input["ResourceId"], to_change=True)
-    changed = replace(stored.trail, tags=without_tags(stored.trail.tags, removed))
-    await call.services.trails.change(stored, changed)
+    stored = await _find_tagged(call, call.input["ResourceId"], to_change=True)
+    trail = replace(stored.trail, tags=without_tags(stored.trail.tags, removed))
+    await call.services.trails.change(stored, trail)
     return {}
 
 
 @operation("ListTags")
 async def list_tags(call: OperationCall) -> Json:
     """Returns the tags of up to 20 trails."""
-    asked = call.input["ResourceIdList"]
-    if len(asked) > _MAX_RESOURCES:
+    arns = call.input["ResourceIdList"]
+    if len(arns) > _MAX_RESOURCES:
         raise CloudTrailError(
             "InvalidParameterException",
-            f"ResourceIdList must have at most {_MAX_RESOURCES} ARNs, not {len(asked)}.",
+            f"ResourceIdList must have at most {_MAX_RESOURCES} ARNs, not {len(arns)}.",
         )
     if call.input.get("NextToken"):
         raise CloudTrailError("InvalidTokenException", "There are no further pages of tags.")
-    found = [(arn, await _tagged(call, arn, to_change=False)) for arn in asked]
+    trails = [(arn, await _find_tagged(call, arn, to_change=False)) for arn in arns]
     return {
         "ResourceTagList": [
-            {"ResourceId": arn, "TagsList": as_tag_list(stored.trail.tags)} for arn, stored in found
+            {"ResourceId": arn, "TagsList": as_tag_list(stored.trail.tags)}
+            for arn, stored in trails
         ]
     }
 
 
-async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail:
+async def _find_tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail:
     """Returns the trail with an ARN.
 
     Raises:
@@ -61,19 +62,19 @@ async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail
             `ResourceNotFoundException`, `NotOrganizationMasterAccountException`,
             `InvalidHomeRegionException`.
     """
-    read = read_cloudtrail_arn(arn)
-    if read is None:
+    parts = read_cloudtrail_arn(arn)
+    if parts is None:
         raise CloudTrailError(
             "CloudTrailARNInvalidException", f"ResourceId {arn!r} is not the ARN of a resource."
         )
-    if read.type not in TYPES:
+    if parts.type not in TYPES:
         raise CloudTrailError(
-            "ResourceTypeNotSupportedException", f"Resources of type {read.type} have no tags."
+            "ResourceTypeNotSupportedException", f"Resources of type {parts.type} have no tags."
         )
     try:
-        if read.type == TRAIL and to_change:
+        if parts.type == TRAIL and to_change:
             return await call.trail_to_change(arn)
-        if read.type == TRAIL:
+        if parts.type == TRAIL:
             return await call.services.trails.find(call.account, call.region, arn)
     except CloudTrailError as error:
         if error.code != "TrailNotFoundException":

@@ -37,26 +37,26 @@ _TEXTS = {
 @operation("CreateTrail", errors={"TagsList": "InvalidTagParameterException"})
 async def create_trail(call: OperationCall) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
-    asked = call.input
-    check_trail_name(asked["Name"])
+    arguments = call.input
+    check_trail_name(arguments["Name"])
     organization = None
-    if asked.get("IsOrganizationTrail"):
+    if arguments.get("IsOrganizationTrail"):
         organization = await call.services.organizations.managed_by(call.account)
     trail = Trail(
         uid=str(uuid.uuid4()),
-        name=asked["Name"],
+        name=arguments["Name"],
         account=organization.management_account if organization else call.account,
         home_region=call.region,
-        bucket=asked["S3BucketName"],
-        include_global_services=asked.get("IncludeGlobalServiceEvents", True),
-        multi_region=asked.get("IsMultiRegionTrail", False),
-        validation=asked.get("EnableLogFileValidation", False),
+        bucket=arguments["S3BucketName"],
+        include_global_services=arguments.get("IncludeGlobalServiceEvents", True),
+        multi_region=arguments.get("IsMultiRegionTrail", False),
+        validation=arguments.get("EnableLogFileValidation", False),
         created_at=call.now(),
-        tags=with_tags((), read_tags(asked.get("TagsList", ()))),
+        tags=with_tags((), read_tags(arguments.get("TagsList", ()))),
         organization=organization.id if organization else "",
         accounts=tuple(sorted(organization.accounts)) if organization else (),
     )
-    trail = await _settled(call, trail, None)
+    trail = await _with_checked_settings(call, trail, None)
     await call.services.trails.add(trail)
     return _settings(trail)
 
@@ -64,10 +64,10 @@ async def create_trail(call: OperationCall) -> Json:
 @operation("UpdateTrail")
 async def update_trail(call: OperationCall) -> Json:
     """Changes settings of a trail; they take effect at this call, and delivery continues."""
-    asked = call.input
-    stored = await call.trail_to_change(asked["Name"])
+    arguments = call.input
+    stored = await call.trail_to_change(arguments["Name"])
     before = stored.trail
-    multi_region = asked.get("IsMultiRegionTrail", before.multi_region)
+    multi_region = arguments.get("IsMultiRegionTrail", before.multi_region)
     # A multi-Region trail includes global service events; a trail that stops being
     # multi-Region no longer does (cloudtrail-format §8.1).
     default_global = before.include_global_services
@@ -75,15 +75,15 @@ async def update_trail(call: OperationCall) -> Json:
         default_global = multi_region
     trail = replace(
         before,
-        bucket=asked.get("S3BucketName") or before.bucket,
-        include_global_services=asked.get("IncludeGlobalServiceEvents", default_global),
+        bucket=arguments.get("S3BucketName") or before.bucket,
+        include_global_services=arguments.get("IncludeGlobalServiceEvents", default_global),
         multi_region=multi_region,
-        validation=asked.get("EnableLogFileValidation", before.validation),
+        validation=arguments.get("EnableLogFileValidation", before.validation),
     )
-    trail = await _settled(call, await _of_organization(call, trail), before)
-    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
-    await call.services.trails.change(stored, changed)
-    call.settle_when_recorded(changed)
+    trail = await _with_checked_settings(call, await _with_organization(call, trail), before)
+    reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
+    await call.services.trails.change(stored, reconfigured)
+    call.settle_when_recorded(reconfigured)
     return _settings(trail)
 
 
@@ -102,7 +102,7 @@ async def delete_trail(call: OperationCall) -> Json:
 async def get_trail(call: OperationCall) -> Json:
     """Returns one trail by name or ARN."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
-    return {"Trail": _described(stored.trail)}
+    return {"Trail": _description(stored.trail)}
 
 
 @operation("DescribeTrails")
@@ -112,23 +112,23 @@ async def describe_trails(call: OperationCall) -> Json:
     By its ARN a trail of another Region is returned, too.
     """
     visible = [t.trail for t in await call.services.trails.visible(call.account, call.region)]
-    wanted = call.input.get("trailNameList")
-    if wanted:
-        for name in wanted:
+    names = call.input.get("trailNameList")
+    if names:
+        for name in names:
             if name.startswith("arn:"):
                 await _check_arn(call, name)
         visible = [
             stored.trail
             for stored in await call.services.trails.all(call.account)
-            if stored.trail.arn in wanted
+            if stored.trail.arn in names
             or (
-                stored.trail.name in wanted
+                stored.trail.name in names
                 and (stored.trail.account, stored.trail.home_region) == (call.account, call.region)
             )
         ]
     if call.input.get("includeShadowTrails") is False:
         visible = [t for t in visible if t.home_region == call.region or not t.multi_region]
-    return {"trailList": [_described(trail) for trail in visible]}
+    return {"trailList": [_description(trail) for trail in visible]}
 
 
 @operation("ListTrails")
@@ -247,15 +247,15 @@ async def list_public_keys(call: OperationCall) -> Json:
     return {"PublicKeyList": keys}
 
 
-async def _of_organization(call: OperationCall, trail: Trail) -> Trail:
+async def _with_organization(call: OperationCall, trail: Trail) -> Trail:
     """Returns the trail as a trail of its organization, or of its account alone, as the call says.
 
     Only the management account may make one of the other.
     """
-    wanted = call.input.get("IsOrganizationTrail", bool(trail.organization))
-    if wanted == bool(trail.organization):
+    is_wanted = call.input.get("IsOrganizationTrail", bool(trail.organization))
+    if is_wanted == bool(trail.organization):
         return trail
-    if not wanted and call.account == trail.account:
+    if not is_wanted and call.account == trail.account:
         return replace(trail, organization="", accounts=())
     organization = await call.services.organizations.managed_by(call.account)
     if call.account != organization.management_account:
@@ -265,10 +265,10 @@ async def _of_organization(call: OperationCall, trail: Trail) -> Trail:
     )
 
 
-async def _settled(call: OperationCall, trail: Trail, before: Trail | None) -> Trail:
-    """Returns the trail with the texts of a call, once its settings are checked and tried."""
-    given = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
-    trail = replace(trail, **given)
+async def _with_checked_settings(call: OperationCall, trail: Trail, before: Trail | None) -> Trail:
+    """Returns the trail with the strings of a call, once its settings are checked and tried."""
+    texts = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
+    trail = replace(trail, **texts)
     if "SnsTopicName" in call.input:
         name = call.input["SnsTopicName"]
         arn = topic_arn(name, trail.home_region, call.account) if name else ""
@@ -283,7 +283,7 @@ async def _settled(call: OperationCall, trail: Trail, before: Trail | None) -> T
         )
     if before is None or (trail.multi_region and not before.multi_region):
         await call.services.trails.check_room(trail, is_new=before is None)
-    return await call.services.destinations.settled(trail, before, call.account)
+    return await call.services.destinations.verify(trail, before, call.account)
 
 
 async def _check_arn(call: OperationCall, arn: str) -> None:
@@ -317,7 +317,7 @@ def _settings(trail: Trail) -> Json:
     return settings
 
 
-def _described(trail: Trail) -> Json:
+def _description(trail: Trail) -> Json:
     """Returns the Trail shape (cloudtrail-format §8.3)."""
     return {
         **_settings(trail),

@@ -60,7 +60,7 @@ class AccessAdministration:
 
 
 class ReceivedRecords:
-    """The calls by which records come that other processes made.
+    """The calls that receive records of other processes.
 
     Args:
         ingest: records NDJSON records, which may be repeated if the flag is set; returns how many.
@@ -84,11 +84,11 @@ class ReceivedRecords:
     @route("GET", "/identities/{key}", ADMIN, "see the identity behind an access key")
     async def identity(self, request: Request) -> KnownIdentity:
         """Returns the identity of an access key id."""
-        known = self._identify(request.path_params["key"])
+        identity = self._identify(request.path_params["key"])
         return {
-            "account": known.account,
-            "userIdentity": known.user_identity,
-            "deletedBy": known.deleted_by,
+            "account": identity.account,
+            "userIdentity": identity.user_identity,
+            "deletedBy": identity.deleted_by,
         }
 
 

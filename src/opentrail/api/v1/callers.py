@@ -49,12 +49,12 @@ class SessionAuthenticator(Protocol):
         """Return the user of a request's session.
 
         Raises:
-            CloudTrailError: `NoSession`: it has none that is still good.
+            CloudTrailError: `NoSession`: it has none that is still valid.
         """
         ...
 
     def is_signed_in(self, request: Request) -> bool:
-        """Return whether the session of a request is still good."""
+        """Return whether the session of a request is still valid."""
         ...
 
 
@@ -127,4 +127,4 @@ def is_signed_in(request: Request) -> bool:
 
 def seen_by(request: Request, services: Services) -> Services:
     """Returns the services as the caller may read them: limited to its accounts."""
-    return replace(services, history=services.history.within(caller_of(request).accounts))
+    return replace(services, history=services.history.limited_to(caller_of(request).accounts))

@@ -65,11 +65,11 @@ def without_defaults(search: Search, defaults: Sequence[str]) -> Search:
 
 def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) -> list[str]:
     """Returns the flags that lift the defaults which hide an event."""
-    found = attributes_of(orjson.loads(event.record))
+    attributes, categories = attributes_of(orjson.loads(event.record)), search.categories
     hides = {
-        "account": found.account != search.account,
-        "region": found.region != search.region,
-        "categories": search.categories is not None and found.category not in search.categories,
+        "account": attributes.account != search.account,
+        "region": attributes.region != search.region,
+        "categories": categories is not None and attributes.category not in categories,
     }
     return [_FLAGS[name] for name in defaults if hides[name]]
 

@@ -76,8 +76,8 @@ class EventCounts:
     async def total(self, request: Request) -> Count:
         """Returns the number of events, `gte` if there are more."""
         search = search_in(request.query_params, self._services.clock.now())
-        found = await _in_time(seen_by(request, self._services).history.count_events(search))
-        return {"value": found.value, "relation": "eq" if found.is_exact else "gte"}
+        count = await _in_time(seen_by(request, self._services).history.count_events(search))
+        return {"value": count.value, "relation": "eq" if count.is_exact else "gte"}
 
     @route(
         "GET",
@@ -91,14 +91,14 @@ class EventCounts:
         query = request.query_params
         buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
         search = search_in(query, self._services.clock.now())
-        found = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
+        result = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
         return {
-            "start": format_time(found.start),
-            "end": format_time(found.end),
-            "seconds": found.seconds,
+            "start": format_time(result.start),
+            "end": format_time(result.end),
+            "seconds": result.seconds,
             "buckets": [
-                {"time": format_time(each.start), "ok": each.ok, "failed": each.failed}
-                for each in found.periods
+                {"time": format_time(period.start), "ok": period.ok, "failed": period.failed}
+                for period in result.periods
             ],
         }
 
@@ -108,8 +108,8 @@ class EventCounts:
         query = request.query_params
         fields = [name for name in query.get("fields", _FACETS).split(",") if name]
         search = search_in(query, self._services.clock.now())
-        found = await _in_time(seen_by(request, self._services).history.facets(search, fields))
-        return {"facets": {field: _values(values) for field, values in found.items()}}
+        facets = await _in_time(seen_by(request, self._services).history.facets(search, fields))
+        return {"facets": {field: _values(values) for field, values in facets.items()}}
 
     @route(
         "GET", "/values", VIEWER, "see values that events have", query=(*SEARCH, "field", "prefix")

@@ -30,12 +30,12 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
-from opentrail.history.event_history import PAGE, History, Page, Search, shown_event
+from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import clause, sentence
 
 _MAX_PAGE = 200
-#: Events that are read at once for a file.
+#: Maximum events per read for a file.
 _PER_READ = 1_000
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
@@ -49,7 +49,7 @@ _COMMON = {
     "ip": "source_ip",
     "key": "access_key_id",
 }
-#: Texts that spreadsheets take for formulas begin with one of these.
+#: Strings that spreadsheets read as formulas begin with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CSV_COLUMNS = (
     "eventTime",
@@ -156,10 +156,10 @@ class Events:
         search, history = self._search(request), self._history(request)
         limit = count_in(query, "limit") or PAGE
         events = await history.latest(search, limit)
-        shown_events = [shown_event(event) for event in events]
-        answer: Json = {"events": shown_events, "missing": self._missing()}
+        documents = [event_document(event) for event in events]
+        answer: Json = {"events": documents, "missing": self._missing()}
         if len(events) < limit and (defaults := defaults_in(query)):
-            answer["hidden"] = await _hidden(history, search, defaults)
+            answer["hidden"] = await _count_hidden(history, search, defaults)
         return answer
 
     @route("GET", "/events/rows", VIEWER, "page through events", query=(*SEARCH, "limit", "cursor"))
@@ -181,7 +181,7 @@ class Events:
     async def one(self, request: Request) -> EventDetail:
         """Returns an event with the text of its record as it is stored."""
         event = await find_event(self._history(request), request.path_params["id"])
-        return {"event": shown(event), "record": event.record}
+        return {"event": row_of(event), "record": event.record}
 
     @route("GET", "/events/{id}/context", VIEWER, "read events around one", query=("by", "limit"))
     async def context(self, request: Request) -> EventContext:
@@ -206,8 +206,8 @@ class Events:
             after = await history.latest(period, _MAX_AROUND)
             if len(after) > limit:
                 break
-        earlier = [each for each in before if each.event_id != own][:limit]
-        later = [each for each in after if each.event_id != own][-limit:]
+        earlier = [event for event in before if event.event_id != own][:limit]
+        later = [event for event in after if event.event_id != own][-limit:]
         return {"before": await rows_of(earlier), "after": await rows_of(later[::-1])}
 
     @route("GET", "/export", AUDITOR, "download events", query=(*SEARCH, "format"))
@@ -225,7 +225,7 @@ class Events:
         return StreamingResponse(write(_all(history, search, first)), 200, headers, kind)
 
 
-async def _hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
+async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
     """Returns how many events the defaults hide, and which flags show them."""
     events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
     flags: set[str] = set()
@@ -253,43 +253,45 @@ async def find_event(history: History, event_id: str) -> FoundEvent:
     Raises:
         CloudTrailError: `EventNotFound`.
     """
-    found = await history.latest(Search(attribute=("EventId", event_id)), 1)
-    if not found:
+    events = await history.latest(Search(attribute=("EventId", event_id)), 1)
+    if not events:
         raise CloudTrailError("EventNotFound", f"there is no event {event_id}", 404)
-    return found[0]
+    return events[0]
 
 
 async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
-    """Returns the rows of events; other calls go on while many are made."""
-    return await asyncio.to_thread(lambda: [shown(event) for event in events])
+    """Returns the rows of events; in a thread, so that other calls are not delayed."""
+    return await asyncio.to_thread(lambda: [row_of(event) for event in events])
 
 
-def shown(event: FoundEvent) -> EventRow:
+def row_of(event: FoundEvent) -> EventRow:
     """Returns what a row and the head of an event's page need."""
     record = orjson.loads(event.record)
-    found = attributes_of(record)
+    attributes = attributes_of(record)
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     words = _words(record, event)
     return {
         "eventId": event.event_id,
-        "eventTime": format_time(found.event_time),
+        "eventTime": format_time(attributes.event_time),
         "eventName": event.event_name,
         "eventSource": event.event_source,
-        "region": found.region,
-        "account": found.account,
-        "category": found.category,
+        "region": attributes.region,
+        "account": attributes.account,
+        "category": attributes.category,
         "readOnly": event.read_only,
         "username": event.username,
         "principalType": identity.get("type"),
-        "arn": found.principal_arn,
+        "arn": attributes.principal_arn,
         "accessKeyId": event.access_key_id,
-        "sourceIp": found.source_ip,
+        "sourceIp": attributes.source_ip,
         "userAgent": _text(record.get("userAgent")),
-        "errorCode": found.error_code,
+        "errorCode": attributes.error_code,
         "requestId": _text(record.get("requestID")),
         "mfa": _mfa(session, record),
-        "resources": [{"type": each.type, "name": each.name} for each in event.resources],
+        "resources": [
+            {"type": resource.type, "name": resource.name} for resource in event.resources
+        ],
         "sentence": words[0],
         "clause": words[1],
     }
@@ -298,8 +300,8 @@ def shown(event: FoundEvent) -> EventRow:
 def _words(record: Record, event: FoundEvent) -> tuple[str, str]:
     """Returns the event in a sentence, whose times are UTC, and the sentence without its time."""
     if "eventName" not in record:  # an Insights event is about an API, not by a caller
-        found = f"{event.event_name}: unusual activity"
-        return found, found
+        text = f"{event.event_name}: unusual activity"
+        return text, text
     return sentence(record), clause(record)
 
 
@@ -307,8 +309,8 @@ def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:
     used = as_object(record.get("additionalEventData")).get("MFAUsed")
     if used in ("Yes", "No"):
         return bool(used == "Yes")
-    known = session.get("mfaAuthenticated")
-    return None if known is None else known in (True, "true")
+    value = session.get("mfaAuthenticated")
+    return None if value is None else value in (True, "true")
 
 
 def _text(value: Any) -> str | None:
@@ -317,11 +319,11 @@ def _text(value: Any) -> str | None:
 
 def _in_common(event: FoundEvent, by: str) -> Expression | None:
     """Returns the expression that an event and its neighbours match; None if it lacks the value."""
-    found = attributes_of(orjson.loads(event.record))
+    attributes = attributes_of(orjson.loads(event.record))
     values: dict[str, list[str | None]] = {
-        "principal": [found.principal_arn],
-        "resource": [each.name for each in event.resources],
-        "ip": [found.source_ip],
+        "principal": [attributes.principal_arn],
+        "resource": [resource.name for resource in event.resources],
+        "ip": [attributes.source_ip],
         "key": [event.access_key_id],
     }
     terms: list[Expression] = [
@@ -340,7 +342,7 @@ def _csv_lines(events: Sequence[FoundEvent]) -> bytes:
     lines = io.StringIO()
     writer = csv.writer(lines)
     for event in events:
-        row = shown(event)
+        row = row_of(event)
         names = " ".join(resource["name"] for resource in row["resources"])
         cells: dict[str, object] = {**row, "resources": names}
         writer.writerow([_cell(cells[column]) for column in _CSV_COLUMNS])

@@ -30,24 +30,27 @@ from opentrail.ports.event_store import CallKey
 
 #: Characters of an incident's id.
 _ID = re.compile("[0-9a-f-]{1,36}")
-#: Maximum records that are compared with what a scan finds, and the longest time from the start of
-#: an incident to its end.
-_MAX_RECORDS, _MAX_INCIDENT = 100_000, timedelta(days=2)
-#: Records that are read to see whether more than one incident has an id that begins so.
+#: Maximum records that are compared with what a scan finds.
+_MAX_RECORDS = 100_000
+#: Maximum time from the start of an incident to its end.
+_MAX_INCIDENT = timedelta(days=2)
+#: Records that are read to see whether a prefix is of more than one incident's id.
 _AMBIGUOUS = 3
 #: Maximum calls of an incident that are read to find out where most came from.
 _MAX_CALLS = 500
 _MINUTE = timedelta(minutes=1)
 #: Maximum minutes of a chart: those of the longest incident, and those around it.
 _MAX_MINUTES = 2_000
-#: Minutes that a chart shows before and after an incident.
-_BEFORE, _AFTER = 60, 30
+#: Minutes that a chart shows before an incident.
+_MINUTES_BEFORE = 60
+#: Minutes that a chart shows after an incident.
+_MINUTES_AFTER = 30
 #: Maximum characters of the note of an expected incident.
 _MAX_NOTE_LENGTH = 1_000
 
 
 class InsightsState(TypedDict):
-    """What Insights is doing, and how far it is."""
+    """What Insights is doing, and its progress."""
 
     state: str
     daysLearned: int
@@ -212,11 +215,12 @@ async def list_incidents(
 ) -> list[IncidentRow]:
     """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
     history, now = services.history, services.clock.now()
-    found = await history.latest(search, 2 * limit)  # each has one record, or two
-    incidents = incidents_of([orjson.loads(event.record) for event in found])[:limit]
+    events = await history.latest(search, 2 * limit)  # each has one record, or two
+    incidents = incidents_of([orjson.loads(event.record) for event in events])[:limit]
     notes = await insights.expected.notes()
     return [
-        await _shown(history, await _whole(history, incident, now), notes) for incident in incidents
+        await _row_of(history, await _with_average(history, incident, now), notes)
+        for incident in incidents
     ]
 
 
@@ -224,12 +228,12 @@ async def show_incident(services: Services, insights: Insights, shared_id: str) 
     """Returns an incident with its records' figures and its calls of each minute.
 
     Raises:
-        CloudTrailError: no incident, or more than one, has an id that begins so.
+        CloudTrailError: no incident, or more than one, has an id with this prefix.
     """
     history, now = services.history, services.clock.now()
-    incident = await _whole(history, await find_incident(history, shared_id), now)
-    begin = incident.start - _BEFORE * _MINUTE
-    end = min(now, _end(incident) + _AFTER * _MINUTE)
+    incident = await _with_average(history, await find_incident(history, shared_id), now)
+    begin = incident.start - _MINUTES_BEFORE * _MINUTE
+    end = min(now, _end(incident) + _MINUTES_AFTER * _MINUTE)
     counts: Sequence[tuple[datetime, int]] = ()
     if incident.extension is None:
         counts = await _counts(history, incident, begin, end, now)
@@ -256,25 +260,25 @@ async def scan(services: Services, insights: Insights, since: datetime) -> Scan:
     if (await insights.status()).state == "off":
         message = "Insights is off: start the server with --insights on"
         raise CloudTrailError("InsightNotEnabledException", message)
-    found = await insights.scan(since)
+    incidents_found = await insights.scan(since)
     search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
-    records = [orjson.loads(each.record) for each in await history.latest(search, _MAX_RECORDS)]
-    known: dict[CallKey, list[tuple[int, float]]] = {}
+    records = [orjson.loads(event.record) for event in await history.latest(search, _MAX_RECORDS)]
+    recorded: dict[CallKey, list[tuple[int, float]]] = {}
     for incident in incidents_of(records):
         end = minute_of(incident.end) if incident.end else inf
-        known.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
+        recorded.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
     new = [
         (start, end)
-        for start, end in found
+        for start, end in incidents_found
         if not any(
             first < (end.end or inf) and start.start < last
-            for first, last in known.get(start.key, ())
+            for first, last in recorded.get(start.key, ())
         )
     ]
-    made = [orjson.loads(entry.record) for entry in await insights.record(new)]
+    new_records = [orjson.loads(entry.record) for entry in await insights.record(new)]
     notes = await insights.expected.notes()
-    incidents = [await _shown(history, incident, notes) for incident in incidents_of(made)]
-    return {"incidents": incidents, "known": len(found) - len(new)}
+    incidents = [await _row_of(history, incident, notes) for incident in incidents_of(new_records)]
+    return {"incidents": incidents, "known": len(incidents_found) - len(new)}
 
 
 async def expect_incident(
@@ -283,29 +287,29 @@ async def expect_incident(
     """Marks an incident as expected: only more calls than these are reported again.
 
     Raises:
-        CloudTrailError: no incident, or more than one, has an id that begins so.
+        CloudTrailError: no incident, or more than one, has an id with this prefix.
     """
     history, now = services.history, services.clock.now()
-    incident = await _whole(history, await find_incident(history, shared_id), now)
+    incident = await _with_average(history, await find_incident(history, shared_id), now)
     counts = await _counts(history, incident, incident.start, _end(incident), now)
     largest = largest_sums([count for _, count in counts])
     start, rises = minute_of(incident.start), not incident.is_drop
     key = key_of(incident)
     await insights.expect(Expected(incident.id, key, start, rises, largest, note))
-    return await _shown(history, incident, {incident.id: note})
+    return await _row_of(history, incident, {incident.id: note})
 
 
 async def find_incident(history: History, shared_id: str) -> IncidentReport:
-    """Returns the incident whose id begins so.
+    """Returns the incident whose id has this prefix.
 
     Raises:
-        CloudTrailError: no incident, or more than one, has such an id.
+        CloudTrailError: no incident, or more than one, has it.
     """
-    found = []
+    events = []
     if _ID.fullmatch(shared_id):
         begins = Compare(("sharedEventID",), "=", f"{shared_id}*", is_field=False)
-        found = await history.latest(Search(categories=(INSIGHT,), expression=begins), _AMBIGUOUS)
-    fitting = incidents_of([orjson.loads(event.record) for event in found])
+        events = await history.latest(Search(categories=(INSIGHT,), expression=begins), _AMBIGUOUS)
+    fitting = incidents_of([orjson.loads(event.record) for event in events])
     if not fitting:
         message = f"no incident has the id {shared_id}; 'opentrail insights' lists them"
         raise CloudTrailError("InsightNotFoundException", message, 404)
@@ -315,7 +319,9 @@ async def find_incident(history: History, shared_id: str) -> IncidentReport:
     return fitting[0]
 
 
-async def _whole(history: History, incident: IncidentReport, now: datetime) -> IncidentReport:
+async def _with_average(
+    history: History, incident: IncidentReport, now: datetime
+) -> IncidentReport:
     """Returns an incident with its end, or if it is going on, with its calls up to now."""
     if incident.end is None:
         incident = await find_incident(history, incident.id)
@@ -326,7 +332,7 @@ async def _whole(history: History, incident: IncidentReport, now: datetime) -> I
         return incident
     end = incident.start + minutes * _MINUTE
     counts = await _counts(history, incident, incident.start, end, now)
-    return replace(incident, minutes=minutes, average=sum(each for _, each in counts) / minutes)
+    return replace(incident, minutes=minutes, average=sum(count for _, count in counts) / minutes)
 
 
 def _end(incident: IncidentReport) -> datetime:
@@ -337,8 +343,8 @@ async def _counts(
     history: History, incident: IncidentReport, start: datetime, end: datetime, now: datetime
 ) -> Sequence[tuple[datetime, int]]:
     """Returns the calls, or errors, in each minute of a period."""
-    kept = now - start + _MINUTE
-    search = CountSearch(key_of(incident), 60, kept, start, end, with_zeros=True)
+    duration = now - start + _MINUTE
+    search = CountSearch(key_of(incident), 60, duration, start, end, with_zeros=True)
     return (await history.count(search, _MAX_MINUTES)).counts
 
 
@@ -355,7 +361,7 @@ def key_of(incident: IncidentReport) -> CallKey:
     )
 
 
-async def _shown(
+async def _row_of(
     history: History, incident: IncidentReport, notes: Mapping[str, str]
 ) -> IncidentRow:
     return {**await _figures(history, incident, notes), "minutes": incident.minutes}
@@ -392,20 +398,20 @@ async def _top_source_ip(history: History, incident: IncidentReport) -> str | No
     """Returns the address from which most of an incident's calls came."""
     key = key_of(incident)
     source = Compare(("eventSource",), "=", key.event_source, is_field=False)
-    wanted = [source]
+    conditions = [source]
     if key.error_code is not None:
-        wanted.append(Compare(("errorCode",), "=", key.error_code, is_field=False))
+        conditions.append(Compare(("errorCode",), "=", key.error_code, is_field=False))
     search = Search(
         account=key.account,
         region=key.region,
         categories=(DATA,) if key.category == DATA else (MANAGEMENT,),
         attribute=("EventName", key.event_name),
-        expression=And(tuple(wanted)),
+        expression=And(tuple(conditions)),
         start=incident.start,
         end=incident.start + incident.minutes * _MINUTE - timedelta(seconds=1),
     )
-    found = await history.latest(search, _MAX_CALLS)
-    addresses = Counter(_address(orjson.loads(event.record)) for event in found)
+    events = await history.latest(search, _MAX_CALLS)
+    addresses = Counter(_address(orjson.loads(event.record)) for event in events)
     addresses.pop(None, None)
     return addresses.most_common(1)[0][0] if addresses else None
 

@@ -12,7 +12,7 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.conditions import count_in, position_in, search_in
 from opentrail.api.v1.routes import AUDITOR, route
-from opentrail.api.v1.streams import matching
+from opentrail.api.v1.streams import matching_events
 from opentrail.core.errors import CloudTrailError
 
 #: Maximum positions that one answer covers.
@@ -80,8 +80,8 @@ class Marks:
         search = search_in({"categories": "all", **conditions}, services.clock.now())
         entries = await journal.read(after, limit, until)
         position = entries[-1].position if entries else until
-        seen = [entry for entry in entries if caller.may_see(entry.account)]
-        events = await asyncio.to_thread(matching, search, seen)
+        visible = [entry for entry in entries if caller.may_see(entry.account)]
+        events = await asyncio.to_thread(matching_events, search, visible)
         return {
             "position": position,
             "complete": position >= until,

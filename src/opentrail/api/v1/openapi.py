@@ -29,7 +29,7 @@ _ERROR = {
 
 def describe(groups: Sequence[type]) -> Json:
     """Returns the description of all routes of groups."""
-    routes = [each for group in groups for each in rules_in(group)]
+    routes = [route for group in groups for route in rules_in(group)]
     shapes = {
         rule: get_type_hints(handler, include_extras=True)["return"] for rule, handler in routes
     }

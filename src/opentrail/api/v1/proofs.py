@@ -67,35 +67,35 @@ class Proofs:
         event = await find_event(history, request.path_params["id"])
         if event.is_imported:
             return {"trails": [], "imported": True}
-        found = attributes_of(orjson.loads(event.record))
+        attributes = attributes_of(orjson.loads(event.record))
         entries = await self._services.journal.read(event.position - 1, 1)
-        trails = [each.trail for each in await self._services.trails.all(found.account)]
-        asked = []
+        trails = [stored.trail for stored in await self._services.trails.all(attributes.account)]
+        questions = []
         for trail in trails:
-            question = await self._question(trail, event, found, entries)
+            question = await self._question(trail, event, attributes, entries)
             if question is not None:
                 others = [other for other in trails if other is not trail]
                 question["is_shared"] = any(_writes_to(other, question) for other in others)
-                asked.append((trail, question))
-        proven = await self._proven([question for _, question in asked])
-        shown: list[Proof] = []
-        for (trail, _), answer in zip(asked, proven, strict=True):
+                questions.append((trail, question))
+        proven = await self._answer_all([question for _, question in questions])
+        proofs: list[Proof] = []
+        for (trail, _), answer in zip(questions, proven, strict=True):
             if answer is None:
                 continue
             about = {"trail": trail.name, "arn": trail.arn}
-            shown.append(msgspec.convert({**answer, **about}, Proof))
+            proofs.append(msgspec.convert({**answer, **about}, Proof))
             if answer["state"] == "broken":
                 await self._verifications.note_broken(trail, event.event_id, answer)
-        return {"trails": shown, "imported": False}
+        return {"trails": proofs, "imported": False}
 
     async def _question(
-        self, trail: Trail, event: FoundEvent, found: Attributes, entries: list[Entry]
+        self, trail: Trail, event: FoundEvent, attributes: Attributes, entries: list[Entry]
     ) -> Json | None:
         """Returns what is to be proven; None if the trail cannot have delivered the event."""
-        folder = LOG_KINDS.get(found.category)
-        is_near = trail.multi_region or found.region == trail.home_region
-        created = parse_time(trail.created_at) if trail.created_at else found.event_time
-        is_later = created > found.event_time + _MAX_CALL_TIME or trail.started_at is None
+        folder = LOG_KINDS.get(attributes.category)
+        is_near = trail.multi_region or attributes.region == trail.home_region
+        created = parse_time(trail.created_at) if trail.created_at else attributes.event_time
+        is_later = created > attributes.event_time + _MAX_CALL_TIME or trail.started_at is None
         if folder is None or not is_near or is_later:
             return None
         span = trail.span_of(event.position)
@@ -105,13 +105,13 @@ class Proofs:
             if not is_selected:
                 return None
         place = span or trail
-        files = DeliveryPlace(place.organization, found.account, found.region)
+        files = DeliveryPlace(place.organization, attributes.account, attributes.region)
         return {
             "event_id": event.event_id,
-            "event_time": format_time(found.event_time),
+            "event_time": format_time(attributes.event_time),
             "record": event.record,
-            "account": found.account,
-            "region": found.region,
+            "account": attributes.account,
+            "region": attributes.region,
             "folder": folder,
             "trail": trail.name,
             "home_region": trail.home_region,
@@ -121,7 +121,7 @@ class Proofs:
             "validation": place.validation,
             "is_selected": is_selected,
             "is_delivered": await self._is_delivered(trail, files, event.position),
-            "known": await self._known(trail, files),
+            "known": await self._chain_of(trail, files),
         }
 
     async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
@@ -129,27 +129,27 @@ class Proofs:
         state = await load_state(self._services.control, trail.uid)
         if state.position < position:
             return False
-        stored = await self._services.control.scan("plan", f"{trail.uid}/")
-        plans = [LogFilePlan(**each.document) for each in stored]
+        rows = await self._services.control.scan("plan", f"{trail.uid}/")
+        plans = [LogFilePlan(**row.document) for row in rows]
         return not any(
             plan.place(trail.account) == place and plan.after < position <= plan.until
             for plan in plans
         )
 
-    async def _known(self, trail: Trail, place: DeliveryPlace) -> Json | None:
+    async def _chain_of(self, trail: Trail, place: DeliveryPlace) -> Json | None:
         """Returns what is known of the chain of a place; None if it has no digest."""
         for chain in await self._services.deliveries.known_digests(trail):
             if (chain["organization"], chain["account"], chain["region"]) == astuple(place):
                 return chain
         return None
 
-    async def _proven(self, questions: list[Json]) -> list[Any]:
+    async def _answer_all(self, questions: list[Json]) -> list[Any]:
         """Returns the answers; what is still to be delivered is not searched for."""
         ready = [question for question in questions if not _is_to_come(question)]
         proven = iter(
             await self._prove({"questions": ready, "keys": await self._keys()}) if ready else ()
         )
-        return [_to_come(each) if _is_to_come(each) else next(proven) for each in questions]
+        return [_to_come(q) if _is_to_come(q) else next(proven) for q in questions]
 
     async def _keys(self) -> list[Json]:
         """Returns the public keys in the form of `aws cloudtrail list-public-keys`."""

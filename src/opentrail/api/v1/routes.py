@@ -11,8 +11,10 @@ from opentrail.access.users import ConsoleRole
 H = TypeVar("H", bound=Callable[..., Any])
 
 PREFIX = "/api/v1"
-VIEWER, AUDITOR = ConsoleRole.VIEWER, ConsoleRole.AUDITOR
-OPERATOR, ADMIN = ConsoleRole.OPERATOR, ConsoleRole.ADMIN
+VIEWER = ConsoleRole.VIEWER
+AUDITOR = ConsoleRole.AUDITOR
+OPERATOR = ConsoleRole.OPERATOR
+ADMIN = ConsoleRole.ADMIN
 #: Parameters of a search.
 SEARCH = ("expression", "since", "until", "account", "region", "categories")
 #: Parameter of a query → what it says.
@@ -48,7 +50,7 @@ class Rule:
     method: str
     #: Below `PREFIX`.
     path: str
-    #: The least role that the caller needs. None: anybody, signed in or not.
+    #: The least role that the caller needs. None: any caller, signed in or not.
     least: ConsoleRole | None
     purpose: str
     #: Names of the query's parameters.

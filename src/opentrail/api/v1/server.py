@@ -1,4 +1,4 @@
-"""The JSON API: routes, who may ask for them, and one conversion of errors."""
+"""The JSON API: routes, who may call them, and one conversion of errors."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class JsonApi:
     ) -> None:
         self._token = token
         self._sessions = sessions
-        handlers = [each for group in groups for each in rules_in(group)]
-        handlers.sort(key=lambda each: most_specific_first(each[0]))
+        handlers = [rule for group in groups for rule in rules_in(group)]
+        handlers.sort(key=lambda handler: most_specific_first(handler[0]))
         self.rules = [rule for rule, _ in handlers]
         self._routes = [
             Route(PREFIX + rule.path, self._endpoint(rule, handler), methods=[rule.method])
@@ -61,7 +61,7 @@ class JsonApi:
         unknown = Rule("", "/{path:path}", VIEWER, "", (), None, all_accounts=False)
         self.routes = [
             *self._routes,
-            Route(PREFIX + unknown.path, self._endpoint(unknown, self._unknown), methods=_METHODS),
+            Route(PREFIX + unknown.path, self._endpoint(unknown, self._no_route), methods=_METHODS),
         ]
         self.app = Starlette(routes=self.routes)
 
@@ -105,7 +105,7 @@ class JsonApi:
         if rule.all_accounts:
             require_all_accounts(request.state.caller)
 
-    async def _unknown(self, request: Request) -> Response:
+    async def _no_route(self, request: Request) -> Response:
         if any(route.matches(request.scope)[0] is Match.PARTIAL for route in self._routes):
             raise HTTPException(405)
         message = f"there is no {request.method} {request.url.path}"

@@ -42,7 +42,7 @@ class State:
         services: what operations use.
         health: returns the body of `/health`.
         status: returns what `opentrail status` shows.
-        freshness: returns quantiles and the seconds until records were visible, lately.
+        freshness: returns quantiles and the seconds until records were visible, recently.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class State:
         state = await self._health()
         journal, history = state["journal"], state["history"]
         accounts = caller_of(request).accounts
-        wrong = [f"event history lacks {each}" for each in state["missing"]]
+        wrong = [f"event history lacks {reason}" for reason in state["missing"]]
         if accounts is None:
             wrong += [*state.get("dataProblems", ()), *state.get("keyProblems", ())]
         elif wrong:
@@ -90,8 +90,8 @@ class State:
         recorded, visible = journal["position"], history["position"]
         events = visible + history["imported"]
         if accounts is not None:
-            seen = seen_by(request, self._services).history
-            events = recorded = visible = (await seen.count_events(Search())).value
+            own_history = seen_by(request, self._services).history
+            events = recorded = visible = (await own_history.count_events(Search())).value
         return {
             "status": state["status"],
             "degradations": wrong,

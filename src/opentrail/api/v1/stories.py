@@ -22,8 +22,14 @@ from opentrail.history.event_history import Search
 from opentrail.who.answers import who
 from opentrail.who.sentence import actor
 
-#: Events of a principal that are read for its summary, values in each list, rows of events.
-_MAX_READ, _TOP, _LATEST, _LATEST_OF_RESOURCE = 5_000, 10, 20, 200
+#: Maximum events of a principal that are read for its summary.
+_MAX_READ = 5_000
+#: Maximum values in each list.
+_MAX_VALUES = 10
+#: Maximum rows of events of a principal.
+_MAX_ROWS = 20
+#: Maximum rows of events of a resource.
+_MAX_ROWS_OF_RESOURCE = 200
 
 
 class Principal(TypedDict):
@@ -84,17 +90,17 @@ class Stories:
         arn = request.path_params["arn"]
         same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
         history = seen_by(request, self._services).history
-        found = await history.latest(Search(expression=same), _MAX_READ)
-        if not found:
+        events = await history.latest(Search(expression=same), _MAX_READ)
+        if not events:
             raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
-        rows = await rows_of(found)
+        rows = await rows_of(events)
         hours = [[0] * 24 for _ in range(7)]
         for row in rows:
             moment = parse_time(row["eventTime"])
             hours[moment.weekday()][moment.hour] += 1
         return {
             "arn": arn,
-            "sentence": actor(orjson.loads(found[0].record)),
+            "sentence": actor(orjson.loads(events[0].record)),
             "first": rows[-1]["eventTime"],
             "last": rows[0]["eventTime"],
             "events": len(rows),
@@ -104,7 +110,7 @@ class Stories:
             "keys": _top(row["accessKeyId"] for row in rows),
             "agents": _top(row["userAgent"] for row in rows),
             "hours": hours,
-            "latest": rows[:_LATEST],
+            "latest": rows[:_MAX_ROWS],
         }
 
     @route("GET", "/resources", VIEWER, "see a resource", query=("name", "type", "account"))
@@ -112,7 +118,7 @@ class Stories:
         """Returns who created, changed and deleted a resource, in sentences, and its events."""
         answer = await self._who(request, "name")
         history, name = seen_by(request, self._services).history, request.query_params["name"]
-        events = await history.about(name, Search(), limit=_LATEST_OF_RESOURCE)
+        events = await history.events_of(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
         return {
             "sentences": [answer["sentence"]] if answer["sentence"] else [],
             "answers": answer["answers"],
@@ -130,5 +136,5 @@ class Stories:
 
 
 def _top(values: Iterable[str | None]) -> list[CountedValue]:
-    counted = Counter(value for value in values if value).most_common(_TOP)
+    counted = Counter(value for value in values if value).most_common(_MAX_VALUES)
     return [{"value": value, "count": count} for value, count in counted]

@@ -1,4 +1,4 @@
-"""Lines of JSON as they are ready: all events of a search, and new events as they come.
+"""Lines of JSON as they become ready: all events of a search, and new events as they come.
 
 A response is lines of JSON, written as fast as the client reads; it holds at most two pages in
 memory.
@@ -23,12 +23,17 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError, OpentrailError
 from opentrail.core.event import Entry
 from opentrail.core.expression import holds
-from opentrail.history.event_history import History, Page, Search, shown_event
+from opentrail.history.event_history import History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-#: Events in the first page, minimum and maximum events per page, and the aim in bytes of records.
-_FIRST_PAGE, _MIN_PAGE, _MAX_PAGE = 500, 50, 2_000
+#: Events in the first page.
+_FIRST_PAGE = 500
+#: Minimum events per page.
+_MIN_PAGE = 50
+#: Maximum events per page.
+_MAX_PAGE = 2_000
+#: Target size of a page in bytes of records.
 _PAGE_BYTES = 8_000_000
 #: `limit` is unlimited; `last` is not, because its events are held in memory.
 _UNLIMITED = 10**18
@@ -84,31 +89,31 @@ class Streams:
     async def _pages(
         self, history: History, search: Search, limit: int, first: Page
     ) -> AsyncGenerator[bytes, None]:
-        """Yields the lines of each page; the next page is looked up meanwhile."""
+        """Yields the lines of each page; the next page is read concurrently."""
         sent, size, events, token = 0, _FIRST_PAGE, first.events, first.next_token
-        coming: asyncio.Future[Page] | None = None
+        next_page: asyncio.Future[Page] | None = None
         try:
             while True:
                 sent += len(events)
                 size = _next_size(size, sum(len(event.record) for event in events))
                 if token and sent < limit:
-                    wanted = min(size, limit - sent)
-                    coming = asyncio.ensure_future(history.search(search, wanted, token))
+                    count = min(size, limit - sent)
+                    next_page = asyncio.ensure_future(history.search(search, count, token))
                 lines = await asyncio.to_thread(_lines, events)
                 events = []  # a slow client holds only the lines in memory
                 yield lines
-                if coming is None:
+                if next_page is None:
                     break
                 if self._stopping.is_set():
                     raise OpentrailError(_STOPPING)
-                page, coming = await coming, None
+                page, next_page = await next_page, None
                 events, token = page.events, page.next_token
                 del page
             missing = self._missing()
             yield _line({"end": True, "events": sent, **({"missing": missing} if missing else {})})
         finally:
-            if coming is not None:
-                coming.cancel()
+            if next_page is not None:
+                next_page.cancel()
 
     # Events as they come
 
@@ -133,13 +138,13 @@ class Streams:
         after = position_in(query, "after", self._services.journal.head)
         if last is not None and after is not None:
             raise CloudTrailError("InvalidParameterException", "last and after exclude each other")
-        shown: list[FoundEvent] = []
+        events: list[FoundEvent] = []
         if last is not None:
-            after, shown = await self._last(request, search, last)
+            after, events = await self._last(request, search, last)
         missing = self._missing() if "last" in query or "after" in query else []
         if after is None:
             after = self._services.journal.head
-        lines = self._follow(request, search, after, shown, missing)
+        lines = self._follow(request, search, after, events, missing)
         return _Streamed(self._with_error(lines), self._running)
 
     async def _last(
@@ -149,26 +154,26 @@ class Streams:
         history = seen_by(request, self._services).history
         await history.search(search, 1)  # waits until history has the newest record
         position = await history.follower.cursor()
-        shown: list[FoundEvent] = []
+        events: list[FoundEvent] = []
         token: str | None = None
         while True:
             page = await history.search(search, min(_MAX_PAGE, count + 1), token)
-            shown.extend(
+            events.extend(
                 event
                 for event in page.events
                 if not event.is_imported and event.position <= position
             )
             token = page.next_token
-            if token is None or len(shown) >= count:
+            if token is None or len(events) >= count:
                 break
-        return position, sorted(shown[:count], key=lambda event: event.position)
+        return position, sorted(events[:count], key=lambda event: event.position)
 
     async def _follow(
         self,
         request: Request,
         search: Search,
         position: int,
-        shown: Sequence[FoundEvent],
+        events: Sequence[FoundEvent],
         missing: Sequence[str],
     ) -> AsyncGenerator[bytes, None]:
         loop, journal = asyncio.get_running_loop(), self._services.journal
@@ -178,18 +183,18 @@ class Streams:
         size = _FIRST_PAGE
         try:
             lacking = {"missing": missing} if missing else {}
-            yield _lines(shown) + _line({"position": position, **lacking})
+            yield _lines(events) + _line({"position": position, **lacking})
             written = loop.time()
             while not self._stopping.is_set():
                 if not is_signed_in(request):
                     raise OpentrailError("the session has ended")
                 entries = await journal.read(position, size)
-                found = b""
+                lines = b""
                 if entries:
                     size = _next_size(size, sum(len(entry.record) for entry in entries))
                     position = entries[-1].position
-                    seen = [entry for entry in entries if caller.may_see(entry.account)]
-                    found = await asyncio.to_thread(_matching_lines, search, seen)
+                    visible = [entry for entry in entries if caller.may_see(entry.account)]
+                    lines = await asyncio.to_thread(_matching_lines, search, visible)
                     interval = _BUSY_HEARTBEAT
                 else:
                     if beyond is None or beyond.done():
@@ -198,8 +203,8 @@ class Streams:
                     both = (beyond, stopping)
                     await asyncio.wait(both, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                     interval = _HEARTBEAT
-                if found or loop.time() - written >= interval:
-                    yield found + _line({"position": position})
+                if lines or loop.time() - written >= interval:
+                    yield lines + _line({"position": position})
                     written = loop.time()
                 if len(entries) < size:
                     await asyncio.sleep(_LINGER)
@@ -251,12 +256,12 @@ def _next_size(size: int, size_bytes: int) -> int:
 
 
 def _matching_lines(search: Search, entries: Sequence[Entry]) -> bytes:
-    return _lines(matching(search, entries))
+    return _lines(matching_events(search, entries))
 
 
-def matching(search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
+def matching_events(search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
     """Returns the events of a search among entries of the journal."""
-    found = []
+    events = []
     for entry in entries:
         if search.account not in (None, entry.account):
             continue
@@ -266,8 +271,8 @@ def matching(search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
             continue
         event = _event(search, entry)
         if event is not None:
-            found.append(event)
-    return found
+            events.append(event)
+    return events
 
 
 def _event(search: Search, entry: Entry) -> FoundEvent | None:
@@ -279,7 +284,8 @@ def _event(search: Search, entry: Entry) -> FoundEvent | None:
 
 
 def _lines(events: Sequence[FoundEvent]) -> bytes:
-    return b"".join([_line({"position": event.position, **shown_event(event)}) for event in events])
+    documents = ({"position": event.position, **event_document(event)} for event in events)
+    return b"".join(map(_line, documents))
 
 
 def _line(document: dict[str, Any]) -> bytes:

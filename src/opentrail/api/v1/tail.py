@@ -15,14 +15,18 @@ from opentrail.api.v1.callers import caller_of, is_signed_in
 from opentrail.api.v1.conditions import position_in, search_in
 from opentrail.api.v1.events import rows_of
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.api.v1.streams import matching
+from opentrail.api.v1.streams import matching_events
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import Search
 
-#: Seconds between two messages, and between two positions that keep a connection open.
-_INTERVAL, _HEARTBEAT = 0.25, 15.0
-#: Entries that are read at once, and by which a page may be late; more are left out.
-_PER_READ, _MAX_LATE = 1_000, 20_000
+#: Seconds between two messages.
+_INTERVAL_SECONDS = 0.25
+#: Seconds between two positions that keep a connection open.
+_HEARTBEAT_SECONDS = 15.0
+#: Maximum entries per read.
+_MAX_ENTRIES = 1_000
+#: Maximum entries by which a page may be late; more are left out.
+_MAX_LATE_ENTRIES = 20_000
 
 
 class Tail:
@@ -68,30 +72,30 @@ class Tail:
         caller = caller_of(request)
         yield b"id: %d\n\n" % position  # a page that comes back before the first event resumes here
         written = loop.time()
-        # A page that is open uses its session; one that was signed out gets nothing more.
+        # A page that is open uses its session; one that was signed out gets no more events.
         while not self._stopping.is_set() and is_signed_in(request):
             late = journal.head - position
-            if late > _MAX_LATE:
-                position += late - _PER_READ
-                yield _message(position, "gap", {"skipped": late - _PER_READ})
-            entries = await journal.read(position, _PER_READ)
+            if late > _MAX_LATE_ENTRIES:
+                position += late - _MAX_ENTRIES
+                yield _message(position, "gap", {"skipped": late - _MAX_ENTRIES})
+            entries = await journal.read(position, _MAX_ENTRIES)
             if entries:
                 position = entries[-1].position
-                seen = [entry for entry in entries if caller.may_see(entry.account)]
-                found = await asyncio.to_thread(matching, search, seen)
-                if found:
-                    yield _message(position, "message", {"events": await rows_of(found)})
+                visible = [entry for entry in entries if caller.may_see(entry.account)]
+                events = await asyncio.to_thread(matching_events, search, visible)
+                if events:
+                    yield _message(position, "message", {"events": await rows_of(events)})
                     written = loop.time()
-            if loop.time() - written >= _HEARTBEAT:
+            if loop.time() - written >= _HEARTBEAT_SECONDS:
                 yield b"id: %d\n\n" % position  # all events up to here were searched
                 written = loop.time()
-            if len(entries) < _PER_READ:
-                await self._rest()
+            if len(entries) < _MAX_ENTRIES:
+                await self._wait_for_events()
 
-    async def _rest(self) -> None:
+    async def _wait_for_events(self) -> None:
         """Lets events gather; a server that stops does not wait for it."""
         try:
-            async with asyncio.timeout(_INTERVAL):
+            async with asyncio.timeout(_INTERVAL_SECONDS):
                 await self._stopping.wait()
         except TimeoutError:
             return

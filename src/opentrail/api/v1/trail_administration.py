@@ -27,8 +27,10 @@ from opentrail.version import __version__
 _OPERATIONS = {"start": "StartLogging", "stop": "StopLogging", "delete": "DeleteTrail"}
 #: What operations of CloudTrail that only read begin with.
 _READS = ("Describe", "Get", "List", "Lookup")
-#: Maximum bytes of an operation's input, and characters of a browser's user agent.
-_MAX_INPUT_BYTES, _MAX_AGENT_LENGTH = 1_000_000, 1_000
+#: Maximum bytes of an operation's input.
+_MAX_INPUT_BYTES = 1_000_000
+#: Maximum characters of a browser's user agent.
+_MAX_AGENT_LENGTH = 1_000
 
 
 def role_of_operation(operation: str) -> ConsoleRole:
@@ -106,7 +108,8 @@ class TrailAdministration:
         action = body.get("action")
         if action == "list":
             stored = await self._services.trails.all(None)
-            trails = sorted((each.trail for each in stored), key=lambda each: (each.name, each.arn))
+            trails = [entry.trail for entry in stored]
+            trails.sort(key=lambda trail: (trail.name, trail.arn))
             control = self._services.control
             return {"trails": [await trail_state(control, trail) for trail in trails]}
         if action == "create":
@@ -116,8 +119,8 @@ class TrailAdministration:
             return {**await trail_state(self._services.control, trail)}
         if action not in _OPERATIONS:
             raise CloudTrailError("InvalidParameterException", f"there is no action {action!r}")
-        given = orjson.dumps({"Name": trail.arn})
-        await self._call(request, _OPERATIONS[action], trail.home_region, given)
+        name_document = orjson.dumps({"Name": trail.arn})
+        await self._call(request, _OPERATIONS[action], trail.home_region, name_document)
         return {"trail": trail.arn}
 
     async def _create(self, request: Request, body: Json) -> Json:

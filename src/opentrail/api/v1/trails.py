@@ -73,7 +73,7 @@ class Trails:
     async def all(self, request: Request) -> TrailList:
         """Returns the trails that the caller may see, by name."""
         caller, stored = caller_of(request), await self._services.trails.all(None)
-        trails = [each.trail for each in stored if caller.may_see(each.trail.account)]
+        trails = [entry.trail for entry in stored if caller.may_see(entry.trail.account)]
         trails.sort(key=lambda trail: (trail.name, trail.arn))
         return {"trails": [await self._summary(trail) for trail in trails]}
 
@@ -97,8 +97,8 @@ class Trails:
     async def flush(self, request: Request, body: Json) -> DeliveredFiles:
         """Delivers a trail's events and signs its digests now."""
         trail = await self._named_in(request, body)
-        done = await self._services.deliveries.flush(trail)
-        return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
+        delivered = await self._services.deliveries.flush(trail)
+        return {"trail": trail.arn, "logFiles": delivered.logs, "digestFiles": delivered.digests}
 
     async def _summary(self, trail: Trail) -> TrailSummary:
         state = await trail_state(self._services.control, trail)

@@ -41,7 +41,7 @@ class OwnEndpoint(Protocol):
         operation: str,
         region: str,
         caller: ConsoleCaller,
-        given: dict[str, Any],
+        arguments: dict[str, Any],
     ) -> dict[str, Any]:
         """Return the answer to a call, in the form of the service's model.
 
@@ -50,7 +50,7 @@ class OwnEndpoint(Protocol):
             operation: the operation, such as `CreateBucket`.
             region: the Region to call.
             caller: on whose behalf it is called.
-            given: the operation's input.
+            arguments: the operation's input.
 
         Raises:
             ServiceError: the service refused or failed.
@@ -83,33 +83,33 @@ class Wish:
     create_topic: bool = False
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Wish:
+    def of(cls, body: dict[str, Any]) -> Wish:
         """Returns what a request asks for.
 
         Raises:
             CloudTrailError: a member is unknown, missing or not of its type.
         """
-        for member, value in given.items():
+        for member, value in body.items():
             kind = _MEMBERS.get(member)
             if kind is None:
                 raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
             if value is not None and not isinstance(value, kind):
-                wanted = "true or false" if kind is bool else "a text"
-                raise _bad(f"{member} must be {wanted}, not {value!r}")
-        known = {member: value for member, value in given.items() if value is not None}
+                expected = "true or false" if kind is bool else "a text"
+                raise _bad(f"{member} must be {expected}, not {value!r}")
+        values = {member: value for member, value in body.items() if value is not None}
         for member in ("name", "bucket"):
-            if not known.get(member):
+            if not values.get(member):
                 raise _bad(f"{member} must be given")
         return cls(
-            known["name"],
-            known["bucket"],
-            known.get("allRegions", True),
-            known.get("createBucket", True),
-            known.get("prefix", ""),
-            known.get("kmsKey", ""),
-            known.get("validation", True),
-            known.get("topic", ""),
-            known.get("createTopic", False),
+            values["name"],
+            values["bucket"],
+            values.get("allRegions", True),
+            values.get("createBucket", True),
+            values.get("prefix", ""),
+            values.get("kmsKey", ""),
+            values.get("validation", True),
+            values.get("topic", ""),
+            values.get("createTopic", False),
         )
 
 
@@ -140,17 +140,17 @@ class TurningOn:
                 await step(wish)
             except (ServiceError, CloudTrailError) as error:
                 message = str(error).removeprefix(f"{error.code}: ")
-                message = "; ".join([message, *[each async for each in self._removed()]])
+                message = "; ".join([message, *[problem async for problem in self._remove_all()]])
                 failed = {"code": error.code, "message": message}
                 yield orjson.dumps({"step": name, "done": False, "error": failed}) + b"\n"
                 return
             yield orjson.dumps({"step": name, "done": True, "error": None}) + b"\n"
 
-    async def _call(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
-        return await self._endpoint.call(service, operation, self._region, self._caller, given)
+    async def _call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+        return await self._endpoint.call(service, operation, self._region, self._caller, arguments)
 
-    async def _removed(self) -> AsyncIterator[str]:
-        """Removes what was made, the last one first, and yields what became of each."""
+    async def _remove_all(self) -> AsyncIterator[str]:
+        """Removes what was made, the last one first, and yields the result of each."""
         for name, remove in reversed(self._made):
             try:
                 await remove()
@@ -159,10 +159,10 @@ class TurningOn:
             else:
                 yield f"the new {name} was removed again"
 
-    async def _is_missing(self, service: str, operation: str, **given: Any) -> bool:
+    async def _is_missing(self, service: str, operation: str, **arguments: Any) -> bool:
         """Returns whether a call finds nothing of that name; not if it is refused."""
         try:
-            await self._call(service, operation, **given)
+            await self._call(service, operation, **arguments)
         except ServiceError as error:
             return error.code in ("404", "NoSuchBucket", "NotFound", "NotFoundException")
         return False

@@ -36,7 +36,7 @@ class UserList(TypedDict):
 
 
 class ChangedUser(TypedDict, total=False):
-    """A user after a change, and its one-time password if it has a new one; a deleted one: none."""
+    """A changed user, and its one-time password if it has a new one; empty for a deleted user."""
 
     user: User
     password: str
@@ -57,29 +57,29 @@ class UserAdministration:
     @route("GET", "/users", ADMIN, "list users")
     async def list(self, _request: Request) -> UserList:
         """Returns the users, by name."""
-        return {"users": [_shown(user) for user in await self._users.all()]}
+        return {"users": [_user_of(user) for user in await self._users.all()]}
 
     @route("POST", "/users", ADMIN, "create a user", body='{"name": "ann", "role": "viewer"}')
-    async def create(self, _request: Request, given: Json) -> ChangedUser:
-        """Creates a user; the answer has the password for the first sign-in, this once.
+    async def create(self, _request: Request, body: Json) -> ChangedUser:
+        """Creates a user; only this answer has the password for the first sign-in.
 
-        `given` has `name`, `role` and perhaps `accounts`, a list of account ids.
+        `body` has `name`, `role` and perhaps `accounts`, a list of account ids.
 
         Raises:
             CloudTrailError: `InvalidParameterException`, which names the member.
             UsageError: a value is not valid, or there is such a user.
         """
-        for member in given:
+        for member in body:
             if member not in _MEMBERS:
                 raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
-        name, accounts = given.get("name"), given.get("accounts")
+        name, accounts = body.get("name"), body.get("accounts")
         if not isinstance(name, str):
             raise _bad(f"name must be a text, not {name!r}")
-        if accounts is not None and not _is_texts(accounts):
+        if accounts is not None and not _is_list_of_strings(accounts):
             raise _bad(f"accounts must be a list of account ids, not {accounts!r}")
-        role = ConsoleRole.parse(given.get("role"))
+        role = ConsoleRole.parse(body.get("role"))
         user, password = await self._users.create(name, role, accounts)
-        return {"user": _shown(user), "password": password}
+        return {"user": _user_of(user), "password": password}
 
     @route(
         "POST",
@@ -88,22 +88,22 @@ class UserAdministration:
         "disable, enable or delete a user, or reset its password",
         body='{"name": "ann", "action": "disable"}',
     )
-    async def change(self, _request: Request, given: Json) -> ChangedUser:
+    async def change(self, _request: Request, body: Json) -> ChangedUser:
         """Disables, enables or deletes a user, or replaces its password, and ends its sessions.
 
         Raises:
             CloudTrailError: `InvalidParameterException`: there is no such action.
             UsageError: there is no such user.
         """
-        name, action = str(given.get("name", "")), str(given.get("action", ""))
+        name, action = str(body.get("name", "")), str(body.get("action", ""))
         answer: ChangedUser = {}
         if action == "disable":
-            answer["user"] = _shown(await self._users.disable(name))
+            answer["user"] = _user_of(await self._users.disable(name))
         elif action == "enable":
-            answer["user"] = _shown(await self._users.enable(name))
+            answer["user"] = _user_of(await self._users.enable(name))
         elif action == "reset-password":
             user, answer["password"] = await self._users.reset_password(name)
-            answer["user"] = _shown(user)
+            answer["user"] = _user_of(user)
         elif action == "delete":
             await self._users.delete(name)
         else:
@@ -112,11 +112,11 @@ class UserAdministration:
         return answer
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _is_list_of_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _shown(user: ConsoleUser) -> User:
+def _user_of(user: ConsoleUser) -> User:
     return {
         "name": user.name,
         "role": role_name(user.role),

@@ -1,4 +1,4 @@
-"""What was found last in the bucket of each trail, for the pages that show broken proofs first."""
+"""The latest findings in the bucket of each trail, for the pages that show broken proofs first."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class DamagedObject(TypedDict):
 
     name: str
     reason: str
-    #: The event whose proof it broke, if it was found so.
+    #: The event whose proof it broke, if that is how it was found.
     event: str | None
 
 
 class Verification(TypedDict):
-    """What a trail's bucket was found to hold, last."""
+    """The latest findings in a trail's bucket."""
 
     at: str
     valid: bool
@@ -51,7 +51,7 @@ class Verifications:
         return msgspec.convert(stored.document, Verification) if stored else None
 
     async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
-        """Stores what `opentrail validate` found, in place of what was found before."""
+        """Stores what `opentrail validate` found, in place of earlier findings."""
         cells = [line.split("\t") for line in lines]
         bad: list[DamagedObject] = [
             {"name": row[2], "reason": row[3], "event": None}
@@ -62,10 +62,12 @@ class Verifications:
 
     async def note_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
         """Adds that the proof of an event is broken."""
-        known = await self.of(trail)
+        verification = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
         finding: DamagedObject = {"name": name, "reason": proof["message"], "event": event_id}
-        findings, more = (known["findings"], known["more"]) if known else ([], 0)
+        findings, more = (
+            (verification["findings"], verification["more"]) if verification else ([], 0)
+        )
         others = [other for other in findings if other["event"] != event_id]
         await self._put(trail, False, [finding, *others][:_MAX_FINDINGS], more)
 

@@ -20,8 +20,12 @@ from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.ports.control import Put, Remove, Stored
 
 _KIND = "ConsoleView"
-#: Maximum views, characters of a name, bytes of a state.
-_MAX_VIEWS, _MAX_NAME_LENGTH, _MAX_STATE_BYTES = 100, 128, 4_000
+#: Maximum number of views.
+_MAX_VIEWS = 100
+#: Maximum characters of a name.
+_MAX_NAME_LENGTH = 128
+#: Maximum bytes of a state.
+_MAX_STATE_BYTES = 4_000
 #: Members of a state: the parts of the page's address that a view keeps.
 _MEMBERS = (
     *("expression", "last", "since", "until"),
@@ -75,11 +79,11 @@ class Views:
     async def all(self, request: Request) -> SavedViews:
         """Returns the views, by name; a user of some accounts gets what such users saved."""
         user = caller_of(request)
-        stored = [each for each in await self._control.scan(_KIND) if _may_see(user, each)]
+        views = [view for view in await self._control.scan(_KIND) if _may_see(user, view)]
         return {
             "views": [
-                {"name": each.key, "version": each.version, "state": each.document["state"]}
-                for each in stored
+                {"name": view.key, "version": view.version, "state": view.document["state"]}
+                for view in views
             ]
         }
 
@@ -90,18 +94,18 @@ class Views:
         "save a view",
         body='{"state": {"last": "7d"}, "expected": 0}',
     )
-    async def save(self, request: Request, given: Json) -> SavedView:
+    async def save(self, request: Request, body: Json) -> SavedView:
         """Stores a view: a new one if `expected` is 0, else in place of that version."""
         name = _name(request)
-        state = self._state(given)
-        expected = _expected(given)
+        state = self._state(body)
+        expected = _expected(body)
         accounts = caller_of(request).accounts
         document = {"state": state, "accounts": list(accounts) if accounts else None}
         async with self._lock:
-            present = await self._control.get(_KIND, name)
-            if present is not None and not _may_see(caller_of(request), present):
+            current = await self._control.get(_KIND, name)
+            if current is not None and not _may_see(caller_of(request), current):
                 raise _conflict(name, expected)
-            if present is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
+            if current is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
                 message = f"there are {_MAX_VIEWS} views already; delete one first"
                 raise CloudTrailError("TooManyViews", message)
             try:
@@ -116,19 +120,19 @@ class Views:
     async def remove(self, request: Request) -> Json:
         """Deletes a view if it exists."""
         name = _name(request)
-        present = await self._control.get(_KIND, name)
-        if present is not None and _may_see(caller_of(request), present):
+        current = await self._control.get(_KIND, name)
+        if current is not None and _may_see(caller_of(request), current):
             await self._control.apply([Remove(_KIND, name)])
         return {}
 
-    def _state(self, given: Json) -> ViewState:
+    def _state(self, body: Json) -> ViewState:
         """Returns the state of a request.
 
         Raises:
             CloudTrailError: a member is unknown, too large or not valid.
         """
-        _check_members("", given, ("state", "expected"))
-        state = given.get("state")
+        _check_members("", body, ("state", "expected"))
+        state = body.get("state")
         if not isinstance(state, dict):
             raise _bad("state must be a JSON object")
         if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
@@ -137,9 +141,9 @@ class Views:
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
                 raise _bad(f"state.{member} must be a text, not {value!r}")
-        kept = {member: value for member, value in state.items() if value is not None}
-        self._check(kept)
-        return cast(ViewState, kept)
+        members = {member: value for member, value in state.items() if value is not None}
+        self._check(members)
+        return cast(ViewState, members)
 
     def _check(self, state: Mapping[str, str]) -> None:
         """Raises `CloudTrailError` if a member's text is not valid."""
@@ -163,14 +167,14 @@ def _may_see(user: ApiCaller, view: Stored) -> bool:
     return accounts is not None and set(accounts) <= set(user.accounts)
 
 
-def _check_members(where: str, given: Json, known: Sequence[str]) -> None:
-    for member in given:
-        if member not in known:
-            raise _bad(f"there is no member {where}{member}; known are {', '.join(known)}")
+def _check_members(where: str, body: Json, names: Sequence[str]) -> None:
+    for member in body:
+        if member not in names:
+            raise _bad(f"there is no member {where}{member}; known are {', '.join(names)}")
 
 
 def _name(request: Request) -> str:
-    """Returns the name in a path, in the one form that texts which look alike have."""
+    """Returns the name in a path, normalized, so that names that look alike are equal."""
     name = unicodedata.normalize("NFC", request.path_params["name"])
     is_visible = name.isprintable() and name == name.strip()
     # Browsers take . and .. in an address for folders.
@@ -182,8 +186,8 @@ def _name(request: Request) -> str:
     return name
 
 
-def _expected(given: Json) -> int:
-    expected = given.get("expected")
+def _expected(body: Json) -> int:
+    expected = body.get("expected")
     if not isinstance(expected, int) or isinstance(expected, bool) or expected < 0:
         raise _bad("expected must be the version that is replaced, 0 for a new view")
     return expected

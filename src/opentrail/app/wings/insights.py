@@ -27,11 +27,16 @@ from opentrail.trails.registry import TrailRegistry
 
 T = TypeVar("T")
 
-#: Deadlines: for a request, for one that may take as long as the events of a day, and to end.
-_SECONDS, _LONG_SECONDS, _STOP_SECONDS = 60.0, 1_800.0, 10.0
-#: Seconds of events that are counted together, and between two looks at whether any trail wants
-#: them.
-_LINGER, _WANTED_EVERY = 1.0, 5.0
+#: Deadline of a request.
+_SECONDS = 60.0
+#: Deadline of a request that may take as long as the events of a day.
+_LONG_SECONDS = 1_800.0
+#: Deadline for the process to end.
+_STOP_SECONDS = 10.0
+#: Seconds of events that are counted together.
+_LINGER = 1.0
+#: Seconds between two checks whether any trail needs them.
+_CHECK_SECONDS = 5.0
 
 
 def start(core: Core) -> Wing:
@@ -53,8 +58,8 @@ def start(core: Core) -> Wing:
 
     async def follow_journal() -> None:
         while not is_on:
-            await asyncio.sleep(_WANTED_EVERY)
-            if any(has_insights(each.trail) for each in await trails.all()):
+            await asyncio.sleep(_CHECK_SECONDS)
+            if any(has_insights(stored.trail) for stored in await trails.all()):
                 break
         try:
             await watch.start()
@@ -105,7 +110,7 @@ class WatchProcess:
         return self._child.pid
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
-        """Counts entries of the journal; those that are counted already are left out."""
+        """Counts entries of the journal, except those counted already."""
         state = WatchState()
         for part in parts(entries):
             state = await self._observe(part)
@@ -135,11 +140,11 @@ def has_insights(trail: Trail) -> bool:
 
 def wants(trail: Trail, key: CallKey) -> bool:
     """Returns whether a trail gets the Insights events of a key."""
-    wanted = ERROR_RATE if key.error_code else CALL_RATE
+    insight_type = ERROR_RATE if key.error_code else CALL_RATE
     return trail.is_visible_to(key.account) and any(
         span.open
         and includes(span, trail.home_region, key.region, key.event_source)
-        and selector.insight_type == wanted
+        and selector.insight_type == insight_type
         and key.category in selector.categories
         for span in trail.spans
         for selector in insight_selectors(span.insight_selectors)
@@ -162,8 +167,8 @@ async def sources(
     """
     if (always or in_past) and key.category != DATA:
         return [None]
-    stored = [each.trail for each in await trails.all(key.account)]
-    wanting = [trail.arn for trail in stored if in_past or wants(trail, key)]
+    all_trails = [stored.trail for stored in await trails.all(key.account)]
+    wanting = [trail.arn for trail in all_trails if in_past or wants(trail, key)]
     if key.category == DATA:
         return [*wanting]
     return [None] if wanting else []

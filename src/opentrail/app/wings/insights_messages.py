@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.insights.follower import RemoteWatch
 
-#: What of a watch is called as it is.
+#: Methods of a watch that are called directly.
 CALLS = (
     RemoteWatch.state,
     RemoteWatch.resume,

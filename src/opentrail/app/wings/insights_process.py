@@ -36,8 +36,10 @@ from opentrail.ports.event_store import CallCounts, PrincipalCounts
 log = logging.getLogger(__name__)
 
 _NICENESS = 10
-#: How often a snapshot is written, at least; and how many times as long as writing one takes.
-_SNAPSHOT_SECONDS, _SNAPSHOT_SHARE = 300.0, 50
+#: Minimum seconds between two snapshots.
+_SNAPSHOT_SECONDS = 300.0
+#: Minimum ratio of the time between two snapshots to the time that writing one takes.
+_SNAPSHOT_RATIO = 50
 
 
 class InsightsProcess:
@@ -144,8 +146,8 @@ class InsightsProcess:
         began = time.monotonic()
         snapshot = self._watch.snapshot()
         write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
-        taken = time.monotonic() - began
-        self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_SHARE * taken)
+        duration = time.monotonic() - began
+        self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_RATIO * duration)
 
     def _load(self) -> None:
         """Reads the snapshot. A damaged one is set aside: baselines are learned again."""

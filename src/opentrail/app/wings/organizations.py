@@ -16,7 +16,7 @@ from opentrail.trails.members import TrailMembers
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at which accounts the organization has.
+#: Seconds between two checks of the organization's accounts.
 _MEMBERS_EVERY = 60.0
 
 

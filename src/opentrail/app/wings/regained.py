@@ -17,11 +17,11 @@ from opentrail.ports.control import ControlStore, Remove, Stored
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
-from opentrail.trails.writing import MAX_LOG_BYTES, unpacked
+from opentrail.trails.writing import MAX_LOG_BYTES, decompress
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether there are notes, also after a failure.
+#: Seconds between two checks for notes, also after a failure.
 _EVERY = 5.0
 Take = Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]]
 
@@ -38,7 +38,7 @@ class Regaining:
     take: Take
 
     async def run(self) -> None:
-        """Works off notes as they come; one that fails is tried again."""
+        """Works off notes as they come; retries those that fail."""
         while True:
             try:
                 await self.work_off()
@@ -54,18 +54,20 @@ class Regaining:
             OpentrailError: something failed; what is left can be tried again.
         """
         for note in await self.control.scan(REGAINED):
-            unread = [file["key"] for file in note.document["files"] if not await self._take(file)]
+            unread = [
+                file["key"] for file in note.document["files"] if not await self._import(file)
+            ]
             entry = regained_entry(note.key, note.document, unread, self.clock.now())
             if await self.journal.find(entry.event_id) is None:
                 await self.journal.append([entry])
             self._log(note, unread)
             await self.control.apply([Remove(REGAINED, note.key)])
 
-    async def _take(self, file: dict[str, str]) -> bool:
-        """Imports a log file; returns whether it was as it was delivered, and taken as a whole."""
+    async def _import(self, file: dict[str, str]) -> bool:
+        """Imports a log file; returns whether it was intact, and imported completely."""
         try:
             packed = await self.objects.get(file["bucket"], file["key"])
-            content = await asyncio.to_thread(unpacked, packed, MAX_LOG_BYTES)
+            content = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
         except (ObjectMissing, ValueError):
             return False
         if sha256_hex(content) != file["sha256"]:

@@ -1,1 +1,1 @@
-"""Where trails send events and notifications beside their bucket."""
+"""Where trails send events and notifications besides their bucket."""

@@ -30,9 +30,14 @@ EntriesOf = Callable[[StreamNote, int], AsyncIterator[Entry]]
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 #: Events expire after the same time as log files.
 _MAX_AGE = timedelta(days=30)
-#: Maximum events and bytes of one call, bytes that each event adds, and maximum range of times.
-_MAX_EVENTS, _MAX_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
-_WIDEST = timedelta(hours=23)
+#: Maximum events of one call.
+_MAX_EVENTS = 10_000
+#: Maximum bytes of one call.
+_MAX_BYTES = 1_048_576
+#: Bytes that each event adds to its record.
+_MORE_BYTES = 26
+#: Maximum range of the times of one call's events.
+_MAX_RANGE = timedelta(hours=23)
 #: Maximum bytes of an event; CloudTrail omits larger ones from log groups (cloudtrail-format §8.5).
 MAX_EVENT_BYTES = 256 * 1024
 
@@ -55,7 +60,7 @@ class _Batch:
         return (
             len(self.events) < _MAX_EVENTS
             and self.size + size <= _MAX_BYTES
-            and newest - oldest <= _WIDEST
+            and newest - oldest <= _MAX_RANGE
         )
 
     def add(self, event: LogEvent, size: int) -> None:
@@ -70,7 +75,7 @@ class _Batch:
 
 
 class CloudWatchLogsSink:
-    """A sink: every event of a trail in the stream of its account and Region, once.
+    """A sink that writes every event of a trail to the stream of its account and Region, once.
 
     A batch is noted before it is sent. If the response is lost, the stream is searched for the
     batch, so that no event is sent twice and no event is lost.
@@ -92,7 +97,7 @@ class CloudWatchLogsSink:
         self._metrics = metrics
         self._entries_of = entries_of
         #: Streams that are known to exist.
-        self._made: set[tuple[str, str]] = set()
+        self._existing: set[tuple[str, str]] = set()
 
     async def send(self, uid: str) -> None:
         """Writes the events of all notes.
@@ -101,14 +106,14 @@ class CloudWatchLogsSink:
             ServiceError: a log group refused or failed; its notes remain.
         """
         status = await self._outbox.status(uid)
-        # A deleted log group must not delay the trail's present one.
+        # A deleted log group must not delay the trail's current one.
         failed: dict[str, ServiceError] = {}
         for note in await self._outbox.waiting(uid):
             if self._outbox.is_over(note, self._clock.now()):
                 log.error(
                     "events for a log group are given up", extra={"trail": uid, **note.document}
                 )
-                await self._outbox.done(uid, [note], status)
+                await self._outbox.finish(uid, [note], status)
                 continue
             events = StreamNote.of(note.document)
             if events.log_group in failed:
@@ -118,10 +123,10 @@ class CloudWatchLogsSink:
             except ServiceError as error:
                 failed[events.log_group] = error
             else:
-                await self._outbox.done(uid, [note], status)
+                await self._outbox.finish(uid, [note], status)
         for failure in failed.values():
             status.error = failure.code
-            await self._outbox.failed(uid, status)
+            await self._outbox.store_failure(uid, status)
             raise failure
 
     async def _send(self, uid: str, stored: Stored, note: StreamNote, status: SinkStatus) -> None:
@@ -132,14 +137,14 @@ class CloudWatchLogsSink:
             # A batch whose response was lost is in the stream, or is sent again.
             if batch.events and not (note.sending == batch.until and await self._has(place, batch)):
                 note = structs.replace(note, sending=batch.until)
-                await self._outbox.keep(uid, replace(stored, document=note.document()))
+                await self._outbox.store(uid, replace(stored, document=note.document()))
                 crash_point("stream.sending")
                 await self._put(place, batch)
                 crash_point("stream.put")
             self._count(place, batch)
             status.latest, status.error = status.latest_attempt, None
             note = structs.replace(note, sent=batch.until, sending=None)
-            await self._outbox.keep(uid, replace(stored, document=note.document()), status)
+            await self._outbox.store(uid, replace(stored, document=note.document()), status)
 
     async def _batches(self, note: StreamNote) -> AsyncIterator[_Batch]:
         """Yields the batches after `sent`; a retry gets the same batches."""
@@ -172,13 +177,13 @@ class CloudWatchLogsSink:
             return False
 
     async def _put(self, place: tuple[str, str], batch: _Batch) -> None:
-        if place not in self._made:
+        if place not in self._existing:
             await self._groups.create_stream(*place)
-            self._made.add(place)
+            self._existing.add(place)
         try:
             batch.left_out += await self._groups.put(*place, _in_order(batch.events))
         except ServiceMissing:
-            self._made.discard(place)  # it was deleted meanwhile
+            self._existing.discard(place)  # it was deleted in the meantime
             raise
 
     def _count(self, place: tuple[str, str], batch: _Batch) -> None:

@@ -18,9 +18,14 @@ from opentrail.ports.services import BusEvent, EventBus
 
 log = logging.getLogger(__name__)
 
-_KIND, _KEY = "event-bus", "place"
-#: Rules in the first state get all but read-only management events, in the second all.
-_ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+#: Kind of the document with the cursor.
+_KIND = "event-bus"
+#: Its key.
+_KEY = "place"
+#: State of rules that get all but read-only management events.
+_ENABLED = "ENABLED"
+#: State of rules that get all events.
+_ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 _MATCHING = frozenset({_ENABLED, _ALL})
 #: How long the rules of a Region are cached.
 _KNOWN_FOR = timedelta(seconds=30)
@@ -30,8 +35,12 @@ _MAX_REGIONS = 200
 _KEPT_EVERY = timedelta(seconds=30)
 #: Events expire after this time (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
-#: Maximum events and bytes of one call, bytes that each event adds (cloudtrail-format §9.3).
-_MAX_EVENTS, _MAX_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
+#: Maximum events of one call (cloudtrail-format §9.3).
+_MAX_EVENTS = 10
+#: Maximum bytes of one call.
+_MAX_BYTES = 256 * 1024
+#: Bytes that each event adds to its record.
+_MORE_BYTES = 200
 _DETAIL_TYPES = {
     "AwsApiCall": "AWS API Call via CloudTrail",
     "AwsConsoleSignIn": "AWS Console Sign In via CloudTrail",
@@ -89,16 +98,16 @@ class EventBridgeFollower:
         self._kept_at = clock.now()
         #: Region → states of its rules, and when they were asked for.
         self._states: dict[str, frozenset[str]] = {}
-        self._asked: dict[str, datetime] = {}
+        self._asked_at: dict[str, datetime] = {}
 
     async def cursor(self) -> int:
-        """Returns the cursor, which begins at the present head of the journal."""
+        """Returns the cursor, which begins at the current head of the journal."""
         if self._cursor is not None:
             return self._cursor
         stored = await self._control.get(_KIND, _KEY)
         if stored is None:
             self._cursor = self._head()
-            await self._keep(self._cursor)
+            await self._store_cursor(self._cursor)
             return self._cursor
         cursor = msgspec.convert(stored.document, BusCursor)
         self._states = {region: frozenset(states) for region, states in cursor.rules.items()}
@@ -111,48 +120,48 @@ class EventBridgeFollower:
         Raises:
             ServiceError: the bus refused or failed; the whole batch is to be processed again.
         """
-        wanted = await self._wanted(entries)
-        for region, events in wanted.items():
+        events_by_region = await self._events_of(entries)
+        for region, events in events_by_region.items():
             for batch in _batches(events):
                 await self._put(region, batch)
         self._cursor = entries[-1].position
         self._put_already.clear()
         # Entries that no rule matches may be processed again.
-        if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
-            await self._keep(self._cursor)
+        if events_by_region or self._clock.now() - self._kept_at >= _KEPT_EVERY:
+            await self._store_cursor(self._cursor)
 
-    async def _wanted(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
+    async def _events_of(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
         """Returns by Region the events that rules may match."""
-        wanted: dict[str, list[tuple[int, BusEvent]]] = {}
+        events_by_region: dict[str, list[tuple[int, BusEvent]]] = {}
         matches = await self._matcher()
         if matches is None:
-            return wanted
-        ruled = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
-        selected = matches([entry for entry in entries if ruled[entry.region]])
+            return events_by_region
+        has_rules = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
+        selected = matches([entry for entry in entries if has_rules[entry.region]])
         # Only for Regions of selected events: callers may name any Region.
         states = {
             region: await self._rule_states(region) for region in {e.region for e in selected}
         }
         for entry in selected:
             matching = states[entry.region] & _MATCHING
-            if not matching or entry.position in self._put_already or self._is_out(entry):
+            if not matching or entry.position in self._put_already or self._is_unsendable(entry):
                 continue
             record = EventRecord(entry.record)
             only_reads = entry.category == MANAGEMENT and record.fields.read_only
             if _ALL in matching or not only_reads:
                 event = (entry.position, bus_event(record))
-                wanted.setdefault(entry.region, []).append(event)
-        return wanted
+                events_by_region.setdefault(entry.region, []).append(event)
+        return events_by_region
 
     def _may_have_rules(self, region: str) -> bool:
         """Returns False only if the cache says that a Region has no such rules."""
         return not self._is_known(region) or bool(self._states[region] & _MATCHING)
 
     def _is_known(self, region: str) -> bool:
-        asked = self._asked.get(region)
-        return asked is not None and self._clock.now() - asked < _KNOWN_FOR
+        time = self._asked_at.get(region)
+        return time is not None and self._clock.now() - time < _KNOWN_FOR
 
-    def _is_out(self, entry: Entry) -> bool:
+    def _is_unsendable(self, entry: Entry) -> bool:
         """Returns whether an event is too late or too large for the bus, and counts it."""
         if self._clock.now() - entry.recorded_at > _MAX_AGE:
             self._metrics.bus_events.labels("given-up").inc()
@@ -165,16 +174,16 @@ class EventBridgeFollower:
     async def _rule_states(self, region: str) -> frozenset[str]:
         if self._is_known(region):
             return self._states[region]
-        if len(self._asked) >= _MAX_REGIONS:
-            self._asked = {known: at for known, at in self._asked.items() if self._states[known]}
-            self._states = {known: self._states[known] for known in self._asked}
-        self._asked[region] = self._clock.now()
+        if len(self._asked_at) >= _MAX_REGIONS:
+            self._asked_at = {name: at for name, at in self._asked_at.items() if self._states[name]}
+            self._states = {name: self._states[name] for name in self._asked_at}
+        self._asked_at[region] = self._clock.now()
         try:
             self._states[region] = await self._bus.rule_states(region)
         except ServiceError as error:
-            known = self._states.setdefault(region, frozenset())
+            rules = self._states.setdefault(region, frozenset())
             log.log(
-                logging.WARNING if known else logging.DEBUG,
+                logging.WARNING if rules else logging.DEBUG,
                 "rules of an event bus cannot be read",
                 extra={"region": region, "error": str(error)},
             )
@@ -192,7 +201,7 @@ class EventBridgeFollower:
                 "PutEventsFailed", f"{len(failed)} of {len(events)} events in {region}"
             )
 
-    async def _keep(self, position: int) -> None:
+    async def _store_cursor(self, position: int) -> None:
         rules = {region: sorted(states) for region, states in self._states.items() if states}
         document = msgspec.to_builtins(BusCursor(position, rules))
         await self._control.apply([Put(_KIND, _KEY, document)])

@@ -17,11 +17,15 @@ from opentrail.core.event import parse_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
-#: Kinds of notes: a log file to announce to a topic; events to send to a log group.
-NOTICE, STREAM = "notice", "stream"
+#: Kind of note: a log file to announce to a topic.
+NOTICE = "notice"
+#: Kind of note: events to send to a log group.
+STREAM = "stream"
 KINDS = (NOTICE, STREAM)
-#: The subject of messages to a topic, and the first message to one.
-SUBJECT, FIRST = "[Amazon CloudTrail] New log file delivered", "CloudTrail validation message."
+#: Subject of messages to a topic.
+SUBJECT = "[Amazon CloudTrail] New log file delivered"
+#: First message to a topic.
+FIRST_MESSAGE = "CloudTrail validation message."
 
 
 def stream_name(place: DeliveryPlace) -> str:
@@ -67,11 +71,11 @@ class Outbox:
         """Returns the status of a trail's notes."""
         return status_of(await self._control.get(state_kind(self._kind), uid))
 
-    async def done(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
+    async def finish(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
         """Removes notes and stores the status."""
         await self._apply(uid, [Remove(self._kind, note.key) for note in notes], status)
 
-    async def keep(self, uid: str, note: Stored, status: SinkStatus | None = None) -> None:
+    async def store(self, uid: str, note: Stored, status: SinkStatus | None = None) -> None:
         """Stores a note and the status."""
         put = Put(self._kind, note.key, note.document)
         if status is None:
@@ -79,7 +83,7 @@ class Outbox:
         else:
             await self._apply(uid, [put], status)
 
-    async def failed(self, uid: str, status: SinkStatus) -> None:
+    async def store_failure(self, uid: str, status: SinkStatus) -> None:
         """Stores the status of a failure."""
         await self._apply(uid, [], status)
 
@@ -115,7 +119,7 @@ async def is_empty(control: ControlStore, uid: str) -> bool:
     return True
 
 
-async def forgetting(control: ControlStore, uid: str) -> list[StoreWrite]:
+async def removals_of(control: ControlStore, uid: str) -> list[StoreWrite]:
     """Returns the changes that remove the notes and statuses of a trail."""
     changes: list[StoreWrite] = []
     for kind in KINDS:

@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 
 #: A message is given up after this (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
-_AT_ONCE = 8
+#: Messages that are published concurrently.
+_MAX_CONCURRENT = 8
 
 
 class SnsSink:
-    """A sink: one message for each log file, at least once, in any order."""
+    """A sink that sends one message for each log file, at least once, in any order."""
 
     name = "notices"
 
@@ -50,16 +51,16 @@ class SnsSink:
         if over:
             log.error("notifications are given up", extra={"trail": uid, "count": len(over)})
             self._metrics.lost_notifications.inc(len(over))
-            await self._outbox.done(uid, over, await self._outbox.status(uid))
+            await self._outbox.finish(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
         for note in notes[len(over) :]:  # notes are in the order of their times
             notice = msgspec.convert(note.document, Notice)
             by_topic.setdefault(notice.topic, []).append(note)
         failure: ServiceError | None = None
-        # A deleted topic must not delay the trail's present one.
+        # A deleted topic must not delay the trail's current one.
         for fresh in by_topic.values():
-            for start in range(0, len(fresh), _AT_ONCE):
-                failed = await self._publish(uid, fresh[start : start + _AT_ONCE])
+            for start in range(0, len(fresh), _MAX_CONCURRENT):
+                failed = await self._publish(uid, fresh[start : start + _MAX_CONCURRENT])
                 if failed is not None:
                     failure = failed
                     break
@@ -71,13 +72,13 @@ class SnsSink:
         status = await self._outbox.status(uid)
         status.latest_attempt = stored_time(self._clock.now())
         outcomes = await asyncio.gather(*map(self._send, notes))
-        sent = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
+        published = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
         failure = next((error for error in outcomes if error is not None), None)
         status.error = failure.code if failure is not None else None
-        if sent:
+        if published:
             status.latest = status.latest_attempt
-        await self._outbox.done(uid, sent, status)
-        self._metrics.notifications.inc(len(sent))
+        await self._outbox.finish(uid, published, status)
+        self._metrics.notifications.inc(len(published))
         return failure
 
     async def _send(self, note: Stored) -> ServiceError | None:
