@@ -1,4 +1,4 @@
-"""A transaction is whole on either database, and its failures are told apart."""
+"""A transaction is whole on either database, and its failures are distinguished."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sql.databases import (
-    Database,
+    ControlDatabase,
     DatabaseError,
     SilentError,
     Transaction,
@@ -19,7 +19,7 @@ from tests.postgres import shared_server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> ControlDatabase:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return database_of(f"sqlite:///{tmp_path / 'a.db'}")
@@ -34,7 +34,7 @@ def numbers(transaction: Transaction) -> list[int]:
     return [row[0] for row in transaction.rows("SELECT n FROM t ORDER BY n")]
 
 
-def test_what_work_raises_undoes_all_of_it(database: Database) -> None:
+def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
     database.run(create, 5)
     database.run(lambda transaction: transaction.change_each("INSERT INTO t VALUES (?)", [[1]]), 5)
 
@@ -50,7 +50,7 @@ def test_what_work_raises_undoes_all_of_it(database: Database) -> None:
     database.close()
 
 
-def test_a_statement_that_fails_undoes_all_of_it(database: Database) -> None:
+def test_a_statement_that_fails_undoes_all_of_it(database: ControlDatabase) -> None:
     database.run(create, 5)
 
     def fails(transaction: Transaction) -> None:

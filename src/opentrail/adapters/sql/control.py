@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from opentrail.adapters.sql.databases import (
     MAX_SECONDS,
     CommitUnknownError,
-    Database,
+    ControlDatabase,
     DatabaseError,
     SilentError,
     SqliteDatabase,
@@ -80,7 +80,7 @@ class SqlControl:
             DataTooNew: a newer version of opentrail has changed it.
         """
 
-        def database() -> Database:
+        def database() -> ControlDatabase:
             return (
                 database_of(place)
                 if isinstance(place, str)
@@ -240,7 +240,7 @@ class SqlControl:
         raise StoreUnreachable(f"state store {failure}") from cause
 
     def _in_transaction(
-        self, database: Database, work: Callable[[Transaction], T], longest: float
+        self, database: ControlDatabase, work: Callable[[Transaction], T], longest: float
     ) -> T:
         try:
             return database.run(work, longest)

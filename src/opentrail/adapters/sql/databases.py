@@ -78,7 +78,7 @@ class Transaction:
         return statement if self.dialect == "sqlite" else statement.replace("?", "%s")
 
 
-class Database(Protocol):
+class ControlDatabase(Protocol):
     """A database with at most one connection, used by one thread at a time."""
 
     @property
@@ -92,7 +92,7 @@ class Database(Protocol):
         Args:
             work: runs the statements.
             seconds: how long all may take, where the database is remote.
-            is_alone: whether nobody else may write meanwhile, where that costs nothing.
+            is_alone: whether no other process may write in the meantime, on SQLite.
 
         Raises:
             TransientError, SilentError, DatabaseError: nothing was changed.
@@ -116,7 +116,7 @@ class SqliteDatabase:
         self._connection: sqlite3.Connection | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
-        """Runs a transaction; see `Database`."""
+        """Runs a transaction; see `ControlDatabase`."""
         try:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE" if is_alone else "BEGIN")
@@ -196,7 +196,7 @@ class PostgresDatabase:
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
-        """Runs a transaction; see `Database`."""
+        """Runs a transaction; see `ControlDatabase`."""
         is_connected = is_committing = False
         try:
             with self._limit.limited(seconds):
@@ -254,7 +254,7 @@ class PostgresDatabase:
         return self._connection
 
 
-def database_of(url: str) -> Database:
+def database_of(url: str) -> ControlDatabase:
     """Returns the database of `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
 
     Raises:

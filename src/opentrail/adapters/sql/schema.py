@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.adapters.sql.databases import Database, Transaction
+from opentrail.adapters.sql.databases import ControlDatabase, Transaction
 from opentrail.core.errors import DataTooNew, StorageFailed
 
 #: Version of the schema → the statements that make it of the one before, oldest first.
@@ -44,7 +44,7 @@ _LOCK_MILLISECONDS = 60_000
 _VERSION_SECONDS, _MIGRATION_SECONDS = 5.0, 3_600.0
 
 
-def bring_up_to_date(database: Database) -> None:
+def bring_up_to_date(database: ControlDatabase) -> None:
     """Creates the tables of a new store, or migrates those of an older version, in a transaction.
 
     One process does so at a time.
