@@ -59,7 +59,7 @@ class ServerLink:
 
 def joined(app: App) -> tuple[ApiProxy, ProxiedCalls]:
     """Returns both sides, without processes between them."""
-    server = ProxiedCalls(app, resolve)
+    server = ProxiedCalls(app, resolve, lambda: 70)
     return ApiProxy(ServerLink(server)), server  # type: ignore[arg-type]
 
 
@@ -101,6 +101,18 @@ async def test_what_awaits_the_record_happens_once_when_it_is_durable() -> None:
     await recorded(41)
     await recorded(42)
     assert app.positions == [41]
+
+
+@asynchronous
+async def test_what_awaits_a_record_that_is_lost_happens_after_all_that_is_recorded() -> None:
+    """A recorder process knows the positions of its own records only, at first none."""
+    app = App(awaits_record=True)
+    recorder, _ = joined(app)
+    own = own_call()
+    await recorder.ask(b"POST", b"/", [], b"", own)
+    own.is_lost = True
+    await own.when_recorded[0](0)
+    assert app.positions == [70]
 
 
 @asynchronous

@@ -30,8 +30,9 @@ class LocalWatch:
         assert self._watch is not None
         self._watch.expect(expected)
 
-    async def observe(self, entries: Sequence[Entry]) -> WatchState:
+    async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
         assert self._watch is not None
+        assert self._watch.cursor >= after, "this watch is never replaced"
         self._watch.observe(entries)
         return self._watch.state
 

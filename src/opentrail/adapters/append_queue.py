@@ -77,7 +77,7 @@ class Appends:
     def take(self, most_records: int, most_bytes: int = QUEUE_BYTES) -> list[Append]:
         """Returns the next group: the first append, and more up to these limits.
 
-        It counts as being written until the next call, or until `ended` is called.
+        It counts as being written until the next call, or until `end_group` is called.
         """
         group: list[Append] = []
         records = size = 0

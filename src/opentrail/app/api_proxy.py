@@ -41,10 +41,10 @@ class ProxyCall(IpcRequest[ProxiedAnswer], frozen=True):
 
 
 class CallRecorded(IpcRequest[None], frozen=True):
-    """The record of a call is durable at a position."""
+    """The record of a call is durable at a position, or is lost."""
 
     event_id: str
-    position: int
+    position: int | None
 
 
 class ApiProxy:
@@ -64,7 +64,8 @@ class ApiProxy:
         if answer.awaits_record:
 
             async def recorded(position: int) -> None:
-                await self._link.ask(CallRecorded(own.event_id, position))
+                known = None if own.is_lost else position
+                await self._link.ask(CallRecorded(own.event_id, known))
 
             own.when_recorded.append(recorded)
         return ApiAnswer(answer.status, answer.headers, answer.body)
@@ -73,8 +74,11 @@ class ApiProxy:
 class ProxiedCalls:
     """In the server: answers the calls that recorder processes pass on."""
 
-    def __init__(self, app: AsgiApp, resolve: Callable[[str], Identity]) -> None:
+    def __init__(
+        self, app: AsgiApp, resolve: Callable[[str], Identity], head: Callable[[], int]
+    ) -> None:
         self._app = app
+        self._head = head
         self._resolve = resolve
         #: Calls whose record is awaited, and the recorder process that makes it.
         self._waiting: dict[str, tuple[object, ApiCall]] = {}
@@ -98,8 +102,13 @@ class ProxiedCalls:
         return ProxiedAnswer(answer.status, answer.headers, answer.body, bool(own.when_recorded))
 
     async def run_actions(self, message: CallRecorded) -> None:
-        """Runs the actions that waited for the call's record."""
-        await self._settle(message.event_id, message.position)
+        """Runs the actions that waited for the call's record.
+
+        If it is lost, their effect starts after all that is recorded: a recorder process knows
+        only the positions of its own records.
+        """
+        position = self._head() if message.position is None else message.position
+        await self._settle(message.event_id, position)
 
     async def complete_orphaned(self, owner: object, position: int) -> None:
         """Completes the calls of a process that has ended; their effect starts at `position`."""

@@ -204,7 +204,7 @@ class Server:
         api = CloudTrailApi(services, catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
         if settings.recorders > 1:
-            proxied_calls = ProxiedCalls(api.app, identities.resolve)
+            proxied_calls = ProxiedCalls(api.app, identities.resolve, lambda: journal.head)
             endpoint = Recorders(settings, journal, identities, proxied_calls, metrics)
         else:
             ask_api = partial(ask, api.app)

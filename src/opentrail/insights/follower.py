@@ -48,8 +48,16 @@ class RemoteWatch(Protocol):
         """Suppress incidents no larger than these, in place of those suppressed before."""
         ...
 
-    async def observe(self, entries: Sequence[Entry]) -> WatchState:
-        """Count entries of the journal; those that are counted already are left out."""
+    async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
+        """Count entries of the journal; those that are counted already are left out.
+
+        Args:
+            entries: what follows `after` in the journal.
+            after: a position up to which all must be counted.
+
+        Raises:
+            StorageFailed: it is not: another process has taken over from an older snapshot.
+        """
         ...
 
     async def pass_time(self, moment: datetime) -> WatchState:
@@ -148,6 +156,8 @@ class Insights:
         self.expected = expected
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
         self._until_visible, self._sources = until_visible, sources
+        #: The position up to which the follower has had entries counted.
+        self._counted = 0
         self._of_principals = of_principals
         self._lock = asyncio.Lock()
         self._imported = store.snapshot.imported
@@ -180,7 +190,8 @@ class Insights:
         """Returns the position up to which entries are counted; baselines are learned first."""
         async with self._lock:
             is_first = self._progress.state == "off"
-            self._progress = LearningProgress("starting")
+            if is_first:
+                self._progress = LearningProgress("starting")
             state = await self._watch.state()
             if not state.is_learned:
                 state = await self._learn()
@@ -188,12 +199,15 @@ class Insights:
                 await self._watch.resume(self._clock.now())
             await self._expect()
             self._progress = LearningProgress("watching", LEARNED_DAYS)
-            return state.cursor
+            self._counted = state.cursor
+            return self._counted
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Counts entries, and records what is found."""
         async with self._lock:
-            await self._record(await self._watch.observe(entries))
+            state = await self._watch.observe(entries, self._counted)
+            self._counted = state.cursor
+            await self._record(state)
 
     async def run(self) -> None:
         """Lets time pass until it is cancelled."""
@@ -321,7 +335,7 @@ class Insights:
             return
         cursor = state.cursor
         while entries := await self._journal.read(cursor, BATCH, position):
-            await self._watch.observe(entries)
+            await self._watch.observe(entries, cursor)
             cursor = entries[-1].position
 
     async def _record(self, state: WatchState) -> None:

@@ -377,3 +377,23 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(
 
     run(after())
     assert first_break_of_chain(tmp_path) is None
+
+
+@asynchronous
+async def test_an_error_of_the_writing_thread_ends_the_journal_and_answers_all_who_wait(
+    tmp_path: Path,
+) -> None:
+    """A thread that died silently would let every append wait for ever."""
+    broken: list[str] = []
+
+    def fails(_position: int, _chain: bytes) -> None:
+        raise OSError("the disk is gone")
+
+    journal = SqliteJournal(tmp_path, broken.append, on_written=fails)
+    for new in some_new_entries(2):
+        with pytest.raises(RecordRefused, match="the disk is gone"):
+            await asyncio.wait_for(journal.append([new]), TIMEOUT_SECONDS)
+    assert journal.failure is not None
+    assert "the disk is gone" in journal.failure
+    assert len(broken) == 1
+    await journal.close()

@@ -18,7 +18,7 @@ MINUTES = ([26_000_000, 26_000_001], [7, 1])
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
-        (RemoteWatch.observe, ([an_entry(position) for position in range(1, 4)],)),
+        (RemoteWatch.observe, ([an_entry(position) for position in range(1, 4)], 0)),
         (
             RemoteWatch.expect,
             (

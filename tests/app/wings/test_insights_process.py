@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,32 @@ async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
             if not expected:
                 await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
                 await watch.adopt(5, 0)
-            state = await watch.observe([an_entry(number) for number in range(4, 9)])
+            state = await watch.observe([an_entry(number) for number in range(4, 9)], 5)
             assert (state.cursor, state.keys) == (8, 1)
         finally:
             await watch.stop()
+
+
+@asynchronous
+async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_follow_it(
+    tmp_path: Path,
+) -> None:
+    """Otherwise all between its snapshot and the next batch would never be counted."""
+    watch = WatchProcess(tmp_path, "balanced")
+    await watch.start()
+    try:
+        await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
+        await watch.adopt(5, 0)  # writes a snapshot
+        assert (await watch.observe([an_entry(6), an_entry(7)], 5)).cursor == 7
+        assert watch.pid is not None
+        os.kill(watch.pid, signal.SIGKILL)
+        assert (await watch.state()).cursor == 5
+        with pytest.raises(StorageFailed, match="counted up to 5, not up to 7"):
+            await watch.observe([an_entry(8)], 7)
+        state = await watch.observe([an_entry(number) for number in range(6, 9)], 5)
+        assert state.cursor == 8
+    finally:
+        await watch.stop()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 #: Maximum records per group, so that the first of them does not wait for long.
@@ -163,7 +166,15 @@ class SqliteJournal:
             if group and is_broken:
                 self._refuse(group, self._failure or "the journal is broken")
             elif group:
-                is_broken = not self._write_group(group)
+                try:
+                    is_broken = not self._write_group(group)
+                except Exception as error:  # a bug must not leave callers without an answer
+                    log.exception("a group of records failed unexpectedly")
+                    is_broken = True
+                    self._failure = f"the journal failed: {error!r}"
+                    self._appends.end_group()
+                    self._refuse(group, self._failure)
+                    self._loop.call_soon_threadsafe(self._on_broken, self._failure)
             elif self._failure and not is_broken and self._writer.can_write():
                 self._failure = None
 

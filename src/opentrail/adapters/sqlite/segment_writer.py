@@ -85,7 +85,10 @@ class SegmentWriter:
         if self.unchecked_bytes < min(_CHECK_BYTES, self.segment_bytes // 16):
             return None
         self.unchecked_bytes = 0
-        pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        try:
+            pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        except sqlite3.Error as error:
+            return f"the journal's newest segment cannot be measured: {error}"
         return self.roll() if pages * _PAGE_BYTES >= self.segment_bytes else None
 
     def roll(self) -> str | None:

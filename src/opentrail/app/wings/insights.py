@@ -109,11 +109,12 @@ class WatchProcess:
         """The process's id."""
         return self._child.pid
 
-    async def observe(self, entries: Sequence[Entry]) -> WatchState:
-        """Counts entries of the journal, except those counted already."""
+    async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
+        """Counts entries of the journal that follow `after`, except those counted already."""
         state = WatchState()
         for part in parts(entries):
-            state = await self._observe(part)
+            state = await self._observe(part, after)
+            after = part[-1].position
         return state
 
     # Where a new process must go on from its own cursor, nothing is sent to it again.

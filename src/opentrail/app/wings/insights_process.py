@@ -74,9 +74,11 @@ class InsightsProcess:
         if self._watch is not None:
             await self._run(self._watch.expect, expected)
 
-    async def observe(self, entries: Sequence[Entry]) -> WatchState:
-        if self._watch is not None:
-            await self._run(self._watch.observe, entries)
+    async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
+        counted = -1 if self._watch is None else self._watch.cursor
+        if self._watch is None or counted < after:
+            raise StorageFailed(f"insights: entries are counted up to {counted}, not up to {after}")
+        await self._run(self._watch.observe, entries)
         return await self.state()
 
     async def pass_time(self, moment: datetime) -> WatchState:
