@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.capture.proxy.wires import Wire, scope
+from opentrail.capture.proxy.asgi import ApiAnswer
+from tests.capture.proxy.wires import Wire, endpoint, scope
+from tests.fakes import TIMEOUT_SECONDS, MemoryJournal, run
 from tests.live.processes import opentrail_server
 
-pytestmark = pytest.mark.live
 
-
+@pytest.mark.live
 def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.ListTrails"
@@ -34,3 +36,34 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
         large.send(b" " * 1_100_000)
         assert large.answer()[0] == 413
         assert [r["eventName"] for r in server.records()] == ["ListTrails"] * 4
+
+
+def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded() -> None:
+    """The API may have done what was asked, and only its answer is missing."""
+
+    async def check() -> list[bytes]:
+        is_asked = asyncio.Event()
+
+        async def never(*_request: object) -> ApiAnswer:
+            is_asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError("nothing ends this but the end of the server")
+
+        journal = MemoryJournal()
+        async with endpoint(journal, 9, never) as (port, served):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging"
+            head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
+            head += f"X-Amz-Target: {target}\r\nContent-Length: 2\r\n\r\n{{}}"
+            writer.write(head.encode())
+            await asyncio.wait_for(is_asked.wait(), TIMEOUT_SECONDS)
+            (connection,) = served.connections
+            connection.abort()
+            await connection.done
+            await served.recorder.drain()
+            writer.close()
+        return [entry.record for entry in journal.disk]
+
+    (record,) = run(check())
+    assert b'"eventName":"StopLogging"' in record
+    assert b'"failure":"cut off by the end of the server"' in record

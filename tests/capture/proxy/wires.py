@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.proxy.asgi import AnswerApiCall, ApiAnswer
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.commands.sandbox import ADMIN_KEY_ID
@@ -208,7 +208,9 @@ async def _no_api(*_: object) -> ApiAnswer:
 
 
 @asynccontextmanager
-async def endpoint(journal: JournalWriter, upstream: int) -> AsyncIterator[tuple[int, Endpoint]]:
+async def endpoint(
+    journal: JournalWriter, upstream: int, answer_api_call: AnswerApiCall | None = None
+) -> AsyncIterator[tuple[int, Endpoint]]:
     """Runs an endpoint in this loop, before an upstream at a port; yields its own port and it."""
     clock, metrics = SettableClock(), Metrics()
     identity = an_identity()
@@ -217,7 +219,7 @@ async def endpoint(journal: JournalWriter, upstream: int) -> AsyncIterator[tuple
         recorder=Recorder(journal, assembler, lambda _record: None, clock, metrics, True),
         router=router(),
         upstreams=Upstreams(Upstream("127.0.0.1", upstream, False), {}),
-        answer_api_call=_no_api,
+        answer_api_call=answer_api_call or _no_api,
         clock=clock,
         metrics=metrics,
     )

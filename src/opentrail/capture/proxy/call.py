@@ -51,7 +51,7 @@ class Call:
         sending: passes on a body that had not come with its head.
         refused: why the caller is not the one that the call claims.
         answer: the head of the upstream's answer.
-        is_sent: whether the upstream may have received some of it.
+        is_sent: whether the upstream, or opentrail's API, may have received some of it.
         is_answering: whether a part of the answer has been sent.
         is_recorded: whether its record has been started, or counted as lost.
     """

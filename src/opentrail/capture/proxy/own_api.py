@@ -35,6 +35,8 @@ async def answer_by_api(call: Call) -> bool:
     exchange.origin = "api"
     api_call = _api_call(call, *recorder.caller(exchange))
     head = call.incoming.head
+    # From here on it may have its effect, and is recorded in any case (guarantee D18).
+    call.is_sent = True
     answer = await endpoint.answer_api_call(head.method, head.target, head.headers, body, api_call)
     exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
     exchange.completed_at = endpoint.clock.now()
