@@ -21,6 +21,8 @@ T = TypeVar("T")
 _SECONDS = 20.0
 _FACETS = "eventName,username,eventSource,region,sourceIpAddress,errorCode,resourceType,account"
 _BUCKETS = 60
+#: Most frequent values of a field in an answer.
+_MAX_VALUES = 20
 
 
 class Count(TypedDict):
@@ -108,7 +110,9 @@ class EventCounts:
         query = request.query_params
         fields = [name for name in query.get("fields", _FACETS).split(",") if name]
         search = search_in(query, self._services.clock.now())
-        facets = await _in_time(seen_by(request, self._services).history.facets(search, fields))
+        facets = await _in_time(
+            seen_by(request, self._services).history.facets(search, fields, _MAX_VALUES)
+        )
         return {"facets": {field: _values(values) for field, values in facets.items()}}
 
     @route(
@@ -122,7 +126,9 @@ class EventCounts:
         return {
             "values": _values(
                 await _in_time(
-                    seen_by(request, self._services).history.values(field, prefix, search)
+                    seen_by(request, self._services).history.values(
+                        field, prefix, search, _MAX_VALUES
+                    )
                 )
             )
         }

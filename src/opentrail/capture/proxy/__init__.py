@@ -1,15 +1,18 @@
 """The AWS endpoint: passes calls on to their upstreams and back, and has each one recorded.
 
-Imports point one way; each module may also import those further right or below:
+Imports point one way, from the first of these to the last:
 
-    client ─▶ serve ─▶ uploads, rewriting, own_api, tunnel ─▶ resigning ─▶ call
-                                                                            │
-             head ◀─ bodies ◀─ upstream ◀─ connections ◀─ endpoint ◀─ channel
+    client      receives requests
+    serve       the way of a call, in the order in which things happen
+    uploads, rewriting, own_api, tunnel: what most calls need nothing of
+    resigning   signs a call for an upstream that checks its own host name
+    call        what is known of a call
+    channel     the client as an answer sees it
+    endpoint    what all connections share
+    upstream, bodies, head
 
-`client` receives requests, and `serve` is the way of one, in the order in which things happen.
-`call` is what is known of it; most calls need none of the four in between. `channel` is the client
-as an answer sees it; `endpoint` is what all connections share, `connections` how many there
-may be.
+`connections` says how many there may be, `gate` who is let in, `refusals` what is answered to the
+others, and `asgi` how opentrail's own API is asked.
 """
 
 from opentrail.capture.proxy.client import ClientConnection

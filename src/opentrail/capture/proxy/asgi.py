@@ -39,7 +39,7 @@ class ApiCall:
     when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     #: Whether the call came over TLS.
     secure: bool = False
-    #: Whether its record was lost; `when_recorded` then get a position that stands for its own.
+    #: Whether its record was lost; `when_recorded` then get a position that replaces its own.
     is_lost: bool = False
 
 
