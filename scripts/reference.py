@@ -319,6 +319,7 @@ def console_roles_page() -> str:
     for rule in [rule for group in GROUPS for rule, _ in rules_in(group)]:
         role = "anybody" if rule.least is None else str(rule.least)
         role += " of all accounts" if rule.all_accounts else ""
+        role = "the token only" if rule.token_only else role
         lines.append(f"| `{rule.method} {PREFIX}{rule.path}` | {role} | {rule.purpose} |")
     return "\n".join(lines) + "\n"
 

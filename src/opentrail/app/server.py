@@ -87,6 +87,7 @@ from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.follow import catch_up
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -179,6 +180,8 @@ class Server:
         uses_tls = settings.tls_certificate is not None
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
         self.console_url = settings.console_listen.url(console.getsockname()[1], tls=uses_tls)
+        # What an earlier run learned says whose keys these are.
+        await catch_up(engines.journal, engines.identities)
         access = _Access(
             await open_keys(engines.control, self._data),
             server_keys(settings, engines.identities.resolve, self._admin),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from opentrail.adapters.sql.databases import (
     database_of,
 )
 from opentrail.core.errors import Conflict, UsageError
+from tests.fakes import TIMEOUT_SECONDS
 from tests.postgres import shared_server
 
 
@@ -88,3 +90,32 @@ def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="control store"):
         database_of(url)
+
+
+def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> None:
+    """A task that is cancelled leaves its transaction to a thread, and the next one begins."""
+    database.run(create, 5)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(transaction: Transaction) -> None:
+        transaction.change("INSERT INTO t VALUES (1)")
+        begun.set()
+        assert may_end.wait(TIMEOUT_SECONDS)
+        raise Conflict("and it is undone")
+
+    def first() -> None:
+        with pytest.raises(Conflict):
+            database.run(slow, 30)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(TIMEOUT_SECONDS)
+    second = threading.Thread(
+        target=lambda: database.run(lambda t: t.change("INSERT INTO t VALUES (2)"), 30)
+    )
+    second.start()
+    may_end.set()
+    thread.join(TIMEOUT_SECONDS)
+    second.join(TIMEOUT_SECONDS)
+    assert database.run(numbers, 5) == [2]
+    database.close()

@@ -6,31 +6,37 @@ import pytest
 
 from opentrail.access.users import ConsoleRole
 from tests.api.browser import Browser
-from tests.api.caller import TOKEN, send
+from tests.api.caller import TOKEN, Answer, send
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.mark.parametrize("path", ["access-keys", "policies", "directory"])
 @asynchronous
 async def test_an_action_gets_the_object_in_the_body(path: str) -> None:
     browser = Browser()
-    assert (await browser.post(path, {"action": "list"})).json == {"given": {"action": "list"}}
-    refused = await browser.post(path, b"[]")
+
+    async def act(body: bytes) -> Answer:
+        return await send(browser.app, "POST", f"/api/v1/{path}", BEARER, body)
+
+    assert (await act(b'{"action": "list"}')).json == {"given": {"action": "list"}}
+    refused = await act(b"[]")
     assert (refused.status, '{"action": "list"}' in refused.json["error"]) == (400, True)
 
 
 @asynchronous
 async def test_records_of_other_processes_come_as_lines() -> None:
     browser = Browser()
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    answer = await send(browser.app, "POST", "/api/v1/records", headers, b"{}\n{}\n")
+    answer = await send(browser.app, "POST", "/api/v1/records", BEARER, b"{}\n{}\n")
     assert answer.json == {"taken": 2}
 
 
 @asynchronous
 async def test_a_process_asks_who_is_behind_a_key() -> None:
-    found = (await Browser().get("identities/AKIA")).json
+    answer = await send(Browser().app, "GET", "/api/v1/identities/AKIA", BEARER)
+    found = answer.json
     assert (found["account"], found["deletedBy"]) == (ACCOUNT, None)
     assert found["userIdentity"]["userName"] == "AKIA"
 
@@ -38,15 +44,19 @@ async def test_a_process_asks_who_is_behind_a_key() -> None:
 @asynchronous
 async def test_files_are_imported_as_their_body_arrives() -> None:
     browser = Browser()
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    answer = await send(browser.app, "POST", "/api/v1/import", headers, b"files")
+    answer = await send(browser.app, "POST", "/api/v1/import", BEARER, b"files")
     assert "".join(answer.json["files"]) == "files"
 
 
+@pytest.mark.parametrize("role", [ConsoleRole.OPERATOR, ConsoleRole.ADMIN])
 @asynchronous
-async def test_operators_do_none_of_it() -> None:
+async def test_no_session_does_any_of_it(role: ConsoleRole) -> None:
+    """It is not recorded as a call of the user, or outlives the user."""
     browser = Browser()
-    browser.become(ConsoleRole.OPERATOR)
-    for path in ("access-keys", "policies", "directory", "records", "import"):
-        assert (await browser.post(path, {})).status == 403
-    assert (await browser.get("identities/AKIA")).status == 403
+    browser.become(role)
+    for path in ("access-keys", "policies", "directory", "records", "import", "console-links"):
+        answer = await browser.post(path, {})
+        assert (path, answer.status, answer.json["code"]) == (path, 403, "AccessDenied")
+    for path in ("identities/AKIA", "status"):
+        assert (await browser.get(path)).status == 403
+    assert (await browser.post("insights/scan", {})).status == 403

@@ -50,3 +50,18 @@ async def test_a_password_of_a_proxy_is_not_taken_for_a_token() -> None:
         header = {"authorization": f"{scheme} {TOKEN}".strip()}
         answer = await send(browser.app, "GET", "/api/v1/trails", header)
         assert answer.status in (status, 421), scheme
+
+
+@asynchronous
+async def test_a_token_that_a_proxy_adds_leaves_browsers_their_sessions() -> None:
+    browser = Browser()
+    foreign = {"authorization": "Bearer of-the-proxy"}
+    answer = await send(browser.app, "GET", "/api/v1/session", browser.headers() | foreign)
+    assert answer.status == 200
+    # All checks of a page apply then.
+    answer = await send(
+        browser.app, "POST", "/api/v1/aws/DescribeTrails", browser.headers(x_ot_csrf=None) | foreign
+    )
+    assert (answer.status, answer.json["code"]) == (403, "CrossOrigin")
+    answer = await send(browser.app, "GET", "/api/v1/trails", foreign)
+    assert (answer.status, answer.json["code"]) == (401, "InvalidToken")

@@ -73,6 +73,9 @@ async def ask_as(role: ConsoleRole | None, rule: Rule) -> None:
     answer = await ask(browser, rule.method, path_of(rule.path))
     if least is not None and role is None:
         assert answer.status == 401
+    elif rule.token_only and role is not None and role >= (least or role):
+        assert (answer.status, answer.json["code"]) == (403, "AccessDenied")
+        assert "needs the token" in answer.json["error"]
     elif least is not None and role is not None and role < least:
         assert (answer.status, answer.json["code"]) == (403, "AccessDenied")
         assert f"needs the role {least}; ann is {role}" in answer.json["error"]
@@ -130,7 +133,7 @@ async def test_pages_without_scripts_need_a_session() -> None:
 
 @asynchronous
 async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
-    """A request with a token needs no other mark of a page, and its session does not count."""
+    """A request with the token needs no other mark of a page."""
     for rule in RULES:
         path = path_of(rule.path)
         if path in ENDLESS:
@@ -139,7 +142,7 @@ async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
         for token, is_open in ((TOKEN, True), ("wrong", False)):
             headers = {"Authorization": f"Bearer {token}"}
             if not is_open:
-                headers |= browser.headers()
+                headers |= browser.headers(cookie=None)
             answer = await send(browser.app, rule.method, path, headers, json.dumps(BODY).encode())
             with case(f"{rule.method} {rule.path} {token}"):
                 # Whatever else is wrong with it, it is not who asks.

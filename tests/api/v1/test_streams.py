@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from opentrail.access.users import ConsoleRole
 from opentrail.api.v1 import streams
-from opentrail.core.errors import StorageFailed
-from tests.api.caller import Api
+from opentrail.core.errors import SessionEnded, StorageFailed
+from tests.api.browser import Browser
+from tests.api.caller import Api, streamed
 from tests.factories import ACCOUNT, REGION, a_data_record, a_record, event_id, some_records
 from tests.fakes import asynchronous, eventually, turns
 
@@ -327,3 +330,51 @@ async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(path: str) ->
         assert asyncio.get_running_loop().time() - started < 5
         await turns()
         assert len(asyncio.all_tasks()) < before
+
+
+@pytest.mark.parametrize("path", [ALL, "/api/v1/export?format=ndjson"])
+@asynchronous
+async def test_a_long_answer_ends_with_its_session(path: str) -> None:
+    browser = Browser()
+    browser.api.world.clock.advance(10_000)
+    browser.become(ConsoleRole.AUDITOR)
+    await browser.api.record(some_records(9_000))
+    parts: list[bytes] = []
+    # A file is cut off; it has no line that could say why.
+    with contextlib.suppress(SessionEnded):
+        async with streamed(browser.app, path, browser.headers()) as stream:
+            parts.append(await stream.part())
+            browser.sessions.end_all_of("ann")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    while not stream.ended.is_set():
+                        parts.append(await stream.part())
+    lines = b"".join(parts).splitlines()
+    assert len(lines) < 9_000
+    if path == ALL:
+        assert json.loads(lines[-1]) == {"error": "the session has ended"}
+
+
+@asynchronous
+async def test_a_session_reads_no_causes_of_failures_in_a_stream() -> None:
+    browser = Browser()
+    browser.api.world.clock.advance(10_000)
+    browser.become(ConsoleRole.AUDITOR)
+    await browser.api.record(some_records(9_000))
+    async with streamed(browser.app, ALL, browser.headers()) as stream:
+        part = await stream.part()
+
+        async def fails(*_: Any) -> Any:
+            raise StorageFailed("/var/lib/opentrail/history is damaged")
+
+        browser.api.events.lookup = fails  # type: ignore[assignment,method-assign]
+        while b'"error"' not in part:
+            part = await stream.part()
+    assert b"/var/lib" not in part
+
+
+@asynchronous
+async def test_a_browser_gets_few_events_in_one_answer() -> None:
+    browser = Browser()
+    assert (await browser.get("events", limit="201")).status == 400
+    assert (await browser.get("events", limit="200")).status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -79,7 +80,7 @@ class Transaction:
 
 
 class ControlDatabase(Protocol):
-    """A database with at most one connection, used by one thread at a time."""
+    """A database with at most one connection; transactions of several threads take turns."""
 
     @property
     def dialect(self) -> Dialect:
@@ -113,28 +114,32 @@ class SqliteDatabase:
     def __init__(self, file: Path, is_read_only: bool = False) -> None:
         self._file = file
         self._is_read_only = is_read_only
+        #: Held for a transaction: a cancelled task leaves its thread at work.
+        self._turn = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
         """Runs a transaction; see `ControlDatabase`."""
-        try:
-            connection = self._connected()
-            connection.execute("BEGIN IMMEDIATE" if is_alone else "BEGIN")
+        with self._turn:
             try:
-                result = work(Transaction(connection.cursor(), self.dialect))
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise DatabaseError(str(error)) from error
-        return result
+                connection = self._connected()
+                connection.execute("BEGIN IMMEDIATE" if is_alone else "BEGIN")
+                try:
+                    result = work(Transaction(connection.cursor(), self.dialect))
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise DatabaseError(str(error)) from error
+            return result
 
     def close(self) -> None:
         """Closes the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -193,10 +198,16 @@ class PostgresDatabase:
             **given,
         }
         self._limit = TimeLimit()
+        #: Held for a transaction: a cancelled task leaves its thread at work.
+        self._turn = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
         """Runs a transaction; see `ControlDatabase`."""
+        with self._turn:
+            return self._run(work, seconds)
+
+    def _run(self, work: Callable[[Transaction], T], seconds: float) -> T:
         is_connected = is_committing = False
         try:
             with self._limit.limited(seconds):
@@ -220,7 +231,7 @@ class PostgresDatabase:
             is_silent = self._limit.has_expired or is_timeout
             is_lost = state in _SHUT_DOWN or (self._is_broken if is_connected else state is None)
             if self._is_broken:
-                self.close()
+                self._disconnect()
             if is_committing and is_lost:
                 raise CommitUnknownError(cause, is_silent) from error
             if is_silent:
@@ -231,6 +242,10 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """Closes the connection."""
+        with self._turn:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         self._limit.connection = None
         if connection is not None:
@@ -244,7 +259,7 @@ class PostgresDatabase:
 
     def _connected(self) -> Any:
         if self._connection is None or self._is_broken:
-            self.close()
+            self._disconnect()
             asked = int(self._parameters["connect_timeout"])
             timeout = min(asked, self._limit.connect_seconds)
             self._connection = self._driver.connect(

@@ -59,7 +59,7 @@ class TimeLimit:
         connection = self.connection
         if connection is None or connection.closed:
             return
-        with suppress(OSError):  # it may be closed already
+        with suppress(Exception):  # it may be closed already, and the limit must go on
             # A copy of the descriptor is closed here; the driver closes its own.
             copy = socket.socket(fileno=os.dup(connection.fileno()))
             try:

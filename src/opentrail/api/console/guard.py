@@ -140,6 +140,10 @@ class Guard:
         """
         return self.session(request).user
 
+    def knows(self, request: Request) -> bool:
+        """Returns whether a request has the cookie of a session, good or not."""
+        return _cookie_of(request)[0] in request.cookies
+
     def is_signed_in(self, request: Request) -> bool:
         """Returns whether the session of a request is still valid, and notes its use."""
         return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
@@ -195,7 +199,7 @@ def _cookie_of(request: Request) -> tuple[str, tuple[str, ...]]:
     """Returns name and paths of the session's cookie.
 
     With the prefix the path must be `/`. Without TLS, browsers send a cookie to every port of this
-    host; paths keep it from other servers there.
+    host; paths keep it from most other servers there.
     """
     if is_secure(request):
         return SECURE_COOKIE, ("/",)

@@ -92,7 +92,9 @@ class WebSession:
         self._settings = settings
         self._console_link = console_link
 
-    @route("POST", "/console-links", ADMIN, "make a link that opens the console once")
+    @route(
+        "POST", "/console-links", ADMIN, "make a link that opens the console once", token_only=True
+    )
     async def link(self, _request: Request) -> ConsoleLink:
         """Returns a link that opens the web console once, within ten minutes."""
         return {"url": self._console_link()}

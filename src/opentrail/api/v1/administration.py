@@ -43,17 +43,19 @@ class AccessAdministration:
         self._policies = policies
         self._directory = directory
 
-    @route("POST", "/access-keys", ADMIN, "manage access keys", body=_EXAMPLE)
+    @route("POST", "/access-keys", ADMIN, "manage access keys", body=_EXAMPLE, token_only=True)
     async def keys(self, _request: Request, body: Json) -> Json:
         """Runs an action on access keys."""
         return await self._keys(body)
 
-    @route("POST", "/policies", ADMIN, "manage policies", body=_EXAMPLE)
+    @route("POST", "/policies", ADMIN, "manage policies", body=_EXAMPLE, token_only=True)
     async def policies(self, _request: Request, body: Json) -> Json:
         """Runs an action on policies."""
         return await self._policies(body)
 
-    @route("POST", "/directory", ADMIN, "manage the names behind keys", body=_EXAMPLE)
+    @route(
+        "POST", "/directory", ADMIN, "manage the names behind keys", body=_EXAMPLE, token_only=True
+    )
     async def directory(self, _request: Request, body: Json) -> Json:
         """Runs an action on the names behind keys."""
         return await self._directory(body)
@@ -75,13 +77,22 @@ class ReceivedRecords:
         self._ingest = ingest
         self._identify = identify
 
-    @route("POST", "/records", ADMIN, "record what hooks and middleware send", query=("again",))
+    @route(
+        "POST",
+        "/records",
+        ADMIN,
+        "record what hooks and middleware send",
+        query=("again",),
+        token_only=True,
+    )
     async def records(self, request: Request) -> Taken:
         """Records what hooks and middleware send."""
         again = request.query_params.get("again") == "true"
         return {"taken": await self._ingest(await request.body(), again)}
 
-    @route("GET", "/identities/{key}", ADMIN, "see the identity behind an access key")
+    @route(
+        "GET", "/identities/{key}", ADMIN, "see the identity behind an access key", token_only=True
+    )
     async def identity(self, request: Request) -> KnownIdentity:
         """Returns the identity of an access key id."""
         identity = self._identify(request.path_params["key"])
@@ -102,7 +113,7 @@ class ImportedFiles:
     def __init__(self, imports: Callable[[AsyncIterator[bytes]], Awaitable[Json]]) -> None:
         self._imports = imports
 
-    @route("POST", "/import", ADMIN, "import files of events")
+    @route("POST", "/import", ADMIN, "import files of events", token_only=True)
     async def imported(self, request: Request) -> Json:
         """Imports the files of a body in the form of imports/batch.py."""
         return await self._imports(request.stream())

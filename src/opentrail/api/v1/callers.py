@@ -57,6 +57,10 @@ class SessionAuthenticator(Protocol):
         """Return whether the session of a request is still valid."""
         ...
 
+    def knows(self, request: Request) -> bool:
+        """Return whether a request has the cookie of a session, good or not."""
+        ...
+
 
 class TokenAuthenticator:
     """Authenticates by the token in `server.json`, which only the server's own user can read."""
@@ -64,24 +68,22 @@ class TokenAuthenticator:
     def __init__(self, token: str) -> None:
         self._token = token.encode()
 
-    def caller(self, request: Request) -> ApiCaller:
-        """Returns who sent a request with the token.
-
-        Raises:
-            CloudTrailError: `InvalidToken`.
-        """
+    def caller(self, request: Request) -> ApiCaller | None:
+        """Returns who sent a request with the token; None if it has not this one."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token):
-            raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
+            return None
         return SERVER_OPERATOR
 
 
 def has_token(request: Request) -> bool:
-    """Returns whether a request is authenticated by a token, not by a session.
-
-    Behind a proxy with passwords, browsers send theirs in the same header.
-    """
+    """Returns whether a request has a token, if only one that a proxy added."""
     return request.headers.get("authorization", "").lower().startswith("bearer ")
+
+
+def is_by_token(request: Request) -> bool:
+    """Returns whether a request was authenticated by the server's token."""
+    return getattr(request.state, "sessions", request) is None
 
 
 def require(caller: ApiCaller, least: ConsoleRole) -> None:

@@ -16,6 +16,8 @@ from opentrail.history.event_history import Search
 from opentrail.ports.event_store import FoundEvent
 
 MAX_EVENTS = 10_000
+#: Maximum events in one answer to a browser.
+MAX_SESSION_EVENTS = 200
 
 
 def search_in(query: Mapping[str, str], now: datetime) -> Search:

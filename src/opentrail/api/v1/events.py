@@ -17,8 +17,10 @@ from starlette.responses import StreamingResponse
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.callers import is_by_token, is_signed_in, seen_by
 from opentrail.api.v1.conditions import (
+    MAX_EVENTS,
+    MAX_SESSION_EVENTS,
     count_in,
     defaults_in,
     hiding_defaults,
@@ -27,7 +29,7 @@ from opentrail.api.v1.conditions import (
 )
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, SessionEnded
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
@@ -154,9 +156,10 @@ class Events:
         """Returns events in the form of `LookupEvents`, newest first."""
         query = request.query_params
         search, history = self._search(request), self._history(request)
-        limit = count_in(query, "limit") or PAGE
+        most = MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
+        limit = count_in(query, "limit", most) or PAGE
         events = await history.latest(search, limit)
-        documents = [event_document(event) for event in events]
+        documents = await asyncio.to_thread(lambda: [event_document(event) for event in events])
         answer: Json = {"events": documents, "missing": self._missing()}
         if len(events) < limit and (defaults := defaults_in(query)):
             answer["hidden"] = await _count_hidden(history, search, defaults)
@@ -222,7 +225,7 @@ class Events:
         kind, write = _WRITERS[form]
         name = f"events-{self._services.clock.now():%Y%m%dT%H%M%SZ}.{form}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(write(_all(history, search, first)), 200, headers, kind)
+        return StreamingResponse(write(_all(request, history, search, first)), 200, headers, kind)
 
 
 async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
@@ -239,11 +242,16 @@ async def _count_hidden(history: History, search: Search, defaults: Sequence[str
     return {"count": count, "complete": len(events) < _MAX_COUNTED, "flags": sorted(flags)}
 
 
-async def _all(history: History, search: Search, page: Page) -> AsyncIterator[Sequence[FoundEvent]]:
+async def _all(
+    request: Request, history: History, search: Search, page: Page
+) -> AsyncIterator[Sequence[FoundEvent]]:
+    """Yields the events of all pages; a file breaks off when its session ends."""
     while True:
         yield page.events
         if page.next_token is None:
             return
+        if not is_signed_in(request):
+            raise SessionEnded("the session has ended")
         page = await history.search(search, _PER_READ, page.next_token)
 
 

@@ -160,7 +160,12 @@ class Incidents:
         return await describe(self._insights)
 
     @route(
-        "POST", "/insights/scan", ADMIN, "find and record incidents in old events", query=("since",)
+        "POST",
+        "/insights/scan",
+        ADMIN,
+        "find and record incidents in old events",
+        query=("since",),
+        token_only=True,
     )
     async def scan(self, request: Request) -> Scan:
         """Finds and records incidents in old events; `since` is when they begin."""

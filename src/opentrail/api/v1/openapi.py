@@ -100,6 +100,8 @@ def _operation(rule: Rule, handler: Callable[..., Any], answer: Json | None) -> 
         operation["requestBody"] = {"content": {"application/json": media}}
     if rule.least is None:
         operation["security"] = []
+    if rule.token_only:
+        operation["security"] = [{"token": []}]
     return operation
 
 

@@ -59,6 +59,9 @@ class Rule:
     body: str | None
     #: Whether the caller must be allowed to see all accounts.
     all_accounts: bool
+    #: Whether only the server's token opens it, no session: what it does is not recorded as a call,
+    #: or outlives the user.
+    token_only: bool = False
 
 
 def route(
@@ -70,6 +73,7 @@ def route(
     query: Iterable[str] = (),
     body: str | None = None,
     all_accounts: bool = False,
+    token_only: bool = False,
 ) -> Callable[[H], H]:
     """Declares a method of a group as the handler of a route; the arguments are those of `Rule`.
 
@@ -79,7 +83,14 @@ def route(
 
     def declare(handler: H) -> H:
         cast(Any, handler).rule = Rule(
-            method, path, least, purpose, tuple(query), body, all_accounts or least is ADMIN
+            method,
+            path,
+            least,
+            purpose,
+            tuple(query),
+            body,
+            all_accounts or least is ADMIN,
+            token_only,
         )
         return handler
 

@@ -23,6 +23,7 @@ from opentrail.api.v1.callers import (
     SessionAuthenticator,
     TokenAuthenticator,
     has_token,
+    is_by_token,
     require,
     require_all_accounts,
 )
@@ -79,7 +80,7 @@ class JsonApi:
                     answer = await handler(request, body)
                 response = answer if isinstance(answer, Response) else json_response(answer)
             except (TimeoutError, OpentrailError) as error:
-                described = describe_error(error, request_id, shows_cause=has_token(request))
+                described = describe_error(error, request_id, shows_cause=is_by_token(request))
                 response = error_response(*described, request_id)
             return with_headers(response, request_id)
 
@@ -91,9 +92,11 @@ class JsonApi:
         Raises:
             CloudTrailError: the caller is not known, or may not.
         """
-        if self._sessions is None or has_token(request):
-            request.state.sessions = None
-            request.state.caller = self._token.caller(request)
+        by_token = self._token.caller(request)
+        if by_token is not None:
+            request.state.sessions, request.state.caller = None, by_token
+        elif self._sessions is None or (has_token(request) and not self._sessions.knows(request)):
+            raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
         else:
             self._sessions.check(request)
             if rule.least is None:
@@ -104,6 +107,9 @@ class JsonApi:
             require(request.state.caller, rule.least)
         if rule.all_accounts:
             require_all_accounts(request.state.caller)
+        if rule.token_only and by_token is None:
+            message = "This needs the token in server.json, as the command line has it."
+            raise CloudTrailError("AccessDenied", message, 403)
 
     async def _no_route(self, request: Request) -> Response:
         if any(route.matches(request.scope)[0] is Match.PARTIAL for route in self._routes):

@@ -57,7 +57,9 @@ class State:
         self._status = status
         self._freshness = freshness
 
-    @route("GET", "/status", ADMIN, "see health, trails, disk and the last problem")
+    @route(
+        "GET", "/status", ADMIN, "see health, trails, disk and the last problem", token_only=True
+    )
     async def status(self, _request: Request) -> Json:
         """Returns `/health` with trails, disk, freshness and the last problem."""
         return await self._status()

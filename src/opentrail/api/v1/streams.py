@@ -16,11 +16,18 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.callers import caller_of, is_signed_in, seen_by
-from opentrail.api.v1.conditions import count_in, position_in, search_in
+from opentrail.api.v1.answers import describe_error
+from opentrail.api.v1.callers import caller_of, is_by_token, is_signed_in, seen_by
+from opentrail.api.v1.conditions import (
+    MAX_EVENTS,
+    MAX_SESSION_EVENTS,
+    count_in,
+    position_in,
+    search_in,
+)
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError, OpentrailError
+from opentrail.core.errors import CloudTrailError, OpentrailError, ServerStopping, SessionEnded
 from opentrail.core.event import Entry
 from opentrail.core.expression import holds
 from opentrail.history.event_history import History, Page, Search, event_document
@@ -83,11 +90,11 @@ class Streams:
         limit = count_in(request.query_params, "limit", _UNLIMITED) or _UNLIMITED
         history = seen_by(request, self._services).history
         first = await history.search(search, min(_FIRST_PAGE, limit))
-        lines = self._pages(history, search, limit, first)
-        return _Streamed(self._with_error(lines), self._running)
+        lines = self._pages(request, history, search, limit, first)
+        return _Streamed(self._with_error(request, lines), self._running)
 
     async def _pages(
-        self, history: History, search: Search, limit: int, first: Page
+        self, request: Request, history: History, search: Search, limit: int, first: Page
     ) -> AsyncGenerator[bytes, None]:
         """Yields the lines of each page; the next page is read concurrently."""
         sent, size, events, token = 0, _FIRST_PAGE, first.events, first.next_token
@@ -105,7 +112,9 @@ class Streams:
                 if next_page is None:
                     break
                 if self._stopping.is_set():
-                    raise OpentrailError(_STOPPING)
+                    raise ServerStopping(_STOPPING)
+                if not is_signed_in(request):
+                    raise SessionEnded("the session has ended")
                 page, next_page = await next_page, None
                 events, token = page.events, page.next_token
                 del page
@@ -134,7 +143,8 @@ class Streams:
         if "since" in query or "until" in query:
             raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
         search = search_in(query, self._services.clock.now())
-        last = count_in(query, "last")
+        most = MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
+        last = count_in(query, "last", most)
         after = position_in(query, "after", self._services.journal.head)
         if last is not None and after is not None:
             raise CloudTrailError("InvalidParameterException", "last and after exclude each other")
@@ -145,7 +155,7 @@ class Streams:
         if after is None:
             after = self._services.journal.head
         lines = self._follow(request, search, after, events, missing)
-        return _Streamed(self._with_error(lines), self._running)
+        return _Streamed(self._with_error(request, lines), self._running)
 
     async def _last(
         self, request: Request, search: Search, count: int
@@ -187,7 +197,7 @@ class Streams:
             written = loop.time()
             while not self._stopping.is_set():
                 if not is_signed_in(request):
-                    raise OpentrailError("the session has ended")
+                    raise SessionEnded("the session has ended")
                 entries = await journal.read(position, size)
                 lines = b""
                 if entries:
@@ -208,19 +218,24 @@ class Streams:
                     written = loop.time()
                 if len(entries) < size:
                     await asyncio.sleep(_LINGER)
-            raise OpentrailError(_STOPPING)
+            raise ServerStopping(_STOPPING)
         finally:
             stopping.cancel()
             if beyond is not None:
                 beyond.cancel()
 
-    async def _with_error(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async def _with_error(
+        self, request: Request, lines: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
         """Yields lines; an error becomes the last line."""
         try:
             async for line in lines:
                 yield line
-        except OpentrailError as error:
+        except (ServerStopping, SessionEnded) as error:
             yield _line({"error": str(error)})
+        except OpentrailError as error:
+            _, message, _ = describe_error(error, "stream", shows_cause=is_by_token(request))
+            yield _line({"error": message})
         finally:
             await lines.aclose()
 

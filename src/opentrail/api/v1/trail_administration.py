@@ -16,7 +16,7 @@ from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     agent_of,
     caller_of,
-    has_token,
+    is_by_token,
     require,
 )
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
@@ -169,7 +169,7 @@ class TrailAdministration:
 
 def _as_caller(request: Request) -> ConsoleCaller:
     """Returns on whose behalf a call is made, as its record says it."""
-    if has_token(request):
+    if is_by_token(request):
         return f"opentrail/{__version__}", None
     caller = caller_of(request)
     name = None if caller == SERVER_OPERATOR else caller.name
