@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.files import DataDirectory
 from opentrail.api.operation import Services
-from opentrail.app.core import core_of, start_core
-from opentrail.app.engines import Engines, open_engines
+from opentrail.app.core import core_of, start_core, start_history
+from opentrail.app.engines import Engines
 from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
 from opentrail.settings import Settings
+from tests.app.opened import opened_engines
 from tests.factories import ACCOUNT, a_new_entry, a_record
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
@@ -26,13 +26,10 @@ async def started(
     folder: Path, fail: Callable[[str], None]
 ) -> AsyncIterator[tuple[Engines, Services]]:
     settings = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, insights="off")
-    data = DataDirectory(folder)
-    data.open()
-    async with AsyncExitStack() as stack:
-        stack.callback(data.close)
-        engines = await open_engines(stack, settings, data, fail)
+    async with opened_engines(settings, fail) as (stack, engines, data):
+        await start_history(stack, engines, fail)
         core = core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:9")
-        yield engines, await start_core(core, (), fail)
+        yield engines, await start_core(core, ())
 
 
 @pytest.mark.slow

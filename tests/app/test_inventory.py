@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from opentrail.adapters.inventory import ACCEPTED
 from opentrail.adapters.sealing import load_master_key
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.at_rest import control_at_rest
-from opentrail.app.engines import Engines, open_engines
+from opentrail.app.engines import Engines
 from opentrail.app.inventory import standing_of
 from opentrail.app.known_positions import mark_imports, mark_journal
 from opentrail.core.errors import StateLost
 from opentrail.ports.control import Put
 from opentrail.settings import Settings
+from tests.app.opened import opened_engines
 from tests.factories import a_new_entry, a_record, event_id
 from tests.fakes import asynchronous, run_skipping_time
 
@@ -32,11 +33,8 @@ PEM = "signing-2026-01-01T000000Z.pem"
 
 @asynccontextmanager
 async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[Engines]:
-    data = DataDirectory(folder)
-    data.open()
-    async with AsyncExitStack() as stack:
-        stack.callback(data.close)
-        yield await open_engines(stack, replace(settings, data_dir=folder), data, lambda _: None)
+    async with opened_engines(replace(settings, data_dir=folder)) as (_, engines, _):
+        yield engines
 
 
 async def made(folder: Path, records: int = 3, first_id: int = 1) -> None:

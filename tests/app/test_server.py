@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,13 +13,21 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.app.core import start_history
+from opentrail.core.event import format_time
+from opentrail.settings import Settings
 from opentrail.version import DATA_VERSION, __version__
-from tests.fakes import TIMEOUT_SECONDS, fill, small_disk
+from tests.app.opened import opened_engines
+from tests.factories import a_new_entry, some_records
+from tests.fakes import TIMEOUT_SECONDS, fill, run, small_disk
 from tests.live.processes import clean_environment
 
 UPSTREAM = ("--upstream", "http://127.0.0.1:9")
@@ -178,6 +187,44 @@ def test_a_service_goes_on_after_a_hangup(server: Server) -> None:
     server.process.send_signal(signal.SIGHUP)
     assert server.get("/health")[0] == 200
     assert server.end() == 0
+
+
+@pytest.mark.live
+@pytest.mark.anomaly
+def test_a_server_without_its_control_store_starts_from_records_that_only_event_history_has(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(data_dir=tmp_path, insights="off", history_seal_records=20)
+
+    async def write() -> None:
+        data = DataDirectory(tmp_path)
+        data.open()
+        journal = SqliteJournal(data.journal, segment_bytes=24 * 1024)
+        now = datetime.now(UTC)
+        for record in some_records(100):
+            record["eventTime"] = format_time(now)
+            await journal.append([a_new_entry(record, recorded_at=now)])
+        await journal.close()
+        data.close()
+
+    async def trim() -> None:
+        async with opened_engines(settings) as (stack, engines, _):
+            await start_history(stack, engines, pytest.fail)
+            while (await engines.store.refresh()).sealed < 80:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.01)
+            assert await engines.sqlite.trim(80)
+            assert await engines.identities.cursor() == 100
+
+    run(write())
+    run(trim())
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    server = Server(tmp_path, "--insights", "off")
+    try:
+        status, events = server.get("/api/v1/events?limit=1000", server.described["token"])
+        assert (status, len(events["events"])) == (200, 100)
+    finally:
+        server.end(signal.SIGKILL)
 
 
 @pytest.mark.live

@@ -70,18 +70,29 @@ def core_of(
     )
 
 
-async def start_core(
-    core: Core,
-    wings: Sequence[Wing],
-    fail: Callable[[str], None],
-    remake_buckets: bool = False,
-) -> Services:
-    """Starts what follows the journal, and returns what the API needs of it.
+async def start_history(
+    stack: AsyncExitStack, engines: Engines, fail: Callable[[str], None]
+) -> None:
+    """Starts event history, and returns when all that the journal says of identities is known.
+
+    Event history comes first: if the journal no longer has a record, it is read from there.
+
+    Args:
+        stack: stops what is started.
+        engines: the open engines.
+        fail: ends the server, because its storage can no longer be trusted.
+    """
+    run_beside(stack, _follow_history(engines, fail))
+    await catch_up(engines.journal, engines.identities)
+    run_beside(stack, follow(engines.journal, engines.identities, _IDENTITIES_LINGER))
+
+
+async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = False) -> Services:
+    """Starts what else follows the journal, and returns what the API needs of it.
 
     Args:
         core: the open engines; its stack stops what is started.
-        wings: what else follows the journal.
-        fail: ends the server, because its storage can no longer be trusted.
+        wings: what follows the journal besides.
         remake_buckets: whether buckets of trails that are gone are created again.
     """
     stack, settings, engines, data = core.stack, core.settings, core.engines, core.data
@@ -105,10 +116,6 @@ async def start_core(
         timedelta(seconds=settings.delivery_interval),
         [sink for wing in wings for sink in wing.sinks],
     )
-    # What an earlier run learned must be known before the first call is recorded.
-    run_beside(stack, _follow_history(engines, fail))
-    await catch_up(journal, engines.identities)
-    run_beside(stack, follow(journal, engines.identities, _IDENTITIES_LINGER))
     stack.push_async_callback(deliveries.stop)
     if remake_buckets:
         for bucket in await deliveries.remake_lost_buckets():
@@ -129,7 +136,7 @@ async def start_core(
     run_beside(stack, engines.sqlite.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
-    organizations = [wing.organizations for wing in wings if wing.organizations is not None]
+    organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     return Services(
         engines.history,
         trails,
@@ -139,7 +146,7 @@ async def start_core(
         Destinations(objects, topics, groups, KmsKeys(core.clients), enforced),
         signer,
         clock,
-        organizations[0] if organizations else NoOrganizations(),
+        organizations or NoOrganizations(),
     )
 
 

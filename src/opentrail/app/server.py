@@ -69,7 +69,7 @@ from opentrail.app.console_server import (
     serve_console,
     verify_trail,
 )
-from opentrail.app.core import core_of, start_core
+from opentrail.app.core import core_of, start_core, start_history
 from opentrail.app.endpoint_server import (
     EndpointServer,
     arm_faults,
@@ -87,7 +87,6 @@ from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.follow import catch_up
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -132,8 +131,8 @@ class Server:
 
     def console_link(self) -> str | None:
         """Returns a link that opens the web console once, if the server has one."""
-        links = [wing.console_link for wing in self._wings if wing.console_link is not None]
-        return links[0]() if links else None
+        link = next((wing.console_link for wing in self._wings if wing.console_link), None)
+        return link() if link else None
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:
         """Serves until it is asked to stop.
@@ -180,8 +179,8 @@ class Server:
         uses_tls = settings.tls_certificate is not None
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
         self.console_url = settings.console_listen.url(console.getsockname()[1], tls=uses_tls)
-        # What an earlier run learned says whose keys these are.
-        await catch_up(engines.journal, engines.identities)
+        # What earlier runs learned says whose keys these are.
+        await start_history(stack, engines, self._fail)
         access = _Access(
             await open_keys(engines.control, self._data),
             server_keys(settings, engines.identities.resolve, self._admin),
@@ -192,7 +191,7 @@ class Server:
         account = engines.identities.resolve(own.access_key_id).account
         core = core_of(stack, engines, self._data, account, self.console_url)
         self._wings = [start(core) for start in self._start_wings]
-        services = await start_core(core, self._wings, self._fail, self._remake_buckets)
+        services = await start_core(core, self._wings, self._remake_buckets)
         endpoint = await self._start_endpoint(core, services, access, listening)
         await self._start_console(core, services, access, endpoint, console)
 
@@ -293,12 +292,12 @@ class Server:
         ]
         for wing in self._wings:
             groups += wing.groups(services, missing)
-        sessions = [wing.sessions for wing in self._wings if wing.sessions is not None]
-        api = JsonApi(groups, TokenAuthenticator(token), sessions[0] if sessions else None)
+        sessions = next((wing.sessions for wing in self._wings if wing.sessions), None)
+        api = JsonApi(groups, TokenAuthenticator(token), sessions)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
-        homes = [wing.home for wing in self._wings if wing.home is not None]
-        app = port_app([*public.routes(), *api.routes, *pages], homes[0] if homes else None)
+        home = next((wing.home for wing in self._wings if wing.home), None)
+        app = port_app([*public.routes(), *api.routes, *pages], home)
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(raise_descriptor_limit()))
         await serve_console(stack, app, console, limits, tls)

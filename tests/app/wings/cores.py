@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.files import DataDirectory
 from opentrail.app.core import core_of
-from opentrail.app.engines import open_engines
 from opentrail.app.wing import Core
 from opentrail.settings import Settings
+from tests.app.opened import opened_engines
 from tests.factories import ACCOUNT
 
 
@@ -19,9 +18,5 @@ from tests.factories import ACCOUNT
 async def a_core(folder: Path, **settings: Any) -> AsyncIterator[Core]:
     """Opens the engines of a server on an empty folder."""
     asked = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, **settings)
-    data = DataDirectory(folder)
-    data.open()
-    async with AsyncExitStack() as stack:
-        stack.callback(data.close)
-        engines = await open_engines(stack, asked, data, lambda _: None)
+    async with opened_engines(asked) as (stack, engines, data):
         yield core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:4748")
