@@ -1,19 +1,13 @@
-"""Writes the description of the JSON API, and its types for the web console, from the code.
-
-`python scripts/api_types.py` writes them; with `--check` it says which are stale.
-"""
+"""The description of the JSON API, and its types for the web console, from the code."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.openapi import describe
 
-ROOT = Path(__file__).parent.parent
 Schema = dict[str, Any]
 _NAMES = {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}
 
@@ -25,7 +19,7 @@ def description() -> str:
 
 def types() -> str:
     """Returns an interface for each shape of an answer."""
-    lines = ["/** What the server answers. Made by scripts/api_types.py; do not edit. */"]
+    lines = ["/** What the server answers. Made by scripts/reference.py; do not edit. */"]
     for name, schema in describe(GROUPS)["components"]["schemas"].items():
         if text := schema.get("description"):
             lines += ["", f"/** {text} */"]
@@ -60,28 +54,3 @@ def _type(schema: Schema) -> str:
     if kind == "object":
         return f"Record<string, {_type(schema.get('additionalProperties', {}))}>"
     return _NAMES.get(str(kind), "unknown")
-
-
-FILES = {
-    "docs/reference/openapi.json": description,
-    "console/src/api/schema.ts": types,
-}
-
-
-def main() -> int:
-    """Writes or checks the files."""
-    stale = []
-    for name, made in FILES.items():
-        file, text = ROOT / name, made()
-        if not file.exists() or file.read_text() != text:
-            stale.append(name)
-            if "--check" not in sys.argv:
-                file.write_text(text)
-    if stale and "--check" in sys.argv:
-        print(f"stale: {', '.join(stale)}; run python scripts/api_types.py", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

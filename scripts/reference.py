@@ -1,4 +1,7 @@
-"""Writes docs/reference/ from the code; with --check says what is out of date and exits 1."""
+"""Writes docs/reference/ and the types of the JSON API for the web console from the code.
+
+With --check it says what is out of date and exits 1.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+
+import api_types
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
@@ -408,6 +413,8 @@ PAGES = {
     "opentrail.1": man_page,
     "event-permissions.md": permissions_page,
     "errors.md": errors_page,
+    "openapi.json": api_types.description,
+    "../../console/src/api/schema.ts": api_types.types,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -362,3 +362,11 @@ class Api:
         """Posts to the console."""
         headers = {"Authorization": f"Bearer {self.token}"}
         return await send(self.console, "POST", path, headers, body)
+
+
+async def filled(*records: Mapping[str, Any]) -> Api:
+    """Returns an API whose event history has records, and whose clock is later than theirs."""
+    api = Api()
+    api.world.clock.advance(3_600)
+    await api.record([dict(record) for record in records])
+    return api

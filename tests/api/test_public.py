@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.api.caller import Api, send
+from tests.api.caller import Api, filled, send
 from tests.factories import (
     a_record,
 )
 from tests.fakes import asynchronous
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 @pytest.mark.parametrize(("state", "status"), [("ok", 200), ("failing", 503)])

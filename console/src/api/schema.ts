@@ -1,4 +1,4 @@
-/** What the server answers. Made by scripts/api_types.py; do not edit. */
+/** What the server answers. Made by scripts/reference.py; do not edit. */
 
 /** A changed user, and its one-time password if it has a new one; empty for a deleted user. */
 export interface ChangedUser {

@@ -81,6 +81,17 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
     return problems
 
 
+async def all_trails(
+    trails: TrailRegistry,
+    account: str | None = None,
+    may_see: Callable[[str], bool] = lambda _account: True,
+) -> list[Trail]:
+    """Returns the trails of one account or of all that may be seen, by name."""
+    visible = [stored.trail for stored in await trails.all(account)]
+    visible = [trail for trail in visible if may_see(trail.account)]
+    return sorted(visible, key=lambda trail: (trail.name, trail.arn))
+
+
 async def find_trail(
     trails: TrailRegistry,
     name: object,
@@ -92,8 +103,7 @@ async def find_trail(
     Raises:
         CloudTrailError: there is none, or there are several.
     """
-    all_trails = [stored.trail for stored in await trails.all(account)]
-    visible = [trail for trail in all_trails if may_see(trail.account)]
+    visible = await all_trails(trails, account, may_see)
     fitting = [trail for trail in visible if name in (trail.name, trail.arn)]
     if not fitting:
         message = f"trail {name!r} not found; 'opentrail trail list' shows what there is"

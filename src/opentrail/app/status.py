@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.api.operation import Services
-from opentrail.api.trail_states import TrailState, trail_state
+from opentrail.api.trail_states import TrailState, all_trails, trail_state
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
@@ -73,10 +73,7 @@ class ServerStatus:
     async def _trails(self) -> list[TrailState]:
         services = self._services
         try:
-            trails = sorted(
-                (stored.trail for stored in await services.trails.all(None)),
-                key=lambda trail: (trail.name, trail.arn),
-            )
+            trails = await all_trails(services.trails)
             return [await trail_state(services.control, trail) for trail in trails]
         except OpentrailError:
             return []  # health says what is wrong

@@ -163,11 +163,3 @@ class Unsupported(CloudTrailError):
 
     def __init__(self, what: str) -> None:
         super().__init__("UnsupportedOperationException", f"opentrail does not support {what} yet")
-
-
-class SessionEnded(OpentrailError):
-    """The caller of a long answer is no longer signed in."""
-
-
-class ServerStopping(OpentrailError):
-    """The server ends before a long answer does."""

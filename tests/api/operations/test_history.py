@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from opentrail.core.attributes import LOOKUP_KEYS
-from tests.api.caller import Api
+from tests.api.caller import filled
 from tests.factories import (
     ABSENT,
     ACCOUNT,
@@ -24,13 +23,6 @@ from tests.factories import (
 from tests.fakes import asynchronous
 
 NOW = int(MOMENT.timestamp())
-
-
-async def filled(*records: Mapping[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record([dict(record) for record in records])
-    return api
 
 
 def ids(answer: Any) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.api.browser import Browser
-from tests.api.caller import TOKEN, Api, send
+from tests.api.caller import TOKEN, filled, send
 from tests.factories import (
     a_record,
 )
@@ -16,13 +14,6 @@ from tests.fakes import asynchronous
 EVENTS = "/api/v1/events"
 WHO = "/api/v1/who"
 FLUSH = "/api/v1/trails/flush"
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 @pytest.mark.parametrize("path", [EVENTS, WHO, FLUSH])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.browser import Browser
-from tests.api.caller import Answer, Api
+from tests.api.caller import Answer, Api, filled
 from tests.factories import (
     ACCOUNT,
     REGION,
@@ -157,13 +157,6 @@ async def test_json_files_have_the_records_as_they_are_stored() -> None:
 
 
 EVENTS = "/api/v1/events"
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 @asynchronous

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.api.caller import Api
+from tests.api.caller import Api, filled
 from tests.factories import (
     a_record,
 )
@@ -13,13 +11,6 @@ from tests.fakes import asynchronous
 EVENTS = "/api/v1/events"
 WHO = "/api/v1/who"
 FLUSH = "/api/v1/trails/flush"
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 @asynchronous

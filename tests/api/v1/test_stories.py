@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from tests.api.browser import Browser
-from tests.api.caller import Api
+from tests.api.caller import filled
 from tests.factories import (
     ACCOUNT,
     a_record,
@@ -79,13 +78,6 @@ async def test_the_story_of_a_resource_is_what_who_answers() -> None:
 
 
 WHO = "/api/v1/who"
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 @asynchronous

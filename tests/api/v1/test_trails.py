@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.browser import Browser
-from tests.api.caller import Api
+from tests.api.caller import Api, filled
 from tests.factories import (
     ACCOUNT,
     MOMENT,
@@ -68,13 +68,6 @@ async def test_an_unknown_trail_is_not_found() -> None:
 
 FLUSH = "/api/v1/trails/flush"
 DIGESTS = "/api/v1/trails/digests"
-
-
-async def filled(*records: dict[str, Any]) -> Api:
-    api = Api()
-    api.world.clock.advance(3_600)
-    await api.record(list(records))
-    return api
 
 
 async def logging_trail() -> Api:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.adapters.sql.databases import ControlDatabase, Transaction
+from opentrail.adapters.sql.databases import MAX_SECONDS, ControlDatabase, Transaction
 from opentrail.core.errors import DataTooNew, StorageFailed
 
 #: Version of the schema → the statements that make it of the one before, oldest first.
@@ -40,8 +40,8 @@ _COLUMNS = {
 _LOCK = 0x6F70656E74726C
 #: Milliseconds that another process may take to change the schema.
 _LOCK_MILLISECONDS = 60_000
-#: Seconds for finding out the version, and for a migration.
-_VERSION_SECONDS, _MIGRATION_SECONDS = 5.0, 3_600.0
+#: Seconds for a migration.
+_MIGRATION_SECONDS = 3_600.0
 
 
 def bring_up_to_date(database: ControlDatabase) -> None:
@@ -54,7 +54,7 @@ def bring_up_to_date(database: ControlDatabase) -> None:
         StorageFailed: the tables are another program's.
         DatabaseError: the database failed.
     """
-    if database.run(_version, _VERSION_SECONDS) != _NEWEST:
+    if database.run(_version, MAX_SECONDS) != _NEWEST:
         # SQLite's lock: no other process may write until the transaction ends.
         database.run(_migrate, _MIGRATION_SECONDS, is_alone=True)
 

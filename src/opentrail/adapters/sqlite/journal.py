@@ -171,10 +171,7 @@ class SqliteJournal:
                 except Exception as error:  # a bug must not leave callers without an answer
                     log.exception("a group of records failed unexpectedly")
                     is_broken = True
-                    self._failure = f"the journal failed: {error!r}"
-                    self._appends.end_group()
-                    self._refuse(group, self._failure)
-                    self._loop.call_soon_threadsafe(self._on_broken, self._failure)
+                    self._fail(group, f"the journal failed: {error!r}", is_broken)
             elif self._failure and not is_broken and self._writer.can_write():
                 self._failure = None
 
@@ -211,11 +208,7 @@ class SqliteJournal:
             is_broken = getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
             if not is_broken:
                 self._writer.roll_back()
-            self._failure = f"the journal cannot be written: {error}"
-            self._appends.end_group()
-            self._refuse(group, self._failure)
-            if is_broken:
-                self._loop.call_soon_threadsafe(self._on_broken, self._failure)
+            self._fail(group, f"the journal cannot be written: {error}", is_broken)
             return not is_broken
         crash_point("journal.committed")
 
@@ -247,6 +240,14 @@ class SqliteJournal:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(publish)
         return True
+
+    def _fail(self, group: list[Append], reason: str, is_broken: bool) -> None:
+        """Refuses a group and says why no records are accepted; ends the server if broken."""
+        self._failure = reason
+        self._appends.end_group()
+        self._refuse(group, reason)
+        if is_broken:
+            self._loop.call_soon_threadsafe(self._on_broken, reason)
 
     def _refuse(self, group: list[Append], reason: str) -> None:
         """Fails the appends of a group, none of which was written."""

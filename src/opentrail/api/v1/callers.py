@@ -83,7 +83,7 @@ def has_token(request: Request) -> bool:
 
 def is_by_token(request: Request) -> bool:
     """Returns whether a request was authenticated by the server's token."""
-    return getattr(request.state, "sessions", request) is None
+    return bool(request.state.is_by_token)
 
 
 def require(caller: ApiCaller, least: ConsoleRole) -> None:
@@ -123,8 +123,17 @@ def caller_of(request: Request) -> ApiCaller:
 
 def is_signed_in(request: Request) -> bool:
     """Returns whether the caller of a long answer is still signed in."""
-    sessions: SessionAuthenticator | None = request.state.sessions
-    return sessions is None or sessions.is_signed_in(request)
+    return is_by_token(request) or request.state.sessions.is_signed_in(request)
+
+
+def require_signed_in(request: Request) -> None:
+    """Returns if the caller of a long answer is still signed in.
+
+    Raises:
+        CloudTrailError: `SessionEnded`.
+    """
+    if not is_signed_in(request):
+        raise CloudTrailError("SessionEnded", "the session has ended", 401)
 
 
 def seen_by(request: Request, services: Services) -> Services:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 import orjson
+from starlette.requests import Request
 
+from opentrail.api.v1.callers import is_by_token
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import MANAGEMENT, parse_time
@@ -18,6 +20,11 @@ from opentrail.ports.event_store import FoundEvent
 MAX_EVENTS = 10_000
 #: Maximum events in one answer to a browser.
 MAX_SESSION_EVENTS = 200
+
+
+def max_events(request: Request) -> int:
+    """Returns how many events one answer to a request may have."""
+    return MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
 
 
 def search_in(query: Mapping[str, str], now: datetime) -> Search:

@@ -17,26 +17,25 @@ from starlette.responses import StreamingResponse
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import is_by_token, is_signed_in, seen_by
+from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.conditions import (
-    MAX_EVENTS,
     MAX_SESSION_EVENTS,
     count_in,
     defaults_in,
     hiding_defaults,
+    max_events,
     search_in,
     without_defaults,
 )
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError, SessionEnded
+from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import clause, sentence
 
-_MAX_PAGE = 200
 #: Maximum events per read for a file.
 _PER_READ = 1_000
 #: Times before and after an event that are searched for its neighbours, until there are enough.
@@ -156,8 +155,7 @@ class Events:
         """Returns events in the form of `LookupEvents`, newest first."""
         query = request.query_params
         search, history = self._search(request), self._history(request)
-        most = MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
-        limit = count_in(query, "limit", most) or PAGE
+        limit = count_in(query, "limit", max_events(request)) or PAGE
         events = await history.latest(search, limit)
         documents = await asyncio.to_thread(lambda: [event_document(event) for event in events])
         answer: Json = {"events": documents, "missing": self._missing()}
@@ -170,7 +168,7 @@ class Events:
         """Returns a page of events, newest first, and the cursor of the next one."""
         began = time.perf_counter()
         query = request.query_params
-        limit = count_in(query, "limit", _MAX_PAGE) or PAGE
+        limit = count_in(query, "limit", MAX_SESSION_EVENTS) or PAGE
         cursor = query.get("cursor") or None
         page = await self._history(request).search(self._search(request), limit, cursor)
         return {
@@ -194,7 +192,7 @@ class Events:
         if by not in _COMMON:
             message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
             raise CloudTrailError("InvalidParameterException", message)
-        limit = count_in(query, "limit", _MAX_PAGE) or 20
+        limit = count_in(query, "limit", MAX_SESSION_EVENTS) or 20
         event = await find_event(self._history(request), request.path_params["id"])
         expression = _in_common(event, by)
         if expression is None:
@@ -250,8 +248,7 @@ async def _all(
         yield page.events
         if page.next_token is None:
             return
-        if not is_signed_in(request):
-            raise SessionEnded("the session has ended")
+        require_signed_in(request)
         page = await history.search(search, _PER_READ, page.next_token)
 
 

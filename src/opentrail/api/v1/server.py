@@ -93,8 +93,9 @@ class JsonApi:
             CloudTrailError: the caller is not known, or may not.
         """
         by_token = self._token.caller(request)
+        request.state.is_by_token = by_token is not None
         if by_token is not None:
-            request.state.sessions, request.state.caller = None, by_token
+            request.state.caller = by_token
         elif self._sessions is None or (has_token(request) and not self._sessions.knows(request)):
             raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
         else:

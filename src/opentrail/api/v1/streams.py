@@ -17,23 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import describe_error
-from opentrail.api.v1.callers import caller_of, is_by_token, is_signed_in, seen_by
-from opentrail.api.v1.conditions import (
-    MAX_EVENTS,
-    MAX_SESSION_EVENTS,
-    count_in,
-    position_in,
-    search_in,
-)
+from opentrail.api.v1.callers import caller_of, is_by_token, require_signed_in, seen_by
+from opentrail.api.v1.conditions import count_in, max_events, position_in, search_in
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError, OpentrailError, ServerStopping, SessionEnded
+from opentrail.core.errors import CloudTrailError, OpentrailError
 from opentrail.core.event import Entry
 from opentrail.core.expression import holds
 from opentrail.history.event_history import History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
 
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 #: Events in the first page.
 _FIRST_PAGE = 500
 #: Minimum events per page.
@@ -52,7 +45,10 @@ _BUSY_HEARTBEAT = 1.0
 _LINGER = 0.02
 #: Seconds that a client has to read the last line when the server stops.
 _STOP_SECONDS = 0.5
-_STOPPING = "the server is stopping"
+
+
+def _stopping() -> CloudTrailError:
+    return CloudTrailError("ServiceUnavailable", "the server is stopping", 503)
 
 
 class Streams:
@@ -112,9 +108,8 @@ class Streams:
                 if next_page is None:
                     break
                 if self._stopping.is_set():
-                    raise ServerStopping(_STOPPING)
-                if not is_signed_in(request):
-                    raise SessionEnded("the session has ended")
+                    raise _stopping()
+                require_signed_in(request)
                 page, next_page = await next_page, None
                 events, token = page.events, page.next_token
                 del page
@@ -143,8 +138,7 @@ class Streams:
         if "since" in query or "until" in query:
             raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
         search = search_in(query, self._services.clock.now())
-        most = MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
-        last = count_in(query, "last", most)
+        last = count_in(query, "last", max_events(request))
         after = position_in(query, "after", self._services.journal.head)
         if last is not None and after is not None:
             raise CloudTrailError("InvalidParameterException", "last and after exclude each other")
@@ -196,8 +190,7 @@ class Streams:
             yield _lines(events) + _line({"position": position, **lacking})
             written = loop.time()
             while not self._stopping.is_set():
-                if not is_signed_in(request):
-                    raise SessionEnded("the session has ended")
+                require_signed_in(request)
                 entries = await journal.read(position, size)
                 lines = b""
                 if entries:
@@ -218,7 +211,7 @@ class Streams:
                     written = loop.time()
                 if len(entries) < size:
                     await asyncio.sleep(_LINGER)
-            raise ServerStopping(_STOPPING)
+            raise _stopping()
         finally:
             stopping.cancel()
             if beyond is not None:
@@ -231,8 +224,6 @@ class Streams:
         try:
             async for line in lines:
                 yield line
-        except (ServerStopping, SessionEnded) as error:
-            yield _line({"error": str(error)})
         except OpentrailError as error:
             _, message, _ = describe_error(error, "stream", shows_cause=is_by_token(request))
             yield _line({"error": message})
@@ -246,7 +237,7 @@ class _Streamed(StreamingResponse):
     def __init__(
         self, lines: AsyncGenerator[bytes, None], running: set[asyncio.Future[None]]
     ) -> None:
-        super().__init__(lines, headers=_HEADERS, media_type="application/x-ndjson")
+        super().__init__(lines, media_type="application/x-ndjson")
         self._lines = lines
         self._running = running
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.operation import Services
-from opentrail.api.trail_states import find_trail, trail_state
+from opentrail.api.trail_states import all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json, read_body
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
@@ -107,10 +105,7 @@ class TrailAdministration:
         """
         action = body.get("action")
         if action == "list":
-            stored = await self._services.trails.all(None)
-            trails = [entry.trail for entry in stored]
-            trails.sort(key=lambda trail: (trail.name, trail.arn))
-            control = self._services.control
+            trails, control = await all_trails(self._services.trails), self._services.control
             return {"trails": [await trail_state(control, trail) for trail in trails]}
         if action == "create":
             return await self._create(request, body)
@@ -147,7 +142,6 @@ class TrailAdministration:
         status, answer = await self._endpoint.cloudtrail(operation, region, caller, body)
         if status < 400:
             return answer
-        error: Any = {}
         try:
             error = orjson.loads(answer)
         except orjson.JSONDecodeError:

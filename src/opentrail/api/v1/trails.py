@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.trail_states import TrailState, find_trail, trail_state
+from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
@@ -72,9 +72,7 @@ class Trails:
     @route("GET", "/trails", AUDITOR, "see trails")
     async def all(self, request: Request) -> TrailList:
         """Returns the trails that the caller may see, by name."""
-        caller, stored = caller_of(request), await self._services.trails.all(None)
-        trails = [entry.trail for entry in stored if caller.may_see(entry.trail.account)]
-        trails.sort(key=lambda trail: (trail.name, trail.arn))
+        trails = await all_trails(self._services.trails, may_see=caller_of(request).may_see)
         return {"trails": [await self._summary(trail) for trail in trails]}
 
     @route("GET", "/trails/digests", AUDITOR, "see digests of a trail", query=("name", "account"))
