@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.gap_file import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
@@ -32,6 +33,8 @@ pytestmark = [
 
 #: Time in which a server that has started must have named what is wrong.
 SECONDS = 5.0
+#: Records of a file of event history.
+SEALED = 20
 MOMENT = datetime(2020, 1, 1, tzinfo=UTC)
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 
@@ -85,8 +88,25 @@ def fill(folder: Path, upstream: str, imported: Path, flags: tuple[str, ...]) ->
         ):
             assert server.opentrail(*arguments).returncode == 0
         eventually(lambda: list((folder / "history").glob("0*.duckdb")), "a sealed file")
+        leave_a_tail(server, folder)
         assert server.stop() == 0
     GapFile(folder / "lost").keep(Gap(3, MOMENT, MOMENT, "the disk was full"))
+
+
+def leave_a_tail(server: Opentrail, folder: Path) -> None:
+    """Makes calls until some records are in the journal alone, too few of them to be sealed."""
+
+    def unsealed() -> int:
+        eventually(lambda: is_ready(health(server)), "event history with all records")
+        position = int(health(server)["history"]["position"])
+        sealed = sealed_files(folder / "history", Series.JOURNAL)
+        return position - max(file.last for file in sealed)
+
+    while True:
+        eventually(lambda: unsealed() < SEALED, "full files are sealed")
+        if unsealed() > 0:
+            return
+        server.boto("iam").create_user(UserName=f"{folder.name}-tail")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +116,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     records = [a_record(eventID=event_id(900_000 + number)) for number in range(30)]
     imported.write_text("".join(json.dumps(each) + "\n" for each in records))
     with moto_server() as upstream:
-        flags = ("--upstream", upstream, "--history-seal-records", "20")
+        flags = ("--upstream", upstream, "--history-seal-records", str(SEALED))
         for name in ("data", "other"):
             fill(root / name, upstream, imported, flags)
         yield World(root / "data", root / "other", flags)
