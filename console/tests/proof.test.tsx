@@ -28,6 +28,8 @@ const EVENT: EventDetail["event"] = {
   resources: [],
   sentence: "IAM user John created IAM user Mary",
   clause: "IAM user John created IAM user Mary",
+  parts: [{ kind: "verb", text: "IAM user John created IAM user Mary" }],
+  method: null,
 };
 const KEY = "AWSLogs/123456789012/CloudTrail/us-east-1/2020/01/01/x.json.gz";
 

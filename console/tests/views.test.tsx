@@ -46,10 +46,10 @@ beforeEach(() => {
 });
 
 async function openMenu(container: HTMLElement, item: string): Promise<void> {
-  await screen.findByText("Saved views", {}, { timeout: 60_000 });
+  await screen.findByRole("button", { name: "Saved views" }, { timeout: 60_000 });
   const menu = createWrapper(container)
     .findAllButtonDropdowns()
-    .find((dropdown) => dropdown.getElement().textContent?.includes("Saved views"));
+    .find((dropdown) => dropdown.findNativeButton()?.getElement().getAttribute("aria-label") === "Saved views");
   await waitFor(() => {
     act(() => menu?.openDropdown());
     expect(menu?.findItemById(item)).toBeTruthy();
@@ -73,7 +73,7 @@ test("a view keeps filter, columns and a range that stays relative", async () =>
   enter("New users");
   fireEvent.click(shown.getByRole("button", { name: "Save" }));
   expect(await shown.findByText("Saved: New users")).toBeTruthy();
-  const state = { expression: "eventName=CreateUser", last: "7d", columns: "time,what,user,ip,result" };
+  const state = { expression: "eventName=CreateUser", last: "7d", columns: "time,method,what,ip,result" };
   expect(sent).toEqual([{ method: "PUT", name: "New users", body: { state, expected: 0 } }]);
   expect(await shown.findByRole("link", { name: "New users" })).toBeTruthy();
 }, 240_000);
@@ -115,7 +115,7 @@ test("a copied link has absolute times, whatever the range is", async () => {
   vi.stubGlobal("navigator", Object.assign(Object.create(navigator), { clipboard: { writeText: async (text: string) => void (copied = text) } }));
   const before = Date.now();
   render(<App token={null} />);
-  fireEvent.click(await screen.findByText("Copy link", {}, { timeout: 60_000 }));
+  fireEvent.click(await screen.findByRole("button", { name: "Copy link" }, { timeout: 60_000 }));
   await waitFor(() => expect(copied).not.toBe(""));
   const query = new URL(copied).searchParams;
   expect(query.get("last")).toBeNull();

@@ -28,6 +28,9 @@ _AXE = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
 _FIND_VIOLATIONS = """async ([part, options]) =>
     (await axe.run(part, options)).violations.flatMap(violation =>
         violation.nodes.map(node => `${violation.id}: ${node.html.slice(0, 200)}`))"""
+#: What moves is still somewhere else, and may hide what is behind it.
+_IS_STILL = """() => document.getAnimations().every(each => each.playState !== "running"
+    || each.effect.getComputedTiming().iterations === Infinity)"""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -60,6 +63,7 @@ class Browser:
         """
         if not _AXE.is_file():
             pytest.skip("axe-core is not installed: run npm ci in console/")
+        self.page.wait_for_function(_IS_STILL)
         if not self.page.evaluate("'axe' in window"):
             # A value, since that of the script itself is all of axe.
             self.page.evaluate(f"{_AXE.read_text(encoding='utf-8')}\n;null")

@@ -141,7 +141,10 @@ class Opentrail:
         core = botocore.session.Session()
         core.register_component("data_loader", _LOADER)
         region = more.pop("region", "us-east-1")
-        session = boto3.session.Session(key, secret, region_name=region, botocore_session=core)
+        token = more.pop("token", None)
+        session = boto3.session.Session(
+            key, secret, token, region_name=region, botocore_session=core
+        )
         config = Config(retries={"total_max_attempts": more.pop("attempts", 1)}, **more)
         return session.client(service, endpoint_url=self.url, config=config)
 

@@ -161,6 +161,19 @@ def test_principals_and_resources_have_their_stories(console: Browser, server: O
     expect(page.get_by_text("IAM user Nora created IAM group crew").first).to_be_visible()
     expect(page.get_by_text(key["AccessKeyId"]).first).to_be_visible()
 
+    iam.create_role(RoleName="Release", AssumeRolePolicyDocument="{}")
+    sts = server.boto("sts", key["AccessKeyId"], key["SecretAccessKey"])
+    arn = "arn:aws:iam::123456789012:role/Release"
+    issued = sts.assume_role(RoleArn=arn, RoleSessionName="nora-laptop")["Credentials"]
+    session = (issued["AccessKeyId"], issued["SecretAccessKey"])
+    server.boto("iam", *session, token=issued["SessionToken"]).create_user(UserName="Paula")
+    console.go("events?expression=resourceName%3DPaula")
+    page.get_by_role("link", name="role Release (session nora-laptop) created").click()
+    behind = page.get_by_role("region", name="Who was behind it")
+    expect(behind.get_by_role("heading", name="Behind it: IAM user Nora")).to_be_visible()
+    behind.get_by_role("link", name="IAM user Nora assumed IAM role Release").click()
+    expect(page.get_by_role("heading", name="IAM user Nora assumed IAM role")).to_be_visible()
+
     console.go("resources")
     page.get_by_label("Name or ARN").fill("crew")
     page.keyboard.press("Enter")
@@ -182,7 +195,7 @@ def test_texts_of_records_are_shown_as_texts(
     console.go("live?expression=")
     expect(page.get_by_text("Connected")).to_be_visible()
     ServerShipper.of_data_dir(server.data_dir).ship(record_bytes(record))
-    expect(page.locator(".live-rows tbody button.plain").first).to_be_visible()
+    expect(page.locator(".live-rows [data-row] a").first).to_be_visible()
     _check_harmless(page)
 
     id_, quoted = record["eventID"], quote(text)

@@ -61,7 +61,7 @@ def _ship(server: Opentrail, numbers: Sequence[int]) -> None:
 
 def _rows(page: Page) -> list[str]:
     """Returns the sentences of the page's events, the newest first."""
-    return page.locator(".live-rows tbody button.plain").all_inner_texts()
+    return page.locator(".live-rows [data-row] a").all_text_contents()
 
 
 def _sentence(number: int) -> str:

@@ -248,15 +248,46 @@ def test_events_are_stepped_through_and_compared(console: Browser) -> None:
     expect(page).to_have_url(re.compile(first["eventID"]))
     page.keyboard.press("Escape")
     for record in RECORDS[:5]:
-        page.locator("tr", has=page.locator(f"[data-row='{record['eventID']}']")).get_by_role(
-            "checkbox"
-        ).check()
+        page.locator(f"[data-row='{record['eventID']}']").get_by_role("checkbox").check()
     page.get_by_role("button", name="Compare 5").click()
     differences = page.get_by_role("region", name="Differences")
     expect(differences).to_contain_text("user-4")
     members = differences.locator("tbody th").all_inner_texts()
     assert "requestParameters.userName" in members
     assert "awsRegion" not in members
+
+
+def test_a_laptop_shows_twenty_rows_and_more_in_one_stop_of_the_tab_key(console: Browser) -> None:
+    page = console.page
+    page.set_viewport_size({"width": 1440, "height": 900})
+    console.go(_history("is:write"))
+    expect(page.locator("[data-row]").first).to_be_visible()
+    # Beside their values, the chart and the filter's token.
+    expect(page.get_by_role("complementary", name="Facets").get_by_text("John")).to_be_visible()
+    bottoms = page.locator("[data-row]").evaluate_all(
+        "rows => rows.map(row => row.getBoundingClientRect().bottom)"
+    )
+    assert sum(bottom <= 900 for bottom in bottoms) >= 20
+    stops = page.locator("[role=grid] [tabindex='0'], [role=grid] a:not([tabindex])")
+    assert stops.count() == 1
+
+
+def test_values_beside_the_list_narrow_it(console: Browser) -> None:
+    page = console.page
+    console.go(_history("is:write"))
+    facets = page.get_by_role("complementary", name="Facets")
+    users = facets.get_by_role("group", name="User")
+    users.get_by_role("button", name="Mary", exact=True).click()
+    expect(page.get_by_role("heading", name="Event history (400)")).to_be_visible()
+    expect(users.get_by_role("button", name="Mary", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    users.get_by_role("button", name="Mary", exact=True).click()
+    expect(page.get_by_role("heading", name=f"Event history ({EVENTS:,})")).to_be_visible()
+    users.get_by_role("button", name="Eve", exact=True).click(modifiers=["Alt"])
+    expect(page.get_by_role("heading", name="Event history (800)")).to_be_visible()
+    facets.get_by_role("group", name="Source IP").get_by_role("button").first.click()
+    expect(facets.get_by_text("10.0.0.0", exact=True)).to_be_visible()
 
 
 def test_a_copied_link_shows_the_same_events_later(console: Browser, server: Opentrail) -> None:

@@ -39,7 +39,7 @@ def test_a_view_that_one_browser_saved_opens_in_another(
         f"{server.console}/console/events"
         "?expression=eventName%3DCreateUser&last=7d&columns=time%2Cname"
     )
-    headers = other.get_by_role("table", name="Events").get_by_role("columnheader")
+    headers = other.get_by_role("grid", name="Events").get_by_role("columnheader")
     expect(headers.filter(has_text="Event name")).to_have_count(1)
     expect(headers.filter(has_text="What happened")).to_have_count(0)
 

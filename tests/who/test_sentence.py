@@ -10,8 +10,10 @@ from opentrail.core.attributes import Resource
 from opentrail.who.sentence import (
     CONSOLE_AGENT,
     OWN_CONSOLE,
+    Method,
     actor,
     method_of,
+    parts,
     sentence,
     words_of,
 )
@@ -342,12 +344,34 @@ def test_an_identity_center_user_is_described_by_the_recorded_id() -> None:
     ],
 )
 def test_a_method_is_described_by_the_user_agent(agent: Any, method: str | None) -> None:
-    assert method_of(a_record(userAgent=agent)) == method
+    assert name_of(method_of(a_record(userAgent=agent))) == method
+
+
+def name_of(method: Method | None) -> str | None:
+    return method.name if method else None
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind"),
+    [
+        ("Boto3/1.9 Botocore/1.12", "sdk"),
+        ("aws-cli/2.1 Python/3.9", "cli"),
+        ("aws-cli/2.1 Python/3.9 exec-env/CloudShell exe/x86_64", "cli"),
+        (CONSOLE, "console"),
+        (CONSOLE_AGENT, "opentrail"),
+        ("APN/1.0 HashiCorp/1.0 Terraform/1.5.7 aws-sdk-go-v2/1.9", "code"),
+        ("cloudformation.amazonaws.com", "service"),
+    ],
+)
+def test_methods_are_of_a_few_kinds(agent: str, kind: str) -> None:
+    method = method_of(a_record(userAgent=agent))
+    assert method is not None
+    assert method.kind == kind
 
 
 def test_a_session_of_the_console_is_the_console_whatever_the_agent_says() -> None:
     record = a_record(userAgent="aws-sdk-java/2.20.0", sessionCredentialFromConsole="true")
-    assert method_of(record) == MANAGEMENT_CONSOLE
+    assert method_of(record) == Method("console", MANAGEMENT_CONSOLE)
 
 
 @pytest.mark.parametrize(
@@ -372,14 +396,57 @@ def test_a_session_of_the_console_is_the_console_whatever_the_agent_says() -> No
 def test_a_service_that_called_on_behalf_of_a_user_is_the_method(
     identity: dict[str, Any], agent: str, method: str | None
 ) -> None:
-    assert method_of(a_record(userIdentity=identity, userAgent=agent)) == method
+    assert name_of(method_of(a_record(userIdentity=identity, userAgent=agent))) == method
 
 
 def test_a_long_strange_agent_is_cut_and_shown_as_a_literal() -> None:
     method = method_of(a_record(userAgent="\x1b[31m" + "x" * 500))
     assert method is not None
-    assert "\x1b" not in method
-    assert len(method) < 100
+    assert method.kind == "other"
+    assert "\x1b" not in method.name
+    assert len(method.name) < 100
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (
+            {},
+            "<actor-type>IAM user <actor>John<plain> <verb>created <object-type>IAM user "
+            "<object>Mary<method> through the AWS SDK for Python (Boto3)",
+        ),
+        (
+            {"errorCode": "AccessDenied"},
+            "<actor-type>IAM user <actor>John<plain> <verb>called CreateUser<plain> on "
+            "<object-type>IAM user <object>Mary<method> through the AWS SDK for Python (Boto3)"
+            "<refusal> and was refused (AccessDenied)",
+        ),
+        (
+            {"userIdentity": an_assumed_role()},
+            "<plain>role <actor>DataRole<session> (session etl)<plain> <verb>created "
+            "<object-type>IAM user <object>Mary<method> through the AWS SDK for Python (Boto3)",
+        ),
+        (
+            {"userIdentity": {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}},
+            "<actor-type>AWS service <actor>ec2<actor-type>.amazonaws.com<plain> <verb>created "
+            "<object-type>IAM user <object>Mary",
+        ),
+        (
+            {
+                "eventName": "AddUserToGroup",
+                "requestParameters": {"userName": "Mary", "groupName": "Admins"},
+            },
+            "<actor-type>IAM user <actor>John<plain> <verb>added IAM user <object>Mary"
+            "<verb> to IAM group <object>Admins<method> through the AWS SDK for Python (Boto3)",
+        ),
+    ],
+)
+def test_parts_say_what_the_words_of_a_clause_tell(members: dict[str, Any], expected: str) -> None:
+    record = a_record(**{"userAgent": "Boto3/1.9", **members})
+    assert "".join(f"<{kind}>{text}" for kind, text in parts(record)) == expected
 
 
 # Real records

@@ -1,5 +1,14 @@
 /** What the server answers. Made by scripts/reference.py; do not edit. */
 
+/** The calls that led to the caller of an event, and what the same caller did next. */
+export interface CallerChain {
+  end: string;
+  kind: "human" | "service" | "unknown";
+  next: EventRow[];
+  origin: string | null;
+  steps: EventRow[];
+}
+
 /** A changed user, and its one-time password if it has a new one; empty for a deleted user. */
 export interface ChangedUser {
   password?: string;
@@ -83,7 +92,9 @@ export interface EventRow {
   eventName: string;
   eventSource: string;
   eventTime: string;
+  method: MethodRow | null;
   mfa: boolean | null;
+  parts: SentencePart[];
   principalType: string | null;
   readOnly: boolean;
   region: string;
@@ -196,6 +207,12 @@ export interface MarkedRecords {
   records: unknown[];
 }
 
+/** How a call was made. */
+export interface MethodRow {
+  kind: "cli" | "code" | "console" | "opentrail" | "other" | "sdk" | "service";
+  name: string;
+}
+
 /** The events of a period that succeeded and that failed. */
 export interface PeriodCount {
   failed: number;
@@ -260,6 +277,12 @@ export interface SavedViews {
 export interface Scan {
   incidents: IncidentRow[];
   known: number;
+}
+
+/** Words of a clause with the spaces around them; `kind` says what they name. */
+export interface SentencePart {
+  kind: "actor" | "actor-type" | "method" | "object" | "object-type" | "plain" | "refusal" | "session" | "verb";
+  text: string;
 }
 
 /** The session of a browser, and what its pages offer. */

@@ -3,6 +3,7 @@
 import type { Proof, SessionInfo } from "./schema";
 
 export type {
+  CallerChain,
   ChangedUser,
   Count,
   EventContext as Context,

@@ -9,9 +9,13 @@ const layers: { current: Keys }[] = [];
 let first: string | null = null;
 let firstAt = 0;
 
+/** Types of inputs into which nothing is typed. */
+const NO_TEXT = new Set(["button", "checkbox", "file", "image", "radio", "range", "reset", "submit"]);
+
 function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
-  return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
+  if (target instanceof HTMLInputElement) return !NO_TEXT.has(target.type);
+  return target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName);
 }
 
 /** Keys that a focused control needs for itself. */

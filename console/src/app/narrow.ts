@@ -1,6 +1,7 @@
 import { useSyncExternalStore } from "react";
 
-const NARROW = 700;
+const PHONE = 600;
+const WIDE = 1_100;
 
 function subscribe(listener: () => void): () => void {
   window.addEventListener("resize", listener);
@@ -9,5 +10,10 @@ function subscribe(listener: () => void): () => void {
 
 /** Whether the window is as narrow as a telephone's. */
 export function useNarrow(): boolean {
-  return useSyncExternalStore(subscribe, () => window.innerWidth < NARROW);
+  return useSyncExternalStore(subscribe, () => window.innerWidth < PHONE);
+}
+
+/** Whether the window has room for values beside a list. */
+export function useWide(): boolean {
+  return useSyncExternalStore(subscribe, () => window.innerWidth >= WIDE);
 }

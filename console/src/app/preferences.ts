@@ -10,6 +10,7 @@ export interface Preferences {
   zone: string;
   keys: boolean;
   chart: boolean;
+  facets: boolean;
   columns: string[] | null;
   pageSize: number;
   navigation: boolean;
@@ -21,6 +22,7 @@ const DEFAULTS: Preferences = {
   zone: UTC,
   keys: true,
   chart: true,
+  facets: true,
   columns: null,
   pageSize: 50,
   navigation: true,

@@ -13,7 +13,6 @@ import { CATEGORY, FIXED_OPTIONS, filteringProperties, fromShown, PROPERTIES, se
 interface Props {
   filter: Filter;
   onChange: (filter: Filter) => void;
-  countText?: string;
 }
 
 const MAX_NAMES = 20;
@@ -21,7 +20,7 @@ const MAX_NAMES = 20;
 type Options = { status: "pending" | "loading" | "finished" | "error"; options: PropertyFilterProps.FilteringOption[] };
 
 /** The filter of events; values are suggested by the server with the number of events that have them. */
-export function EventFilter({ filter, onChange, countText }: Props): ReactNode {
+export function EventFilter({ filter, onChange }: Props): ReactNode {
   const [loaded, setLoaded] = useState<Options>({ status: "pending", options: [] });
   const abort = useRef<AbortController | null>(null);
   const control = useRef<PropertyFilterProps.Ref>(null);
@@ -66,7 +65,6 @@ export function EventFilter({ filter, onChange, countText }: Props): ReactNode {
       onLoadItems={({ detail }) => void load(detail)}
       freeTextFiltering={{ operators: [":", "!:"], defaultOperator: ":" }}
       enableTokenGroups
-      countText={countText}
       filteringAriaLabel="Filter events"
       filteringPlaceholder="Filter events by property or text"
       i18nStrings={{ enteredTextLabel: (text) => `Search all values for "${visible(text)}"`, filteringPlaceholder: "Filter events by property or text" }}

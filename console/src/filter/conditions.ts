@@ -94,11 +94,29 @@ export function setRange(range: Range): void {
   changeQuery({ ...NOT_A_POSITION, last: range.last, since: range.since, until: range.until });
 }
 
+function tokenFor(field: string, value: string, include: boolean): Token {
+  return { propertyKey: field, operator: include ? "=" : "!=", value: literal(value) };
+}
+
+function isSame(part: Filter["tokens"][number], token: Token): boolean {
+  return !isGroup(part) && part.propertyKey === token.propertyKey && part.operator === token.operator && part.value === token.value;
+}
+
+/** Whether all events of a filter have a value, or lack it. */
+export function hasToken(filter: Filter, field: string, value: string, include: boolean): boolean {
+  if (filter.operation === "or" && filter.tokens.length > 1) return false;
+  return filter.tokens.some((part) => isSame(part, tokenFor(field, value, include)));
+}
+
+/** Takes away the comparison that `withToken` adds. */
+export function withoutToken(filter: Filter, field: string, value: string): Filter {
+  return { ...filter, tokens: filter.tokens.filter((part) => !isSame(part, tokenFor(field, value, true))) };
+}
+
 /** Adds a comparison to a filter: one that a value was clicked for. */
 export function withToken(filter: Filter, field: string, value: string, include: boolean): Filter {
-  const token: Token = { propertyKey: field, operator: include ? "=" : "!=", value: literal(value) };
-  const isThere = filter.tokens.some((part) => !isGroup(part) && JSON.stringify(part) === JSON.stringify(token));
-  if (isThere) return filter;
+  const token = tokenFor(field, value, include);
+  if (filter.tokens.some((part) => isSame(part, token))) return filter;
   if (filter.operation === "and" || filter.tokens.length < 2) return { operation: "and", tokens: [...filter.tokens, token] };
   const tokens = filter.tokens.flatMap((part) => (isGroup(part) ? [] : [part]));
   const whole = tokens.length === filter.tokens.length;

@@ -7,7 +7,7 @@ import { get } from "../api/client";
 import type { Event, Page } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
 import { follow, href, useRoute } from "../app/router";
-import { EventsTable } from "../parts/EventsTable";
+import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { visible } from "../text/visible";
 
@@ -60,12 +60,11 @@ export default function Activity(): ReactNode {
         </Alert>
       )}
       <Problem error={error} what="The history could not be loaded" onRetry={reload} />
-      <EventsTable
+      <EventList
         label="API activity"
-        events={found.length ? found : seen.length ? rows : []}
-        shown={["time", "name", "what", "user", "resourceName"]}
-        loading={!data}
-        empty="Waiting for the first call"
+        items={found.length ? found : seen.length ? rows : []}
+        shown={["time", "method", "what", "name", "result"]}
+        empty={data ? "Waiting for the first call" : "Loading events"}
       />
     </SpaceBetween>
   );

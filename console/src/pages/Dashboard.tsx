@@ -17,8 +17,8 @@ import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
 import { useMay } from "../app/session";
 import { finding, sinceOf } from "../filter/conditions";
-import { ValueList } from "../parts/Breakdown";
-import { EventsTable } from "../parts/EventsTable";
+import { ValueList } from "../parts/ValueList";
+import { EventList } from "../parts/EventList";
 import { FirstEvent } from "../parts/FirstEvent";
 import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
@@ -268,17 +268,15 @@ function Latest({ scope, position }: { scope: Scope; position: number }): ReactN
   return (
     <>
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />
-      <EventsTable
-        label="Latest changes"
-        events={data?.events ?? []}
-        shown={["time", "what", "result"]}
-        loading={!data}
+      <Container
         header={
           <Header variant="h2" actions={<Button href={href("/live")} onFollow={follow}>Live</Button>}>
             Latest changes
           </Header>
         }
-      />
+      >
+        <EventList label="Latest changes" items={data?.events ?? []} empty={data ? undefined : "Loading events"} />
+      </Container>
     </>
   );
 }

@@ -1,25 +1,23 @@
 import Alert from "@cloudscape-design/components/alert";
-import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
-import Header from "@cloudscape-design/components/header";
-import SpaceBetween from "@cloudscape-design/components/space-between";
-import Table from "@cloudscape-design/components/table";
+import ToggleButton from "@cloudscape-design/components/toggle-button";
 import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
 import type { Count, Event, Histogram, Page, SavedView, ViewState } from "../api/types";
-import { useCall, useInterval } from "../api/useCall";
+import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
-import { useNarrow } from "../app/narrow";
+import { useNarrow, useWide } from "../app/narrow";
 import { usePanel } from "../app/panel";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
 import { type Conditions, setFilter, setRange, toQuery, useConditions } from "../filter/conditions";
 import { EventFilter } from "../filter/EventFilter";
 import { RangeChooser } from "../filter/RangeChooser";
-import { columns, PRESETS } from "../parts/columns";
+import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
+import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { OUTCOMES, TimeChart } from "../parts/TimeChart";
 import { number } from "../text/time";
@@ -30,33 +28,34 @@ const ColumnChooser = lazy(() => import("../parts/ColumnChooser"));
 const Compare = lazy(() => import("../parts/Compare"));
 const Empty = lazy(() => import("../parts/Empty"));
 const SavedViews = lazy(() => import("../parts/SavedViews"));
-const Breakdown = lazy(() => import("../parts/Breakdown"));
+const Facets = lazy(() => import("../parts/Facets"));
 
 const NEWER_EVERY = 5_000;
 const MAX_NEWER = 200;
 /** One and the same list, so that effects do not run again. */
 const NONE: Event[] = [];
 const MAX_COMPARED = 5;
+const BESIDE_A_PANEL = new Set(["time", "method", "what", "name", "result"]);
 const BUCKETS = 60;
 
 export default function History(): ReactNode {
   const { conditions, now, key } = useConditions();
   const { query: address } = useRoute();
-  const { zone, density, chart, columns: chosen, pageSize } = usePreferences();
+  const { zone, chart, facets, columns: chosen, pageSize } = usePreferences();
   const [refreshed, setRefreshed] = useState(0);
   const query = useMemo(() => toQuery(conditions, refreshed || now), [key, now, refreshed]);
-  const narrow = useNarrow();
+  const isWide = useWide();
+  const isNarrow = useNarrow();
   const cursor = address.get("cursor");
   const open = address.get("event");
   const picked = columnsIn(address.get("columns")) ?? chosen;
-  const shown = picked ?? [...(narrow ? PRESETS.Narrow : PRESETS.Sentences)];
+  const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
   const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
   const count = useCall((signal) => get<Count>("events/count", query, signal), [query]);
   const events = page.data?.events ?? NONE;
   const [selected, setSelected] = useState<Event[]>([]);
   const [comparing, setComparing] = useState(false);
   const newer = useNewer(cursor ? null : query, events[0] ?? null, Boolean(page.data));
-  const table = useRef<HTMLDivElement>(null);
   const show = (id: string | null): void => changeQuery({ event: id }, { replace: open !== null && id !== null });
   const refresh = (): void => {
     changeQuery({ cursor: null });
@@ -64,108 +63,128 @@ export default function History(): ReactNode {
   };
 
   usePanelFor(open, events, show);
-  useRowKeys(table, events, selected, setSelected);
   useKeys({
     c: () => selected.length > 1 && setComparing(true),
+    f: () => setPreferences({ facets: !facets }),
     h: () => setPreferences({ chart: !chart }),
+    r: refresh,
     y: () => void copyText(absoluteLink(query)),
     ...(open && { Escape: () => show(null), "]": () => step(events, open, 1, show), "[": () => step(events, open, -1, show) }),
   });
 
-  const definitions = columns({ zone, narrow, onOpen: (event) => show(event.eventId) });
   const isSlow = useSlow(page.loading);
   return (
-    <SpaceBetween size="s">
-      <Header
-        variant="h1"
-        counter={count.data ? `(${count.data.relation === "gte" ? "≥ " : ""}${number(count.data.value)})` : undefined}
-        description={summary(conditions, page.data)}
-        actions={
-          <Actions query={query} selected={selected} onCompare={() => setComparing(true)} onRefresh={refresh}>
-            <ViewMenu state={stateOf(conditions, picked ?? (narrow ? null : shown))} zone={zone} />
-          </Actions>
-        }
-      >
-        Event history
-      </Header>
-      <Ignored parts={conditions.ignored} />
-      <div className="toolbar">
-        <div className="grow">
-          <EventFilter filter={conditions.filter} onChange={setFilter} countText={countText(count.data)} />
-        </div>
-        <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
-        <ButtonDropdown
-          items={[
-            { id: "management", text: "Management events" },
-            { id: "all", text: "Management and data events" },
-          ]}
-          onItemClick={({ detail }) => changeQuery({ categories: detail.id === "all" ? "all" : null, cursor: null })}
-        >
-          {conditions.all ? "All events" : "Management events"}
-        </ButtonDropdown>
-      </div>
-      {chart && <Chart query={query} zone={zone} />}
-      <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
-      {page.data && page.data.missing.length > 0 && (
-        <Alert type="warning" header="Some events are missing here">
-          {page.data.missing.map(visible).join(" · ")}
-        </Alert>
+    <div className={facets && isWide && open === null ? "history with-facets" : "history"}>
+      {facets && isWide && open === null && (
+        <Suspense fallback={<aside className="facets" aria-label="Facets" />}>
+          <Facets query={query} filter={conditions.filter} />
+        </Suspense>
       )}
-      <div ref={table} className={page.loading && isSlow && events.length ? "dimmed" : undefined}>
-        <Table
-          items={events}
-          columnDefinitions={shown.flatMap((id) => definitions.find((column) => column.id === id) ?? [])}
-          trackBy="eventId"
-          variant="full-page"
-          stickyHeader
-          resizableColumns
-          wrapLines
-          contentDensity={density}
-          selectionType="multi"
-          selectedItems={selected}
-          onSelectionChange={({ detail }) => setSelected(detail.selectedItems)}
-          ariaLabels={{
-            tableLabel: "Events",
-            selectionGroupLabel: "Select events",
-            itemSelectionLabel: (_, event) => `Select ${visible(event.sentence)}`,
-            allItemsSelectionLabel: () => "Select all events of this page",
-          }}
-          loading={page.loading && isSlow && !events.length && !page.error}
-          loadingText="Loading events"
-          header={
-            <div className="toolbar">
-              <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
-              <div className="end">
-                <ColumnButton shown={shown} />
-              </div>
-            </div>
-          }
-          empty={
-            page.data && !page.loading ? (
-              <Suspense>
-                <Empty conditions={conditions} query={query} cursor={cursor} />
-              </Suspense>
-            ) : (
-              <Box>&nbsp;</Box>
-            )
-          }
-        />
+      <div className="history-list">
+        <div className="title-line">
+          <h1>
+            Event history
+            {count.data && ` (${count.data.relation === "gte" ? "≥ " : ""}${number(count.data.value)})`}
+          </h1>
+          <span className="hidden" role="status">
+            {countText(count.data)}
+          </span>
+          <span className="secondary">{summary(conditions, page.data)}</span>
+          <div className="end">
+            <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
+            <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>
+          </div>
+        </div>
+        <Ignored parts={conditions.ignored} />
+        <div className="toolbar">
+          {isWide && open === null && (
+            <ToggleButton
+              variant="icon"
+              iconName="side-bar"
+              pressed={facets}
+              ariaLabel="Facets"
+              onChange={({ detail }) => setPreferences({ facets: detail.pressed })}
+            />
+          )}
+          <div className="grow">
+            <EventFilter filter={conditions.filter} onChange={setFilter} />
+          </div>
+          <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
+          <ButtonDropdown
+            items={[
+              { id: "management", text: "Management events" },
+              { id: "all", text: "Management and data events" },
+            ]}
+            onItemClick={({ detail }) => changeQuery({ categories: detail.id === "all" ? "all" : null, cursor: null })}
+          >
+            {conditions.all ? "All events" : isNarrow ? "Management" : "Management events"}
+          </ButtonDropdown>
+          <Actions query={query} selected={selected} onCompare={() => setComparing(true)} onRefresh={refresh}>
+            <ViewMenu state={stateOf(conditions, picked ?? PRESETS.Sentences)} zone={zone} />
+            <ColumnButton shown={picked ?? PRESETS.Sentences} />
+          </Actions>
+        </div>
+        {chart && !isNarrow && <Chart query={query} zone={zone} />}
+        <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
+        {page.data && page.data.missing.length > 0 && (
+          <Alert type="warning" header="Some events are missing here">
+            {page.data.missing.map(visible).join(" · ")}
+          </Alert>
+        )}
+        <div className={page.loading && isSlow && events.length ? "page-list dimmed" : "page-list"}>
+          <EventList
+            isMain
+            label="Events"
+            items={events}
+            shown={shown}
+            open={open}
+            onOpen={show}
+            selected={selected}
+            onSelect={setSelected}
+            empty={<Nothing page={page} isSlow={isSlow} conditions={conditions} query={query} cursor={cursor} />}
+          />
+        </div>
+        {page.data && (page.data.next || cursor) && (
+          <div className="toolbar">
+            <Paging page={page.data} newer={0} onRefresh={refresh} cursor={cursor} />
+          </div>
+        )}
       </div>
-      {page.data && (page.data.next || cursor) && <Paging page={page.data} newer={0} onRefresh={refresh} cursor={cursor} />}
-      <BreakdownSection query={query} conditions={conditions} />
       {comparing && (
         <Suspense>
           <Compare events={selected.slice(0, MAX_COMPARED)} onClose={() => setComparing(false)} />
         </Suspense>
       )}
-    </SpaceBetween>
+    </div>
   );
+}
+
+interface NothingProps {
+  page: Call<Page>;
+  isSlow: boolean;
+  conditions: Conditions;
+  query: Query;
+  cursor: string | null;
+}
+
+/** What stands in a list without rows. */
+function Nothing({ page, isSlow, conditions, query, cursor }: NothingProps): ReactNode {
+  if (page.loading || !page.data) return isSlow && !page.error ? "Loading events" : <>&nbsp;</>;
+  return (
+    <Suspense>
+      <Empty conditions={conditions} query={query} cursor={cursor} />
+    </Suspense>
+  );
+}
+
+/** Beside an open event the list keeps time, method, sentence and error. */
+function columnsBeside(isOpen: boolean, shown: readonly string[]): readonly string[] {
+  return isOpen ? shown.filter((id) => BESIDE_A_PANEL.has(id)) : shown;
 }
 
 function columnsIn(text: string | null): string[] | null {
   if (text === null) return null;
-  const known = new Set(columns({ zone: "UTC" }).map(({ id }) => id));
-  const found = text.split(",").filter((id) => known.has(id));
+  const found = columnsOf(text.split(",")).map(({ id }) => id);
   return found.length ? found : null;
 }
 
@@ -251,32 +270,6 @@ function step(events: Event[], open: string, by: number, show: (id: string) => v
   if (next) show(next.eventId);
 }
 
-/** `j` and `k` move the focus between rows, `x` selects one. */
-function useRowKeys(
-  table: { current: HTMLElement | null },
-  events: Event[],
-  selected: Event[],
-  setSelected: (events: Event[]) => void,
-): void {
-  const rows = (): HTMLElement[] => [...(table.current?.querySelectorAll<HTMLElement>("[data-row]") ?? [])];
-  const focused = (): number => rows().findIndex((row) => row.contains(document.activeElement));
-  const move = (by: number) => () => {
-    const all = rows();
-    all[Math.min(Math.max(focused() + by, 0), all.length - 1)]?.querySelector("a")?.focus();
-  };
-  useKeys({
-    j: move(1),
-    k: move(-1),
-    x: () => {
-      const id = rows()[focused()]?.dataset.row;
-      const event = events.find(({ eventId }) => eventId === id);
-      if (!event) return;
-      const without = selected.filter(({ eventId }) => eventId !== id);
-      setSelected(without.length < selected.length ? without : [...selected, event]);
-    },
-  });
-}
-
 function absoluteLink(query: Query): string {
   const link = new URL(window.location.href);
   link.searchParams.delete("last");
@@ -287,10 +280,10 @@ function absoluteLink(query: Query): string {
 }
 
 /** What a saved view keeps: a relative range stays relative. */
-function stateOf({ expression, range, account, region, all }: Conditions, columns: string[] | null): ViewState {
+function stateOf({ expression, range, account, region, all }: Conditions, columns: readonly string[]): ViewState {
   const { last, since, until } = range;
   const parts = { expression, last, since: last ? null : since, until: last ? null : until, account, region };
-  const state = { ...parts, categories: all ? "all" : null, columns: columns && columns.join(",") };
+  const state = { ...parts, categories: all ? "all" : null, columns: columns.join(",") };
   return Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
 }
 
@@ -305,15 +298,16 @@ function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNod
   return (
     <>
       <ButtonDropdown
+        variant="icon"
+        iconName="star"
+        ariaLabel="Saved views"
         items={choices.length ? [SAVE, MANAGE, { text: "Open", items: choices }] : [SAVE]}
         onItemClick={({ detail: { id } }) => {
           const view = views[choices.findIndex((choice) => choice.id === id)];
           if (view) navigate(href("/events", { ...view.state }));
           else setOpen(true);
         }}
-      >
-        Saved views
-      </ButtonDropdown>
+      />
       {open && (
         <Suspense>
           <SavedViews state={state} views={views} zone={zone} onChange={reload} onClose={() => setOpen(false)} />
@@ -335,18 +329,24 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
   const [copied, setCopied] = useState(false);
   const link = useRef<HTMLAnchorElement>(null);
   return (
-    <SpaceBetween direction="horizontal" size="xs">
-      <Button iconName="refresh" ariaLabel="Refresh" onClick={onRefresh} />
+    <div className="actions">
       {selected.length > 1 && (
         <Button onClick={onCompare} disabled={selected.length > MAX_COMPARED}>
           Compare {selected.length}
         </Button>
       )}
-      <Button iconName={copied ? "check" : "share"} onClick={() => void copyText(absoluteLink(query)).then(setCopied)}>
-        {copied ? "Copied" : "Copy link"}
-      </Button>
+      <Button variant="icon" iconName="refresh" ariaLabel="Refresh" onClick={onRefresh} />
+      <Button
+        variant="icon"
+        iconName={copied ? "check" : "share"}
+        ariaLabel={copied ? "Copied" : "Copy link"}
+        onClick={() => void copyText(absoluteLink(query)).then(setCopied)}
+      />
       <For role="auditor">
         <ButtonDropdown
+          variant="icon"
+          iconName="download"
+          ariaLabel="Download events"
           items={[
             { id: "csv", text: "CSV", secondaryText: "Formulas are neutralized" },
             { id: "json", text: "JSON" },
@@ -357,16 +357,13 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
             link.current.href = address("export", { ...query, format: detail.id });
             link.current.click();
           }}
-        >
-          Download events
-        </ButtonDropdown>
+        />
       </For>
       {children}
       <a ref={link} className="hidden" download tabIndex={-1} aria-hidden="true">
         Download
       </a>
-      <Button onClick={() => navigate(href("/live", { expression: String(query.expression ?? "") }))}>Live</Button>
-    </SpaceBetween>
+    </div>
   );
 }
 
@@ -385,24 +382,20 @@ function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: 
   };
   const cameFrom = cursor ? CAME_FROM.get(cursor) : undefined;
   return (
-    <SpaceBetween direction="horizontal" size="xs">
-      <Button iconName="angle-left" disabled={cameFrom === undefined} onClick={turn(cameFrom ?? null)}>
-        Newer
-      </Button>
-      <Button iconName="angle-right" iconAlign="right" disabled={!page?.next} onClick={older}>
-        Older
-      </Button>
-      {cursor && (
-        <Button variant="link" onClick={onRefresh}>
-          Newest
-        </Button>
-      )}
+    <div className="actions">
       {newer > 0 && (
-        <Button variant="link" iconName="angle-up" onClick={onRefresh}>
+        <Button variant="inline-link" iconName="arrow-up" onClick={onRefresh}>
           {newer >= MAX_NEWER ? `${MAX_NEWER}+` : newer} newer
         </Button>
       )}
-    </SpaceBetween>
+      {cursor && (
+        <Button variant="inline-link" onClick={onRefresh}>
+          Newest
+        </Button>
+      )}
+      <Button variant="icon" iconName="angle-left" ariaLabel="Newer" disabled={cameFrom === undefined} onClick={turn(cameFrom ?? null)} />
+      <Button variant="icon" iconName="angle-right" ariaLabel="Older" disabled={!page?.next} onClick={older} />
+    </div>
   );
 }
 
@@ -419,6 +412,7 @@ function Chart({ query, zone }: { query: Query; zone: string }): ReactNode {
     <div className={loading && data ? "dimmed" : undefined}>
       <Problem error={error} what="The chart could not be loaded" onRetry={reload} />
       <TimeChart
+        isSmall
         label="Events over time"
         points={points}
         step={(data?.seconds ?? 3600) * 1000}
@@ -434,41 +428,16 @@ function iso(time: number): string {
   return new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
-function BreakdownSection({ query, conditions }: { query: Query; conditions: Conditions }): ReactNode {
-  const [open, setOpen] = useState(false);
-  return (
-    <div>
-      <Button variant="inline-link" ariaExpanded={open} iconName={open ? "caret-down-filled" : "caret-right-filled"} onClick={() => setOpen(!open)}>
-        Most frequent values
-      </Button>
-      {open && (
-        <Suspense>
-          <Breakdown query={query} filter={conditions.filter} />
-        </Suspense>
-      )}
-    </div>
-  );
-}
-
 function ColumnButton({ shown }: { shown: readonly string[] }): ReactNode {
   const [open, setOpen] = useState(false);
   return (
-    <SpaceBetween direction="horizontal" size="xs">
-      <ButtonDropdown
-        items={(["Sentences", "AWS"] as const).map((id) => ({ id, text: id === "AWS" ? "As on AWS" : id }))}
-        onItemClick={({ detail }) => {
-          changeQuery({ columns: null }, { replace: true });
-          setPreferences({ columns: [...PRESETS[detail.id as keyof typeof PRESETS]] });
-        }}
-      >
-        Columns
-      </ButtonDropdown>
-      <Button iconName="settings" ariaLabel="Columns and page size" onClick={() => setOpen(true)} />
+    <>
+      <Button variant="icon" iconName="settings" ariaLabel="Columns and page size" onClick={() => setOpen(true)} />
       {open && (
         <Suspense>
           <ColumnChooser shown={shown} onClose={() => setOpen(false)} />
         </Suspense>
       )}
-    </SpaceBetween>
+    </>
   );
 }

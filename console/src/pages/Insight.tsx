@@ -23,7 +23,7 @@ import { useMay } from "../app/session";
 import { toExpression } from "../filter/expression";
 import { DialogButtons } from "../parts/DialogButtons";
 import { csv, save, svgFile } from "../parts/download";
-import { EventsTable } from "../parts/EventsTable";
+import { EventList } from "../parts/EventList";
 import { JsonTree } from "../parts/JsonTree";
 import { Problem } from "../parts/Problem";
 import { type ChartPoint, TimeChart } from "../parts/TimeChart";
@@ -267,13 +267,7 @@ function Events({ incident }: { incident: IncidentDetail }): ReactNode {
   return (
     <SpaceBetween size="s">
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />
-      <EventsTable
-        label="Events of the incident"
-        variant="borderless"
-        events={data?.events ?? []}
-        loading={loading}
-        shown={["time", "what", "user", "ip", "result"]}
-      />
+      <EventList label="Events of the incident" items={data?.events ?? []} empty={loading ? "Loading events" : undefined} />
       <Button href={href("/events", { expression, since, until, categories: "all" })} onFollow={follow}>
         Open in Event history
       </Button>

@@ -3,27 +3,24 @@ import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
-import { lazy, memo, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError } from "../api/client";
 import { tail, type TailMessage } from "../api/tail";
-import type { Event } from "../api/types";
 import { useKeys } from "../app/keys";
 import { usePanel } from "../app/panel";
-import { usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
 import { setFilter, toQuery, useConditions } from "../filter/conditions";
 import { EventFilter } from "../filter/EventFilter";
+import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
-import { number, stamp, zoneName } from "../text/time";
-import { show, visible } from "../text/visible";
-import { EMPTY_TAIL, pause, receive, resume, type Row, type TailState } from "./tailBuffer";
+import { number } from "../text/time";
+import { EMPTY_TAIL, pause, receive, resume, type TailState } from "./tailBuffer";
 
 const EventPanel = lazy(() => import("../parts/EventPanel"));
 
 /** New events as they arrive, the newest first. */
 export default function Live(): ReactNode {
   const { conditions, key, now } = useConditions();
-  const { zone } = usePreferences();
   const { query } = useRoute();
   const open = query.get("event");
   const { state, connected, error, setPaused } = useTail(key, () => toQuery({ ...conditions, range: { last: null, since: null, until: null } }, now));
@@ -47,6 +44,13 @@ export default function Live(): ReactNode {
   }, [open]);
   useEffect(() => () => setPanel(null), []);
 
+  const items = useMemo(
+    () =>
+      state.rows.map((row) =>
+        row.kind === "gap" ? { key: row.key, note: <Gap skipped={row.skipped} expression={conditions.expression} /> } : row.event,
+      ),
+    [state.rows, conditions.expression],
+  );
   return (
     <SpaceBetween size="s">
       <Header
@@ -91,70 +95,28 @@ export default function Live(): ReactNode {
         aria-label="New events"
         onScroll={(event) => event.currentTarget.scrollTop > 40 && !state.paused && setPaused(true)}
       >
-        <table>
-          <colgroup>
-            <col width={185} />
-            <col />
-            <col className="wide" width={160} />
-            <col className="wide" width={160} />
-          </colgroup>
-          <thead>
-            <tr>
-              <th scope="col">Time ({zoneName(zone)})</th>
-              <th scope="col">What happened</th>
-              <th scope="col" className="wide">
-                User
-              </th>
-              <th scope="col" className="wide">
-                Result
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {!state.rows.length && (
-              <tr>
-                <td colSpan={4}>Waiting for events that match. Send a call, or change the filter.</td>
-              </tr>
-            )}
-            {state.rows.map((row) =>
-              row.kind === "gap" ? (
-                <GapRow key={row.key} row={row} expression={conditions.expression} />
-              ) : (
-                <EventRow key={row.key} event={row.event} zone={zone} onOpen={show} />
-              ),
-            )}
-          </tbody>
-        </table>
+        <EventList
+          label="New events"
+          isMain
+          items={items}
+          open={open}
+          onOpen={show}
+          empty="Waiting for events that match. Send a call, or change the filter."
+        />
       </div>
     </SpaceBetween>
   );
 }
 
-const EventRow = memo(function EventRow({ event, zone, onOpen }: { event: Event; zone: string; onOpen: (id: string) => void }): ReactNode {
+/** Says how many events are not in the list. */
+function Gap({ skipped, expression }: { skipped: number; expression: string }): ReactNode {
   return (
-    <tr onClick={() => onOpen(event.eventId)} className={event.errorCode ? "failed" : undefined}>
-      <td className="numbers">{stamp(event.eventTime, zone)}</td>
-      <td>
-        <button type="button" className="plain" onClick={() => onOpen(event.eventId)}>
-          {visible(event.clause)}
-        </button>
-      </td>
-      <td className="wide">{show(event.username)}</td>
-      <td className="wide">{event.errorCode ? `✘ ${visible(event.errorCode)}` : "✔ Success"}</td>
-    </tr>
-  );
-});
-
-function GapRow({ row, expression }: { row: Extract<Row, { kind: "gap" }>; expression: string }): ReactNode {
-  return (
-    <tr>
-      <td colSpan={4}>
-        {number(row.skipped)} events skipped, faster than they can be shown ·{" "}
-        <button type="button" className="plain" onClick={() => navigate(href("/events", { expression }))}>
-          Open in Event history
-        </button>
-      </td>
-    </tr>
+    <>
+      {number(skipped)} events skipped, faster than they can be shown ·{" "}
+      <button type="button" className="plain" onClick={() => navigate(href("/events", { expression }))}>
+        Open in Event history
+      </button>
+    </>
   );
 }
 

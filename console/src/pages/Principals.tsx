@@ -18,8 +18,9 @@ import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useQuery } from "../app/router";
 import { finding, withToken } from "../filter/conditions";
 import { toExpression, toFilter } from "../filter/expression";
-import { ValueList } from "../parts/Breakdown";
-import { EventsTable } from "../parts/EventsTable";
+import { ValueList } from "../parts/ValueList";
+import { CallerChain, TEMPORARY } from "../parts/CallerChain";
+import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { number, stamp, zoneName } from "../text/time";
 import { visible } from "../text/visible";
@@ -76,6 +77,7 @@ function List(): ReactNode {
 function Story({ arn }: { arn: string }): ReactNode {
   const { zone } = usePreferences();
   const { data, error, loading, reload } = useCall((signal) => get<Principal>(`principals/${encodeURIComponent(arn)}`, {}, signal), [arn]);
+  const latest = data?.latest[0];
   const mine = finding("arn", arn);
   const open = (field: string) => (value: string) =>
     navigate(href("/events", { expression: toExpression(withToken(toFilter(mine), field, value, true)), categories: "all" }));
@@ -106,6 +108,11 @@ function Story({ arn }: { arn: string }): ReactNode {
               ]}
             />
           </Container>
+          {latest && TEMPORARY.has(latest.principalType ?? "") && (
+            <Container header={<Header variant="h2">Latest call</Header>}>
+              <CallerChain event={latest} />
+            </Container>
+          )}
           <Container header={<Header variant="h2">Calls by weekday and hour (UTC)</Header>}>
             <Heat hours={data.hours} />
           </Container>
@@ -124,12 +131,9 @@ function Story({ arn }: { arn: string }): ReactNode {
               </div>
             ))}
           </ColumnLayout>
-          <EventsTable
-            label="Latest events"
-            events={data.latest}
-            shown={["time", "what", "ip", "result"]}
-            header={<Header variant="h2">Latest events</Header>}
-          />
+          <Container header={<Header variant="h2">Latest events</Header>}>
+            <EventList label="Latest events" items={data.latest} />
+          </Container>
         </SpaceBetween>
       )}
     </SpaceBetween>

@@ -16,7 +16,8 @@ import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
 import { finding } from "../filter/conditions";
-import { EventsTable } from "../parts/EventsTable";
+import { CallerChain } from "../parts/CallerChain";
+import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
@@ -86,6 +87,7 @@ function List(): ReactNode {
 
 function Story({ name, type }: { name: string; type: string | null }): ReactNode {
   const { data, error, loading, reload } = useCall((signal) => get<ResourceStory>("resources", { name, type }, signal), [name, type]);
+  const maker = data?.events.find(({ sentence }) => sentence === data.sentences[0]);
   return (
     <SpaceBetween size="l">
       <Header
@@ -115,13 +117,11 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
             ) : (
               <Box color="text-body-secondary">No event created, changed or deleted it.</Box>
             )}
+            {maker && <CallerChain event={maker} />}
           </Container>
-          <EventsTable
-            label="Events of the resource"
-            events={data.events}
-            shown={["time", "what", "user", "result"]}
-            header={<Header variant="h2" counter={`(${data.events.length})`}>Evidence</Header>}
-          />
+          <Container header={<Header variant="h2" counter={`(${data.events.length})`}>Evidence</Header>}>
+            <EventList label="Events of the resource" items={data.events} />
+          </Container>
         </SpaceBetween>
       )}
     </SpaceBetween>

@@ -13,7 +13,7 @@ import type { Page, TrailList, TrailSummary } from "../api/types";
 import { asApiError, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href, navigate, useQuery } from "../app/router";
-import { EventsTable } from "../parts/EventsTable";
+import { EventList } from "../parts/EventList";
 import { JsonTree } from "../parts/JsonTree";
 import { Problem } from "../parts/Problem";
 import { EndTrail, type Ending } from "../parts/TrailDialogs";
@@ -168,7 +168,7 @@ function History({ trail }: { trail: TrailSummary }): ReactNode {
   return (
     <SpaceBetween size="s">
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />
-      <EventsTable label="Activity of this trail" variant="borderless" events={data?.events ?? []} loading={!data} shown={["time", "what", "user", "result"]} />
+      <EventList label="Activity of this trail" items={data?.events ?? []} empty={data ? undefined : "Loading events"} />
       <Box>
         <Button href={href("/events", { expression: expression })} onFollow={follow}>
           Open in Event history

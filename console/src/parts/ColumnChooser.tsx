@@ -5,23 +5,20 @@ import FormField from "@cloudscape-design/components/form-field";
 import Modal from "@cloudscape-design/components/modal";
 import SegmentedControl from "@cloudscape-design/components/segmented-control";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import Toggle from "@cloudscape-design/components/toggle";
 import { type ReactNode, useState } from "react";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery } from "../app/router";
 import { DialogButtons } from "./DialogButtons";
-import { columns } from "./columns";
+import { COLUMNS, columnsOf, PRESETS } from "./columns";
 
 const SIZES = ["50", "100", "200"];
 
-/** Which columns are shown in which order, the page size and the density. */
+/** Which columns are shown in which order, and the page size. */
 export default function ColumnChooser({ shown, onClose }: { shown: readonly string[]; onClose: () => void }): ReactNode {
-  const { pageSize, density, zone } = usePreferences();
+  const { pageSize } = usePreferences();
   const [chosen, setChosen] = useState([...shown]);
   const [size, setSize] = useState(String(pageSize));
-  const [compact, setCompact] = useState(density === "compact");
-  const all = columns({ zone });
-  const ordered = [...chosen.flatMap((id) => all.find((column) => column.id === id) ?? []), ...all.filter(({ id }) => !chosen.includes(id))];
+  const ordered = [...columnsOf(chosen), ...COLUMNS.filter(({ id }) => !chosen.includes(id))];
   const move = (id: string, by: number): void => {
     const at = chosen.indexOf(id);
     const next = chosen.filter((other) => other !== id);
@@ -30,7 +27,7 @@ export default function ColumnChooser({ shown, onClose }: { shown: readonly stri
   };
   const save = (): void => {
     changeQuery({ columns: null, cursor: null }, { replace: true });
-    setPreferences({ columns: chosen, pageSize: Number(size), density: compact ? "compact" : "comfortable" });
+    setPreferences({ columns: chosen.join() === PRESETS.Sentences.join() ? null : chosen, pageSize: Number(size) });
     onClose();
   };
   return (
@@ -76,9 +73,12 @@ export default function ColumnChooser({ shown, onClose }: { shown: readonly stri
               onChange={({ detail }) => setSize(detail.selectedId)}
             />
           </FormField>
-          <Toggle checked={compact} onChange={({ detail }) => setCompact(detail.checked)}>
-            Compact rows
-          </Toggle>
+          <FormField label="Usual columns">
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button onClick={() => setChosen([...PRESETS.Sentences])}>Sentences</Button>
+              <Button onClick={() => setChosen([...PRESETS.AWS])}>As on AWS</Button>
+            </SpaceBetween>
+          </FormField>
         </SpaceBetween>
       </ColumnLayout>
     </Modal>

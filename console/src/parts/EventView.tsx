@@ -21,6 +21,7 @@ import { isField, toExpression, toFilter } from "../filter/expression";
 import { span, spoken, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 import { asCode } from "./asCode";
+import { CallerChain } from "./CallerChain";
 import { Copy } from "./Copy";
 import { JsonTree } from "./JsonTree";
 import { at, decode, indented, type Node, parseJson } from "./json";
@@ -63,11 +64,10 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
   const proof = useCall(asks ? (signal) => post<Proofs>(`events/${encodeURIComponent(id)}/proof`, {}, {}, signal) : null, [id, asks]);
   const state = overall(proof.data?.trails ?? []);
   const tabs = [
-    { id: "summary", label: "Summary", content: <Summary event={event} parsed={parsed} pick={pick} /> },
+    { id: "summary", label: "Summary", content: <Summary event={event} parsed={parsed} pick={pick} onOpen={onOpen} /> },
     { id: "record", label: "Record", content: <RecordTab record={record} parsed={parsed} pick={pick} /> },
-    { id: "resources", label: `Resources (${event.resources.length})`, content: <Resources event={event} /> },
     { id: "context", label: "Context", content: <ContextTab event={event} onOpen={onOpen} /> },
-    { id: "code", label: "As code", content: <AsCode event={event} /> },
+    { id: "code", label: "Code", content: <AsCode event={event} /> },
     ...(mayProve ? [{ id: "proof", label: "Proof", content: <ProofView call={proof} /> }] : []),
   ];
   const active = tabs.some(({ id }) => id === tab) ? (tab ?? "summary") : "summary";
@@ -129,7 +129,14 @@ function textAt(parsed: Node | undefined, ...path: string[]): string | null {
   return found?.kind === "string" ? decode(found.source) : found && "source" in found ? found.source : null;
 }
 
-function Summary({ event, parsed, pick }: { event: Event; parsed: Node | undefined; pick: ValueProps["pick"] }): ReactNode {
+interface SummaryProps {
+  event: Event;
+  parsed: Node | undefined;
+  pick: ValueProps["pick"];
+  onOpen: (id: string) => void;
+}
+
+function Summary({ event, parsed, pick, onOpen }: SummaryProps): ReactNode {
   const { zone } = usePreferences();
   const principal = event.arn ? href("/principals", { arn: event.arn }) : undefined;
   const value = (field: string | undefined, text: string | null, target?: string): ReactNode => (
@@ -144,6 +151,7 @@ function Summary({ event, parsed, pick }: { event: Event; parsed: Node | undefin
           {message && `: ${visible(message)}`}
         </StatusIndicator>
       )}
+      <CallerChain event={event} onOpen={onOpen} />
       <KeyValuePairs
         columns={2}
         minColumnWidth={220}
@@ -177,6 +185,10 @@ function Summary({ event, parsed, pick }: { event: Event; parsed: Node | undefin
           },
         ]}
       />
+      <div>
+        <Box variant="h3">Resources</Box>
+        <Resources event={event} />
+      </div>
     </SpaceBetween>
   );
 }

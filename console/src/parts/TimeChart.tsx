@@ -1,5 +1,5 @@
 import { type KeyboardEvent, type PointerEvent, type ReactNode, useEffect, useId, useMemo, useRef, useState } from "react";
-import { number, rate, stamp, tick } from "../text/time";
+import { number, rate, roundTimes, stamp, tick } from "../text/time";
 
 export interface ChartPoint {
   time: number;
@@ -27,6 +27,8 @@ interface Props {
   series: ChartSeries[];
   zone: string;
   height?: number;
+  /** Bars and times only, 48 pixels high; numbers are read by pointing. */
+  isSmall?: boolean;
   /** A period to mark, such as that of an incident. */
   marked?: { start: number; end: number };
   /** Called with the chosen period, its end excluded. */
@@ -34,6 +36,10 @@ interface Props {
 }
 
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
+const SMALL_MARGIN = { top: 0, right: 0, bottom: 14, left: 0 };
+const SMALL_HEIGHT = 48;
+/** Pixels that a time below the bars takes. */
+const TICK_WIDTH = 110;
 
 interface Selection {
   anchor: number;
@@ -41,22 +47,23 @@ interface Selection {
 }
 
 /** Bars over time with a line of what was expected; a period is chosen by pointer, keys or in the table. */
-export function TimeChart({ label, points, step, series, zone, height = 120, marked, onSelect }: Props): ReactNode {
+export function TimeChart({ label, points, step, series, zone, isSmall = false, height = isSmall ? SMALL_HEIGHT : 120, marked, onSelect }: Props): ReactNode {
   const [width, box] = useWidth();
   const [selection, setSelection] = useState<Selection | null>(null);
   const [hovered, setHovered] = useState<number | null>(null);
   const dragging = useRef(false);
   const help = useId();
+  const margin = isSmall ? SMALL_MARGIN : MARGIN;
   const first = points[0]?.time ?? 0;
   const top = useMemo(() => niceTop(Math.max(1, ...points.map((p) => Math.max(sum(p.values), p.expected ?? 0)))), [points]);
-  const inner = { width: Math.max(width - MARGIN.left - MARGIN.right, 1), height: height - MARGIN.top - MARGIN.bottom };
+  const inner = { width: Math.max(width - margin.left - margin.right, 1), height: height - margin.top - margin.bottom };
   const slot = inner.width / Math.max(points.length, 1);
-  const x = (index: number): number => MARGIN.left + index * slot;
-  const y = (value: number): number => MARGIN.top + inner.height * (1 - value / top);
-  const xOfTime = (time: number): number => clamp(x((time - first) / step), MARGIN.left, width - MARGIN.right);
+  const x = (index: number): number => margin.left + index * slot;
+  const y = (value: number): number => margin.top + inner.height * (1 - value / top);
+  const xOfTime = (time: number): number => clamp(x((time - first) / step), margin.left, width - margin.right);
   const at = (event: PointerEvent<SVGSVGElement>): number => {
     const { left } = event.currentTarget.getBoundingClientRect();
-    return clamp(Math.floor((event.clientX - left - MARGIN.left) / slot), 0, points.length - 1);
+    return clamp(Math.floor((event.clientX - left - margin.left) / slot), 0, points.length - 1);
   };
   const narrow = (chosen: Selection | null): void => {
     setSelection(null);
@@ -84,9 +91,9 @@ export function TimeChart({ label, points, step, series, zone, height = 120, mar
   const shown = hovered ?? selection?.head ?? null;
   const [from, to] = selection ? ends(selection) : [0, 0];
   return (
-    <figure className="chart" ref={box}>
+    <figure className={isSmall ? "chart small" : "chart"} ref={box}>
       <div className="chart-legend">
-        {series.map(({ name, tone }) => (
+        {!isSmall && series.map(({ name, tone }) => (
           <span key={name}>
             <i className={`swatch ${tone}`} /> {name}
           </span>
@@ -97,7 +104,7 @@ export function TimeChart({ label, points, step, series, zone, height = 120, mar
           </span>
         )}
         <span className="chart-reading" aria-live="polite">
-          {shown !== null && points[shown] ? reading(points[shown], series, zone) : `${span(step)} per bar`}
+          {shown !== null && points[shown] ? reading(points[shown], series, zone) : isSmall ? "" : `${span(step)} per bar`}
         </span>
       </div>
       <div
@@ -134,10 +141,10 @@ export function TimeChart({ label, points, step, series, zone, height = 120, mar
           }}
           onPointerLeave={() => setHovered(null)}
         >
-          {[0, top / 2, top].map((value) => (
+          {(isSmall ? [] : [0, top / 2, top]).map((value) => (
             <g key={value}>
-              <line className="grid" x1={MARGIN.left} x2={width - MARGIN.right} y1={y(value)} y2={y(value)} />
-              <text x={MARGIN.left - 6} y={y(value) + 4} textAnchor="end">
+              <line className="grid" x1={margin.left} x2={width - margin.right} y1={y(value)} y2={y(value)} />
+              <text x={margin.left - 6} y={y(value) + 4} textAnchor="end">
                 {compact(value)}
               </text>
             </g>
@@ -147,7 +154,7 @@ export function TimeChart({ label, points, step, series, zone, height = 120, mar
               className="marked"
               x={xOfTime(marked.start)}
               width={Math.max(xOfTime(marked.end) - xOfTime(marked.start), 2)}
-              y={MARGIN.top}
+              y={margin.top}
               height={inner.height}
             />
           )}
@@ -172,13 +179,16 @@ export function TimeChart({ label, points, step, series, zone, height = 120, mar
             });
           })}
           <path className="expected" d={steps(points, x, y, slot)} />
-          {ticks(points, width).map((index) => (
-            <text key={index} x={x(index)} y={height - 4} textAnchor={index === 0 ? "start" : "middle"}>
-              {tick(points[index]?.time ?? 0, step * points.length, zone)}
-            </text>
+          {roundTimes(first, first + step * points.length, zone, Math.max(Math.floor(inner.width / TICK_WIDTH), 1)).map((time) => (
+            <g key={time}>
+              <line className="tick" x1={xOfTime(time)} x2={xOfTime(time)} y1={margin.top + inner.height} y2={height - (isSmall ? 0 : 14)} />
+              <text x={xOfTime(time) + (isSmall ? 4 : 0)} y={height - (isSmall ? 3 : 4)} textAnchor={isSmall ? "start" : "middle"}>
+                {tick(time, zone)}
+              </text>
+            </g>
           ))}
           {selection && (
-            <rect className="brush" x={x(from)} width={(to - from + 1) * slot} y={MARGIN.top} height={inner.height} />
+            <rect className="brush" x={x(from)} width={(to - from + 1) * slot} y={margin.top} height={inner.height} />
           )}
         </svg>
       </div>
@@ -266,12 +276,6 @@ function reading(point: ChartPoint, series: ChartSeries[], zone: string): string
   const parts = series.map(({ name }, index) => `${number(point.values[index] ?? 0)} ${name.toLowerCase()}`);
   if (point.expected !== undefined && point.expected !== null) parts.push(`${rate(point.expected)} expected`);
   return `${stamp(point.time, zone)}: ${parts.join(", ")}`;
-}
-
-function ticks(points: ChartPoint[], width: number): number[] {
-  const many = clamp(Math.floor(width / 140), 1, 8);
-  const every = Math.max(Math.ceil(points.length / many), 1);
-  return points.map((_, index) => index).filter((index) => index % every === 0 && index < points.length - every / 3);
 }
 
 function span(milliseconds: number): string {

@@ -1,27 +1,19 @@
-import Link from "@cloudscape-design/components/link";
-import StatusIndicator from "@cloudscape-design/components/status-indicator";
-import type { TableProps } from "@cloudscape-design/components/table";
+import Icon, { type IconProps } from "@cloudscape-design/components/icon";
 import type { ReactNode } from "react";
 import type { Event } from "../api/types";
-import { href } from "../app/router";
 import { stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
-export interface ColumnOptions {
-  zone: string;
-  narrow?: boolean;
-  /** What a click on the event opens; without it the link leads to the event's page. */
-  onOpen?: (event: Event) => void;
-}
-
-type Column = TableProps.ColumnDefinition<Event> & { id: string; label: string };
-
-export function Result({ event }: { event: Event }): ReactNode {
-  return event.errorCode ? (
-    <StatusIndicator type="error">{visible(event.errorCode)}</StatusIndicator>
-  ) : (
-    <StatusIndicator type="success">Success</StatusIndicator>
-  );
+/** A column of a list of events. */
+export interface Column {
+  id: string;
+  label: string;
+  /** Its track in a CSS grid. */
+  width: string;
+  /** Its text; a cell whose text does not fit shows it all on hover. */
+  text: (event: Event, zone: string) => string;
+  /** What it shows instead of its text. */
+  cell?: (event: Event) => ReactNode;
 }
 
 export function resourceText(event: Event, member: "name" | "type"): string {
@@ -31,61 +23,85 @@ export function resourceText(event: Event, member: "name" | "type"): string {
   return visible(found[0] ?? "") + rest;
 }
 
-export function columns({ zone, narrow = false, onOpen }: ColumnOptions): Column[] {
-  const link = (event: Event, text: string): ReactNode => (
-    <span data-row={event.eventId}>
-      <Link
-        href={href(`/events/${encodeURIComponent(event.eventId)}`)}
-        onFollow={(followed) => {
-          if (!onOpen) return;
-          followed.preventDefault();
-          onOpen(event);
-        }}
-      >
-        {text}
-      </Link>
+type MethodKind = NonNullable<Event["method"]>["kind"];
+
+const METHOD_ICONS: Record<Exclude<MethodKind, "opentrail">, IconProps.Name> = {
+  console: "globe",
+  cli: "command-prompt",
+  sdk: "script",
+  code: "convert-code",
+  service: "settings",
+  other: "status-pending",
+};
+
+const OWN_ICON = (
+  <svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
+    <path d="M2 12c3 0 3-8 6-8s3 8 6 8" />
+    <circle cx="2.5" cy="12" r="1.5" />
+    <circle cx="13.5" cy="12" r="1.5" />
+  </svg>
+);
+
+/** How a call was made, as an icon; its text is the sentence's. */
+function Method({ method }: { method: Event["method"] }): ReactNode {
+  if (!method) return null;
+  return method.kind === "opentrail" ? <Icon svg={OWN_ICON} /> : <Icon name={METHOD_ICONS[method.kind]} />;
+}
+
+function ErrorCode({ code }: { code: string }): ReactNode {
+  return (
+    <span className="failed">
+      <Icon name="status-negative" size="small" ariaLabel="Failed" /> {visible(code)}
     </span>
   );
-  const column = (id: string, label: string, width: number, cell: (event: Event) => ReactNode): Column => ({
-    id,
-    label,
-    header: label,
-    cell,
-    width,
-    minWidth: 90,
-  });
-  return [
-    {
-      ...column("what", "What happened", narrow ? 230 : 470, (event) => link(event, visible(event.clause))),
-      minWidth: 230,
-    },
-    column("name", "Event name", 190, (event) => link(event, visible(event.eventName))),
-    {
-      ...column("time", "Event time", 195, (event) => <span className="numbers">{stamp(event.eventTime, zone)}</span>),
-      header: `Event time (${zoneName(zone)})`,
-    },
-    column("user", "User name", 130, (event) => show(event.username)),
-    column("source", "Event source", 190, (event) => visible(event.eventSource)),
-    column("resourceType", "Resource type", 180, (event) => resourceText(event, "type")),
-    column("resourceName", "Resource name", 200, (event) => resourceText(event, "name")),
-    column("result", "Result", 215, (event) => <Result event={event} />),
-    column("ip", "Source IP", 140, (event) => show(event.sourceIp)),
-    column("region", "Region", 120, (event) => visible(event.region)),
-    column("key", "Access key", 210, (event) => show(event.accessKeyId)),
-    column("id", "Event ID", 320, (event) => visible(event.eventId)),
-    column("request", "Request ID", 320, (event) => show(event.requestId)),
-    column("readOnly", "Read-only", 110, (event) => String(event.readOnly)),
-    column("category", "Category", 130, (event) => visible(event.category)),
-    column("principalType", "Principal type", 150, (event) => show(event.principalType)),
-    column("agent", "User agent", 260, (event) => show(event.userAgent)),
-    column("account", "Account", 140, (event) => visible(event.account)),
-    column("mfa", "MFA", 80, (event) => (event.mfa === null ? "–" : event.mfa ? "yes" : "no")),
-  ];
+}
+
+export const COLUMNS: readonly Column[] = [
+  { id: "time", label: "Event time", width: "144px", text: (event, zone) => stamp(event.eventTime, zone) },
+  {
+    id: "method",
+    label: "Method",
+    width: "20px",
+    text: ({ method }) => (method ? visible(method.name) : ""),
+    cell: ({ method }) => <Method method={method} />,
+  },
+  { id: "what", label: "What happened", width: "minmax(200px, 1fr)", text: (event) => visible(event.clause) },
+  { id: "name", label: "Event name", width: "minmax(190px, 0.5fr)", text: (event) => visible(event.eventName) },
+  { id: "user", label: "User name", width: "130px", text: (event) => show(event.username) },
+  { id: "source", label: "Event source", width: "190px", text: (event) => visible(event.eventSource) },
+  { id: "resourceType", label: "Resource type", width: "180px", text: (event) => resourceText(event, "type") },
+  { id: "resourceName", label: "Resource name", width: "200px", text: (event) => resourceText(event, "name") },
+  { id: "ip", label: "Source IP", width: "124px", text: (event) => show(event.sourceIp) },
+  {
+    id: "result",
+    label: "Error",
+    width: "148px",
+    text: ({ errorCode }) => (errorCode ? visible(errorCode) : ""),
+    cell: ({ errorCode }) => errorCode && <ErrorCode code={errorCode} />,
+  },
+  { id: "region", label: "Region", width: "120px", text: (event) => visible(event.region) },
+  { id: "key", label: "Access key", width: "190px", text: (event) => show(event.accessKeyId) },
+  { id: "id", label: "Event ID", width: "300px", text: (event) => visible(event.eventId) },
+  { id: "request", label: "Request ID", width: "300px", text: (event) => show(event.requestId) },
+  { id: "readOnly", label: "Read-only", width: "90px", text: (event) => String(event.readOnly) },
+  { id: "category", label: "Category", width: "110px", text: (event) => visible(event.category) },
+  { id: "principalType", label: "Principal type", width: "130px", text: (event) => show(event.principalType) },
+  { id: "agent", label: "User agent", width: "260px", text: (event) => show(event.userAgent) },
+  { id: "account", label: "Account", width: "116px", text: (event) => visible(event.account) },
+  { id: "mfa", label: "MFA", width: "60px", text: (event) => (event.mfa === null ? "–" : event.mfa ? "yes" : "no") },
+];
+
+export function columnsOf(ids: readonly string[]): Column[] {
+  return ids.flatMap((id) => COLUMNS.find((column) => column.id === id) ?? []);
+}
+
+/** What the head of a column says. */
+export function headOf({ id, label }: Column, zone: string): ReactNode {
+  if (id === "method") return <span className="hidden">{label}</span>;
+  return id === "time" ? `Time (${zoneName(zone)})` : label;
 }
 
 export const PRESETS = {
-  Sentences: ["time", "what", "user", "ip", "result"],
-  /** On narrow screens, where a table is as wide as a sentence. */
-  Narrow: ["what", "time", "result"],
+  Sentences: ["time", "method", "what", "ip", "result"],
   AWS: ["name", "time", "user", "source", "resourceType", "resourceName"],
 } as const;

@@ -65,18 +65,54 @@ export function spoken({ eventTime, sentence, clause }: { eventTime: string; sen
   return `On ${date} at ${clock} (${zoneName(zone)}), ${clause}`;
 }
 
-/** `09:00` within a day, `Jan 1 09:00` within a year, else `Jan 1, 2020`. */
-export function tick(time: number, span: number, zone: Zone): string {
-  const day = 86_400_000;
-  const options: Intl.DateTimeFormatOptions =
-    span <= day
-      ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }
-      : span <= 7 * day
-        ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }
-        : span <= 300 * day
-          ? { month: "short", day: "numeric" }
-          : { month: "short", year: "numeric" };
-  return format(zone, options).format(time);
+/** A round time as short as it can be said: `09:00`, `Jan 2` for a midnight, `2021` for the first of a year. */
+export function tick(time: number, zone: Zone): string {
+  const p = parts(new Date(time), zone);
+  if (p.hour !== "00" || p.minute !== "00") return `${p.hour}:${p.minute}`;
+  if (p.month === "01" && p.day === "01") return String(p.year);
+  return format(zone, { month: "short", day: "numeric" }).format(time);
+}
+
+const MINUTE = 60_000;
+const DAY = 1_440 * MINUTE;
+const ROUND = [1, 5, 15, 30, 60, 180, 360, 720, 1_440, 2 * 1_440, 7 * 1_440, 14 * 1_440].map((minutes) => minutes * MINUTE);
+const MONTHS = [1, 3, 6, 12, 60, 120];
+
+/** The times between two that are round in a zone, at most so many: full hours, midnights, first days of months. */
+export function roundTimes(start: number, end: number, zone: Zone, most: number): number[] {
+  const length = end - start;
+  if (!(length > 0) || most < 1) return [];
+  const every = ROUND.find((step) => length / step <= most);
+  if (every) return roundSteps(start, end, zone, every);
+  const months = MONTHS.find((count) => length / (count * 30 * DAY) <= most) ?? MONTHS.at(-1) ?? 1;
+  return firstDays(start, end, zone, months);
+}
+
+function roundSteps(start: number, end: number, zone: Zone, every: number): number[] {
+  const found: number[] = [];
+  const ahead = offsetMinutes(new Date(start), zone) * MINUTE;
+  for (let wall = Math.ceil((start + ahead) / every) * every; ; wall += every) {
+    const time = fromWall(wall, zone);
+    if (time >= end) return found;
+    if (time >= start) found.push(time);
+  }
+}
+
+function firstDays(start: number, end: number, zone: Zone, months: number): number[] {
+  const found: number[] = [];
+  const from = new Date(start + offsetMinutes(new Date(start), zone) * MINUTE);
+  const first = Math.floor((from.getUTCFullYear() * 12 + from.getUTCMonth()) / months) * months;
+  for (let month = first; ; month += months) {
+    const time = fromWall(Date.UTC(Math.floor(month / 12), month % 12), zone);
+    if (time >= end) return found;
+    if (time >= start) found.push(time);
+  }
+}
+
+/** The time at which clocks of a zone show what clocks of UTC show at `wall`. */
+function fromWall(wall: number, zone: Zone): number {
+  const guess = wall - offsetMinutes(new Date(wall), zone) * MINUTE;
+  return wall - offsetMinutes(new Date(guess), zone) * MINUTE;
 }
 
 /** The minutes that a zone is ahead of UTC at a time; they differ across daylight saving. */
@@ -137,7 +173,5 @@ export function fromZone(text: string, zone: Zone, isEnd: boolean): string | nul
     Number(second ?? (isDay && isEnd ? 59 : 0)),
   );
   if (new Date(wall).getUTCDate() !== Number(day) || Number(month) > 12) return null;
-  const guess = wall - offsetMinutes(new Date(wall), zone) * 60_000;
-  const time = wall - offsetMinutes(new Date(guess), zone) * 60_000;
-  return new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
+  return new Date(fromWall(wall, zone)).toISOString().replace(/\.\d+Z$/, "Z");
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
@@ -36,34 +36,58 @@ _SERVICES = {
     "servicecatalog": "AWS Service Catalog",
 }
 
+PartKind = Literal[
+    "actor-type", "actor", "session", "verb", "object-type", "object", "method", "refusal", "plain"
+]
+MethodKind = Literal["console", "cli", "sdk", "code", "service", "opentrail", "other"]
+
+
+class Part(NamedTuple):
+    """Words of a clause, with the spaces around them, and what they name.
+
+    An `actor-type` may be left out where there is little room: `IAM user`, `AWS service`.
+    """
+
+    kind: PartKind
+    text: str
+
+
+class Method(NamedTuple):
+    """How a call was made; `code` is infrastructure as code, such as Terraform."""
+
+    kind: MethodKind
+    name: str
+
+
 #: Methods by user agent; the first match wins.
-_METHODS = (
-    (re.compile(r"\bopentrail-console/"), OWN_CONSOLE),
-    (re.compile(r"^opentrail/"), "the opentrail command line"),
+_METHODS: tuple[tuple[re.Pattern[str], MethodKind, str], ...] = (
+    (re.compile(r"\bopentrail-console/"), "opentrail", OWN_CONSOLE),
+    (re.compile(r"^opentrail/"), "opentrail", "the opentrail command line"),
     (
         re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
+        "console",
         _CONSOLE,
     ),
-    (re.compile(r"AWS;? Internal|aws-internal/"), "an AWS service"),
-    (re.compile(r"exec-env/CloudShell"), "AWS CloudShell"),
-    (re.compile(r"Terraform|terraform-provider"), "Terraform"),
-    (re.compile(r"Pulumi", re.I), "Pulumi"),
-    (re.compile(r"\baws-cdk\b", re.I), "the AWS CDK"),
-    (re.compile(r"Ansible", re.I), "Ansible"),
-    (re.compile(r"AWSPowerShell|AWS\.Tools"), "the AWS Tools for PowerShell"),
-    (re.compile(r"\baws-cli/"), "the AWS CLI"),
-    (re.compile(r"Boto3/|Botocore/", re.I), "the AWS SDK for Python (Boto3)"),
-    (re.compile(r"aws-sdk-go"), "the AWS SDK for Go"),
-    (re.compile(r"aws-sdk-java"), "the AWS SDK for Java"),
-    (re.compile(r"aws-sdk-js|aws-sdk-nodejs"), "the AWS SDK for JavaScript"),
-    (re.compile(r"aws-sdk-rust"), "the AWS SDK for Rust"),
-    (re.compile(r"aws-sdk-dotnet"), "the AWS SDK for .NET"),
-    (re.compile(r"aws-sdk-cpp"), "the AWS SDK for C++"),
-    (re.compile(r"aws-sdk-kotlin"), "the AWS SDK for Kotlin"),
-    (re.compile(r"aws-sdk-php"), "the AWS SDK for PHP"),
-    (re.compile(r"aws-sdk-ruby"), "the AWS SDK for Ruby"),
-    (re.compile(r"aws-sdk-swift"), "the AWS SDK for Swift"),
-    (re.compile(r"ec2-api-tools"), "the EC2 API tools"),
+    (re.compile(r"AWS;? Internal|aws-internal/"), "service", "an AWS service"),
+    (re.compile(r"exec-env/CloudShell"), "cli", "AWS CloudShell"),
+    (re.compile(r"Terraform|terraform-provider"), "code", "Terraform"),
+    (re.compile(r"Pulumi", re.I), "code", "Pulumi"),
+    (re.compile(r"\baws-cdk\b", re.I), "code", "the AWS CDK"),
+    (re.compile(r"Ansible", re.I), "code", "Ansible"),
+    (re.compile(r"AWSPowerShell|AWS\.Tools"), "cli", "the AWS Tools for PowerShell"),
+    (re.compile(r"\baws-cli/"), "cli", "the AWS CLI"),
+    (re.compile(r"Boto3/|Botocore/", re.I), "sdk", "the AWS SDK for Python (Boto3)"),
+    (re.compile(r"aws-sdk-go"), "sdk", "the AWS SDK for Go"),
+    (re.compile(r"aws-sdk-java"), "sdk", "the AWS SDK for Java"),
+    (re.compile(r"aws-sdk-js|aws-sdk-nodejs"), "sdk", "the AWS SDK for JavaScript"),
+    (re.compile(r"aws-sdk-rust"), "sdk", "the AWS SDK for Rust"),
+    (re.compile(r"aws-sdk-dotnet"), "sdk", "the AWS SDK for .NET"),
+    (re.compile(r"aws-sdk-cpp"), "sdk", "the AWS SDK for C++"),
+    (re.compile(r"aws-sdk-kotlin"), "sdk", "the AWS SDK for Kotlin"),
+    (re.compile(r"aws-sdk-php"), "sdk", "the AWS SDK for PHP"),
+    (re.compile(r"aws-sdk-ruby"), "sdk", "the AWS SDK for Ruby"),
+    (re.compile(r"aws-sdk-swift"), "sdk", "the AWS SDK for Swift"),
+    (re.compile(r"ec2-api-tools"), "cli", "the EC2 API tools"),
 )
 
 
@@ -97,21 +121,37 @@ def statement(record: Record, resource: Resource | None = None) -> dict[str, Any
 
 def clause(record: Record, resource: Resource | None = None) -> str:
     """Returns the sentence without its time: `IAM user John created IAM user Mary through …`."""
+    return _join(parts(record, resource))
+
+
+def parts(record: Record, resource: Resource | None = None) -> list[Part]:
+    """Returns the parts of `clause`, whose texts make it when joined."""
     target = resource or _main(record)
     method = method_of(record)
     reason = refusal(record)
     did = _action(record, target) if reason is None else _describe_refused(record, target)
-    how = f" through {method}" if method and method not in did else ""
-    refused = f" and was refused ({reason})" if reason else ""
-    return f"{actor(record)} {did}{how}{refused}"
+    words = [*_actor(record), Part("plain", " "), *did]
+    if method and method.name not in _join(did):
+        words.append(Part("method", f" through {method.name}"))
+    if reason:
+        words.append(Part("refusal", f" and was refused ({reason})"))
+    return words
 
 
-def _describe_refused(record: Record, target: Resource | None) -> str:
+def _join(words: list[Part]) -> str:
+    return "".join(part.text for part in words)
+
+
+def _describe_refused(record: Record, target: Resource | None) -> list[Part]:
     """Returns the words for a refused call, which do not say that it had an effect."""
     if record.get("eventSource") == SIGN_IN:
-        return f"tried to sign in to {_console_of(record)}"
-    on = f" on {words_of(target.type)} {target.name}" if target else ""
-    return f"called {record['eventName']}{on}"
+        return [Part("verb", f"tried to sign in to {_console_of(record)}")]
+    call = Part("verb", f"called {record['eventName']}")
+    return [call, Part("plain", " on "), *_named(target)] if target else [call]
+
+
+def _named(target: Resource) -> list[Part]:
+    return [Part("object-type", f"{words_of(target.type)} "), Part("object", target.name)]
 
 
 def _main(record: Record) -> Resource | None:
@@ -129,49 +169,66 @@ def _main(record: Record) -> Resource | None:
 
 def actor(record: Record) -> str:
     """Returns the caller in words, such as `IAM user John`."""
+    return _join(_actor(record))
+
+
+def _actor(record: Record) -> list[Part]:
     identity = as_object(record.get("userIdentity"))
     kind, account = identity.get("type"), identity.get("accountId")
-    of_account = f"of account {account}" if account else "of an account that is not recorded"
+    of_account = f" of account {account}" if account else " of an account that is not recorded"
     if kind == "Root":
-        return f"the root user {of_account}"
+        return [Part("actor", "the root user"), Part("actor-type", of_account)]
     if kind == "IAMUser":
-        return f"IAM user {identity.get('userName') or _last_part(identity.get('arn'))}"
+        name = identity.get("userName") or _last_part(identity.get("arn"))
+        return [Part("actor-type", "IAM user "), Part("actor", str(name))]
     if kind in ("AssumedRole", "FederatedUser"):
         return _session(identity)
     if kind == "AWSService" or (kind is None and identity.get("invokedBy")):
-        service = identity.get("invokedBy")
-        return f"AWS service {service}" if service else "an AWS service"
+        return _service_actor(identity.get("invokedBy"))
     if account == "ANONYMOUS_PRINCIPAL":
-        return "an anonymous caller"
+        return [Part("actor", "an anonymous caller")]
     if identity.get("userName"):
-        return f"{_KINDS.get(str(kind), 'user')} {identity['userName']}"
+        words = f"{_KINDS.get(str(kind), 'user')} "
+        return [Part("plain", words), Part("actor", str(identity["userName"]))]
     if kind == "IdentityCenterUser":
-        user = as_object(identity.get("onBehalfOf")).get("userId")
-        return f"IAM Identity Center user {user or 'of no recorded name'}"
+        user = as_object(identity.get("onBehalfOf")).get("userId") or "of no recorded name"
+        return [Part("plain", "IAM Identity Center user "), Part("actor", str(user))]
     if kind == "AWSAccount":
-        return f"a caller {of_account}"
+        return [Part("actor", "a caller"), Part("plain", of_account)]
     key = identity.get("accessKeyId")
-    return f"an unknown caller with access key {key}" if key else "an unknown caller"
+    unknown = Part("actor", "an unknown caller")
+    return [unknown, Part("plain", f" with access key {key}")] if key else [unknown]
 
 
-def _session(identity: Mapping[str, Any]) -> str:
+def _service_actor(host: Any) -> list[Part]:
+    if not host:
+        return [Part("actor", "an AWS service")]
+    name = str(host).removesuffix(".amazonaws.com")
+    words = [Part("actor-type", "AWS service "), Part("actor", name)]
+    return [*words, Part("actor-type", str(host)[len(name) :])] if name != host else words
+
+
+def _session(identity: Mapping[str, Any]) -> list[Part]:
     """Returns the words for a role's session, or for a federated user and its issuer."""
     issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
-    parts = str(identity.get("arn") or "").split("/")
-    name = str(identity.get("principalId", "")).partition(":")[2] or parts[-1]
-    session = f" (session {name})" if name else ""
+    path = str(identity.get("arn") or "").split("/")
+    name = str(identity.get("principalId", "")).partition(":")[2] or path[-1]
+    session = [Part("session", f" (session {name})")] if name else []
     issued_by = issuer.get("userName")
     if identity["type"] == "FederatedUser":
-        return f"{f'user {issued_by}' if issued_by else 'an unknown user'}{session}"
-    role = issued_by or (parts[1] if len(parts) > 2 else None)
-    return f"{f'role {role}' if role else 'an unknown role'}{session}"
+        kind, known = "user", issued_by
+    else:
+        kind, known = "role", issued_by or (path[1] if len(path) > 2 else None)
+    if not known:
+        return [Part("actor", f"an unknown {kind}"), *session]
+    return [Part("plain", f"{kind} "), Part("actor", str(known)), *session]
 
 
 def _last_part(arn: Any) -> str:
     return str(arn or "of no recorded name").rpartition("/")[2]
 
 
-def method_of(record: Record) -> str | None:
+def method_of(record: Record) -> Method | None:
     """Returns the method by which a call was made; None if it is not recorded.
 
     A service that called on behalf of the caller precedes the console and the user agent.
@@ -181,21 +238,22 @@ def method_of(record: Record) -> str | None:
     if identity.get("type") in ("AWSService", None) and host:
         return None  # the service is the caller
     if host.endswith(".amazonaws.com") and not host.startswith("signin."):
-        return _service(host)
+        return Method("service", _service(host))
     if record.get("sessionCredentialFromConsole") == "true":
-        return _CONSOLE
+        return Method("console", _CONSOLE)
     agent = str(record.get("userAgent") or "").strip()
-    for pattern, name in _METHODS:
+    for pattern, kind, name in _METHODS:
         if pattern.search(agent):
-            return name
+            return Method(kind, name)
     if re.fullmatch(r"\[?[a-z0-9.-]+\.amazonaws\.com\]?", agent):
-        return _service(agent.strip("[]"))
-    return f"{agent[:80]!r}" if agent.strip("[]") else None
+        return Method("service", _service(agent.strip("[]")))
+    return Method("other", f"{agent[:80]!r}") if agent.strip("[]") else None
 
 
 def _console_of(record: Record) -> str:
     """Returns the console to which a call belongs."""
-    return OWN_CONSOLE if method_of(record) == OWN_CONSOLE else _CONSOLE
+    method = method_of(record)
+    return OWN_CONSOLE if method and method.name == OWN_CONSOLE else _CONSOLE
 
 
 def _service(host: str) -> str:
@@ -217,37 +275,40 @@ def words_of(resource_type: str | None) -> str:
     return " ".join([service, *(w if w.isupper() else w.lower() for w in words)])
 
 
-def _action(record: Record, target: Resource | None) -> str:
+def _action(record: Record, target: Resource | None) -> list[Part]:
     """Returns the words for a call; its verb is used only if the call is about `target` itself."""
     event_name = str(record["eventName"])
     phrase = _phrase(record, event_name)
     if phrase is not None:
         return phrase
     if target is None:
-        return f"called {event_name}"
-    name = f"{words_of(target.type)} {target.name}"
+        return [Part("verb", f"called {event_name}")]
     if creates(event_name, target.type):
-        return f"created {name}"
+        return [Part("verb", "created "), *_named(target)]
     verb = _WORD.match(event_name)
     label = (target.type or "").rpartition("::")[2]
     object_name = event_name[verb.end() :] if verb else ""
     own = re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", object_name, re.I)
     if verb is None or not own or verb.group() not in VERBS:
-        return f"called {event_name} on {name}"
-    return f"{VERBS[verb.group()]} {name}"
+        return [Part("verb", f"called {event_name}"), Part("plain", " on "), *_named(target)]
+    return [Part("verb", f"{VERBS[verb.group()]} "), *_named(target)]
 
 
-def _phrase(record: Record, event_name: str) -> str | None:
+def _phrase(record: Record, event_name: str) -> list[Part] | None:
     """Returns the phrase of `CALL_PHRASES` for a call, None if the record lacks a member of it."""
     source = str(record.get("eventSource", "")).partition(".")[0]
     words = CALL_PHRASES.get(source, {}).get(re.sub(r"\d.*", "", event_name))
     if words is None:
         return None
-    places = {place: _value(record, place) for place in _PLACE.findall(words)}
-    if None in places.values():
-        return None
-    words = words.replace(_CONSOLE, _console_of(record))
-    return _PLACE.sub(lambda match: str(places[match[1]]), words)
+    phrase: list[Part] = []
+    # Words and members of the record alternate.
+    for index, piece in enumerate(_PLACE.split(words.replace(_CONSOLE, _console_of(record)))):
+        text = _value(record, piece) if index % 2 else piece
+        if text is None:
+            return None
+        if text:
+            phrase.append(Part("object" if index % 2 else "verb", text))
+    return phrase
 
 
 def _value(record: Record, member: str) -> str | None:

@@ -6,9 +6,11 @@ import json
 
 from tests.api.browser import Browser
 from tests.api.caller import filled
+from tests.asking import assumed, at
 from tests.factories import (
     ACCOUNT,
     a_record,
+    an_assumed_role,
     an_iam_user,
     an_insight_record,
     event_id,
@@ -75,6 +77,36 @@ async def test_the_story_of_a_resource_is_what_who_answers() -> None:
     assert "created IAM user Mary" in story["sentences"][0]
     assert [event["eventName"] for event in story["events"]] == ["CreateUser"]
     assert "name must be given" in (await browser.get("resources")).json["error"]
+
+
+@asynchronous
+async def test_who_was_behind_a_call_is_shown_as_the_events_that_led_to_it() -> None:
+    browser = Browser()
+    session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
+    events = [
+        assumed(1, "ASIA1", an_iam_user("Alice"), "Release", eventID=event_id(1)),
+        at(2, userIdentity=session, eventID=event_id(2)),
+        at(3, userIdentity=session, eventID=event_id(3)),
+    ]
+    await browser.api.record(events)
+    ids = [event["eventID"] for event in events]
+    chain = (await browser.get(f"events/{ids[1]}/caller")).json
+    assert [step["eventId"] for step in chain["steps"]] == ids[:1]
+    assert chain["steps"][0]["clause"].startswith("IAM user Alice assumed IAM role Release")
+    assert (chain["origin"], chain["kind"]) == ("IAM user Alice", "human")
+    assert [step["eventId"] for step in chain["next"]] == ids[2:]
+    chain = (await browser.get(f"events/{ids[0]}/caller")).json
+    assert (chain["steps"], chain["origin"]) == ([], "IAM user Alice")
+    assert (await browser.get("events/absent/caller")).status == 404
+
+
+@asynchronous
+async def test_who_was_behind_a_call_may_be_unknown() -> None:
+    browser = Browser()
+    await browser.api.record([a_record(eventID=event_id(1), userIdentity=an_assumed_role())])
+    chain = (await browser.get(f"events/{event_id(1)}/caller")).json
+    assert (chain["origin"], chain["kind"], chain["steps"]) == (None, "unknown", [])
+    assert "no record of who assumed role DataRole" in chain["end"]
 
 
 WHO = "/api/v1/who"

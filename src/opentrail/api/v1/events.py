@@ -34,7 +34,7 @@ from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import clause, sentence
+from opentrail.who.sentence import MethodKind, Part, PartKind, method_of, parts, sentence
 
 #: Maximum events per read for a file.
 _PER_READ = 1_000
@@ -80,6 +80,20 @@ class ResourceRow(TypedDict):
     name: str
 
 
+class SentencePart(TypedDict):
+    """Words of a clause with the spaces around them; `kind` says what they name."""
+
+    kind: PartKind
+    text: str
+
+
+class MethodRow(TypedDict):
+    """How a call was made."""
+
+    kind: MethodKind
+    name: str
+
+
 class EventRow(TypedDict):
     """An event as lists and the head of its page show it."""
 
@@ -105,6 +119,10 @@ class EventRow(TypedDict):
     sentence: str
     #: The same without its time.
     clause: str
+    #: The parts of `clause`, whose texts make it when joined.
+    parts: list[SentencePart]
+    #: None: it is not recorded.
+    method: MethodRow | None
 
 
 class EventPage(TypedDict):
@@ -275,7 +293,10 @@ def row_of(event: FoundEvent) -> EventRow:
     attributes = attributes_of(record)
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
-    words = _words(record, event)
+    is_call = "eventName" in record  # an Insights event is about an API, not by a caller
+    unusual = f"{event.event_name}: unusual activity"
+    words = parts(record) if is_call else [Part("verb", unusual)]
+    method = method_of(record) if is_call else None
     return {
         "eventId": event.event_id,
         "eventTime": format_time(attributes.event_time),
@@ -297,17 +318,11 @@ def row_of(event: FoundEvent) -> EventRow:
         "resources": [
             {"type": resource.type, "name": resource.name} for resource in event.resources
         ],
-        "sentence": words[0],
-        "clause": words[1],
+        "sentence": sentence(record) if is_call else unusual,
+        "clause": "".join(part.text for part in words),
+        "parts": [{"kind": part.kind, "text": part.text} for part in words],
+        "method": {"kind": method.kind, "name": method.name} if method else None,
     }
-
-
-def _words(record: Record, event: FoundEvent) -> tuple[str, str]:
-    """Returns the event in a sentence, whose times are UTC, and the sentence without its time."""
-    if "eventName" not in record:  # an Insights event is about an API, not by a caller
-        text = f"{event.event_name}: unusual activity"
-        return text, text
-    return sentence(record), clause(record)
 
 
 def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import orjson
 from starlette.requests import Request
@@ -13,13 +13,14 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.counts import CountedValue
-from opentrail.api.v1.events import EventRow, rows_of
+from opentrail.api.v1.events import EventRow, find_event, rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
 from opentrail.core.expression import Compare, literal
-from opentrail.history.event_history import Search
+from opentrail.history.event_history import History, Search
 from opentrail.who.answers import who
+from opentrail.who.callers import next_calls, origin_of
 from opentrail.who.sentence import actor
 
 #: Maximum events of a principal that are read for its summary.
@@ -60,6 +61,20 @@ class ResourceStory(TypedDict):
     events: list[EventRow]
 
 
+class CallerChain(TypedDict):
+    """The calls that led to the caller of an event, and what the same caller did next."""
+
+    #: Newest first: each issued the credentials that the one before it, or the event, used.
+    steps: list[EventRow]
+    #: The original caller, in words; None: it is not recorded.
+    origin: str | None
+    kind: Literal["human", "service", "unknown"]
+    #: How the chain ends, in words.
+    end: str
+    #: Oldest first.
+    next: list[EventRow]
+
+
 class Stories:
     """The calls about principals and resources.
 
@@ -83,6 +98,21 @@ class Stories:
         """Returns who created, changed and deleted a resource, in sentences, with the evidence."""
         answer = await self._who(request, "resource")
         return {**answer, "missing": self._missing()}
+
+    @route("GET", "/events/{id}/caller", VIEWER, "see who was behind a call")
+    async def caller(self, request: Request) -> CallerChain:
+        """Returns the calls that led to the caller of an event, and what the caller did next."""
+        history = seen_by(request, self._services).history
+        event = await find_event(history, request.path_params["id"])
+        record = orjson.loads(event.record)
+        chain = await origin_of(history, record)
+        return {
+            "steps": await _rows_of_evidence(history, chain["steps"]),
+            "origin": chain["origin"],
+            "kind": chain["kind"],
+            "end": chain["end"],
+            "next": await _rows_of_evidence(history, await next_calls(history, event, record)),
+        }
 
     @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
     async def principal(self, request: Request) -> Principal:
@@ -133,6 +163,12 @@ class Stories:
             raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
+
+
+async def _rows_of_evidence(history: History, statements: Iterable[Json]) -> list[EventRow]:
+    """Returns the rows of the events that prove some statements, in the order of these."""
+    ids = [str(statement["evidence"]["eventId"]) for statement in statements]
+    return await rows_of([await find_event(history, event_id) for event_id in ids])
 
 
 def _top(values: Iterable[str | None]) -> list[CountedValue]:

@@ -1,0 +1,272 @@
+import { type CSSProperties, type KeyboardEvent, memo, type MouseEvent, type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
+import type { Event } from "../api/types";
+import { useKeys } from "../app/keys";
+import { usePreferences } from "../app/preferences";
+import { href, navigate } from "../app/router";
+import { visible } from "../text/visible";
+import { type Column, columnsOf, headOf, PRESETS } from "./columns";
+
+/** Words between events. */
+export interface Note {
+  key: string;
+  note: ReactNode;
+}
+
+interface Props {
+  label: string;
+  items: readonly (Event | Note)[];
+  /** Ids of the columns. */
+  shown?: readonly string[];
+  /** The event that is open beside the list. */
+  open?: string | null;
+  /** What a click on an event opens; without it an event opens as a page. */
+  onOpen?: (id: string) => void;
+  selected?: readonly Event[];
+  onSelect?: (events: Event[]) => void;
+  /** The keys j and k work wherever the focus is: this is the page's list. */
+  isMain?: boolean;
+  empty?: ReactNode;
+}
+
+/** Words of a sentence that a row leaves to other columns, or to those who read the event itself. */
+const UNSEEN = new Set(["actor-type", "session", "method", "refusal"]);
+
+/** Events, one on a line. It is one stop of the Tab key; the arrow keys move between its rows. */
+export function EventList({ label, items, shown = PRESETS.Sentences, open = null, onOpen, selected, onSelect, isMain = false, empty }: Props): ReactNode {
+  const { zone } = usePreferences();
+  const [active, setActive] = useState<string | null>(null);
+  const grid = useRef<HTMLDivElement>(null);
+  const latest = useRef<Handlers>({});
+  latest.current = { onOpen, onToggle: onSelect && ((event) => onSelect(toggled(selected ?? [], event))) };
+  const columns = columnsOf(shown);
+  const events = items.filter(isEvent);
+  const reachable = events.some(({ eventId }) => eventId === active) ? active : (events[0]?.eventId ?? null);
+
+  const focus = (id: string): void => {
+    const row = rowOf(grid.current, id);
+    row?.querySelector("a")?.focus({ preventScroll: true });
+    row?.scrollIntoView?.({ block: "nearest" });
+  };
+  const moveTo = (index: number): void => {
+    const event = events[Math.min(Math.max(index, 0), events.length - 1)];
+    if (!event) return;
+    focus(event.eventId);
+    if (open !== null && onOpen) onOpen(event.eventId);
+  };
+  const place = (): number => events.findIndex(({ eventId }) => eventId === rowWithFocus(grid.current));
+  const move = (by: number): void => {
+    const from = place();
+    const start = from < 0 ? events.findIndex(({ eventId }) => eventId === open) : from;
+    moveTo(start + by);
+  };
+  const toggle = (): void => {
+    const event = events[place()];
+    if (event) latest.current.onToggle?.(event);
+  };
+
+  useKeys(isMain ? { j: () => move(1), k: () => move(-1), x: toggle } : {});
+  const before = useRef(open);
+  useEffect(() => {
+    if (open !== null) {
+      setActive(open);
+      rowOf(grid.current, open)?.scrollIntoView?.({ block: "nearest" });
+    } else if (before.current !== null && (document.activeElement === document.body || !document.activeElement)) focus(before.current);
+    before.current = open;
+  }, [open]);
+
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const to = { ArrowDown: () => move(1), ArrowUp: () => move(-1), Home: () => moveTo(0), End: () => moveTo(events.length - 1), " ": toggle }[event.key];
+    if (!to || event.ctrlKey || event.metaKey || event.altKey || (event.key === " " && (!onSelect || isControl(event.target)))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    to();
+  };
+
+  const tracks = (some: Column[]): string => [...(onSelect ? ["20px"] : []), ...some.map(({ width }) => width)].join(" ");
+  const style = { "--tracks": tracks(columns), "--narrow-tracks": tracks(columns.filter(({ id }) => id !== "ip")) };
+  return (
+    <div className={`events${columns.length > PRESETS.AWS.length ? " scrolls" : ""}`}>
+      <div
+        ref={grid}
+        role="grid"
+        aria-label={label}
+        aria-rowcount={events.length + 1}
+        aria-multiselectable={onSelect ? true : undefined}
+        className="events-grid"
+        style={style as CSSProperties}
+        onKeyDown={onKeyDown}
+        onFocus={({ target }) => setActive(rowAround(target)?.dataset.row ?? active)}
+      >
+        <div role="row" className="events-head">
+          {onSelect && (
+            <span role="columnheader" className="events-select">
+              <input
+                type="checkbox"
+                tabIndex={-1}
+                aria-label="Select all events of this page"
+                checked={events.length > 0 && selected?.length === events.length}
+                onChange={({ target }) => onSelect(target.checked ? events : [])}
+              />
+            </span>
+          )}
+          {columns.map((column) => (
+            <span key={column.id} role="columnheader" className={`events-${column.id}`}>
+              {headOf(column, zone)}
+            </span>
+          ))}
+        </div>
+        {items.map((item) =>
+          isEvent(item) ? (
+            <Row
+              key={item.eventId}
+              event={item}
+              columns={shown.join()}
+              zone={zone}
+              isOpen={item.eventId === open}
+              isReachable={item.eventId === reachable}
+              isSelected={onSelect ? Boolean(selected?.some(({ eventId }) => eventId === item.eventId)) : null}
+              handlers={latest}
+            />
+          ) : (
+            <div key={item.key} role="row" className="events-note">
+              <span role="gridcell" aria-colspan={columns.length}>
+                {item.note}
+              </span>
+            </div>
+          ),
+        )}
+      </div>
+      {!items.length && <div className="events-empty">{empty ?? "No events"}</div>}
+    </div>
+  );
+}
+
+/** What the page does now, which rows that were drawn before do too. */
+interface Handlers {
+  onOpen?: (id: string) => void;
+  onToggle?: (event: Event) => void;
+}
+
+interface RowProps {
+  event: Event;
+  /** Ids of the columns, so that equal ones are one and the same value. */
+  columns: string;
+  zone: string;
+  isOpen: boolean;
+  isReachable: boolean;
+  /** null: rows cannot be selected. */
+  isSelected: boolean | null;
+  handlers: RefObject<Handlers>;
+}
+
+/** A row, drawn again only if what it shows changed. */
+const Row = memo(
+  function Row({ event, columns, zone, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
+    const shown = columnsOf(columns.split(","));
+    const main = shown.some(({ id }) => id === "what") ? "what" : shown.some(({ id }) => id === "name") ? "name" : shown[0]?.id;
+    const target = href(`/events/${encodeURIComponent(event.eventId)}`);
+    const onClick = (click: MouseEvent<HTMLElement>): void => {
+      if (click.ctrlKey || click.metaKey || click.shiftKey || click.altKey || isControl(click.target)) return;
+      // A click that ends the marking of a text is no click on the row.
+      const marked = window.getSelection();
+      if (click.detail && marked && !marked.isCollapsed && marked.containsNode(click.currentTarget, true)) return;
+      click.preventDefault();
+      if (handlers.current.onOpen) handlers.current.onOpen(event.eventId);
+      else navigate(target);
+    };
+    return (
+      <div
+        role="row"
+        data-row={event.eventId}
+        className={`events-row${isOpen ? " open" : ""}`}
+        aria-current={isOpen || undefined}
+        aria-selected={isSelected ?? undefined}
+        onClick={onClick}
+      >
+        {isSelected !== null && (
+          <span role="gridcell" className="events-select">
+            <input type="checkbox" tabIndex={-1} checked={isSelected} aria-label={`Select ${visible(event.sentence)}`} onChange={() => handlers.current.onToggle?.(event)} />
+          </span>
+        )}
+        {shown.map((column) => (
+          <span key={column.id} role="gridcell" className={`events-${column.id}`} title={column.text(event, zone) || undefined}>
+            {column.id === main ? (
+              <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.text(event, zone)}>
+                <Cell column={column} event={event} zone={zone} />
+              </a>
+            ) : (
+              <Cell column={column} event={event} zone={zone} />
+            )}
+          </span>
+        ))}
+      </div>
+    );
+  },
+  (before, after) =>
+    before.event.eventId === after.event.eventId &&
+    before.columns === after.columns &&
+    before.zone === after.zone &&
+    before.isOpen === after.isOpen &&
+    before.isReachable === after.isReachable &&
+    before.isSelected === after.isSelected,
+);
+
+function Cell({ column, event, zone }: { column: Column; event: Event; zone: string }): ReactNode {
+  if (column.id === "what") return <Words event={event} />;
+  const text = column.text(event, zone);
+  if (!column.cell) return text;
+  return (
+    <>
+      {column.cell(event)}
+      {column.id === "method" && text && <span className="hidden">{text}</span>}
+    </>
+  );
+}
+
+/** The clause of an event, of which a row shows who did what to what. */
+function Words({ event }: { event: Event }): ReactNode {
+  return event.parts.map(({ kind, text }, index) => {
+    const words = visible(text);
+    if (UNSEEN.has(kind)) {
+      return (
+        <span key={index} className="hidden">
+          {words}
+        </span>
+      );
+    }
+    return kind === "actor" || kind === "object" ? (
+      <b key={index} className={kind}>
+        {words}
+      </b>
+    ) : (
+      words
+    );
+  });
+}
+
+function isEvent(item: Event | Note): item is Event {
+  return "eventId" in item;
+}
+
+function toggled(selected: readonly Event[], event: Event): Event[] {
+  const without = selected.filter(({ eventId }) => eventId !== event.eventId);
+  return without.length < selected.length ? without : [...selected, event];
+}
+
+function rowOf(grid: HTMLElement | null, id: string): HTMLElement | null {
+  return [...(grid?.querySelectorAll<HTMLElement>("[data-row]") ?? [])].find((row) => row.dataset.row === id) ?? null;
+}
+
+function rowAround(target: EventTarget | null): HTMLElement | null {
+  return target instanceof Element ? target.closest<HTMLElement>("[data-row]") : null;
+}
+
+function rowWithFocus(grid: HTMLElement | null): string | undefined {
+  const row = rowAround(document.activeElement);
+  return row && grid?.contains(row) ? row.dataset.row : undefined;
+}
+
+/** Whether a control takes keys and clicks for itself. */
+function isControl(target: EventTarget | null): boolean {
+  return target instanceof Element && target.closest("input, button") !== null;
+}
