@@ -67,7 +67,7 @@ export function EventFilter({ filter, onChange }: Props): ReactNode {
       enableTokenGroups
       filteringAriaLabel="Filter events"
       filteringPlaceholder="Filter events by property or text"
-      i18nStrings={{ enteredTextLabel: (text) => `Search all values for "${visible(text)}"`, filteringPlaceholder: "Filter events by property or text" }}
+      i18nStrings={{ clearFiltersText: "Clear", enteredTextLabel: (text) => `Search all values for "${visible(text)}"`, filteringPlaceholder: "Filter events by property or text" }}
     />
   );
 }

@@ -19,10 +19,15 @@ const LASTS: [string, string][] = [
 
 export function rangeText(range: Range, zone: string): string {
   if (range.last) return LASTS.find(([id]) => id === range.last)?.[1] ?? `Last ${range.last}`;
-  if (range.since && range.until) return `${stamp(range.since, zone)} – ${stamp(range.until, zone)}`;
-  if (range.since) return `Since ${stamp(range.since, zone)}`;
-  if (range.until) return `Until ${stamp(range.until, zone)}`;
+  if (range.since && range.until) return `${short(range.since, zone)} – ${short(range.until, zone)}`;
+  if (range.since) return `Since ${short(range.since, zone)}`;
+  if (range.until) return `Until ${short(range.until, zone)}`;
   return "All time";
+}
+
+/** A time without seconds, if these are 0. */
+function short(time: string, zone: string): string {
+  return stamp(time, zone).replace(/:00$/, "");
 }
 
 export function RangeChooser({ range, zone, onChange }: { range: Range; zone: string; onChange: (range: Range) => void }): ReactNode {

@@ -117,7 +117,7 @@ export default function History(): ReactNode {
             ]}
             onItemClick={({ detail }) => changeQuery({ categories: detail.id === "all" ? "all" : null, cursor: null })}
           >
-            {conditions.all ? "All events" : isNarrow ? "Management" : "Management events"}
+            {conditions.all ? "All events" : "Management"}
           </ButtonDropdown>
           <Actions query={query} selected={selected} onCompare={() => setComparing(true)} onRefresh={refresh}>
             <ViewMenu state={stateOf(conditions, picked ?? PRESETS.Sentences)} zone={zone} />
