@@ -59,12 +59,14 @@ describe("a value that is clicked", () => {
 });
 
 describe("an empty page", () => {
-  const nothing = { events: 5, nearest: null, elsewhere: 0, removals: [] };
+  const nothing = { events: 5, newest: null, elsewhere: 0, removals: [], nearest: null };
+  const likeness = { label: "user", value: "mary", nearest: "Mary", events: 4 };
   const removal = (label: string, count: number) => ({ label, count, filter: toFilter("") });
 
   test.each([
-    ["no event ever", { ...nothing, events: 0, nearest: "2020" }, { kind: "never" }],
-    ["the range", { ...nothing, nearest: "2020", removals: [removal("a", 1)] }, { kind: "range", nearest: "2020" }],
+    ["no event ever", { ...nothing, events: 0, newest: "2020" }, { kind: "never" }],
+    ["a value that no event has", { ...nothing, nearest: likeness, removals: [removal("a", 1)] }, { kind: "value", likeness }],
+    ["the range", { ...nothing, newest: "2020", removals: [removal("a", 1)] }, { kind: "range", newest: "2020" }],
     ["account and Region", { ...nothing, elsewhere: 3 }, { kind: "scope" }],
     ["the filter", { ...nothing, removals: [removal("a", 1), removal("b", 7)] }, { kind: "filter", removal: removal("b", 7) }],
     ["none of these", { ...nothing, removals: [removal("a", 0)] }, { kind: "nothing" }],

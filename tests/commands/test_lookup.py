@@ -53,27 +53,39 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
     ("arguments", "query"),
     [
         (
+            ("name=CreateUser", "user=Mary Ann", "last", "2h"),
+            "expression=name%3DCreateUser+user%3D%22Mary+Ann%22+last+2h&limit=50"
+            "&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories"
+            "&nearest=true",
+        ),
+        (
             (),
-            "limit=50&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories",
+            "limit=50&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories"
+            "&nearest=true",
         ),
         (
             ("Username=John",),
             "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1"
-            "&defaults=account%2Cregion%2Ccategories",
+            "&defaults=account%2Cregion%2Ccategories"
+            "&nearest=true",
         ),
         (
             ("--limit", "5", "--all-accounts"),
-            "limit=5&region=us-east-1&defaults=region%2Ccategories",
+            "limit=5&region=us-east-1&defaults=region%2Ccategories&nearest=true",
         ),
-        (("--all-regions", "--account", "1"), "limit=50&account=1&defaults=categories"),
+        (
+            ("--all-regions", "--account", "1"),
+            "limit=50&account=1&defaults=categories&nearest=true",
+        ),
         (
             ("--region", "eu-west-1"),
-            "limit=50&account=123456789012&region=eu-west-1&defaults=account%2Ccategories",
+            "limit=50&account=123456789012&region=eu-west-1&defaults=account%2Ccategories"
+            "&nearest=true",
         ),
         (
             ("--since", "2020-01-01", "--until", "2020-01-02", "--all-categories"),
             "since=2020-01-01&until=2020-01-02&limit=50&account=123456789012&region=us-east-1"
-            "&categories=all&defaults=account%2Cregion",
+            "&categories=all&defaults=account%2Cregion&nearest=true",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -118,3 +130,20 @@ def test_a_server_that_says_no_is_not_good(console: StubConsole, capsys: Capture
     console.answers({"code": "InternalError", "error": "history is being rebuilt"}, 503)
     assert main(["lookup"]) == 1
     assert capsys.readouterr().err == "opentrail: history is being rebuilt\n"
+
+
+def test_names_that_differ_in_case_only_are_shown_with_a_word_about_it(
+    console: StubConsole, capsys: Capture
+) -> None:
+    same = {"label": "user", "value": "john", "nearest": "John", "events": 3}
+    console.answers({"events": [an_event()], "corrected": [same]})
+    assert main(["lookup", "user=john"]) == 0
+    assert "opentrail: no user is john; shown is John\n" in capsys.readouterr().err
+
+
+def test_no_events_name_the_nearest_value(console: StubConsole, capsys: Capture) -> None:
+    other = {"label": "event name", "value": "CreatUser", "nearest": "CreateUser", "events": 1}
+    console.answers({"events": [], "nearest": [other]})
+    assert main(["lookup", "name=CreatUser"]) == 0
+    said = capsys.readouterr().err
+    assert "opentrail: no event name is CreatUser; did you mean CreateUser (1 event)?\n" in said

@@ -59,10 +59,27 @@ def test_what_the_defaults_hide_is_counted_and_the_flags_named(
     done = server.opentrail("lookup", expression)
     count = 1 + expression.count("OR")
     events = "1 event" if count == 1 else f"{count} events"
-    assert f"opentrail: the defaults hide {events}; shown with {flags}\n" in done.stderr
+    where = " in eu-west-1" if "--all-regions" in flags else ""
+    assert f"opentrail: the defaults hide {events}{where}; shown with {flags}\n" in done.stderr
     shown = server.opentrail("lookup", expression, *flags.split())
     assert len(shown.stdout.splitlines()) == 1 + count
     assert "hide" not in shown.stderr
+
+
+def test_words_need_no_quotes_and_names_no_capitals(server: Opentrail) -> None:
+    done = server.opentrail("lookup", "name=createuser", "resource=mary", "last", "1h")
+    assert "opentrail: no event name is createuser; shown is CreateUser\n" in done.stderr
+    assert "opentrail: no resource is mary; shown is Mary\n" in done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    done = server.opentrail("lookup", "name=CraeteQueue")
+    said = "no event name is CraeteQueue; did you mean CreateQueue (1 event)?"
+    assert said in done.stderr
+    done = server.opentrail("lookup", "name=createqueue")
+    assert "did you mean CreateQueue (1 event)?" in done.stderr
+    assert "the defaults hide 1 event in eu-west-1; shown with --all-regions" in done.stderr
+    done = server.opentrail("lookup", "ip=10.0.0.0/99")
+    assert done.returncode == 2
+    assert "column 4: expected an address such as 203.0.113.64" in done.stderr
 
 
 def test_an_endpoint_alone_works_with_the_token(server: Opentrail, tmp_path: Path) -> None:

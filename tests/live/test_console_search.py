@@ -329,6 +329,11 @@ def test_times_are_shown_in_the_chosen_zone_across_its_change_of_clocks(console:
 
 def test_an_empty_page_says_what_to_do(console: Browser) -> None:
     page = console.page
+    console.go(_history("user=john"))
+    expect(page.get_by_text("No event has the user john. Did you mean John (")).to_be_visible()
+    page.get_by_role("button", name="Search for John").click()
+    expect(page.get_by_role("heading", name="Event history (400)")).to_be_visible()
+
     console.go(_history("user=John AND name=NeverCalled"))
     page.get_by_role("button", name="Remove “eventName=NeverCalled”").click()
     expect(page.get_by_role("heading", name="Event history (400)")).to_be_visible()

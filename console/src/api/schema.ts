@@ -213,6 +213,21 @@ export interface MethodRow {
   name: string;
 }
 
+/** A searched value that no event has, and the value of events that is most like it. */
+export interface NearestRow {
+  difference: "case" | "letters";
+  events: number;
+  field: string;
+  label: string;
+  nearest: string;
+  value: string;
+}
+
+/** What the values of a search without results may have meant. */
+export interface NearestValues {
+  nearest: NearestRow[];
+}
+
 /** The events of a period that succeeded and that failed. */
 export interface PeriodCount {
   failed: number;

@@ -9,26 +9,37 @@ export interface Removal {
   count: number;
 }
 
+/** A value that no event has, and the one of events that is most like it. */
+export interface Likeness {
+  label: string;
+  value: string;
+  nearest: string;
+  events: number;
+}
+
 export interface Findings {
   /** Events that were ever recorded. */
   events: number;
   /** Time of the newest event that matches outside the range. */
-  nearest: string | null;
+  newest: string | null;
   /** Events that match in other accounts and Regions. */
   elsewhere: number;
   removals: Removal[];
+  nearest: Likeness | null;
 }
 
 export type Cause =
   | { kind: "never" }
-  | { kind: "range"; nearest: string }
+  | { kind: "value"; likeness: Likeness }
+  | { kind: "range"; newest: string }
   | { kind: "scope" }
   | { kind: "filter"; removal: Removal }
   | { kind: "nothing" };
 
-export function causeOf({ events, nearest, elsewhere, removals }: Findings): Cause {
+export function causeOf({ events, newest, elsewhere, removals, nearest }: Findings): Cause {
   if (!events) return { kind: "never" };
-  if (nearest) return { kind: "range", nearest };
+  if (nearest) return { kind: "value", likeness: nearest };
+  if (newest) return { kind: "range", newest };
   if (elsewhere) return { kind: "scope" };
   const best = removals.toSorted((a, b) => b.count - a.count)[0];
   return best?.count ? { kind: "filter", removal: best } : { kind: "nothing" };

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
+from typing import Any
+
+#: From this number of words on, each is a term of its own.
+_SEVERAL = 2
+#: A comparison whose value has spaces, and no quotes.
+_FIELD_AND_VALUE = re.compile(
+    r"""(?P<field>[\w.]+(?:!=|=|:))"""
+    r"""(?P<value>[^\s"()=<>!]+(?:\s+[^\s"()=<>!]+)+)"""
+)
+#: Words that begin another term.
+_OTHER_TERMS = re.compile(r"(?:^|\s)(?:AND|OR|NOT|IN|is:\w+|last|since|until)(?:\s|$)", re.I)
 
 
 class Actions:
@@ -28,13 +40,40 @@ def add_client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+class _Words(argparse.Action):
+    """Stores the words of an expression as one text; None if there are none."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        words = values if len(values) < _SEVERAL else [_quoted(word) for word in values]
+        setattr(namespace, self.dest, " ".join(words) or None)
+
+
+def _quoted(word: str) -> str:
+    """Returns a word with the quotes around its value that a shell has taken away.
+
+    >>> _quoted("user=Mary Ann"), _quoted("user=Mary last 2h"), _quoted("user=Mary")
+    ('user="Mary Ann"', 'user=Mary last 2h', 'user=Mary')
+    """
+    match = _FIELD_AND_VALUE.fullmatch(word)
+    if match is None or _OTHER_TERMS.search(match["value"]):
+        return word
+    return f'{match["field"]}"{match["value"]}"'
+
+
 def add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) -> None:
     add = parser.add_argument
     add(
         "expression",
-        nargs="?",
+        nargs="*",
+        action=_Words,
         metavar="EXPRESSION",
-        help="such as 'eventName=Create* AND NOT user=admin last 2h'",
+        help="such as user=John last 2h, or 'eventName=Create* AND NOT user=admin'",
     )
     if with_times:
         add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")

@@ -14,6 +14,7 @@ from opentrail.commands.rendering import (
     print_records,
     warn_of_hidden,
     warn_of_missing,
+    warn_of_nearest,
 )
 
 #: Part of the record of a caller with an unknown access key.
@@ -31,10 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the events that match, newest first, and returns the exit code."""
     require_one_form(options)
-    query = {**conditions_of(options), "defaults": ",".join(defaults_of(options)) or None}
+    defaults = ",".join(defaults_of(options)) or None
+    query = {**conditions_of(options), "defaults": defaults, "nearest": "true"}
     answer = ask(options, "/api/v1/events", query)
     events = answer["events"]
     warn_of_missing(answer)
+    warn_of_nearest(answer)
     if options.json:
         print_records(events)
     elif options.csv:

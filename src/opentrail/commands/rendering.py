@@ -60,6 +60,8 @@ _COLORS = {
     **dict.fromkeys(("warning", "degraded"), 33),
     **dict.fromkeys(("ok", "Logging", "good"), 32),
 }
+#: Maximum Regions that a message names.
+_MAX_REGIONS = 3
 _BREAKS = str.maketrans("\r\n\t", "   ")
 
 
@@ -300,10 +302,26 @@ def warn_of_hidden(answer: dict[str, Any]) -> None:
     hidden = answer.get("hidden")
     if hidden:
         more = "" if hidden["complete"] else "at least "
-        events = "1 event" if hidden["count"] == 1 else f"{hidden['count']:,} events"
-        sys.stderr.write(
-            f"opentrail: the defaults hide {more}{events}; shown with {' '.join(hidden['flags'])}\n"
-        )
+        events = f"{more}{_events(hidden['count'])}"
+        regions = hidden.get("regions") or []
+        where = f" in {', '.join(regions)}" if 0 < len(regions) <= _MAX_REGIONS else ""
+        flags = " ".join(hidden["flags"])
+        sys.stderr.write(f"opentrail: the defaults hide {events}{where}; shown with {flags}\n")
+
+
+def warn_of_nearest(answer: dict[str, Any]) -> None:
+    """Prints on standard error which other values are shown, or are like the searched ones."""
+    for item in answer.get("corrected", ()):
+        value, nearest = printable(item["value"]), printable(item["nearest"])
+        sys.stderr.write(f"opentrail: no {item['label']} is {value}; shown is {nearest}\n")
+    for item in answer.get("nearest", ()):
+        value, nearest = printable(item["value"]), printable(item["nearest"])
+        question = f"did you mean {nearest} ({_events(item['events'])})?"
+        sys.stderr.write(f"opentrail: no {item['label']} is {value}; {question}\n")
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
 
 
 def print_naming_hint() -> None:

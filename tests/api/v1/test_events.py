@@ -257,3 +257,84 @@ async def test_a_question_that_does_not_fit_is_refused_with_its_reason(
 def ids(answer: Answer) -> list[str]:
     assert answer.status == 200, answer.body
     return [event["EventId"] for event in answer.json["events"]]
+
+
+NAMES = (
+    ("CreateUser", "John", "Mary"),
+    ("CreateUser", "Olga", "jobs"),
+    ("DeleteUser", "olga", "x"),
+)
+
+
+async def named() -> Api:
+    return await filled(
+        *(
+            a_record(
+                eventID=event_id(number),
+                eventName=name,
+                userIdentity=an_iam_user(user),
+                requestParameters={"userName": resource},
+                responseElements=None,
+            )
+            for number, (name, user, resource) in enumerate(NAMES)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "label", "nearest", "difference"),
+    [
+        ("user=john", "user", "John", "case"),
+        ("resource=mary", "resource", "Mary", "case"),
+        ("name=createuser AND is:write", "event name", "CreateUser", "case"),
+        ("source=IAM", "event source", "iam.amazonaws.com", "case"),
+        ("region=US-EAST-1", "Region", "us-east-1", "case"),
+        ("name=CreatUser OR user=Nobody", "event name", "CreateUser", "letters"),
+        ("user=Jhon", "user", "John", "letters"),
+        ("user=OLGA", "user", "Olga", "letters"),
+    ],
+)
+@asynchronous
+async def test_the_value_that_a_search_may_have_meant_is_named(
+    expression: str, label: str, nearest: str, difference: str
+) -> None:
+    api = await named()
+    (found,) = (await api.ask("/api/v1/events/nearest", expression=expression)).json["nearest"]
+    assert (found["label"], found["nearest"]) == (label, nearest)
+    assert found["difference"] == difference
+    assert found["events"] >= 1
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "user=John name=DeleteUser", "NOT user=john", "user=joh*", "user=Zzz", "john"],
+)
+@asynchronous
+async def test_what_events_have_or_nothing_is_like_has_no_nearest_value(expression: str) -> None:
+    api = await named()
+    found = await api.ask("/api/v1/events/nearest", expression=expression)
+    assert found.json == {"nearest": []}
+
+
+@asynchronous
+async def test_names_are_found_without_case_only_if_asked_for_and_no_event_has_them() -> None:
+    api = await named()
+    asked = {"expression": "user=john name=createuser", "nearest": "true"}
+    found = (await api.ask(EVENTS, **asked)).json
+    assert [event["Username"] for event in found["events"]] == ["John"]
+    assert [item["nearest"] for item in found["corrected"]] == ["John", "CreateUser"]
+    exact = (await api.ask(EVENTS, expression="user=john name=createuser")).json
+    assert exact["events"] == []
+    assert "corrected" not in exact
+    both = (await api.ask(EVENTS, expression="user=olga", nearest="true")).json
+    assert [event["Username"] for event in both["events"]] == ["olga"]
+    none = (await api.ask(EVENTS, expression="user=Jhon", nearest="true")).json
+    assert (none["events"], none["nearest"][0]["nearest"]) == ([], "John")
+
+
+@asynchronous
+async def test_a_search_ends_after_it_begins() -> None:
+    api = await named()
+    refused = await api.ask(EVENTS, since="2020-01-02", until="2020-01-01")
+    assert refused.status == 400
+    assert "since must not be after until" in refused.json["error"]

@@ -127,6 +127,13 @@ def test_an_expression_means(text: str, meant: Expression | None) -> None:
         ("2020-13-01..", 1, "a time such as 2020-01-01"),
         ("is:odd", 4, "is:success or is:failure or is:read or is:write"),
         ("is>read", 4, "is:success"),
+        ("ip=10.0.0.0/99", 4, "an address such as 203.0.113.64 or a network"),
+        ("ip=300.1.2.3", 4, "an address"),
+        ("ip!=10.0.0", 5, "an address"),
+        ("ip=fe80::1::2", 4, "an address"),
+        ("ip IN (10.0.0.1, 10.0.0.1/40)", 18, "an address"),
+        ("readOnly=no", 10, "true or false"),
+        ("account=1234", 9, "an account of 12 digits"),
     ],
 )
 def test_an_error_names_the_column_and_what_was_expected(
@@ -138,6 +145,45 @@ def test_an_error_names_the_column_and_what_was_expected(
     with pytest.raises(ExpressionError) as caught:
         parse(text, NOW)
     assert str(caught.value).startswith(f"column {column}: expected {expected}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ip=10.0.0.1",
+        "ip=10.0.0.0/8",
+        "ip=10.*",
+        "ip=2001:db8::/32",
+        "ip=cloudformation.amazonaws.com",
+        'ip="AWS Internal"',
+        "ip:10.0",
+        "readOnly=t*",
+        "account=12*",
+        "account=ANONYMOUS_PRINCIPAL",
+        "requestParameters.count=1234",
+        "requestParameters.ip=10.0.0.0/99",
+    ],
+)
+def test_what_events_can_have_may_be_looked_for(text: str) -> None:
+    assert isinstance(parse(text, NOW), Compare)
+
+
+def test_true_and_false_may_be_in_any_case() -> None:
+    assert parse("readOnly=True", NOW) == field("read_only", "true")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "since 2020-01-02 until 2020-01-01",
+        "until 2020-01-01 name=CreateUser since 2020-01-02",
+        "time>2020-01-02 time<2020-01-02",
+        "last 1h until 2020-01-01",
+    ],
+)
+def test_periods_without_a_common_time_are_wrong(text: str) -> None:
+    with pytest.raises(ExpressionError, match=r"no time is both since 2020-01-.* and before 2020-"):
+        parse(text, NOW)
 
 
 @pytest.mark.parametrize(

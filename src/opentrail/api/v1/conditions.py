@@ -33,13 +33,17 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
     Raises:
         CloudTrailError: a parameter is invalid.
     """
+    start, end = _time("since", query.get("since")), _time("until", query.get("until"))
+    if start is not None and end is not None and start > end:
+        message = f"since must not be after until: {query['since']} is after {query['until']}"
+        raise CloudTrailError("InvalidTimeRangeException", message)
     return Search(
         account=query.get("account"),
         region=query.get("region"),
         categories=None if query.get("categories") == "all" else (MANAGEMENT,),
         expression=_expression(query.get("expression"), now),
-        start=_time("since", query.get("since")),
-        end=_time("until", query.get("until")),
+        start=start,
+        end=end,
     )
 
 

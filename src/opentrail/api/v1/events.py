@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import orjson
 from starlette.requests import Request
@@ -33,6 +33,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
+from opentrail.history.nearest import Nearest, nearest_values, with_values
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import MethodKind, Part, PartKind, method_of, parts, sentence
 
@@ -150,6 +151,25 @@ class EventContext(TypedDict):
     after: list[EventRow]
 
 
+class NearestRow(TypedDict):
+    """A searched value that no event has, and the value of events that is most like it."""
+
+    field: str
+    #: What the field is called.
+    label: str
+    value: str
+    nearest: str
+    events: int
+    #: `case`: they differ in nothing else.
+    difference: Literal["case", "letters"]
+
+
+class NearestValues(TypedDict):
+    """What the values of a search without results may have meant."""
+
+    nearest: list[NearestRow]
+
+
 class Events:
     """The calls about events.
 
@@ -168,15 +188,27 @@ class Events:
     def _search(self, request: Request) -> Search:
         return search_in(request.query_params, self._services.clock.now())
 
-    @route("GET", "/events", VIEWER, "read events", query=(*SEARCH, "limit", "defaults"))
+    @route("GET", "/events", VIEWER, "read events", query=(*SEARCH, "limit", "defaults", "nearest"))
     async def latest(self, request: Request) -> Json:
-        """Returns events in the form of `LookupEvents`, newest first."""
+        """Returns events in the form of `LookupEvents`, newest first.
+
+        With `nearest=true`, names that no event has are those that differ in case only; an answer
+        without events says which values are the most similar ones.
+        """
         query = request.query_params
         search, history = self._search(request), self._history(request)
         limit = count_in(query, "limit", max_events(request)) or PAGE
         events = await history.latest(search, limit)
+        answer: Json = {}
+        if not events and query.get("nearest") == "true":
+            found = await nearest_values(history, search)
+            if same := [item for item in found if item.difference == "case"]:
+                search = with_values(search, same)
+                events = await history.latest(search, limit)
+            name = "corrected" if events else "nearest"
+            answer[name] = [nearest_row(item) for item in (same if events else found)]
         documents = await asyncio.to_thread(lambda: [event_document(event) for event in events])
-        answer: Json = {"events": documents, "missing": self._missing()}
+        answer |= {"events": documents, "missing": self._missing()}
         if len(events) < limit and (defaults := defaults_in(query)):
             answer["hidden"] = await _count_hidden(history, search, defaults)
         return answer
@@ -195,6 +227,12 @@ class Events:
             "tookMs": round((time.perf_counter() - began) * 1000),
             "missing": self._missing(),
         }
+
+    @route("GET", "/events/nearest", VIEWER, "see what a search may have meant", query=SEARCH)
+    async def nearest(self, request: Request) -> NearestValues:
+        """Returns the values that those of a search without results may have meant."""
+        found = await nearest_values(self._history(request), self._search(request))
+        return {"nearest": [nearest_row(item) for item in found]}
 
     @route("GET", "/events/{id}", VIEWER, "read one event")
     async def one(self, request: Request) -> EventDetail:
@@ -244,18 +282,38 @@ class Events:
         return StreamingResponse(write(_all(request, history, search, first)), 200, headers, kind)
 
 
+def nearest_row(item: Nearest) -> NearestRow:
+    """Returns a value and the one that is most like it."""
+    return {
+        "field": item.field,
+        "label": item.label,
+        "value": item.value,
+        "nearest": item.nearest,
+        "events": item.events,
+        "difference": item.difference,
+    }
+
+
 async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
     """Returns how many events the defaults hide, and which flags show them."""
     events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
     flags: set[str] = set()
+    regions: set[str] = set()
     count = 0
     for event in events:
         hiding = hiding_defaults(search, defaults, event)
         flags.update(hiding)
         count += bool(hiding)
+        if "--all-regions" in hiding:
+            regions.add(attributes_of(orjson.loads(event.record)).region)
     if not count:
         return None
-    return {"count": count, "complete": len(events) < _MAX_COUNTED, "flags": sorted(flags)}
+    return {
+        "count": count,
+        "complete": len(events) < _MAX_COUNTED,
+        "flags": sorted(flags),
+        "regions": sorted(regions),
+    }
 
 
 async def _all(

@@ -34,6 +34,7 @@ PARAMETERS = {
     "last": "number of earlier events to begin with",
     "limit": "maximum number of results",
     "name": "a name or ARN",
+    "nearest": "`true`: names that no event has are found if they differ in case only",
     "prefix": "what the values begin with",
     "region": "a Region",
     "resource": "a name or ARN",

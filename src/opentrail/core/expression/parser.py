@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _MAX_DEPTH = 100
 #: Maximum characters of an expression.
 _MAX_LENGTH = 10_000
+_ACCOUNT_DIGITS = 12
+#: What only an address or a network is made of.
+_LIKE_ADDRESS = re.compile(r"(?=.*\d)[\d./]+|[\da-fA-F]*:[\da-fA-F:./]+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -147,6 +151,7 @@ class _Parser:
             if self._is_operator("AND"):
                 self._take()
             parts.append(self._operand())
+        _require_time(parts)
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def _operand(self) -> Expression:
@@ -204,6 +209,8 @@ class _Parser:
             text = _unescaped(text)
         if members == ("event_time",):
             return self._time_comparison(operator, value)
+        if is_field and operator in ("=", "!="):
+            text = _checked(members[0], value)
         return Compare(members, operator, text, is_field)
 
     def _time_comparison(self, operator: str, value: _Token) -> Expression:
@@ -274,6 +281,47 @@ class _Parser:
         except (ValueError, OverflowError) as error:
             what = "a time such as 2020-01-01 or 2020-01-01T09:00:00Z"
             raise _unexpected(token.at, what, token.text) from error
+
+
+def _checked(field: str, value: _Token) -> str:
+    """Returns the value of a whole comparison, unless no event can ever have it.
+
+    Raises:
+        ExpressionError: no event can have it.
+    """
+    text = value.text
+    if field == "read_only" and not _has_wildcard(text):
+        if text.lower() not in ("true", "false"):
+            raise _unexpected(value.at, "true or false", text)
+        return text.lower()
+    if field == "account" and text.isdigit() and len(text) != _ACCOUNT_DIGITS:
+        raise _unexpected(value.at, f"an account of {_ACCOUNT_DIGITS} digits", text)
+    if field == "source_ip" and _LIKE_ADDRESS.fullmatch(text) and not _is_address(text):
+        what = "an address such as 203.0.113.64 or a network such as 10.0.0.0/8"
+        raise _unexpected(value.at, what, text)
+    return text
+
+
+def _has_wildcard(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_time(parts: list[Expression]) -> None:
+    """Raises `ExpressionError` if the periods of some terms have no time in common."""
+    periods = [part for part in parts if isinstance(part, Between)]
+    start = max((part.start for part in periods if part.start is not None), default=None)
+    end = min((part.end for part in periods if part.end is not None), default=None)
+    if start is not None and end is not None and start >= end:
+        begins, ends = (f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (start, end))
+        raise ExpressionError(f"no time is both since {begins} and before {ends}")
 
 
 def _likely_fields(name: str) -> str:
