@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { finding, readConditions, toQuery, withToken } from "../src/filter/conditions";
+import { finding, hasToken, naming, readConditions, textIn, toQuery, withoutToken, withToken } from "../src/filter/conditions";
 import { toExpression, toFilter } from "../src/filter/expression";
 import { fromShown, toShown } from "../src/filter/properties";
 import { causeOf } from "../src/parts/emptyCause";
@@ -71,4 +71,29 @@ describe("an empty page", () => {
     ["the filter", { ...nothing, removals: [removal("a", 1), removal("b", 7)] }, { kind: "filter", removal: removal("b", 7) }],
     ["none of these", { ...nothing, removals: [removal("a", 0)] }, { kind: "nothing" }],
   ])("is explained by %s", (_, findings, cause) => expect(causeOf(findings)).toEqual(cause));
+});
+
+describe("a text that is searched for", () => {
+  test.each([
+    ["Mary", "Mary"],
+    ["is:write AND Mary", "Mary"],
+    ['user=John AND "Mary Ann"', "Mary Ann"],
+    ["Mary AND Ann", null],
+    ["Mary OR Ann", null],
+    ["NOT Mary", null],
+    ["user=Mary", null],
+  ])("of %s is %s", (expression, text) => expect(textIn(toFilter(expression))).toBe(text));
+
+  test("becomes a name", () => {
+    expect(toExpression(naming(toFilter("is:write AND Mary"), "Mary"))).toBe("is:write AND (resourceName=Mary OR username=Mary)");
+  });
+});
+
+test("a value that was clicked for is taken away again", () => {
+  const before = toFilter("is:write AND username=John");
+  const filter = withToken(before, "username", "Mary", true);
+  expect(hasToken(filter, "username", "Mary", true)).toBe(true);
+  expect(hasToken(filter, "username", "Mary", false)).toBe(false);
+  expect(toExpression(withoutToken(filter, "username", "Mary"))).toBe(toExpression(before));
+  expect(hasToken(toFilter("username=Mary OR username=John"), "username", "Mary", true)).toBe(false);
 });

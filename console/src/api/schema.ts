@@ -213,6 +213,20 @@ export interface MethodRow {
   name: string;
 }
 
+/** Who made what has a name, else what the user of that name did last; and what came after. */
+export interface NameAnswer {
+  behind: string | null;
+  calls: number;
+  changes: number;
+  clause: string | null;
+  event: EventRow | null;
+  failed: number;
+  lastChange: string | null;
+  name: string;
+  sentence: string | null;
+  types: string[];
+}
+
 /** A searched value that no event has, and the value of events that is most like it. */
 export interface NearestRow {
   difference: "case" | "letters";

@@ -126,6 +126,20 @@ export function withToken(filter: Filter, field: string, value: string, include:
   return { operation: "and", tokens: [first, token] };
 }
 
+/** The only text that a filter searches for in all values; null: there is none, or there are several. */
+export function textIn(filter: Filter): string | null {
+  if (filter.operation === "or" && filter.tokens.length > 1) return null;
+  const texts = filter.tokens.flatMap((part) => (!isGroup(part) && part.propertyKey === undefined && part.operator === ":" ? [part.value] : []));
+  return texts.length === 1 ? (texts[0] ?? null) : null;
+}
+
+/** A filter for the events that name something as a resource or as the caller, instead of a text that is anywhere. */
+export function naming(filter: Filter, name: string): Filter {
+  const tokens = filter.tokens.filter((part) => isGroup(part) || part.propertyKey !== undefined);
+  const names = ["resourceName", "username"].map((field) => tokenFor(field, name, true));
+  return { operation: "and", tokens: [...tokens, { operation: "or", tokens: names }] };
+}
+
 /** An expression that finds one value of a field. */
 export function finding(field: string, value: string): string {
   return toExpression(withToken(EMPTY, field, value, true));

@@ -4,7 +4,7 @@ import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import ToggleButton from "@cloudscape-design/components/toggle-button";
 import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
-import type { Count, Event, Histogram, Page, SavedView, ViewState } from "../api/types";
+import type { Count, Event, Histogram, NameAnswer, Page, SavedView, ViewState } from "../api/types";
 import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
@@ -12,17 +12,19 @@ import { useNarrow, useWide } from "../app/narrow";
 import { usePanel } from "../app/panel";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
-import { type Conditions, setFilter, setRange, toQuery, useConditions } from "../filter/conditions";
+import { type Conditions, naming, setFilter, setRange, textIn, toQuery, useConditions } from "../filter/conditions";
 import { EventFilter } from "../filter/EventFilter";
+import { toExpression } from "../filter/expression";
 import { RangeChooser } from "../filter/RangeChooser";
 import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
-import { EventList } from "../parts/EventList";
+import { EventList, type Note } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { OUTCOMES, TimeChart } from "../parts/TimeChart";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
 
+const AnswerCard = lazy(() => import("../parts/AnswerCard"));
 const EventPanel = lazy(() => import("../parts/EventPanel"));
 const ColumnChooser = lazy(() => import("../parts/ColumnChooser"));
 const Compare = lazy(() => import("../parts/Compare"));
@@ -52,10 +54,18 @@ export default function History(): ReactNode {
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
   const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
   const count = useCall((signal) => get<Count>("events/count", query, signal), [query]);
-  const events = page.data?.events ?? NONE;
+  const text = textIn(conditions.filter);
+  const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal), [text]);
+  const name = text === null ? null : (answer.data?.name ?? null);
+  const named = useCall(
+    name === null || cursor ? null : (signal) => get<Page>("events/rows", { ...query, expression: toExpression(naming(conditions.filter, name)), limit: pageSize }, signal),
+    [query, name, cursor, pageSize],
+  );
+  const events = useMemo(() => namedFirst(named.data?.events ?? NONE, page.data?.events ?? NONE), [named.data, page.data]);
   const [selected, setSelected] = useState<Event[]>([]);
   const [comparing, setComparing] = useState(false);
-  const newer = useNewer(cursor ? null : query, events[0] ?? null, Boolean(page.data));
+  const newer = useNewer(cursor ? null : query, page.data?.events[0] ?? null, Boolean(page.data));
+  const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
   const show = (id: string | null): void => changeQuery({ event: id }, { replace: open !== null && id !== null });
   const refresh = (): void => {
     changeQuery({ cursor: null });
@@ -131,11 +141,17 @@ export default function History(): ReactNode {
             {page.data.missing.map(visible).join(" · ")}
           </Alert>
         )}
+        {answer.data && !cursor && (
+          <Suspense>
+            <AnswerCard answer={answer.data} onOpen={show} />
+          </Suspense>
+        )}
         <div className={page.loading && isSlow && events.length ? "page-list dimmed" : "page-list"}>
           <EventList
             isMain
             label="Events"
-            items={events}
+            items={items}
+            mark={text}
             shown={shown}
             open={open}
             onOpen={show}
@@ -157,6 +173,18 @@ export default function History(): ReactNode {
       )}
     </div>
   );
+}
+
+/** Events that name what was searched for, before others that have the text somewhere. */
+function namedFirst(named: Event[], all: Event[]): Event[] {
+  const known = new Set(named.map(({ eventId }) => eventId));
+  return named.length ? [...named, ...all.filter(({ eventId }) => !known.has(eventId))] : all;
+}
+
+function withNote(events: Event[], named: number, text: string | null): (Event | Note)[] {
+  if (!named || named === events.length || text === null) return events;
+  const note = `Others have “${visible(text)}” inside other words or values`;
+  return [...events.slice(0, named), { key: "others", note }, ...events.slice(named)];
 }
 
 interface NothingProps {

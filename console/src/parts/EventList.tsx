@@ -21,6 +21,8 @@ interface Props {
   open?: string | null;
   /** What a click on an event opens; without it an event opens as a page. */
   onOpen?: (id: string) => void;
+  /** A text to mark in sentences. */
+  mark?: string | null;
   selected?: readonly Event[];
   onSelect?: (events: Event[]) => void;
   /** The keys j and k work wherever the focus is: this is the page's list. */
@@ -32,7 +34,7 @@ interface Props {
 const UNSEEN = new Set(["actor-type", "session", "method", "refusal"]);
 
 /** Events, one on a line. It is one stop of the Tab key; the arrow keys move between its rows. */
-export function EventList({ label, items, shown = PRESETS.Sentences, open = null, onOpen, selected, onSelect, isMain = false, empty }: Props): ReactNode {
+export function EventList({ label, items, shown = PRESETS.Sentences, open = null, onOpen, mark = null, selected, onSelect, isMain = false, empty }: Props): ReactNode {
   const { zone } = usePreferences();
   const [active, setActive] = useState<string | null>(null);
   const grid = useRef<HTMLDivElement>(null);
@@ -122,6 +124,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
               event={item}
               columns={shown.join()}
               zone={zone}
+              mark={mark}
               isOpen={item.eventId === open}
               isReachable={item.eventId === reachable}
               isSelected={onSelect ? Boolean(selected?.some(({ eventId }) => eventId === item.eventId)) : null}
@@ -152,6 +155,7 @@ interface RowProps {
   /** Ids of the columns, so that equal ones are one and the same value. */
   columns: string;
   zone: string;
+  mark: string | null;
   isOpen: boolean;
   isReachable: boolean;
   /** null: rows cannot be selected. */
@@ -161,7 +165,7 @@ interface RowProps {
 
 /** A row, drawn again only if what it shows changed. */
 const Row = memo(
-  function Row({ event, columns, zone, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
+  function Row({ event, columns, zone, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
     const shown = columnsOf(columns.split(","));
     const main = shown.some(({ id }) => id === "what") ? "what" : shown.some(({ id }) => id === "name") ? "name" : shown[0]?.id;
     const target = href(`/events/${encodeURIComponent(event.eventId)}`);
@@ -192,10 +196,10 @@ const Row = memo(
           <span key={column.id} role="gridcell" className={`events-${column.id}`} title={column.text(event, zone) || undefined}>
             {column.id === main ? (
               <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.text(event, zone)}>
-                <Cell column={column} event={event} zone={zone} />
+                <Cell column={column} event={event} zone={zone} mark={mark} />
               </a>
             ) : (
-              <Cell column={column} event={event} zone={zone} />
+              <Cell column={column} event={event} zone={zone} mark={mark} />
             )}
           </span>
         ))}
@@ -206,13 +210,21 @@ const Row = memo(
     before.event.eventId === after.event.eventId &&
     before.columns === after.columns &&
     before.zone === after.zone &&
+    before.mark === after.mark &&
     before.isOpen === after.isOpen &&
     before.isReachable === after.isReachable &&
     before.isSelected === after.isSelected,
 );
 
-function Cell({ column, event, zone }: { column: Column; event: Event; zone: string }): ReactNode {
-  if (column.id === "what") return <Words event={event} />;
+interface CellProps {
+  column: Column;
+  event: Event;
+  zone: string;
+  mark: string | null;
+}
+
+function Cell({ column, event, zone, mark }: CellProps): ReactNode {
+  if (column.id === "what") return <Words event={event} mark={mark} />;
   const text = column.text(event, zone);
   if (!column.cell) return text;
   return (
@@ -224,7 +236,7 @@ function Cell({ column, event, zone }: { column: Column; event: Event; zone: str
 }
 
 /** The clause of an event, of which a row shows who did what to what. */
-function Words({ event }: { event: Event }): ReactNode {
+function Words({ event, mark }: { event: Event; mark: string | null }): ReactNode {
   return event.parts.map(({ kind, text }, index) => {
     const words = visible(text);
     if (UNSEEN.has(kind)) {
@@ -236,12 +248,19 @@ function Words({ event }: { event: Event }): ReactNode {
     }
     return kind === "actor" || kind === "object" ? (
       <b key={index} className={kind}>
-        {words}
+        <Marked text={words} mark={mark} />
       </b>
     ) : (
-      words
+      <Marked key={index} text={words} mark={mark} />
     );
   });
+}
+
+/** A text in which each place that has another one, in any case, is marked. */
+function Marked({ text, mark }: { text: string; mark: string | null }): ReactNode {
+  if (!mark) return text;
+  const pieces = text.split(new RegExp(`(${mark.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")})`, "i"));
+  return pieces.map((piece, index) => (index % 2 ? <mark key={index}>{piece}</mark> : piece));
 }
 
 function isEvent(item: Event | Note): item is Event {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.api.browser import Browser
 from tests.api.caller import filled
-from tests.asking import assumed, at
+from tests.asking import assumed, at, did
 from tests.factories import (
     ACCOUNT,
     a_record,
@@ -107,6 +109,52 @@ async def test_who_was_behind_a_call_may_be_unknown() -> None:
     chain = (await browser.get(f"events/{event_id(1)}/caller")).json
     assert (chain["origin"], chain["kind"], chain["steps"]) == (None, "unknown", [])
     assert "no record of who assumed role DataRole" in chain["end"]
+
+
+@pytest.mark.parametrize("name", ["Mary", "mary", " MARY "])
+@asynchronous
+async def test_a_name_is_answered_with_who_made_it_and_what_came_after(name: str) -> None:
+    browser = Browser()
+    session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
+    await browser.api.record(
+        [
+            assumed(1, "ASIA1", an_iam_user("Alice"), "Release", eventID=event_id(1)),
+            at(2, userIdentity=session, eventID=event_id(2)),
+            did(3, "UpdateUser", {"userName": "Mary"}, eventID=event_id(3)),
+            did(4, "ListUsers", {}, userIdentity=an_iam_user("Mary"), readOnly=True),
+            did(5, "GetUser", {}, userIdentity=an_iam_user("Mary"), errorCode="AccessDenied"),
+        ]
+    )
+    answer = (await browser.get("answer", name=name)).json
+    assert answer["name"] == "Mary"
+    assert answer["sentence"].startswith("On January 1, 2020 at 9:02 AM UTC, role Release")
+    assert answer["sentence"].endswith(answer["clause"])
+    assert answer["event"]["eventId"] == event_id(2)
+    assert answer["types"] == ["IAM user"]
+    assert answer["behind"] == "IAM user Alice"
+    assert answer["changes"] == 1
+    assert "changed IAM user Mary" in answer["lastChange"]
+    assert (answer["calls"], answer["failed"]) == (2, 1)
+
+
+@asynchronous
+async def test_a_user_that_no_event_made_is_answered_with_the_last_call() -> None:
+    browser = Browser()
+    calls = [at(n, eventID=event_id(n), userIdentity=an_iam_user("Ann")) for n in range(3)]
+    await browser.api.record(calls)
+    answer = (await browser.get("answer", name="ann")).json
+    assert (answer["name"], answer["calls"], answer["failed"]) == ("Ann", 3, 0)
+    assert answer["event"]["eventId"] == event_id(2)
+    assert answer["types"] == []
+
+
+@asynchronous
+async def test_what_is_no_name_has_no_answer() -> None:
+    browser = Browser()
+    await browser.api.record([a_record()])
+    answer = (await browser.get("answer", name="denied")).json
+    assert (answer["name"], answer["sentence"], answer["event"]) == ("denied", None, None)
+    assert (await browser.get("answer", name=" ")).status == 400
 
 
 WHO = "/api/v1/who"

@@ -17,11 +17,12 @@ from opentrail.api.v1.events import EventRow, find_event, rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
-from opentrail.core.expression import Compare, literal
+from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search
+from opentrail.history.nearest import nearest_values
 from opentrail.who.answers import who
 from opentrail.who.callers import next_calls, origin_of
-from opentrail.who.sentence import actor
+from opentrail.who.sentence import actor, words_of
 
 #: Maximum events of a principal that are read for its summary.
 _MAX_READ = 5_000
@@ -61,6 +62,29 @@ class ResourceStory(TypedDict):
     events: list[EventRow]
 
 
+class NameAnswer(TypedDict):
+    """Who made what has a name, else what the user of that name did last; and what came after."""
+
+    #: The name as events have it.
+    name: str
+    #: In words, with its time in UTC; None: nothing is known of the name.
+    sentence: str | None
+    #: The same without its time.
+    clause: str | None
+    #: The event that the sentence describes.
+    event: EventRow | None
+    #: What resources of the name are, in words: `IAM user`.
+    types: list[str]
+    #: The original caller behind a role, in words; None: the caller is not a role, or it is unknown.
+    behind: str | None
+    #: Number of changes after the creation, and the last of them in words.
+    changes: int
+    lastChange: str | None
+    #: Numbers of calls of the user of that name, and of those that failed; at most 10,000.
+    calls: int
+    failed: int
+
+
 class CallerChain(TypedDict):
     """The calls that led to the caller of an event, and what the same caller did next."""
 
@@ -98,6 +122,18 @@ class Stories:
         """Returns who created, changed and deleted a resource, in sentences, with the evidence."""
         answer = await self._who(request, "resource")
         return {**answer, "missing": self._missing()}
+
+    @route("GET", "/answer", VIEWER, "see what is known of a name", query=("name",))
+    async def answer(self, request: Request) -> NameAnswer:
+        """Returns who made what has a name, and what the user of that name did."""
+        name = request.query_params.get("name", "").strip()
+        if not name:
+            raise CloudTrailError("InvalidParameterException", "name must be given")
+        history = seen_by(request, self._services).history
+        stories = await who(history, name)
+        if not stories["answers"] and (other := await _same_but_case(history, name)):
+            name, stories = other, await who(history, other)
+        return await _answer(history, name, stories)
 
     @route("GET", "/events/{id}/caller", VIEWER, "see who was behind a call")
     async def caller(self, request: Request) -> CallerChain:
@@ -163,6 +199,57 @@ class Stories:
             raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
+
+
+async def _same_but_case(history: History, name: str) -> str | None:
+    """Returns the resource or user whose name differs from another one in case only."""
+    expressions = [
+        Compare((field,), "=", literal(name), is_field=True)
+        for field in ("resource_names", "username")
+    ]
+    for expression in expressions:
+        for found in await nearest_values(history, Search(expression=expression)):
+            if found.difference == "case":
+                return found.nearest
+    return None
+
+
+async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
+    """Returns what `who` answers, and what the user of the name did."""
+    by_name = Compare(("username",), "=", literal(name), is_field=True)
+    failures = And((by_name, Is("failure")))
+    calls = await history.count_events(Search(expression=by_name))
+    failed = await history.count_events(Search(expression=failures)) if calls.value else calls
+    answer: NameAnswer = {
+        "name": name,
+        "sentence": None,
+        "clause": None,
+        "event": None,
+        "types": [],
+        "behind": None,
+        "changes": 0,
+        "lastChange": None,
+        "calls": calls.value,
+        "failed": failed.value,
+    }
+    if stories["answers"]:
+        first = stories["answers"][0]
+        event = await find_event(history, str(stories["evidence"]["eventId"]))
+        changed, chain = first["changed"], first["caller"]
+        return {
+            **answer,
+            "sentence": stories["sentence"],
+            "clause": stories["sentence"].partition(" UTC, ")[2],
+            "event": (await rows_of([event]))[0],
+            "types": [words_of(item["type"]) for item in stories["answers"]],
+            "behind": chain["origin"] if chain["steps"] else None,
+            "changes": changed["times"] if changed else 0,
+            "lastChange": changed["sentence"] if changed else None,
+        }
+    if calls.value:
+        (row,) = await rows_of(await history.latest(Search(expression=by_name), 1))
+        return {**answer, "sentence": row["sentence"], "clause": row["clause"], "event": row}
+    return answer
 
 
 async def _rows_of_evidence(history: History, statements: Iterable[Json]) -> list[EventRow]:
