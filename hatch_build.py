@@ -79,14 +79,13 @@ def build(root: Path) -> None:
     npm, environment = _npm()
     console, made, static = root / "console", root / "console" / ".build", root / STATIC
 
-    def run(*arguments: str) -> None:
-        subprocess.run(
-            [*npm, *arguments], cwd=console, env=environment, check=True, stdout=sys.stderr
-        )
+    def run(*arguments: str, stdout: Any = sys.stderr) -> None:
+        command = [*npm, *arguments]
+        subprocess.run(command, cwd=console, env=environment, check=True, stdout=stdout)
 
-    run(
-        "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"
-    )
+    quiet = ("--no-audit", "--no-fund", "--no-progress", "--loglevel=error")
+    # What npm says on standard output is how many packages there are.
+    run("ci", "--ignore-scripts", "--fetch-retries=1", *quiet, stdout=subprocess.DEVNULL)
     run("run", "--silent", "build", "--", f"--outDir={made}", "--emptyOutDir", "--logLevel=warn")
     (made / ".src.sha256").write_text(digest(root) + "\n")
     shutil.rmtree(static, ignore_errors=True)

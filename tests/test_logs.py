@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 
-from opentrail.logs import JsonLines, LastProblem
+from opentrail.logs import JsonLines, LastProblem, TerminalLines
 
 
 def line(message: str, **extra: object) -> str:
@@ -34,6 +35,28 @@ def test_an_error_is_written_with_its_traceback_on_the_same_line() -> None:
         written = line("it failed", exc_info=sys.exc_info())
     assert "\n" not in written
     assert "ValueError: wrong" in json.loads(written)["error"]
+
+
+def on_a_terminal(message: str, **extra: object) -> str:
+    record = logging.makeLogRecord({"msg": message, "levelname": "WARNING", **extra})
+    return TerminalLines().format(record)
+
+
+def test_a_line_on_a_terminal_is_in_words() -> None:
+    written = on_a_terminal("delivery failed", trail="my-trail", attempt=3)
+    time, level, words = written.split(maxsplit=2)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+    assert (level, words) == ("warning", "delivery failed; trail: my-trail; attempt: 3")
+
+
+def test_what_a_terminal_shows_does_not_steer_it() -> None:
+    try:
+        raise ValueError("w\x1b[31mrong")
+    except ValueError:
+        written = on_a_terminal("a\x1b[31m\nb\u202e", bucket="c\x07", exc_info=sys.exc_info())
+    lines = written.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[-1] == "ValueError: w\\x1b[31mrong"
 
 
 def test_the_last_problem_is_remembered() -> None:

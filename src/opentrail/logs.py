@@ -1,4 +1,4 @@
-"""Logging: one JSON object per line on standard error."""
+"""Logging on standard error: one JSON object per line, and words for people on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 from typing import Any
+
+from opentrail.core.text import printable
 
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -27,10 +29,23 @@ class LastProblem(logging.Handler):
 def set_up_logging() -> None:
     """Logs level INFO to standard error; libraries only from WARNING."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(TerminalLines() if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("botocore", "boto3", "urllib3", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class TerminalLines(logging.Formatter):
+    """A line for people; control characters cannot reach the terminal raw (guarantee N8)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        time = self.formatTime(record, "%H:%M:%S")
+        details = [f"{name}: {value}" for name, value in _details(record).items()]
+        words = "; ".join([record.getMessage(), *details])
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
+        lines = [f"{time} {record.levelname.lower():<7} {words}", *trace]
+        return "\n".join(printable(line) for line in lines)
 
 
 class JsonLines(logging.Formatter):
@@ -43,7 +58,11 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        extra = {name: v for name, v in record.__dict__.items() if name not in _KNOWN}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **extra}, default=str)
+        return json.dumps({**line, **_details(record)}, default=str)
+
+
+def _details(record: logging.LogRecord) -> dict[str, Any]:
+    """Returns what a record has beside its message."""
+    return {name: value for name, value in record.__dict__.items() if name not in _KNOWN}

@@ -75,7 +75,7 @@ class NameAnswer(TypedDict):
     event: EventRow | None
     #: What resources of the name are, in words: `IAM user`.
     types: list[str]
-    #: The original caller behind a role, in words; None: the caller is not a role, or it is unknown.
+    #: The original caller behind a role, in words; None: there is none, or it is not recorded.
     behind: str | None
     #: Number of changes after the creation, and the last of them in words.
     changes: int
