@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from opentrail.command_parser import CommandParser
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.version import __version__
 
@@ -143,7 +144,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     Args:
         only: the one command whose arguments are needed, since that imports its module; else all.
     """
-    root = argparse.ArgumentParser(
+    root = CommandParser(
         prog="opentrail", description="Records every call to an AWS-compatible endpoint."
     )
     root.add_argument("--version", action="version", version=f"opentrail {__version__}")

@@ -170,8 +170,18 @@ def test_a_server_that_is_busy_may_be_asked_later(console: StubConsole, status: 
 
 
 def test_a_server_that_is_away_may_be_asked_later(console: StubConsole) -> None:
-    with pytest.raises(TryLater, match="no server answers"):
+    said = "no server answers at http://127.0.0.1:1: Connection refused"
+    with pytest.raises(TryLater, match=said):
         ask(options(console.data_dir, "http://127.0.0.1:1"), "/x", {})
+
+
+def test_the_aws_endpoint_is_told_from_the_console(console: StubConsole) -> None:
+    file = console.data_dir / "server.json"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps({**described, "endpoint": "http://127.0.0.1:4747"}))
+    said = f"http://127.0.0.1:4747 is the AWS endpoint; .* is {described['console']}"
+    with pytest.raises(UsageError, match=said):
+        find(options(console.data_dir, "http://127.0.0.1:4747/"))
 
 
 def test_a_refusal_has_the_servers_reason(console: StubConsole) -> None:

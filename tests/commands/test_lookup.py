@@ -74,8 +74,8 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
             "limit=5&region=us-east-1&defaults=region%2Ccategories&nearest=true",
         ),
         (
-            ("--all-regions", "--account", "1"),
-            "limit=50&account=1&defaults=categories&nearest=true",
+            ("--all-regions", "--account", "111122223333"),
+            "limit=50&account=111122223333&defaults=categories&nearest=true",
         ),
         (
             ("--region", "eu-west-1"),

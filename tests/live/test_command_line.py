@@ -82,6 +82,21 @@ def test_words_need_no_quotes_and_names_no_capitals(server: Opentrail) -> None:
     assert "column 4: expected an address such as 203.0.113.64" in done.stderr
 
 
+def test_the_aws_endpoint_is_recognized_by_its_answers(server: Opentrail, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "opentrail", "lookup", "--endpoint", server.url]
+    done = subprocess.run(
+        command,
+        env=clean_environment(OPENTRAIL_TOKEN=server.token),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "if it is the AWS endpoint, the console's address is another one" in done.stderr
+
+
 def test_an_endpoint_alone_works_with_the_token(server: Opentrail, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "opentrail", "lookup", "--endpoint", server.console]
     for token, code in ((server.token, 0), ("", 2), ("wrong", 1)):

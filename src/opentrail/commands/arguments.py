@@ -34,6 +34,21 @@ class Actions:
         return iter(self._parsers.choices.values())
 
 
+def account_id(text: str) -> str:
+    """Returns the id of an account; raises `ArgumentTypeError` for anything else."""
+    if not re.fullmatch(r"\d{12}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"an account has 12 digits, not {text!r}")
+    return text
+
+
+def region_name(text: str) -> str:
+    """Returns the name of a Region; raises `ArgumentTypeError` for what cannot be one."""
+    if not re.fullmatch(r"[\w-]+", text, re.ASCII):
+        what = "a Region has letters, digits and hyphens, such as eu-central-1"
+        raise argparse.ArgumentTypeError(f"{what}, not {text!r}")
+    return text
+
+
 def add_client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="data directory of the server")
     parser.add_argument("--endpoint", metavar="URL", help="console address of the server")
@@ -78,8 +93,8 @@ def add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) -> 
     if with_times:
         add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
         add("--until", metavar="T", help="up to this time")
-    add("--account", metavar="ID", help="account (123456789012)")
-    add("--region", metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
+    add("--account", type=account_id, metavar="ID", help="account (123456789012)")
+    add("--region", type=region_name, metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
     add("--all-accounts", action="store_true", help="of every account")
     add("--all-regions", action="store_true", help="of every Region")
     add("--all-categories", action="store_true", help="data events too")

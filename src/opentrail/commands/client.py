@@ -72,7 +72,7 @@ class Console:
         except urllib.error.HTTPError as error:
             answer = error
         except (OSError, http.client.HTTPException) as error:
-            raise TryLater(f"no server answers at {self.url}: {error!r}") from error
+            raise TryLater(f"no server answers at {self.url}: {_reason(error)}") from error
         with answer, _translate_errors(self.url):
             document = _document(answer.read(), self.url)
         if "status" not in document:
@@ -121,7 +121,17 @@ def _translate_errors(url: str) -> Iterator[None]:
     except urllib.error.HTTPError as error:
         raise _refusal(error) from error
     except (OSError, http.client.HTTPException) as error:
-        raise TryLater(f"no server answers at {url}: {error!r}") from error
+        raise TryLater(f"no server answers at {url}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns why a connection failed, in words."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, TimeoutError):
+        return "it took too long"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or "the connection was closed"
 
 
 def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[str, Any]]]:
@@ -174,10 +184,15 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except ValueError as error:
-        raise OpentrailError(f"what answers at {console} is not an opentrail server") from error
+        raise OpentrailError(_foreign(console)) from error
     if not isinstance(document, dict):
-        raise OpentrailError(f"what answers at {console} is not an opentrail server")
+        raise OpentrailError(_foreign(console))
     return document
+
+
+def _foreign(url: str) -> str:
+    hint = "if it is the AWS endpoint, the console's address is another one (usually port 4748)"
+    return f"what answers at {url} is not an opentrail server; {hint}"
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
@@ -212,6 +227,8 @@ def find(options: argparse.Namespace) -> Console:
             "start one: 'opentrail sandbox' or 'opentrail serve'"
         ) from error
     url = _console_url(options.endpoint or console)
+    if options.endpoint and isinstance(aws, str) and url == aws.rstrip("/"):
+        raise UsageError(f"{url} is the AWS endpoint; the console's address is {console}")
     pinned = Path(certificate) if isinstance(certificate, str) else None
     return Console(url, token, aws if isinstance(aws, str) else None, pinned)
 
@@ -229,6 +246,8 @@ def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
     reason = body.get("error") if isinstance(body, dict) else None
     if not isinstance(reason, str):
         reason = f"the server answered with HTTP status {error.code}"
+        if any(name.lower().startswith("x-amz") for name in error.headers):
+            reason = _foreign(error.url)
     if error.code in _LATER:
         return TryLater(reason)
     if error.code == http.HTTPStatus.UNAUTHORIZED:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from opentrail.commands.administration import DIRECTORY, add_administration, administer
-from opentrail.commands.arguments import Actions
+from opentrail.commands.arguments import Actions, account_id
 from opentrail.commands.rendering import print_table
 from opentrail.core.text import printable
 
@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
     owner.add_argument("--root", action="store_true", help="key of the account's root user")
     adding.add_argument(
-        "--account", metavar="ID", help="account; else the one that the key encodes"
+        "--account",
+        type=account_id,
+        metavar="ID",
+        help="account; else the one that the key encodes",
     )
     adding.add_argument("--arn", metavar="ARN", help="ARN of the user, if it has a path")
     adding.add_argument("--principal-id", metavar="ID", help="unique id of the user: AIDA…")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from opentrail.commands.arguments import add_client
+from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
 from opentrail.core.errors import UsageError
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     add("--until", metavar="T", help="up to this time")
-    add("--account", metavar="ID", help="only of this account")
+    add("--account", type=account_id, metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")
     add("--limit", metavar="N", default="50", help="maximum number of incidents (50)")
     add("--events", action="store_true", help="with show: print the calls of the incident")

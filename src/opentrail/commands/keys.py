@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from opentrail.commands.administration import add_administration, administer, policy_of
-from opentrail.commands.arguments import Actions
+from opentrail.commands.arguments import Actions, account_id
 from opentrail.core.errors import UsageError
 from opentrail.core.text import printable
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     importing.add_argument("--expires", metavar="T", help="until this time, 2030-01-01T00:00:00Z")
     listing = actions.add("list", "list the access keys, without their secrets")
-    listing.add_argument("--account", metavar="ID", help="only of this account")
+    listing.add_argument("--account", type=account_id, metavar="ID", help="only of this account")
     listing.add_argument("--principal", metavar="ARN", help="only of this principal")
     rotate = actions.add(
         "rotate", "create another key of the same principal, and disable the old one"
@@ -61,7 +61,7 @@ def _add_principal(action: argparse.ArgumentParser) -> None:
     owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
     owner.add_argument("--root", action="store_true", help="key of the account's root user")
     owner.add_argument("--principal", metavar="ARN", help="key of this user or role session")
-    action.add_argument("--account", metavar="ID", help="account (123456789012)")
+    action.add_argument("--account", type=account_id, metavar="ID", help="account (123456789012)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from opentrail.commands.administration import POLICIES, add_administration, administer, policy_of
-from opentrail.commands.arguments import Actions
+from opentrail.commands.arguments import Actions, account_id
 from opentrail.core.text import printable
 
 
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         owner.add_argument("--principal", metavar="ARN", help="this user or role")
     actions.add("list", "list policies, and what they are attached to")
     for action_parser in actions:
-        action_parser.add_argument("--account", metavar="ID", help="account (123456789012)")
+        action_parser.add_argument(
+            "--account", type=account_id, metavar="ID", help="account (123456789012)"
+        )
         add_administration(action_parser)
     parser.set_defaults(run=run)
 

@@ -14,7 +14,7 @@ from typing import Any
 from opentrail.adapters.aws.downloads import S3Gets
 from opentrail.adapters.aws.trails import TrailReader
 from opentrail.adapters.rsa_verifier import RsaVerifier
-from opentrail.commands.arguments import add_client
+from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
@@ -41,7 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
     add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     add("--until", metavar="T", help="up to this time")
-    add("--account", metavar="ID", action="append", help="only this account; repeatable")
+    add(
+        "--account",
+        type=account_id,
+        metavar="ID",
+        action="append",
+        help="only this account; repeatable",
+    )
     add("--region", metavar="REGION", action="append", help="only this Region; repeatable")
     add("--trail", metavar="NAME", action="append", help="only this trail; repeatable")
     add("--keys", metavar="FILE", help="trust these keys: aws cloudtrail list-public-keys > FILE")

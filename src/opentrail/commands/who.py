@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from opentrail.commands.arguments import add_client
+from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.rendering import print_answer, print_naming_hint, warn_of_missing
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("resource", metavar="RESOURCE", help="name, ARN, or name with type: Mary, user/Mary")
     add("--type", metavar="TYPE", help="only of this type: user, AWS::IAM::User")
-    add("--account", metavar="ID", help="only of this account")
+    add("--account", type=account_id, metavar="ID", help="only of this account")
     add_client(parser)
     parser.set_defaults(run=run)
 
