@@ -142,7 +142,16 @@ def test_open_panels_and_dialogs_have_no_violation(
         expect(panel).to_have_count(0)
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_be_visible()
-        look("keyboard shortcuts")
+        look("keyboard shortcuts", within="[role=dialog]")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Control+k")
+        page.get_by_role("combobox", name="Search or jump to").fill("user")
+        expect(page.get_by_role("option").nth(1)).to_be_visible()
+        look("palette", within="dialog")
+        page.keyboard.press("Escape")
+        console.go("events?expression=user-3")
+        expect(page.get_by_role("region", name="Answer")).to_be_visible()
+        look("answer")
     assert found == {}
 
 

@@ -72,6 +72,35 @@ def test_who_created_mary_is_found(console: Browser, server: Opentrail, tmp_path
     expect(page.get_by_role("heading", name=MARY)).to_have_count(0)
 
 
+def test_from_anywhere_a_name_is_answered_by_three_keys(
+    console: Browser, server: Opentrail, tmp_path: Path
+) -> None:
+    record = a_record(userAgent="Mozilla/5.0 (X11; Linux x86_64)", responseElements=None)
+    (tmp_path / "mary.ndjson").write_text(json.dumps(record))
+    assert server.opentrail("import", str(tmp_path / "mary.ndjson")).returncode == 0
+    page = console.page
+    page.keyboard.press("Control+k")
+    box = page.get_by_role("combobox", name="Search or jump to")
+    expect(box).to_be_focused()
+    page.keyboard.type("Mary")
+    expect(page.get_by_role("option", name="Mary Resources · AWS::IAM::User")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Answer")).to_contain_text(MARY)
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type("trails")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("Trails")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Trails", level=1)).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("jo")
+    page.get_by_role("option", name="John Users").click()
+    expect(page.get_by_role("heading", name="Event history (1)")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Escape")
+    expect(box).to_have_count(0)
+
+
 def test_cloudtrail_is_turned_on(console: Browser, server: Opentrail) -> None:
     page = console.page
     _tab_to(page, "Get Started Now")

@@ -4,6 +4,7 @@ import Box from "@cloudscape-design/components/box";
 import BreadcrumbGroup from "@cloudscape-design/components/breadcrumb-group";
 import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
+import Icon from "@cloudscape-design/components/icon";
 import Link from "@cloudscape-design/components/link";
 import { I18nProvider } from "@cloudscape-design/components/i18n";
 import english from "@cloudscape-design/components/i18n/messages/all.en";
@@ -26,6 +27,7 @@ import { setPreferences, usePreferences } from "./preferences";
 import { BASE, changeQuery, follow, href, navigate, useRoute } from "./router";
 import { atLeast, begin, current, SessionContext, useSession } from "./session";
 
+const Palette = lazy(() => import("./Palette"));
 const ShortcutHelp = lazy(() => import("./ShortcutHelp"));
 const SignIn = lazy(() => import("./SignIn"));
 
@@ -125,6 +127,7 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   const narrow = useNarrow();
   const [open, setOpen] = useState(navigation && !narrow);
   const [help, setHelp] = useState(false);
+  const [palette, setPalette] = useState(false);
   const [panel, setPanel] = useState<PanelState | null>(null);
   const found = PAGES.map((entry) => ({ entry, match: entry.pattern.exec(path) })).find(({ match }) => match);
   const isAllowed = !found || atLeast(session, found.entry.least);
@@ -137,6 +140,15 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   useEffect(() => {
     if (narrow) setOpen(false);
   }, [narrow, path]);
+  useEffect(() => {
+    const open = (event: KeyboardEvent): void => {
+      if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+      event.preventDefault();
+      setPalette(true);
+    };
+    window.addEventListener("keydown", open);
+    return () => window.removeEventListener("keydown", open);
+  }, []);
   useKeys({
     "?": () => setHelp(true),
     l: () => navigate(href("/live")),
@@ -153,7 +165,7 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   return (
     <PanelContext value={setPanel}>
       <div id="top">
-        <TopBar session={session} onHelp={() => setHelp(true)} />
+        <TopBar session={session} onHelp={() => setHelp(true)} onSearch={() => setPalette(true)} />
       </div>
       <AppLayoutToolbar
         headerSelector="#top"
@@ -181,6 +193,11 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
           </ErrorBoundary>
         }
       />
+      {palette && (
+        <Suspense>
+          <Palette pages={pagesFor(session)} onClose={() => setPalette(false)} />
+        </Suspense>
+      )}
       {help && (
         <Suspense>
           <ShortcutHelp onClose={() => setHelp(false)} />
@@ -240,15 +257,21 @@ const NAVIGATION = [
   ["/settings", "Settings"],
 ] as const;
 
+/** The pages that a session may see. */
+function pagesFor(session: Session): { path: string; name: string }[] {
+  const allowed = NAVIGATION.filter(([path]) => PAGES.every((entry) => !entry.pattern.test(path) || atLeast(session, entry.least)));
+  return allowed.map(([path, name]) => ({ path, name }));
+}
+
 function Navigation({ path }: { path: string }): ReactNode {
   const session = useSession();
-  const shown = NAVIGATION.filter(([start]) => PAGES.every((entry) => !entry.pattern.test(start) || atLeast(session, entry.least)));
+  const shown = pagesFor(session);
   const active = NAVIGATION.findLast(([start]) => path === start || (start !== "/" && path.startsWith(start)));
   return (
     <SideNavigation
       header={{ text: "CloudTrail", href: href("/") }}
       activeHref={active && href(active[0])}
-      items={shown.map(([start, text]) => ({ type: "link" as const, text, href: href(start) }))}
+      items={shown.map(({ path: start, name }) => ({ type: "link" as const, text: name, href: href(start) }))}
       onFollow={follow}
     />
   );
@@ -270,7 +293,13 @@ function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode 
 
 const ALL = "all";
 
-function TopBar({ session, onHelp }: { session: Session; onHelp: () => void }): ReactNode {
+interface TopBarProps {
+  session: Session;
+  onHelp: () => void;
+  onSearch: () => void;
+}
+
+function TopBar({ session, onHelp, onSearch }: TopBarProps): ReactNode {
   const { query } = useRoute();
   const chosen = usePreferences();
   const account = query.get("account");
@@ -284,6 +313,13 @@ function TopBar({ session, onHelp }: { session: Session; onHelp: () => void }): 
   return (
     <TopNavigation
       identity={{ href: `${BASE}/`, title: "opentrail", onFollow: (event) => (event.preventDefault(), navigate(href("/"))) }}
+      search={
+        <button type="button" className="jump" onClick={onSearch}>
+          <Icon name="search" size="small" />
+          <span>Search or jump to</span>
+          <kbd>Ctrl K</kbd>
+        </button>
+      }
       utilities={[
         {
           type: "menu-dropdown",

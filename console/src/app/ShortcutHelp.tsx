@@ -7,6 +7,7 @@ import type { ReactNode } from "react";
 import { setPreferences, usePreferences } from "./preferences";
 
 const KEYS = [
+  ["Ctrl+K", "Search or jump to"],
   ["/", "Go to the filter"],
   ["t", "Choose a time range"],
   ["j, k, ↓, ↑", "Next, previous row"],
