@@ -16,7 +16,7 @@ import { lazy, type ReactNode, Suspense, useEffect, useState, useSyncExternalSto
 import { asApiError } from "../api/useCall";
 import { type ApiError, connection, remove } from "../api/client";
 import type { Session } from "../api/types";
-import { zoneName } from "../text/time";
+import { browserZone, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { useKeys } from "./keys";
@@ -292,6 +292,7 @@ function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode 
 }
 
 const ALL = "all";
+const OTHER_ZONE = "other";
 
 interface TopBarProps {
   session: Session;
@@ -338,8 +339,17 @@ function TopBar({ session, onHelp, onSearch }: TopBarProps): ReactNode {
         {
           type: "menu-dropdown",
           text: zoneName(chosen.zone),
+          ariaLabel: `Time zone: ${zoneName(chosen.zone)}`,
+          items: [
+            ...[...new Set([UTC, browserZone(), chosen.zone])].map((zone) => ({ id: zone, text: `${zone === chosen.zone ? "✓ " : ""}${zoneName(zone)}` })),
+            { id: OTHER_ZONE, text: "Other…" },
+          ],
+          onItemClick: ({ detail: { id } }) => (id === OTHER_ZONE ? navigate(href("/settings")) : setPreferences({ zone: id })),
+        },
+        {
+          type: "menu-dropdown",
           iconName: "settings",
-          ariaLabel: `Display: ${zoneName(chosen.zone)}`,
+          ariaLabel: "Display",
           items: [
             {
               id: "themes",
@@ -350,7 +360,7 @@ function TopBar({ session, onHelp, onSearch }: TopBarProps): ReactNode {
               })),
             },
             { id: "help", text: "Keyboard shortcuts" },
-            { id: "settings", text: "Time zone and other settings" },
+            { id: "settings", text: "Settings" },
           ],
           onItemClick: ({ detail: { id } }) => {
             if (id === "help") onHelp();

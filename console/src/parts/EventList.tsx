@@ -193,7 +193,7 @@ const Row = memo(
           </span>
         )}
         {shown.map((column) => (
-          <span key={column.id} role="gridcell" className={`events-${column.id}`} title={column.text(event, zone) || undefined}>
+          <span key={column.id} role="gridcell" className={`events-${column.id}`} title={(column.hover ?? column.text)(event, zone) || undefined}>
             {column.id === main ? (
               <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.text(event, zone)}>
                 <Cell column={column} event={event} zone={zone} mark={mark} />

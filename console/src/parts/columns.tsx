@@ -1,7 +1,7 @@
 import Icon, { type IconProps } from "@cloudscape-design/components/icon";
 import type { ReactNode } from "react";
 import type { Event } from "../api/types";
-import { stamp, zoneName } from "../text/time";
+import { ago, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
 /** A column of a list of events. */
@@ -12,6 +12,8 @@ export interface Column {
   width: string;
   /** Its text; a cell whose text does not fit shows it all on hover. */
   text: (event: Event, zone: string) => string;
+  /** What hovering shows instead of its text. */
+  hover?: (event: Event, zone: string) => string;
   /** What it shows instead of its text. */
   cell?: (event: Event) => ReactNode;
 }
@@ -57,7 +59,13 @@ function ErrorCode({ code }: { code: string }): ReactNode {
 }
 
 export const COLUMNS: readonly Column[] = [
-  { id: "time", label: "Event time", width: "144px", text: (event, zone) => stamp(event.eventTime, zone) },
+  {
+    id: "time",
+    label: "Event time",
+    width: "144px",
+    text: ({ eventTime }, zone) => stamp(eventTime, zone),
+    hover: ({ eventTime }, zone) => `${stamp(eventTime, zone)} ${zoneName(zone)}, ${ago(eventTime)}`,
+  },
   {
     id: "method",
     label: "Method",
