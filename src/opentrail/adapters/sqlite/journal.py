@@ -245,9 +245,9 @@ class SqliteJournal:
         """Refuses a group and says why no records are accepted; ends the server if broken."""
         self._failure = reason
         self._appends.end_group()
-        self._refuse(group, reason)
         if is_broken:
             self._loop.call_soon_threadsafe(self._on_broken, reason)
+        self._refuse(group, reason)
 
     def _refuse(self, group: list[Append], reason: str) -> None:
         """Fails the appends of a group, none of which was written."""
