@@ -143,6 +143,34 @@ def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
     assert "Ledger" not in [each["Name"] for each in trails.describe_trails()["trailList"]]
 
 
+def test_a_trail_is_edited_by_the_calls_that_the_page_names(
+    console: Browser, server: Opentrail
+) -> None:
+    page, trails = console.page, server.boto("cloudtrail")
+    server.boto("s3").create_bucket(Bucket="edited")
+    settings = {"S3BucketName": "edited", "EnableLogFileValidation": True}
+    arn = trails.create_trail(Name="Edited", IsMultiRegionTrail=True, **settings)["TrailARN"]
+    console.go(f"trails/view?name={quote(arn)}")
+    page.get_by_role("link", name="Edit").click()
+    expect(page.get_by_role("heading", name="Edit trail Edited")).to_be_visible()
+    save = page.get_by_role("button", name="Save changes")
+    expect(save).to_be_disabled()
+    page.get_by_label("Log file prefix").fill("prod")
+    page.get_by_role("radio", name="Write").check()
+    page.get_by_label("API error rate").check()
+    for text in ("UpdateTrail: S3KeyPrefix = prod", "PutEventSelectors: management events: Write"):
+        expect(page.get_by_text(text)).to_be_visible()
+    save.click()
+    expect(page.get_by_role("heading", name="Edited", exact=True)).to_be_visible()
+    (trail,) = trails.describe_trails(trailNameList=["Edited"])["trailList"]
+    assert (trail["S3KeyPrefix"], trail["LogFileValidationEnabled"]) == ("prod", True)
+    (selector,) = trails.get_event_selectors(TrailName="Edited")["EventSelectors"]
+    assert selector["ReadWriteType"] == "WriteOnly"
+    insights = trails.get_insight_selectors(TrailName="Edited")["InsightSelectors"]
+    assert [each["InsightType"] for each in insights] == ["ApiErrorRateInsight"]
+    trails.delete_trail(Name="Edited")
+
+
 def _change_a_log_file(server: Opentrail, bucket: str) -> str:
     """Changes a character of a log file; returns the file's name."""
     s3 = server.boto("s3")

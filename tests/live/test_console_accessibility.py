@@ -35,6 +35,7 @@ PAGES = {
     "trails": "Trails",
     "trails/view?name={arn}": TRAIL,
     "trails/create": "Attributes",
+    "trails/edit?name={arn}": "Edit trail",
     "turn-on": "Turn On CloudTrail",
     "activity": "API activity history",
     "integrity": "Integrity",

@@ -28,6 +28,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
   page(/^\/trails$/, "Trails", () => import("../pages/Trails"), "auditor"),
   page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail"), "auditor"),
+  page(/^\/trails\/edit$/, "Edit trail", () => import("../pages/EditTrail"), "operator"),
   page(/^\/trails\/create$/, "Create trail", () => import("../pages/CreateTrail"), "operator"),
   page(/^\/turn-on$/, "Turn On CloudTrail", () => import("../pages/TurnOn"), "operator"),
   page(/^\/activity$/, "API activity history", () => import("../pages/Activity")),

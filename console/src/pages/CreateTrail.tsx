@@ -1,12 +1,8 @@
-import Alert from "@cloudscape-design/components/alert";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
-import Checkbox from "@cloudscape-design/components/checkbox";
 import ColumnLayout from "@cloudscape-design/components/column-layout";
 import Container from "@cloudscape-design/components/container";
-import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
-import RadioGroup from "@cloudscape-design/components/radio-group";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Tabs from "@cloudscape-design/components/tabs";
 import Wizard from "@cloudscape-design/components/wizard";
@@ -17,6 +13,7 @@ import { asApiError } from "../api/useCall";
 import { href, navigate } from "../app/router";
 import { Copy } from "../parts/Copy";
 import { Problem } from "../parts/Problem";
+import { SelectionFields } from "../parts/SelectionFields";
 import { type NamedStep, StepList } from "../parts/StepList";
 import { AdvancedFields, MainFields } from "../parts/TrailFields";
 import { visible } from "../text/visible";
@@ -90,7 +87,7 @@ export default function CreateTrail(): ReactNode {
             </SpaceBetween>
           ),
         },
-        { title: "Events", description: "What the trail delivers.", content: <Choice selection={selection} onChange={setSelection} showError={attempted} /> },
+        { title: "Events", description: "What the trail delivers.", content: <SelectionFields selection={selection} onChange={setSelection} problem={attempted ? selectionError(selection) : null} /> },
         {
           title: "Review",
           content: (
@@ -126,50 +123,6 @@ async function apply(id: string, form: Form, selection: Selection): Promise<Resu
     const { code, message } = asApiError(failure);
     return { done: false, error: { code, message } };
   }
-}
-
-function Choice({ selection, onChange, showError }: { selection: Selection; onChange: (selection: Selection) => void; showError: boolean }): ReactNode {
-  const problem = showError ? selectionError(selection) : null;
-  const set = (part: Partial<Selection>): void => onChange({ ...selection, ...part });
-  return (
-    <SpaceBetween size="l">
-      {problem && <Alert type="error">{problem}</Alert>}
-      <Container header={<Header variant="h2">Management events</Header>}>
-        <FormField label="Calls that manage resources" stretch>
-          <RadioGroup
-            value={selection.management}
-            onChange={({ detail }) => set({ management: detail.value as Selection["management"] })}
-            items={[
-              { value: "All", label: "All" },
-              { value: "WriteOnly", label: "Write", description: "Calls that change something, such as CreateUser." },
-              { value: "ReadOnly", label: "Read", description: "Calls such as ListUsers." },
-              { value: "None", label: "None" },
-            ]}
-          />
-        </FormField>
-      </Container>
-      <Container header={<Header variant="h2" description="Calls for what is in resources. There may be very many.">Data events</Header>}>
-        <SpaceBetween size="xs">
-          <Checkbox checked={selection.s3} onChange={({ detail }) => set({ s3: detail.checked })}>
-            Objects of all S3 buckets
-          </Checkbox>
-          <Checkbox checked={selection.lambda} onChange={({ detail }) => set({ lambda: detail.checked })}>
-            Invocations of all Lambda functions
-          </Checkbox>
-        </SpaceBetween>
-      </Container>
-      <Container header={<Header variant="h2">Insights events</Header>}>
-        <SpaceBetween size="xs">
-          <Checkbox checked={selection.callRate} onChange={({ detail }) => set({ callRate: detail.checked })}>
-            API call rate
-          </Checkbox>
-          <Checkbox checked={selection.errorRate} onChange={({ detail }) => set({ errorRate: detail.checked })}>
-            API error rate
-          </Checkbox>
-        </SpaceBetween>
-      </Container>
-    </SpaceBetween>
-  );
 }
 
 function Review({ form, selection }: { form: Form; selection: Selection }): ReactNode {

@@ -86,6 +86,9 @@ function Detail({ trail, last, onChange }: { trail: TrailSummary; last: boolean;
         actions={
           <For role="operator">
             <SpaceBetween direction="horizontal" size="xs">
+              <Button href={href("/trails/edit", { name: trail.arn })} onFollow={follow}>
+                Edit
+              </Button>
               <Button onClick={() => setEnding("DeleteTrail")} disabled={busy}>
                 Delete
               </Button>

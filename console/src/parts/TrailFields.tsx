@@ -51,6 +51,18 @@ export function MainFields({ form, errors, onChange }: Props): ReactNode {
   );
 }
 
+/** Where an existing trail delivers to. */
+export function DestinationFields({ form, errors, onChange }: Props): ReactNode {
+  return (
+    <SpaceBetween size="l">
+      <FormField label="S3 bucket" errorText={errors.bucket} description="An existing bucket whose policy lets CloudTrail write.">
+        <Input value={form.bucket} onChange={({ detail }) => onChange(withBucket(form, detail.value))} />
+      </FormField>
+      <YesNo label="Apply trail to all regions" value={form.allRegions} onChange={(allRegions) => onChange({ ...form, allRegions })} />
+    </SpaceBetween>
+  );
+}
+
 export function AdvancedFields({ form, errors, onChange }: Props): ReactNode {
   return (
     <SpaceBetween size="l">

@@ -1,0 +1,135 @@
+import Alert from "@cloudscape-design/components/alert";
+import Button from "@cloudscape-design/components/button";
+import Container from "@cloudscape-design/components/container";
+import Form from "@cloudscape-design/components/form";
+import Header from "@cloudscape-design/components/header";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import { type ReactNode, useState } from "react";
+import { ApiError, get, post } from "../api/client";
+import type { Step, TrailList } from "../api/types";
+import { asApiError, useCall } from "../api/useCall";
+import { follow, href, navigate, useQuery } from "../app/router";
+import { Problem } from "../parts/Problem";
+import { SelectionFields } from "../parts/SelectionFields";
+import { StepList } from "../parts/StepList";
+import { AdvancedFields, DestinationFields } from "../parts/TrailFields";
+import { visible } from "../text/visible";
+import { changesOf, formOf, selectionOf, type StoredSelectors, type StoredTrail } from "./trailChanges";
+import { type Selection, selectionError } from "./trailPlan";
+import { errorsOf, type Form as TrailForm } from "./turnOn";
+
+interface StoredInsights {
+  InsightSelectors: { InsightType: string }[];
+}
+
+interface Stored {
+  arn: string;
+  region: string;
+  form: TrailForm;
+  selection: Selection | null;
+}
+
+/** Changes a trail by the calls that it names. */
+export default function EditTrail(): ReactNode {
+  const [name] = useQuery("name");
+  const { data, error, reload } = useCall((signal) => load(name ?? "", signal), [name]);
+  if (!data) {
+    return (
+      <SpaceBetween size="m">
+        <Header variant="h1">Edit trail</Header>
+        {error ? <Problem error={error} what="The trail could not be loaded" onRetry={reload} /> : <Spinner />}
+      </SpaceBetween>
+    );
+  }
+  return <Fields key={data.arn} stored={data} />;
+}
+
+async function load(name: string, signal: AbortSignal): Promise<Stored> {
+  const { trails } = await get<TrailList>("trails", {}, signal);
+  const trail = trails.find((other) => other.arn === name || other.name === name);
+  if (!trail) throw new ApiError(404, "TrailNotFoundException", `there is no trail ${name}`);
+  const region = { region: trail.homeRegion };
+  const [settings, selectors, insights] = await Promise.all([
+    post<{ Trail: StoredTrail }>("aws/GetTrail", { Name: trail.arn }, region, signal),
+    post<StoredSelectors>("aws/GetEventSelectors", { TrailName: trail.arn }, region, signal),
+    // Without any, GetInsightSelectors is an error.
+    trail.insights ? post<StoredInsights>("aws/GetInsightSelectors", { TrailName: trail.arn }, region, signal) : { InsightSelectors: [] },
+  ]);
+  return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), selection: selectionOf(selectors, insights.InsightSelectors.map(({ InsightType }) => InsightType)) };
+}
+
+function Fields({ stored }: { stored: Stored }): ReactNode {
+  const [form, setForm] = useState(stored.form);
+  const [selection, setSelection] = useState(stored.selection);
+  const [results, setResults] = useState<Pick<Step, "done" | "error">[]>([]);
+  const [running, setRunning] = useState(false);
+  const errors = errorsOf(form);
+  const problem = selection && selectionError(selection);
+  const changes = changesOf(stored.arn, stored, { form, selection });
+  const back = href("/trails/view", { name: stored.arn });
+
+  const save = async (): Promise<void> => {
+    setRunning(true);
+    const done: Pick<Step, "done" | "error">[] = [];
+    for (const { operation, input } of changes) {
+      try {
+        await post(`aws/${operation}`, input, { region: stored.region });
+        done.push({ done: true, error: null });
+      } catch (failure) {
+        const { code, message } = asApiError(failure);
+        done.push({ done: false, error: { code, message } });
+      }
+      setResults([...done]);
+      if (done.at(-1)?.error) break;
+    }
+    setRunning(false);
+    if (done.every((result) => result.done)) navigate(back);
+  };
+
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save();
+      }}
+    >
+      <Form
+        header={<Header variant="h1">Edit trail {visible(form.name)}</Header>}
+        actions={
+          <SpaceBetween direction="horizontal" size="xs">
+            <Button href={back} onFollow={follow} formAction="none">
+              Cancel
+            </Button>
+            <Button variant="primary" loading={running} disabled={!changes.length || Object.keys(errors).length > 0 || Boolean(problem)}>
+              Save changes
+            </Button>
+          </SpaceBetween>
+        }
+      >
+        <SpaceBetween size="l">
+          <Container header={<Header variant="h2">Log files</Header>}>
+            <SpaceBetween size="l">
+              <DestinationFields form={form} errors={errors} onChange={setForm} />
+              <AdvancedFields form={form} errors={errors} onChange={setForm} />
+            </SpaceBetween>
+          </Container>
+          {selection ? (
+            <SelectionFields selection={selection} onChange={setSelection} problem={problem} />
+          ) : (
+            <Alert type="info" header="The event selectors say more than this page can show">
+              They stay as they are; change them with aws cloudtrail put-event-selectors.
+            </Alert>
+          )}
+          <Container header={<Header variant="h2" description="Each is recorded under your name.">Calls that are made</Header>}>
+            {changes.length ? (
+              <StepList steps={changes.map(({ operation, text }) => ({ id: operation, text: `${operation}: ${visible(text)}` }))} results={results} running={running} />
+            ) : (
+              "None: nothing was changed."
+            )}
+          </Container>
+        </SpaceBetween>
+      </Form>
+    </form>
+  );
+}
