@@ -29,9 +29,9 @@ from benchmarks import (
     validating,
     watching,
 )
+from benchmarks.figures import RESULTS
 from benchmarks.neighbours import neighbours
 from benchmarks.processes import busy_cpus, find_program, two_cpus
-from benchmarks.readme import RESULTS
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
 from opentrail.core.errors import UsageError

@@ -1,4 +1,4 @@
-"""The figures of README.md are of this release."""
+"""The page of figures is of this release."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import README, RESULTS, figures, short, table, with_table
+from benchmarks.figures import PAGE, RESULTS, figures, short, table, with_table
 from opentrail.version import __version__
 
 
-def test_the_readme_shows_the_newest_figures_of_this_release() -> None:
-    """If it does not: `python -m benchmarks.readme`, and the benchmarks that it names."""
-    readme = README.read_text()
-    assert readme == with_table(readme, figures(RESULTS, __version__))
+def test_the_page_shows_the_newest_figures_of_this_release() -> None:
+    """If it does not: `python -m benchmarks.figures`, and the benchmarks that it names."""
+    page = PAGE.read_text()
+    assert page == with_table(page, figures(RESULTS, __version__))
 
 
 def results(folder: Path, name: str, release: str | None, measured: str, **found: float) -> None:
@@ -31,10 +31,10 @@ def test_figures_of_other_releases_are_left_out(tmp_path: Path) -> None:
     results(tmp_path, "old", "1.0.0", "2026-01-03T00:00:00Z", **{"import records/s": 31_234})
     results(tmp_path, "half", "1.0.0", "2026-01-04T00:00:00Z", **{"EventId p99 ms": 4})
     found = table(figures(tmp_path, "1.0.0"))
-    assert "31,000 records/s | [old](" in found
+    assert "31,000 records/s | old, 2026-01-03 |" in found
     assert found.count("\n") == 3
     results(tmp_path, "anew", "1.0.0", "2026-01-05T00:00:00Z", **{"import records/s": 29_000})
-    assert "29,000 records/s | [anew](" in table(figures(tmp_path, "1.0.0"))
+    assert "29,000 records/s | anew, 2026-01-05 |" in table(figures(tmp_path, "1.0.0"))
 
 
 @pytest.mark.parametrize(

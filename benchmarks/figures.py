@@ -1,4 +1,4 @@
-"""Writes the figures of README.md from the results of this release: `python -m benchmarks.readme`.
+"""Writes the page of figures from the results of this release: `python -m benchmarks.figures`.
 
 A row stands there only if all of its figures were measured for this release, by the newest run.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 from benchmarks.records import ROOT
 from opentrail.version import __version__
 
-README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- figures of benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
+PAGE = ROOT / "docs" / "explanation" / "figures.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- figures of benchmarks/figures.py -->\n", "<!-- end of figures -->\n"
 #: What a row is about, and its text; `{…}` are figures by their names in files of results.
 ROWS = {
     "added latency of a call, p50": (
@@ -62,16 +63,16 @@ _FIGURE = re.compile(r"\{([^}]+)\}")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, and a link to the file of results that it is from."""
+    """A figure, and the commit and the day that it is from."""
 
     value: float
-    link: str
+    source: str
 
 
 def main() -> None:
     """Writes the table, and says which rows were not measured."""
     known = figures(RESULTS, __version__)
-    README.write_text(with_table(README.read_text(), known))
+    PAGE.write_text(with_table(PAGE.read_text(), known))
     for label, text in ROWS.items():
         if missing := [name for name in _FIGURE.findall(text) if name not in known]:
             print(f"not measured for {__version__}: {label} ({'; '.join(missing)})")
@@ -80,36 +81,36 @@ def main() -> None:
 def figures(folder: Path, release: str) -> dict[str, Figure]:
     """Returns the figures of a release, each of the newest file; the largest if it has several."""
     known: dict[str, Figure] = {}
-    documents = [(json.loads(file.read_text()), file) for file in folder.glob("*.json")]
-    of_release = [pair for pair in documents if pair[0].get("release") == release]
-    for document, file in sorted(of_release, key=lambda pair: str(pair[0]["measured"])):
-        link = f"[{document['commit']}](benchmarks/results/{file.name})"
+    documents = [json.loads(file.read_text()) for file in folder.glob("*.json")]
+    of_release = [document for document in documents if document.get("release") == release]
+    for document in sorted(of_release, key=lambda document: str(document["measured"])):
+        source = f"{document['commit']}, {str(document['measured'])[:10]}"
         found: dict[str, float] = {}
         for group in document["results"].values():
             for name, value in group.items():
                 found[name] = max(value, found.get(name, value))
-        known |= {name: Figure(value, link) for name, value in found.items()}
+        known |= {name: Figure(value, source) for name, value in found.items()}
     return known
 
 
-def with_table(readme: str, known: Mapping[str, Figure]) -> str:
-    """Returns the text of README.md with the table of these figures."""
-    before, _, rest = readme.partition(BEGIN)
+def with_table(page: str, known: Mapping[str, Figure]) -> str:
+    """Returns the text of the page with the table of these figures."""
+    before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"README.md lacks {BEGIN.strip()} or {END.strip()}")
+        raise ValueError(f"the page lacks {BEGIN.strip()} or {END.strip()}")
     return f"{before}{BEGIN}{table(known)}{END}{after}"
 
 
 def table(known: Mapping[str, Figure]) -> str:
     """Returns the rows whose figures are all known."""
-    lines = ["| | | measured |\n", "|---|---|---|\n"]
+    lines = ["| | | commit, day |\n", "|---|---|---|\n"]
     for label, text in ROWS.items():
         names = _FIGURE.findall(text)
         if not all(name in known for name in names):
             continue
         shown = _FIGURE.sub(lambda found: short(known[found[1]].value), text)
-        links = ", ".join(sorted({known[name].link for name in names}))
+        links = "; ".join(sorted({known[name].source for name in names}))
         lines.append(f"| {label} | {shown} | {links} |\n")
     return "".join(lines)
 
