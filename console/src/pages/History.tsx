@@ -16,6 +16,7 @@ import { type Conditions, naming, setFilter, setRange, textIn, toQuery, useCondi
 import { EventFilter } from "../filter/EventFilter";
 import { toExpression } from "../filter/expression";
 import { RangeChooser } from "../filter/RangeChooser";
+import recipes from "../filter/recipes.json";
 import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
 import { EventList, type Note } from "../parts/EventList";
@@ -316,6 +317,7 @@ function stateOf({ expression, range, account, region, all }: Conditions, column
 }
 
 const SAVE = { id: "save", text: "Save this view…" };
+const QUESTIONS = { text: "Questions", items: recipes.map(({ question }, index) => ({ id: `recipe ${index}`, text: question })) };
 const MANAGE = { id: "manage", text: "Replace or delete views…" };
 
 function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNode {
@@ -329,11 +331,14 @@ function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNod
         variant="icon"
         iconName="star"
         ariaLabel="Saved views"
-        items={choices.length ? [SAVE, MANAGE, { text: "Open", items: choices }] : [SAVE]}
+        items={[...(choices.length ? [SAVE, MANAGE, { text: "Open", items: choices }] : [SAVE]), QUESTIONS]}
         onItemClick={({ detail: { id } }) => {
+          const recipe = recipes[Number(id.replace(/^recipe /, ""))];
+          if (recipe && id.startsWith("recipe ")) return navigate(href("/events", { expression: recipe.expression, categories: "all" }));
           const view = views[choices.findIndex((choice) => choice.id === id)];
           if (view) navigate(href("/events", { ...view.state }));
           else setOpen(true);
+          return undefined;
         }}
       />
       {open && (
