@@ -83,7 +83,7 @@ async def test_the_step_that_fails_is_named() -> None:
     [
         ({"action": "show", "name": "other"}, "trail 'other' not found"),
         ({"action": "paint", "name": "my-trail"}, "no action 'paint'"),
-        ({"action": "create", "name": "x", "bucket": "b"}, "region"),
+        ({"action": "create", "name": "new", "bucket": "evidence"}, "region"),
         ({"action": "create", "name": "x", "region": REGION}, "bucket must be given"),
     ],
 )

@@ -130,6 +130,9 @@ async def test_what_cannot_be_removed_is_named() -> None:
         ({"allRegions": "yes"}, "allRegions must be true or false, not 'yes'"),
         ({"bucket": ""}, "bucket must be given"),
         ({"colour": "red"}, "there is no member 'colour'"),
+        ({"name": "x"}, "Trail name too short"),
+        ({"bucket": "Bad_Bucket!"}, "Bucket name 'Bad_Bucket!' is not a valid S3 bucket name"),
+        ({"prefix": "/logs"}, "S3 key prefix '/logs' is not valid"),
     ],
 )
 @asynchronous

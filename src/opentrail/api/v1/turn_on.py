@@ -12,6 +12,7 @@ import orjson
 
 from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import CloudTrailError, ServiceError
+from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
 
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}
 _MEMBERS: dict[str, type] = {
@@ -87,7 +88,7 @@ class Wish:
         """Returns what a request asks for.
 
         Raises:
-            CloudTrailError: a member is unknown, missing or not of its type.
+            CloudTrailError: a member is unknown, missing, not of its type, or not a valid name.
         """
         for member, value in body.items():
             kind = _MEMBERS.get(member)
@@ -100,6 +101,11 @@ class Wish:
         for member in ("name", "bucket"):
             if not values.get(member):
                 raise _bad(f"{member} must be given")
+        # CreateTrail says so too, when a bucket may have been made already.
+        check_trail_name(values["name"])
+        check_bucket_name(values["bucket"])
+        if prefix := values.get("prefix"):
+            check_prefix(prefix)
         return cls(
             values["name"],
             values["bucket"],
