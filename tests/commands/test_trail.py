@@ -41,6 +41,9 @@ STATE = {
     "multiRegion": True,
     "validation": True,
     "insights": False,
+    "kmsKey": "alias/trails",
+    "topic": None,
+    "logGroup": None,
     "latestDelivery": "2020-01-01T09:00:00Z",
     "latestDigest": None,
 }
@@ -64,6 +67,8 @@ def test_a_trail_is_shown_with_its_problem(console: StubConsole, capsys: Capture
     out = capsys.readouterr().out
     assert out.startswith("my-trail: Failing\n")
     assert "s3://evidence/audit" in out
+    assert "KMS key           alias/trails" in out
+    assert "SNS topic         none" in out
     assert "NoSuchBucket" in out
     assert json.loads(console.asked[0].body) == {"action": "show", "name": "my-trail"}
 

@@ -355,14 +355,17 @@ export interface TrailSummary {
   bucket: string;
   homeRegion: string;
   insights: boolean;
+  kmsKey: string | null;
   latestDelivery: string | null;
   latestDigest: string | null;
+  logGroup: string | null;
   logging: boolean;
   multiRegion: boolean;
   name: string;
   prefix: string;
   reason: string | null;
   status: "Failing" | "Logging" | "Off";
+  topic: string | null;
   validation: boolean;
   verified: Verification | null;
 }

@@ -29,6 +29,12 @@ class TrailState(TypedDict):
     latestDigest: str | None
     validation: bool
     insights: bool
+    #: None: files are encrypted as the bucket says.
+    kmsKey: str | None
+    #: ARN of the topic that announces files.
+    topic: str | None
+    #: ARN of the log group that events are sent to.
+    logGroup: str | None
 
 
 async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
@@ -54,6 +60,9 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
         "latestDigest": state.latest_digest,
         "validation": trail.validation,
         "insights": bool(trail.insight_selectors),
+        "kmsKey": trail.kms_key or None,
+        "topic": trail.topic or None,
+        "logGroup": trail.log_group or None,
     }
 
 

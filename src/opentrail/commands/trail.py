@@ -121,9 +121,13 @@ def _print_trail(trail: dict[str, Any]) -> None:
         {
             "ARN": trail["arn"],
             "bucket": f"s3://{trail['bucket']}{prefix}",
+            "home Region": trail["homeRegion"],
             "Regions": "all" if trail["multiRegion"] else trail["homeRegion"],
             "digest files": "yes" if trail["validation"] else "no",
             "Insights": "yes" if trail["insights"] else "no",
+            "KMS key": trail["kmsKey"] or "none",
+            "SNS topic": trail["topic"] or "none",
+            "log group": trail["logGroup"] or "none",
             "last log file": trail["latestDelivery"] or "none yet",
             "last digest file": trail["latestDigest"] or "none yet",
             "problem": trail["reason"],

@@ -82,8 +82,8 @@ class TrailAdministration:
     )
     async def turn_on(self, request: Request, body: Json) -> Response:
         """Turns CloudTrail on as a person wishes; a line of JSON for each step."""
-        wish = Wish.of(body)
         self._require_own_account(request)
+        wish = Wish.of(body)
         turning = TurningOn(
             self._endpoint, self._region_of(request), self._account, _as_caller(request)
         )
