@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +29,8 @@ _FIELDS: dict[str, str] = {
 }
 #: Maximum values of a field that are compared.
 _MAX_VALUES = 1_000
+#: Maximum seconds of the search for them.
+_SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
@@ -59,17 +63,20 @@ class Nearest:
 async def nearest_values(history: History, search: Search) -> list[Nearest]:
     """Returns what values of a search, of which no event has any, may have meant.
 
+    After some seconds it returns those found so far, since they are hints only.
+
     Args:
         history: where events are counted.
         search: a search without results. Only its expression matters: a value that events of
             another time, account or Region have is not mistyped.
     """
     found: list[Nearest] = []
-    for compare in dict.fromkeys(_compared(search.expression)):
-        counts = await _values(history, compare)
-        nearest = _nearest(compare, counts)
-        if nearest is not None:
-            found.append(nearest)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS):
+            for compare in dict.fromkeys(_compared(search.expression)):
+                nearest = _nearest(compare, await _values(history, compare))
+                if nearest is not None:
+                    found.append(nearest)
     return found
 
 
