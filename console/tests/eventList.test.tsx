@@ -3,29 +3,16 @@ import { type ReactNode, useState } from "react";
 import { expect, test, vi } from "vitest";
 import type { Event } from "../src/api/types";
 import { EventList } from "../src/parts/EventList";
+import { AN_EVENT } from "./factories";
 
 function event(number: number, error: string | null = null): Event {
   const name = `user-${number}`;
   const refused = error ? ` and was refused (${error})` : "";
   return {
+    ...AN_EVENT,
     eventId: `e-${number}`,
-    eventTime: "2020-01-01T09:00:00Z",
-    eventName: "CreateUser",
-    eventSource: "iam.amazonaws.com",
-    region: "us-east-1",
-    account: "123456789012",
-    category: "Management",
-    readOnly: false,
-    username: "John",
-    principalType: "IAMUser",
-    arn: null,
-    accessKeyId: null,
     sourceIp: "203.0.113.64",
-    userAgent: null,
     errorCode: error,
-    requestId: null,
-    mfa: null,
-    resources: [],
     sentence: `On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user ${name} through the AWS CLI${refused}`,
     clause: `IAM user John created IAM user ${name} through the AWS CLI${refused}`,
     parts: [

@@ -5,39 +5,18 @@ import type { Event } from "../src/api/types";
 import { App } from "../src/app/App";
 import { connection } from "../src/api/client";
 import { navigate } from "../src/app/router";
+import { AN_EVENT } from "./factories";
 
 const SENTENCE = "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary through the AWS Management Console";
 const EVENT: Event = {
+  ...AN_EVENT,
   eventId: "6f1c0a2e-0000-4000-8000-000000000001",
-  eventTime: "2020-01-01T09:00:00Z",
-  eventName: "CreateUser",
-  eventSource: "iam.amazonaws.com",
-  region: "us-east-1",
-  account: "123456789012",
-  category: "Management",
-  readOnly: false,
-  username: "John",
-  principalType: "IAMUser",
   arn: "arn:aws:iam::123456789012:user/John",
-  accessKeyId: null,
   sourceIp: "203.0.113.64",
   userAgent: "signin.amazonaws.com",
-  errorCode: null,
-  requestId: null,
-  mfa: null,
   resources: [{ type: "AWS::IAM::User", name: "Mary" }],
   sentence: SENTENCE,
   clause: SENTENCE.split(", ").slice(2).join(", "),
-  parts: [
-    { kind: "actor-type", text: "IAM user " },
-    { kind: "actor", text: "John" },
-    { kind: "plain", text: " " },
-    { kind: "verb", text: "created " },
-    { kind: "object-type", text: "IAM user " },
-    { kind: "object", text: "Mary" },
-    { kind: "method", text: " through the AWS Management Console" },
-  ],
-  method: { kind: "console", name: "the AWS Management Console" },
 };
 const ROW = { name: /IAM user John created IAM user Mary/ };
 const SESSION = { account: "123456789012", accounts: ["123456789012"], region: "us-east-1", regions: ["us-east-1"], version: "1", user: "operator", role: "admin", hasPassword: false, expires: "2030-01-01T00:00:00Z" };

@@ -1,36 +1,13 @@
 import { fireEvent, render, screen, waitFor } from "@testing-library/react";
 import { beforeEach, expect, test, vi } from "vitest";
-import type { EventDetail, Proof, ProofState, Proofs, TrailSummary } from "../src/api/types";
+import type { Proof, ProofState, Proofs, TrailSummary } from "../src/api/types";
 import { connection } from "../src/api/client";
 import { navigate } from "../src/app/router";
 import Dashboard from "../src/pages/Dashboard";
 import { EventTabs } from "../src/parts/EventView";
 import { overall } from "../src/parts/ProofView";
+import { AN_EVENT } from "./factories";
 
-const EVENT: EventDetail["event"] = {
-  eventId: "e-1",
-  eventTime: "2020-01-01T09:00:00Z",
-  eventName: "CreateUser",
-  eventSource: "iam.amazonaws.com",
-  region: "us-east-1",
-  account: "123456789012",
-  category: "Management",
-  readOnly: false,
-  username: "John",
-  principalType: "IAMUser",
-  arn: null,
-  accessKeyId: null,
-  sourceIp: null,
-  userAgent: null,
-  errorCode: null,
-  requestId: null,
-  mfa: null,
-  resources: [],
-  sentence: "IAM user John created IAM user Mary",
-  clause: "IAM user John created IAM user Mary",
-  parts: [{ kind: "verb", text: "IAM user John created IAM user Mary" }],
-  method: null,
-};
 const KEY = "AWSLogs/123456789012/CloudTrail/us-east-1/2020/01/01/x.json.gz";
 
 function proof(state: ProofState, trail = "my-trail"): Proof {
@@ -60,7 +37,7 @@ beforeEach(() => {
 });
 
 function show(): void {
-  render(<EventTabs detail={{ event: EVENT, record: "{}" }} onOpen={() => undefined} />);
+  render(<EventTabs detail={{ event: AN_EVENT, record: "{}" }} onOpen={() => undefined} />);
 }
 
 test("the proof is made when its tab is opened, and its badge stays", async () => {
@@ -96,8 +73,8 @@ test("an event that no trail delivers says why", async () => {
 test("the dashboard begins with broken proofs: trail, file and reason", async () => {
   const findings = Array.from({ length: 7 }, (_, number) => ({ name: `s3://b/log-${number}`, reason: "hash value doesn't match", event: null }));
   trails = [
-    { arn: "arn:bad", name: "bad", status: "Logging", verified: { at: EVENT.eventTime, valid: false, findings, more: 1 } },
-    { arn: "arn:good", name: "good", status: "Logging", verified: { at: EVENT.eventTime, valid: true, findings: [], more: 0 } },
+    { arn: "arn:bad", name: "bad", status: "Logging", verified: { at: AN_EVENT.eventTime, valid: false, findings, more: 1 } },
+    { arn: "arn:good", name: "good", status: "Logging", verified: { at: AN_EVENT.eventTime, valid: true, findings: [], more: 0 } },
   ];
   navigate("/console/");
   const { container } = render(<Dashboard />);
