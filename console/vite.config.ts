@@ -61,6 +61,9 @@ const licences: Plugin = {
 /** Maximum bytes (gzip) that the event history loads: JavaScript and styles. */
 const BUDGET = 420_000;
 
+/** Maximum files of JavaScript and styles that it loads. */
+const MAX_FILES = 12;
+
 /** Fails the build if the event history has become too large. */
 const budget: Plugin = {
   name: "budget",
@@ -83,7 +86,8 @@ const budget: Plugin = {
     });
     const total = sizes.reduce((sum, size) => sum + size, 0);
     if (total > BUDGET) this.error(`the event history loads ${total} bytes (gzip), more than ${BUDGET}: load some of it with lazy()`);
-    if (process.env.SHOW_SIZES) this.info(`the event history loads ${total} bytes (gzip)`);
+    if (needed.size > MAX_FILES) this.error(`the event history loads ${needed.size} files, more than ${MAX_FILES}`);
+    if (process.env.SHOW_SIZES) this.info(`the event history loads ${total} bytes (gzip) in ${needed.size} files`);
   },
 };
 
@@ -129,7 +133,14 @@ export default defineConfig({
       checks: { pluginTimings: false },
       onwarn: (warning, warn) => warning.code !== "MODULE_LEVEL_DIRECTIVE" && warn(warning),
       output: {
-        codeSplitting: { groups: [{ name: "react", test: /node_modules\/(react|react-dom|scheduler)\// }] },
+        // Few chunks: a page that needs tens of files waits for them.
+        codeSplitting: {
+          groups: [
+            { name: "react", test: /node_modules\/(react|react-dom|scheduler)\//, priority: 3 },
+            { name: "cloudscape", test: /node_modules\//, minShareCount: 3, priority: 2 },
+            { name: "shared", test: /\/src\//, minShareCount: 3, priority: 1 },
+          ],
+        },
       },
     },
   },
