@@ -157,6 +157,7 @@ def test_a_trail_is_edited_by_the_calls_that_the_page_names(
     expect(save).to_be_disabled()
     page.get_by_label("Log file prefix").fill("prod")
     page.get_by_role("radio", name="Write").check()
+    expect(page.get_by_text("events of the last day")).to_be_visible()
     page.get_by_label("API error rate").check()
     for text in ("UpdateTrail: S3KeyPrefix = prod", "PutEventSelectors: management events: Write"):
         expect(page.get_by_text(text)).to_be_visible()

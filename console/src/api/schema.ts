@@ -308,6 +308,14 @@ export interface Scan {
   known: number;
 }
 
+/** How many of the newest events of the last day some event selectors select. */
+export interface SelectorPreview {
+  complete: boolean;
+  events: number;
+  leftOut: CountedValue[];
+  selected: number;
+}
+
 /** Words of a clause with the spaces around them; `kind` says what they name. */
 export interface SentencePart {
   kind: "actor" | "actor-type" | "method" | "object" | "object-type" | "plain" | "refusal" | "session" | "verb";

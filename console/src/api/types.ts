@@ -21,6 +21,7 @@ export type {
   Proof,
   ResourceStory,
   SavedView,
+  SelectorPreview,
   SessionInfo as Session,
   TrailList,
   TrailSummary,

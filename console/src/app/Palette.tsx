@@ -8,6 +8,7 @@ import { finding } from "../filter/conditions";
 import { EMPTY, toExpression } from "../filter/expression";
 import { browserZone, number, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
+import { useCalm } from "./calm";
 import { setPreferences } from "./preferences";
 import { href, navigate } from "./router";
 
@@ -171,14 +172,4 @@ function places(pages: readonly Page[], word: string): Choice[] {
     ),
   ];
   return word ? all.filter(({ group, text }) => `${group} ${text}`.toLowerCase().includes(word.toLowerCase())) : all;
-}
-
-/** A value once it has not changed for some milliseconds. */
-function useCalm(value: string, milliseconds: number): string {
-  const [calm, setCalm] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setCalm(value), milliseconds);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return calm;
 }

@@ -6,7 +6,13 @@ import Header from "@cloudscape-design/components/header";
 import RadioGroup from "@cloudscape-design/components/radio-group";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import type { ReactNode } from "react";
-import type { Selection } from "../pages/trailPlan";
+import { post } from "../api/client";
+import type { SelectorPreview } from "../api/types";
+import { useCall } from "../api/useCall";
+import { useCalm } from "../app/calm";
+import { eventSelectors, type Selection } from "../pages/trailPlan";
+import { number } from "../text/time";
+import { visible } from "../text/visible";
 
 interface Props {
   selection: Selection;
@@ -54,6 +60,30 @@ export function SelectionFields({ selection, onChange, problem }: Props): ReactN
           </Checkbox>
         </SpaceBetween>
       </Container>
+      {!problem && <Preview selection={selection} />}
     </SpaceBetween>
+  );
+}
+
+/** How many events of the last day the trail would have delivered. */
+function Preview({ selection }: { selection: Selection }): ReactNode {
+  const asked = useCalm(JSON.stringify({ EventSelectors: eventSelectors(selection) }), 400);
+  const { data, error } = useCall((signal) => post<SelectorPreview>("trails/preview", JSON.parse(asked), {}, signal), [asked]);
+  if (!data || error) return null;
+  const { events, selected, complete, leftOut } = data;
+  const share = events ? ` (${Math.round((100 * selected) / events)} %)` : "";
+  const of = complete ? `${number(events)} events of the last day` : `the newest ${number(events)} events`;
+  return (
+    <Container header={<Header variant="h2">Of what was recorded</Header>}>
+      <div aria-live="polite">
+        <p className="answer-sentence">
+          {number(selected)} of {of}
+          {share}
+        </p>
+        {leftOut.length > 0 && (
+          <p className="secondary">Left out: {leftOut.map(({ value, count }) => `${visible(value)} ${number(count)}`).join(", ")}</p>
+        )}
+      </div>
+    </Container>
   );
 }

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from opentrail.core.event import format_time
 from tests.api.browser import Browser
 from tests.api.caller import Api, filled
 from tests.factories import (
     ACCOUNT,
     MOMENT,
     REGION,
+    a_data_record,
+    a_record,
+    event_id,
 )
 from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
@@ -160,3 +165,74 @@ async def test_a_flush_whose_body_makes_no_sense_is_refused(body: bytes) -> None
     assert answer.json["error"]
     assert api.world.clock.now() > MOMENT
     await api.world.deliveries.stop()
+
+
+PREVIEW = "trails/preview"
+
+
+async def with_calls() -> Browser:
+    """Returns the browser of a server that recorded a write, two reads and a data event."""
+    browser = Browser()
+    now = browser.api.world.clock.now()
+    records = [
+        a_record(eventID=event_id(1), eventName="CreateUser"),
+        a_record(eventID=event_id(2), eventName="ListUsers", readOnly=True),
+        a_record(eventID=event_id(3), eventName="ListUsers", readOnly=True),
+        a_data_record(eventID=event_id(4)),
+        a_record(eventID=event_id(5), eventTime=format_time(now - timedelta(days=2))),
+    ]
+    for record in records[:-1]:
+        record["eventTime"] = format_time(now)
+    await browser.api.record(records)
+    return browser
+
+
+@pytest.mark.parametrize(
+    ("selectors", "selected", "left_out"),
+    [
+        ({"EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": True}]}, 3, 1),
+        ({"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}, 1, 3),
+        (
+            {
+                "AdvancedEventSelectors": [
+                    {
+                        "FieldSelectors": [
+                            {"Field": "eventCategory", "Equals": ["Management"]},
+                            {"Field": "readOnly", "Equals": ["true"]},
+                        ]
+                    }
+                ]
+            },
+            2,
+            2,
+        ),
+    ],
+)
+@asynchronous
+async def test_selectors_are_tried_on_the_events_of_the_last_day(
+    selectors: dict[str, object], selected: int, left_out: int
+) -> None:
+    browser = await with_calls()
+    answer = await browser.post(PREVIEW, selectors)
+    assert answer.status == 200, answer.body
+    shown = answer.json
+    assert (shown["events"], shown["selected"], shown["complete"]) == (4, selected, True)
+    assert sum(item["count"] for item in shown["leftOut"]) == left_out
+
+
+@pytest.mark.parametrize(
+    ("selectors", "words"),
+    [
+        ({}, "EventSelectors or AdvancedEventSelectors is required"),
+        ({"EventSelectors": 1}, "as in PutEventSelectors"),
+        ({"EventSelectors": [{"DataResources": [{}]}]}, "DataResources.Type is invalid"),
+        ({"AdvancedEventSelectors": [{}]}, "as in PutEventSelectors"),
+    ],
+)
+@asynchronous
+async def test_what_is_no_selection_cannot_be_tried(
+    selectors: dict[str, object], words: str
+) -> None:
+    answer = await Browser().post(PREVIEW, selectors)
+    assert answer.status == 400
+    assert words in answer.json["error"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from starlette.requests import Request
@@ -10,15 +13,25 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.callers import caller_of, seen_by
+from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event_record import EventRecord
+from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from opentrail.core.trail import Trail
+from opentrail.history.event_history import Search
+from opentrail.ports.event_store import FoundEvent
 
 #: Verifies a trail; returns whether all is valid, and the verifier's lines.
 Verify = Callable[[str], Awaitable[tuple[bool, list[str]]]]
 _EXAMPLE = '{"name": "my-trail"}'
+#: Maximum events that selectors are tried on, and names of events that they leave out.
+_MAX_PREVIEWED, _MAX_LEFT_OUT = 10_000, 5
+#: The categories of events that selectors are about.
+_SELECTED = (MANAGEMENT, DATA)
 
 
 class TrailSummary(TrailState):
@@ -55,6 +68,17 @@ class Verified(TypedDict):
     lines: list[str]
 
 
+class SelectorPreview(TypedDict):
+    """How many of the newest events of the last day some event selectors select."""
+
+    events: int
+    selected: int
+    #: Whether `events` are all of the day.
+    complete: bool
+    #: The most frequent names of events that are not selected.
+    leftOut: list[CountedValue]
+
+
 class Trails:
     """The calls about trails that the CloudTrail API does not have.
 
@@ -82,6 +106,25 @@ class Trails:
         trail = await self._find(request, query.get("name", ""), query.get("account"))
         chains = await self._services.deliveries.known_digests(trail)
         return {"trail": trail.arn, "chains": chains}
+
+    @route(
+        "POST",
+        "/trails/preview",
+        AUDITOR,
+        "see what event selectors would have selected",
+        body='{"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}',
+    )
+    async def preview(self, request: Request, body: Json) -> SelectorPreview:
+        """Returns how many of the newest events of the last day some event selectors select.
+
+        The body has the members of `PutEventSelectors`. Events of all Regions and of the accounts
+        that the caller may see are counted, imported ones included.
+        """
+        selection = _selection_in(body)
+        since = self._services.clock.now() - timedelta(days=1)
+        history = seen_by(request, self._services).history
+        events = await history.latest(Search(start=since, categories=_SELECTED), _MAX_PREVIEWED)
+        return await asyncio.to_thread(_preview, selection, events)
 
     @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
     async def verify(self, request: Request, body: Json) -> Verified:
@@ -111,3 +154,33 @@ class Trails:
 
     async def _find(self, request: Request, name: str, account: str | None) -> Trail:
         return await find_trail(self._services.trails, name, account, caller_of(request).may_see)
+
+
+def _selection_in(body: Json) -> Selection:
+    """Returns the selection that the members of `PutEventSelectors` describe.
+
+    Raises:
+        CloudTrailError: they are not in that form, or describe none that a trail can have.
+    """
+    try:
+        return read_selection(body, SelectorOwner.TRAIL)
+    except (AttributeError, KeyError, TypeError) as error:
+        message = "EventSelectors or AdvancedEventSelectors must be as in PutEventSelectors"
+        raise CloudTrailError("InvalidParameterException", message) from error
+
+
+def _preview(selection: Selection, events: Sequence[FoundEvent]) -> SelectorPreview:
+    predicate, left_out = predicate_of(selection), Counter[str]()
+    for event in events:
+        record = EventRecord(event.record.encode("utf-8", "replace"))
+        category = str(record.document.get("eventCategory", MANAGEMENT))
+        if not predicate.matches(category, record.fields):
+            left_out[event.event_name] += 1
+    return {
+        "events": len(events),
+        "selected": len(events) - left_out.total(),
+        "complete": len(events) < _MAX_PREVIEWED,
+        "leftOut": [
+            {"value": value, "count": count} for value, count in left_out.most_common(_MAX_LEFT_OUT)
+        ],
+    }
