@@ -30,44 +30,66 @@ from opentrail.version import __version__
 if TYPE_CHECKING:
     from opentrail.app.server import Server
 
-#: Flags of a server: name, placeholder and help, in which `{d.…}` is a default.
-_FLAGS = (
-    ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),
-    ("--listen", "HOST:PORT", "the AWS endpoint ({d.listen.host}:{d.listen.port})"),
-    (
-        "--console-listen",
-        "HOST:PORT",
-        "health and API ({d.console_listen.host}:{d.console_listen.port})",
+#: Flags of a server in groups: name, placeholder and help, in which `{d.…}` is a default.
+_FLAGS = {
+    "addresses and upstreams": (
+        ("--listen", "HOST:PORT", "the AWS endpoint ({d.listen.host}:{d.listen.port})"),
+        (
+            "--console-listen",
+            "HOST:PORT",
+            "health and API ({d.console_listen.host}:{d.console_listen.port})",
+        ),
+        ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
+        (
+            "--upstream-timeout",
+            "SECONDS",
+            "longest silence of an upstream ({d.upstream_timeout:g})",
+        ),
+        ("--upstream-check", "MODE", "on (default): say what answers there; or off"),
+        ("--upstream-ca", "FILE", "PEM authorities of https upstreams"),
+        ("--trusted-proxies", "NETWORKS", "whose X-Forwarded-For counts: 10.0.0.0/8,…"),
+        ("--tls-certificate", "FILE", "PEM certificate: both ports speak TLS"),
+        ("--tls-key", "FILE", "PEM key of the certificate"),
     ),
-    ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
-    ("--upstream-timeout", "SECONDS", "longest silence of an upstream ({d.upstream_timeout:g})"),
-    ("--upstream-check", "MODE", "on (default): say what answers there; or off"),
-    ("--config", "FILE", "TOML file with settings"),
-    ("--delivery-interval", "SECONDS", "between log files ({d.delivery_interval:g})"),
-    ("--digest-interval", "SECONDS", "between digest files ({d.digest_interval:g})"),
-    ("--history-retention-days", "N", "days that event history shows ({d.history_retention_days})"),
-    ("--signing-key-days", "N", "how long a key signs digests ({d.signing_key_days})"),
-    ("--trails-per-region", "N", "maximum trails in a Region ({d.trails_per_region}, as on AWS)"),
-    ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
-    ("--organization", "MODE", "accounts of organization trails: {organization}"),
-    ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
-    ("--insights", "MODE", "on (default): record unusual activity; or off"),
-    ("--insights-preset", "NAME", "balanced (default), strict or aws"),
-    ("--insights-types", "NAMES", "types about principals to record, or all"),
-    ("--history-seal-records", "N", "records in one sealed file ({d.history_seal_records})"),
-    ("--tls-certificate", "FILE", "PEM certificate: both ports speak TLS"),
-    ("--tls-key", "FILE", "PEM key of the certificate"),
-    ("--upstream-ca", "FILE", "PEM authorities of https upstreams"),
-    ("--trusted-proxies", "NETWORKS", "whose X-Forwarded-For counts: 10.0.0.0/8,…"),
-    ("--auth", "MODE", "permissive (default) or enforced: verify signatures"),
-    ("--unknown-keys", "MODE", "with enforced: forward (default) or refuse"),
-    ("--oidc-issuer", "URL", "provider by which users sign in to the console"),
-    ("--oidc-client-id", "ID", "this server's client id at the provider"),
-    ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
-    ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
-    ("--on-record-failure", "MODE", "refuse (default) or allow"),
-    ("--recorders", "N", "recorder processes ({d.recorders})"),
-)
+    "callers and users": (
+        ("--auth", "MODE", "permissive (default) or enforced: verify signatures"),
+        ("--unknown-keys", "MODE", "with enforced: forward (default) or refuse"),
+        ("--oidc-issuer", "URL", "provider by which users sign in to the console"),
+        ("--oidc-client-id", "ID", "this server's client id at the provider"),
+        ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
+    ),
+    "data": (
+        ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),
+        ("--config", "FILE", "TOML file with settings"),
+        ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
+        ("--recorders", "N", "recorder processes ({d.recorders})"),
+        ("--on-record-failure", "MODE", "refuse (default) or allow"),
+        (
+            "--history-retention-days",
+            "N",
+            "days that event history shows ({d.history_retention_days})",
+        ),
+        ("--history-seal-records", "N", "records in one sealed file ({d.history_seal_records})"),
+    ),
+    "trails": (
+        ("--delivery-interval", "SECONDS", "between log files ({d.delivery_interval:g})"),
+        ("--digest-interval", "SECONDS", "between digest files ({d.digest_interval:g})"),
+        ("--signing-key-days", "N", "how long a key signs digests ({d.signing_key_days})"),
+        (
+            "--trails-per-region",
+            "N",
+            "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
+        ),
+        ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
+        ("--organization", "MODE", "accounts of organization trails: {organization}"),
+        ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
+    ),
+    "unusual activity": (
+        ("--insights", "MODE", "on (default): record unusual activity; or off"),
+        ("--insights-preset", "NAME", "balanced (default), strict or aws"),
+        ("--insights-types", "NAMES", "types about principals to record, or all"),
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,10 +108,12 @@ def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization: str) -> None:
-    for flag, metavar, text in _FLAGS:
-        action = "append" if flag == "--upstream" else "store"
-        description = text.format(d=defaults, organization=organization)
-        parser.add_argument(flag, metavar=metavar, action=action, help=description)
+    for title, flags in _FLAGS.items():
+        group = parser.add_argument_group(title)
+        for flag, metavar, text in flags:
+            action = "append" if flag == "--upstream" else "store"
+            description = text.format(d=defaults, organization=organization)
+            group.add_argument(flag, metavar=metavar, action=action, help=description)
 
 
 def run(options: argparse.Namespace) -> int:
