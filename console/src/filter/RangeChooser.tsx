@@ -1,7 +1,7 @@
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import { lazy, type ReactNode, Suspense, useRef, useState } from "react";
 import { useKeys } from "../app/keys";
-import { stamp, zoneName } from "../text/time";
+import { stamp } from "../text/time";
 import type { Range } from "./conditions";
 
 const RangeDialog = lazy(() => import("./RangeDialog"));
@@ -51,7 +51,7 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
           else onChange({ ...none, last: id === "all" ? null : id });
         }}
       >
-        {rangeText(range, zone)} · {zoneName(zone)}
+        {rangeText(range, zone)}
       </ButtonDropdown>
       {custom && (
         <Suspense>
