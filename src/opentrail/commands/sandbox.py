@@ -27,6 +27,7 @@ ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine 
 ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
 _SEAWEED_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
+_open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
     identity = {"name": "admin", "credentials": credentials, "actions": actions}
     access.write_text(json.dumps({"identities": [identity]}))
     access.chmod(0o600)
-    arguments, port = _weed_arguments(folder, access)
+    arguments, ports = _weed_arguments(folder, access)
     with (folder / "weed.log").open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - a program of this environment
             [str(program), *arguments],
@@ -117,13 +118,13 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
             stderr=output,
             preexec_fn=end_with_parent,
         )
-    child = SeaweedChild(process, f"http://127.0.0.1:{port}")
-    _wait_for_seaweedfs(child, folder)
+    child = SeaweedChild(process, f"http://127.0.0.1:{ports['s3.port']}")
+    _wait_for_seaweedfs(child, f"http://127.0.0.1:{ports['master.port']}", folder)
     return child
 
 
-def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
-    """Returns the command line of `weed server` on free ports, and the S3 port."""
+def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], dict[str, int]]:
+    """Returns the command line of `weed server` on free ports, and the ports by flag."""
     arguments = [
         "server",
         f"-dir={folder}",
@@ -138,6 +139,7 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
         "-s3.port.lance=0",
         "-volume.max=100",
         "-volume.preStopSeconds=0",
+        "-master.peers=none",
     ]
     ports: dict[str, int] = {}
     sockets = []
@@ -150,23 +152,40 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
     for probe in sockets:
         probe.close()
     arguments += [f"-{name}={port}" for name, port in ports.items()]
-    return arguments, ports["s3.port"]
+    return arguments, ports
 
 
-def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
+def _wait_for_seaweedfs(child: SeaweedChild, master: str, folder: Path) -> None:
+    """Waits until its S3 answers and its master knows the volumes.
+
+    S3 answers first. The volumes register again every 5 s: until then, what was stored in an
+    earlier run cannot be read, and S3 answers 500.
+    """
     end = time.monotonic() + _SEAWEED_SECONDS
-    open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
     while time.monotonic() < end and child.process.poll() is None:
-        try:
-            open_directly(f"{child.url}/status", timeout=2).close()
-        except urllib.error.HTTPError:
-            return  # it refuses the unsigned call, so it is running
-        except OSError:
-            time.sleep(0.1)
-        else:
+        if _answers(f"{child.url}/status") and _knows_volumes(master):
             return
+        time.sleep(0.1)
     child.stop()
     raise OpentrailError(f"SeaweedFS did not start; see {folder / 'weed.log'}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        _open_directly(url, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True  # it refuses the unsigned call, so it is running
+    except OSError:
+        return False
+    return True
+
+
+def _knows_volumes(master: str) -> bool:
+    try:
+        with _open_directly(f"{master}/dir/status", timeout=2) as answer:
+            return bool(json.load(answer)["Topology"]["DataCenters"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def end_with_parent() -> None:
