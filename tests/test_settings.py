@@ -113,6 +113,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
         ("10.0.0.2", ("10.0.0.2",)),
     ),
+    "insecure_trusted_networks": (
+        ('["10.0.0.0/8"]', ("10.0.0.0/8",)),
+        ("172.28.47.0/24,fd00::/8", ("172.28.47.0/24", "fd00::/8")),
+        ("192.168.1.0/24", ("192.168.1.0/24",)),
+    ),
     "recorders": (("2", 2), ("3", 3), ("4", 4)),
     "upstream_ca": (
         (f'"{__file__}"', Path(__file__)),
@@ -411,6 +416,7 @@ WRONG_TEXTS = {
     "insights_preset": ["relaxed", "AWS"],
     "insights_types": ["new-apis", "all,new-api", "OpenTrail.NewApi", "new-api access-denied"],
     "trusted_proxies": ["10.0.0.0/33", "proxy", "10.0.0.1/8", ""],
+    "insecure_trusted_networks": ["0.0.0.0/0", "::/0", "8.8.8.0/24", "10.0.0.0/7", "containers"],
     "recorders": ["0", "1.5", "x"],
     "auth": ["open", "PERMISSIVE", "none"],
     "on_record_failure": ["ignore", "Refuse"],
@@ -530,6 +536,12 @@ def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: s
     assert "loopback" in said
 
 
+def test_in_trusted_networks_both_ports_may_be_on_any_address() -> None:
+    anywhere = {"listen": "0.0.0.0:4747", "console_listen": "0.0.0.0:4748"}
+    found = load({**anywhere, "insecure_trusted_networks": "172.28.47.0/24"}, {})
+    assert (found.listen.port, found.console_listen.port, found.auth) == (4747, 4748, "permissive")
+
+
 def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
     assert load({"auth": "enforced"}, {}).unknown_keys == "forward"
     refused = {"OPENTRAIL_UNKNOWN_KEYS": "refuse"}
@@ -576,7 +588,9 @@ def test_what_contradicts_itself_or_is_beyond_reason_is_refused(
         ("localhost:80", "localhost", 80, "http://localhost:80", True),
         ("[::1]:65535", "::1", 65535, "http://[::1]:65535", True),
         ("::1:80", "::1", 80, "http://[::1]:80", True),
-        ("0.0.0.0:80", "0.0.0.0", 80, "http://0.0.0.0:80", False),  # noqa: S104
+        # A wildcard is no address to connect to.
+        ("0.0.0.0:80", "0.0.0.0", 80, "http://127.0.0.1:80", False),  # noqa: S104
+        ("[::]:80", "::", 80, "http://[::1]:80", False),
         ("example.org:80", "example.org", 80, "http://example.org:80", False),
     ],
 )

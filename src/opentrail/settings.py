@@ -47,8 +47,9 @@ class Address:
             return False
 
     def url(self, port: int | None = None, tls: bool = False) -> str:
-        """Returns the address as a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Returns the address as a URL that this machine can open."""
+        own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = f"[{own}]" if ":" in own else own
         return f"http{'s' if tls else ''}://{host}:{self.port if port is None else port}"
 
 
@@ -120,7 +121,12 @@ class Settings:
     upstream_ca: Path | None = None
     #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
     trusted_proxies: tuple[str, ...] = ()
-    #: `permissive`: the caller is the owner of the access key id, unverified; loopback only.
+    #: Private networks, such as that of containers, whose hosts may call with `--auth permissive`
+    #: and without TLS: they can call as any user, and read what others send. Other hosts cannot
+    #: connect.
+    insecure_trusted_networks: tuple[str, ...] = ()
+    #: `permissive`: the caller is the owner of the access key id, unverified; loopback and
+    #: `--insecure-trusted-networks` only.
     #: `enforced`: signatures are verified with the key directory (`opentrail keys`), and policies
     #: decide who may call opentrail's own API.
     auth: str = "permissive"
@@ -207,7 +213,7 @@ def load(
         variable = f"OPENTRAIL_{name.upper()}"
         if environment.get(variable):
             raw: Any = environment[variable]
-            parsed = raw.split(",") if name in ("upstream", "trusted_proxies") else raw
+            parsed = raw.split(",") if name == "upstream" else raw
             settings = _with(settings, name, parsed, variable)
     for name, value in flags.items():
         if value is not None and name in NAMES:
@@ -300,6 +306,30 @@ def _networks(value: Any, source: str) -> tuple[str, ...]:
                 f"{source} must be networks like 10.0.0.0/8, not {text!r}: {error}"
             ) from error
     return tuple(str(text).strip() for text in texts)
+
+
+#: Networks that the internet does not route (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"),
+        *("127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"),
+    )
+)
+
+
+def _private_networks(value: Any, source: str) -> tuple[str, ...]:
+    networks = _networks(value, source)
+    for text in networks:
+        network = ipaddress.ip_network(text)
+        if not any(
+            network.version == block.version and network.subnet_of(block)  # type: ignore[arg-type]
+            for block in _PRIVATE
+        ):
+            raise UsageError(
+                f"{source} must be private networks, such as 172.16.0.0/12, not {text!r}"
+            )
+    return networks
 
 
 def _insights_types(value: Any, source: str) -> tuple[str, ...]:
@@ -425,6 +455,7 @@ def _client_secret(value: Any, source: str) -> str:
 _LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "trusted_proxies": _networks,
+    "insecure_trusted_networks": _private_networks,
     "insights_types": _insights_types,
     "control_store": _control_store,
     "oidc_issuer": _issuer,
@@ -491,16 +522,23 @@ def _check(settings: Settings) -> None:
         raise UsageError("--oidc-issuer and --oidc-client-id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:
         raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
+    if not settings.insecure_trusted_networks:
+        _check_addresses(settings)
+
+
+def _check_addresses(settings: Settings) -> None:
     if not settings.listen.is_loopback and settings.auth == "permissive":
         raise UsageError(
             f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
-            "anyone who can connect could claim any identity; use 127.0.0.1, or --auth enforced"
+            "anyone who can connect could claim any identity; use 127.0.0.1, --auth enforced, or, "
+            "between containers, --insecure-trusted-networks"
         )
     is_open = settings.tls_certificate is not None and settings.auth == "enforced"
     if not settings.console_listen.is_loopback and not is_open:
         raise UsageError(
             f"--console-listen {settings.console_listen.host} is not a loopback address: it needs "
-            "--tls-certificate, --tls-key and --auth enforced"
+            "--tls-certificate, --tls-key and --auth enforced, or, between containers, "
+            "--insecure-trusted-networks"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,12 +79,12 @@ class Browser:
         self,
         api: Api | None = None,
         oidc: OidcLogin | None = None,
-        hosts: frozenset[str] | None = frozenset({HOST}),
+        is_own_name: Callable[[str], bool] | None = HOST.__eq__,
     ) -> None:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
         self.endpoint = CalledEndpoint(self.api)
-        settings = ConsoleSettings(ACCOUNT, REGION, hosts)
+        settings = ConsoleSettings(ACCOUNT, REGION, is_own_name)
         self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         services, world = self.api.services, self.api.world
         web = WebConsole(

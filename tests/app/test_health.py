@@ -9,6 +9,7 @@ import pytest
 from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
 from opentrail.ports.journal import LostPositions
+from opentrail.settings import Settings
 
 
 class Journal:
@@ -54,7 +55,7 @@ def test_a_loss_is_shown_and_described(
     journal: Any, store: Any, status: str, missing: list[str]
 ) -> None:
     health = Health(journal, store)
-    document = health.document("refuse", 1, [])
+    document = health.document(Settings(), [])
     assert document["status"] == health.status == status
     assert len(document["missing"]) == len(missing)
     for said, expected in zip(document["missing"], missing, strict=True):
@@ -67,18 +68,26 @@ def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
     journal.unverified = "journal segment 1.db is damaged and cannot be repaired: disk full"
     health = Health(journal, Store())  # type: ignore[arg-type]
     assert health.status == "degraded"
-    assert health.document("refuse", 1, [])["journal"]["unverified"] == journal.unverified
+    assert health.document(Settings(), [])["journal"]["unverified"] == journal.unverified
 
 
 def test_a_trail_that_does_not_deliver_is_named() -> None:
     health = Health(Journal(), Store())  # type: ignore[arg-type]
     health.trail_problems = [{"trail": "arn", "problem": "digest files cannot be written"}]
     assert health.status == "degraded"
-    assert health.document("refuse", 1, [])["trailProblems"] == health.trail_problems
+    assert health.document(Settings(), [])["trailProblems"] == health.trail_problems
 
 
 def test_a_signing_key_that_is_gone_is_named() -> None:
     health = Health(Journal(), Store())  # type: ignore[arg-type]
     health.key_problems = ["signing key signing-2026-01-01T000000Z.pem is missing"]
     assert health.status == "degraded"
-    assert health.document("refuse", 1, [])["keyProblems"] == health.key_problems
+    assert health.document(Settings(), [])["keyProblems"] == health.key_problems
+
+
+def test_networks_whose_callers_are_not_verified_are_named() -> None:
+    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    networks = ("172.28.47.0/24",)
+    document = health.document(Settings(insecure_trusted_networks=networks), [])
+    assert document["insecureTrustedNetworks"] == networks
+    assert health.document(Settings(), [])["insecureTrustedNetworks"] == ()

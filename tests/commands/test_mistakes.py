@@ -46,6 +46,7 @@ MISTAKES = (
     (f"serve {ON} --tls-certificate text --tls-key text", "--tls-certificate", "PEM"),
     (f"serve {ON} --tls-certificate text", "--tls-certificate and --tls-key belong together"),
     (f"serve {ON} --trusted-proxies 10.0.0.0/99", "--trusted-proxies", "10.0.0.0/8"),
+    (f"serve {ON} --insecure-trusted-networks 0.0.0.0/0", "private networks", "172.16.0.0/12"),
     (f"serve {ON} --oidc-issuer id.example.com", "--oidc-issuer", "https URL"),
     ("serve --config gone.toml", "config file gone.toml", "No such file"),
     ("serve --config text", "config file text", "not TOML"),

@@ -116,6 +116,7 @@ export interface HealthSummary {
   degradations: string[];
   events: number;
   freshness: VisibleAfter;
+  insecureTrustedNetworks: string[];
   recorded: number;
   status: "degraded" | "failing" | "ok";
   visible: number;

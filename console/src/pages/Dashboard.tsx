@@ -63,6 +63,7 @@ export default function Dashboard(): ReactNode {
       <BrokenProofs trails={trails.data ?? []} />
       <NoTrailLogs trails={trails.data} />
       <Degradations health={health.data} />
+      <TrustedNetworks networks={health.data?.insecureTrustedNetworks ?? []} />
       <Problem error={health.error} what="The server's health could not be loaded" onRetry={health.reload} />
       <ColumnLayout columns={2} minColumnWidth={400}>
         <Recording health={health.data} />
@@ -112,6 +113,15 @@ function Degradations({ health }: { health: Health | null }): ReactNode {
       {health.degradations.map((text) => (
         <div key={text}>{visible(text)}</div>
       ))}
+    </Alert>
+  );
+}
+
+function TrustedNetworks({ networks }: { networks: string[] }): ReactNode {
+  if (networks.length === 0) return null;
+  return (
+    <Alert type="warning" header="Callers are not verified">
+      Hosts in {networks.join(", ")} may call as any user, without TLS: the server runs with <code>--insecure-trusted-networks</code>.
     </Alert>
   );
 }

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -197,7 +197,12 @@ class ConsoleServer(uvicorn.Server):
     """uvicorn without its signal handlers, and with limited connections."""
 
     def __init__(
-        self, app: Any, listening: socket.socket, tls: ssl.SSLContext | None, limits: Connections
+        self,
+        app: Any,
+        listening: socket.socket,
+        tls: ssl.SSLContext | None,
+        limits: Connections,
+        admits: Callable[[str], bool] | None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -213,7 +218,7 @@ class ConsoleServer(uvicorn.Server):
         self.servers = []
         self._tls = tls
         self._limits = limits
-        self._acceptor = Acceptor(listening, self._take)
+        self._acceptor = Acceptor(listening, self._take, admits)
         self.is_accepting = asyncio.Event()
 
     @contextlib.contextmanager

@@ -121,9 +121,10 @@ async def serve_console(
     listening: socket.socket,
     limits: Connections,
     tls: ssl.SSLContext | None = None,
+    admits: Callable[[str], bool] | None = None,
 ) -> None:
     """Serves an ASGI application on a socket until `stack` is closed; returns once it is served."""
-    server = ConsoleServer(app, listening, tls, limits)
+    server = ConsoleServer(app, listening, tls, limits, admits)
     task = asyncio.create_task(server.serve())
 
     async def stop() -> None:

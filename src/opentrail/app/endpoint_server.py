@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -42,6 +43,9 @@ _MIN_CONSOLE_CONNECTIONS = 8
 _MAX_CONSOLE_CONNECTIONS = 512
 #: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
 FINISH_SECONDS = 7.0
+_LOOPBACK = ("127.0.0.0/8", "::1")
+
+log = logging.getLogger(__name__)
 
 
 class EndpointServer:
@@ -87,6 +91,7 @@ class EndpointServer:
         metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
+        self._admits = admitted_peers(settings, metrics)
         self._acceptor: Acceptor | None = None
 
     def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
@@ -105,7 +110,7 @@ class EndpointServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""
-        self._acceptor = Acceptor(listening, self._take)
+        self._acceptor = Acceptor(listening, self._take, self._admits)
         self._acceptor.accept()
 
     def _take(self, client: socket.socket) -> None:
@@ -251,6 +256,26 @@ def networks_of(settings: Settings) -> Networks:
         for name, endpoint in settings.vpc_endpoints.items()
     ]
     return Networks([network(text) for text in settings.trusted_proxies], endpoints)
+
+
+def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool] | None:
+    """Returns what decides, by its address, whether a host may connect; None: any host may.
+
+    With `--insecure-trusted-networks`, only hosts there and this machine may.
+    """
+    if not settings.insecure_trusted_networks:
+        return None
+    trusted = [network(text) for text in (*settings.insecure_trusted_networks, *_LOOPBACK)]
+    trusts = Networks(trusted).trusts
+
+    def admits(address: str) -> bool:
+        is_admitted = trusts(address)
+        if not is_admitted:
+            metrics.refused.labels("network").inc()
+            log.warning("a host outside the trusted networks is cut off", extra={"host": address})
+        return is_admitted
+
+    return admits
 
 
 def base_hosts(listen: Address) -> set[str]:

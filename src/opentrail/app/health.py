@@ -12,6 +12,7 @@ from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.core.errors import OpentrailError
 from opentrail.metrics import Sample, total
+from opentrail.settings import Settings
 from opentrail.version import __version__
 
 #: Seconds that the answer of `/health` waits for the control store.
@@ -86,21 +87,19 @@ class Health:
         for first, last in self._store.state.lost_imports:
             yield f"imported events {first} to {last}: import them again"
 
-    def document(
-        self, on_record_failure: str, recorders: int, counted: Sequence[Sequence[Sample]]
-    ) -> dict[str, Any]:
+    def document(self, settings: Settings, counted: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         """Returns the body of `/health`.
 
         Args:
-            on_record_failure: the setting.
-            recorders: the setting.
+            settings: those of the server.
             counted: the metrics of each process.
         """
         journal, state = self._journal, self._store.state
         return {
             "status": self.status,
             "version": __version__,
-            "onRecordFailure": on_record_failure,
+            "onRecordFailure": settings.on_record_failure,
+            "insecureTrustedNetworks": settings.insecure_trusted_networks,
             "missing": self.missing(),
             "journal": {
                 "position": journal.head,
@@ -131,7 +130,7 @@ class Health:
                     counted, "opentrail_refused_calls_total", (("reason", "connections"),)
                 ),
             },
-            "recorders": recorders,
+            "recorders": settings.recorders,
             "lostRecords": total(counted, "opentrail_lost_records_total"),
         }
 

@@ -16,6 +16,7 @@ from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, append_to
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.app.api_proxy import CallRecorded, ProxiedAnswer, ProxiedCalls, ProxyCall
+from opentrail.app.endpoint_server import admitted_peers
 from opentrail.app.recorder_process import (
     GetSamples,
     JournalState,
@@ -188,7 +189,8 @@ class Recorders:
         """
         await asyncio.gather(*(recorder.child.start() for recorder in self._recorders))
         self._in_background(self._send_state())
-        self._acceptor = Acceptor(listening, self._take)
+        admits = admitted_peers(self.settings, self._metrics)
+        self._acceptor = Acceptor(listening, self._take, admits)
         self.accept_connections()
 
     def _in_background(self, work: Awaitable[None]) -> None:

@@ -72,6 +72,7 @@ from opentrail.app.console_server import (
 from opentrail.app.core import core_of, start_core, start_history
 from opentrail.app.endpoint_server import (
     EndpointServer,
+    admitted_peers,
     arm_faults,
     bind,
     console_connection_limit,
@@ -248,7 +249,7 @@ class Server:
                 partial(trail_problems, services.control, services.trails),
                 lambda: engines.control.failure,
             )
-            return state.document(settings.on_record_failure, settings.recorders, counted)
+            return state.document(settings, counted)
 
         def as_owner() -> S3Access:
             return own_access(settings, self.endpoint_url, access.own_keys.own)
@@ -300,7 +301,8 @@ class Server:
         app = port_app([*public.routes(), *api.routes, *pages], home)
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(raise_descriptor_limit()))
-        await serve_console(stack, app, console, limits, tls)
+        admits = admitted_peers(settings, metrics)
+        await serve_console(stack, app, console, limits, tls, admits)
         hung_up = partial(self._hung_up, tls, endpoint)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
         stack.push_async_callback(streams.end)

@@ -48,6 +48,11 @@ _FLAGS = {
         ("--upstream-check", "MODE", "on (default): say what answers there; or off"),
         ("--upstream-ca", "FILE", "PEM authorities of https upstreams"),
         ("--trusted-proxies", "NETWORKS", "whose X-Forwarded-For counts: 10.0.0.0/8,…"),
+        (
+            "--insecure-trusted-networks",
+            "NETWORKS",
+            "private networks that may call without --auth enforced and TLS",
+        ),
         ("--tls-certificate", "FILE", "PEM certificate: both ports speak TLS"),
         ("--tls-key", "FILE", "PEM key of the certificate"),
     ),
@@ -178,6 +183,8 @@ def _announce(server: Server, notes: Sequence[str] = ()) -> None:
 
 def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
     notes = [f"upstream {line}" for line in check.lines()] if check else []
+    if trusted := ", ".join(server.settings.insecure_trusted_networks):
+        notes.append(f"INSECURE hosts in {trusted} may call as any user, without TLS")
     if not server.settings.directory:
         notes.append(f"callers  unknown unless recorded calls made their keys; {NAMING}")
     _announce(server, notes)

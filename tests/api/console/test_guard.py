@@ -68,7 +68,7 @@ async def test_a_page_of_another_host_is_not_served() -> None:
 
 @asynchronous
 async def test_a_console_that_takes_any_host_is_opened_by_every_name() -> None:
-    browser = Browser(hosts=None)
+    browser = Browser(is_own_name=None)
     for host in (HOST, "console.example", "console.example:443"):
         answer = await send(browser.app, "GET", "/", {"host": host}, scheme="https")
         assert answer.status == 307

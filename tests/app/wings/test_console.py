@@ -15,10 +15,19 @@ URL = "http://127.0.0.1:4748"
 
 def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> None:
     found = console_settings(Settings(), URL, ACCOUNT)
-    assert found.hosts == frozenset({"127.0.0.1:4748", "localhost:4748", "[::1]:4748"})
+    assert found.is_own_name is not None
+    assert all(map(found.is_own_name, ("127.0.0.1:4748", "localhost:4748", "[::1]:4748")))
+    assert not any(map(found.is_own_name, ("127.0.0.1:80", "opentrail:4748", "evil.example")))
     assert (found.account, found.region) == (ACCOUNT, "us-east-1")
     with_tls = Settings(tls_certificate=Path(__file__), tls_key=Path(__file__))
-    assert console_settings(with_tls, URL, ACCOUNT).hosts is None
+    assert console_settings(with_tls, URL, ACCOUNT).is_own_name is None
+
+
+def test_in_trusted_networks_the_console_has_every_name_that_no_other_site_can_have() -> None:
+    found = console_settings(Settings(insecure_trusted_networks=("10.0.0.0/8",)), URL, ACCOUNT)
+    assert found.is_own_name is not None
+    assert all(map(found.is_own_name, ("127.0.0.1:14748", "opentrail:4748", "172.28.47.3:4748")))
+    assert not any(map(found.is_own_name, ("evil.example:4748", "opentrail.evil.example")))
 
 
 def test_users_sign_in_by_a_provider_if_one_is_set() -> None:

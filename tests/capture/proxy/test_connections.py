@@ -55,6 +55,23 @@ def test_a_body_is_not_judged_before_its_time() -> None:
 
 
 @asynchronous
+async def test_a_host_that_is_not_admitted_is_cut_off() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+    acceptor = Acceptor(listening, accepted.put_nowait, "127.0.0.1".__eq__)
+    acceptor.accept()
+    stranger = socket.create_connection(listening.getsockname(), source_address=("127.0.0.2", 0))
+    friend = socket.create_connection(listening.getsockname())
+    (await accepted.get()).close()
+    assert accepted.empty()
+    assert stranger.recv(1) == b""
+    acceptor.close()
+    friend.close()
+    stranger.close()
+
+
+@asynchronous
 async def test_connections_wait_in_the_backlog_until_they_are_wanted() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)

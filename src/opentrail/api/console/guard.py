@@ -39,13 +39,13 @@ class Guard:
 
     Args:
         sessions: the sessions of browsers.
-        hosts: values of the header `Host` that name this server, in lowercase. None: any, as over
-            TLS, where the certificate names the server.
+        is_own_name: returns whether a header `Host`, in lowercase, names this server. None: any
+            does, as over TLS, where the certificate names the server.
     """
 
-    def __init__(self, sessions: Sessions, hosts: frozenset[str] | None) -> None:
+    def __init__(self, sessions: Sessions, is_own_name: Callable[[str], bool] | None) -> None:
         self.sessions = sessions
-        self._hosts = hosts
+        self._is_own_name = is_own_name
 
     def page(self, handler: Handler) -> Endpoint:
         """Wraps a handler of a page that needs no session."""
@@ -185,7 +185,7 @@ class Guard:
 
     def _check_host(self, request: Request) -> str:
         host = request.headers.get("host", "").lower()
-        if self._hosts is not None and host not in self._hosts:
+        if self._is_own_name is not None and not self._is_own_name(host):
             raise CloudTrailError("UnknownHost", f"this server is not {host!r}", 421)
         return host
 

@@ -41,12 +41,13 @@ class ConsoleSettings:
     Args:
         account: the account of calls that the console makes.
         region: the Region that pages begin with.
-        hosts: values of the header `Host` that name the console, in lowercase; None: any.
+        is_own_name: returns whether a header `Host`, in lowercase, names the console; None: any
+            does.
     """
 
     account: str
     region: str
-    hosts: frozenset[str] | None
+    is_own_name: Callable[[str], bool] | None
 
 
 class SessionInfo(TypedDict):
@@ -160,7 +161,7 @@ class WebConsole:
         oidc: OidcLogin | None = None,
     ) -> None:
         #: Authenticates the browsers that are signed in.
-        self.guard = Guard(sessions, settings.hosts)
+        self.guard = Guard(sessions, settings.is_own_name)
         self._sessions = sessions
         self._settings = settings
         self._users = users

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import isnan
 from typing import Literal, TypedDict
 
@@ -33,6 +33,8 @@ class HealthSummary(TypedDict):
     visible: int
     events: int
     freshness: VisibleAfter
+    #: Networks whose callers are not verified.
+    insecureTrustedNetworks: Sequence[str]
 
 
 class State:
@@ -101,4 +103,5 @@ class State:
             "visible": visible,
             "events": events,
             "freshness": {"p50Ms": milliseconds.get(0.5), "p99Ms": milliseconds.get(0.99)},
+            "insecureTrustedNetworks": state["insecureTrustedNetworks"],
         }

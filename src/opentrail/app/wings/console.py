@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from opentrail.access.users import ConsoleRole, ConsoleUsers
@@ -10,6 +10,7 @@ from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.operation import Services
+from opentrail.api.public import is_local_name
 from opentrail.app.access import own_region
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
@@ -63,12 +64,16 @@ def console_settings(settings: Settings, console_url: str, account: str) -> Cons
         console_url: the console's address.
         account: the account of the key with which the console calls the endpoint.
     """
-    # A browser compares the name with the certificate.
-    hosts = None
-    if settings.tls_certificate is None:
-        port = urlsplit(console_url).port
-        hosts = frozenset(f"{name}:{port}" for name in _LOOPBACK)
-    return ConsoleSettings(account, own_region(settings), hosts)
+    return ConsoleSettings(account, own_region(settings), _own_names(settings, console_url))
+
+
+def _own_names(settings: Settings, console_url: str) -> Callable[[str], bool] | None:
+    if settings.tls_certificate is not None:
+        return None  # a browser compares the name with the certificate
+    if settings.insecure_trusted_networks:
+        return is_local_name  # its port may be published as another
+    port = urlsplit(console_url).port
+    return frozenset(f"{name}:{port}" for name in _LOOPBACK).__contains__
 
 
 def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:

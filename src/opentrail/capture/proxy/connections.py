@@ -246,12 +246,19 @@ class Acceptor:
     Args:
         listening: a bound socket that does not block.
         take: is called with each connection, and owns it.
+        admits: returns whether the host with an address may connect; others are cut off.
     """
 
-    def __init__(self, listening: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        take: Callable[[socket.socket], None],
+        admits: Callable[[str], bool] | None = None,
+    ) -> None:
         listening.listen(_BACKLOG)
         self._listening = listening
         self._take = take
+        self._admits = admits
         self._is_wanted = self._is_paused = self._is_closed = False
 
     def accept(self, is_wanted: bool = True) -> None:
@@ -281,7 +288,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(_ACCEPT_BATCH):
             try:
-                client, _ = self._listening.accept()
+                client, address = self._listening.accept()
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -292,6 +299,9 @@ class Acceptor:
                 self._update()
                 asyncio.get_running_loop().call_later(_ACCEPT_PAUSE_SECONDS, self._resume)
                 return
+            if self._admits is not None and not self._admits(address[0]):
+                client.close()
+                continue
             client.setblocking(False)
             if client.family in (socket.AF_INET, socket.AF_INET6):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,203 @@
+"""`compose.yaml` as network namespaces: an application, opentrail and moto on a private network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.live.processes import BIN, Opentrail, clean_environment, eventually
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
+
+FILE = Path(__file__).parents[2] / "compose.yaml"
+#: Addresses in the file's network, as an engine gives them; the host's is that of the bridge.
+ADDRESSES = {"host": 1, "opentrail": 2, "moto": 3, "app": 4}
+#: A host of another private network, which the host forwards for.
+STRANGER = "172.28.99.2"
+
+
+class Network:
+    """Network namespaces with a bridge between them."""
+
+    def __init__(self, stack: ExitStack, subnet: str) -> None:
+        self._stack = stack
+        self._prefix = f"ot{os.getpid()}"
+        self._base = subnet.rpartition(".")[0]
+        self._add("host")
+        self._ip("host", "link", "add", "bridge", "type", "bridge")
+        self._ip("host", "address", "add", f"{self.address_of('host')}/24", "dev", "bridge")
+        self._ip("host", "link", "set", "bridge", "up")
+        for name in ("opentrail", "moto", "app"):
+            self._add(name)
+            self._connect(name, self.address_of(name), self.address_of("host"))
+            self._ip("host", "link", "set", name, "master", "bridge")
+        self._add("stranger")
+        gateway = f"{STRANGER.rpartition('.')[0]}.1"
+        self._connect("stranger", STRANGER, gateway)
+        self._ip("host", "address", "add", f"{gateway}/24", "dev", "stranger")
+        self.run("host", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+
+    def address_of(self, name: str) -> str:
+        return f"{self._base}.{ADDRESSES[name]}"
+
+    def inside(self, name: str) -> tuple[str, ...]:
+        """Returns what begins a command that runs in a namespace."""
+        return ("ip", "netns", "exec", self._prefix + name)
+
+    def run(self, name: str, *command: str, **environment: str) -> str:
+        done = self.attempt(name, *command, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def attempt(
+        self, name: str, *command: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.inside(name), *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=clean_environment(**environment),
+        )
+
+    def _add(self, name: str) -> None:
+        subprocess.run(["ip", "netns", "add", self._prefix + name], check=True, capture_output=True)
+        self._stack.callback(
+            subprocess.run, ["ip", "netns", "delete", self._prefix + name], check=True
+        )
+        self._ip(name, "link", "set", "lo", "up")
+
+    def _connect(self, name: str, address: str, gateway: str) -> None:
+        """Connects a namespace with that of the host, whose end of the cable has its name."""
+        far_end = ("netns", self._prefix + name)
+        self._ip("host", "link", "add", name, "type", "veth", "peer", "name", "eth0", *far_end)
+        self._ip("host", "link", "set", name, "up")
+        self._ip(name, "address", "add", f"{address}/24", "dev", "eth0")
+        self._ip(name, "link", "set", "eth0", "up")
+        self._ip(name, "route", "add", "default", "via", gateway)
+
+    def _ip(self, name: str, *arguments: str) -> None:
+        self.run(name, "ip", *arguments)
+
+
+@pytest.fixture(scope="module")
+def services() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and iproute2")
+    probe = ("unshare", "--net", "true")
+    if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine allows no network namespaces")
+    document = yaml.safe_load(FILE.read_text())
+    (pool,) = document["networks"]["default"]["ipam"]["config"]
+    with ExitStack() as stack:
+        yield Network(stack, pool["subnet"])
+
+
+@pytest.fixture(scope="module")
+def server(
+    network: Network, services: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opentrail]:
+    command, *flags = (_resolved(text, network) for text in services["opentrail"]["command"])
+    assert command == "serve"
+    moto = subprocess.Popen(
+        [
+            *network.inside("moto"),
+            *(sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000"),  # noqa: S104
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    found = Opentrail(tmp_path_factory.mktemp("compose"), *flags)
+    found.prefix = network.inside("opentrail")
+    try:
+        eventually(
+            lambda: (
+                network.attempt(
+                    "host", "curl", "-s", f"{_url(network, 'moto', 5000)}/moto-api/"
+                ).returncode
+                == 0
+            ),
+            "moto answers",
+        )
+        yield found.start()
+    finally:
+        found.close()
+        moto.kill()
+        moto.wait()
+
+
+def _resolved(text: str, network: Network) -> str:
+    """Returns a text of the file with addresses instead of the names of services."""
+    for name in ("moto", "opentrail"):
+        text = text.replace(f"//{name}:", f"//{network.address_of(name)}:")
+    return text
+
+
+def _url(network: Network, name: str, port: int) -> str:
+    return f"http://{network.address_of(name)}:{port}"
+
+
+def test_an_application_calls_through_opentrail_and_is_recorded(
+    network: Network, server: Opentrail, services: Mapping[str, Any]
+) -> None:
+    given = services["app"]["environment"]
+    environment = {name: _resolved(text, network) for name, text in given.items()}
+    create = ("iam", "create-user", "--user-name", "mary")
+    network.run("app", str(BIN / "aws"), *create, **environment)
+    endpoint = ("--endpoint", server.console)
+    asked = (*server.prefix, sys.executable, "-m", "opentrail", "lookup", "mary", "--json")
+    found = subprocess.run(
+        [*asked, *endpoint],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environment(OPENTRAIL_TOKEN=server.token),
+    )
+    assert '"CreateUser"' in found.stdout
+    assert network.address_of("app") in found.stdout
+
+
+def test_the_console_opens_on_the_host_by_names_that_no_other_site_can_have(
+    network: Network, server: Opentrail
+) -> None:
+    def status(host: str) -> str:
+        page = f"{_url(network, 'opentrail', 4748)}/console/"
+        asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {host}", page)
+        return network.run("host", *asked)
+
+    assert "INSECURE hosts in 172.28.47.0/24" in server.output
+    assert "console  http://127.0.0.1:4748/console/#t=" in server.output
+    assert [status("127.0.0.1:4748"), status("localhost:14748"), status("opentrail:4748")] == (
+        ["200", "200", "200"]
+    )
+    assert status("rebound.example:4748") == "421"
+    health = network.run("host", "curl", "-s", f"{_url(network, 'opentrail', 4748)}/health")
+    assert '"insecureTrustedNetworks":["172.28.47.0/24"]' in health
+
+
+@pytest.mark.parametrize("port", [4747, 4748])
+def test_a_host_of_another_network_cannot_connect(
+    network: Network, server: Opentrail, port: int
+) -> None:
+    url = f"{_url(network, 'opentrail', port)}/"
+    assert network.attempt("app", "curl", "-s", url).returncode == 0
+    refused = network.attempt("stranger", "curl", "-s", "-S", url)
+    assert refused.returncode in (52, 56), refused.stderr  # empty reply, connection reset
+    metrics = network.run("host", "curl", "-s", f"{_url(network, 'opentrail', 4748)}/metrics")
+    assert 'opentrail_refused_calls_total{reason="network"}' in metrics
