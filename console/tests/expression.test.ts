@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import cases from "./expressions.json";
+import written from "./written.json";
 import { type Filter, type Group, isGroup, literal, type Token, toExpression, toFilter } from "../src/filter/expression";
 import { fromShown, toShown } from "../src/filter/properties";
 import { visible } from "../src/text/visible";
@@ -76,6 +77,11 @@ describe("expressions and filters", () => {
       expect([once, toExpression(toFilter(once))]).toEqual([once, once]);
       expect(once).toBe(written);
     }
+  });
+
+  // That both forms find the same events is tested with the server's event stores.
+  test("every operator in every case, with every kind of value, is written in one form", () => {
+    expect(written.map(([read = ""]) => [read, toExpression(toFilter(read))])).toEqual(written);
   });
 
   // The server's parser is tested with the same cases.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
-from opentrail.core.expression import parse
+from opentrail.core.expression import Expression, parse
 from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
@@ -60,6 +61,8 @@ KINDS = (
     pytest.param("duckdb, merged", marks=pytest.mark.slow),
     pytest.param("another process", marks=pytest.mark.slow),
 )
+#: Expressions as they are read, and as the web console writes them.
+WRITTEN = Path(__file__).parents[2] / "console" / "tests" / "written.json"
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -889,6 +892,27 @@ queries = st.builds(
 @pytest.mark.slow
 def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
     assert many.runner.run(many.store.lookup(query)) == naive_page(many.entries, query)
+
+
+@pytest.mark.slow
+def test_what_a_person_writes_and_what_the_console_makes_of_it_find_the_same(many: Filled) -> None:
+    """Every operator in every case, on every store; the console's tests have the same file."""
+
+    def read(text: str) -> Expression:
+        return parse(text, MOMENT + timedelta(hours=1))
+
+    def found(expression: Expression) -> list[FoundEvent]:
+        query = everything(1_000, expression=expression)
+        page = many.runner.run(many.store.lookup(query))
+        assert page == naive_page(many.entries, query), expression
+        return page
+
+    cases = [(read(one), read(other)) for one, other in json.loads(WRITTEN.read_text())]
+    answers = [found(expression) for expression, _ in cases]
+    for (one, other), answer in zip(cases, answers, strict=True):
+        assert one == other or found(other) == answer
+    assert len(cases) >= 300
+    assert sum(0 < len(answer) < 300 for answer in answers) > 200
 
 
 @pytest.mark.hypothesis
