@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file runs in one process, since its tests share servers; the longest files go first.
 PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench conformance dist screenshots requirements clean
+.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench conformance dist release screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -71,6 +71,9 @@ bench:
 dist:
 	@scripts/set_up.sh dev
 	.venv/bin/python scripts/build_dist.py dist
+
+release:
+	@scripts/release.sh
 
 screenshots:
 	@scripts/set_up.sh dev

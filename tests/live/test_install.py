@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.request
 import venv
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail import version
 from tests.live.processes import BIN, Opentrail, clean_environment, opentrail_server
 from tests.live.sources import ROOT, copy_of_source
 
@@ -248,7 +250,12 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
         _run(sys.executable, script, str(tmp_path / name), folder=tmp_path)
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert one == two
-    assert len(one) == 5
+    assert len(one) == 6
+    assert one["NOTES.md"].startswith(f"## [{version.__version__}] - ".encode())
+    (archive,) = (tmp_path / "one").glob("*.tar.gz")
+    with tarfile.open(archive) as distribution:
+        names = {name.partition("/")[2] for name in distribution.getnames()}
+    assert {"Containerfile", "compose.yaml", "packaging/opentrail.service"} <= names
     (released,) = (tmp_path / "one").glob("*.whl")
     if not git.stdout:  # else a release is not of what the wheel is of
         assert _names(released) == _names(wheel)
@@ -256,3 +263,74 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
     for name in one:
         if name.endswith(".cdx.json"):
             assert b"://" not in one[name].replace(b"http://cyclonedx.org", b"")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clone whose `origin` is a repository of the test, with stand-ins for `make` and `gh`."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a git checkout")
+    clone = tmp_path / "clone"
+    _run("git", "init", "-q", "--bare", str(tmp_path / "origin"), folder=tmp_path)
+    _run("git", "clone", "-q", str(ROOT), str(clone), folder=tmp_path)
+    _run("git", "remote", "set-url", "origin", str(tmp_path / "origin"), folder=clone)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    # What `make dist` builds has a test of its own; `gh` would publish.
+    for name, script in (
+        ("make", "mkdir -p dist && touch dist/NOTES.md dist/opentrail.whl"),
+        ("gh", 'echo "$@" > ../published'),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    return clone
+
+
+def _release(checkout: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{checkout.parent / 'programs'}:{os.environ['PATH']}"
+    identity = {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
+    return subprocess.run(
+        ["sh", "scripts/release.sh"],
+        cwd=checkout,
+        env=clean_environment(PATH=path, **identity),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_release_is_tagged_pushed_and_published_once(checkout: Path) -> None:
+    tag = f"v{version.__version__}"
+    for former in _tags(checkout):
+        _run("git", "tag", "--delete", former, folder=checkout)
+    done = _release(checkout)
+    assert done.returncode == 0, done.stderr
+    assert _tags(checkout.parent / "origin") == [tag]
+    published = (checkout.parent / "published").read_text()
+    assert published.startswith(f"release create {tag} dist/NOTES.md dist/opentrail.whl ")
+    again = _release(checkout)
+    assert again.returncode == 2
+    assert f"{tag} exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("echo more >> README.md", "not committed"),
+        ("git remote remove origin", "no remote 'origin'"),
+        ("echo '## [x]' > CHANGELOG.md; git commit -qam x", "DATE"),
+    ],
+)
+def test_a_release_that_is_not_ready_is_refused(checkout: Path, change: str, said: str) -> None:
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    script = change.replace("git commit", " ".join(("git", *author, "commit")))
+    _run("sh", "-c", script, folder=checkout)
+    done = _release(checkout)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (checkout.parent / "published").exists()
+
+
+def _tags(repository: Path) -> list[str]:
+    listed = subprocess.check_output(["git", "tag", "--list"], cwd=repository, text=True)
+    return listed.split()
