@@ -48,9 +48,9 @@ console-tests:
 prose:
 	@scripts/check_prose.sh
 
-# Three, since campaigns wait a quarter of their time: for registries, loads, intervals.
+# Four, since campaigns wait a third of their time: for registries, loads, intervals.
 test-all: test
-	.venv/bin/pytest -n 3 $(PYTEST_PARALLEL) -m "campaign and not conformance"
+	.venv/bin/pytest -n 4 $(PYTEST_PARALLEL) -m "campaign and not conformance"
 
 test-like-ci:
 	@scripts/test_like_ci.sh

@@ -41,7 +41,7 @@ from tests.factories import (
 from tests.fakes import naive_page
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SEARCHES = 250
+SEARCHES = 120
 
 
 @dataclass
