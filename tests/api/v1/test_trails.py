@@ -171,7 +171,7 @@ PREVIEW = "trails/preview"
 
 
 async def with_calls() -> Browser:
-    """Returns the browser of a server that recorded a write, two reads and a data event."""
+    """Returns the browser of a server that recorded a write, two reads and two other events."""
     browser = Browser()
     now = browser.api.world.clock.now()
     records = [
@@ -179,7 +179,8 @@ async def with_calls() -> Browser:
         a_record(eventID=event_id(2), eventName="ListUsers", readOnly=True),
         a_record(eventID=event_id(3), eventName="ListUsers", readOnly=True),
         a_data_record(eventID=event_id(4)),
-        a_record(eventID=event_id(5), eventTime=format_time(now - timedelta(days=2))),
+        a_record(eventID=event_id(5), eventCategory="NetworkActivity", eventType="AwsVpceEvent"),
+        a_record(eventID=event_id(6), eventTime=format_time(now - timedelta(days=2))),
     ]
     for record in records[:-1]:
         record["eventTime"] = format_time(now)
@@ -190,8 +191,8 @@ async def with_calls() -> Browser:
 @pytest.mark.parametrize(
     ("selectors", "selected", "left_out"),
     [
-        ({"EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": True}]}, 3, 1),
-        ({"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}, 1, 3),
+        ({"EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": True}]}, 3, 2),
+        ({"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}, 1, 4),
         (
             {
                 "AdvancedEventSelectors": [
@@ -204,7 +205,21 @@ async def with_calls() -> Browser:
                 ]
             },
             2,
-            2,
+            3,
+        ),
+        (
+            {
+                "AdvancedEventSelectors": [
+                    {
+                        "FieldSelectors": [
+                            {"Field": "eventCategory", "Equals": ["NetworkActivity"]},
+                            {"Field": "eventSource", "Equals": ["iam.amazonaws.com"]},
+                        ]
+                    }
+                ]
+            },
+            1,
+            4,
         ),
     ],
 )
@@ -216,7 +231,7 @@ async def test_selectors_are_tried_on_the_events_of_the_last_day(
     answer = await browser.post(PREVIEW, selectors)
     assert answer.status == 200, answer.body
     shown = answer.json
-    assert (shown["events"], shown["selected"], shown["complete"]) == (4, selected, True)
+    assert (shown["events"], shown["selected"], shown["complete"]) == (5, selected, True)
     assert sum(item["count"] for item in shown["leftOut"]) == left_out
 
 

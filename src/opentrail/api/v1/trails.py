@@ -18,7 +18,7 @@ from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from opentrail.core.trail import Trail
@@ -31,7 +31,7 @@ _EXAMPLE = '{"name": "my-trail"}'
 #: Maximum events that selectors are tried on, and names of events that they leave out.
 _MAX_PREVIEWED, _MAX_LEFT_OUT = 10_000, 5
 #: The categories of events that selectors are about.
-_SELECTED = (MANAGEMENT, DATA)
+_SELECTED = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
 
 
 class TrailSummary(TrailState):
