@@ -1,4 +1,4 @@
-"""Writes docs/reference/ and the types of the JSON API for the web console from the code.
+"""Writes docs/reference/ and what the web console repeats of the server from the code.
 
 With --check it says what is out of date and exits 1.
 """
@@ -30,6 +30,9 @@ from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
+from opentrail.core.selectors import SelectorOwner
+from opentrail.core.selectors.advanced import field_rules
+from opentrail.core.selectors.known_types import KNOWN_TYPES
 from opentrail.pytest_plugin.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
@@ -403,6 +406,20 @@ def permissions_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def selector_rules() -> str:
+    """Returns what the web console's form for the advanced event selectors of a trail offers."""
+    members = ("operators", "values", "required", "single")
+    fields_of = {
+        category: {
+            name: {member: getattr(rule, member) for member in members}
+            for name, rule in rules.items()
+        }
+        for category, rules in field_rules(SelectorOwner.TRAIL).items()
+    }
+    rules = {"fields": fields_of, "resourceTypes": sorted(KNOWN_TYPES)}
+    return json.dumps(rules, indent=2) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "operations.md": operations_page,
@@ -415,6 +432,7 @@ PAGES = {
     "errors.md": errors_page,
     "openapi.json": api_types.description,
     "../../console/src/api/schema.ts": api_types.types,
+    "../../console/src/pages/selectorRules.json": selector_rules,
 }
 
 

@@ -135,7 +135,7 @@ _VPC_ENDPOINT = _text("vpcEndpointId", lambda event: event.vpc_endpoint_id)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class FieldRule:
     """The allowed conditions on a field; None allows all values."""
 
     operators: tuple[str, ...] = OPERATORS
@@ -145,31 +145,31 @@ class _Rule:
     single: bool = False
 
 
-_ANY = _Rule()
+_ANY = FieldRule()
 _TRUTH = ("true", "false")
-_IS_TRUTH = _Rule((EQUALS,), _TRUTH)
-_IS_OR_IS_NOT_TRUTH = _Rule((EQUALS, NOT_EQUALS), _TRUTH)
+_IS_TRUTH = FieldRule((EQUALS,), _TRUTH)
+_IS_OR_IS_NOT_TRUTH = FieldRule((EQUALS, NOT_EQUALS), _TRUTH)
 _TYPE_FORM = re.compile(r"AWS::[A-Za-z0-9]+::[A-Za-z0-9]+")
 _DATA = {
     _READ_ONLY: _IS_TRUTH,
     _EVENT_SOURCE: _ANY,
     _EVENT_NAME: _ANY,
     _EVENT_TYPE: _ANY,
-    _RESOURCE_TYPE: _Rule((EQUALS,), pattern=_TYPE_FORM, required=True, single=True),
+    _RESOURCE_TYPE: FieldRule((EQUALS,), pattern=_TYPE_FORM, required=True, single=True),
     _RESOURCE_ARN: _ANY,
     _USER_ARN: _ANY,
     _FROM_CONSOLE: _IS_OR_IS_NOT_TRUTH,
 }
 _NETWORK = {
-    _EVENT_SOURCE: _Rule((EQUALS,), required=True, single=True),
+    _EVENT_SOURCE: FieldRule((EQUALS,), required=True, single=True),
     _EVENT_NAME: _ANY,
-    _ERROR_CODE: _Rule((EQUALS,), ("VpceAccessDenied",)),
+    _ERROR_CODE: FieldRule((EQUALS,), ("VpceAccessDenied",)),
     _VPC_ENDPOINT: _ANY,
 }
 #: Owner → category → field → its allowed conditions, beside eventCategory itself.
-_RULES: dict[SelectorOwner, dict[str, dict[_Field, _Rule]]] = {
+_RULES: dict[SelectorOwner, dict[str, dict[_Field, FieldRule]]] = {
     SelectorOwner.TRAIL: {
-        MANAGEMENT: {_READ_ONLY: _IS_TRUTH, _EVENT_SOURCE: _Rule((NOT_EQUALS,), EXCLUDABLE)},
+        MANAGEMENT: {_READ_ONLY: _IS_TRUTH, _EVENT_SOURCE: FieldRule((NOT_EQUALS,), EXCLUDABLE)},
         DATA: _DATA,
         NETWORK_ACTIVITY: {**_NETWORK, _USER_ARN: _ANY},
     },
@@ -197,6 +197,14 @@ _FIELDS = {
     for rules in categories.values()
     for field in rules
 }
+
+
+def field_rules(owner: SelectorOwner) -> dict[str, dict[str, FieldRule]]:
+    """Returns the rules for the fields of each category, beside eventCategory itself."""
+    return {
+        category: {field.name: rule for field, rule in rules.items()}
+        for category, rules in _RULES[owner].items()
+    }
 
 
 # Checks
@@ -234,7 +242,7 @@ def _check_selector(selector: AdvancedSelector, owner: SelectorOwner) -> None:
         if not any(condition.values for condition in field.conditions):
             raise refused(f"Field {field.field} has no operator with a value.")
     category = _checked_category(selector, owner)
-    rules = {field.name: rule for field, rule in _RULES[owner][category].items()}
+    rules = field_rules(owner)[category]
     for field in selector.fields:
         if field.field != CATEGORY:
             _check_field(field, rules, category, owner)
@@ -259,12 +267,12 @@ def _checked_category(selector: AdvancedSelector, owner: SelectorOwner) -> str:
     if category_field is None:
         raise refused(f"Field {CATEGORY} is required in every advanced event selector.")
     categories = _RULES[owner]
-    _check(category_field, _Rule((EQUALS,), tuple(categories), single=True), f"a {owner.value}")
+    _check(category_field, FieldRule((EQUALS,), tuple(categories), single=True), f"a {owner.value}")
     return category_field.values(EQUALS)[0]
 
 
 def _check_field(
-    field: FieldSelector, rules: Mapping[str, _Rule], category: str, owner: SelectorOwner
+    field: FieldSelector, rules: Mapping[str, FieldRule], category: str, owner: SelectorOwner
 ) -> None:
     rule = rules.get(field.field)
     if rule is None:
@@ -282,7 +290,7 @@ def _check_field(
         )
 
 
-def _check(field: FieldSelector, rule: _Rule, where: str) -> None:
+def _check(field: FieldSelector, rule: FieldRule, where: str) -> None:
     for condition in field.conditions:
         if condition.operator not in rule.operators:
             raise refused(
@@ -298,7 +306,7 @@ def _check(field: FieldSelector, rule: _Rule, where: str) -> None:
             _check_value(field.field, value, rule, where)
 
 
-def _check_value(field: str, value: str, rule: _Rule, where: str) -> None:
+def _check_value(field: str, value: str, rule: FieldRule, where: str) -> None:
     if rule.values is not None and value not in rule.values:
         raise refused(
             f"Value {shorten(value)} for {field} is invalid with {where}. "
