@@ -1,4 +1,4 @@
-"""What the web console's sources repeat of the server's, the language of searches; its build."""
+"""What the web console's sources repeat of the server's, searches and selectors; its build."""
 
 import json
 import re
@@ -10,13 +10,19 @@ from typing import Any
 import pytest
 
 import hatch_build
+from opentrail.core.event_record import EventRecord
 from opentrail.core.expression import parse
 from opentrail.core.expression.tree import FIELDS, MEMBERS
+from opentrail.core.selectors import SelectorOwner, predicate_of, read_selection
+from tests.core.selectors.generated import variants
+from tests.core.selectors.naive import category_of
+from tests.factories import a_data_record, a_record, record_bytes
 
 ROOT = Path(__file__).parent.parent
 CONSOLE = ROOT / "console"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CASES = json.loads((CONSOLE / "tests" / "expressions.json").read_text())
+SELECTORS = json.loads((CONSOLE / "tests" / "selectors.json").read_text())
 
 
 def test_the_console_knows_the_fields_of_expressions() -> None:
@@ -28,6 +34,25 @@ def test_the_console_knows_the_fields_of_expressions() -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case["read"] for case in CASES])
 def test_what_the_console_writes_means_what_it_read(case: dict[str, Any]) -> None:
     assert parse(case["written"], NOW) == parse(case["read"], NOW)
+
+
+@pytest.mark.parametrize("case", SELECTORS, ids=[case["of"] for case in SELECTORS])
+def test_basic_selectors_and_the_advanced_ones_of_the_console_select_the_same(
+    case: dict[str, Any],
+) -> None:
+    basic, advanced = (
+        predicate_of(read_selection(selectors, SelectorOwner.TRAIL))
+        for selectors in (
+            {"EventSelectors": case["basic"]},
+            {"AdvancedEventSelectors": case["advanced"]},
+        )
+    )
+    selected = 0
+    for record in variants([a_record(), a_data_record()], each=500):
+        category, fields = category_of(record), EventRecord(record_bytes(record)).fields
+        assert advanced.matches(category, fields) is basic.matches(category, fields), record
+        selected += basic.matches(category, fields)
+    assert selected
 
 
 def test_the_lock_file_has_a_hash_for_each_package_and_names_no_registry() -> None:

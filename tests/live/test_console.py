@@ -172,6 +172,80 @@ def test_a_trail_is_edited_by_the_calls_that_the_page_names(
     trails.delete_trail(Name="Edited")
 
 
+def test_a_trail_gets_advanced_event_selectors_by_a_form(
+    console: Browser, server: Opentrail
+) -> None:
+    page, trails, s3 = console.page, server.boto("cloudtrail"), server.boto("s3")
+    s3.create_bucket(Bucket="advanced")
+    s3.put_object(Bucket="advanced", Key="in/a.csv", Body=b"1,2")
+    arn = trails.create_trail(Name="Advanced", S3BucketName="advanced")["TrailARN"]
+    trails.put_event_selectors(TrailName=arn, EventSelectors=[{"ReadWriteType": "WriteOnly"}])
+    console.go(f"trails/edit?name={quote(arn)}")
+    page.get_by_role("radio", name="Advanced").check()
+    expect(page.get_by_text("false", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Add selector").click()
+    page.get_by_role("button", name="Template for selector 2").click()
+    page.get_by_role("menuitem", name="S3 data events of one bucket").click()
+    save = page.get_by_role("button", name="Save changes")
+    save.click()
+    expect(page.get_by_text("Give a value.")).to_be_visible()
+    values = page.get_by_role("textbox", name="Values")
+    expect(values).to_be_focused()
+    values.fill("arn:aws:s3:::advanced/\narn:aws:s3:::other/")
+
+    kind = page.get_by_role("combobox", name="Values")
+    kind.fill("objects")
+    kind.press("Escape")
+    expect(page.get_by_text("Value objects for resources.type is invalid.")).to_have_count(1)
+    assert any("400" in problem for problem in console.problems)
+    console.problems.clear()
+    kind.fill("AWS::S3::Object")
+    kind.press("Escape")
+    left_out = page.get_by_text("Left out:")
+    expect(left_out).to_be_visible()
+    expect(left_out).not_to_contain_text("PutObject")
+    # Not below the bar that remains at the top.
+    page.evaluate("scrollTo(0, 0)")
+    assert console.violations() == []
+
+    save.click()
+    expect(page.get_by_role("heading", name="Advanced", exact=True)).to_be_visible()
+    assert trails.get_event_selectors(TrailName=arn)["AdvancedEventSelectors"] == [
+        {
+            "Name": "Management events",
+            "FieldSelectors": [
+                {"Field": "eventCategory", "Equals": ["Management"]},
+                {"Field": "readOnly", "Equals": ["false"]},
+            ],
+        },
+        {
+            "Name": "S3 data events of one bucket",
+            "FieldSelectors": [
+                {"Field": "eventCategory", "Equals": ["Data"]},
+                {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+                {
+                    "Field": "resources.ARN",
+                    "StartsWith": ["arn:aws:s3:::advanced/", "arn:aws:s3:::other/"],
+                },
+            ],
+        },
+    ]
+
+    console.go(f"trails/edit?name={quote(arn)}")
+    page.get_by_role("radio", name="Basic").check()
+    expect(page.get_by_text("Choose Advanced to have these back.")).to_be_visible()
+    page.get_by_role("radio", name="Advanced").check()
+    expect(values).to_have_value("arn:aws:s3:::advanced/\narn:aws:s3:::other/")
+    page.get_by_role("button", name="Remove selector 2").click()
+    page.get_by_role("radio", name="Basic").check()
+    expect(page.get_by_role("radio", name="Write")).to_be_checked()
+    save.click()
+    expect(page.get_by_role("heading", name="Advanced", exact=True)).to_be_visible()
+    (selector,) = trails.get_event_selectors(TrailName=arn)["EventSelectors"]
+    assert (selector["ReadWriteType"], selector["DataResources"]) == ("WriteOnly", [])
+    trails.delete_trail(Name=arn)
+
+
 def _change_a_log_file(server: Opentrail, bucket: str) -> str:
     """Changes a character of a log file; returns the file's name."""
     s3 = server.boto("s3")

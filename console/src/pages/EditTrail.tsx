@@ -1,22 +1,21 @@
-import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
 import Form from "@cloudscape-design/components/form";
 import Header from "@cloudscape-design/components/header";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { ApiError, get, post } from "../api/client";
 import type { Step, TrailList } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
 import { follow, href, navigate, useQuery } from "../app/router";
+import { EventFields } from "../parts/EventFields";
 import { Problem } from "../parts/Problem";
-import { SelectionFields } from "../parts/SelectionFields";
 import { StepList } from "../parts/StepList";
 import { AdvancedFields, DestinationFields } from "../parts/TrailFields";
 import { visible } from "../text/visible";
-import { changesOf, formOf, selectionOf, type StoredSelectors, type StoredTrail } from "./trailChanges";
-import { type Selection, selectionError } from "./trailPlan";
+import { isComplete } from "./advancedSelectors";
+import { changesOf, type Events, eventsError, eventsOf, formOf, type StoredSelectors, type StoredTrail } from "./trailChanges";
 import { errorsOf, type Form as TrailForm } from "./turnOn";
 
 interface StoredInsights {
@@ -27,7 +26,7 @@ interface Stored {
   arn: string;
   region: string;
   form: TrailForm;
-  selection: Selection | null;
+  events: Events;
 }
 
 /** Changes a trail by the calls that it names. */
@@ -56,20 +55,29 @@ async function load(name: string, signal: AbortSignal): Promise<Stored> {
     // Without any, GetInsightSelectors is an error.
     trail.insights ? post<StoredInsights>("aws/GetInsightSelectors", { TrailName: trail.arn }, region, signal) : { InsightSelectors: [] },
   ]);
-  return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), selection: selectionOf(selectors, insights.InsightSelectors.map(({ InsightType }) => InsightType)) };
+  return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), events: eventsOf(selectors, insights.InsightSelectors.map(({ InsightType }) => InsightType)) };
 }
 
 function Fields({ stored }: { stored: Stored }): ReactNode {
   const [form, setForm] = useState(stored.form);
-  const [selection, setSelection] = useState(stored.selection);
+  const [events, setEvents] = useState(stored.events);
   const [results, setResults] = useState<Pick<Step, "done" | "error">[]>([]);
   const [running, setRunning] = useState(false);
+  const [attempts, setAttempts] = useState(0);
+  const [refusal, setRefusal] = useState<string | null>(null);
+  const element = useRef<HTMLFormElement>(null);
   const errors = errorsOf(form);
-  const problem = selection && selectionError(selection);
-  const changes = changesOf(stored.arn, stored, { form, selection });
+  const problem = eventsError(events);
+  const changes = changesOf(stored.arn, stored, { form, events });
   const back = href("/trails/view", { name: stored.arn });
 
+  useEffect(() => element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus(), [attempts]);
+
   const save = async (): Promise<void> => {
+    if (events.kind === "advanced" && !isComplete(events.advanced)) {
+      setAttempts(attempts + 1);
+      return;
+    }
     setRunning(true);
     const done: Pick<Step, "done" | "error">[] = [];
     for (const { operation, input } of changes) {
@@ -78,6 +86,7 @@ function Fields({ stored }: { stored: Stored }): ReactNode {
         done.push({ done: true, error: null });
       } catch (failure) {
         const { code, message } = asApiError(failure);
+        if (operation === "PutEventSelectors") setRefusal(message);
         done.push({ done: false, error: { code, message } });
       }
       setResults([...done]);
@@ -89,6 +98,7 @@ function Fields({ stored }: { stored: Stored }): ReactNode {
 
   return (
     <form
+      ref={element}
       onSubmit={(event) => {
         event.preventDefault();
         void save();
@@ -114,13 +124,16 @@ function Fields({ stored }: { stored: Stored }): ReactNode {
               <AdvancedFields form={form} errors={errors} onChange={setForm} />
             </SpaceBetween>
           </Container>
-          {selection ? (
-            <SelectionFields selection={selection} onChange={setSelection} problem={problem} />
-          ) : (
-            <Alert type="info" header="The event selectors say more than this page can show">
-              They stay as they are; change them with aws cloudtrail put-event-selectors.
-            </Alert>
-          )}
+          <EventFields
+            events={events}
+            onChange={(changed) => {
+              setEvents(changed);
+              setRefusal(null);
+            }}
+            problem={problem}
+            attempted={attempts > 0}
+            refusal={refusal}
+          />
           <Container header={<Header variant="h2" description="Each is recorded under your name.">Calls that are made</Header>}>
             {changes.length ? (
               <StepList steps={changes.map(({ operation, text }) => ({ id: operation, text: `${operation}: ${visible(text)}` }))} results={results} running={running} />

@@ -1,7 +1,7 @@
 /** What a changed form of a trail means as calls of the CloudTrail API. */
 
-import type { EventSelector, Selection } from "./trailPlan";
-import { eventSelectors, insightSelectors } from "./trailPlan";
+import { type AdvancedEventSelector, type AdvancedSelector, fromApi, fromBasic, selectSame, titleOf, toApi, toBasic } from "./advancedSelectors";
+import { type EventSelector, eventSelectors, insightSelectors, type Selection, selectionError, START_SELECTION } from "./trailPlan";
 import { type Form, START } from "./turnOn";
 
 /** A trail as GetTrail has it. */
@@ -18,8 +18,22 @@ export interface StoredTrail {
 
 /** Its selectors as GetEventSelectors has them. */
 export interface StoredSelectors {
-  EventSelectors?: (EventSelector & { ExcludeManagementEventSources?: string[] })[];
-  AdvancedEventSelectors?: unknown[];
+  EventSelectors?: EventSelector[];
+  AdvancedEventSelectors?: AdvancedEventSelector[];
+}
+
+/** The events of a trail as the form edits them. */
+export interface Events {
+  kind: "basic" | "advanced";
+  /** What the basic form shows, and the Insights of either kind. */
+  selection: Selection;
+  /** The trail's basic selectors if they say more than the basic form can show. */
+  complex: EventSelector[];
+  /** Whether these stay as they are. */
+  keepsComplex: boolean;
+  advanced: AdvancedSelector[];
+  /** Whether basic selectors were chosen that cannot select what the advanced ones do. */
+  replaces: boolean;
 }
 
 export interface Change {
@@ -51,18 +65,13 @@ const DATA: Record<string, { choice: "s3" | "lambda"; value: string }> = {
   "AWS::Lambda::Function": { choice: "lambda", value: "arn:aws:lambda" },
 };
 
-/** The events of a trail as the form offers them; null: its selectors say more than the form can. */
-export function selectionOf({ EventSelectors, AdvancedEventSelectors }: StoredSelectors, insights: string[]): Selection | null {
-  const selector = EventSelectors?.[0];
-  if (AdvancedEventSelectors?.length || !selector || EventSelectors.length > 1 || selector.ExcludeManagementEventSources?.length) return null;
+/** Basic selectors as the form shows them; null: they say more than it can. */
+function selectionOf(selectors: EventSelector[]): Selection | null {
+  const selector = selectors[0];
+  if (!selector || selectors.length > 1 || selector.ExcludeManagementEventSources?.length) return null;
   if (!selector.IncludeManagementEvents && selector.ReadWriteType !== "All") return null;
-  const selection: Selection = {
-    management: selector.IncludeManagementEvents ? (selector.ReadWriteType as Selection["management"]) : "None",
-    s3: false,
-    lambda: false,
-    callRate: insights.includes("ApiCallRateInsight"),
-    errorRate: insights.includes("ApiErrorRateInsight"),
-  };
+  const management = selector.IncludeManagementEvents ? (selector.ReadWriteType as Selection["management"]) : "None";
+  const selection: Selection = { ...START_SELECTION, management };
   for (const { Type, Values } of selector.DataResources) {
     const known = DATA[Type];
     if (!known || Values.length !== 1 || (Values[0] !== known.value && Values[0] !== `${known.value}:::`)) return null;
@@ -71,15 +80,66 @@ export function selectionOf({ EventSelectors, AdvancedEventSelectors }: StoredSe
   return selection;
 }
 
+export function eventsOf({ EventSelectors = [], AdvancedEventSelectors = [] }: StoredSelectors, insights: string[]): Events {
+  const isAdvanced = AdvancedEventSelectors.length > 0;
+  const selection = isAdvanced ? null : selectionOf(EventSelectors);
+  return {
+    kind: isAdvanced ? "advanced" : "basic",
+    selection: {
+      ...(selection ?? START_SELECTION),
+      callRate: insights.includes("ApiCallRateInsight"),
+      errorRate: insights.includes("ApiErrorRateInsight"),
+    },
+    complex: selection ? [] : EventSelectors,
+    keepsComplex: !isAdvanced && !selection,
+    advanced: AdvancedEventSelectors.map(fromApi),
+    replaces: false,
+  };
+}
+
+function basicOf({ complex, keepsComplex, selection }: Events): EventSelector[] {
+  return keepsComplex ? complex : eventSelectors(selection);
+}
+
+/** The same events by advanced selectors; or those that basic ones would have replaced. */
+export function asAdvanced(events: Events): Events {
+  if (events.replaces) return { ...events, kind: "advanced", replaces: false };
+  const equal = fromBasic(basicOf(events));
+  return { ...events, kind: "advanced", advanced: selectSame(equal, events.advanced) ? events.advanced : equal };
+}
+
+/** The same events by basic selectors if these can select them, otherwise all management events. */
+export function asBasic(events: Events): Events {
+  const keepsComplex = events.complex.length > 0 && selectSame(fromBasic(events.complex), events.advanced);
+  const equal = toBasic(events.advanced);
+  const { management, s3, lambda } = equal ?? START_SELECTION;
+  return { ...events, kind: "basic", keepsComplex, selection: { ...events.selection, management, s3, lambda }, replaces: !keepsComplex && !equal };
+}
+
+/** The selectors as members of PutEventSelectors. */
+export function selectorsOf(events: Events): StoredSelectors {
+  return events.kind === "advanced" ? { AdvancedEventSelectors: events.advanced.map(toApi) } : { EventSelectors: basicOf(events) };
+}
+
+/** Why the trail cannot have these events. */
+export function eventsError(events: Events): string | null {
+  if (events.kind === "basic") return events.keepsComplex ? null : selectionError(events.selection);
+  if (!events.advanced.length) return "Add a selector: the trail would deliver nothing.";
+  const { callRate, errorRate } = events.selection;
+  const management = events.advanced.filter(({ category }) => category === "Management");
+  if (!management.length && (callRate || errorRate)) return "Insights of this page look at management events; choose these too.";
+  const onlyReads = management.every(({ conditions }) => conditions.some(({ field, values }) => field === "readOnly" && !values.includes("false")));
+  return onlyReads && callRate ? "The API call rate counts write events; choose these too." : null;
+}
+
 interface State {
   form: Form;
-  /** null: the form does not change what events the trail delivers. */
-  selection: Selection | null;
+  events: Events;
 }
 
 /** The calls that make a trail what its form says, in their order. */
 export function changesOf(arn: string, before: State, after: State): Change[] {
-  return [...update(arn, before.form, after.form), ...selected(arn, before.selection, after.selection)];
+  return [...update(arn, before.form, after.form), ...selected(arn, before.events, after.events)];
 }
 
 function update(arn: string, before: Form, after: Form): Change[] {
@@ -98,22 +158,22 @@ function update(arn: string, before: Form, after: Form): Change[] {
   return [{ operation: "UpdateTrail", input: { Name: arn, ...Object.fromEntries(changed) }, text: words.join(", ") }];
 }
 
-function selected(arn: string, before: Selection | null, after: Selection | null): Change[] {
-  if (!before || !after) return [];
+function selected(arn: string, before: Events, after: Events): Change[] {
   const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
-  const [events, insights] = [eventSelectors(after), insightSelectors(after)];
+  const [selectors, insights] = [selectorsOf(after), insightSelectors(after.selection)];
   const changes: Change[] = [];
-  if (!same(eventSelectors(before), events)) {
-    changes.push({ operation: "PutEventSelectors", input: { TrailName: arn, EventSelectors: events }, text: eventWords(after) });
+  if (!same(selectorsOf(before), selectors)) {
+    changes.push({ operation: "PutEventSelectors", input: { TrailName: arn, ...selectors }, text: eventWords(after) });
   }
-  if (!same(insightSelectors(before), insights)) {
+  if (!same(insightSelectors(before.selection), insights)) {
     const words = insights.map(({ InsightType }) => InsightType).join(", ") || "no Insights events";
     changes.push({ operation: "PutInsightSelectors", input: { TrailName: arn, InsightSelectors: insights }, text: words });
   }
   return changes;
 }
 
-function eventWords({ management, s3, lambda }: Selection): string {
+function eventWords({ kind, advanced, selection: { management, s3, lambda } }: Events): string {
+  if (kind === "advanced") return `advanced event selectors: ${advanced.map(titleOf).join(", ")}`;
   const parts = [`management events: ${management}`, ...(s3 ? ["S3 objects"] : []), ...(lambda ? ["Lambda functions"] : [])];
   return parts.join(", ");
 }

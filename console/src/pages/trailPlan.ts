@@ -16,6 +16,7 @@ export interface EventSelector {
   ReadWriteType: string;
   IncludeManagementEvents: boolean;
   DataResources: { Type: string; Values: string[] }[];
+  ExcludeManagementEventSources?: string[];
 }
 
 export function eventSelectors({ management, s3, lambda }: Selection): EventSelector[] {

@@ -6,26 +6,31 @@ import Header from "@cloudscape-design/components/header";
 import RadioGroup from "@cloudscape-design/components/radio-group";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import type { ReactNode } from "react";
-import { post } from "../api/client";
-import type { SelectorPreview } from "../api/types";
-import { useCall } from "../api/useCall";
-import { useCalm } from "../app/calm";
 import { eventSelectors, type Selection } from "../pages/trailPlan";
-import { number } from "../text/time";
-import { visible } from "../text/visible";
+import { SelectorPreview, usePreview } from "./SelectorPreview";
 
 interface Props {
   selection: Selection;
   onChange: (selection: Selection) => void;
-  problem: string | null;
 }
 
-/** Which events a trail delivers. */
-export function SelectionFields({ selection, onChange, problem }: Props): ReactNode {
-  const set = (part: Partial<Selection>): void => onChange({ ...selection, ...part });
+/** Which events a new trail delivers. */
+export function SelectionFields({ selection, onChange, problem }: Props & { problem: string | null }): ReactNode {
+  const preview = usePreview(problem ? null : { EventSelectors: eventSelectors(selection) });
   return (
     <SpaceBetween size="l">
       {problem && <Alert type="error">{problem}</Alert>}
+      <BasicSelectorFields selection={selection} onChange={onChange} />
+      <InsightFields selection={selection} onChange={onChange} />
+      <SelectorPreview {...preview} />
+    </SpaceBetween>
+  );
+}
+
+export function BasicSelectorFields({ selection, onChange }: Props): ReactNode {
+  const set = (part: Partial<Selection>): void => onChange({ ...selection, ...part });
+  return (
+    <SpaceBetween size="l">
       <Container header={<Header variant="h2">Management events</Header>}>
         <FormField label="Calls that manage resources" stretch>
           <RadioGroup
@@ -50,40 +55,21 @@ export function SelectionFields({ selection, onChange, problem }: Props): ReactN
           </Checkbox>
         </SpaceBetween>
       </Container>
-      <Container header={<Header variant="h2">Insights events</Header>}>
-        <SpaceBetween size="xs">
-          <Checkbox checked={selection.callRate} onChange={({ detail }) => set({ callRate: detail.checked })}>
-            API call rate
-          </Checkbox>
-          <Checkbox checked={selection.errorRate} onChange={({ detail }) => set({ errorRate: detail.checked })}>
-            API error rate
-          </Checkbox>
-        </SpaceBetween>
-      </Container>
-      {!problem && <Preview selection={selection} />}
     </SpaceBetween>
   );
 }
 
-/** How many events of the last day the trail would have delivered. */
-function Preview({ selection }: { selection: Selection }): ReactNode {
-  const asked = useCalm(JSON.stringify({ EventSelectors: eventSelectors(selection) }), 400);
-  const { data, error } = useCall((signal) => post<SelectorPreview>("trails/preview", JSON.parse(asked), {}, signal), [asked]);
-  if (!data || error) return null;
-  const { events, selected, complete, leftOut } = data;
-  const share = events ? ` (${Math.round((100 * selected) / events)} %)` : "";
-  const of = complete ? `${number(events)} events of the last day` : `the newest ${number(events)} events`;
+export function InsightFields({ selection, onChange }: Props): ReactNode {
   return (
-    <Container header={<Header variant="h2">Of what was recorded</Header>}>
-      <div aria-live="polite">
-        <p className="answer-sentence">
-          {number(selected)} of {of}
-          {share}
-        </p>
-        {leftOut.length > 0 && (
-          <p className="secondary">Left out: {leftOut.map(({ value, count }) => `${visible(value)} ${number(count)}`).join(", ")}</p>
-        )}
-      </div>
+    <Container header={<Header variant="h2">Insights events</Header>}>
+      <SpaceBetween size="xs">
+        <Checkbox checked={selection.callRate} onChange={({ detail }) => onChange({ ...selection, callRate: detail.checked })}>
+          API call rate
+        </Checkbox>
+        <Checkbox checked={selection.errorRate} onChange={({ detail }) => onChange({ ...selection, errorRate: detail.checked })}>
+          API error rate
+        </Checkbox>
+      </SpaceBetween>
     </Container>
   );
 }

@@ -1,0 +1,205 @@
+/** Advanced event selectors: the form's, the API's, and those that are equal to basic ones. */
+
+import fieldRules from "./selectorRules.json";
+import { type EventSelector, eventSelectors, type Selection, START_SELECTION } from "./trailPlan";
+
+/** What conditions on a field may be. */
+export interface FieldRule {
+  operators: string[];
+  /** null: any. */
+  values: string[] | null;
+  required: boolean;
+  /** Whether there is exactly one value. */
+  single: boolean;
+}
+
+export interface Condition {
+  field: string;
+  operator: string;
+  values: string[];
+}
+
+export interface AdvancedSelector {
+  name: string;
+  /** The value of eventCategory, which is not among the conditions. */
+  category: string;
+  conditions: Condition[];
+}
+
+/** An advanced event selector of the API: operators, with their values, are further members of a field. */
+export interface AdvancedEventSelector {
+  Name?: string;
+  FieldSelectors: { Field: string; [operator: string]: string | string[] }[];
+}
+
+const RULES: Record<string, Record<string, FieldRule>> = fieldRules.fields;
+const CATEGORY = "eventCategory";
+export const CATEGORIES = Object.keys(RULES);
+export const RESOURCE_TYPES = fieldRules.resourceTypes;
+
+/** The fields that selectors of a category may have, with their rules. */
+export function rulesOf(category: string): Record<string, FieldRule> {
+  return RULES[category] ?? {};
+}
+
+function condition(field: string, operator: string, ...values: string[]): Condition {
+  return { field, operator, values };
+}
+
+/** A condition on a field without values. */
+export function emptyCondition(category: string, field: string): Condition {
+  return condition(field, rulesOf(category)[field]?.operators[0] ?? "Equals");
+}
+
+/** The condition that a click on "Add condition" adds: on the first field without one. */
+export function nextCondition({ category, conditions }: AdvancedSelector): Condition {
+  const fields = Object.keys(rulesOf(category));
+  const field = fields.find((name) => conditions.every((other) => other.field !== name));
+  return emptyCondition(category, field ?? fields[0] ?? "");
+}
+
+export function emptySelector(category: string): AdvancedSelector {
+  const required = Object.keys(rulesOf(category)).filter((field) => rulesOf(category)[field]?.required);
+  return { name: "", category, conditions: required.map((field) => emptyCondition(category, field)) };
+}
+
+/** The selector with another category: with what it requires, without empty conditions that it does not allow. */
+export function withCategory(selector: AdvancedSelector, category: string): AdvancedSelector {
+  const kept = selector.conditions.filter(({ field, values }) => filled(values).length || rulesOf(category)[field]);
+  const added = emptySelector(category).conditions.filter(({ field }) => kept.every((other) => other.field !== field));
+  return { ...selector, category, conditions: [...added, ...kept] };
+}
+
+/** Whether the selector must keep a condition. */
+export function isRequired({ category, conditions }: AdvancedSelector, { field }: Condition): boolean {
+  return Boolean(rulesOf(category)[field]?.required) && conditions.filter((other) => other.field === field).length === 1;
+}
+
+/** What is missing in a condition of the form; what is there is checked by the server. */
+export function conditionError({ conditions }: AdvancedSelector, { field, operator, values }: Condition): string | null {
+  if (!filled(values).length) return "Give a value.";
+  const same = conditions.filter((other) => other.field === field && other.operator === operator);
+  return same.length > 1 ? `Put all values for ${field} with ${operator} into one condition.` : null;
+}
+
+export function isComplete(selectors: AdvancedSelector[]): boolean {
+  return selectors.every((selector) => selector.conditions.every((each) => !conditionError(selector, each)));
+}
+
+function filled(values: string[]): string[] {
+  return values.filter((value) => value !== "");
+}
+
+export function toApi({ name, category, conditions }: AdvancedSelector): AdvancedEventSelector {
+  const fields = new Map<string, AdvancedEventSelector["FieldSelectors"][number]>();
+  for (const { field, operator, values } of [condition(CATEGORY, "Equals", category), ...conditions]) {
+    fields.set(field, { ...fields.get(field), Field: field, [operator]: filled(values) });
+  }
+  return { ...(name && { Name: name }), FieldSelectors: [...fields.values()] };
+}
+
+export function fromApi({ Name, FieldSelectors }: AdvancedEventSelector): AdvancedSelector {
+  const all = FieldSelectors.flatMap(({ Field, ...operators }) =>
+    Object.entries(operators).map(([operator, values]) => condition(Field, operator, ...values)),
+  );
+  return {
+    name: Name ?? "",
+    category: all.find(({ field }) => field === CATEGORY)?.values[0] ?? "",
+    conditions: all.filter(({ field }) => field !== CATEGORY),
+  };
+}
+
+/** Values of basic selectors that mean all resources of a type. */
+const ALL_RESOURCES = /^arn:aws[a-z-]*:(s3(:::)?|lambda|dynamodb)$/;
+
+/** The advanced selectors that select the same events as basic ones. */
+export function fromBasic(selectors: EventSelector[]): AdvancedSelector[] {
+  return selectors.flatMap(({ ReadWriteType, IncludeManagementEvents, DataResources, ExcludeManagementEventSources = [] }) => {
+    const readOnly = ReadWriteType === "All" ? [] : [condition("readOnly", "Equals", String(ReadWriteType === "ReadOnly"))];
+    const excluded = ExcludeManagementEventSources.length ? [condition("eventSource", "NotEquals", ...ExcludeManagementEventSources)] : [];
+    const management = { name: "Management events", category: "Management", conditions: [...readOnly, ...excluded] };
+    const data = DataResources.flatMap(({ Type, Values }) =>
+      arnConditions(Type, Values).map((arns) => ({
+        name: `Data events of ${Type}`,
+        category: "Data",
+        conditions: [condition("resources.type", "Equals", Type), ...readOnly, ...arns],
+      })),
+    );
+    return [...(IncludeManagementEvents ? [management] : []), ...data];
+  });
+}
+
+/** The conditions of each selector that a data resource needs: a table's indexes need one besides the table's. */
+function arnConditions(type: string, values: string[]): Condition[][] {
+  if (values.some((value) => ALL_RESOURCES.test(value))) return [[]];
+  const arn = (operator: string, arns: string[]): Condition[] => [condition("resources.ARN", operator, ...arns)];
+  if (type === "AWS::S3::Object") return [arn("StartsWith", values)];
+  if (type === "AWS::DynamoDB::Table") return [arn("Equals", values), arn("StartsWith", values.map((table) => `${table}/index/`))];
+  return [arn("Equals", values)];
+}
+
+const CHOICES = (["All", "WriteOnly", "ReadOnly", "None"] as const).flatMap((management) =>
+  [false, true].flatMap((s3) => [false, true].map((lambda) => ({ management, s3, lambda }))),
+);
+
+/** The choices of the basic form that select the same events; null if there are none. */
+export function toBasic(selectors: AdvancedSelector[]): Pick<Selection, "management" | "s3" | "lambda"> | null {
+  return CHOICES.find((choice) => selectSame(fromBasic(eventSelectors({ ...START_SELECTION, ...choice })), selectors)) ?? null;
+}
+
+/** Whether selectors are equal but for their names, and for the order of what they have. */
+export function selectSame(some: AdvancedSelector[], others: AdvancedSelector[]): boolean {
+  const sorted = (selectors: AdvancedSelector[]): string =>
+    JSON.stringify(
+      selectors
+        .map(({ category, conditions }) => [category, ...conditions.map(({ field, operator, values }) => JSON.stringify([field, operator, ...filled(values).sort()])).sort()])
+        .map((parts) => JSON.stringify(parts))
+        .sort(),
+    );
+  return sorted(some) === sorted(others);
+}
+
+/** What a selector is called where it has no name. */
+export function titleOf({ name, category, conditions }: AdvancedSelector): string {
+  const type = conditions.find(({ field }) => field === "resources.type")?.values[0];
+  return name || `${category} events${type ? ` of ${type}` : ""}`;
+}
+
+export interface Template {
+  text: string;
+  selector: AdvancedSelector;
+}
+
+function template(text: string, category: string, ...conditions: Condition[]): Template {
+  return { text, selector: { name: text, category, conditions } };
+}
+
+/** Selectors to begin with; what is without values must be given some. */
+export const TEMPLATES: Template[] = [
+  template("All management events", "Management"),
+  template("Management events that write", "Management", condition("readOnly", "Equals", "false")),
+  template("Management events without AWS KMS", "Management", condition("eventSource", "NotEquals", "kms.amazonaws.com")),
+  template("All S3 data events", "Data", condition("resources.type", "Equals", "AWS::S3::Object")),
+  template("S3 data events of one bucket", "Data", condition("resources.type", "Equals", "AWS::S3::Object"), condition("resources.ARN", "StartsWith")),
+  template("Data events of one Lambda function", "Data", condition("resources.type", "Equals", "AWS::Lambda::Function"), condition("resources.ARN", "Equals")),
+];
+
+/** Messages of the server that name a field; some name an operator or a value, too. */
+const MESSAGES = [
+  /^Field (?<field>\S+) /,
+  /^Value (?<value>.*) for (?<field>\S+) is /,
+  /^Operator (?<operator>\S+) is not supported for (?<field>\S+) /,
+  /^(?<operator>\S+) of (?<field>\S+) must have /,
+];
+
+/** Whether a message of the server is about a condition of a selector. */
+export function concerns(message: string, category: string, { field, operator, values }: Condition): boolean {
+  const named = MESSAGES.map((form) => form.exec(message)?.groups).find(Boolean);
+  if (named?.field !== field) return false;
+  if (named.operator && named.operator !== operator) return false;
+  // Long values are shortened.
+  const begin = named.value?.replace(/…$/, "");
+  if (begin !== undefined && !values.some((value) => value.startsWith(begin))) return false;
+  const about = /(\w+) events of a trail/.exec(message)?.[1];
+  return !about || about === category;
+}
