@@ -140,6 +140,7 @@ def _under_load(server: Server, context: BrowserContext, cpu: int) -> Figures:
                 **_loads(server, context),
                 **_asked(server, context),
                 **_tailed(server, context),
+                **_answered(server, context),
             }
         finally:
             measured.set()
@@ -203,6 +204,39 @@ def _tailed(server: Server, context: BrowserContext) -> Figures:
         taken.append((time.perf_counter() - began) * 1000)
     page.close()
     return {f"live: {part} ms": percentile(taken, s) for part, s in (("p50", 0.5), ("p99", 0.99))}
+
+
+def _answered(server: Server, context: BrowserContext) -> Figures:
+    """Measures from the dashboard to who created a user: three actions, by mouse and by keys."""
+    name = "Mary"
+    Connection(server.port).call(create_user(name))
+    found = f"{name} Resources"
+    taken: dict[str, list[float]] = {"mouse": [], "keys": []}
+    for _ in range(LOADS):
+        for kind in taken:
+            page = _opened(context, server, "")
+            box = page.get_by_role("combobox", name="Search or jump to")
+            began = time.perf_counter()
+            if kind == "mouse":
+                page.get_by_role("button", name="Search or jump to").click()
+            else:
+                page.keyboard.press("Control+k")
+            box.fill(name)
+            option = page.get_by_role("option", name=found).first
+            option.wait_for()
+            if kind == "mouse":
+                option.click()
+            else:
+                page.keyboard.press("Enter")
+            answer = page.get_by_role("region", name="Answer")
+            answer.get_by_text(f"created IAM user {name}").first.wait_for()
+            taken[kind].append((time.perf_counter() - began) * 1000)
+            page.close()
+    return {
+        f"who created a user, from the dashboard, by {kind}: {part} ms": percentile(values, share)
+        for kind, values in taken.items()
+        for part, share in (("p50", 0.5), ("worst", 1.0))
+    }
 
 
 BENCHMARKS = {f"Console pages: {EVENTS:,} events, {RATE} calls/s": console_pages}

@@ -1,7 +1,7 @@
 """Builds a release of the last commit into a folder: `build_dist.py FOLDER`.
 
 A wheel, a source distribution with the container's recipe, a CycloneDX bill of materials of the
-Python packages and one of the packages in the web console, NOTES.md with what changed, and
+Python packages and one of the packages in the web console, NOTES.txt with what changed, and
 SHA256SUMS over all of them. Two builds of a commit with the same
 tools have the same bytes: they are made in a copy of the commit, with its time, and name neither
 the machine nor the package registry.
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         subprocess.run([*build, "-d", str(folder)], cwd=source, check=True)
         (wheel,) = folder.glob("*.whl")
         version = wheel.name.split("-")[1]
-        (folder / "NOTES.md").write_text(notes_of(version, (source / "CHANGELOG.md").read_text()))
+        (folder / "NOTES.txt").write_text(notes_of(version, (source / "CHANGELOG.md").read_text()))
         for what, bill in (("python", _python_bill(source)), ("console", _console_bill(source))):
             bill["metadata"]["component"]["version"] = version
             _write_bill(folder / f"opentrail-{version}-{what}.cdx.json", bill)

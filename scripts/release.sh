@@ -23,4 +23,4 @@ command -v gh >/dev/null || refuse "gh is missing, GitHub's command line"
 make --no-print-directory dist
 git tag -a "$tag" -m "opentrail $version"
 git push origin "$tag"
-gh release create "$tag" dist/* --verify-tag --title "opentrail $version" --notes-file dist/NOTES.md
+gh release create "$tag" dist/* --verify-tag --title "opentrail $version" --notes-file dist/NOTES.txt

@@ -109,6 +109,7 @@ class Browser:
             "journal": {"position": 7, "failure": None},
             "history": {"position": 6, "imported": 10, "responding": True},
             "controlStore": {"failure": None},
+            "insecureTrustedNetworks": (),
         }
         self.cookie: str | None = None
         self.open_link()

@@ -251,7 +251,7 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert one == two
     assert len(one) == 6
-    assert one["NOTES.md"].startswith(f"## [{version.__version__}] - ".encode())
+    assert one["NOTES.txt"].startswith(f"## [{version.__version__}] - ".encode())
     (archive,) = (tmp_path / "one").glob("*.tar.gz")
     with tarfile.open(archive) as distribution:
         names = {name.partition("/")[2] for name in distribution.getnames()}
@@ -278,7 +278,7 @@ def checkout(tmp_path: Path) -> Path:
     programs.mkdir()
     # What `make dist` builds has a test of its own; `gh` would publish.
     for name, script in (
-        ("make", "mkdir -p dist && touch dist/NOTES.md dist/opentrail.whl"),
+        ("make", "mkdir -p dist && touch dist/NOTES.txt dist/opentrail.whl"),
         ("gh", 'echo "$@" > ../published'),
     ):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -307,7 +307,7 @@ def test_a_release_is_tagged_pushed_and_published_once(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert _tags(checkout.parent / "origin") == [tag]
     published = (checkout.parent / "published").read_text()
-    assert published.startswith(f"release create {tag} dist/NOTES.md dist/opentrail.whl ")
+    assert published.startswith(f"release create {tag} dist/NOTES.txt dist/opentrail.whl ")
     again = _release(checkout)
     assert again.returncode == 2
     assert f"{tag} exists" in again.stderr

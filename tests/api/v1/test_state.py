@@ -22,6 +22,14 @@ async def test_health_says_what_is_recorded_and_how_soon_it_is_visible() -> None
 
 
 @asynchronous
+async def test_health_names_the_networks_whose_callers_are_not_verified() -> None:
+    browser = Browser()
+    assert (await browser.get("health")).json["insecureTrustedNetworks"] == []
+    browser.health["insecureTrustedNetworks"] = ("10.0.0.0/8",)
+    assert (await browser.get("health")).json["insecureTrustedNetworks"] == ["10.0.0.0/8"]
+
+
+@asynchronous
 async def test_health_names_all_that_is_wrong() -> None:
     browser = Browser()
     browser.health["missing"] = ["position 3"]
