@@ -44,6 +44,14 @@ describe("the changes of a trail", () => {
     expect(off[0]?.input).toEqual({ TrailName: ARN, InsightSelectors: [] });
   });
 
+  test("keep what the form does not show of Insights", () => {
+    const stored = [{ InsightType: "ApiCallRateInsight", EventCategories: ["Data"] }];
+    const before = eventsOf({ EventSelectors: eventSelectors(selection) }, stored);
+    const after = { ...before, selection: { ...before.selection, errorRate: true } };
+    const [change] = changesOf(ARN, { form, events: before }, { form, events: after });
+    expect(change?.input).toEqual({ TrailName: ARN, InsightSelectors: [...stored, { InsightType: "ApiErrorRateInsight" }] });
+  });
+
   test("are a call for advanced selectors, which names them", () => {
     const after = asAdvanced({ ...events, selection: { ...selection, s3: true } });
     expect(changesOf(ARN, { form, events }, { form, events: after })).toEqual([
@@ -85,7 +93,7 @@ describe("the basic selectors of a trail", () => {
     [{ management: "All" as const, s3: true, lambda: true }],
   ])("are what the form made of %j", (choice) => {
     const made = { ...selection, ...choice };
-    const shown = eventsOf({ EventSelectors: eventSelectors(made) }, ["ApiCallRateInsight"]);
+    const shown = eventsOf({ EventSelectors: eventSelectors(made) }, [{ InsightType: "ApiCallRateInsight" }]);
     expect(shown).toMatchObject({ kind: "basic", keepsComplex: false, selection: { ...made, callRate: true } });
     expect(asBasic(asAdvanced(shown))).toMatchObject({ kind: "basic", replaces: false, selection: shown.selection });
   });

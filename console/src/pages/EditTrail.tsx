@@ -15,11 +15,11 @@ import { StepList } from "../parts/StepList";
 import { AdvancedFields, DestinationFields } from "../parts/TrailFields";
 import { visible } from "../text/visible";
 import { isComplete } from "./advancedSelectors";
-import { changesOf, type Events, eventsError, eventsOf, formOf, type StoredSelectors, type StoredTrail } from "./trailChanges";
+import { changesOf, type Events, eventsError, eventsOf, formOf, type InsightSelector, type StoredSelectors, type StoredTrail } from "./trailChanges";
 import { errorsOf, type Form as TrailForm } from "./turnOn";
 
 interface StoredInsights {
-  InsightSelectors: { InsightType: string }[];
+  InsightSelectors: InsightSelector[];
 }
 
 interface Stored {
@@ -55,7 +55,7 @@ async function load(name: string, signal: AbortSignal): Promise<Stored> {
     // Without any, GetInsightSelectors is an error.
     trail.insights ? post<StoredInsights>("aws/GetInsightSelectors", { TrailName: trail.arn }, region, signal) : { InsightSelectors: [] },
   ]);
-  return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), events: eventsOf(selectors, insights.InsightSelectors.map(({ InsightType }) => InsightType)) };
+  return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), events: eventsOf(selectors, insights.InsightSelectors) };
 }
 
 function Fields({ stored }: { stored: Stored }): ReactNode {

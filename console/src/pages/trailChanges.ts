@@ -22,6 +22,12 @@ export interface StoredSelectors {
   AdvancedEventSelectors?: AdvancedEventSelector[];
 }
 
+/** A selector of Insights as GetInsightSelectors has it. */
+export interface InsightSelector {
+  InsightType: string;
+  EventCategories?: string[];
+}
+
 /** The events of a trail as the form edits them. */
 export interface Events {
   kind: "basic" | "advanced";
@@ -34,6 +40,8 @@ export interface Events {
   advanced: AdvancedSelector[];
   /** Whether basic selectors were chosen that cannot select what the advanced ones do. */
   replaces: boolean;
+  /** The trail's selectors of Insights. */
+  insights: InsightSelector[];
 }
 
 export interface Change {
@@ -80,21 +88,28 @@ function selectionOf(selectors: EventSelector[]): Selection | null {
   return selection;
 }
 
-export function eventsOf({ EventSelectors = [], AdvancedEventSelectors = [] }: StoredSelectors, insights: string[]): Events {
+export function eventsOf({ EventSelectors = [], AdvancedEventSelectors = [] }: StoredSelectors, insights: InsightSelector[]): Events {
+  const types = insights.map(({ InsightType }) => InsightType);
   const isAdvanced = AdvancedEventSelectors.length > 0;
   const selection = isAdvanced ? null : selectionOf(EventSelectors);
   return {
     kind: isAdvanced ? "advanced" : "basic",
     selection: {
       ...(selection ?? START_SELECTION),
-      callRate: insights.includes("ApiCallRateInsight"),
-      errorRate: insights.includes("ApiErrorRateInsight"),
+      callRate: types.includes("ApiCallRateInsight"),
+      errorRate: types.includes("ApiErrorRateInsight"),
     },
     complex: selection ? [] : EventSelectors,
     keepsComplex: !isAdvanced && !selection,
     advanced: AdvancedEventSelectors.map(fromApi),
     replaces: false,
+    insights,
   };
+}
+
+/** The selectors of Insights; those that the trail has keep what the form does not show. */
+function insightsOf({ selection, insights }: Events): InsightSelector[] {
+  return insightSelectors(selection).map((chosen) => insights.find(({ InsightType }) => InsightType === chosen.InsightType) ?? chosen);
 }
 
 function basicOf({ complex, keepsComplex, selection }: Events): EventSelector[] {
@@ -160,12 +175,12 @@ function update(arn: string, before: Form, after: Form): Change[] {
 
 function selected(arn: string, before: Events, after: Events): Change[] {
   const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
-  const [selectors, insights] = [selectorsOf(after), insightSelectors(after.selection)];
+  const [selectors, insights] = [selectorsOf(after), insightsOf(after)];
   const changes: Change[] = [];
   if (!same(selectorsOf(before), selectors)) {
     changes.push({ operation: "PutEventSelectors", input: { TrailName: arn, ...selectors }, text: eventWords(after) });
   }
-  if (!same(insightSelectors(before.selection), insights)) {
+  if (!same(insightsOf(before), insights)) {
     const words = insights.map(({ InsightType }) => InsightType).join(", ") || "no Insights events";
     changes.push({ operation: "PutInsightSelectors", input: { TrailName: arn, InsightSelectors: insights }, text: words });
   }
