@@ -1,11 +1,13 @@
 """Photographs the pages of the web console: `make screenshots`.
 
 It starts a sandbox, imports recorded events, makes calls for it to record, and writes a picture of
-each page, in light and dark, wide and narrow, into the folder that is given. It needs chromium.
+each page, in light and dark, wide and narrow, into the folder that is given, and the one that the
+documentation shows into docs/images. It needs chromium.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -42,6 +44,10 @@ PAGES = {
     "settings": "settings",
 }
 SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
+ROOT = Path(__file__).parent.parent
+#: The picture in the documentation, and a digest of the sources of what it shows.
+PICTURE = ROOT / "docs/images/console-events.png"
+SOURCES = ROOT / "docs/images/console-events.sha256"
 RECORDS = Path(__file__).parent.parent / "tests/data/real-records.ndjson"
 _CALLS = 120
 _MILLISECONDS = 1_500
@@ -62,6 +68,19 @@ def main() -> None:
             _call(server)
             assert server.opentrail("trail", "flush", "audit").returncode == 0
             _photograph(server, folder, _find_incident(server))
+    shutil.copy(folder / "events-light-wide.png", PICTURE)
+    SOURCES.write_text(f"{digest_of_sources()}\n")
+
+
+def digest_of_sources() -> str:
+    """Returns a digest of the sources of the page in the documentation's picture."""
+    source = ROOT / "console/src"
+    parts = ("EventList", "EventPanel", "EventView", "Facets", "TimeChart", "columns")
+    shown = (*(f"parts/{part}.tsx" for part in parts), "pages/History.tsx", "app/App.tsx")
+    whole = hashlib.sha256()
+    for name in (*shown, "app.css"):
+        whole.update((source / name).read_bytes())
+    return whole.hexdigest()
 
 
 def _hour() -> list[dict[str, Any]]:

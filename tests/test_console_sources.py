@@ -14,6 +14,7 @@ from opentrail.core.event_record import EventRecord
 from opentrail.core.expression import parse
 from opentrail.core.expression.tree import FIELDS, MEMBERS
 from opentrail.core.selectors import SelectorOwner, predicate_of, read_selection
+from scripts.screenshots import SOURCES, digest_of_sources
 from tests.core.selectors.generated import variants
 from tests.core.selectors.naive import category_of
 from tests.factories import a_data_record, a_record, record_bytes
@@ -62,6 +63,11 @@ def test_the_lock_file_has_a_hash_for_each_package_and_names_no_registry() -> No
     assert "resolved" not in text
     assert not re.search(r"https?://[^\"]*/-/", text)
     assert all("integrity" in package for name, package in packages.items() if name)
+
+
+def test_the_picture_in_the_documentation_is_of_these_sources() -> None:
+    """`make screenshots` takes it again."""
+    assert SOURCES.read_text().strip() == digest_of_sources()
 
 
 def test_a_change_of_a_source_asks_for_a_build(tmp_path: Path) -> None:
