@@ -26,6 +26,10 @@ MISTAKES = (
     (f"serve {ON} --delivery-interval 0", "--delivery-interval", "greater than 0", "'0'"),
     (f"serve {ON} --delivery-interval 5m", "--delivery-interval", "a number", "'5m'"),
     (f"serve {ON} --digest-interval -1", "--digest-interval", "greater than 0"),
+    (f"serve {ON} --history-seal-records 0", "--history-seal-records", "whole number"),
+    (f"serve {ON} --upstream-timeout soon", "--upstream-timeout", "a number", "'soon'"),
+    (f"serve {ON} --upstream-ca gone.pem", "--upstream-ca must name a file", "'gone.pem'"),
+    (f"serve {ON} --control-store postgresql://h:x/d", "--control-store", "host or port"),
     (f"serve {ON} --history-retention-days x", "--history-retention-days", "whole number"),
     (f"serve {ON} --signing-key-days 0", "--signing-key-days", "whole number"),
     (f"serve {ON} --trails-per-region 1.5", "--trails-per-region", "whole number", "1.5"),
@@ -48,6 +52,7 @@ MISTAKES = (
     (f"serve {ON} --trusted-proxies 10.0.0.0/99", "--trusted-proxies", "10.0.0.0/8"),
     (f"serve {ON} --insecure-trusted-networks 0.0.0.0/0", "private networks", "172.16.0.0/12"),
     (f"serve {ON} --oidc-issuer id.example.com", "--oidc-issuer", "https URL"),
+    (f"serve {ON} --oidc-issuer https://id.example", "--oidc-client-id belong together"),
     ("serve --config gone.toml", "config file gone.toml", "No such file"),
     ("serve --config text", "config file text", "not TOML"),
     ("serve --config unknown.toml", "unknown.toml", "unknown key 'colour'"),
@@ -94,6 +99,8 @@ MISTAKES = (
     ("keys create --user a --lifetime soon --data-dir data", "--lifetime", "12h", "'soon'"),
     ("keys disable AKIAX --data-dir data", "'AKIAX' not found", "opentrail keys list"),
     ("keys import AKIAX --user a --data-dir data", "standard input, which is empty"),
+    ("keys rotate x --data-dir data", "access key 'x' not found", "opentrail keys list"),
+    ("policies show Gone --data-dir data", "policy 'Gone' not found", "account 123456789012"),
     ("policies put gone.json --data-dir data", "policy file gone.json"),
     ("policies put broken.json --data-dir data", "not a policy", "Syntax errors"),
     ("policies put wrong.json --data-dir data", "not a policy", "Maybe"),
@@ -159,4 +166,4 @@ def test_a_mistake_is_explained(
 
 
 def test_there_are_enough_mistakes() -> None:
-    assert len(MISTAKES) >= 75
+    assert len(MISTAKES) >= 105
