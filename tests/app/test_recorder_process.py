@@ -32,6 +32,7 @@ def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
                     *(str(theirs.fileno()), str(taking.fileno())),
                 ],
                 pass_fds=(theirs.fileno(), taking.fileno()),
+                stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
         ours.settimeout(TIMEOUT_SECONDS)

@@ -173,6 +173,22 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
         assert "process ended, starting another" in server.output
 
 
+@pytest.mark.slow
+@pytest.mark.anomaly
+def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    flags = ("--upstream", "http://127.0.0.1:9", "--recorders", "2")
+    with opentrail_server(tmp_path / "data", *flags) as server:
+        pids = server.children(b"opentrail.")
+        assert len(pids) == 4, "recorders, history, insights"
+        assert server.process is not None
+        stopped = pids[0]
+        os.kill(stopped, signal.SIGSTOP)
+        server.process.kill()
+        eventually(lambda: [pid for pid in pids if runs(pid)] == [stopped], "end of the others")
+        os.kill(stopped, signal.SIGCONT)
+        eventually(lambda: not runs(stopped), "end of the process that was stopped")
+
+
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly

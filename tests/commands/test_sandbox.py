@@ -1,4 +1,4 @@
-"""The sandbox's moto: a child that never outlives us."""
+"""The sandbox's moto and SeaweedFS: children that never outlive us."""
 
 from __future__ import annotations
 
@@ -10,20 +10,34 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 
-from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
+from opentrail.commands.sandbox import (
+    ADMIN_KEY_ID,
+    ADMIN_SECRET,
+    BuiltInUpstream,
+    start_moto,
+    start_seaweedfs,
+)
 from opentrail.core.identity import DEFAULT_ACCOUNT, account_of_key
 from tests.fakes import TIMEOUT_SECONDS
-from tests.live.processes import runs
+from tests.live.processes import of_process, runs
 
 PARENT = """
 import sys
 from opentrail.commands.sandbox import start_moto
 child = start_moto()
 print(child.process.pid, child.url, flush=True)
+sys.stdin.read()
+"""
+PARENT_OF_SEAWEEDFS = """
+import sys
+from pathlib import Path
+from opentrail.commands.sandbox import start_seaweedfs
+print(start_seaweedfs(Path(sys.argv[1])).url, flush=True)
 sys.stdin.read()
 """
 
@@ -48,7 +62,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture
-def moto() -> Iterator[MotoChild]:
+def moto() -> Iterator[BuiltInUpstream]:
     child = start_moto()
     yield child
     child.stop()
@@ -61,7 +75,7 @@ def test_the_admin_key_encodes_the_sandboxs_account() -> None:
 
 
 @pytest.mark.live
-def test_moto_answers_on_a_free_port_of_this_machine_alone(moto: MotoChild) -> None:
+def test_moto_answers_on_a_free_port_of_this_machine_alone(moto: BuiltInUpstream) -> None:
     assert moto.url.startswith("http://127.0.0.1:")
     session = boto3.session.Session(ADMIN_KEY_ID, ADMIN_SECRET, region_name="us-east-1")
     sts = session.client("sts", endpoint_url=moto.url)
@@ -69,7 +83,7 @@ def test_moto_answers_on_a_free_port_of_this_machine_alone(moto: MotoChild) -> N
 
 
 @pytest.mark.live
-def test_two_motos_do_not_get_in_each_others_way(moto: MotoChild) -> None:
+def test_two_motos_do_not_get_in_each_others_way(moto: BuiltInUpstream) -> None:
     other = start_moto()
     assert other.url != moto.url
     other.stop()
@@ -77,7 +91,7 @@ def test_two_motos_do_not_get_in_each_others_way(moto: MotoChild) -> None:
 
 
 @pytest.mark.live
-def test_stopping_ends_it_and_stopping_again_is_harmless(moto: MotoChild) -> None:
+def test_stopping_ends_it_and_stopping_again_is_harmless(moto: BuiltInUpstream) -> None:
     assert runs(moto.process.pid)
     moto.stop()
     assert moto.process.returncode is not None
@@ -86,7 +100,7 @@ def test_stopping_ends_it_and_stopping_again_is_harmless(moto: MotoChild) -> Non
 
 
 @pytest.mark.live
-def test_it_ends_when_its_standard_input_ends(moto: MotoChild) -> None:
+def test_it_ends_when_its_standard_input_ends(moto: BuiltInUpstream) -> None:
     assert moto.process.stdin is not None
     moto.process.stdin.close()
     assert moto.process.wait(TIMEOUT_SECONDS) == 0
@@ -106,6 +120,40 @@ def test_it_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
         parent.wait(TIMEOUT_SECONDS)
     assert soon(lambda: not runs(int(process_id)))
     assert not answers(url)
+
+
+def processes_with(argument: str) -> list[int]:
+    """Returns the ids of the processes that have this in their command line."""
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if argument.encode() in of_process(Path(f"/proc/{pid}/cmdline"))]
+
+
+@pytest.mark.campaign
+@pytest.mark.live
+@pytest.mark.anomaly
+def test_seaweedfs_and_what_watches_it_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT_OF_SEAWEEDFS, store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().startswith(b"http://127.0.0.1:")
+        assert len(processes_with(f"-dir={store}")) == 2
+        parent.kill()
+    assert soon(lambda: not processes_with(f"-dir={store}"))
+
+
+@pytest.mark.campaign
+@pytest.mark.live
+def test_seaweedfs_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
+    store = start_seaweedfs(tmp_path / "store")
+    assert processes_with(f"-dir={tmp_path}")
+    store.stop()
+    assert store.process.returncode is not None
+    assert soon(lambda: not processes_with(f"-dir={tmp_path}"))
+    store.stop()
 
 
 @pytest.mark.live

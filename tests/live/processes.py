@@ -25,7 +25,7 @@ from botocore.config import Config
 from opentrail.cli import parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
-from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, BuiltInUpstream, start_moto
 
 T = TypeVar("T")
 
@@ -131,8 +131,8 @@ class Opentrail:
         """Returns the ids of the server's own child processes with this in their command line."""
         assert self.process is not None
         listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        pids = [int(pid) for task in listed for pid in _of_process(task).split()]
-        return [pid for pid in pids if named in _of_process(Path(f"/proc/{pid}/cmdline"))]
+        pids = [int(pid) for task in listed for pid in of_process(task).split()]
+        return [pid for pid in pids if named in of_process(Path(f"/proc/{pid}/cmdline"))]
 
     def boto(
         self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
@@ -231,11 +231,11 @@ def stalled_disk(server: Opentrail) -> Iterator[None]:
 
 def runs(pid: int) -> bool:
     """Tells if this process, anybody's child, has not ended."""
-    stat = _of_process(Path(f"/proc/{pid}/stat"))
+    stat = of_process(Path(f"/proc/{pid}/stat"))
     return stat != b"" and stat.rpartition(b")")[2].split()[0] != b"Z"
 
 
-def _of_process(file: Path) -> bytes:
+def of_process(file: Path) -> bytes:
     """Returns what is in a file of a process, nothing of one that is gone by now."""
     try:
         return file.read_bytes()
@@ -256,7 +256,7 @@ def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedPr
 
 
 #: Moto servers of this process that no test uses now; they end with it.
-_idle_motos: list[MotoChild] = []
+_idle_motos: list[BuiltInUpstream] = []
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from typing import Any
 import orjson
 
 from opentrail.adapters.aws.object_store import S3Access
+from opentrail.adapters.ipc import parent
+from opentrail.adapters.ipc.child import read_output
 from opentrail.app.console_connection import ConsoleServer
 from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
@@ -39,7 +41,7 @@ async def verify_trail(
     Raises:
         CloudTrailError: `TimedOut`.
     """
-    command = ("opentrail", "validate", arn, "--data-dir", str(data_dir))
+    command = (parent.__name__, "validate", arn, "--data-dir", str(data_dir))
     try:
         code, output, _ = await _run(access(), command, _VERIFY_SECONDS)
     except TimeoutError as error:
@@ -64,7 +66,7 @@ class EventProvers:
         command = ("opentrail.app.event_prover",)
         try:
             async with asyncio.timeout(_PROOF_SECONDS), self._turn:
-                request = orjson.dumps(questions)
+                request = orjson.dumps(questions) + b"\n"
                 code, output, failure = await _run(self._access(), command, _PROOF_SECONDS, request)
         except TimeoutError as error:
             message = f"The proof took more than {_PROOF_SECONDS} s; verify the trail instead."
@@ -80,10 +82,10 @@ class EventProvers:
 async def _run(
     own: S3Access, module: Sequence[str], seconds: float, request: bytes | None = None
 ) -> tuple[int, bytes, bytes]:
-    """Runs a Python module with access to the endpoint.
+    """Runs a Python module with access to the endpoint; it ends with this process.
 
     Returns:
-        Its exit code, its output, and its error output, which are one if there is no input.
+        Its exit code, its output, and its error output, which are one if there is no request.
 
     Raises:
         TimeoutError: it took longer than `seconds`; it has been killed.
@@ -101,18 +103,20 @@ async def _run(
         sys.executable,
         "-m",
         *module,
-        stdin=asyncio.subprocess.DEVNULL if request is None else asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if request is None else asyncio.subprocess.PIPE,
         env=environment,
     )
+    if request is not None and process.stdin is not None:
+        process.stdin.write(request)
     try:
         async with asyncio.timeout(seconds):
-            output, failure = await process.communicate(request)
+            output, failure = await read_output(process)
     finally:
         if process.returncode is None:
             process.kill()
-    return process.returncode or 0, output, failure or b""
+    return process.returncode or 0, output, failure
 
 
 async def serve_console(

@@ -1,4 +1,4 @@
-"""A process that proves one event: questions on standard input, answers on standard output.
+"""A process that proves one event: a line of questions as input, answers on standard output.
 
 It reads the buckets with the credentials in its environment, as `opentrail validate` does. What is
 in a bucket is hostile, and unpacking it takes time: neither should be in the server's own process.
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from opentrail.adapters.aws.downloads import S3Gets
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.validation.bucket import BucketReader
 from opentrail.validation.event_proof import EventProver, EventQuestion
@@ -37,4 +38,6 @@ def answer(body: bytes, reader: Callable[[], BucketReader], now: datetime) -> by
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(answer(sys.stdin.buffer.read(), S3Gets, datetime.now(UTC)))
+    line = sys.stdin.buffer.readline()
+    end_with_parent()
+    sys.stdout.buffer.write(answer(line, S3Gets, datetime.now(UTC)))

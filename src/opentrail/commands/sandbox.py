@@ -1,21 +1,28 @@
-"""The sandbox's upstreams, as child processes: moto, and SeaweedFS for durable S3."""
+"""The sandbox's upstreams, as child processes: moto, and SeaweedFS for durable S3.
+
+python -m opentrail.commands.sandbox                      serves moto
+python -m opentrail.commands.sandbox PROGRAM ARGUMENT…    runs a program
+
+Both end when their standard input ends, see `adapters/ipc/parent.py`.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from opentrail.adapters.ipc.parent import wait_for_end_of_parent
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.installation import command_for
@@ -26,15 +33,16 @@ ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine 
 #: The admin's entry in the directory; the id has the form of IAM's user ids.
 ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
 _SEAWEED_SECONDS = 60.0
-_PR_SET_PDEATHSIG = 1
+#: Time for a program to end before it is killed.
+_STOP_SECONDS = 2.0
 _open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(slots=True)
-class MotoChild:
-    """A running moto server."""
+class BuiltInUpstream:
+    """A running upstream; it ends when its standard input is closed."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
 
     def stop(self) -> None:
@@ -47,8 +55,8 @@ class MotoChild:
             self.process.wait()
 
 
-def start_moto() -> MotoChild:
-    """Starts moto on a free port; it ends when its standard input is closed.
+def start_moto() -> BuiltInUpstream:
+    """Starts moto on a free port.
 
     Raises:
         UsageError: the extra `opentrail[sandbox]` is not installed.
@@ -56,41 +64,15 @@ def start_moto() -> MotoChild:
     """
     if importlib.util.find_spec("moto") is None:
         raise UsageError(f"the sandbox needs moto: {command_for('sandbox')}")
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "opentrail.commands.sandbox"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        # A missing profile, or an endpoint, would affect moto's own clients.
-        env={name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
-    )
-    url = process.stdout.readline().strip() if process.stdout else ""
+    process = _start([], subprocess.PIPE, subprocess.DEVNULL)
+    url = process.stdout.readline().decode().strip() if process.stdout else ""
     if not url.startswith("http://"):
         process.kill()
         raise OpentrailError("the sandbox's moto server did not start")
-    return MotoChild(process, url)
+    return BuiltInUpstream(process, url)
 
 
-@dataclass(slots=True)
-class SeaweedChild:
-    """A running SeaweedFS with an S3 endpoint that checks signatures."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-
-    def stop(self) -> None:
-        """Stops it without its shutdown of 15 s; acknowledged data are on disk already."""
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def start_seaweedfs(folder: Path) -> SeaweedChild:
+def start_seaweedfs(folder: Path) -> BuiltInUpstream:
     """Starts SeaweedFS on free ports; its data are in `folder` and survive a restart.
 
     Only the sandbox admin's key may use it; signatures are checked.
@@ -111,14 +93,8 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
     access.chmod(0o600)
     arguments, ports = _weed_arguments(folder, access)
     with (folder / "weed.log").open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - a program of this environment
-            [str(program), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            preexec_fn=end_with_parent,
-        )
-    child = SeaweedChild(process, f"http://127.0.0.1:{ports['s3.port']}")
+        process = _start([str(program), *arguments], output, output)
+    child = BuiltInUpstream(process, f"http://127.0.0.1:{ports['s3.port']}")
     _wait_for_seaweedfs(child, f"http://127.0.0.1:{ports['master.port']}", folder)
     return child
 
@@ -155,7 +131,7 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], dict[str, in
     return arguments, ports
 
 
-def _wait_for_seaweedfs(child: SeaweedChild, master: str, folder: Path) -> None:
+def _wait_for_seaweedfs(child: BuiltInUpstream, master: str, folder: Path) -> None:
     """Waits until its S3 answers and its master knows the volumes.
 
     S3 answers first. The volumes register again every 5 s: until then, what was stored in an
@@ -188,13 +164,21 @@ def _knows_volumes(master: str) -> bool:
         return False
 
 
-def end_with_parent() -> None:
-    """Makes the kernel stop the child when its parent dies (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _start(
+    arguments: list[str], output: int | IO[bytes], errors: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - this module in this environment
+        [sys.executable, "-P", "-m", "opentrail.commands.sandbox", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=errors,
+        start_new_session=True,  # Ctrl-C is for us, who then stop it
+        # A missing profile, or an endpoint, would affect moto's own clients.
+        env={name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
+    )
 
 
-def main() -> None:
-    """Serves in the child until standard input is closed, at the latest when the parent dies."""
+def _serve_moto() -> None:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -202,9 +186,27 @@ def main() -> None:
     host, port = server.get_host_and_port()
     sys.stdout.write(f"http://{host}:{port}\n")
     sys.stdout.flush()
-    sys.stdin.read()
+    wait_for_end_of_parent()
     os._exit(0)
 
 
+def _run_program(command: list[str]) -> int:
+    """Runs a program that does not watch its standard input; returns its exit code."""
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - of `_start`
+
+    def stop_with_parent() -> None:
+        wait_for_end_of_parent()
+        program.terminate()
+        try:
+            program.wait(_STOP_SECONDS)  # SeaweedFS would take 15 s; what it answered is on disk
+        except subprocess.TimeoutExpired:
+            program.kill()
+
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    return program.wait()
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        sys.exit(_run_program(sys.argv[1:]))
+    _serve_moto()

@@ -163,5 +163,5 @@ async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     os.nice(_NICENESS)
-    arm_in_child(("import.written", "history.sealed"), [os.getpid()])
+    arm_in_child(("import.written", "history.sealed"))
     run_child(_serve, ends=1)

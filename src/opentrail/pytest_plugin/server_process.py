@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from opentrail.adapters.ipc import parent
 from opentrail.adapters.sql.at_rest import stored_keys
 from opentrail.commands.client import Console, find
-from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, end_with_parent
+from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID
 from opentrail.core.errors import OpentrailError
 
 _START_SECONDS = 60.0
@@ -74,7 +75,7 @@ class ServerProcess:
         names = "\n".join(f'{name} = "{value}"' for name, value in ADMIN.items())
         config.write_text(f"[directory.{ADMIN_KEY_ID}]\n{names}\n")
         # -P: modules of the folder that pytest runs in are not for the server.
-        command = [sys.executable, "-P", "-m", "opentrail", "serve"]
+        command = [sys.executable, "-P", "-m", parent.__name__, "serve"]
         command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
         command += ["--console-listen", self._console_port.address, "--upstream", self._upstream]
         command += ["--config", str(config), "--insights", "off"]
@@ -82,12 +83,11 @@ class ServerProcess:
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this package in this environment
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # it ends with this pipe, see `parent`
                 stdout=output,
                 stderr=output,
                 env=others,
                 start_new_session=True,  # Ctrl-C is for pytest, which then stops it
-                preexec_fn=end_with_parent,
             )
         return _when_ready(self._process, self.data_dir, log)
 
@@ -120,6 +120,8 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _when_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -104,21 +103,22 @@ def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: P
 
 
 def command(*arguments: object) -> list[str]:
-    given = map(str, (os.getpid(), *arguments))
-    return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *given]
+    return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *map(str, arguments)]
 
 
 def test_the_child_process_seals_and_says_so_with_its_exit_code(
     journal: Path, history: Path
 ) -> None:
     def child(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            output, errors = process.stdout.read(), process.stderr.read()
+            code = process.wait(TIMEOUT_SECONDS)
+        return subprocess.CompletedProcess(process.args, code, output, errors)
 
     refused = child("journal", journal, history, 50, 70)
     assert refused.returncode != 0
@@ -138,11 +138,13 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
 
 def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path) -> None:
     """It may take long to load what it needs; another child does its work by then."""
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    late = command("journal", journal, history, 1, 60)
-    late[3] = str(gone.pid)
-    done = subprocess.run(late, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+    done = subprocess.run(
+        command("journal", journal, history, 1, 60),
+        stdin=subprocess.DEVNULL,  # as a pipe without another end
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
     assert list(history.iterdir()) == []
 

@@ -23,6 +23,7 @@ from opentrail.adapters.duckdb.files import (
 )
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.ipc.child import read_output
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.faults import crash_point
 
@@ -196,15 +197,15 @@ async def _run_child(work: str, *arguments: object) -> Sequence[Path]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *("nice", "-n", str(_CHILD_NICENESS), sys.executable, "-m", seal.__name__),
-        *map(str, (os.getpid(), work, *arguments)),
-        stdin=asyncio.subprocess.DEVNULL,
+        *map(str, (work, *arguments)),
+        stdin=pipe,
         stdout=pipe,
         stderr=pipe,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     try:
         async with asyncio.timeout(_CHILD_SECONDS):
-            output, errors = await process.communicate()
+            output, errors = await read_output(process)
     finally:
         if process.returncode is None:
             process.kill()

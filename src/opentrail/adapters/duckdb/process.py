@@ -8,7 +8,6 @@ It ends with the server. All that it keeps is in sealed files; the rest comes fr
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from pathlib import Path
 
@@ -116,5 +115,5 @@ async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    arm_in_child(("history.merged", "history.expired"), [os.getpid()])
+    arm_in_child(("history.merged", "history.expired"))
     run_child(_serve, ends=1)

@@ -1,16 +1,15 @@
 """Writes and checks sealed files, in a child process of low priority.
 
-python -m opentrail.adapters.duckdb.seal PARENT journal JOURNAL HISTORY FIRST LAST
-python -m opentrail.adapters.duckdb.seal PARENT merge FILE FILE...
-python -m opentrail.adapters.duckdb.seal PARENT check FILE...
+python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST
+python -m opentrail.adapters.duckdb.seal merge FILE FILE...
+python -m opentrail.adapters.duckdb.seal check FILE...
 
-It ends when its parent ends, which has that process id.
+It ends when its parent ends: its standard input is a pipe from there.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,8 @@ from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.ipc.child import arm_in_child, end_with_parent
+from opentrail.adapters.ipc.child import arm_in_child
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.sqlite.segments import chain_before, lost_between, read_range
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
@@ -125,10 +125,10 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 
 def main() -> None:
     """Prints the paths of the files that it wrote, or found damaged."""
-    parent, work, *arguments = sys.argv[1:]
-    end_with_parent(int(parent))
+    work, *arguments = sys.argv[1:]
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
-    arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
+    arm_in_child(("history.sealed",))
     if work == "journal":
         journal, history = map(Path, arguments[:2])
         first, last = map(int, arguments[2:])

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
 
 from opentrail.adapters.ipc.link import Handlers, IpcRequest, Link, LinkError
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm
@@ -25,8 +24,6 @@ from opentrail.logs import set_up_logging
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_PR_SET_PDEATHSIG = 1
 
 #: How often a process is pinged.
 _PING_SECONDS = 2.0
@@ -37,6 +34,8 @@ _FIRST_ATTEMPTS = 3
 _MAX_BACKOFF_SECONDS = 10.0
 #: Time for a process to end by itself once its link is closed.
 _END_SECONDS = 5.0
+#: Variable with the process ids of the server and the children that led to this process.
+_CRASH_FAMILY = "OPENTRAIL_CRASH_FAMILY"
 
 
 async def _no_action() -> None:
@@ -173,7 +172,7 @@ class ChildProcess:
                 *(str(end.fileno()) for end in inherited),
                 *self._arguments,
                 pass_fds=[end.fileno() for end in inherited],
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,  # it ends with this pipe, see `parent`
                 stdout=asyncio.subprocess.DEVNULL,
             )
         except OSError as error:
@@ -267,6 +266,17 @@ class ChildProcess:
             await process.wait()
 
 
+async def read_output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """Returns the output and the error output of a child once it has ended.
+
+    `process.communicate()` would close the pipe with which the child ends.
+    """
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    output, *errors = await asyncio.gather(*(stream.read() for stream in streams))
+    await process.wait()
+    return output, b"".join(errors)
+
+
 # In the child
 
 #: Serves with sockets and arguments until the process is to end.
@@ -275,6 +285,7 @@ Serve = Callable[[list[socket.socket], list[str]], Coroutine[Any, Any, None]]
 
 def run_child(serve: Serve, ends: int) -> None:
     """Runs `serve` with this process's sockets, of which there are `ends`, and its arguments."""
+    end_with_parent()
     # Signals for the server reach its whole process group; the server decides when children end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -294,37 +305,22 @@ async def until_gone(link: Link, stopped: asyncio.Event) -> None:
     link.close()
 
 
-def end_with_parent(parent: int) -> None:
-    """Asks the system to kill this process when its parent ends, so that no two do its work.
-
-    Linux counts the thread that started it as the parent.
-
-    Args:
-        parent: the process id of the parent, which may have ended already.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def arm_in_child(names: Iterable[str], family: Sequence[int]) -> None:
+def arm_in_child(names: Iterable[str]) -> None:
     """Arms the crash point of `OPENTRAIL_CRASH_AT`, for tests, if it is one of `names`.
 
-    Args:
-        names: points that this process may reach.
-        family: this process and those between it and the server, which is killed first.
+    The point kills the server, the processes between it and this one, and this one.
     """
     name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
+    if not name:
+        return
+    # A child of this process reads here which processes are above it.
+    family = f"{os.environ.get(_CRASH_FAMILY, os.getppid())} {os.getpid()}"
+    os.environ[_CRASH_FAMILY] = family
     if name not in names:
         return
 
     def die() -> None:
-        for process in (_parent_of(family[-1]), *reversed(family)):
-            os.kill(process, signal.SIGKILL)
+        for process in family.split():
+            os.kill(int(process), signal.SIGKILL)
 
     arm(name, int(count or "1"), die)
-
-
-def _parent_of(process: int) -> int:
-    stat = Path(f"/proc/{process}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])

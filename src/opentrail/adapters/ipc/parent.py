@@ -1,0 +1,53 @@
+"""A child process ends when its parent is gone, even if the parent was killed.
+
+The child's standard input is a pipe, and only the parent holds its other end: it starts the child
+with `stdin=PIPE`, writes nothing and never closes it. The system closes it when the parent ends.
+
+python -m opentrail.adapters.ipc.parent ARGUMENT…
+
+runs `opentrail ARGUMENT…` as such a child.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import select
+import signal
+import threading
+
+_STDIN = 0
+
+
+def wait_for_end_of_parent() -> None:
+    """Returns when the parent is gone, or has closed the pipe."""
+    while os.read(_STDIN, 1024):
+        pass
+
+
+def end_with_parent() -> None:
+    """Kills this process when its parent is gone, from a thread that waits for that.
+
+    The thread runs whatever the main thread does, except during a call into C that holds the
+    interpreter's lock: the process then ends after that call. DuckDB, SQLite, NumPy and zlib
+    release the lock for long work. A process that is stopped (SIGSTOP) ends when it is continued.
+
+    If the parent is gone already, the process ends before this returns.
+    """
+    if select.select([_STDIN], [], [], 0)[0]:  # nothing is written: this is the end of the pipe
+        _kill_when_parent_ends()
+    threading.Thread(target=_kill_when_parent_ends, name="parent", daemon=True).start()
+
+
+def _kill_when_parent_ends() -> None:
+    wait_for_end_of_parent()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    end_with_parent()
+    runpy.run_module("opentrail", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
