@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -56,6 +57,23 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_no_other(tmp_path: Pat
             write_durably(disk / "file", b"new" * 10_000)
         assert (disk / "file").read_bytes() == b"old"
         assert sorted(path.name for path in disk.iterdir()) == ["file", "filler"]
+
+
+def test_file_and_folder_reach_the_disk_where_that_needs_a_call_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where `fsync` alone does not."""
+    synced: list[tuple[int, str]] = []
+
+    def full_sync(descriptor: int, number: int) -> None:
+        synced.append((number, str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full_sync)
+    write_durably(tmp_path / "file", b"content")
+    (_, file), folder = synced
+    assert file.startswith(f"{tmp_path}/.file.")
+    assert folder == (51, str(tmp_path))
 
 
 def test_syncing_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

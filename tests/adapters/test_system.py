@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 from datetime import UTC, datetime
 
@@ -11,8 +15,11 @@ import pytest
 
 from opentrail.adapters.system import (
     SystemClock,
+    cpu_count,
+    is_running,
     low_priority_thread,
     settle_memory,
+    sync,
     unsettle_memory,
 )
 
@@ -34,6 +41,43 @@ def test_a_thread_of_low_priority_has_a_higher_niceness() -> None:
     with low_priority_thread("background") as thread:
         assert thread.submit(niceness).result() == min(19, own + 5)
     assert niceness() == own
+
+
+def test_a_sync_reaches_the_disk_where_that_needs_a_call_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on macOS, of which F_FULLFSYNC is 51."""
+    calls: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda file, number: calls.append(("full", file, number)))
+    monkeypatch.setattr(os, "fsync", lambda file: calls.append(("plain", file, 0)))
+    sync(7)
+    assert calls == [("full", 7, 51)]
+
+
+def test_where_the_file_system_cannot_a_sync_is_a_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)  # Linux refuses this number
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with tempfile.TemporaryFile() as file:
+        sync(file.fileno())
+        assert synced == [file.fileno()]
+
+
+def test_a_process_runs_until_it_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert is_running(process.pid)
+    assert not is_running(process.pid)
+    assert is_running(1), "of another user"
+    assert not any(map(is_running, (0, -1, 1 << 70)))
+
+
+def test_the_machine_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cpu_count() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cpu_count() == os.cpu_count()
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     """Starts a process and gives the server's end of its link."""
     ours, theirs = socket.socketpair()
-    passing, taking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    passing, taking = socket.socketpair()
     with ours, passing:
         with theirs, taking:
             process = subprocess.Popen(

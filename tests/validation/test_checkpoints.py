@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.validation.delivered import six_hours, stopped_and_started
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     known = stopped_and_started().validate(known=[]).known
     file = tmp_path / "checkpoint.json"
-    write_checkpoint(file, known)
+    write_checkpoint(file, known, os.fsync)
     assert read_checkpoint(file) == [replace(k, origin=str(file)) for k in known]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
     assert [len(k.starts) for k in known] == [2, 2]
@@ -58,7 +59,7 @@ def test_an_invalid_entry_is_an_error(change: dict[str, Any]) -> None:
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
-        write_checkpoint(tmp_path / "none" / "checkpoint.json", [])
+        write_checkpoint(tmp_path / "none" / "checkpoint.json", [], os.fsync)
 
 
 def test_a_checkpoint_of_a_range_does_not_speak_of_what_came_before() -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from opentrail.adapters.duckdb.files import Series, read_name, sealed_files
 from opentrail.adapters.files import DataDirectory, sync_folder
+from opentrail.adapters.system import is_running, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.version import DATA_VERSION
 
@@ -105,11 +106,12 @@ def snapshot(
 
 def abandoned_snapshots(root: Path) -> list[Path]:
     """Returns the folders of backups that were killed."""
-    return [
-        folder
-        for folder in sorted(root.glob(".backup-*"))
-        if not Path("/proc", folder.name.removeprefix(".backup-")).exists()
-    ]
+    return [folder for folder in sorted(root.glob(".backup-*")) if not _is_in_use(folder)]
+
+
+def _is_in_use(folder: Path) -> bool:
+    process = folder.name.removeprefix(".backup-")
+    return process.isdecimal() and is_running(int(process))
 
 
 def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None]) -> int:
@@ -193,7 +195,7 @@ def write_archive(
                         archive.addfile(_member(name, manifest.files[name][0]), source)
                     advance(manifest.files[name][0])
             output.flush()
-            os.fsync(output.fileno())
+            sync(output.fileno())
         partial.replace(target)
         sync_folder(target.parent)
     except OSError as error:
@@ -276,6 +278,6 @@ def _extract(content: IO[bytes], target: Path, expected: tuple[int, str], source
             digest.update(piece)
             output.write(piece)
         output.flush()
-        os.fsync(output.fileno())
+        sync(output.fileno())
     if (target.stat().st_size, digest.hexdigest()) != expected:
         raise StorageFailed(f"backup {source} is damaged: {target.name} is not what was saved")

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+from opentrail.adapters.system import sync
 from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
 from opentrail.version import DATA_VERSION
 
@@ -34,7 +35,7 @@ def write_durably(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -46,7 +47,7 @@ def sync_folder(folder: Path) -> None:
     """Makes created, renamed and removed names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

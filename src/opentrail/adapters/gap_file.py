@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentrail.adapters.system import sync
 from opentrail.core.gaps import Gap
 
 #: The file is created at its final size, because the disk may be full later.
@@ -29,7 +30,7 @@ class GapFile:
         self._descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._gap: Gap | None = None
         self.keep(None)
-        os.fsync(self._descriptor)
+        sync(self._descriptor)
         temporary.rename(self._path)  # so that a file with this name is never shorter
 
     def keep(self, gap: Gap | None) -> None:
@@ -43,7 +44,7 @@ class GapFile:
 
     def close(self) -> None:
         """Closes the file; removes it if there is no gap."""
-        os.fsync(self._descriptor)
+        sync(self._descriptor)
         os.close(self._descriptor)
         if self._gap is None:
             self._path.unlink(missing_ok=True)

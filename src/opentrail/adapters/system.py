@@ -1,10 +1,13 @@
-"""The operating system: its clock, the memory of a process, the priority of threads."""
+"""The operating system: its clock, processes and their memory, threads, the disk."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import os
 import resource
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -25,14 +28,50 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+def cpu_count() -> int:
+    """Returns the number of CPUs that this process may use; outside Linux, that of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def raise_descriptor_limit() -> int:
     """Raises the limit of open files and sockets as far as allowed, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        soft = limit
+        with contextlib.suppress(OSError, ValueError):  # macOS has another limit, too
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def sync(descriptor: int) -> None:
+    """Returns once a file or folder is on the disk.
+
+    On macOS `fsync` leaves data in the cache of the disk, from which `F_FULLFSYNC` writes them.
+    File systems without it, such as those of networks, refuse it. SQLite does the same by its
+    pragma `fullfsync`.
+    """
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full_sync)
+            return
+    os.fsync(descriptor)
+
+
+def is_running(process: int) -> bool:
+    """Returns whether there is a process with this id, of whatever user."""
+    if process <= 0:
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def settle_memory() -> None:
@@ -52,9 +91,14 @@ def unsettle_memory() -> None:
 
 
 def low_priority_thread(name: str) -> ThreadPoolExecutor:
-    """Returns an executor with one thread of lower priority; on Linux niceness is per thread."""
+    """Returns an executor with one thread of lower priority.
+
+    Only on Linux is niceness per thread; elsewhere the thread has the priority of the process.
+    """
 
     def lower() -> None:
+        if sys.platform != "linux":
+            return
         thread = threading.get_native_id()
         niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
         os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))

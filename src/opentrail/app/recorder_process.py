@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds for unfinished TLS handshakes when the process ends.
 _HANDSHAKE_SECONDS = 0.5
-#: Maximum connections handed over in one message.
-_CONNECTIONS = 16
 
 
 class StartRecorder(IpcRequest[None], frozen=True):
@@ -123,7 +121,8 @@ class RecorderProcess:
     def _receive_connections(self, server: EndpointServer) -> None:
         loop = asyncio.get_running_loop()
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._connections, 1, _CONNECTIONS)
+            # One connection comes with each byte.
+            data, descriptors, _, _ = socket.recv_fds(self._connections, 1, 1)
         except BlockingIOError:
             return
         if not data:

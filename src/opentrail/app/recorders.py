@@ -81,7 +81,7 @@ class _RecorderHandle:
         )
 
     def _connections_socket(self) -> socket.socket:
-        self._passing, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._passing, theirs = socket.socketpair()
         self._passing.setblocking(False)
         return theirs
 

@@ -20,6 +20,7 @@ from opentrail.adapters.backup import abandoned_snapshots
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.inventory import ACCEPTED
 from opentrail.adapters.sql.at_rest import control_at_rest
+from opentrail.adapters.system import is_running
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.rebuilding import rebuild_trails
 from opentrail.commands.arguments import add_client
@@ -163,7 +164,7 @@ def _rebuild(data: DataDirectory) -> str:
 def _leftovers(folder: Path) -> Iterator[Diagnosis]:
     described = folder / "server.json"
     process = _process_of(described)
-    if process is not None and not Path("/proc", str(process)).exists():
+    if process is not None and not is_running(process):
         text = f"{described} is left over from a server that was killed"
         yield Diagnosis("problem", "left over", text, described.unlink)
     for path in abandoned_snapshots(folder):

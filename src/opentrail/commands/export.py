@@ -17,6 +17,7 @@ import orjson
 
 from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.system import sync
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
@@ -312,7 +313,7 @@ class Parts:
         part.finish()
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         name = self._name

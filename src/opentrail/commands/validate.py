@@ -14,6 +14,7 @@ from typing import Any
 from opentrail.adapters.aws.downloads import S3Gets
 from opentrail.adapters.aws.trails import TrailReader
 from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.system import sync
 from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
     if options.checkpoint is not None and report.exit_code != NOT_GOOD:
-        write_checkpoint(Path(options.checkpoint), chains)
+        write_checkpoint(Path(options.checkpoint), chains, sync)
     return report.exit_code
 
 

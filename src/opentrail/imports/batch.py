@@ -6,11 +6,11 @@ Each file is a header line of JSON, `{"name": …, "size": …, "line": …}`, a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from opentrail.adapters.system import cpu_count
 from opentrail.core.errors import CloudTrailError
 
 #: Maximum files of a body.
@@ -22,7 +22,7 @@ MAX_NAME_LENGTH = 4096
 #: Bodies that a server imports concurrently, each in its own worker, and that a command sends: one
 #: for each CPU. Writing a body's records takes half as long as reading them, and only one body is
 #: written at a time, so more than four workers would wait for each other.
-WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
+WORKERS = min(4, max(2, cpu_count()))
 #: Maximum bytes of a header line: the longest name with every character written as `\\uXXXX`.
 _MAX_HEADER_BYTES = 8 * MAX_NAME_LENGTH
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -145,8 +144,8 @@ def read_checkpoint(file: Path) -> list[Known]:
     return [known_from(chain, str(file)) for chain in chains]
 
 
-def write_checkpoint(file: Path, checkpoints: Iterable[Known]) -> None:
-    """Replaces the checkpoint file atomically.
+def write_checkpoint(file: Path, checkpoints: Iterable[Known], sync: Callable[[int], None]) -> None:
+    """Replaces the checkpoint file atomically; `sync` returns once a descriptor's file is on disk.
 
     Raises:
         UsageError: the file cannot be written.
@@ -161,7 +160,7 @@ def write_checkpoint(file: Path, checkpoints: Iterable[Known]) -> None:
         with part.open("w", encoding="utf-8") as text:
             text.write(json.dumps(document, indent=1) + "\n")
             text.flush()
-            os.fsync(text.fileno())
+            sync(text.fileno())
         part.replace(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
     assert database.run(numbers, 5) == [1]
     database.close()
     assert database.run(numbers, 5, is_alone=True) == [1]
+    database.close()
+
+
+def test_a_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
+    """`fullfsync` matters on macOS alone; see `system.sync`."""
+    database = database_of(f"sqlite:///{tmp_path / 'a.db'}")
+    for pragma, value in (("PRAGMA synchronous", 2), ("PRAGMA fullfsync", 1)):
+        ((setting,),) = database.run(methodcaller("rows", pragma), 5)
+        assert setting == value
     database.close()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+from opentrail.adapters.sqlite.segment_files import connect
 from tests.adapters.sqlite.test_journal import append_one_by_one, opened, rows, segments
 from tests.fakes import asynchronous
 
@@ -30,3 +32,10 @@ async def test_every_stretch_can_be_read_across_segments(tmp_path: Path) -> None
                 expected = list(range(after + 1, last + 1))[:limit]
                 got = [e.position for e in await journal.read(after, limit, until)]
                 assert got == expected, (after, limit, until)
+
+
+def test_a_commit_reaches_the_disk(tmp_path: Path) -> None:
+    """`fullfsync` matters on macOS alone; see `system.sync`."""
+    with closing(connect(tmp_path / "segment.db")) as segment:
+        for pragma, value in (("synchronous", 2), ("fullfsync", 1)):
+            assert segment.execute(f"PRAGMA {pragma}").fetchall() == [(value,)]

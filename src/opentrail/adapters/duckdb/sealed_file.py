@@ -15,6 +15,7 @@ from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.duckdb.value_filters import VALUES, fill_values
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.system import sync
 from opentrail.core.faults import crash_point
 
 _LIMITS: dict[str, str | int | float | list[str]] = {
@@ -76,7 +77,7 @@ def write_sealed(
     if count != expected:
         raise RuntimeError(f"{count} of the {expected} entries to seal were found")
     descriptor = os.open(temporary, os.O_RDONLY)
-    os.fsync(descriptor)
+    sync(descriptor)
     os.close(descriptor)
     crash_point("history.sealed")
     target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"

@@ -157,6 +157,7 @@ class SqliteDatabase:
             try:
                 _set_wal_mode(connection)
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA fullfsync = ON")  # macOS, see `system.sync`
             except sqlite3.Error:
                 connection.close()
                 raise

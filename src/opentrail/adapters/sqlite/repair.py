@@ -27,6 +27,7 @@ from opentrail.adapters.sqlite.verify import (
     intact_entries,
     lost_of,
 )
+from opentrail.adapters.system import sync
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
@@ -188,6 +189,7 @@ def _write(
     try:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
+        writer.execute("PRAGMA fullfsync = ON")  # macOS, see `system.sync`
         writer.executescript(SCHEMA)
         writer.execute("BEGIN")
         writer.execute("INSERT INTO segment VALUES (?, ?)", (first, before))
@@ -203,7 +205,7 @@ def _write(
         Path(f"{path}{ending}").unlink(missing_ok=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
