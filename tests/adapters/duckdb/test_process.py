@@ -24,6 +24,7 @@ async def started(root: Path) -> tuple[asyncio.subprocess.Process, Link]:
             *(sys.executable, "-m", "opentrail.adapters.duckdb.process", str(theirs.fileno())),
             *(str(root), str(root), "100"),
             pass_fds=(theirs.fileno(),),
+            stdin=asyncio.subprocess.PIPE,
         )
     link = await Link.over(ours, {})
     await link.ask(OpenStore(0))
