@@ -152,3 +152,21 @@ test("without a session and with a used link, the page says how to get another",
   expect(await screen.findByText(/This link was used before/)).toBeTruthy();
   expect(screen.getByText("opentrail console")).toBeTruthy();
 }, 240_000);
+
+test("counting begins when the first page of a search is there", async () => {
+  let arrive = (): void => undefined;
+  const arrived = new Promise<void>((resolve) => {
+    arrive = resolve;
+  });
+  answers["events/rows"] = async () => {
+    await arrived;
+    return { body: { events: [EVENT], next: null, tookMs: 1, missing: [] } };
+  };
+  render(<App token={null} />);
+  await waitFor(() => expect(asked("events/rows")).not.toEqual([]), { timeout: 60_000 });
+  await act(async () => undefined);
+  for (const path of ["events/count", "events/histogram", "events/facets"]) expect(asked(path)).toEqual([]);
+  arrive();
+  await screen.findByRole("heading", { name: "Event history (1)" });
+  await waitFor(() => expect(asked("events/histogram")).toHaveLength(1));
+});

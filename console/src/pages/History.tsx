@@ -5,6 +5,7 @@ import ToggleButton from "@cloudscape-design/components/toggle-button";
 import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
 import type { Count, Event, Histogram, NameAnswer, Page, SavedView, ViewState } from "../api/types";
+import { closedGate, type Gate } from "../api/gate";
 import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
@@ -53,8 +54,10 @@ export default function History(): ReactNode {
   const open = address.get("event");
   const picked = columnsIn(address.get("columns")) ?? chosen;
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
-  const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
-  const count = useCall((signal) => get<Count>("events/count", query, signal), [query]);
+  // Counting reads all events of a search: it begins when the first page is there.
+  const rows = useMemo(closedGate, [query]);
+  const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open), [query, cursor, pageSize]);
+  const count = useCall((signal) => rows.opened.then(() => get<Count>("events/count", query, signal)), [query]);
   const text = textIn(conditions.filter);
   const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal), [text]);
   const name = text === null ? null : (answer.data?.name ?? null);
@@ -88,7 +91,7 @@ export default function History(): ReactNode {
     <div className={facets && isWide && open === null ? "history with-facets" : "history"}>
       {facets && isWide && open === null && (
         <Suspense fallback={<aside className="facets" aria-label="Facets" />}>
-          <Facets query={query} filter={conditions.filter} />
+          <Facets query={query} rows={rows} filter={conditions.filter} />
         </Suspense>
       )}
       <div className="history-list">
@@ -135,7 +138,7 @@ export default function History(): ReactNode {
             <ColumnButton shown={picked ?? PRESETS.Sentences} />
           </Actions>
         </div>
-        {chart && !isNarrow && <Chart query={query} zone={zone} />}
+        {chart && !isNarrow && <Chart query={query} rows={rows} zone={zone} />}
         <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
         {page.data && page.data.missing.length > 0 && (
           <Alert type="warning" header="Some events are missing here">
@@ -432,9 +435,9 @@ function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: 
   );
 }
 
-function Chart({ query, zone }: { query: Query; zone: string }): ReactNode {
+function Chart({ query, rows, zone }: { query: Query; rows: Gate; zone: string }): ReactNode {
   const { data, error, reload, loading } = useCall(
-    (signal) => get<Histogram>("events/histogram", { ...query, buckets: BUCKETS }, signal),
+    (signal) => rows.opened.then(() => get<Histogram>("events/histogram", { ...query, buckets: BUCKETS }, signal)),
     [query],
   );
   const points = useMemo(

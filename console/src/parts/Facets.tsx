@@ -1,6 +1,7 @@
 import Icon from "@cloudscape-design/components/icon";
 import { type MouseEvent, type ReactNode, useState } from "react";
 import { get, type Query } from "../api/client";
+import type { Gate } from "../api/gate";
 import type { ValueCount } from "../api/types";
 import { useCall } from "../api/useCall";
 import { hasToken, setFilter, withoutToken, withToken } from "../filter/conditions";
@@ -33,16 +34,18 @@ const FEW = 5;
 
 interface Props {
   query: Query;
+  /** Opens when the rows of the query are there. */
+  rows: Gate;
   filter: Filter;
 }
 
 /** The most frequent values of the whole result: a click searches for one, with Alt it excludes it. */
-export default function Facets({ query, filter }: Props): ReactNode {
+export default function Facets({ query, rows, filter }: Props): ReactNode {
   const [opened, setOpened] = useState<readonly string[]>([]);
   const open = GROUPS.filter(({ name, isClosed }) => !isClosed || opened.includes(name));
   const fields = open.map(({ name }) => name).join(",");
   const { data, error, loading, reload } = useCall(
-    (signal) => get<{ facets: Record<string, ValueCount[]> }>("events/facets", { ...query, fields }, signal),
+    (signal) => rows.opened.then(() => get<{ facets: Record<string, ValueCount[]> }>("events/facets", { ...query, fields }, signal)),
     [query, fields],
   );
   return (
