@@ -57,7 +57,7 @@ def validate() -> Figures:
         tempfile.TemporaryDirectory() as folder,
         _seaweedfs(Path(folder)) as s3,
         stub() as port,
-        opentrail(port) as server,
+        opentrail(port, prepare=_make_key) as server,
     ):
         environment = _environment(s3, f"http://127.0.0.1:{server.port}")
         begin = datetime.now(UTC).replace(microsecond=0)
@@ -107,9 +107,20 @@ def _environment(s3: str, cloudtrail: str) -> dict[str, str]:
 # Filling
 
 
+def _make_key(data: Path) -> None:
+    """Makes the key before the server starts, which answers for the keys that it found then."""
+    (data / "keys").mkdir(mode=0o700, parents=True)
+    data.chmod(0o700)
+    asyncio.run(_signer(data).current())
+
+
+def _signer(data: Path) -> RsaSigner:
+    return RsaSigner(data / "keys", SystemClock(), timedelta(days=90))
+
+
 async def _fill(s3: str, server: Server, begin: datetime) -> datetime:
     """Writes log files, and a chain of digests signed with the server's key; returns its end."""
-    signer = RsaSigner(server.data / "keys", SystemClock(), timedelta(days=90))
+    signer = _signer(server.data)
     key = await signer.current()
     client = _client(s3)
     client.create_bucket(Bucket=BUCKET)

@@ -83,7 +83,8 @@ function withCounts(fixed: Option[], loaded: Option[]): Option[] {
 async function suggestions(field: string, prefix: string, scope: Query, signal: AbortSignal): Promise<Option[]> {
   if (field === "resourceName") {
     const found = await findResources(prefix, signal);
-    return found.slice(0, MAX_NAMES).map(({ name, type }) => ({
+    const names = found.flatMap(({ name, type, aliases }) => [name, ...aliases].filter((each) => each.startsWith(prefix)).map((each) => ({ name: each, type })));
+    return names.slice(0, MAX_NAMES).map(({ name, type }) => ({
       propertyKey: field,
       value: visible(literal(name)),
       tags: type ? [visible(type)] : [],

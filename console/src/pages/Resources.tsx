@@ -40,7 +40,7 @@ function List(): ReactNode {
         variant="full-page"
         loading={loading && !data}
         loadingText="Loading resources"
-        trackBy="name"
+        trackBy={({ type, name }) => `${type} ${name}`}
         wrapLines
         ariaLabels={{ tableLabel: "Resources" }}
         header={
@@ -68,12 +68,19 @@ function List(): ReactNode {
           {
             id: "name",
             header: "Resource",
-            cell: ({ name }) => (
-              <Link href={href("/resources", { name })} onFollow={follow}>
-                {visible(name)}
-              </Link>
+            cell: ({ name, type, aliases }) => (
+              <>
+                <Link href={href("/resources", { name, ...(type ? { type } : {}) })} onFollow={follow}>
+                  {visible(name)}
+                </Link>
+                {aliases.map((alias) => (
+                  <Box key={alias} variant="small" display="block">
+                    <span className="wrap">{visible(alias)}</span>
+                  </Box>
+                ))}
+              </>
             ),
-            width: 260,
+            width: 320,
           },
           { id: "type", header: "Type", cell: ({ type }) => show(type), width: 200 },
           { id: "latest", header: "Newest event", cell: ({ latest }) => visible(latest.clause) },

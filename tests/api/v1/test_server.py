@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.api.caller import Api, filled
+import asyncio
+from typing import Any
+
+from opentrail.api.v1.callers import TokenAuthenticator
+from opentrail.api.v1.routes import VIEWER, route
+from opentrail.api.v1.server import JsonApi
+from tests.api.caller import TOKEN, Api, filled, send
 from tests.factories import (
     a_record,
 )
@@ -34,3 +40,27 @@ async def test_answers_are_not_to_be_stored_or_guessed_at() -> None:
     ):
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+class _Slow:
+    """A call that takes until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+
+    @route("GET", "/slow", VIEWER, "wait")
+    async def wait(self, _request: Any) -> Any:
+        self.is_asked.set()
+        await asyncio.Event().wait()
+
+
+@asynchronous
+async def test_a_call_that_is_cut_off_by_the_end_of_the_server_is_answered() -> None:
+    slow = _Slow()
+    app = JsonApi([slow], TokenAuthenticator(TOKEN)).app
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    asking = asyncio.create_task(send(app, "GET", "/api/v1/slow", headers))
+    await slow.is_asked.wait()
+    asking.cancel()
+    answer = await asking
+    assert (answer.status, answer.json["code"]) == (503, "ServiceUnavailable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -82,6 +83,9 @@ class JsonApi:
             except (TimeoutError, OpentrailError) as error:
                 described = describe_error(error, request_id, shows_cause=is_by_token(request))
                 response = error_response(*described, request_id)
+            except asyncio.CancelledError:  # which uvicorn would log as an error of ours
+                stopping = ("ServiceUnavailable", "The server is stopping.", 503)
+                response = error_response(*stopping, request_id)
             return with_headers(response, request_id)
 
         return endpoint
