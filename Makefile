@@ -18,6 +18,7 @@ help:
 	@echo "make docs         build the documentation site into site/"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
 	@echo "make dist         wheel, source distribution, SBOMs and checksums of the last commit, into dist/"
+	@echo "make release      tag the last commit as the version, and publish what make dist makes"
 	@echo "make requirements update the hashed requirement files"
 
 run:

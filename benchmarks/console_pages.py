@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,11 +109,7 @@ def _recording(server: Server, context: BrowserContext, cpu: int) -> Figures:
         taken["three consoles"] += latencies_at(server.port, call, RATE, SECONDS, cpu)
         for page in pages:
             page.close()
-    figures = {
-        f"calls, {name}: {part} ms": percentile(values, share)
-        for name, values in taken.items()
-        for part, share in (("p50", 0.5), ("p99", 0.99))
-    }
+    figures = _by_kind("calls, {}", taken, p99=0.99)
     ratio = figures["calls, three consoles: p99 ms"] / figures["calls, no console: p99 ms"]
     return {**figures, "calls, three consoles / none: p99 ratio": ratio}
 
@@ -163,11 +159,7 @@ def _loads(server: Server, context: BrowserContext) -> Figures:
             page.wait_for_function(_HAS_ROWS)
             taken[kind].append((time.perf_counter() - began) * 1000)
         fresh.close()
-    return {
-        f"rows of event history, {kind}: {part} ms": percentile(values, share)
-        for kind, values in taken.items()
-        for part, share in (("p50", 0.5), ("worst", 1.0))
-    }
+    return _by_kind("rows of event history, {}", taken, worst=1.0)
 
 
 def _asked(server: Server, context: BrowserContext) -> Figures:
@@ -230,10 +222,15 @@ def _answered(server: Server, context: BrowserContext) -> Figures:
             answer.filter(has_text=f"created IAM user {name}").wait_for()
             taken[kind].append((time.perf_counter() - began) * 1000)
             page.close()
+    return _by_kind("who created a user, from the dashboard, by {}", taken, worst=1.0)
+
+
+def _by_kind(name: str, taken: Mapping[str, list[float]], **shares: float) -> Figures:
+    """Returns the median and further parts of the milliseconds of each kind."""
     return {
-        f"who created a user, from the dashboard, by {kind}: {part} ms": percentile(values, share)
+        f"{name.format(kind)}: {part} ms": percentile(values, share)
         for kind, values in taken.items()
-        for part, share in (("p50", 0.5), ("worst", 1.0))
+        for part, share in {"p50": 0.5, **shares}.items()
     }
 
 

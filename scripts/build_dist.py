@@ -2,9 +2,9 @@
 
 A wheel, a source distribution with the container's recipe, a CycloneDX bill of materials of the
 Python packages and one of the packages in the web console, NOTES.txt with what changed, and
-SHA256SUMS over all of them. Two builds of a commit with the same
-tools have the same bytes: they are made in a copy of the commit, with its time, and name neither
-the machine nor the package registry.
+SHA256SUMS over all of them. Two builds of a commit with the same tools have the same bytes: they
+are made in a copy of the commit, with its time, and name neither the machine nor the package
+registry.
 """
 
 from __future__ import annotations

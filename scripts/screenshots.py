@@ -48,7 +48,7 @@ ROOT = Path(__file__).parent.parent
 #: The picture in the documentation, and a digest of the sources of what it shows.
 PICTURE = ROOT / "docs/images/console-events.png"
 SOURCES = ROOT / "docs/images/console-events.sha256"
-RECORDS = Path(__file__).parent.parent / "tests/data/real-records.ndjson"
+RECORDS = ROOT / "tests/data/real-records.ndjson"
 _CALLS = 120
 _MILLISECONDS = 1_500
 #: Seconds in which unusual activity must be found.

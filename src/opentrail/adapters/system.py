@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import resource
+import sqlite3
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +51,7 @@ def sync(descriptor: int) -> None:
     """Returns once a file or folder is on the disk.
 
     On macOS `fsync` leaves data in the cache of the disk, from which `F_FULLFSYNC` writes them.
-    File systems without it, such as those of networks, refuse it. SQLite does the same by its
-    pragma `fullfsync`.
+    File systems without it, such as those of networks, refuse it.
     """
     full_sync = getattr(fcntl, "F_FULLFSYNC", None)
     if full_sync is not None:
@@ -59,6 +59,12 @@ def sync(descriptor: int) -> None:
             fcntl.fcntl(descriptor, full_sync)
             return
     os.fsync(descriptor)
+
+
+def sync_at_commit(connection: sqlite3.Connection) -> None:
+    """Makes a connection return from each commit once it is on the disk, as `sync` does."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
 
 
 def is_running(process: int) -> bool:

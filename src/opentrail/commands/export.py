@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.system import sync
+from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
@@ -311,11 +309,7 @@ class Parts:
     def _finish_part(self) -> None:
         part, temporary = self._open_part(), self._temporary
         part.finish()
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            sync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(temporary)
         name = self._name
         temporary.rename(self.folder / name)
         sync_folder(self.folder)

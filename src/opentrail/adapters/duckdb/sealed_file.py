@@ -14,8 +14,7 @@ from opentrail.adapters.duckdb.files import Series, attaching, digest_of, stem_o
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.duckdb.value_filters import VALUES, fill_values
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.system import sync
+from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.core.faults import crash_point
 
 _LIMITS: dict[str, str | int | float | list[str]] = {
@@ -76,9 +75,7 @@ def write_sealed(
                 temporary.unlink(missing_ok=True)
     if count != expected:
         raise RuntimeError(f"{count} of the {expected} entries to seal were found")
-    descriptor = os.open(temporary, os.O_RDONLY)
-    sync(descriptor)
-    os.close(descriptor)
+    sync_file(temporary)
     crash_point("history.sealed")
     target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"
     temporary.replace(target)

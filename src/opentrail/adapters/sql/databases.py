@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from opentrail.adapters.sql.time_limit import TimeLimit
+from opentrail.adapters.system import sync_at_commit
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
 
@@ -156,8 +157,7 @@ class SqliteDatabase:
             )
             try:
                 _set_wal_mode(connection)
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA fullfsync = ON")  # macOS, see `system.sync`
+                sync_at_commit(connection)
             except sqlite3.Error:
                 connection.close()
                 raise

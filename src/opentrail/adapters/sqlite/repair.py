@@ -7,7 +7,6 @@ write-ahead log, for analysis. An interrupted repair is finished at the next sta
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -17,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters.files import sync_folder
+from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.adapters.sqlite.rows import COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
 from opentrail.adapters.sqlite.verify import (
@@ -27,7 +26,7 @@ from opentrail.adapters.sqlite.verify import (
     intact_entries,
     lost_of,
 )
-from opentrail.adapters.system import sync
+from opentrail.adapters.system import sync_at_commit
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions
@@ -188,8 +187,7 @@ def _write(
     writer = sqlite3.connect(path, isolation_level=None)
     try:
         writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute("PRAGMA synchronous = FULL")
-        writer.execute("PRAGMA fullfsync = ON")  # macOS, see `system.sync`
+        sync_at_commit(writer)
         writer.executescript(SCHEMA)
         writer.execute("BEGIN")
         writer.execute("INSERT INTO segment VALUES (?, ?)", (first, before))
@@ -203,11 +201,7 @@ def _write(
         writer.close()
     for ending in ("-wal", "-shm"):
         Path(f"{path}{ending}").unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(path)
 
 
 def chain_before_of(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from opentrail.adapters.sqlite.repair import finish_repairs
 from opentrail.adapters.sqlite.rows import SCHEMA
 from opentrail.adapters.sqlite.segments import Readers, Segment
 from opentrail.adapters.sqlite.verify import lost_of
+from opentrail.adapters.system import sync_at_commit
 from opentrail.ports.journal import LostPositions
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Returns a connection that writes a segment, and syncs at each commit."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS, see `system.sync`
+    sync_at_commit(connection)
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return connection
 
