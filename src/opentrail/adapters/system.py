@@ -7,11 +7,14 @@ import fcntl
 import gc
 import os
 import resource
-import sqlite3
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3  # which commands that ask a server do not load
 
 #: Objects created before the garbage collector runs on the youngest generation.
 _COLLECT_AFTER = 20_000
