@@ -54,17 +54,21 @@ def test_while_the_disk_stalls_calls_are_throttled_in_their_services_words(
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,
     ):
+        # Clients are made beforehand: SQLite waits five seconds for the disk, then it is broken.
+        iam, ec2, s3, dynamodb, functions = (
+            server.boto(service) for service in ("iam", "ec2", "s3", "dynamodb", "lambda")
+        )
         calls: dict[str, Callable[[], object]] = {
-            "Throttling": lambda: server.boto("iam").create_user(UserName="throttled"),
-            "RequestLimitExceeded": lambda: server.boto("ec2").describe_vpcs(),
-            "SlowDown": lambda: server.boto("s3").create_bucket(Bucket="throttled"),
-            "ThrottlingException": lambda: server.boto("dynamodb").list_tables(),
-            "TooManyRequestsException": lambda: server.boto("lambda").list_functions(),
+            "Throttling": lambda: iam.create_user(UserName="throttled"),
+            "RequestLimitExceeded": lambda: ec2.describe_vpcs(),
+            "SlowDown": lambda: s3.create_bucket(Bucket="throttled"),
+            "ThrottlingException": lambda: dynamodb.list_tables(),
+            "TooManyRequestsException": lambda: functions.list_functions(),
         }
-        server.boto("iam").create_user(UserName="before")
+        iam.create_user(UserName="before")
         with ThreadPoolExecutor(1) as pool:
             with stalled_disk(server):
-                waiting = pool.submit(lambda: server.boto("iam").create_user(UserName="waits"))
+                waiting = pool.submit(lambda: iam.create_user(UserName="waits"))
                 wait_until(lambda: backlog(server) > 0.6)
                 forwarded = stub.count
                 # Answers come although the disk still stalls: no call waits for it.

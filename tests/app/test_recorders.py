@@ -220,7 +220,8 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
         with stalled_disk(server), ThreadPoolExecutor(4) as clients:
             names = [f"meanwhile-{n}" for n in range(4)]
             statuses = list(clients.map(lambda name: create_user(server, name), names))
-            assert set(statuses) == {503}, "SQLite gives up waiting"
+        # SQLite gives up waiting; who calls late on a busy machine is throttled before that.
+        assert {503} <= set(statuses) <= {400, 503}
         eventually(lambda: create_user(server, "again") == 200, "first call")
         eventually(
             lambda: [create_user(server, "again") for _ in range(4)] == [200] * 4, "all of them"
@@ -230,7 +231,7 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
             gaps = server.records("EventName=RecordsLost")
             return sum(gap["serviceEventDetails"]["lostRecords"] for gap in gaps)
 
-        eventually(lambda: lost() == 4, "record of the four that were lost")
+        eventually(lambda: lost() == statuses.count(503), "record of those that were lost")
 
 
 @pytest.mark.campaign
