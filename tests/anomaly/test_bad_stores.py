@@ -107,15 +107,17 @@ def test_a_store_that_is_down_loses_nothing_and_is_reported(tmp_path: Path, upst
             trail.create_trail(Name="tried", S3BucketName="tried", EnableLogFileValidation=True)
             trail.start_logging(Name="tried")
             flushed(server)
-            store.script.extend(["down"] * 40)
+            store.script.extend(["down"] * 10_000)
             expected: list[str] = []
-            while len(store.script) > 8:
+            while store.met["down"] < 32:
                 expected.append(f"user-{len(expected)}")
                 server.boto("iam").create_user(UserName=expected[-1])
                 assert server.opentrail("trail", "flush", "tried").returncode == 1
             status = trail.get_trail_status(Name="tried")
             assert status["LatestDeliveryError"] == "SlowDown"
             assert delivered(upstream) == Counter()
+            while len(store.script) > 8:
+                store.script.pop()
             server.kill()
             server.start()
             flushed(server)

@@ -43,7 +43,15 @@ class Buildah:
         return done.stdout.strip()
 
     def inside(self, container: str, *command: str) -> str:
-        return self.run("run", "--isolation", "chroot", container, "--", *command)
+        """Returns what a command printed, from files: buildah may lose the end of its output."""
+        command = ("sh", "-c", '"$@" >/tmp/stdout 2>/tmp/stderr', "sh", *command)
+        folder = Path(self.run("mount", container)) / "tmp"
+        try:
+            self.run("run", "--isolation", "chroot", container, "--", *command)
+        except AssertionError:
+            said = [(folder / name).read_text() for name in ("stdout", "stderr")]
+            raise AssertionError("".join(said)) from None
+        return (folder / "stdout").read_text().strip()
 
     def start(self, container: str, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
