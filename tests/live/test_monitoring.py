@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.processes import Opentrail, opentrail_server
 
 ROOT = Path(__file__).parent.parent.parent
 DASHBOARD = ROOT / "packaging/grafana/opentrail.json"
+ALERTS = ROOT / "packaging/prometheus/opentrail.yml"
 PAGE = ROOT / "docs/howto/monitor.md"
 _METRIC = re.compile(r"\bopentrail_[a-z_]+\b")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket")}
@@ -56,6 +60,33 @@ def test_every_metric_of_the_dashboard_is_one_of_the_server(metrics: set[str]) -
     named = {name for text in expressions() for name in _METRIC.findall(text)}
     assert len(named) > 10
     assert named - metrics == set()
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def test_every_metric_of_the_alerts_is_one_of_the_server(metrics: set[str]) -> None:
+    named = {name for rule in alerts() for name in _METRIC.findall(rule["expr"])}
+    assert len(named) > 8
+    assert named - metrics == set()
+
+
+def test_the_alerts_are_those_of_the_page_and_say_what_to_do() -> None:
+    table = PAGE.read_text().partition("| condition | means |")[2].partition("\n\n")[0]
+    assert {rule["expr"] for rule in alerts()} == set(re.findall(r"^\| `(.+?)` \|", table, re.M))
+    for rule in alerts():
+        assert rule["alert"].startswith("Opentrail")
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert "$labels.instance" in rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing")
+def test_prometheus_accepts_the_alerts() -> None:
+    subprocess.run(["promtool", "check", "rules", ALERTS], check=True, capture_output=True)
 
 
 def test_the_page_names_the_metrics_of_the_server(metrics: set[str]) -> None:
