@@ -10,7 +10,7 @@ from typing import Self
 from urllib.parse import parse_qs
 
 _HEAD_LIMIT = 1 << 20
-_START_TIMEOUT_SECONDS = 10.0
+_START_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

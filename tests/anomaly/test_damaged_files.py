@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 #: Time in which a server that has started must have named what is wrong.
-SECONDS = 5.0
+SECONDS = 10.0
 #: Records of a file of event history.
 SEALED = 20
 MOMENT = datetime(2020, 1, 1, tzinfo=UTC)

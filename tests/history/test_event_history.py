@@ -679,7 +679,7 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
     await turns()
     assert not looking.done()
     await world.history.follower.process(entries_of(some_records(1, first=6), first=6))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert len((await looking).events) == 6
 
 
@@ -688,7 +688,7 @@ async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
     world = World()
     await world.history.follower.process(entries_of(some_records(3)))
     world.history.follower.catch_up_to(3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert len((await world.history.search(Search())).events) == 3
 
 

@@ -92,6 +92,6 @@ async def test_a_repair_does_not_wait_for_a_journal_that_is_closed(tmp_path: Pat
     async with opened(tmp_path, 1 << 30) as journal:
         pass
     overwrite(path, 0, b"\0" * PAGE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(StorageFailed, match="no other segment"):
             await journal.repair(1, COUNT)

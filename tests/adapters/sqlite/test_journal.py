@@ -264,7 +264,7 @@ async def main():
             print("acknowledged", await journal.append([record]), flush=True)
         except RecordRefused:
             break
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await broken.wait()
     for record in records[50:]:
         try:

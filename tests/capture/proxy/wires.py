@@ -20,7 +20,7 @@ from tests.factories import an_identity, router
 from tests.fakes import SettableClock
 from tests.live.processes import Opentrail, opentrail_server
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 60.0
 Script = Callable[["Wire"], object]
 
 

@@ -342,7 +342,7 @@ def test_the_stub_reads_chunks_and_keeps_the_connection() -> None:
     last = b"HEAD /b HTTP/1.1\r\nConnection: close\r\n\r\n"
     with StubUpstream(keep=True) as upstream:
         host, port = upstream.host.split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(chunked + last)
             answers = b"".join(iter(lambda: connection.recv(4096), b""))
     assert [request.body for request in upstream.requests] == [b"wikipedia", b""]
