@@ -150,6 +150,15 @@ def _call(server: Opentrail) -> None:
     key = iam.create_access_key(UserName="John")["AccessKey"]
     john = server.boto("iam", key["AccessKeyId"], key["SecretAccessKey"])
     john.create_user(UserName="Mary")
+    role = iam.create_role(RoleName="release", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    sts = server.boto("sts", key["AccessKeyId"], key["SecretAccessKey"])
+    session = sts.assume_role(RoleArn=role, RoleSessionName="deploy")["Credentials"]
+    release = server.boto(
+        "s3",
+        session["AccessKeyId"],
+        session["SecretAccessKey"],
+        token=session["SessionToken"],
+    )
     ec2, sqs, s3 = (server.boto(name) for name in ("ec2", "sqs", "s3"))
     choices: list[Any] = [
         lambda n: john.get_user(UserName=f"absent-{n}"),
@@ -158,6 +167,7 @@ def _call(server: Opentrail) -> None:
         lambda _: ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1),
         lambda n: sqs.create_queue(QueueName=f"queue-{n}"),
         lambda n: s3.create_bucket(Bucket=f"bucket-{n}"),
+        lambda n: release.create_bucket(Bucket=f"release-{n}"),
         lambda _: iam.list_users(),
     ]
     for number in range(_CALLS):

@@ -56,12 +56,38 @@ function Selecting({ onChange }: { onChange: (events: Event[]) => void }): React
 
 test("a row says the whole clause, and shows what its columns do not say", () => {
   render(<EventList label="Events" items={EVENTS} />);
-  expect(link(3).getAttribute("aria-label")).toBe(EVENTS[2]?.clause);
   expect(link(3).textContent).toBe(EVENTS[2]?.clause);
   const shown = [...link(3).childNodes].filter((node) => !(node instanceof Element && node.className === "hidden"));
   expect(shown.map((node) => node.textContent).join("")).toBe("John created IAM user user-3");
   expect(within(row(3)).getByText("AccessDenied")).toBeTruthy();
   expect(within(row(3)).getByText("the AWS CLI")).toBeTruthy();
+});
+
+test("who was behind a role is beside it, and one call asks for all sessions of a list", async () => {
+  const parts: Event["parts"] = [
+    { kind: "plain", text: "role " },
+    { kind: "actor", text: "admin-role" },
+    { kind: "session", text: " (session cli)" },
+    { kind: "plain", text: " " },
+    { kind: "verb", text: "called ListUsers" },
+  ];
+  const clause = "role admin-role (session cli) called ListUsers";
+  const session = (number: number, key: string): Event => ({ ...event(number), principalType: "AssumedRole", accessKeyId: key, clause, parts });
+  const origin = { kind: "human", words: "IAM user Ada", parts: [{ kind: "actor-type", text: "IAM user " }, { kind: "actor", text: "Ada" }] };
+  const asked: URL[] = [];
+  vi.stubGlobal("fetch", async (address: string) => {
+    const url = new URL(address, "http://127.0.0.1");
+    asked.push(url);
+    return new Response(JSON.stringify({ origins: { [url.searchParams.get("ids")?.split(",")[0] ?? ""]: origin } }));
+  });
+  const items = [session(1, "ASIA1"), session(2, "ASIA1"), session(3, "ASIA2"), event(4)];
+  const { rerender } = render(<EventList label="Events" items={items} />);
+  await screen.findAllByTitle("Behind it: IAM user Ada");
+  const withAda = "role admin-role (session cli), behind it IAM user Ada, called ListUsers";
+  expect(screen.getAllByRole("link").map((each) => each.textContent)).toEqual([withAda, withAda, clause, EVENTS[0]?.clause.replace("user-1", "user-4")]);
+  rerender(<EventList label="Events" items={[...items]} />);
+  expect(asked.map(({ pathname, searchParams }) => `${pathname} ${searchParams.get("ids")?.split(",").length}`)).toEqual(["/api/v1/events/origins 2"]);
+  vi.unstubAllGlobals();
 });
 
 test("the list is one stop of the Tab key, and the arrow keys move in it", () => {

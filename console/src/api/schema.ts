@@ -243,6 +243,18 @@ export interface NearestValues {
   nearest: NearestRow[];
 }
 
+/** The original caller behind the credentials of an event. */
+export interface OriginRow {
+  kind: "human" | "service";
+  parts: SentencePart[];
+  words: string;
+}
+
+/** The original caller of each event for which it is recorded, by event ID. */
+export interface Origins {
+  origins: Record<string, OriginRow>;
+}
+
 /** The events of a period that succeeded and that failed. */
 export interface PeriodCount {
   failed: number;

@@ -17,6 +17,8 @@ export type {
   IncidentDetail,
   NameAnswer,
   NearestValues,
+  OriginRow as Origin,
+  Origins,
   Principal,
   Proof,
   ResourceStory,

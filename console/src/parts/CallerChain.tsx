@@ -3,6 +3,7 @@ import Icon from "@cloudscape-design/components/icon";
 import Link from "@cloudscape-design/components/link";
 import type { ReactNode } from "react";
 import { get } from "../api/client";
+import { TEMPORARY } from "../api/origins";
 import type { CallerChain as Chain, Event } from "../api/types";
 import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
@@ -10,9 +11,6 @@ import { follow, href } from "../app/router";
 import { span, stamp } from "../text/time";
 import { visible } from "../text/visible";
 import { Problem } from "./Problem";
-
-/** Callers whose credentials another call issued. */
-export const TEMPORARY = new Set(["AssumedRole", "FederatedUser"]);
 
 interface Props {
   event: Event;

@@ -1,5 +1,7 @@
+import Icon from "@cloudscape-design/components/icon";
 import { type CSSProperties, type KeyboardEvent, memo, type MouseEvent, type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
-import type { Event } from "../api/types";
+import { useOrigins } from "../api/origins";
+import type { Event, Origin } from "../api/types";
 import { useKeys } from "../app/keys";
 import { usePreferences } from "../app/preferences";
 import { href, navigate } from "../app/router";
@@ -42,6 +44,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
   latest.current = { onOpen, onToggle: onSelect && ((event) => onSelect(toggled(selected ?? [], event))) };
   const columns = columnsOf(shown);
   const events = items.filter(isEvent);
+  const originOf = useOrigins(events);
   const reachable = events.some(({ eventId }) => eventId === active) ? active : (events[0]?.eventId ?? null);
 
   const focus = (id: string): void => {
@@ -122,6 +125,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
             <Row
               key={item.eventId}
               event={item}
+              origin={originOf(item) ?? null}
               columns={shown.join()}
               zone={zone}
               mark={mark}
@@ -152,6 +156,8 @@ interface Handlers {
 
 interface RowProps {
   event: Event;
+  /** Who was behind its temporary credentials, if it is known. */
+  origin: Origin | null;
   /** Ids of the columns, so that equal ones are one and the same value. */
   columns: string;
   zone: string;
@@ -165,7 +171,7 @@ interface RowProps {
 
 /** A row, drawn again only if what it shows changed. */
 const Row = memo(
-  function Row({ event, columns, zone, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
+  function Row({ event, origin, columns, zone, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
     const shown = columnsOf(columns.split(","));
     const main = shown.some(({ id }) => id === "what") ? "what" : shown.some(({ id }) => id === "name") ? "name" : shown[0]?.id;
     const target = href(`/events/${encodeURIComponent(event.eventId)}`);
@@ -195,11 +201,11 @@ const Row = memo(
         {shown.map((column) => (
           <span key={column.id} role="gridcell" className={`events-${column.id}`} title={(column.hover ?? column.text)(event, zone) || undefined}>
             {column.id === main ? (
-              <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.text(event, zone)}>
-                <Cell column={column} event={event} zone={zone} mark={mark} />
+              <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.id === "what" ? undefined : column.text(event, zone)}>
+                <Cell column={column} event={event} origin={origin} zone={zone} mark={mark} />
               </a>
             ) : (
-              <Cell column={column} event={event} zone={zone} mark={mark} />
+              <Cell column={column} event={event} origin={origin} zone={zone} mark={mark} />
             )}
           </span>
         ))}
@@ -208,6 +214,7 @@ const Row = memo(
   },
   (before, after) =>
     before.event.eventId === after.event.eventId &&
+    before.origin === after.origin &&
     before.columns === after.columns &&
     before.zone === after.zone &&
     before.mark === after.mark &&
@@ -219,12 +226,13 @@ const Row = memo(
 interface CellProps {
   column: Column;
   event: Event;
+  origin: Origin | null;
   zone: string;
   mark: string | null;
 }
 
-function Cell({ column, event, zone, mark }: CellProps): ReactNode {
-  if (column.id === "what") return <Words event={event} mark={mark} />;
+function Cell({ column, event, origin, zone, mark }: CellProps): ReactNode {
+  if (column.id === "what") return <Clause event={event} origin={origin} mark={mark} />;
   const text = column.text(event, zone);
   if (!column.cell) return text;
   return (
@@ -235,9 +243,20 @@ function Cell({ column, event, zone, mark }: CellProps): ReactNode {
   );
 }
 
-/** The clause of an event, of which a row shows who did what to what. */
-function Words({ event, mark }: { event: Event; mark: string | null }): ReactNode {
-  return event.parts.map(({ kind, text }, index) => {
+/** The clause of an event, of which a row shows who did what to what, with who was behind the caller. */
+function Clause({ event, origin, mark }: { event: Event; origin: Origin | null; mark: string | null }): ReactNode {
+  const [caller, rest] = splitAtCaller(event);
+  return (
+    <>
+      <Words parts={caller} mark={mark} />
+      {origin && <Behind origin={origin} />}
+      <Words parts={rest} mark={mark} />
+    </>
+  );
+}
+
+function Words({ parts, mark = null }: { parts: Event["parts"]; mark?: string | null }): ReactNode {
+  return parts.map(({ kind, text }, index) => {
     const words = visible(text);
     if (UNSEEN.has(kind)) {
       return (
@@ -254,6 +273,24 @@ function Words({ event, mark }: { event: Event; mark: string | null }): ReactNod
       <Marked key={index} text={words} mark={mark} />
     );
   });
+}
+
+/** The original caller behind a role or a federated user. */
+function Behind({ origin }: { origin: Origin }): ReactNode {
+  return (
+    <span className="chip" title={`Behind it: ${visible(origin.words)}`}>
+      <span className="hidden">, behind it </span>
+      <Icon name={origin.kind === "human" ? "user-profile" : "settings"} size="small" />
+      <Words parts={origin.parts} />
+      <span className="hidden">,</span>
+    </span>
+  );
+}
+
+/** The words of a clause for the caller, and those for what it did. */
+function splitAtCaller({ parts }: Event): [Event["parts"], Event["parts"]] {
+  const space = parts.findIndex(({ text }) => text === " ");
+  return [parts.slice(0, Math.max(space, 0)), parts.slice(Math.max(space, 0))];
 }
 
 /** A text in which each place that has another one, in any case, is marked. */

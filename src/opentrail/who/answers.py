@@ -19,7 +19,7 @@ from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
 from opentrail.history.event_history import History, Search, event_document
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.callers import next_calls, origin_of
+from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.changes import OVERWRITING, changes, creates, deletes
 from opentrail.who.sentence import statement, words_of
 
@@ -279,6 +279,6 @@ async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]
         "created": resource.created.document() if resource.created else None,
         "changed": {"times": len(changed), **changed[-1].document()} if changed else None,
         "deleted": resource.deleted.document() if resource.deleted else None,
-        "caller": await origin_of(history, change.record),
+        "caller": (await chain_of(history, change.record)).document(),
         "next": await next_calls(history, change.event, change.record),
     }

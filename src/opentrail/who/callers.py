@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -12,7 +13,7 @@ from opentrail.core.event import Record, as_object
 from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import actor, statement
+from opentrail.who.sentence import Part, actor, actor_parts, join, statement
 
 #: Maximum steps of a chain.
 _MAX_STEPS = 10
@@ -25,27 +26,53 @@ _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 
 _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
 
 
-async def origin_of(history: History, record: Record) -> dict[str, Any]:
-    """Returns the calls that lead from the caller of a record back to the original caller.
+@dataclass(frozen=True, slots=True)
+class OriginalCaller:
+    """The original caller: the parts of its name, empty if it is not known; how the chain ends."""
 
-    Returns:
-        `steps`, nearest first; `origin` in words, or None; its `kind` (`human`, `service` or
-        `unknown`); and how it `end`s.
-    """
-    steps: list[dict[str, Any]] = []
+    parts: Sequence[Part]
+    kind: Literal["human", "service", "unknown"]
+    end: str
+
+    @property
+    def words(self) -> str | None:
+        """The original caller, such as `IAM user John`."""
+        return join(self.parts) or None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChain:
+    """The records of the calls that lead back to the original caller, nearest first."""
+
+    steps: Sequence[Record]
+    origin: OriginalCaller
+
+    def document(self) -> dict[str, Any]:
+        """Returns sentences and evidence."""
+        return {
+            "steps": [statement(step) for step in self.steps],
+            "origin": self.origin.words,
+            "kind": self.origin.kind,
+            "end": self.origin.end,
+        }
+
+
+async def chain_of(history: History, record: Record) -> RoleChain:
+    """Returns the calls that lead from the caller of a record back to the original caller."""
+    steps: list[Record] = []
     seen: set[str] = set()
     while len(steps) < _MAX_STEPS:
         identity = as_object(record.get("userIdentity"))
         if identity.get("type") not in ("AssumedRole", "FederatedUser"):
-            return {"steps": steps, **_origin(record)}
+            return RoleChain(steps, _origin(record))
         key = str(identity.get("accessKeyId") or identity.get("arn") or "")
         maker = await _maker(history, identity, record) if key and key not in seen else None
         if maker is None:
-            return {"steps": steps, **_broken_end(record, identity)}
+            return RoleChain(steps, _broken_end(record, identity))
         seen.add(key)
-        steps.append(statement(maker))
+        steps.append(maker)
         record = maker
-    return {"steps": steps, **_unknown_origin(f"more than {_MAX_STEPS} steps")}
+    return RoleChain(steps, _unknown_origin(f"more than {_MAX_STEPS} steps"))
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:
@@ -110,18 +137,19 @@ async def _maker(history: History, identity: Record, record: Record) -> Record |
     return makers[0] if makers else None
 
 
-def _origin(record: Record) -> dict[str, Any]:
+def _origin(record: Record) -> OriginalCaller:
     """Returns the end of a chain that begins with the caller of a record."""
     kind = as_object(record.get("userIdentity")).get("type")
-    words = actor(record)
+    caller = actor_parts(record)
+    words = join(caller)
     if kind in _PEOPLE:
-        return _known_origin(words, "human")
+        return OriginalCaller(caller, "human", f"it begins with {words}")
     if words.startswith("AWS service "):
-        return _known_origin(words, "service")
+        return OriginalCaller(caller, "service", f"it begins with {words}")
     return _unknown_origin(f"the record names only {words}")
 
 
-def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
+def _broken_end(record: Record, identity: Record) -> OriginalCaller:
     """Returns the end of a chain whose next record is missing, with hints about the caller."""
     context = as_object(identity.get("sessionContext"))
     issuer = as_object(context.get("sessionIssuer"))
@@ -130,7 +158,7 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
         return _origin(vouching)
     host = str(identity.get("invokedBy") or "")
     if not identity.get("accessKeyId") and host.endswith(".amazonaws.com"):
-        return _known_origin(f"AWS service {host}", "service")
+        return _origin({"userIdentity": {"type": "AWSService", "invokedBy": host}})
     caller = actor(record)
     role, _, session = caller.removesuffix(")").partition(" (session ")
     hints = {
@@ -148,9 +176,5 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
     )
 
 
-def _known_origin(words: str, kind: str) -> dict[str, Any]:
-    return {"origin": words, "kind": kind, "end": f"it begins with {words}"}
-
-
-def _unknown_origin(reason: str) -> dict[str, Any]:
-    return {"origin": None, "kind": "unknown", "end": f"the chain ends here: {reason}"}
+def _unknown_origin(reason: str) -> OriginalCaller:
+    return OriginalCaller((), "unknown", f"the chain ends here: {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from opentrail.core.arns import parse_arn
@@ -121,7 +121,7 @@ def statement(record: Record, resource: Resource | None = None) -> dict[str, Any
 
 def clause(record: Record, resource: Resource | None = None) -> str:
     """Returns the sentence without its time: `IAM user John created IAM user Mary through …`."""
-    return _join(parts(record, resource))
+    return join(parts(record, resource))
 
 
 def parts(record: Record, resource: Resource | None = None) -> list[Part]:
@@ -130,15 +130,16 @@ def parts(record: Record, resource: Resource | None = None) -> list[Part]:
     method = method_of(record)
     reason = refusal(record)
     did = _action(record, target) if reason is None else _describe_refused(record, target)
-    words = [*_actor(record), Part("plain", " "), *did]
-    if method and method.name not in _join(did):
+    words = [*actor_parts(record), Part("plain", " "), *did]
+    if method and method.name not in join(did):
         words.append(Part("method", f" through {method.name}"))
     if reason:
         words.append(Part("refusal", f" and was refused ({reason})"))
     return words
 
 
-def _join(words: list[Part]) -> str:
+def join(words: Iterable[Part]) -> str:
+    """Returns the text of some parts."""
     return "".join(part.text for part in words)
 
 
@@ -169,10 +170,11 @@ def _main(record: Record) -> Resource | None:
 
 def actor(record: Record) -> str:
     """Returns the caller in words, such as `IAM user John`."""
-    return _join(_actor(record))
+    return join(actor_parts(record))
 
 
-def _actor(record: Record) -> list[Part]:
+def actor_parts(record: Record) -> list[Part]:
+    """Returns the parts of `actor`."""
     identity = as_object(record.get("userIdentity"))
     kind, account = identity.get("type"), identity.get("accountId")
     of_account = f" of account {account}" if account else " of an account that is not recorded"

@@ -111,6 +111,31 @@ async def test_who_was_behind_a_call_may_be_unknown() -> None:
     assert "no record of who assumed role DataRole" in chain["end"]
 
 
+@asynchronous
+async def test_who_was_behind_several_calls_is_one_answer() -> None:
+    browser = Browser()
+    first = {**an_assumed_role("First"), "accessKeyId": "ASIA1"}
+    second = {**an_assumed_role("Second"), "accessKeyId": "ASIA2"}
+    events = [
+        assumed(1, "ASIA1", an_iam_user("Alice"), "First", eventID=event_id(1)),
+        assumed(2, "ASIA2", first, "Second", eventID=event_id(2)),
+        at(3, userIdentity=second, eventID=event_id(3)),
+        at(4, userIdentity={**second, "accessKeyId": "ASIA3"}, eventID=event_id(4)),
+    ]
+    await browser.api.record(events)
+    ids = [event["eventID"] for event in events]
+    asked = ",".join([*ids[1:], "absent"])
+    origins = (await browser.get("events/origins", ids=asked)).json["origins"]
+    alice = {
+        "kind": "human",
+        "words": "IAM user Alice",
+        "parts": [{"kind": "actor-type", "text": "IAM user "}, {"kind": "actor", "text": "Alice"}],
+    }
+    assert origins == {ids[1]: alice, ids[2]: alice}
+    too_many = await browser.get("events/origins", ids=",".join(["x"] * 201))
+    assert (too_many.status, too_many.json["code"]) == (400, "InvalidParameterException")
+
+
 @pytest.mark.parametrize("name", ["Mary", "mary", " MARY "])
 @asynchronous
 async def test_a_name_is_answered_with_who_made_it_and_what_came_after(name: str) -> None:

@@ -31,6 +31,7 @@ PARAMETERS = {
     "field": "a field of events",
     "fields": "fields of events, with commas",
     "format": "`csv`, `json` or `ndjson`",
+    "ids": "event IDs, with commas",
     "last": "number of earlier events to begin with",
     "limit": "maximum number of results",
     "name": "a name or ARN",

@@ -13,7 +13,7 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.counts import CountedValue
-from opentrail.api.v1.events import EventRow, find_event, rows_of
+from opentrail.api.v1.events import EventRow, SentencePart, find_event, rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
@@ -21,13 +21,15 @@ from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search
 from opentrail.history.nearest import nearest_values
 from opentrail.who.answers import who
-from opentrail.who.callers import next_calls, origin_of
-from opentrail.who.sentence import actor, words_of
+from opentrail.who.callers import chain_of, next_calls
+from opentrail.who.sentence import actor, join, words_of
 
 #: Maximum events of a principal that are read for its summary.
 _MAX_READ = 5_000
 #: Maximum values in each list.
 _MAX_VALUES = 10
+#: Maximum events whose original callers are found in one answer.
+_MAX_ORIGINS = 200
 #: Maximum rows of events of a principal.
 _MAX_ROWS = 20
 #: Maximum rows of events of a resource.
@@ -99,6 +101,22 @@ class CallerChain(TypedDict):
     next: list[EventRow]
 
 
+class OriginRow(TypedDict):
+    """The original caller behind the credentials of an event."""
+
+    kind: Literal["human", "service"]
+    #: Such as `IAM user John`.
+    words: str
+    #: The parts of `words`.
+    parts: list[SentencePart]
+
+
+class Origins(TypedDict):
+    """The original caller of each event for which it is recorded, by event ID."""
+
+    origins: dict[str, OriginRow]
+
+
 class Stories:
     """The calls about principals and resources.
 
@@ -141,7 +159,7 @@ class Stories:
         history = seen_by(request, self._services).history
         event = await find_event(history, request.path_params["id"])
         record = orjson.loads(event.record)
-        chain = await origin_of(history, record)
+        chain = (await chain_of(history, record)).document()
         return {
             "steps": await _rows_of_evidence(history, chain["steps"]),
             "origin": chain["origin"],
@@ -149,6 +167,26 @@ class Stories:
             "end": chain["end"],
             "next": await _rows_of_evidence(history, await next_calls(history, event, record)),
         }
+
+    @route("GET", "/events/origins", VIEWER, "see who was behind some calls", query=("ids",))
+    async def origins(self, request: Request) -> Origins:
+        """Returns the original callers of events; those that are not recorded are left out."""
+        ids = request.query_params.get("ids", "").split(",")
+        if len(ids) > _MAX_ORIGINS:
+            message = f"ids must be at most {_MAX_ORIGINS} event IDs, not {len(ids)}"
+            raise CloudTrailError("InvalidParameterException", message)
+        history = seen_by(request, self._services).history
+        origins: dict[str, OriginRow] = {}
+        for event_id in ids:
+            for event in await history.latest(Search(attribute=("EventId", event_id)), 1):
+                origin = (await chain_of(history, orjson.loads(event.record))).origin
+                if origin.kind != "unknown":
+                    origins[event_id] = {
+                        "kind": origin.kind,
+                        "words": join(origin.parts),
+                        "parts": [{"kind": part.kind, "text": part.text} for part in origin.parts],
+                    }
+        return {"origins": origins}
 
     @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
     async def principal(self, request: Request) -> Principal:
