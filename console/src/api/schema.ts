@@ -196,6 +196,12 @@ export interface KnownIdentity {
   userIdentity: unknown;
 }
 
+/** Who created, changed and deleted something. */
+export interface LifeStory {
+  maker: EventRow | null;
+  sentences: string[];
+}
+
 /** The position of the newest durable record, 0 if there is none. */
 export interface Mark {
   position: number;
@@ -276,6 +282,7 @@ export interface Principal {
   latest: EventRow[];
   sentence: string;
   services: CountedValue[];
+  story: LifeStory;
 }
 
 /** What a trail's bucket proves of an event. */
@@ -300,7 +307,7 @@ export interface ResourceRow {
 export interface ResourceStory {
   answers: (Record<string, unknown>)[];
   events: EventRow[];
-  sentences: string[];
+  story: LifeStory;
 }
 
 /** A view under its name. */

@@ -15,6 +15,7 @@ export type {
   HealthSummary as Health,
   IncidentRow as Incident,
   IncidentDetail,
+  LifeStory,
   NameAnswer,
   NearestValues,
   OriginRow as Origin,

@@ -22,9 +22,10 @@ import { toExpression, toFilter } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
 import { CallerChain } from "../parts/CallerChain";
 import { EventList } from "../parts/EventList";
+import { LifeStory } from "../parts/LifeStory";
 import { Problem } from "../parts/Problem";
 import { number, stamp, zoneName } from "../text/time";
-import { visible } from "../text/visible";
+import { capitalized, visible } from "../text/visible";
 
 export default function Principals(): ReactNode {
   const [arn] = useQuery("arn");
@@ -93,12 +94,18 @@ function Story({ arn }: { arn: string }): ReactNode {
           </Button>
         }
       >
-        <span className="wrap">{visible(data?.sentence ?? arn.split("/").at(-1) ?? arn)}</span>
+        <span className="wrap">{visible(data ? capitalized(data.sentence) : (arn.split("/").at(-1) ?? arn))}</span>
       </Header>
       <Problem error={error} what={error?.status === 404 ? "This principal made no call" : "The principal could not be loaded"} onRetry={reload} />
       {loading && !data && <Spinner />}
       {data && (
         <SpaceBetween size="l">
+          <LifeStory story={data.story} />
+          {latest && TEMPORARY.has(latest.principalType ?? "") && (
+            <Container header={<Header variant="h2">Latest call</Header>}>
+              <CallerChain event={latest} />
+            </Container>
+          )}
           <Container>
             <KeyValuePairs
               columns={3}
@@ -109,11 +116,6 @@ function Story({ arn }: { arn: string }): ReactNode {
               ]}
             />
           </Container>
-          {latest && TEMPORARY.has(latest.principalType ?? "") && (
-            <Container header={<Header variant="h2">Latest call</Header>}>
-              <CallerChain event={latest} />
-            </Container>
-          )}
           <Container header={<Header variant="h2">Calls by weekday and hour (UTC)</Header>}>
             <Heat hours={data.hours} />
           </Container>

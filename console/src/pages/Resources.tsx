@@ -16,8 +16,8 @@ import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
 import { finding } from "../filter/conditions";
-import { CallerChain } from "../parts/CallerChain";
 import { EventList } from "../parts/EventList";
+import { LifeStory } from "../parts/LifeStory";
 import { Problem } from "../parts/Problem";
 import { stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
@@ -94,7 +94,6 @@ function List(): ReactNode {
 
 function Story({ name, type }: { name: string; type: string | null }): ReactNode {
   const { data, error, loading, reload } = useCall((signal) => get<ResourceStory>("resources", { name, type }, signal), [name, type]);
-  const maker = data?.events.find(({ sentence }) => sentence === data.sentences[0]);
   return (
     <SpaceBetween size="l">
       <Header
@@ -112,20 +111,7 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
       {loading && !data && <Spinner />}
       {data && (
         <SpaceBetween size="l">
-          <Container header={<Header variant="h2">Life story</Header>}>
-            {data.sentences.length ? (
-              <SpaceBetween size="s">
-                {data.sentences.map((sentence, index) => (
-                  <Box key={index} variant={index === 0 ? "h3" : "p"}>
-                    <span className="wrap">{visible(sentence)}</span>
-                  </Box>
-                ))}
-              </SpaceBetween>
-            ) : (
-              <Box color="text-body-secondary">No event created, changed or deleted it.</Box>
-            )}
-            {maker && <CallerChain event={maker} />}
-          </Container>
+          <LifeStory story={data.story} />
           <Container header={<Header variant="h2" counter={`(${data.events.length})`}>Evidence</Header>}>
             <EventList label="Events of the resource" items={data.events} />
           </Container>

@@ -9,7 +9,7 @@ import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href } from "../app/router";
 import { span, stamp } from "../text/time";
-import { visible } from "../text/visible";
+import { capitalized, visible } from "../text/visible";
 import { Problem } from "./Problem";
 
 interface Props {
@@ -32,7 +32,7 @@ export function CallerChain({ event, onOpen }: Props): ReactNode {
       <Problem error={error} what="The calls before this one could not be loaded" onRetry={reload} />
       {data && (
         <ol className="chain">
-          {!data.origin && <li className="unknown">{visible(data.end.replace(/^./, (letter) => letter.toUpperCase()))}.</li>}
+          {!data.origin && <li className="unknown">{visible(capitalized(data.end))}.</li>}
           {data.steps.toReversed().map((step) => (
             <Step key={step.eventId} step={step} event={event} onOpen={onOpen} />
           ))}

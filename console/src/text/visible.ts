@@ -24,3 +24,8 @@ export function hidden(text: string): string {
 export function show(value: string | null | undefined): string {
   return value === null || value === undefined || value === "" ? "–" : visible(value);
 }
+
+/** A sentence that begins with words of the server, such as `role release`. */
+export function capitalized(words: string): string {
+  return words.replace(/^./u, (letter) => letter.toUpperCase());
+}

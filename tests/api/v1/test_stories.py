@@ -73,12 +73,49 @@ async def test_a_principal_has_what_it_did_and_when() -> None:
 @asynchronous
 async def test_the_story_of_a_resource_is_what_who_answers() -> None:
     browser = Browser()
-    made = a_record(eventName="CreateUser", requestParameters={"userName": "Mary"})
-    await browser.api.record([made])
-    story = (await browser.get("resources", name="Mary")).json
-    assert "created IAM user Mary" in story["sentences"][0]
-    assert [event["eventName"] for event in story["events"]] == ["CreateUser"]
+    await browser.api.record(
+        [
+            did(1, "CreateUser", {"userName": "Mary"}, eventID=event_id(1)),
+            did(2, "UpdateUser", {"userName": "Mary"}),
+            did(3, "UpdateUser", {"userName": "Mary"}),
+            did(4, "DeleteUser", {"userName": "Mary"}),
+        ]
+    )
+    answer = (await browser.get("resources", name="Mary")).json
+    sentences = answer["story"]["sentences"]
+    assert [sentence.split(", ", 2)[1][5:12] for sentence in sentences] == [
+        "at 9:01",
+        "at 9:03",
+        "at 9:04",
+    ]
+    verbs = ("created", "changed", "deleted")
+    for sentence, verb in zip(sentences, verbs, strict=True):
+        assert f"{verb} IAM user Mary" in sentence
+    assert answer["story"]["maker"]["eventId"] == event_id(1)
+    assert len(answer["events"]) == 4
     assert "name must be given" in (await browser.get("resources")).json["error"]
+
+
+@asynchronous
+async def test_a_principal_has_its_life_story_and_a_session_that_of_its_role() -> None:
+    browser = Browser()
+    session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
+    await browser.api.record(
+        [
+            did(1, "CreateUser", {"userName": "Ann"}, eventID=event_id(1)),
+            did(2, "ListUsers", {}, userIdentity=an_iam_user("Ann"), readOnly=True),
+            did(3, "CreateRole", {"roleName": "Release"}, eventID=event_id(3)),
+            at(4, userIdentity=session),
+        ]
+    )
+    story = (await browser.get(f"principals/{ANN}")).json["story"]
+    (sentence,) = story["sentences"]
+    assert "created IAM user Ann" in sentence
+    assert story["maker"]["eventId"] == event_id(1)
+    story = (await browser.get(f"principals/{session['arn']}")).json["story"]
+    (sentence,) = story["sentences"]
+    assert "created IAM role Release" in sentence
+    assert story["maker"]["eventId"] == event_id(3)
 
 
 @asynchronous

@@ -16,7 +16,7 @@ from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.events import EventRow, SentencePart, find_event, rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import parse_time
+from opentrail.core.event import Record, as_object, parse_time
 from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search
 from opentrail.history.nearest import nearest_values
@@ -36,10 +36,21 @@ _MAX_ROWS = 20
 _MAX_ROWS_OF_RESOURCE = 200
 
 
+class LifeStory(TypedDict):
+    """Who created, changed and deleted something."""
+
+    #: In words, in the order in which it happened; the last of several changes.
+    sentences: list[str]
+    #: The event that the first sentence describes.
+    maker: EventRow | None
+
+
 class Principal(TypedDict):
     """What a principal does, and when, from its latest events."""
 
     arn: str
+    #: Of the user, or of the role of a session.
+    story: LifeStory
     #: What it is, in a few words.
     sentence: str
     first: str
@@ -59,7 +70,7 @@ class Principal(TypedDict):
 class ResourceStory(TypedDict):
     """What became of a resource, in sentences, and the events that name it."""
 
-    sentences: list[str]
+    story: LifeStory
     answers: list[dict[str, Any]]
     events: list[EventRow]
 
@@ -197,6 +208,9 @@ class Stories:
         events = await history.latest(Search(expression=same), _MAX_READ)
         if not events:
             raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
+        record: Record = orjson.loads(events[0].record)
+        identity = as_object(record.get("userIdentity"))
+        issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
         rows = await rows_of(events)
         hours = [[0] * 24 for _ in range(7)]
         for row in rows:
@@ -204,7 +218,8 @@ class Stories:
             hours[moment.weekday()][moment.hour] += 1
         return {
             "arn": arn,
-            "sentence": actor(orjson.loads(events[0].record)),
+            "story": await _life_story(history, await who(history, str(issuer.get("arn") or arn))),
+            "sentence": actor(record),
             "first": rows[-1]["eventTime"],
             "last": rows[0]["eventTime"],
             "events": len(rows),
@@ -224,7 +239,7 @@ class Stories:
         history, name = seen_by(request, self._services).history, request.query_params["name"]
         events = await history.events_of(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
         return {
-            "sentences": [answer["sentence"]] if answer["sentence"] else [],
+            "story": await _life_story(history, answer),
             "answers": answer["answers"],
             "events": await rows_of(events),
         }
@@ -237,6 +252,17 @@ class Stories:
             raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
+
+
+async def _life_story(history: History, answer: Json) -> LifeStory:
+    """Returns what `who` answers of the first resource of a name."""
+    first = answer["answers"][0] if answer["answers"] else {}
+    changes = [change for kind in ("created", "changed", "deleted") if (change := first.get(kind))]
+    makers = await _rows_of_evidence(history, changes[:1])
+    return {
+        "sentences": [change["sentence"] for change in changes],
+        "maker": makers[0] if makers else None,
+    }
 
 
 async def _same_but_case(history: History, name: str) -> str | None:

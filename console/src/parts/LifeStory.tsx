@@ -1,0 +1,26 @@
+import Box from "@cloudscape-design/components/box";
+import Container from "@cloudscape-design/components/container";
+import Header from "@cloudscape-design/components/header";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import type { ReactNode } from "react";
+import type { LifeStory as Story } from "../api/types";
+import { visible } from "../text/visible";
+import { CallerChain } from "./CallerChain";
+
+/** Who created, changed and deleted a resource or a principal, and who was behind that. */
+export function LifeStory({ story }: { story: Story }): ReactNode {
+  const { sentences, maker } = story;
+  return (
+    <Container header={<Header variant="h2">Life story</Header>}>
+      <SpaceBetween size="s">
+        {sentences.map((sentence, index) => (
+          <Box key={index} variant={index === 0 ? "h3" : "p"}>
+            <span className="wrap">{visible(sentence)}</span>
+          </Box>
+        ))}
+        {!sentences.length && <Box color="text-body-secondary">No event created, changed or deleted it.</Box>}
+        {maker && <CallerChain event={maker} />}
+      </SpaceBetween>
+    </Container>
+  );
+}
