@@ -50,6 +50,7 @@ from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
     CountedField,
+    EventOverview,
     EventQuery,
     FoundEvent,
     PeriodCounts,
@@ -662,6 +663,14 @@ class MemoryEvents:
             )[:limit]
             for name, of in counts.items()
         }
+
+    async def overview(
+        self, query: EventQuery, seconds: int, fields: Sequence[CountedField], limit: int
+    ) -> EventOverview:
+        """Counts by period, and values."""
+        return EventOverview(
+            await self.histogram(query, seconds), await self.top_values(query, fields, limit)
+        )
 
     async def _all(self, query: EventQuery) -> list[Attributes]:
         """Returns the attributes of all events of a query."""

@@ -32,8 +32,9 @@ beforeEach(() => {
   answers = {
     session: () => ({ body: SESSION }),
     "events/rows": () => ({ body: { events: [EVENT], next: null, tookMs: 1, missing: [] } }),
-    "events/count": () => ({ body: { value: 1, relation: "eq" } }),
-    "events/histogram": () => ({ body: { start: EVENT.eventTime, end: EVENT.eventTime, seconds: 60, buckets: [{ time: EVENT.eventTime, ok: 1, failed: 0 }] } }),
+    "events/overview": () => ({
+      body: { count: 1, histogram: { start: EVENT.eventTime, end: EVENT.eventTime, seconds: 60, buckets: [{ time: EVENT.eventTime, ok: 1, failed: 0 }] }, facets: {} },
+    }),
     values: (query) => ({ body: { values: query.get("field") === "eventName" ? [{ value: "CreateUser", count: 1 }] : [] } }),
     [`events/${EVENT.eventId}`]: () => ({ body: { event: EVENT, record: '{"eventName":"CreateUser"}', delivered: [] } }),
   };
@@ -165,8 +166,8 @@ test("counting begins when the first page of a search is there", async () => {
   render(<App token={null} />);
   await waitFor(() => expect(asked("events/rows")).not.toEqual([]), { timeout: 60_000 });
   await act(async () => undefined);
-  for (const path of ["events/count", "events/histogram", "events/facets"]) expect(asked(path)).toEqual([]);
+  expect(asked("events/overview")).toEqual([]);
   arrive();
   await screen.findByRole("heading", { name: "Event history (1)" });
-  await waitFor(() => expect(asked("events/histogram")).toHaveLength(1));
+  await waitFor(() => expect(asked("events/overview")).toHaveLength(1));
 });

@@ -36,8 +36,7 @@ beforeEach(() => {
       session: SESSION,
       views: { views },
       "events/rows": { events: [], next: null, prev: null, tookMs: 1, missing: [] },
-      "events/count": { value: 0, relation: "eq" },
-      "events/histogram": { start: "2026-01-01T00:00:00Z", end: "2026-01-01T00:00:00Z", seconds: 60, buckets: [] },
+      "events/overview": { count: 0, histogram: { start: "2026-01-01T00:00:00Z", end: "2026-01-01T00:00:00Z", seconds: 60, buckets: [] }, facets: {} },
     };
     return path in answers ? Response.json(answers[path]) : Response.json({ code: "NotFound", error: "not here" }, { status: 404 });
   });

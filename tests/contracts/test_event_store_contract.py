@@ -557,6 +557,17 @@ async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -
 
 
 @asynchronous
+async def test_an_overview_has_the_counts_of_periods_and_of_values(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        # Columns decide the first query, records the second.
+        for query in (everything(), everything(expression=parse("mary OR John", MOMENT))):
+            found = await store.overview(query, 60, FIELDS, 10)
+            assert found.periods == await store.histogram(query, 60)
+            assert found.values == await store.top_values(query, FIELDS, 10)
+        assert (await store.overview(everything(), 60, [], 10)).values == {}
+
+
+@asynchronous
 async def test_a_value_that_an_event_has_twice_is_counted_once(place: Place) -> None:
     buckets = [{"type": "AWS::S3::Bucket", "ARN": f"arn:aws:s3:::{name}"} for name in "ab"]
     records = [
@@ -954,6 +965,7 @@ def test_the_counts_of_any_query_are_those_of_a_plain_list(
                 await store.count(query),
                 await store.histogram(query, seconds),
                 await store.top_values(query, FIELDS, limit, prefix),
+                await store.overview(query, seconds, FIELDS, limit),
             )
             for store in (many.store, plain)
         ]

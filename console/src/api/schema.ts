@@ -328,6 +328,13 @@ export interface Scan {
   known: number;
 }
 
+/** The number of events, their histogram, and the most frequent values of each field. */
+export interface SearchOverview {
+  count: number;
+  facets: Record<string, CountedValue[]>;
+  histogram: EventHistogram;
+}
+
 /** How many of the newest events of the last day some event selectors select. */
 export interface SelectorPreview {
   complete: boolean;

@@ -24,6 +24,7 @@ export type {
   Proof,
   ResourceStory,
   SavedView,
+  SearchOverview,
   SelectorPreview,
   SessionInfo as Session,
   TrailList,

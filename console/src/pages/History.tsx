@@ -4,8 +4,8 @@ import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import ToggleButton from "@cloudscape-design/components/toggle-button";
 import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
-import type { Count, Event, Histogram, NameAnswer, Page, SavedView, ViewState } from "../api/types";
-import { closedGate, type Gate } from "../api/gate";
+import { closedGate } from "../api/gate";
+import type { Event, Histogram, NameAnswer, Page, SavedView, SearchOverview, ViewState } from "../api/types";
 import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
@@ -21,6 +21,7 @@ import recipes from "../filter/recipes.json";
 import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
 import { EventList, type Note } from "../parts/EventList";
+import { openGroups } from "../parts/facetGroups";
 import { Problem } from "../parts/Problem";
 import { OUTCOMES, TimeChart } from "../parts/TimeChart";
 import { number } from "../text/time";
@@ -57,7 +58,15 @@ export default function History(): ReactNode {
   // Counting reads all events of a search: it begins when the first page is there.
   const rows = useMemo(closedGate, [query]);
   const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open), [query, cursor, pageSize]);
-  const count = useCall((signal) => rows.opened.then(() => get<Count>("events/count", query, signal)), [query]);
+  const [opened, setOpened] = useState<readonly string[]>([]);
+  const groups = openGroups(opened);
+  const fields = groups.join(",");
+  const overview = useCall(
+    (signal) => rows.opened.then(() => get<SearchOverview>("events/overview", { ...query, buckets: BUCKETS, fields }, signal)),
+    [query, fields],
+  );
+  const count = overview.data?.count ?? null;
+  const isCounting = overview.loading && overview.data !== null;
   const text = textIn(conditions.filter);
   const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal), [text]);
   const name = text === null ? null : (answer.data?.name ?? null);
@@ -91,17 +100,23 @@ export default function History(): ReactNode {
     <div className={facets && isWide && open === null ? "history with-facets" : "history"}>
       {facets && isWide && open === null && (
         <Suspense fallback={<aside className="facets" aria-label="Facets" />}>
-          <Facets query={query} rows={rows} filter={conditions.filter} />
+          <Facets
+            values={overview.data?.facets ?? null}
+            isCounting={isCounting}
+            open={groups}
+            onOpen={(name) => setOpened([...opened, name])}
+            filter={conditions.filter}
+          />
         </Suspense>
       )}
       <div className="history-list">
         <div className="title-line">
           <h1>
             Event history
-            {count.data && ` (${count.data.relation === "gte" ? "≥ " : ""}${number(count.data.value)})`}
+            {count !== null && ` (${number(count)})`}
           </h1>
           <span className="hidden" role="status">
-            {countText(count.data)}
+            {count !== null && `${number(count)} ${count === 1 ? "event" : "events"}`}
           </span>
           <span className="secondary">{summary(conditions, page.data)}</span>
           <div className="end">
@@ -138,7 +153,12 @@ export default function History(): ReactNode {
             <ColumnButton shown={picked ?? PRESETS.Sentences} />
           </Actions>
         </div>
-        {chart && !isNarrow && <Chart query={query} rows={rows} zone={zone} />}
+        {chart && !isNarrow && (
+          <div className={isCounting ? "dimmed" : undefined}>
+            <Chart histogram={overview.data?.histogram ?? null} zone={zone} />
+          </div>
+        )}
+        <Problem error={overview.error} what="Events could not be counted" onRetry={overview.reload} />
         <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
         {page.data && page.data.missing.length > 0 && (
           <Alert type="warning" header="Some events are missing here">
@@ -224,11 +244,6 @@ function summary(conditions: Conditions, page: Page | null): string {
   const account = conditions.account ? `account ${visible(conditions.account)}` : "all accounts";
   const region = conditions.region ? visible(conditions.region) : "all Regions";
   return `${account}, ${region}`.replace(/^a/, "A") + (page ? ` · ${number(Math.round(page.tookMs))} ms` : "");
-}
-
-function countText(count: Count | null): string {
-  if (!count) return "";
-  return `${count.relation === "gte" ? "At least " : ""}${number(count.value)} ${count.value === 1 ? "event" : "events"}`;
 }
 
 function Ignored({ parts }: { parts: string[] }): ReactNode {
@@ -435,28 +450,21 @@ function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: 
   );
 }
 
-function Chart({ query, rows, zone }: { query: Query; rows: Gate; zone: string }): ReactNode {
-  const { data, error, reload, loading } = useCall(
-    (signal) => rows.opened.then(() => get<Histogram>("events/histogram", { ...query, buckets: BUCKETS }, signal)),
-    [query],
-  );
+function Chart({ histogram, zone }: { histogram: Histogram | null; zone: string }): ReactNode {
   const points = useMemo(
-    () => data?.buckets.map(({ time, ok, failed }) => ({ time: Date.parse(time), values: [ok, failed] })) ?? [],
-    [data],
+    () => histogram?.buckets.map(({ time, ok, failed }) => ({ time: Date.parse(time), values: [ok, failed] })) ?? [],
+    [histogram],
   );
   return (
-    <div className={loading && data ? "dimmed" : undefined}>
-      <Problem error={error} what="The chart could not be loaded" onRetry={reload} />
-      <TimeChart
-        isSmall
-        label="Events over time"
-        points={points}
-        step={(data?.seconds ?? 3600) * 1000}
-        series={OUTCOMES}
-        zone={zone}
-        onSelect={(start, end) => setRange({ last: null, since: iso(start), until: iso(end - 1000) })}
-      />
-    </div>
+    <TimeChart
+      isSmall
+      label="Events over time"
+      points={points}
+      step={(histogram?.seconds ?? 3600) * 1000}
+      series={OUTCOMES}
+      zone={zone}
+      onSelect={(start, end) => setRange({ last: null, since: iso(start), until: iso(end - 1000) })}
+    />
   );
 }
 

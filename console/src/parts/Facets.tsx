@@ -1,68 +1,41 @@
 import Icon from "@cloudscape-design/components/icon";
 import { type MouseEvent, type ReactNode, useState } from "react";
-import { get, type Query } from "../api/client";
-import type { Gate } from "../api/gate";
-import type { ValueCount } from "../api/types";
-import { useCall } from "../api/useCall";
+import type { SearchOverview, ValueCount } from "../api/types";
 import { hasToken, setFilter, withoutToken, withToken } from "../filter/conditions";
 import type { Filter } from "../filter/expression";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
-import { Problem } from "./Problem";
+import { type Group, GROUPS } from "./facetGroups";
 
-interface Group {
-  /** The server's name of the values. */
-  name: string;
-  /** The field of expressions. */
-  field: string;
-  label: string;
-  /** Not counted until it is opened. */
-  isClosed?: boolean;
-}
-
-const GROUPS: readonly Group[] = [
-  { name: "username", field: "username", label: "User" },
-  { name: "eventName", field: "eventName", label: "Event" },
-  { name: "eventSource", field: "eventSource", label: "Service" },
-  { name: "region", field: "awsRegion", label: "Region" },
-  { name: "errorCode", field: "errorCode", label: "Error" },
-  { name: "sourceIpAddress", field: "sourceIPAddress", label: "Source IP", isClosed: true },
-  { name: "resourceType", field: "resourceType", label: "Resource type", isClosed: true },
-  { name: "account", field: "recipientAccountId", label: "Account", isClosed: true },
-];
 const FEW = 5;
 
 interface Props {
-  query: Query;
-  /** Opens when the rows of the query are there. */
-  rows: Gate;
+  /** The most frequent values of open groups; null until they are counted. */
+  values: SearchOverview["facets"] | null;
+  /** Whether the values are those of the search before. */
+  isCounting: boolean;
+  /** Names of the open groups. */
+  open: readonly string[];
+  onOpen: (name: string) => void;
   filter: Filter;
 }
 
 /** The most frequent values of the whole result: a click searches for one, with Alt it excludes it. */
-export default function Facets({ query, rows, filter }: Props): ReactNode {
-  const [opened, setOpened] = useState<readonly string[]>([]);
-  const open = GROUPS.filter(({ name, isClosed }) => !isClosed || opened.includes(name));
-  const fields = open.map(({ name }) => name).join(",");
-  const { data, error, loading, reload } = useCall(
-    (signal) => rows.opened.then(() => get<{ facets: Record<string, ValueCount[]> }>("events/facets", { ...query, fields }, signal)),
-    [query, fields],
-  );
+export default function Facets({ values, isCounting, open, onOpen, filter }: Props): ReactNode {
   return (
-    <aside className={loading && data ? "facets dimmed" : "facets"} aria-label="Facets">
-      <Problem error={error} what="The values could not be counted" onRetry={reload} />
+    <aside className={isCounting ? "facets dimmed" : "facets"} aria-label="Facets">
       {GROUPS.map((group) => (
         <div key={group.name} role="group" aria-labelledby={`facet-${group.name}`}>
           <h2 id={`facet-${group.name}`}>
-            {open.includes(group) ? (
+            {open.includes(group.name) ? (
               group.label
             ) : (
-              <button type="button" onClick={() => setOpened([...opened, group.name])}>
+              <button type="button" onClick={() => onOpen(group.name)}>
                 <Icon name="caret-right-filled" size="small" /> {group.label}
               </button>
             )}
           </h2>
-          {open.includes(group) && <Values group={group} values={data?.facets[group.name] ?? []} filter={filter} />}
+          {open.includes(group.name) && <Values group={group} values={values?.[group.name] ?? []} filter={filter} />}
         </div>
       ))}
     </aside>

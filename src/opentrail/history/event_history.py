@@ -171,7 +171,9 @@ class History:
         event; without an end they extend to now, or to the newest event if that is later.
         """
         buckets = max(2, min(buckets, MAX_BUCKETS))
-        return await self._with_retry(lambda: self._histogram(search, buckets))
+        return await self._with_retry(
+            lambda: self._histogram(search, buckets, self._store.histogram)
+        )
 
     async def facets(
         self, search: Search, fields: Sequence[str], limit: int = TOP_VALUES, prefix: str = ""
@@ -193,6 +195,30 @@ class History:
 
         return await self._with_retry(count)
 
+    async def overview(
+        self, search: Search, fields: Sequence[str], buckets: int = 60, limit: int = TOP_VALUES
+    ) -> tuple[Histogram, dict[str, list[ValueCount]]]:
+        """Returns what `histogram` and `facets` would, in the time of one of them.
+
+        Raises:
+            CloudTrailError: as `facets`.
+        """
+        buckets = max(2, min(buckets, MAX_BUCKETS))
+        columns = {field: _countable_field(field) for field in fields}
+
+        async def answer() -> tuple[Histogram, dict[str, list[ValueCount]]]:
+            values: dict[CountedField, list[ValueCount]] = {}
+
+            async def count(query: EventQuery, seconds: int) -> list[PeriodCounts]:
+                found = await self._store.overview(query, seconds, list(columns.values()), limit)
+                values.update(found.values)
+                return found.periods
+
+            histogram = await self._histogram(search, buckets, count)
+            return histogram, {field: values[column] for field, column in columns.items()}
+
+        return await self._with_retry(answer)
+
     async def values(
         self, field: str, prefix: str, search: Search, limit: int = TOP_VALUES
     ) -> list[ValueCount]:
@@ -200,7 +226,13 @@ class History:
         values_by_field = await self.facets(search, [field], limit, prefix)
         return values_by_field[field]
 
-    async def _histogram(self, search: Search, buckets: int) -> Histogram:
+    async def _histogram(
+        self,
+        search: Search,
+        buckets: int,
+        count: Callable[[EventQuery, int], Awaitable[list[PeriodCounts]]],
+    ) -> Histogram:
+        """Returns a histogram; `count` returns the counts of periods of some seconds."""
         query = await self._newest_query(search, limit=1)
         begin, last = search.start, search.end
         if last is None:
@@ -208,12 +240,12 @@ class History:
             last = max([self._clock.now(), *(event.event_time for event in newest)])
         counts: list[PeriodCounts] | None = None
         if begin is None:
-            counts = await self._store.histogram(query, HOUR)
+            counts = await count(query, HOUR)
             begin = counts[0].start if counts else last - _EMPTY_RANGE
         first, until = math.floor(begin.timestamp()), math.floor(last.timestamp())
         seconds = round_period(first, until, buckets)
         if counts is None or seconds % HOUR:
-            counts = await self._store.histogram(query, seconds)
+            counts = await count(query, seconds)
         return histogram_of(counts, seconds, first, until)
 
     async def _with_retry(self, answer: Callable[[], Awaitable[T]]) -> T:

@@ -205,11 +205,19 @@ CountedField = Literal[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class EventOverview:
+    """The counts of each period, and the most frequent values of each field."""
+
+    periods: list[PeriodCounts]
+    values: dict[CountedField, list[ValueCount]]
+
+
 class EventStore(Protocol):
     """Records by their attributes.
 
-    `count`, `histogram` and `top_values` are of exactly the events that the pages of a query have;
-    they ignore `before`, and all but `count` also `limit`.
+    `count`, `histogram`, `top_values` and `overview` are of exactly the events that the pages of a
+    query have; they ignore `before`, and all but `count` also `limit`.
 
     The other counts are of the events of a snapshot with `start <= event time < end`, and with
     `recorded_since` only of those recorded or imported since then.
@@ -259,6 +267,12 @@ class EventStore(Protocol):
         for each event that has it; absent and empty values are left out. With a prefix only values
         that begin with it are found, ignoring case.
         """
+        ...
+
+    async def overview(
+        self, query: EventQuery, seconds: int, fields: Sequence[CountedField], limit: int
+    ) -> EventOverview:
+        """Return what `histogram` and `top_values` would; what decides both is read once."""
         ...
 
     async def count_calls(

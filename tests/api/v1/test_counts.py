@@ -59,6 +59,23 @@ async def test_values_come_most_frequent_first() -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("expression", ["", "ann", "is:failure"])
+@pytest.mark.parametrize("since", [None, "2024-01-01T01:00:00Z"])
+async def test_an_overview_is_the_total_the_histogram_and_the_facets(
+    expression: str, since: str | None
+) -> None:
+    browser = await with_events()
+    search = {"expression": expression, **({"since": since} if since else {})}
+    overview = (await browser.get("events/overview", buckets="6", **search)).json
+    count = (await browser.get("events/count", **search)).json
+    assert overview["count"] == count["value"]
+    histogram = (await browser.get("events/histogram", buckets="6", **search)).json
+    assert overview["histogram"] == histogram
+    facets = (await browser.get("events/facets", **search)).json
+    assert overview["facets"] == facets["facets"]
+
+
+@asynchronous
 async def test_principals_keys_and_categories_are_suggested_with_their_counts() -> None:
     browser = await with_events()
     (ann, bob) = (await browser.get("values", field="arn", prefix="arn:aws:iam")).json["values"]
@@ -77,6 +94,8 @@ async def test_principals_keys_and_categories_are_suggested_with_their_counts() 
     ("path", "query", "words"),
     [
         ("events/facets", {"fields": "mood"}, "not 'mood'"),
+        ("events/overview", {"fields": "mood"}, "not 'mood'"),
+        ("events/overview", {"buckets": "121"}, "buckets must be 1 to 120"),
         ("values", {"field": ""}, "field must be one of"),
         ("events/histogram", {"buckets": "121"}, "buckets must be 1 to 120"),
     ],

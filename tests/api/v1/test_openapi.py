@@ -46,6 +46,7 @@ async def test_answers_have_the_shapes_that_are_described() -> None:
         "events/count": "events/count",
         "events/histogram": "events/histogram",
         "events/facets": "events/facets",
+        "events/overview": "events/overview",
         "values": "values?field=eventName",
         "resources": "resources?name=Mary",
         "insights": "insights",

@@ -231,7 +231,15 @@ QUERIES = (
     "expression=NOT%20account%3D1",
 )
 SEARCHES = (
-    *("events", "events/rows", "events/count", "events/histogram", "events/facets", "export"),
+    *(
+        "events",
+        "events/rows",
+        "events/count",
+        "events/histogram",
+        "events/facets",
+        "events/overview",
+        "export",
+    ),
     "events/stream",
     *("values?field=eventName", "values?field=account", "values?field=arn", "insights"),
     *("export?format=ndjson", "export?format=json"),

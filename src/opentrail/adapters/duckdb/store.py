@@ -22,6 +22,7 @@ from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
     CountedField,
+    EventOverview,
     EventQuery,
     FoundEvent,
     PeriodCounts,
@@ -127,6 +128,14 @@ class DuckdbEvents:
         """Returns the most frequent values of fields."""
         return await self._reading(
             lambda tables: self._counts.top_values(tables, query, fields, limit, prefix)
+        )
+
+    async def overview(
+        self, query: EventQuery, seconds: int, fields: Sequence[CountedField], limit: int
+    ) -> EventOverview:
+        """Returns the counts of each period and the most frequent values of fields."""
+        return await self._reading(
+            lambda tables: self._counts.overview(tables, query, seconds, fields, limit)
         )
 
     async def count_calls(

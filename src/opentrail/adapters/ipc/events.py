@@ -118,6 +118,7 @@ class IpcEventStore:
     count = remote(EventStore.count, _SECONDS, is_cancellable=True)
     histogram = remote(EventStore.histogram, _SECONDS, is_cancellable=True)
     top_values = remote(EventStore.top_values, _SECONDS, is_cancellable=True)
+    overview = remote(EventStore.overview, _SECONDS, is_cancellable=True)
     count_calls = remote(EventStore.count_calls, _LONG_SECONDS, is_cancellable=True)
     count_principals = remote(EventStore.count_principals, _LONG_SECONDS, is_cancellable=True)
     count_values = remote(EventStore.count_values, _LONG_SECONDS, is_cancellable=True)

@@ -43,6 +43,7 @@ READS = (
     EventStore.count,
     EventStore.histogram,
     EventStore.top_values,
+    EventStore.overview,
     EventStore.count_calls,
     EventStore.count_principals,
     EventStore.count_values,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Literal, TypedDict, TypeVar
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import MAX_BUCKETS
+from opentrail.history.histogram import Histogram
 
 T = TypeVar("T")
 #: Maximum seconds of one answer; a page shows the rest without it.
@@ -62,6 +63,14 @@ class Facets(TypedDict):
     facets: dict[str, list[CountedValue]]
 
 
+class SearchOverview(TypedDict):
+    """The number of events, their histogram, and the most frequent values of each field."""
+
+    count: int
+    histogram: EventHistogram
+    facets: dict[str, list[CountedValue]]
+
+
 class Values(TypedDict):
     """The most frequent values of a field."""
 
@@ -93,27 +102,42 @@ class EventCounts:
         query = request.query_params
         buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
         search = search_in(query, self._services.clock.now())
-        result = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
-        return {
-            "start": format_time(result.start),
-            "end": format_time(result.end),
-            "seconds": result.seconds,
-            "buckets": [
-                {"time": format_time(period.start), "ok": period.ok, "failed": period.failed}
-                for period in result.periods
-            ],
-        }
+        return _histogram(
+            await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
+        )
 
     @route("GET", "/events/facets", VIEWER, "count values of events", query=(*SEARCH, "fields"))
     async def facets(self, request: Request) -> Facets:
         """Returns the most frequent values of some fields."""
         query = request.query_params
-        fields = [name for name in query.get("fields", _FACETS).split(",") if name]
+        fields = _fields_in(query)
         search = search_in(query, self._services.clock.now())
         facets = await _in_time(
             seen_by(request, self._services).history.facets(search, fields, _MAX_VALUES)
         )
         return {"facets": {field: _values(values) for field, values in facets.items()}}
+
+    @route(
+        "GET",
+        "/events/overview",
+        VIEWER,
+        "count events, over time and by value",
+        query=(*SEARCH, "buckets", "fields"),
+    )
+    async def overview(self, request: Request) -> SearchOverview:
+        """Returns the exact count, the histogram and the facets in the time of one of them."""
+        query = request.query_params
+        buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
+        fields = _fields_in(query)
+        search = search_in(query, self._services.clock.now())
+        histogram, facets = await _in_time(
+            seen_by(request, self._services).history.overview(search, fields, buckets, _MAX_VALUES)
+        )
+        return {
+            "count": sum(period.ok + period.failed for period in histogram.periods),
+            "histogram": _histogram(histogram),
+            "facets": {field: _values(values) for field, values in facets.items()},
+        }
 
     @route(
         "GET", "/values", VIEWER, "see values that events have", query=(*SEARCH, "field", "prefix")
@@ -132,6 +156,22 @@ class EventCounts:
                 )
             )
         }
+
+
+def _fields_in(query: Mapping[str, str]) -> list[str]:
+    return [name for name in query.get("fields", _FACETS).split(",") if name]
+
+
+def _histogram(result: Histogram) -> EventHistogram:
+    return {
+        "start": format_time(result.start),
+        "end": format_time(result.end),
+        "seconds": result.seconds,
+        "buckets": [
+            {"time": format_time(period.start), "ok": period.ok, "failed": period.failed}
+            for period in result.periods
+        ],
+    }
 
 
 def _values(counts: Any) -> list[CountedValue]:
