@@ -269,7 +269,6 @@ function Navigation({ path }: { path: string }): ReactNode {
   const active = NAVIGATION.findLast(([start]) => path === start || (start !== "/" && path.startsWith(start)));
   return (
     <SideNavigation
-      header={{ text: "CloudTrail", href: href("/") }}
       activeHref={active && href(active[0])}
       items={shown.map(({ path: start, name }) => ({ type: "link" as const, text: name, href: href(start) }))}
       onFollow={follow}
@@ -278,13 +277,16 @@ function Navigation({ path }: { path: string }): ReactNode {
 }
 
 function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode {
+  const { query } = useRoute();
   const section = NAVIGATION.findLast(([start]) => start !== "/" && path.startsWith(`${start}/`));
+  // The page of one principal or resource has the path of their list.
+  const one = path === "/principals" ? query.get("arn") : path === "/resources" ? query.get("name") : null;
   return (
     <BreadcrumbGroup
       items={[
-        { text: "CloudTrail", href: href("/") },
         ...(section ? [{ text: section[1], href: href(section[0]) }] : []),
         { text: name, href: href(path) },
+        ...(one ? [{ text: visible(one.slice(one.lastIndexOf("/") + 1)), href: "" }] : []),
       ]}
       onFollow={follow}
     />

@@ -165,7 +165,7 @@ function Trails({ call: { data, error, reload } }: { call: Call<TrailSummary[]> 
     <Container
       fitHeight
       header={
-        <Header variant="h2" counter={data ? `(${data.length})` : undefined} actions={<For role="operator"><Button href={href("/turn-on")} onFollow={follow}>Get Started Now</Button></For>}>
+        <Header variant="h2" counter={data ? `(${data.length})` : undefined} actions={data?.length === 0 && <For role="operator"><Button href={href("/turn-on")} onFollow={follow}>Get Started Now</Button></For>}>
           Trails
         </Header>
       }

@@ -118,7 +118,7 @@ export default function History(): ReactNode {
           <span className="hidden" role="status">
             {count !== null && `${number(count)} ${count === 1 ? "event" : "events"}`}
           </span>
-          <span className="secondary">{summary(conditions, page.data)}</span>
+          {!isNarrow && <span className="secondary">{summary(conditions, page.data)}</span>}
           <div className="end">
             <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
             <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>

@@ -10,6 +10,7 @@ import { get } from "../api/client";
 import type { Incident } from "../api/types";
 import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
+import { useNarrow } from "../app/narrow";
 import { changeQuery, follow, href, useRoute } from "../app/router";
 import { sinceOf } from "../filter/conditions";
 import { Problem } from "../parts/Problem";
@@ -48,7 +49,8 @@ export default function Insights(): ReactNode {
     [last, scope.account, scope.region],
   );
   const incidents = data?.incidents ?? [];
-  const column = (id: string, header: string, cell: (incident: Incident) => ReactNode, width: number) => ({ id, header, cell, width, minWidth: Math.min(width, 200) });
+  const narrow = useNarrow();
+  const column = (id: string, header: string, cell: (incident: Incident) => ReactNode, width: number) => ({ id, header, cell, ...(narrow ? { minWidth: Math.min(width, 110) } : { width, minWidth: Math.min(width, 200) }) });
   return (
     <SpaceBetween size="m">
       <Problem error={error} what="Insights could not be loaded" onRetry={reload} />
@@ -56,6 +58,7 @@ export default function Insights(): ReactNode {
         items={incidents}
         variant="full-page"
         wrapLines
+        visibleColumns={narrow ? ["what", "status"] : undefined}
         contentDensity={density}
         loading={loading && !data}
         loadingText="Loading insights"
@@ -80,9 +83,16 @@ export default function Insights(): ReactNode {
         }
         columnDefinitions={[
           column("what", "What happened", (incident) => (
-            <Link href={href(`/insights/${incident.id}`)} onFollow={follow}>
-              {visible(incident.sentence)}
-            </Link>
+            <>
+              <Link href={href(`/insights/${incident.id}`)} onFollow={follow}>
+                {visible(incident.sentence)}
+              </Link>
+              {narrow && (
+                <Box variant="small" display="block">
+                  {stamp(incident.start, zone)}
+                </Box>
+              )}
+            </>
           ), 360),
           column("type", "Type", ({ insightType, errorCode }) => typeName(insightType) + (errorCode ? ` (${visible(errorCode)})` : ""), 150),
           column("start", `Start (${zoneName(zone)})`, ({ start }) => <span className="numbers">{stamp(start, zone)}</span>, 120),

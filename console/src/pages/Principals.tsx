@@ -10,7 +10,7 @@ import Link from "@cloudscape-design/components/link";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
-import { type ReactNode, useState } from "react";
+import { Fragment, type ReactNode, useState } from "react";
 import { get } from "../api/client";
 import { TEMPORARY } from "../api/origins";
 import type { Principal, ValueCount } from "../api/types";
@@ -64,11 +64,20 @@ function List(): ReactNode {
             header: "Principal",
             cell: ({ value }) => (
               <Link href={href("/principals", { arn: value })} onFollow={follow}>
-                {visible(value)}
+                <span className="wrap">
+                  {visible(value)
+                    .split(/(?<=\/)/)
+                    .map((part, index) => (
+                      <Fragment key={index}>
+                        {part}
+                        <wbr />
+                      </Fragment>
+                    ))}
+                </span>
               </Link>
             ),
           },
-          { id: "events", header: "Events", cell: ({ count }) => number(count), width: 140 },
+          { id: "events", header: "Events", cell: ({ count }) => number(count), width: 100 },
         ]}
         empty={<Box color="text-body-secondary">No principal whose ARN begins like this.</Box>}
       />

@@ -13,6 +13,7 @@ import { get } from "../api/client";
 import { findResources } from "../api/resources";
 import type { ResourceStory } from "../api/types";
 import { useCall } from "../api/useCall";
+import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
 import { finding } from "../filter/conditions";
@@ -32,6 +33,7 @@ function List(): ReactNode {
   const [prefix, setPrefix] = useState("");
   const { data, error, loading, reload } = useCall((signal) => findResources(prefix.trim(), signal), [prefix]);
   const { zone } = usePreferences();
+  const narrow = useNarrow();
   return (
     <SpaceBetween size="m">
       <Problem error={error} what="Resources could not be loaded" onRetry={reload} />
@@ -42,6 +44,7 @@ function List(): ReactNode {
         loadingText="Loading resources"
         trackBy={({ type, name }) => `${type} ${name}`}
         wrapLines
+        visibleColumns={narrow ? ["name", "latest"] : undefined}
         ariaLabels={{ tableLabel: "Resources" }}
         header={
           <Header variant="h1" description="Who created, changed and deleted a resource? Enter its name or ARN.">
@@ -71,7 +74,7 @@ function List(): ReactNode {
             cell: ({ name, type, aliases }) => (
               <>
                 <Link href={href("/resources", { name, ...(type ? { type } : {}) })} onFollow={follow}>
-                  {visible(name)}
+                  <span className="wrap">{visible(name)}</span>
                 </Link>
                 {aliases.map((alias) => (
                   <Box key={alias} variant="small" display="block">
@@ -80,10 +83,10 @@ function List(): ReactNode {
                 ))}
               </>
             ),
-            width: 320,
+            ...(!narrow && { width: 280 }),
           },
           { id: "type", header: "Type", cell: ({ type }) => show(type), width: 200 },
-          { id: "latest", header: "Newest event", cell: ({ latest }) => visible(latest.clause) },
+          { id: "latest", header: "Newest event", cell: ({ latest }) => <span className="wrap">{visible(latest.clause)}</span>, ...(!narrow && { width: 420 }) },
           { id: "time", header: `Time (${zoneName(zone)})`, cell: ({ latest }) => <span className="numbers">{stamp(latest.eventTime, zone)}</span>, width: 190 },
         ]}
         empty={<Box color="text-body-secondary">No resource whose name begins like this.</Box>}

@@ -5,6 +5,7 @@ import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
+import Link from "@cloudscape-design/components/link";
 import RadioGroup from "@cloudscape-design/components/radio-group";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Toggle from "@cloudscape-design/components/toggle";
@@ -64,7 +65,7 @@ export default function Settings(): ReactNode {
       {session.hasPassword && <ChangePassword />}
       <Box color="text-body-secondary">
         The server's settings are flags of <Box variant="code">opentrail serve</Box>. Licences of the packages that this console
-        contains: <a href="/console/THIRD_PARTY_LICENSES.txt">THIRD_PARTY_LICENSES.txt</a>.
+        contains: <Link href="/console/THIRD_PARTY_LICENSES.txt">THIRD_PARTY_LICENSES.txt</Link>.
       </Box>
     </SpaceBetween>
   );

@@ -9,6 +9,7 @@ import { get } from "../api/client";
 import type { TrailList, TrailSummary } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
+import { useNarrow } from "../app/narrow";
 import { follow, href } from "../app/router";
 import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
@@ -19,7 +20,8 @@ import { visible } from "../text/visible";
 export default function Trails(): ReactNode {
   const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
   useInterval(reload, 10_000);
-  const column = (id: string, header: string, cell: (trail: TrailSummary) => ReactNode, width: number) => ({ id, header, cell, width, minWidth: Math.min(width, 200) });
+  const narrow = useNarrow();
+  const column = (id: string, header: string, cell: (trail: TrailSummary) => ReactNode, width: number) => ({ id, header, cell, ...(narrow ? { minWidth: Math.min(width, 110) } : { width, minWidth: Math.min(width, 200) }) });
   return (
     <SpaceBetween size="m">
       <NoTrailLogs trails={data} />
@@ -28,6 +30,7 @@ export default function Trails(): ReactNode {
         items={data ?? []}
         variant="full-page"
         wrapLines
+        visibleColumns={narrow ? ["name", "status", "delivery"] : undefined}
         trackBy="arn"
         loading={loading && !data}
         loadingText="Loading trails"
@@ -43,9 +46,11 @@ export default function Trails(): ReactNode {
                   <Button href={href("/trails/create")} onFollow={follow}>
                     Create trail
                   </Button>
-                  <Button variant="primary" href={href("/turn-on")} onFollow={follow}>
-                    Get Started Now
-                  </Button>
+                  {data?.length === 0 && (
+                    <Button variant="primary" href={href("/turn-on")} onFollow={follow}>
+                      Get Started Now
+                    </Button>
+                  )}
                 </SpaceBetween>
               </For>
             }

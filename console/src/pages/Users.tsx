@@ -12,6 +12,7 @@ import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
 import type { ChangedUser, Role, User, UserList } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
+import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { ROLES } from "../app/session";
 import { Copy } from "../parts/Copy";
@@ -22,6 +23,7 @@ import { visible } from "../text/visible";
 
 export default function Users(): ReactNode {
   const { zone } = usePreferences();
+  const narrow = useNarrow();
   const { data, error, loading, reload } = useCall((signal) => get<UserList>("users", {}, signal), []);
   const [creating, setCreating] = useState(false);
   const [issued, setIssued] = useState<ChangedUser | null>(null);
@@ -41,55 +43,66 @@ export default function Users(): ReactNode {
   };
   return (
     <SpaceBetween size="l">
-      <div aria-live="polite">{issued?.user && issued.password && <Password name={issued.user.name} password={issued.password} />}</div>
       <Problem error={failure} what="The user was not changed" />
       <Problem error={error} what="The users could not be loaded" onRetry={reload} />
-      <Table
-        header={
-          <Header
-            variant="h1"
-            counter={data ? `(${data.users.length})` : undefined}
-            description="Users sign in by name and password. One-time links open the console for the operator of the server."
-            actions={
-              <Button variant="primary" onClick={() => setCreating(true)}>
-                Create user
-              </Button>
-            }
-          >
-            Users
-          </Header>
-        }
-        ariaLabels={{ tableLabel: "Users" }}
-        items={data?.users ?? []}
-        loading={loading && !data}
-        loadingText="Loading users"
-        empty="There are no users."
-        trackBy="name"
-        columnDefinitions={[
-          { id: "name", header: "Name", cell: (user) => visible(user.name), isRowHeader: true },
-          { id: "role", header: "Role", cell: (user) => user.role },
-          { id: "accounts", header: "Accounts", cell: (user) => user.accounts?.join(", ") ?? "all" },
-          { id: "state", header: "State", cell: (user) => (user.active ? (user.mustChangePassword ? "has not signed in yet" : "active") : "disabled") },
-          { id: "created", header: `Created (${zoneName(zone)})`, cell: (user) => stamp(user.created, zone) },
-          {
-            id: "actions",
-            header: "Actions",
-            cell: (user) => (
-              <SpaceBetween direction="horizontal" size="xs">
-                <Button variant="inline-link" disabled={busy} ariaLabel={`${user.active ? "Disable" : "Enable"} ${visible(user.name)}`} onClick={() => change(user, user.active ? "disable" : "enable")}>
-                  {user.active ? "Disable" : "Enable"}
+      <div>
+        <div aria-live="polite">
+          {issued?.user && issued.password && (
+            <Box margin={{ bottom: "l" }}>
+              <Password name={issued.user.name} password={issued.password} />
+            </Box>
+          )}
+        </div>
+        <Table
+          variant="full-page"
+          wrapLines
+          visibleColumns={narrow ? ["name", "role", "state", "actions"] : undefined}
+          header={
+            <Header
+              variant="h1"
+              counter={data ? `(${data.users.length})` : undefined}
+              description="Users sign in by name and password. One-time links open the console for the operator of the server."
+              actions={
+                <Button variant="primary" onClick={() => setCreating(true)}>
+                  Create user
                 </Button>
-                <Button variant="inline-link" disabled={busy} ariaLabel={`Reset password of ${visible(user.name)}`} onClick={() => change(user, "reset-password")}>
-                  Reset password
-                </Button>
-                <Button variant="inline-link" disabled={busy} ariaLabel={`Delete ${visible(user.name)}`} onClick={() => erase(user)}>
-                  Delete
-                </Button>
-              </SpaceBetween>
-            ),
-          },
-        ]}
-      />
+              }
+            >
+              Users
+            </Header>
+          }
+          ariaLabels={{ tableLabel: "Users" }}
+          items={data?.users ?? []}
+          loading={loading && !data}
+          loadingText="Loading users"
+          empty="There are no users."
+          trackBy="name"
+          columnDefinitions={[
+            { id: "name", header: "Name", cell: (user) => visible(user.name), isRowHeader: true },
+            { id: "role", header: "Role", cell: (user) => user.role },
+            { id: "accounts", header: "Accounts", cell: (user) => user.accounts?.join(", ") ?? "all" },
+            { id: "state", header: "State", cell: (user) => (user.active ? (user.mustChangePassword ? "has not signed in yet" : "active") : "disabled") },
+            { id: "created", header: `Created (${zoneName(zone)})`, cell: (user) => stamp(user.created, zone) },
+            {
+              id: "actions",
+              header: "Actions",
+              cell: (user) => (
+                <SpaceBetween direction="horizontal" size="xs">
+                  <Button variant="inline-link" disabled={busy} ariaLabel={`${user.active ? "Disable" : "Enable"} ${visible(user.name)}`} onClick={() => change(user, user.active ? "disable" : "enable")}>
+                    {user.active ? "Disable" : "Enable"}
+                  </Button>
+                  <Button variant="inline-link" disabled={busy} ariaLabel={`Reset password of ${visible(user.name)}`} onClick={() => change(user, "reset-password")}>
+                    Reset password
+                  </Button>
+                  <Button variant="inline-link" disabled={busy} ariaLabel={`Delete ${visible(user.name)}`} onClick={() => erase(user)}>
+                    Delete
+                  </Button>
+                </SpaceBetween>
+              ),
+            },
+          ]}
+        />
+      </div>
       {creating && <Create onClose={() => setCreating(false)} onCreated={(made) => (setCreating(false), setIssued(made), reload())} />}
     </SpaceBetween>
   );

@@ -21,7 +21,7 @@ export function SelectorPreview({ data, error }: Call<Preview>): ReactNode {
   const share = events ? ` (${Math.round((100 * selected) / events)} %)` : "";
   const of = complete ? `${number(events)} events of the last day` : `the newest ${number(events)} events`;
   return (
-    <Container header={<Header variant="h2">Of what was recorded</Header>}>
+    <Container header={<Header variant="h2">Preview</Header>}>
       <div aria-live="polite">
         <p className="answer-sentence">
           {number(selected)} of {of}

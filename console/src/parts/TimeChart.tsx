@@ -40,6 +40,8 @@ const SMALL_MARGIN = { top: 0, right: 0, bottom: 14, left: 0 };
 const SMALL_HEIGHT = 48;
 /** Pixels that a time below the bars takes. */
 const TICK_WIDTH = 110;
+/** Pixels at the end of the times that "Show as a table" takes in a small chart. */
+const SWITCH_WIDTH = 140;
 
 interface Selection {
   anchor: number;
@@ -182,9 +184,11 @@ export function TimeChart({ label, points, step, series, zone, isSmall = false, 
           {roundTimes(first, first + step * points.length, zone, Math.max(Math.floor(inner.width / TICK_WIDTH), 1)).map((time) => (
             <g key={time}>
               <line className="tick" x1={xOfTime(time)} x2={xOfTime(time)} y1={margin.top + inner.height} y2={height - (isSmall ? 0 : 14)} />
-              <text x={xOfTime(time) + (isSmall ? 4 : 0)} y={height - (isSmall ? 3 : 4)} textAnchor={isSmall ? "start" : "middle"}>
-                {tick(time, zone)}
-              </text>
+              {!(isSmall && xOfTime(time) > width - SWITCH_WIDTH) && (
+                <text x={xOfTime(time) + (isSmall ? 4 : 0)} y={height - (isSmall ? 3 : 4)} textAnchor={isSmall ? "start" : "middle"}>
+                  {tick(time, zone)}
+                </text>
+              )}
             </g>
           ))}
           {selection && (
