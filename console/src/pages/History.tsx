@@ -79,7 +79,11 @@ export default function History(): ReactNode {
   const [comparing, setComparing] = useState(false);
   const newer = useNewer(cursor ? null : query, page.data?.events[0] ?? null, Boolean(page.data));
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
-  const show = (id: string | null): void => changeQuery({ event: id }, { replace: open !== null && id !== null });
+  const show = (id: string | null): void => {
+    // A telephone has no room beside the list.
+    if (isNarrow && id !== null) navigate(href(`/events/${encodeURIComponent(id)}`));
+    else changeQuery({ event: id }, { replace: open !== null && id !== null });
+  };
   const refresh = (): void => {
     changeQuery({ cursor: null });
     setRefreshed(Date.now());

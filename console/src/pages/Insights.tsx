@@ -50,7 +50,7 @@ export default function Insights(): ReactNode {
   );
   const incidents = data?.incidents ?? [];
   const narrow = useNarrow();
-  const column = (id: string, header: string, cell: (incident: Incident) => ReactNode, width: number) => ({ id, header, cell, ...(narrow ? { minWidth: Math.min(width, 110) } : { width, minWidth: Math.min(width, 200) }) });
+  const column = (id: string, header: string, cell: (incident: Incident) => ReactNode, width: number) => ({ id, header, cell, ...(narrow ? { minWidth: Math.min(width, 120) } : { width, minWidth: Math.min(width, 200) }) });
   return (
     <SpaceBetween size="m">
       <Problem error={error} what="Insights could not be loaded" onRetry={reload} />

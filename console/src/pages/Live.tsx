@@ -7,6 +7,7 @@ import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } 
 import { ApiError } from "../api/client";
 import { tail, type TailMessage } from "../api/tail";
 import { useKeys } from "../app/keys";
+import { useNarrow } from "../app/narrow";
 import { usePanel } from "../app/panel";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
 import { setFilter, toQuery, useConditions } from "../filter/conditions";
@@ -27,6 +28,7 @@ export default function Live(): ReactNode {
   const setPanel = usePanel();
   const box = useRef<HTMLDivElement>(null);
   const toggle = (): void => setPaused(!state.paused);
+  const isNarrow = useNarrow();
   const show = (id: string | null): void => changeQuery({ event: id }, { replace: true });
   useKeys({ " ": toggle, ...(open && { Escape: () => show(null) }) });
   useEffect(() => {
@@ -100,7 +102,7 @@ export default function Live(): ReactNode {
           isMain
           items={items}
           open={open}
-          onOpen={show}
+          onOpen={isNarrow ? undefined : show}
           empty="Waiting for events that match. Send a call, or change the filter."
         />
       </div>

@@ -2,6 +2,7 @@ import Badge from "@cloudscape-design/components/badge";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
+import ExpandableSection from "@cloudscape-design/components/expandable-section";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
 import Link from "@cloudscape-design/components/link";
 import SegmentedControl from "@cloudscape-design/components/segmented-control";
@@ -13,6 +14,7 @@ import { type ReactNode, useEffect, useMemo, useState } from "react";
 import { get, post } from "../api/client";
 import type { Around, Context, Event, EventDetail, Proofs } from "../api/types";
 import { useCall } from "../api/useCall";
+import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { changeQuery, follow, href, navigate, useQuery, useRoute } from "../app/router";
 import { useMay } from "../app/session";
@@ -41,9 +43,10 @@ export function useEvent(id: string): ReturnType<typeof useCall<EventDetail>> {
   return useCall((signal) => get<EventDetail>(`events/${encodeURIComponent(id)}`, {}, signal), [id]);
 }
 
-/** What is known of one event, in tabs; the heading is the caller's. */
+/** What is known of one event, in tabs, or in sections on a telephone; the heading is the caller's. */
 export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id: string) => void }): ReactNode {
   const [tab, setTab] = useQuery("tab");
+  const narrow = useNarrow();
   const { event, record } = detail;
   const { path, query } = useRoute();
   const pick = (field: string, value: string, include = true): void => search(path, query, field, value, include);
@@ -79,7 +82,24 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
           <ProofBadge state={state} />
         </button>
       )}
-      <Tabs tabs={tabs} activeTabId={active} onChange={({ detail: chosen }) => setTab(chosen.activeTabId)} />
+      {narrow ? (
+        <SpaceBetween size="s">
+          {tabs[0]?.content}
+          {tabs.slice(1).map(({ id: name, label, content }) => (
+            <ExpandableSection
+              key={name}
+              headerText={label}
+              headingTagOverride="h3"
+              expanded={active === name}
+              onChange={({ detail: { expanded } }) => setTab(expanded ? name : null)}
+            >
+              {active === name && content}
+            </ExpandableSection>
+          ))}
+        </SpaceBetween>
+      ) : (
+        <Tabs tabs={tabs} activeTabId={active} onChange={({ detail: chosen }) => setTab(chosen.activeTabId)} />
+      )}
     </>
   );
 }
