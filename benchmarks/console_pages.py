@@ -171,6 +171,7 @@ def _asked(server: Server, context: BrowserContext) -> Figures:
         "histogram": f"{api}/events/histogram?{search}&buckets=60",
         "facets": f"{api}/events/facets?{search}&fields={','.join(FIELDS)}",
         "count": f"{api}/events/count?{search}",
+        "overview": f"{api}/events/overview?{search}&buckets=60",
     }
     figures: Figures = {}
     for name, path in paths.items():
