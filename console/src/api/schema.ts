@@ -307,6 +307,7 @@ export interface ResourceRow {
 export interface ResourceStory {
   answers: (Record<string, unknown>)[];
   events: EventRow[];
+  sentences: string[];
   story: LifeStory;
 }
 

@@ -70,6 +70,8 @@ class Principal(TypedDict):
 class ResourceStory(TypedDict):
     """What became of a resource, in sentences, and the events that name it."""
 
+    #: What `who` answers, if anything.
+    sentences: list[str]
     story: LifeStory
     answers: list[dict[str, Any]]
     events: list[EventRow]
@@ -239,6 +241,7 @@ class Stories:
         history, name = seen_by(request, self._services).history, request.query_params["name"]
         events = await history.events_of(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
         return {
+            "sentences": [answer["sentence"]] if answer["sentence"] else [],
             "story": await _life_story(history, answer),
             "answers": answer["answers"],
             "events": await rows_of(events),
