@@ -76,10 +76,11 @@ def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
         check(opened)
 
 
-def test_an_administrator_creates_and_disables_a_user(
+def test_an_administrator_creates_disables_and_deletes_users(
     chromium: Chromium, server: Opentrail
 ) -> None:
     once = create(server, "adam", "admin")
+    create(server, "paul", "viewer")
     with browser(chromium, server) as opened:
         page = opened.page
         opened.go("")
@@ -94,6 +95,15 @@ def test_an_administrator_creates_and_disables_a_user(
         assert opened.violations() == []
         page.get_by_role("button", name="Disable olga").click()
         expect(page.get_by_role("button", name="Enable olga")).to_be_visible()
+        page.get_by_role("button", name="Delete paul").click()
+        expect(dialog).to_contain_text("Delete user paul?")
+        assert opened.violations() == []
+        dialog.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Delete paul").click()
+        dialog.get_by_role("button", name="Delete user").click()
+        expect(page.get_by_role("button", name="Delete paul")).to_have_count(0)
         check(opened)
     listed = json.loads(server.opentrail("users", "list", "--json").stdout)["users"]
-    assert {user["name"]: user["active"] for user in listed}["olga"] is False
+    active = {user["name"]: user["active"] for user in listed}
+    assert active["olga"] is False
+    assert "paul" not in active

@@ -38,9 +38,7 @@ export default function Users(): ReactNode {
       .finally(() => setBusy(false));
   };
   const change = ({ name }: User, action: string): void => run(post<ChangedUser>("users/change", { name, action }));
-  const erase = (user: User): void => {
-    if (window.confirm(`Delete user ${user.name}?`)) change(user, "delete");
-  };
+  const [deleting, setDeleting] = useState<User | null>(null);
   return (
     <SpaceBetween size="l">
       <Problem error={failure} what="The user was not changed" />
@@ -94,7 +92,7 @@ export default function Users(): ReactNode {
                   <Button variant="inline-link" disabled={busy} ariaLabel={`Reset password of ${visible(user.name)}`} onClick={() => change(user, "reset-password")}>
                     Reset password
                   </Button>
-                  <Button variant="inline-link" disabled={busy} ariaLabel={`Delete ${visible(user.name)}`} onClick={() => erase(user)}>
+                  <Button variant="inline-link" disabled={busy} ariaLabel={`Delete ${visible(user.name)}`} onClick={() => setDeleting(user)}>
                     Delete
                   </Button>
                 </SpaceBetween>
@@ -103,6 +101,7 @@ export default function Users(): ReactNode {
           ]}
         />
       </div>
+      {deleting && <Delete name={deleting.name} onCancel={() => setDeleting(null)} onConfirm={() => (setDeleting(null), change(deleting, "delete"))} />}
       {creating && <Create onClose={() => setCreating(false)} onCreated={(made) => (setCreating(false), setIssued(made), reload())} />}
     </SpaceBetween>
   );
@@ -115,6 +114,25 @@ function Password({ name, password }: { name: string; password: string }): React
       <Copy text={() => password} label="Copy password" />{" "}
       It is shown this once, and must be changed at that sign-in.
     </Alert>
+  );
+}
+
+function Delete({ name, onCancel, onConfirm }: { name: string; onCancel: () => void; onConfirm: () => void }): ReactNode {
+  return (
+    <Modal
+      visible
+      onDismiss={onCancel}
+      header={`Delete user ${visible(name)}?`}
+      footer={
+        <DialogButtons onCancel={onCancel}>
+          <Button variant="primary" onClick={onConfirm}>
+            Delete user
+          </Button>
+        </DialogButtons>
+      }
+    >
+      {visible(name)} is signed out everywhere and cannot sign in any more. The events of what the user did stay.
+    </Modal>
   );
 }
 
