@@ -20,6 +20,7 @@ from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import MANAGEMENT, NewEntry
@@ -69,7 +70,7 @@ def fill(folder: Path) -> None:
     journal.mkdir()
     asyncio.run(_begin_journal(journal))
     made = Multiplier(DAYS * 86_400)
-    staging = Staging(history, journal)
+    staging = Staging(history, SqliteJournalSource(journal))
     files = []
     count = EVENTS // FILES
     for first in range(0, count * FILES, count):
@@ -130,7 +131,7 @@ def _search(text: str) -> Search:
 async def _arriving(folder: Path) -> AsyncIterator[tuple[History, int]]:
     """Opens history over a store in a process of its own, as the server does; calls arrive."""
     journal = SqliteJournal(folder / "journal")
-    store = IpcEventStore(folder / "history", folder / "journal", SEAL_RECORDS)
+    store = IpcEventStore(folder / "history", SqliteJournalSource(folder / "journal"), SEAL_RECORDS)
     await store.open()
     if store.pid is None:
         raise RuntimeError("the store's process has not started")

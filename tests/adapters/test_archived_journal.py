@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.segments import chain_before, read_range
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.event import Entry
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import GENESIS, asynchronous, run
@@ -90,15 +90,17 @@ async def test_the_chain_before_a_position_is_known_as_long_as_the_position_is(
 ) -> None:
     async with filled(tmp_path) as (journal, entries):
         chains = [GENESIS, *(entry.chain for entry in entries)]
-        assert [chain_before(tmp_path, n) for n in range(1, COUNT + 1)] == chains[:-1]
-        assert chain_before(tmp_path, COUNT + 1) is None
+        assert [
+            SqliteJournalSource(tmp_path).chain_before(n) for n in range(1, COUNT + 1)
+        ] == chains[:-1]
+        assert SqliteJournalSource(tmp_path).chain_before(COUNT + 1) is None
         await journal.trim(100)
         first = journal.first
-        assert chain_before(tmp_path, first - 1) is None
-        assert chain_before(tmp_path, first) == chains[first - 1]
-        assert [e for part in read_range(tmp_path, first, 150) for e in part] == (
-            entries[first - 1 : 150]
-        )
+        assert SqliteJournalSource(tmp_path).chain_before(first - 1) is None
+        assert SqliteJournalSource(tmp_path).chain_before(first) == chains[first - 1]
+        assert [
+            e for part in SqliteJournalSource(tmp_path).read_range(first, 150) for e in part
+        ] == (entries[first - 1 : 150])
 
 
 @pytest.mark.hypothesis

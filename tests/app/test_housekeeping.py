@@ -13,6 +13,7 @@ import pytest
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
@@ -32,7 +33,9 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     for name in ("history", "journal"):
         (tmp_path / name).mkdir()
     kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
-    store = IpcEventStore(tmp_path / "history", tmp_path / "journal", seal_records=50)
+    store = IpcEventStore(
+        tmp_path / "history", SqliteJournalSource(tmp_path / "journal"), seal_records=50
+    )
     journal = ArchivedJournal(kept, store)
     await store.open()
     clock = SettableClock(MOMENT)
@@ -94,7 +97,9 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
         await kept.check()
         if position == 2:
             await kept.close()
-    store = IpcEventStore(tmp_path / "history", tmp_path / "journal", seal_records=50)
+    store = IpcEventStore(
+        tmp_path / "history", SqliteJournalSource(tmp_path / "journal"), seal_records=50
+    )
     await store.open()
     history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
     deliveries = World().deliveries

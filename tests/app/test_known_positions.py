@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.duckdb.files import Series, stem_of
-from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.app.known_positions import (
     known_imports,
     known_positions,
@@ -17,6 +16,7 @@ from opentrail.app.known_positions import (
 )
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put, StoreWrite
+from opentrail.ports.journal import KnownPositions
 from tests.factories import some_new_entries
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 

@@ -212,7 +212,7 @@ def test_a_server_without_its_control_store_starts_from_records_that_only_event_
             await start_history(stack, engines, pytest.fail)
             while (await engines.store.refresh()).sealed < 80:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.01)
-            assert await engines.sqlite.trim(80)
+            assert await engines.trimmed_journal.trim(80)
             assert await engines.identities.cursor() == 100
 
     run(write())

@@ -25,6 +25,7 @@ from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
@@ -84,9 +85,9 @@ async def filled(
     entries = await journal.read(0, len(records))
     sealed = here // 2
     parts = [(1, sealed // 2), (sealed // 2 + 1, sealed * 3 // 4), (sealed * 3 // 4 + 1, sealed)]
-    made = [seal(folder, history, *part) for part in parts]
+    made = [seal(SqliteJournalSource(folder), history, *part) for part in parts]
     merge(made[:2])
-    staging = Staging(history, folder)
+    staging = Staging(history, SqliteJournalSource(folder))
     paths = []
     quarter = (len(records) - here) // 4 + 1
     for start in range(here, len(records), quarter):
@@ -109,7 +110,7 @@ async def filled(
         ]
     merge(paths[:3])
     staging.close()
-    store = DuckdbEvents(history, folder)
+    store = DuckdbEvents(history, SqliteJournalSource(folder))
     await store.open()
     await store.add(await journal.read(sealed, len(records)))
     await journal.close()

@@ -21,6 +21,7 @@ from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression, parse
@@ -88,7 +89,7 @@ class Place:
         sealed = 0 if self.kind == "duckdb, hot" else len(records) * 3 // 4
         await self._append(records[:sealed])
         parts = [
-            seal(self._journal_folder, self._history, first, last)
+            seal(SqliteJournalSource(self._journal_folder), self._history, first, last)
             for first, last in ((1, sealed // 3), (sealed // 3 + 1, sealed))
             if first <= last
         ]
@@ -96,9 +97,9 @@ class Place:
             merge(parts)
         store: DuckdbEvents | IpcEventStore
         if self.kind == "another process":
-            store = IpcEventStore(self._history, self._journal_folder, 120_000)
+            store = IpcEventStore(self._history, SqliteJournalSource(self._journal_folder), 120_000)
         else:
-            store = DuckdbEvents(self._history, self._journal_folder)
+            store = DuckdbEvents(self._history, SqliteJournalSource(self._journal_folder))
         self._store = store
         assert await store.open() == sealed
         await self.add(records[sealed:])

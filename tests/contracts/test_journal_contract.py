@@ -22,7 +22,7 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Journal, LostPositions, first_not_lost
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import GENESIS, TIMEOUT_SECONDS, MemoryJournal, asynchronous, run, turns
 
@@ -404,3 +404,19 @@ async def test_one_large_batch_is_whole(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
         kept = await everything(journal)
         assert [entry.event_id for entry in kept] == [new.event_id for new in many]
+
+
+@given(
+    lost=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 5)), max_size=5),
+    first=st.integers(1, 20),
+    length=st.integers(0, 10),
+)
+def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
+    lost: list[tuple[int, int]], first: int, length: int
+) -> None:
+    ranges = sorted(
+        (LostPositions(begin, begin + more, "") for begin, more in lost), key=lambda one: one.first
+    )
+    gone = {n for begin, more in lost for n in range(begin, begin + more + 1)}
+    expected = next((n for n in range(first, first + length + 1) if n not in gone), None)
+    assert first_not_lost(ranges, first, first + length) == expected

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import LOOKUP_KEYS, Resource
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Entry, format_time
@@ -578,8 +579,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Run
     async def opened() -> tuple[SqliteJournal, DuckdbEvents]:
         journal = SqliteJournal(journal_folder)
         await journal.append([a_new_entry(json.loads(entry.record)) for entry in ENTRIES])
-        await asyncio.to_thread(seal, journal_folder, history_folder, 1, 150)
-        store = DuckdbEvents(history_folder, journal_folder)
+        await asyncio.to_thread(seal, SqliteJournalSource(journal_folder), history_folder, 1, 150)
+        store = DuckdbEvents(history_folder, SqliteJournalSource(journal_folder))
         await store.open()
         await store.add(ENTRIES)
         return journal, store

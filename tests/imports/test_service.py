@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.imports import service as module
 from opentrail.imports.batch import BatchFile, pack
@@ -31,9 +32,9 @@ async def opened(root: Path) -> AsyncIterator[tuple[Imports, IpcEventStore]]:
     history, journal = root / "history", root / "journal"
     history.mkdir()
     journal.mkdir()
-    store = IpcEventStore(history, journal, 1_000)
+    store = IpcEventStore(history, SqliteJournalSource(journal), 1_000)
     await store.open()
-    imports = Imports(history, journal, store, reached)
+    imports = Imports(history, SqliteJournalSource(journal), store, reached)
     try:
         yield imports, store
     finally:

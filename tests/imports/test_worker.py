@@ -13,6 +13,7 @@ import pytest
 
 from opentrail.adapters.duckdb.staging import Staging
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import StorageFailed
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.imports.records import DIGEST_FILE
@@ -28,7 +29,7 @@ class Place:
         (root / "history").mkdir()
         (root / "journal").mkdir()
         self.batch = root / "batch"
-        self.staging = Staging(root / "history", root / "journal")
+        self.staging = Staging(root / "history", SqliteJournalSource(root / "journal"))
         self.worker = ImportWorker(self.staging)
 
     @property

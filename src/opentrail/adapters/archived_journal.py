@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Archive, LostPositions
+from opentrail.ports.journal import Archive, LostPositions, TrimmedJournal
 
 
 class ArchivedJournal:
     """A `Journal` that reads trimmed entries from an archive."""
 
-    def __init__(self, journal: SqliteJournal, archive: Archive) -> None:
+    def __init__(self, journal: TrimmedJournal, archive: Archive) -> None:
         self._journal = journal
         self._archive = archive
 

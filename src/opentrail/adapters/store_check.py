@@ -20,8 +20,9 @@ from opentrail.adapters.duckdb.files import (
 from opentrail.adapters.sqlite.at_rest import reading
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
-from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
+from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.ports.journal import UNKNOWN_CHAIN
 
 #: Maximum rows per batch.
 _BATCH = 5_000
@@ -191,7 +192,7 @@ class StoreCheck:
             self._verified.append((file.first, file.last))
         if count != file.records:
             yield Damage(file.path.name, f"holds {count} records", file.first, file.last)
-        if file.series is Series.JOURNAL and before != UNKNOWN:
+        if file.series is Series.JOURNAL and before != UNKNOWN_CHAIN:
             chains[file.last] = chain
 
 
@@ -203,7 +204,7 @@ def _chain_differs(
         if position < int(path.stem) - 1:
             continue
         own = chain_at(reader, path, position)
-        if own not in (UNKNOWN, chain):
+        if own not in (UNKNOWN_CHAIN, chain):
             yield Damage(path.name, "disagrees with sealed files", position, position)
 
 

@@ -128,12 +128,12 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         for follower in wing.followers:
             run_beside(stack, follower())
     housekeeping = Housekeeping(
-        engines.sqlite, engines.store, engines.history, engines.identities, deliveries
+        engines.trimmed_journal, engines.store, engines.history, engines.identities, deliveries
     )
     run_beside(stack, housekeeping.run())
     await record_gaps(data.lost, journal, clock)
     run_beside(stack, record_losses(journal, engines.losses, clock))
-    run_beside(stack, engines.sqlite.keep_checking())
+    run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)

@@ -17,6 +17,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import open_control
 from opentrail.app.background import run_beside
@@ -31,7 +32,8 @@ from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import LostPositions, TrimmedJournal
+from opentrail.ports.journal_source import JournalSource
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -51,7 +53,8 @@ class Engines:
     catalog: ServiceCatalog
     control: SqlControl
     inventory: DataInventory
-    sqlite: SqliteJournal
+    trimmed_journal: TrimmedJournal
+    source: JournalSource
     store: IpcEventStore
     journal: ArchivedJournal
     identities: Identities
@@ -87,28 +90,29 @@ async def open_engines(
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, settings.control_store == "sqlite")
     stack.push_async_callback(inventory.close)
-    sqlite = SqliteJournal(
+    trimmed_journal = SqliteJournal(
         data.journal,
         fail if settings.on_record_failure == "refuse" else _log_broken,
         known=await known_positions(control, data.history, inventory.written),
         on_lost=losses.put_nowait,
         on_written=inventory.note_committed,
     )
-    stack.push_async_callback(sqlite.close)
-    await inventory.judge(sqlite.head)
+    stack.push_async_callback(trimmed_journal.close)
+    await inventory.judge(trimmed_journal.head)
     if settings.auth == "enforced":
         inventory.require_store()
-    for lost in sqlite.lost:
+    for lost in trimmed_journal.lost:
         losses.put_nowait(lost)
+    source = SqliteJournalSource(data.journal)
     store = IpcEventStore(
         data.history,
-        data.journal,
+        source,
         settings.history_seal_records,
-        lambda: history.follower.catch_up_to(sqlite.head),
-        sqlite.repair,
+        lambda: history.follower.catch_up_to(trimmed_journal.head),
+        trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
     )
-    journal = ArchivedJournal(sqlite, store)
+    journal = ArchivedJournal(trimmed_journal, store)
     stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
     stack.push_async_callback(journal.close)
     run_beside(stack, keep_mark(control, journal, inventory.note_marked))
@@ -133,7 +137,8 @@ async def open_engines(
         catalog=ServiceCatalog(),
         control=control,
         inventory=inventory,
-        sqlite=sqlite,
+        trimmed_journal=trimmed_journal,
+        source=source,
         store=store,
         journal=journal,
         identities=identities,

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Sequence
 
 from opentrail.adapters.ipc.events import IpcEventStore
-from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
+from opentrail.ports.journal import TrimmedJournal, first_not_lost
 from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        journal: SqliteJournal,
+        journal: TrimmedJournal,
         store: IpcEventStore,
         history: History,
         identities: Identities,

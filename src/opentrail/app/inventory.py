@@ -28,11 +28,11 @@ from opentrail.adapters.inventory import (
 from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
-from opentrail.adapters.sqlite.verify import UNKNOWN
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
 from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import OpentrailError, StateLost, StorageFailed
 from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.journal import UNKNOWN_CHAIN
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def journal_problem(
     if written is None or not written.chain:
         return None
     own = chain_of(journal, written.position, is_live)
-    if own in (UNKNOWN, written.chain):
+    if own in (UNKNOWN_CHAIN, written.chain):
         return None
     text = f"the journal is another one: position {written.position} is not what was written there"
     return DirectoryProblem("journal", text)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
-from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.core.errors import OpentrailError
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Journal, KnownPositions
 
 log = logging.getLogger(__name__)
 

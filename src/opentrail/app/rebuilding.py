@@ -12,6 +12,7 @@ from typing import Any
 from opentrail.adapters.duckdb.calls_at_rest import calls_of
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.app.inventory import standing_of
 from opentrail.core.trail import Trail
@@ -53,7 +54,7 @@ def _trails(
     data: DataDirectory, settings: Mapping[str, Mapping[str, Any]], last: int
 ) -> list[Trail]:
     rebuilding = TrailRebuilding(settings)
-    for position, record in calls_of(data.journal, data.history, _SOURCE):
+    for position, record in calls_of(SqliteJournalSource(data.journal), data.history, _SOURCE):
         rebuilding.add(position, record)
         last = max(last, position)
     return rebuilding.trails(last, SystemClock().now())

@@ -16,6 +16,7 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, Stage
 from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
 from opentrail.imports.batch import WORKERS
+from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,10 @@ _SECONDS = 1_800.0
 class _Worker:
     """A worker process."""
 
-    def __init__(self, history: Path, journal: Path) -> None:
+    def __init__(self, history: Path, journal: JournalSource) -> None:
         self.child = ChildProcess(
             "opentrail.imports.worker",
-            (str(history), str(journal)),
+            (str(history), journal.address),
             {},
             Link.ping,
             prepare_seconds=_START_SECONDS,
@@ -54,7 +55,7 @@ class Imports:
     def __init__(
         self,
         history: Path,
-        journal: Path,
+        journal: JournalSource,
         store: IpcEventStore,
         reached: Callable[[int], Awaitable[None]],
     ) -> None:

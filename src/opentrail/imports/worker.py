@@ -1,6 +1,6 @@
 """A process that reads batches of files and writes them to sealed files.
 
-python -m opentrail.imports.worker SOCKET HISTORY-FOLDER JOURNAL-FOLDER
+python -m opentrail.imports.worker SOCKET HISTORY-FOLDER JOURNAL
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from opentrail.adapters.duckdb.staging import MOVED, Duplicates, Staging
 from opentrail.adapters.ipc.child import arm_in_child, run_child
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
+from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.core.faults import crash_point
@@ -153,8 +154,8 @@ def _again(work: Callable[[], T]) -> T:
 
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
-    history, journal = map(Path, arguments)
-    staging = Staging(history, journal)
+    history, journal = arguments
+    staging = Staging(Path(history), open_source(journal))
     worker = ImportWorker(staging)
     link = await Link.over(ends[0], {Stage: worker.stage, Commit: worker.commit})
     await link.gone

@@ -12,6 +12,8 @@ from opentrail.core.event import Entry, NewEntry
 QUEUE_RECORDS = 50_000
 #: Maximum bytes that wait.
 QUEUE_BYTES = 64 * 1024 * 1024
+#: The chain at a position where it is not known, because the entry was lost.
+UNKNOWN_CHAIN = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,26 @@ class LostPositions:
     def covers(self, first: int, last: int) -> bool:
         """Returns whether all these positions are lost."""
         return self.last is not None and self.first <= first and last <= self.last
+
+
+def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
+    """Returns the first position from `first` to `last` that is not in `lost` (in order)."""
+    for run in lost:
+        if run.last is not None and run.first <= first <= run.last:
+            first = run.last + 1
+    return first if first <= last else None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPositions:
+    """Positions that others know of; a journal that does not have them has lost records.
+
+    `sealed` is the last position whose record is also in event history, `written` a position that
+    was written.
+    """
+
+    sealed: int = 0
+    written: int = 0
 
 
 class JournalWriter(Protocol):
@@ -51,8 +73,11 @@ class JournalWriter(Protocol):
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Return only once the records are durable; the result is the last one's position.
 
+        The records of a call have consecutive positions. Where the journal is reached over a
+        network, they are sent again after a lost connection, and are written once all the same.
+
         Raises:
-            RecordRefused: nothing was written; a later retry may succeed.
+            RecordRefused: nothing was acknowledged; a later retry may succeed.
         """
         ...
 
@@ -82,6 +107,42 @@ class Journal(JournalWriter, Protocol):
 
     async def close(self) -> None:
         """Return once everything appended is durable and files are closed."""
+        ...
+
+
+class TrimmedJournal(Journal, Protocol):
+    """A journal without its oldest entries, which an `Archive` has."""
+
+    @property
+    def first(self) -> int:
+        """The position of the first record that is still here."""
+        ...
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every record that is here was verified since the start."""
+        ...
+
+    @property
+    def unverified(self) -> str | None:
+        """Why records could not be verified; None if that is not known."""
+        ...
+
+    async def keep_checking(self) -> None:
+        """Return once every record that is here was verified; damaged ones are repaired or lost."""
+        ...
+
+    async def repair(self, first: int, last: int) -> None:
+        """Verify the positions `first`…`last`; damaged ones are repaired or lost."""
+        ...
+
+    async def trim(self, until: int, keep: int = 1) -> int:
+        """Delete the oldest parts that end at `until` at most; return their number.
+
+        Args:
+            until: the last position that the archive has, too.
+            keep: number of newest parts that are never deleted.
+        """
         ...
 
 

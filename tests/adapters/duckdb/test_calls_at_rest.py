@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from opentrail.adapters.duckdb.calls_at_rest import calls_of
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from tests.adapters.duckdb.worlds import World
 from tests.factories import a_record
 from tests.fakes import run
@@ -26,7 +27,12 @@ def made(folder: Path) -> World:
 
 
 def positions(world: World, source: str = SOURCE) -> list[int]:
-    return [position for position, _ in calls_of(world.journal_folder, world.history, source)]
+    return [
+        position
+        for position, _ in calls_of(
+            SqliteJournalSource(world.journal_folder), world.history, source
+        )
+    ]
 
 
 def test_they_come_once_and_in_order(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of
 from opentrail.core.expression import Text
 from opentrail.ports.event_store import EventQuery
@@ -65,8 +66,8 @@ async def a_sealed_store(folder: Path, count: int) -> AsyncIterator[DuckdbEvents
         (folder / name).mkdir()
     journal = SqliteJournal(folder / "journal")
     await journal.append([a_new_entry(record) for record in some_records(count)])
-    seal(folder / "journal", folder / "history", 1, count)
-    store = DuckdbEvents(folder / "history", folder / "journal")
+    seal(SqliteJournalSource(folder / "journal"), folder / "history", 1, count)
+    store = DuckdbEvents(folder / "history", SqliteJournalSource(folder / "journal"))
     await store.open()
     yield store
     await store.close()
@@ -191,7 +192,7 @@ async def test_ids_with_the_same_hash_are_told_apart(
             assert [event.position for event in await store.lookup(searched)] == [number]
         absent = EventQuery(50, attribute=("EventId", event_id(61)))
         assert await store.lookup(absent) == []
-        staging = Staging(tmp_path / "history", tmp_path / "journal")
+        staging = Staging(tmp_path / "history", SqliteJournalSource(tmp_path / "journal"))
         records = some_records(62)[58:]
         staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
         staging.deduplicate(duplicates := Duplicates())

@@ -16,6 +16,7 @@ from opentrail.adapters.duckdb import recorded as recorded_module
 from opentrail.adapters.duckdb.schema import row_of as row_of_entry
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Attributes
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
@@ -256,7 +257,7 @@ async def test_what_neither_file_nor_journal_holds_is_named_and_the_rest_is_show
     (here.history / here.files()[0]).unlink()
     for segment in here.journal_folder.iterdir():
         segment.unlink()
-    store = DuckdbEvents(here.history, here.journal_folder)
+    store = DuckdbEvents(here.history, SqliteJournalSource(here.journal_folder))
     assert await store.open() == 80
     assert store.recorded.missing == [(1, 40)]
     assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
@@ -298,7 +299,7 @@ async def test_a_last_file_that_is_lost_behind_a_trimmed_journal_is_named_at_eve
         assert first > 30
         (here.history / here.files()[1]).unlink()
         for _ in range(2):
-            store = DuckdbEvents(here.history, here.journal_folder)
+            store = DuckdbEvents(here.history, SqliteJournalSource(here.journal_folder))
             assert await store.open() == first - 1
             assert store.recorded.missing == [(21, first - 1)]
             await store.add(entries[first - 1 :])

@@ -15,6 +15,7 @@ import pytest
 from opentrail.adapters.duckdb.files import Series, is_whole, read_name
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
 from tests.fakes import TIMEOUT_SECONDS, PowerCutError, run
@@ -64,7 +65,7 @@ def expected(first: int, last: int) -> list[tuple[int, str, str]]:
 def test_a_sealed_file_holds_its_range_and_nothing_else(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
-    made = seal(journal, history, first, last)
+    made = seal(SqliteJournalSource(journal), history, first, last)
     assert rows(made) == expected(first, last)
     assert list(history.iterdir()) == [made]
     named = read_name(made)
@@ -78,7 +79,7 @@ def test_a_range_that_the_journal_does_not_hold_is_refused_and_leaves_nothing(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
     with pytest.raises(RuntimeError, match=r"journal does not hold|of the \d+ entries"):
-        seal(journal, history, first, last)
+        seal(SqliteJournalSource(journal), history, first, last)
     assert list(history.iterdir()) == []
 
 
@@ -96,7 +97,7 @@ def power_cut_before_the_rename() -> Iterator[None]:
 @pytest.mark.usefixtures("power_cut_before_the_rename")
 def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: Path) -> None:
     with pytest.raises(PowerCutError):
-        seal(journal, history, 1, 60)
+        seal(SqliteJournalSource(journal), history, 1, 60)
     (leftover,) = history.iterdir()
     assert leftover.suffix == ".tmp"
     assert rows(leftover) == expected(1, 60)
@@ -150,7 +151,9 @@ def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path)
 
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:
-    with duckdb.connect(str(seal(journal, history, 1, 3)), read_only=True) as database:
+    with duckdb.connect(
+        str(seal(SqliteJournalSource(journal), history, 1, 3)), read_only=True
+    ) as database:
         names = database.execute(
             "SELECT event_name, username, account, list(resource_types)[1] FROM events GROUP BY ALL"
         ).fetchall()

@@ -19,6 +19,7 @@ from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import EventQuery, Snapshot
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes, some_records
@@ -37,7 +38,7 @@ class Place:
         self.history, self.journal = root / "history", root / "journal"
         for folder in (self.history, self.journal):
             folder.mkdir()
-        self.staging = Staging(self.history, self.journal)
+        self.staging = Staging(self.history, SqliteJournalSource(self.journal))
 
     def bring(self, *files: Records) -> tuple[int, dict[int, int], dict[int, list[int]]]:
         """Imports files; returns how many were written, doubled, and lines with taken ids."""
@@ -122,8 +123,8 @@ def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int)
     run(write())
     if sealed:
         parts = [
-            seal(place.journal, place.history, 1, 10),
-            seal(place.journal, place.history, 11, sealed),
+            seal(SqliteJournalSource(place.journal), place.history, 1, 10),
+            seal(SqliteJournalSource(place.journal), place.history, 11, sealed),
         ]
         merge(parts)
     changed = {**records[2], "sourceIPAddress": "10.9.9.9"}
@@ -161,7 +162,7 @@ async def test_imported_events_are_found_beside_recorded_ones(tmp_path: Path) ->
     place.bring(records[:10])
     journal = SqliteJournal(place.journal)
     await journal.append([a_new_entry(record) for record in records[10:20]])
-    store = DuckdbEvents(place.history, place.journal)
+    store = DuckdbEvents(place.history, SqliteJournalSource(place.journal))
     await store.open()
     await store.add(await journal.read(0, 100))
     assert store.snapshot.imported == 10

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.event_store import Snapshot
@@ -34,7 +35,9 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
     async with world(tmp_path) as here:
         await here.write(100)
         await here.seal((1, 40), (41, 90))
-        store = DuckdbEvents(here.history, here.journal_folder, here.seal_records)
+        store = DuckdbEvents(
+            here.history, SqliteJournalSource(here.journal_folder), here.seal_records
+        )
         assert await store.open() == 90
         assert store.position == 90
         assert len(await store.lookup(ALL)) == 90
@@ -48,7 +51,7 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
 @asynchronous
 async def test_an_empty_folder_opens_at_the_beginning(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
-        store = DuckdbEvents(here.history, here.journal_folder)
+        store = DuckdbEvents(here.history, SqliteJournalSource(here.journal_folder))
         assert await store.open() == 0
         assert store.position == 0
         assert await store.lookup(ALL) == []
@@ -196,7 +199,7 @@ def test_any_mix_of_sealed_files_batches_and_repeats_reads_as_a_plain_list(
             await here.write(sum(batches))
             ends = sorted(cut for cut in cuts if cut <= here.journal.head)
             await here.seal(*((a + 1, b) for a, b in itertools.pairwise([0, *ends])))
-            store = DuckdbEvents(here.history, here.journal_folder)
+            store = DuckdbEvents(here.history, SqliteJournalSource(here.journal_folder))
             assert await store.open() == max(ends, default=0)
             entries = await here.entries()
             begin = 0

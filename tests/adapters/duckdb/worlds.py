@@ -14,6 +14,7 @@ from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, Snapshot
@@ -58,11 +59,13 @@ class World:
     async def seal(self, *ranges: tuple[int, int]) -> None:
         """Makes sealed files without a child, which takes far longer."""
         for first, last in ranges:
-            await asyncio.to_thread(seal, self.journal_folder, self.history, first, last)
+            await asyncio.to_thread(
+                seal, SqliteJournalSource(self.journal_folder), self.history, first, last
+            )
 
     async def imports(self, *counts: int) -> list[Path]:
         """Imports this many records each time, and returns the files."""
-        staging = Staging(self.history, self.journal_folder)
+        staging = Staging(self.history, SqliteJournalSource(self.journal_folder))
         paths = []
         for number, count in enumerate(counts):
             staging.clear()
@@ -78,7 +81,9 @@ class World:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[DuckdbEvents]:
         """Opens a store and adds what it lacks, as the follower does."""
-        store = DuckdbEvents(self.history, self.journal_folder, self.seal_records)
+        store = DuckdbEvents(
+            self.history, SqliteJournalSource(self.journal_folder), self.seal_records
+        )
         try:
             await store.add(await self.entries(await store.open()))
             yield store

@@ -15,6 +15,7 @@ import pytest
 
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, Snapshot
@@ -37,7 +38,7 @@ async def opened(
     if not journal.head:
         await journal.append([a_new_entry(record) for record in some_records(50)])
     entries = await journal.read(0, 100)
-    store = IpcEventStore(root / "history", root / "journal", seal_records)
+    store = IpcEventStore(root / "history", SqliteJournalSource(root / "journal"), seal_records)
     try:
         await store.open()
         yield store, entries
@@ -98,7 +99,7 @@ async def test_the_archive_reads_finds_and_expires_over_the_link(tmp_path: Path)
 
 @asynchronous
 async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
-    store = IpcEventStore(tmp_path / "none", tmp_path / "none", 10)
+    store = IpcEventStore(tmp_path / "none", SqliteJournalSource(tmp_path / "none"), 10)
     with pytest.raises(StorageFailed, match="did not get ready"):
         await store.open()
     await store.close()
@@ -109,7 +110,7 @@ async def test_a_process_that_cannot_be_started_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    store = IpcEventStore(tmp_path, tmp_path, 10)
+    store = IpcEventStore(tmp_path, SqliteJournalSource(tmp_path), 10)
     with pytest.raises(StorageFailed, match="cannot be started"):
         await store.open()
     await store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.segments import read_range
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.journal import LostPositions
 from tests.adapters.sqlite.test_repair import (
@@ -52,10 +52,14 @@ async def test_damage_while_the_journal_is_written_does_not_stop_it(tmp_path: Pa
             database.commit()
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with pytest.raises(JournalDamaged, match="position 60"):
-            list(read_range(tmp_path, 1, COUNT))
+            list(SqliteJournalSource(tmp_path).read_range(1, COUNT))
         await journal.repair(50, 70)
         assert [(one.first, one.last) for one in reported] == [(60, 60)]
-        found = [entry.position for batch in read_range(tmp_path, 1, COUNT) for entry in batch]
+        found = [
+            entry.position
+            for batch in SqliteJournalSource(tmp_path).read_range(1, COUNT)
+            for entry in batch
+        ]
         assert found == [n for n in range(1, COUNT + 1) if n != 60]
         assert await journal.append([a_new_entry()]) == COUNT + 1
         assert len(segments(tmp_path)) == 2

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.segments import read_range
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
@@ -177,7 +177,11 @@ async def test_nothing_is_seen_or_acknowledged_before_it_is_committed(
         assert journal.head == 3
         assert [entry.position for entry in await journal.read(0, 100)] == [1, 2, 3]
         assert await journal.find(event_id(4)) is None
-        assert [e.position for b in read_range(tmp_path, 1, 9) for e in b] == [1, 2, 3]
+        assert [e.position for b in SqliteJournalSource(tmp_path).read_range(1, 9) for e in b] == [
+            1,
+            2,
+            3,
+        ]
         held.let_go()
         assert await appending == 5
         await waiting

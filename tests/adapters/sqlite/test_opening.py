@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.core.errors import StorageFailed
+from opentrail.ports.journal import KnownPositions
 from tests.adapters.sqlite import test_repair as damaged
 from tests.adapters.sqlite.test_journal import (
     append_one_by_one,

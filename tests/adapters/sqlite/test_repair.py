@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.opening import KnownPositions
 from opentrail.adapters.sqlite.repair import repair
-from opentrail.adapters.sqlite.segments import read_range
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
+from opentrail.ports.journal import KnownPositions
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
 
@@ -375,7 +375,9 @@ async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repa
     (path,) = segments(tmp_path)
     shutil.copy(path, tmp_path / "copy")
     repair(path, None, GENESIS, "a test", far)
-    found = [e.position for batch in read_range(tmp_path, 1, far + 20) for e in batch]
+    found = [
+        e.position for batch in SqliteJournalSource(tmp_path).read_range(1, far + 20) for e in batch
+    ]
     assert found == [*range(1, 21), *range(far + 1, far + 21)]
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.sqlite.verify import agrees, differing, first_not_lost, intact_entries
+from opentrail.adapters.sqlite.verify import agrees, differing, intact_entries
 from opentrail.core.event import Entry
-from opentrail.ports.journal import LostPositions
 from tests.factories import an_entry, some_records
 from tests.fakes import GENESIS
 
@@ -82,19 +81,3 @@ def test_columns_that_disagree_with_the_record_are_named() -> None:
         assert differing(other) == {column: getattr(entry, column)}
     assert agrees(replace(entry, record=b"no JSON"))
     assert agrees(replace(entry, record=b"[]"))
-
-
-@given(
-    lost=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 5)), max_size=5),
-    first=st.integers(1, 20),
-    length=st.integers(0, 10),
-)
-def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
-    lost: list[tuple[int, int]], first: int, length: int
-) -> None:
-    ranges = sorted(
-        (LostPositions(begin, begin + more, "") for begin, more in lost), key=lambda one: one.first
-    )
-    gone = {n for begin, more in lost for n in range(begin, begin + more + 1)}
-    expected = next((n for n in range(first, first + length + 1) if n not in gone), None)
-    assert first_not_lost(ranges, first, first + length) == expected

@@ -10,9 +10,9 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
-from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Record
+from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +21,16 @@ _CALLS = "SELECT position, record FROM sealed.events WHERE event_source = ? ORDE
 _END = 2**62
 
 
-def calls_of(journal: Path, history: Path, source: str) -> Iterator[tuple[int, Record]]:
+def calls_of(journal: JournalSource, history: Path, source: str) -> Iterator[tuple[int, Record]]:
     """Yields position and record of each call of a service, in order; leaves out what is damaged.
 
     Args:
-        journal: the folder of segments.
+        journal: what has the newest calls.
         history: the folder of sealed files.
         source: the service's `eventSource`.
 
     Raises:
-        StorageFailed: a segment cannot be read.
+        StorageFailed: the journal cannot be read.
     """
     files = sealed_files(history, Series.JOURNAL)
     for file in files:
@@ -51,17 +51,17 @@ def _sealed(file: SealedFile, source: str) -> Iterator[tuple[int, Record]]:
         yield position, orjson.loads(record)
 
 
-def _in_journal(journal: Path, after: int, source: str) -> Iterator[tuple[int, Record]]:
+def _in_journal(journal: JournalSource, after: int, source: str) -> Iterator[tuple[int, Record]]:
     needle = f'"eventSource":"{source}"'.encode()
     while True:
         try:
-            for entries in read_range(journal, after + 1, _END):
+            for entries in journal.read_range(after + 1, _END):
                 for entry in entries:
                     if needle in entry.record:
                         yield entry.position, orjson.loads(entry.record)
                 after = entries[-1].position
         except JournalDamaged as error:
-            log.warning("a segment is damaged", extra={"error": str(error)})
+            log.warning("the journal is damaged", extra={"error": str(error)})
             if error.position <= after:
                 return
             after = error.position

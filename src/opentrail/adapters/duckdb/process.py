@@ -1,6 +1,6 @@
 """The process in which event history lives, so that lookups do not delay what is being recorded.
 
-python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL-FOLDER SEAL-RECORDS
+python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL SEAL-RECORDS
 
 It ends with the server. All that it keeps is in sealed files; the rest comes from the journal.
 """
@@ -28,7 +28,9 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
 )
 from opentrail.adapters.ipc.remote import handlers_of
+from opentrail.adapters.journal_source import open_source
 from opentrail.core.event import Entry
+from opentrail.ports.journal_source import JournalSource
 
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
@@ -37,7 +39,7 @@ _READ_BYTES = 32 * 1024 * 1024
 class HistoryProcess:
     """Handles the server's requests to one store."""
 
-    def __init__(self, history: Path, journal: Path, seal_records: int) -> None:
+    def __init__(self, history: Path, journal: JournalSource, seal_records: int) -> None:
         self._store = DuckdbEvents(history, journal, seal_records, self._repair_journal)
         self._link: Link | None = None
         self._stopped = asyncio.Event()
@@ -111,7 +113,7 @@ class HistoryProcess:
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
     history, journal, seal_records = arguments
-    await HistoryProcess(Path(history), Path(journal), int(seal_records)).serve(ends[0])
+    await HistoryProcess(Path(history), open_source(journal), int(seal_records)).serve(ends[0])
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles, file
 from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
 from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
 from opentrail.adapters.duckdb.table_set import Database, EventTable
-from opentrail.adapters.sqlite.segments import first_position, lost_between
-from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros
+from opentrail.ports.journal import first_not_lost
+from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ RepairJournal = Callable[[int, int], Awaitable[None]]
 class RecordedEvents(EventFiles):
     """The journal's positions, each in one table; hot tables come last.
 
-    `journal` is the folder that sealing reads.
+    `journal` is what sealing reads.
     """
 
     def __init__(
         self,
         folder: Path,
-        journal: Path,
+        journal: JournalSource,
         database: Database,
         seal_records: int,
         repair_journal: RepairJournal | None,
@@ -71,7 +71,7 @@ class RecordedEvents(EventFiles):
             if not file.is_expired:
                 self.tables.insert(*await self._attached(file))
             sealed = max(sealed, file.last)
-        first = await asyncio.to_thread(first_position, self._journal)
+        first = await asyncio.to_thread(self._journal.first_position)
         if first > sealed + 1:
             # The journal was trimmed up to a file that no longer exists.
             self._report_missing(sealed + 1, first - 1)
@@ -111,7 +111,7 @@ class RecordedEvents(EventFiles):
         first = self.position + 1
         if first > until:
             return
-        lost = await asyncio.to_thread(lost_between, self._journal, first, until)
+        lost = await asyncio.to_thread(self._journal.lost_between, first, until)
         if first_not_lost(lost, first, until) is not None:
             raise StorageFailed(f"history: position {until + 1} does not follow {first - 1}")
         self._report_missing(first, until, lost[0].reason)
@@ -163,7 +163,7 @@ class RecordedEvents(EventFiles):
         """
         if first > last:
             return []
-        work = ("journal", self._journal, self._folder, first, last)
+        work = ("journal", self._journal.address, self._folder, first, last)
         try:
             files = await files_of_child(*work)
         except JournalDamaged:

@@ -25,9 +25,10 @@ from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.ipc.child import arm_in_child
 from opentrail.adapters.ipc.parent import end_with_parent
-from opentrail.adapters.sqlite.segments import chain_before, lost_between, read_range
+from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
+from opentrail.ports.journal_source import JournalSource
 
 #: Exit status of a child that found the journal damaged.
 JOURNAL_DAMAGED = 65
@@ -36,19 +37,19 @@ JOURNAL_DAMAGED = 65
 _BATCH = 1_000
 
 
-def seal(journal: Path, history: Path, first: int, last: int) -> Path:
+def seal(journal: JournalSource, history: Path, first: int, last: int) -> Path:
     """Writes the journal's entries `first`…`last` to a file and returns its path.
 
     Raises:
         RuntimeError: the journal does not hold the whole range.
     """
-    before = chain_before(journal, first)
+    before = journal.chain_before(first)
     if before is None:
         raise RuntimeError(f"the journal does not hold position {first}")
     partitioning = ColumnPartitioning()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for entries in read_range(journal, first, last, _BATCH):
+        for entries in journal.read_range(first, last, _BATCH):
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
             for statement, arguments in insert_sealed(rows, partitioning):
                 connection.execute(statement, arguments)
@@ -56,9 +57,9 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     return write_sealed(Sealing(history, Series.JOURNAL, first, last, before), fill)
 
 
-def _runs(journal: Path, first: int, last: int) -> Iterator[tuple[int, int]]:
+def _runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Yields the ranges within `first`…`last` that the journal has not lost."""
-    for lost in lost_between(journal, first, last):
+    for lost in journal.lost_between(first, last):
         if lost.last is not None:
             if first < lost.first:
                 yield first, lost.first - 1
@@ -130,7 +131,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
     arm_in_child(("history.sealed",))
     if work == "journal":
-        journal, history = map(Path, arguments[:2])
+        journal, history = open_source(arguments[0]), Path(arguments[1])
         first, last = map(int, arguments[2:])
         try:
             paths = [seal(journal, history, *run) for run in _runs(journal, first, last)]

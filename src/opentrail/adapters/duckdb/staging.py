@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +24,10 @@ from opentrail.adapters.duckdb.schema import (
     parts_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.sqlite.segments import records_behind
 from opentrail.core.attributes import Attributes
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
+from opentrail.ports.journal_source import JournalSource
 
 _MORE = {"file": "INTEGER", "line": "BIGINT", "part": "TINYINT"}
 #: Pairs of records that are compared per step.
@@ -62,7 +62,7 @@ class Staging:
     write a file of imported events.
     """
 
-    def __init__(self, history: Path, journal: Path) -> None:
+    def __init__(self, history: Path, journal: JournalSource) -> None:
         self._history = history
         self._journal = journal
         config: dict[str, str | int | float | list[str]] = {
@@ -211,7 +211,7 @@ class Staging:
         staged: dict[str, list[int]] = {}
         for event_id, number in rows:
             staged.setdefault(event_id, []).append(number)
-        for event_id, record in records_behind(self._journal, position, staged):
+        for event_id, record in self._journal.records_behind(position, staged):
             for number, own in self._records("staged", "position", staged[event_id]).items():
                 yield number, own, record
 
@@ -270,4 +270,4 @@ def _is_same(record: bytes, other: bytes) -> bool:
 
 
 #: Errors of a file that was merged or expired in the meantime; the caller tries again.
-MOVED = (duckdb.IOException, sqlite3.OperationalError)
+MOVED = (duckdb.IOException, StorageFailed)

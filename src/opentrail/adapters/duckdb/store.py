@@ -31,6 +31,7 @@ from opentrail.ports.event_store import (
     ValueCount,
     ValueCounts,
 )
+from opentrail.ports.journal_source import JournalSource
 
 T = TypeVar("T")
 
@@ -38,14 +39,14 @@ T = TypeVar("T")
 class DuckdbEvents:
     """An `EventStore` and `Archive`; the names of the sealed files say what they contain.
 
-    `journal` is the folder that sealing reads; `repair_journal` is called to repair positions of
+    `journal` is what sealing reads; `repair_journal` is called to repair positions of
     it that turn out to be damaged.
     """
 
     def __init__(
         self,
         folder: Path,
-        journal: Path,
+        journal: JournalSource,
         seal_records: int = SEAL_RECORDS,
         repair_journal: RepairJournal | None = None,
     ) -> None:

@@ -25,6 +25,7 @@ from opentrail.adapters.ipc.remote import parts, remote
 from opentrail.core.errors import StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventStore, Snapshot
+from opentrail.ports.journal_source import JournalSource
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class IpcEventStore:
     def __init__(
         self,
         folder: Path,
-        journal: Path,
+        journal: JournalSource,
         seal_records: int,
         on_restart: Callable[[], None] = lambda: None,
         repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
@@ -56,7 +57,7 @@ class IpcEventStore:
         self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
             "opentrail.adapters.duckdb.process",
-            (str(folder), str(journal), str(seal_records)),
+            (str(folder), journal.address, str(seal_records)),
             {RepairJournal: self._repair_journal},
             self._prepare,
             prepare_seconds=_LONG_SECONDS,

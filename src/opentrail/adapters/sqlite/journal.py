@@ -16,14 +16,14 @@ from pathlib import Path
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
 from opentrail.adapters.sqlite.checks import JournalChecks
-from opentrail.adapters.sqlite.opening import KnownPositions, open_newest
+from opentrail.adapters.sqlite.opening import open_newest
 from opentrail.adapters.sqlite.segment_files import SegmentFiles
 from opentrail.adapters.sqlite.segment_writer import SegmentWriter
 from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import crash_point
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import KnownPositions, LostPositions
 
 log = logging.getLogger(__name__)
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
 
 from opentrail.adapters.sqlite.repair import chain_before_of, repair
 from opentrail.adapters.sqlite.rows import SCHEMA
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segment_files import SegmentFiles, connect
 from opentrail.adapters.sqlite.segments import Segment, newest
-from opentrail.adapters.sqlite.verify import UNKNOWN, is_damage
+from opentrail.adapters.sqlite.verify import is_damage
 from opentrail.core.errors import StorageFailed
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import UNKNOWN_CHAIN, KnownPositions, LostPositions
 
 _GENESIS = b"\0" * 32
 #: A connection that writes the newest segment, the last position, and the chain there.
 OpenSegment = tuple[sqlite3.Connection, int, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPositions:
-    """Positions that others know of; a journal that does not have them has lost files.
-
-    `sealed` is the last position whose record is also in event history, `written` a position that
-    was written.
-    """
-
-    sealed: int = 0
-    written: int = 0
 
 
 def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegment:
@@ -60,19 +47,19 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
                     return opened
                 reason = "segments of the journal are missing"
                 _note_lost(files, connection, LostPositions(head + 1, written, reason))
-                return connection, written, UNKNOWN
+                return connection, written, UNKNOWN_CHAIN
             # The creation of a segment without entries was interrupted; it is created again when
             # needed.
             files.remove_newest()
         if known is None:
             return files.create(1, _GENESIS), 0, _GENESIS
         # All files are lost: the journal starts after the last position that is known.
-        connection = files.create(sealed + 1, UNKNOWN)
+        connection = files.create(sealed + 1, UNKNOWN_CHAIN)
         head, reason = max(sealed, written), "all segments of the journal are missing"
         if written > sealed:
             _note_lost(files, connection, LostPositions(sealed + 1, head, reason))
         _note_lost(files, connection, LostPositions(head + 1, None, reason))
-        return connection, head, UNKNOWN
+        return connection, head, UNKNOWN_CHAIN
     except (sqlite3.Error, OSError) as error:
         raise StorageFailed(f"journal in {files.folder} cannot be opened: {error}") from error
 
@@ -114,7 +101,7 @@ def _repair(files: SegmentFiles, segment: Segment, written: int, reason: str) ->
     segment.lost = tuple(lost)
     files.report_lost(segment, lost)
     connection = connect(segment.path)
-    return connection, *(newest(connection) or (segment.first - 1, UNKNOWN))
+    return connection, *(newest(connection) or (segment.first - 1, UNKNOWN_CHAIN))
 
 
 def _note_lost(files: SegmentFiles, connection: sqlite3.Connection, lost: LostPositions) -> None:

@@ -19,17 +19,11 @@ import orjson
 from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.adapters.sqlite.rows import COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
-from opentrail.adapters.sqlite.verify import (
-    UNKNOWN,
-    differing,
-    first_not_lost,
-    intact_entries,
-    lost_of,
-)
+from opentrail.adapters.sqlite.verify import differing, intact_entries, lost_of
 from opentrail.adapters.system import sync_at_commit
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
 #: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
 _REPAIRED, _UNFINISHED = ".repaired", ".repaired.tmp"
@@ -49,7 +43,7 @@ def repair(
     Args:
         path: the segment's file, named by its first position.
         last: the last position that was written to it; None if unknown.
-        before: the chain before its first position, or `UNKNOWN`.
+        before: the chain before its first position, or `UNKNOWN_CHAIN`.
         reason: why it is repaired, for messages.
         known: a position that is known to have been written, if `last` is not known.
 
@@ -134,12 +128,12 @@ def _readable_entries(path: Path, first: int, last: int | None) -> dict[int, lis
 
 
 def _entry_of(row: tuple[Any, ...]) -> Entry | None:
-    """Returns the entry in a row, its chain `UNKNOWN` if it is none; None without a record."""
+    """Returns the entry in a row, with an unknown chain if it has none; None without a record."""
     *described, chain, record = row
     if not isinstance(record, bytes):
         return None
     if not isinstance(chain, bytes):
-        chain = UNKNOWN  # those around the entry may vouch for it
+        chain = UNKNOWN_CHAIN  # those around the entry may vouch for it
     position, origin, recorded_at, *texts = described
     if not isinstance(recorded_at, int) or not 0 <= recorded_at <= _LATEST:
         recorded_at = _event_time(record)
@@ -205,10 +199,10 @@ def _write(
 
 
 def chain_before_of(path: Path) -> bytes:
-    """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN`."""
+    """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN_CHAIN`."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
             (chain,) = reader.execute(_CHAIN_BEFORE).fetchone()
         return bytes(chain)
     except (sqlite3.Error, TypeError):
-        return UNKNOWN
+        return UNKNOWN_CHAIN

@@ -7,28 +7,18 @@ import itertools
 import sqlite3
 import threading
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from opentrail.adapters.sqlite.at_rest import reading
-from opentrail.adapters.sqlite.verify import (
-    UNKNOWN,
-    chain_at,
-    is_damage,
-    lost_in,
-    read_verified,
-)
+from opentrail.adapters.sqlite.verify import is_damage, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
-_IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
-#: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
-_IDS_PER_STATEMENT = 5_000
-_RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
 
@@ -81,9 +71,9 @@ class Readers:
 
     @contextmanager
     def _reading(self, segment: Segment) -> Iterator[sqlite3.Connection]:
-        with self._lock, _damage_as_error(segment.path):
+        with self._lock, damage_as_error(segment.path):
             if segment.path not in self._open:
-                self._open[segment.path] = _reader(segment.path)
+                self._open[segment.path] = open_reader(segment.path)
             yield self._open[segment.path]
 
     @contextmanager
@@ -114,12 +104,12 @@ def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, i
         yield segment, following.first - 1 if following else max(last, segment.first - 1)
 
 
-def _reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
 
 
 @contextmanager
-def _damage_as_error(path: Path) -> Iterator[None]:
+def damage_as_error(path: Path) -> Iterator[None]:
     """Raises SQLite's errors as damage of the segment, or as a failure that may be temporary.
 
     Raises:
@@ -146,32 +136,12 @@ def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
     # A repaired segment may end with positions that are lost.
     lost = max((run.last for run in lost_in(writer) if run.last is not None), default=0)
     if lost > (last[0] if last else 0):
-        return lost, UNKNOWN
+        return lost, UNKNOWN_CHAIN
     return last
 
 
-def first_position(folder: Path) -> int:
-    """Returns the first position that a journal may still have; 1 for an empty one."""
-    return min((int(path.stem) for path in folder.glob("*.db")), default=1)
-
-
-def chain_before(folder: Path, position: int) -> bytes | None:
-    """Returns the chain before an entry of a journal; `UNKNOWN` after lost ones.
-
-    Returns None if the journal does not have the entry.
-    """
-    for path in sorted(folder.glob("*.db"), reverse=True):
-        if int(path.stem) > position:
-            continue
-        with closing(_reader(path)) as reader, _damage_as_error(path):
-            if reader.execute(_CHAIN, (position,)).fetchone() is None:
-                return None
-            return chain_at(reader, path, position - 1)
-    return None
-
-
 def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
-    """Returns the chain at an entry of a journal; `UNKNOWN` if it does not have the entry."""
+    """Returns the chain at an entry of a journal; `UNKNOWN_CHAIN` if it does not have the entry."""
     for path in sorted(folder.glob("*.db"), reverse=True):
         if int(path.stem) <= position:
             with (
@@ -179,9 +149,9 @@ def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
                 reading(path, is_live) as reader,
             ):
                 row = reader.execute(_CHAIN, (position,)).fetchone()
-                return row[0] if row and isinstance(row[0], bytes) else UNKNOWN
+                return row[0] if row and isinstance(row[0], bytes) else UNKNOWN_CHAIN
             break
-    return UNKNOWN
+    return UNKNOWN_CHAIN
 
 
 def holds_entries(path: Path, is_live: bool = True) -> bool:
@@ -191,55 +161,3 @@ def holds_entries(path: Path, is_live: bool = True) -> bool:
             return int(path.stem) > 1 or newest(reader) is not None
     except (sqlite3.Error, OSError):
         return True
-
-
-def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:
-    """Returns the lost positions from `first` to `last`, in order."""
-    runs: list[LostPositions] = []
-    for path in sorted(folder.glob("*.db")):
-        with closing(_reader(path)) as reader, _damage_as_error(path):
-            runs += lost_in(reader) if newest(reader) else []
-    return [run for run in runs if run.last and run.first <= last and run.last >= first]
-
-
-def records_behind(
-    folder: Path, position: int, event_ids: Container[str]
-) -> Iterator[tuple[str, bytes]]:
-    """Yields event id and record of the entries after a position whose ids are in `event_ids`."""
-    paths = sorted(folder.glob("*.db"))
-    begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
-    for path in paths[max(0, begin) :]:
-        with closing(_reader(path)) as reader:
-            if newest(reader) is None:
-                continue
-            while rows := reader.execute(_IDS, (position, _IDS_PER_STATEMENT)).fetchall():
-                position = rows[-1][0]
-                for number, event_id in rows:
-                    if event_id in event_ids:
-                        (record,) = reader.execute(_RECORD, (number,)).fetchone()
-                        yield event_id, bytes(record)
-
-
-def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-    """Yields the entries `first`…`last` in batches, from a journal another process may write.
-
-    Raises:
-        JournalDamaged: a segment's content is not what was written.
-        StorageFailed: a segment cannot be read.
-    """
-    after = first - 1
-    paths = sorted(folder.glob("*.db"))
-    # Earlier segments are not opened, because they may be trimmed at any moment.
-    begin = bisect_right([int(path.stem) for path in paths], first) - 1
-    segments = [Segment(int(path.stem), path) for path in paths[max(0, begin) :]]
-    for segment, end in ends_of(segments, last):
-        with closing(_reader(segment.path)) as reader, _damage_as_error(segment.path):
-            newest_entry = newest(reader)
-            if newest_entry is None:
-                continue
-            until = min(last, newest_entry[0] if segment is segments[-1] else end)
-            while after < until:
-                entries = read_verified(reader, segment.path, after, until, batch)
-                if entries:
-                    yield entries
-                after = entries[-1].position if len(entries) == batch else until

@@ -14,10 +14,8 @@ import orjson
 from opentrail.adapters.sqlite.rows import SELECT, entry_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
-#: The chain before a segment's first entry where it is not known.
-UNKNOWN = b""
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _CHAIN_BEFORE = "SELECT chain_before FROM segment"
 _LOST = "SELECT first, last, reason FROM lost ORDER BY first"
@@ -90,10 +88,10 @@ def read_verified(
         entry = _entry(row, path, expected)
         if entry.position != expected:
             _require_lost(lost, expected, entry.position - 1, path)
-            chain = UNKNOWN
+            chain = UNKNOWN_CHAIN
         if chain and hashlib.sha256(chain + entry.record).digest() != entry.chain:
             raise _damaged(path, entry.position, "is not what was written")
-        if chain == UNKNOWN and not is_record(entry):
+        if chain == UNKNOWN_CHAIN and not is_record(entry):
             raise _damaged(path, entry.position, "is not a record")
         if not agrees(entry):
             raise _damaged(path, entry.position, "disagrees with its record")
@@ -114,7 +112,7 @@ def _entry(row: tuple[object, ...], path: Path, expected: int) -> Entry:
 
 
 def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
-    """Returns the chain at a position of a segment or just before it, `UNKNOWN` if it is lost.
+    """Returns the chain at a position of a segment or before it; `UNKNOWN_CHAIN` if it is lost.
 
     Raises:
         JournalDamaged: the stored chain has the wrong type.
@@ -124,18 +122,10 @@ def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
     else:
         row = reader.execute(_CHAIN, (position,)).fetchone()
     if row is None:
-        return UNKNOWN
+        return UNKNOWN_CHAIN
     if not isinstance(row[0], bytes):
         raise _damaged(path, max(position, int(path.stem)), "has an invalid chain")
     return row[0]
-
-
-def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
-    """Returns the first position from `first` to `last` that is not in `lost` (in order)."""
-    for run in lost:
-        if run.last is not None and run.first <= first <= run.last:
-            first = run.last + 1
-    return first if first <= last else None
 
 
 def _require_lost(lost: Sequence[LostPositions], first: int, last: int, path: Path) -> None:
@@ -194,18 +184,18 @@ def intact_entries(
         versions: the entries by position; damaged files may have several versions.
         first: the first position.
         last: the last position.
-        chain: the chain before `first`, or `UNKNOWN`.
+        chain: the chain before `first`, or `UNKNOWN_CHAIN`.
     """
     expected = first
     for position in sorted(versions):
         if not first <= position <= last:
             continue
         if position != expected:
-            chain = UNKNOWN
+            chain = UNKNOWN_CHAIN
         stored_chains = [
-            entry.chain for entry in versions.get(position - 1, ()) if entry.chain != UNKNOWN
+            entry.chain for entry in versions.get(position - 1, ()) if entry.chain != UNKNOWN_CHAIN
         ]
-        before = stored_chains if chain == UNKNOWN else [chain]
+        before = stored_chains if chain == UNKNOWN_CHAIN else [chain]
         entry, chain = _intact(versions[position], versions.get(position + 1, ()), before)
         if entry is not None:
             yield entry
@@ -235,9 +225,9 @@ def _intact(
         if _follows(following, entry.chain):
             return (None if before or not is_record(entry) else entry), entry.chain
     for entry in versions if not before else ():
-        if entry.chain != UNKNOWN and is_record(entry):
+        if entry.chain != UNKNOWN_CHAIN and is_record(entry):
             return entry, entry.chain
-    return None, UNKNOWN
+    return None, UNKNOWN_CHAIN
 
 
 def _follows(following: Iterable[Entry], chain: bytes) -> bool:

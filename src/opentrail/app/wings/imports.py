@@ -18,7 +18,7 @@ def start(core: Core) -> Wing:
     engines = core.engines
     imports = Imports(
         core.data.history,
-        core.data.journal,
+        engines.source,
         engines.store,
         partial(mark_imports, engines.control),
     )

@@ -1,0 +1,106 @@
+"""The journal in a folder, as child processes read it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Container, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from opentrail.adapters.sqlite.segments import (
+    Segment,
+    damage_as_error,
+    ends_of,
+    newest,
+    open_reader,
+)
+from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions
+
+_CHAIN = "SELECT chain FROM entries WHERE position = ?"
+_IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
+#: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
+_IDS_PER_STATEMENT = 5_000
+_RECORD = "SELECT record FROM entries WHERE position = ?"
+
+
+class SqliteJournalSource:
+    """A `JournalSource` of the segments in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def address(self) -> str:
+        """The argument with which a child process opens this journal."""
+        return str(self._folder)
+
+    def first_position(self) -> int:
+        """Returns the first position that the journal may still have; 1 for an empty one."""
+        return min((segment.first for segment in self._segments()), default=1)
+
+    def chain_before(self, position: int) -> bytes | None:
+        """Returns the chain before an entry; `UNKNOWN_CHAIN` after lost ones.
+
+        Returns None if the journal does not have the entry.
+        """
+        for segment in reversed(self._segments()):
+            if segment.first > position:
+                continue
+            with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
+                if reader.execute(_CHAIN, (position,)).fetchone() is None:
+                    return None
+                return chain_at(reader, segment.path, position - 1)
+        return None
+
+    def lost_between(self, first: int, last: int) -> list[LostPositions]:
+        """Returns the lost positions from `first` to `last`, in order."""
+        runs: list[LostPositions] = []
+        for segment in self._segments():
+            with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
+                runs += lost_in(reader) if newest(reader) else []
+        return [run for run in runs if run.last and run.first <= last and run.last >= first]
+
+    def records_behind(
+        self, position: int, event_ids: Container[str]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yields event id and record of the entries after a position with one of these ids."""
+        for segment in self._segments_from(position + 1):
+            with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
+                if newest(reader) is None:
+                    continue
+                while rows := reader.execute(_IDS, (position, _IDS_PER_STATEMENT)).fetchall():
+                    position = rows[-1][0]
+                    for number, event_id in rows:
+                        if event_id in event_ids:
+                            (record,) = reader.execute(_RECORD, (number,)).fetchone()
+                            yield event_id, bytes(record)
+
+    def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
+        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        after = first - 1
+        segments = self._segments_from(first)
+        for segment, end in ends_of(segments, last):
+            with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
+                newest_entry = newest(reader)
+                if newest_entry is None:
+                    continue
+                until = min(last, newest_entry[0] if segment is segments[-1] else end)
+                while after < until:
+                    entries = read_verified(reader, segment.path, after, until, batch)
+                    if entries:
+                        yield entries
+                    after = entries[-1].position if len(entries) == batch else until
+
+    def _segments(self) -> list[Segment]:
+        return [Segment(int(path.stem), path) for path in sorted(self._folder.glob("*.db"))]
+
+    def _segments_from(self, position: int) -> list[Segment]:
+        """Returns the segment with a position, and later ones.
+
+        Earlier segments are not opened, because they may be trimmed at any moment.
+        """
+        segments = self._segments()
+        index = bisect_right([segment.first for segment in segments], position) - 1
+        return segments[max(0, index) :]

@@ -1,0 +1,47 @@
+"""The journal as child processes read it, while another process writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from typing import Protocol
+
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions
+
+
+class JournalSource(Protocol):
+    """Reads what a journal has acknowledged; methods block, and hold nothing open in between.
+
+    Every method raises `JournalDamaged` if the content is not what was written, and
+    `StorageFailed` if the journal cannot be read.
+    """
+
+    @property
+    def address(self) -> str:
+        """The argument with which a child process opens this journal; without a password."""
+        ...
+
+    def first_position(self) -> int:
+        """Return the first position that the journal may still have; 1 for an empty one."""
+        ...
+
+    def chain_before(self, position: int) -> bytes | None:
+        """Return the chain before an entry; `UNKNOWN_CHAIN` after lost ones.
+
+        Returns None if the journal does not have the entry.
+        """
+        ...
+
+    def lost_between(self, first: int, last: int) -> list[LostPositions]:
+        """Return the lost positions from `first` to `last`, in order."""
+        ...
+
+    def records_behind(
+        self, position: int, event_ids: Container[str]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield event id and record of the entries after a position with one of these ids."""
+        ...
+
+    def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
+        """Yield the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        ...
