@@ -16,6 +16,7 @@ import os
 import selectors
 import shutil
 import subprocess
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from opentrail.core.arns import without_session
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import (
     Conflict,
+    LeaseLost,
     ObjectExists,
     ObjectMissing,
     ObjectStoreError,
@@ -60,6 +62,7 @@ from opentrail.ports.event_store import (
     ValueCounts,
 )
 from opentrail.ports.journal import LostPositions
+from opentrail.ports.leases import Lease
 from opentrail.ports.objects import Bucket, NewObject, StoredContent
 from opentrail.ports.services import BusEvent, LogEvent
 from opentrail.ports.signer import SigningKey
@@ -333,6 +336,47 @@ class MemoryJournal:
     async def close(self) -> None:
         """Takes nothing any more."""
         self._closed = True
+
+
+class MemoryLeases:
+    """`Leases` of several processes in one; those that `lasting` returns are the same leases."""
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds = seconds
+        #: Name → the newest lease, and until when it lasts (time.monotonic).
+        self._held: dict[str, tuple[Lease, float]] = {}
+
+    def lasting(self, seconds: float) -> MemoryLeases:
+        """Returns the same leases for a process whose leases last this long."""
+        other = MemoryLeases(seconds)
+        other._held = self._held
+        return other
+
+    async def acquire(self, name: str, holder: str) -> Lease | None:
+        """Returns the lease, unless another holder has it."""
+        former, until = self._held.get(name, (None, 0.0))
+        if former and former.holder != holder and until > time.monotonic():
+            return None
+        lease = Lease(name, holder, former.epoch + 1 if former else 1)
+        self._held[name] = (lease, time.monotonic() + self._seconds)
+        return lease
+
+    async def renew(self, lease: Lease) -> bool:
+        """Extends a lease, unless it is another's."""
+        if self._held[lease.name][0] != lease:
+            return False
+        self._held[lease.name] = (lease, time.monotonic() + self._seconds)
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        """Ends a lease, unless it is another's."""
+        if self._held[lease.name][0] == lease:
+            self._held[lease.name] = (lease, 0.0)
+
+    def fence(self, lease: Lease) -> None:
+        """Raises `LeaseLost` if a lease is another's."""
+        if self._held[lease.name][0] != lease:
+            raise LeaseLost(f"another process has acquired the lease {lease.name!r}")
 
 
 Documents = dict[tuple[str, str], tuple[int, str]]

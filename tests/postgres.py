@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -66,6 +67,32 @@ class PostgresServer:
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGCONT)
+
+    def set(self, name: str, value: str) -> None:
+        """Changes a setting of the running server."""
+        self.execute("postgres", f"ALTER SYSTEM SET {name} = '{value}'")
+        self.execute("postgres", "SELECT pg_reload_conf()")
+
+    @contextmanager
+    def cancelling_the_wait_for_standbys(self) -> Iterator[None]:
+        """Ends the waits of commits for standbys, as an operator does who has none any more."""
+        is_over = threading.Event()
+
+        def cancel() -> None:
+            while not is_over.wait(0.05):
+                self.execute(
+                    "postgres",
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE wait_event = 'SyncRep'",
+                )
+
+        thread = threading.Thread(target=cancel, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def remove(self) -> None:
         subprocess.run(

@@ -417,7 +417,8 @@ def _control_store(value: Any, source: str) -> str:
     try:
         parts = urlsplit(value)
         has_password = parts.password is not None or "password" in parse_qs(parts.query)
-        _ = parts.port
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
     except ValueError:
         raise UsageError(f"{source} must be {form}; its host or port is not valid") from None
     if has_password and source.startswith("--"):

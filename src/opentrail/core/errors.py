@@ -74,6 +74,10 @@ class JournalBroken(StorageFailed):
     """A sync of the journal failed; what is on disk is unknown until a restart (guarantee D6)."""
 
 
+class LeaseLost(OpentrailError):
+    """Another process holds the lease, or held it in the meantime; nothing was changed."""
+
+
 class TryLater(OpentrailError):
     """The server cannot be reached or is overloaded; a later retry may succeed."""
 

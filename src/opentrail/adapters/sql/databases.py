@@ -27,6 +27,9 @@ _BUSY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 _LOCK_SECONDS = 5.0
 #: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
+#: Milliseconds that a transaction waits for its client, who may be paused or gone; PostgreSQL then
+#: ends it, so that its locks are released.
+_IDLE_MILLISECONDS = 4_000
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
@@ -46,7 +49,7 @@ class SilentError(DatabaseError):
 
 
 class CommitUnknownError(Exception):
-    """The connection was lost within the commit: the changes may have been made."""
+    """The commit failed or was not replicated as configured: the changes may have been made."""
 
     def __init__(self, cause: str, is_silent: bool) -> None:
         super().__init__(cause)
@@ -170,8 +173,15 @@ class PostgresDatabase:
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, purpose: str = "control store", connect_seconds: int = int(MAX_SECONDS)
+    ) -> None:
         """Keeps the address of a database; it is connected to by the first transaction.
+
+        Args:
+            url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE?NAME=VALUE`.
+            purpose: what the database is for, for messages.
+            connect_seconds: how long each host may take to accept a connection.
 
         Raises:
             UsageError: the driver is not installed, or the URL is not valid.
@@ -181,20 +191,23 @@ class PostgresDatabase:
             from psycopg.conninfo import conninfo_to_dict
         except ImportError as error:
             raise UsageError(
-                "a control store on PostgreSQL needs the package psycopg: "
-                f"{command_for('postgres')}"
+                f"a {purpose} on PostgreSQL needs the package psycopg: {command_for('postgres')}"
             ) from error
         self._driver = psycopg
         try:
-            _ = urlsplit(url).port
+            for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+                _ = urlsplit(f"//{host}").port
             given: dict[str, Any] = conninfo_to_dict(url)
         except (ValueError, psycopg.Error):
             # Their texts have the URL, and with it the password.
-            raise _invalid_url() from None
+            raise _invalid_url(purpose) from None
         self._parameters: dict[str, Any] = {
-            "connect_timeout": int(MAX_SECONDS),
+            "connect_timeout": connect_seconds,
             "application_name": "opentrail",
-            "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS}",
+            "options": (
+                f"-c statement_timeout={_STATEMENT_MILLISECONDS}"
+                f" -c idle_in_transaction_session_timeout={_IDLE_MILLISECONDS}"
+            ),
             "tcp_user_timeout": _STATEMENT_MILLISECONDS,
             **given,
         }
@@ -202,6 +215,8 @@ class PostgresDatabase:
         #: Held for a transaction: a cancelled task leaves its thread at work.
         self._turn = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
+        #: What PostgreSQL warned of since the transaction began to commit.
+        self._warning: str | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
         """Runs a transaction; see `ControlDatabase`."""
@@ -219,8 +234,11 @@ class PostgresDatabase:
                         if seconds > MAX_SECONDS:
                             cursor.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
                         result = work(Transaction(cursor, self.dialect))
-                    is_committing = True
+                    is_committing, self._warning = True, None
                     connection.commit()
+                    if self._warning is not None:
+                        # An operator has ended the wait for standbys.
+                        raise CommitUnknownError(self._warning, is_silent=False)
                 except BaseException:
                     with suppress(self._driver.Error):
                         connection.rollback()
@@ -266,8 +284,13 @@ class PostgresDatabase:
             self._connection = self._driver.connect(
                 **{**self._parameters, "connect_timeout": timeout}
             )
+            self._connection.add_notice_handler(self._note_warning)
             self._limit.connection = self._connection
         return self._connection
+
+    def _note_warning(self, diagnostic: Any) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            self._warning = diagnostic.message_primary
 
 
 def database_of(url: str) -> ControlDatabase:
@@ -286,8 +309,8 @@ def database_of(url: str) -> ControlDatabase:
     raise UsageError(f"the control store must be sqlite or a postgresql:// URL, not {kind}://")
 
 
-def _invalid_url() -> UsageError:
-    return UsageError("the URL of the control store is not valid")
+def _invalid_url(purpose: str = "control store") -> UsageError:
+    return UsageError(f"the URL of the {purpose} is not valid")
 
 
 def _set_wal_mode(connection: sqlite3.Connection) -> None:

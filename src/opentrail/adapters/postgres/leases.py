@@ -1,0 +1,63 @@
+"""Leases in a table of PostgreSQL, whose clock alone decides when one expires."""
+
+from __future__ import annotations
+
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import LeaseLost
+from opentrail.ports.leases import Lease
+
+#: Seconds until a lease expires that its holder does not renew.
+LEASE_SECONDS = 5.0
+_UNTIL = "clock_timestamp() + make_interval(secs => ?)"
+_ACQUIRE = f"""
+    INSERT INTO opentrail.lease AS held (name, holder, epoch, until) VALUES (?, ?, 1, {_UNTIL})
+    ON CONFLICT (name) DO UPDATE
+    SET holder = excluded.holder, epoch = held.epoch + 1, until = excluded.until
+    WHERE held.until <= clock_timestamp() OR held.holder = excluded.holder
+    RETURNING epoch
+"""  # noqa: S608 - ours
+_RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE name = ? AND epoch = ?"  # noqa: S608
+_RELEASE = "UPDATE opentrail.lease SET until = '-infinity' WHERE name = ? AND epoch = ?"
+
+
+class PostgresLeases:
+    """`Leases` in a table.
+
+    Args:
+        database: has the tables of `schema`.
+        seconds: how long a lease lasts that is not renewed.
+    """
+
+    def __init__(self, database: SharedDatabase, seconds: float = LEASE_SECONDS) -> None:
+        self._database = database
+        self._seconds = seconds
+
+    async def acquire(self, name: str, holder: str) -> Lease | None:
+        """Returns the lease with a new epoch; None if another holder has it."""
+        values = (name, holder, self._seconds)
+        rows = await self._database.run(lambda transaction: transaction.rows(_ACQUIRE, values))
+        return Lease(name, holder, rows[0][0]) if rows else None
+
+    async def renew(self, lease: Lease) -> bool:
+        """Extends a lease; returns False if another process has acquired it."""
+        try:
+            await self._database.run(lambda transaction: self.fence(transaction, lease))
+        except LeaseLost:
+            return False
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        """Ends a lease, so that another process can acquire it immediately."""
+        values = (lease.name, lease.epoch)
+        await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
+
+    def fence(self, transaction: Transaction, lease: Lease) -> None:
+        """Extends a lease and locks it until the transaction ends; the first of its statements.
+
+        Raises:
+            LeaseLost: another process has acquired it.
+        """
+        values = (self._seconds, lease.name, lease.epoch)
+        if transaction.change(_RENEW, values) != 1:
+            raise LeaseLost(f"another process has acquired the lease {lease.name!r}")

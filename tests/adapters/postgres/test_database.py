@@ -1,0 +1,82 @@
+"""The shared database: several hosts, and what is known after a failure."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
+from tests.fakes import asynchronous
+from tests.postgres import database_in, own_server, shared_server
+
+
+def one(transaction: Transaction) -> int:
+    return int(transaction.rows("SELECT 1")[0][0])
+
+
+@asynchronous
+async def test_the_host_that_accepts_writes_is_found_among_several() -> None:
+    server = shared_server()
+    name = database_in(server.new_database())
+    hosts = f"host=/nowhere,{server.folder}&target_session_attrs=read-write"
+    database = SharedDatabase(f"postgresql://trusted@/{name}?{hosts}")
+    assert await database.run(one) == 1
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://a:very-secret@one:1,two:x/d", "postgresql://a:very-secret@h/d?nonsense=1"],
+)
+def test_a_url_that_is_not_valid_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError, match="URL of the journal is not valid") as refused:
+        SharedDatabase(url)
+    assert "very-secret" not in str(refused.value)
+
+
+def test_a_url_with_a_port_for_each_host_is_valid() -> None:
+    SharedDatabase("postgresql://a@one:5432,two:5433/d?target_session_attrs=read-write")
+
+
+def test_without_its_driver_postgresql_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match=r"a journal on PostgreSQL needs .*opentrail\[postgres\]"):
+        SharedDatabase("postgresql://a@h/d")
+
+
+@asynchronous
+async def test_a_server_that_is_gone_is_unreachable_until_it_is_back() -> None:
+    with own_server() as server:
+        database = SharedDatabase(server.new_database())
+        with pytest.raises(StorageFailed, match="no_such_table") as failed:
+            await database.run(lambda transaction: transaction.rows("SELECT * FROM no_such_table"))
+        assert not isinstance(failed.value, StoreUnreachable)
+        server.stop("immediate")
+        with pytest.raises(StoreUnreachable):
+            await database.run(one)
+        server.start()
+        assert await database.run(one) == 1
+        await database.close()
+
+
+@asynchronous
+async def test_a_commit_that_was_not_replicated_as_configured_is_not_taken_for_durable() -> None:
+    with own_server() as server:
+        url = server.new_database()
+        database = SharedDatabase(url)
+        await database.run(lambda transaction: transaction.change("CREATE TABLE t (n integer)"))
+        server.set("synchronous_standby_names", "nobody")
+
+        def add(transaction: Transaction) -> None:
+            transaction.change("INSERT INTO t VALUES (1)")
+
+        with server.cancelling_the_wait_for_standbys(), pytest.raises(StoreUnreachable):
+            await database.run(add)
+        server.set("synchronous_standby_names", "")
+        await database.run(add)
+        await database.close()
