@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import Journal, LostPositions, first_not_lost
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import GENESIS, TIMEOUT_SECONDS, MemoryJournal, asynchronous, run, turns
+from tests.postgres import shared_server
 
 #: Small enough that a handful of records fills a segment.
 TINY_SEGMENT = 24 * 1024
@@ -63,6 +65,18 @@ class OverLink(MemoryJournal):
             link.close()
 
 
+class OrderedByAnother(PostgresJournal):
+    """A journal that another process has open, too; that one became the sequencer first."""
+
+    def __init__(self, url: str) -> None:
+        self._other = PostgresJournal(url)
+        super().__init__(url)
+
+    async def close(self) -> None:
+        await super().close()
+        await self._other.close()
+
+
 def opener(kind: str, folder: Path) -> Open:
     """Returns what opens a journal, again and again on the same disk."""
     if kind == "memory":
@@ -71,12 +85,30 @@ def opener(kind: str, folder: Path) -> Open:
     if kind == "memory, over a link":
         far: list[Entry] = []
         return lambda: OverLink(MemoryJournal(far))
+    if kind.startswith("postgresql"):
+        url = shared_server().new_database()
+        opened = OrderedByAnother if "another" in kind else PostgresJournal
+        return lambda: opened(url)
     if kind == "sqlite, tiny segments":
         return lambda: SqliteJournal(folder, segment_bytes=TINY_SEGMENT)
     return lambda: SqliteJournal(folder)
 
 
-KINDS = ("memory", "memory, over a link", "sqlite", "sqlite, tiny segments")
+KINDS = (
+    "memory",
+    "memory, over a link",
+    "sqlite",
+    "sqlite, tiny segments",
+    "postgresql",
+    "postgresql, ordered by another process",
+)
+
+
+#: For properties: each example on PostgreSQL takes a new database, which takes its time.
+KINDS_OF_EXAMPLES = (
+    *(kind for kind in KINDS if "postgresql" not in kind),
+    pytest.param("postgresql", marks=pytest.mark.campaign),
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -330,7 +362,7 @@ async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> N
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_EXAMPLES)
 @settings(max_examples=25, deadline=None)
 @given(moments=st.lists(st.integers(0, 2**52), min_size=1, max_size=40))
 @example(moments=[2_147_558_400_000_158])
@@ -359,7 +391,7 @@ batches = st.lists(st.lists(new_entries, min_size=1, max_size=12), max_size=8)
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_EXAMPLES)
 @settings(max_examples=60, deadline=None)
 @given(batches=batches, reopen_after=st.integers(0, 8), after=st.integers(0, 50))
 @pytest.mark.slow

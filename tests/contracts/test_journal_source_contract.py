@@ -12,21 +12,27 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.journal_source import open_source
+from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from tests.factories import event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
+from tests.postgres import shared_server
 
 #: Small enough that a handful of records fills a segment.
 TINY_SEGMENT = 24 * 1024
 Opener = Callable[[], tuple[TrimmedJournal, JournalSource]]
 
 
-@pytest.fixture(params=["sqlite", "sqlite, tiny segments"])
+@pytest.fixture(params=["sqlite", "sqlite, tiny segments", "postgresql"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Returns what opens a journal and its source."""
+    if request.param == "postgresql":
+        url = shared_server().new_database()
+        return lambda: (PostgresJournal(url), PostgresJournalSource(url))
     size = TINY_SEGMENT if "tiny" in request.param else 1 << 30
     return lambda: (SqliteJournal(tmp_path, segment_bytes=size), SqliteJournalSource(tmp_path))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from opentrail.adapters.sql.databases import (
@@ -55,6 +55,27 @@ class SharedDatabase:
             raise StoreUnreachable(f"PostgreSQL: {error}") from error.__cause__
         except DatabaseError as error:
             raise StorageFailed(f"PostgreSQL: {error}") from error.__cause__
+
+    async def notifications(self, channel: str, seconds: float) -> AsyncGenerator[None, None]:
+        """Yields after each notification, and after `seconds` without one; once at the start.
+
+        Raises:
+            StoreUnreachable: the connection was lost.
+        """
+        driver = self._database.driver
+        try:
+            connection = await driver.AsyncConnection.connect(
+                **self._database.parameters, autocommit=True
+            )
+            async with connection:
+                await connection.execute(f"LISTEN {channel}".encode())
+                yield
+                while True:
+                    async for _ in connection.notifies(timeout=seconds, stop_after=1):
+                        pass
+                    yield
+        except driver.Error as error:
+            raise StoreUnreachable(f"PostgreSQL: {error}") from error
 
     async def close(self) -> None:
         """Closes the connection."""

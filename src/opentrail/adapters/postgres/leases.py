@@ -31,11 +31,11 @@ class PostgresLeases:
 
     def __init__(self, database: SharedDatabase, seconds: float = LEASE_SECONDS) -> None:
         self._database = database
-        self._seconds = seconds
+        self.seconds = seconds
 
     async def acquire(self, name: str, holder: str) -> Lease | None:
         """Returns the lease with a new epoch; None if another holder has it."""
-        values = (name, holder, self._seconds)
+        values = (name, holder, self.seconds)
         rows = await self._database.run(lambda transaction: transaction.rows(_ACQUIRE, values))
         return Lease(name, holder, rows[0][0]) if rows else None
 
@@ -58,6 +58,6 @@ class PostgresLeases:
         Raises:
             LeaseLost: another process has acquired it.
         """
-        values = (self._seconds, lease.name, lease.epoch)
+        values = (self.seconds, lease.name, lease.epoch)
         if transaction.change(_RENEW, values) != 1:
             raise LeaseLost(f"another process has acquired the lease {lease.name!r}")

@@ -23,7 +23,46 @@ _TABLES = (
         until timestamptz NOT NULL
     )
     """,
+    # One row: the last position, its chain, and the last position that was trimmed.
+    """
+    CREATE TABLE opentrail.journal (
+        position bigint NOT NULL,
+        chain bytea NOT NULL,
+        trimmed bigint NOT NULL
+    )
+    """,
+    "INSERT INTO opentrail.journal VALUES (0, decode(repeat('00', 32), 'hex'), 0)",
+    """
+    CREATE TABLE opentrail.lost (
+        first bigint PRIMARY KEY,
+        last bigint,
+        reason text NOT NULL
+    )
+    """,
+    # `first` and what follows is written by the sequencer.
+    """
+    CREATE TABLE opentrail.batch (
+        id uuid PRIMARY KEY,
+        n bigserial NOT NULL,
+        node text NOT NULL,
+        count integer NOT NULL,
+        body bytea NOT NULL,
+        first bigint,
+        chain_before bytea,
+        chain bytea,
+        epoch bigint
+    ) PARTITION BY RANGE (id)
+    """,
+    "CREATE INDEX batch_first ON opentrail.batch (first) WHERE first IS NOT NULL",
+    "CREATE INDEX batch_unordered ON opentrail.batch (n) WHERE first IS NULL",
 )
+#: Marks positions as lost.
+LOSE = "INSERT INTO opentrail.lost VALUES (?, ?, ?) ON CONFLICT (first) DO NOTHING"
+#: Compresses bodies faster, where PostgreSQL was built with it.
+_LZ4 = (
+    "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
+)
+_USE_LZ4 = "ALTER TABLE opentrail.batch ALTER COLUMN body SET COMPRESSION lz4"
 
 
 def create_tables(transaction: Transaction) -> None:
@@ -37,6 +76,8 @@ def create_tables(transaction: Transaction) -> None:
         if not transaction.rows(_EXISTS):
             for statement in _TABLES:
                 transaction.change(statement)
+            if transaction.rows(_LZ4):
+                transaction.change(_USE_LZ4)
     ((version,),) = transaction.rows("SELECT version FROM opentrail.version")
     if version > VERSION:
         raise DataTooNew(

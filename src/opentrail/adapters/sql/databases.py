@@ -193,7 +193,7 @@ class PostgresDatabase:
             raise UsageError(
                 f"a {purpose} on PostgreSQL needs the package psycopg: {command_for('postgres')}"
             ) from error
-        self._driver = psycopg
+        self.driver = psycopg
         try:
             for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
                 _ = urlsplit(f"//{host}").port
@@ -201,7 +201,7 @@ class PostgresDatabase:
         except (ValueError, psycopg.Error):
             # Their texts have the URL, and with it the password.
             raise _invalid_url(purpose) from None
-        self._parameters: dict[str, Any] = {
+        self.parameters: dict[str, Any] = {
             "connect_timeout": connect_seconds,
             "application_name": "opentrail",
             "options": (
@@ -240,13 +240,13 @@ class PostgresDatabase:
                         # An operator has ended the wait for standbys.
                         raise CommitUnknownError(self._warning, is_silent=False)
                 except BaseException:
-                    with suppress(self._driver.Error):
+                    with suppress(self.driver.Error):
                         connection.rollback()
                     raise
                 return result
-        except self._driver.Error as error:
+        except self.driver.Error as error:
             cause, state = str(error).strip(), error.sqlstate
-            is_timeout = isinstance(error, self._driver.errors.ConnectionTimeout)
+            is_timeout = isinstance(error, self.driver.errors.ConnectionTimeout)
             is_silent = self._limit.has_expired or is_timeout
             is_lost = state in _SHUT_DOWN or (self._is_broken if is_connected else state is None)
             if self._is_broken:
@@ -268,7 +268,7 @@ class PostgresDatabase:
         connection, self._connection = self._connection, None
         self._limit.connection = None
         if connection is not None:
-            with suppress(self._driver.Error):
+            with suppress(self.driver.Error):
                 connection.close()
 
     @property
@@ -279,10 +279,10 @@ class PostgresDatabase:
     def _connected(self) -> Any:
         if self._connection is None or self._is_broken:
             self._disconnect()
-            asked = int(self._parameters["connect_timeout"])
+            asked = int(self.parameters["connect_timeout"])
             timeout = min(asked, self._limit.connect_seconds)
-            self._connection = self._driver.connect(
-                **{**self._parameters, "connect_timeout": timeout}
+            self._connection = self.driver.connect(
+                **{**self.parameters, "connect_timeout": timeout}
             )
             self._connection.add_notice_handler(self._note_warning)
             self._limit.connection = self._connection

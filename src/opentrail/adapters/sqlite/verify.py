@@ -9,8 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
-
+from opentrail.adapters.entry_check import agrees, is_record
 from opentrail.adapters.sqlite.rows import SELECT, entry_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
@@ -24,13 +23,6 @@ _HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 #: Types of the values of a row.
 _TYPES = (int, str, int, str, str, str, str, bytes, bytes)
-#: Members of a record that a row repeats in columns, which the chain does not cover.
-_REPEATED = {
-    b'"eventID":"': "event_id",
-    b'"recipientAccountId":"': "account",
-    b'"awsRegion":"': "region",
-    b'"eventCategory":"': "category",
-}
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -136,39 +128,6 @@ def _require_lost(lost: Sequence[LostPositions], first: int, last: int, path: Pa
 
 def _damaged(path: Path, position: int, what: str) -> JournalDamaged:
     return JournalDamaged(f"journal segment {path}: position {position} {what}", position)
-
-
-def agrees(entry: Entry) -> bool:
-    """Returns whether the columns of a row repeat what its record says."""
-    repeated = (key + getattr(entry, column).encode() + b'"' for key, column in _REPEATED.items())
-    if all(member in entry.record for member in repeated):
-        return True
-    # JSON has other ways to write a value, and not every record has every member.
-    return not differing(entry)
-
-
-def is_record(entry: Entry) -> bool:
-    """Returns whether an entry is a JSON object: the only check possible after lost entries."""
-    try:
-        return isinstance(orjson.loads(entry.record), dict)
-    except orjson.JSONDecodeError:
-        return False
-
-
-def differing(entry: Entry) -> dict[str, str]:
-    """Returns the columns of a row that differ from its record, with the record's values."""
-    try:
-        record = orjson.loads(entry.record)
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(record, dict):
-        return {}
-    values = {column: record.get(key[1:-3].decode()) for key, column in _REPEATED.items()}
-    return {
-        column: value
-        for column, value in values.items()
-        if isinstance(value, str) and value != getattr(entry, column)
-    }
 
 
 def intact_entries(

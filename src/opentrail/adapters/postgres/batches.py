@@ -1,0 +1,129 @@
+"""Batches of records: their ids, how they are stored, and their chain."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+import msgspec
+
+from opentrail.adapters.entry_check import agrees
+from opentrail.core.errors import DataTooNew, JournalDamaged
+from opentrail.core.event import Entry, NewEntry, from_micros, micros
+
+#: The first byte of a body: what follows is a MessagePack array of `_Row`.
+_FORMAT = b"\x01"
+#: Origin, microseconds since 1970, account, Region, category, event id and record.
+_Row = tuple[str, int, str, str, str, str, bytes]
+_ROWS = msgspec.msgpack.Decoder(list[_Row])
+#: Bits of a UUID after the 48 of its time.
+_BITS_AFTER_TIME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that has a position: what a row of its table holds."""
+
+    first: int
+    count: int
+    chain_before: bytes
+    chain: bytes
+    body: bytes
+
+    @property
+    def last(self) -> int:
+        """The position of the last record."""
+        return self.first + self.count - 1
+
+
+def new_batch_id(now: datetime) -> UUID:
+    """Returns a UUID of version 7, which begins with the time and so decides the partition."""
+    time = micros(now) // 1000 << _BITS_AFTER_TIME
+    random = secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return UUID(int=time | 7 << 76 | random)
+
+
+def first_id_of(day: date) -> UUID:
+    """Returns the lower bound of the batch ids of a day."""
+    moment = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
+    return UUID(int=micros(moment) // 1000 << _BITS_AFTER_TIME)
+
+
+def encode(entries: Sequence[NewEntry]) -> bytes:
+    """Returns the body of a batch."""
+    rows: list[_Row] = [
+        (
+            entry.origin,
+            micros(entry.recorded_at),
+            entry.account,
+            entry.region,
+            entry.category,
+            entry.event_id,
+            entry.record,
+        )
+        for entry in entries
+    ]
+    return _FORMAT + msgspec.msgpack.encode(rows)
+
+
+def records_of(body: bytes) -> list[bytes]:
+    """Returns the records of a batch.
+
+    Raises:
+        ValueError: the body is not one.
+        DataTooNew: a newer version has written it.
+    """
+    return [row[-1] for row in _rows(body)]
+
+
+def chain_after(chain: bytes, records: Sequence[bytes]) -> bytes:
+    """Returns the chain after these records."""
+    for record in records:
+        chain = hashlib.sha256(chain + record).digest()
+    return chain
+
+
+def entries_of(batch: Batch) -> list[Entry]:
+    """Returns the entries of a batch.
+
+    Raises:
+        JournalDamaged: they are not what was written.
+        DataTooNew: a newer version has written them.
+    """
+    try:
+        rows = _rows(batch.body)
+    except ValueError as error:
+        raise damaged(batch.first, "is in a batch that is not what was written") from error
+    position, chain = batch.first - 1, batch.chain_before
+    entries = []
+    for origin, recorded_at, account, region, category, event_id, record in rows:
+        position += 1
+        chain = hashlib.sha256(chain + record).digest()
+        try:
+            moment = from_micros(recorded_at)
+        except OverflowError as error:
+            raise damaged(position, "is not what was written") from error
+        entry = Entry(position, origin, moment, account, region, category, event_id, chain, record)
+        if not agrees(entry):
+            raise damaged(position, "disagrees with its record")
+        entries.append(entry)
+    if position != batch.last or chain != batch.chain:
+        raise damaged(batch.first, "is in a batch that is not what was written")
+    return entries
+
+
+def damaged(position: int, problem: str) -> JournalDamaged:
+    """Returns the error for a position that is not as it was written."""
+    return JournalDamaged(f"journal on PostgreSQL: position {position} {problem}", position)
+
+
+def _rows(body: bytes) -> list[_Row]:
+    if body[:1] != _FORMAT:
+        if body[:1] > _FORMAT:
+            raise DataTooNew("the journal has batches of a newer version; upgrade opentrail")
+        raise ValueError("this is not the body of a batch")
+    return _ROWS.decode(memoryview(body)[1:])

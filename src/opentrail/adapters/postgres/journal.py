@@ -1,0 +1,427 @@
+"""Journal on PostgreSQL: whole batches that any process inserts, ordered by one sequencer.
+
+Durability and order are two steps. A group of appends is one batch, durable at its commit; the
+sequencer, which runs in one process at a time, gives it its positions then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+from opentrail.adapters.append_queue import Append, Appends, append_of
+from opentrail.adapters.postgres.batches import encode, new_batch_id
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
+from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
+from opentrail.adapters.postgres.schema import LOSE, create_tables
+from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer
+from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.adapters.system import SystemClock
+from opentrail.core.errors import (
+    JournalDamaged,
+    OpentrailError,
+    RecordRefused,
+    StorageFailed,
+    StoreUnreachable,
+)
+from opentrail.core.event import Entry, NewEntry
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import LostPositions
+
+log = logging.getLogger(__name__)
+
+#: Maximum records per batch, so that the first of them does not wait for long.
+MAX_GROUP_RECORDS = 2_000
+#: Seconds for which an insert is repeated before its records are refused.
+MAX_INSERT_SECONDS = 15.0
+#: Seconds before what failed because PostgreSQL could not be reached is tried again.
+_REPEAT_SECONDS = 0.2
+#: Seconds until a failed write is tried again.
+_PROBE_SECONDS = 0.5
+#: Seconds between two looks of the sequencer for batches of other processes.
+_POLL_SECONDS = 0.05
+#: Seconds between two attempts to become the sequencer.
+_ATTEMPT_SECONDS = 1.0
+#: Seconds between two looks for positions, if no notification comes.
+_LOOK_SECONDS = 1.0
+#: Seconds that `close` waits until what is durable has a position.
+_CLOSE_SECONDS = 10.0
+#: Seconds until records are verified again if some could not be.
+_PAUSE_SECONDS = 60.0
+#: Positions that are verified at a time.
+_CHECKED_POSITIONS = 2_000
+# An insert that is repeated writes something as well: PostgreSQL would not wait for its standbys
+# with a commit that changes nothing, and the first attempt may not have reached them.
+_INSERT = (
+    "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET node = excluded.node"
+)
+_PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?) AND first IS NOT NULL"
+_AROUND = (
+    "SELECT (SELECT max(first) FROM opentrail.batch WHERE first <= ?),"
+    " (SELECT min(first) FROM opentrail.batch WHERE first > ?)"
+)
+_COUNT = "SELECT count FROM opentrail.batch WHERE first = ?"
+
+
+class PostgresJournal:
+    """A `TrimmedJournal` on PostgreSQL, which several processes may have open.
+
+    Args:
+        url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`.
+        on_lost: is called in the loop when positions turn out to be lost.
+        lease_seconds: after which another process orders batches if this one is gone.
+        clock: decides the partition of a batch.
+
+    Raises:
+        UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
+        StorageFailed: the journal cannot be opened.
+        DataTooNew: a newer version of opentrail has made its tables.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        on_lost: Callable[[LostPositions], None] = lambda lost: None,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self._on_lost = on_lost
+        self._clock = clock or SystemClock()
+        self._loop = asyncio.get_running_loop()
+        #: This process's name, among those that have the journal open.
+        self._node = secrets.token_hex(8)
+
+        # One connection each, so that none of them waits for another.
+        self._inserts = SharedDatabase(url)
+        self._orders = SharedDatabase(url)
+        self._looks = SharedDatabase(url)
+        self.source = PostgresJournalSource(url)
+        self._inserts.run_blocking(create_tables)
+        self._sequencer = Sequencer(
+            self._orders, PostgresLeases(self._orders, lease_seconds), self._node
+        )
+
+        # All that follows is read and written by the loop alone.
+        self._extent: JournalExtent = self._inserts.run_blocking(read_extent)
+        self._appends = Appends()
+        self._has_appends = asyncio.Event()
+        self._has_unordered = asyncio.Event()
+        #: Batches that are being inserted, or are durable and have no position yet.
+        self._unordered: dict[UUID, list[Append]] = {}
+        #: The day whose partition is known to be there.
+        self._day: object = None
+        self._failure: str | None = None
+        self._is_closing = False
+        #: Everything appended is durable, and has a position or waits for none any longer.
+        self._is_over = False
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._is_checked = False
+        self._unverified: str | None = None
+        self._writing = self._loop.create_task(self._write_groups())
+        self._ordering = self._loop.create_task(self._keep_ordering())
+        self._looking = self._loop.create_task(self._keep_looking())
+
+    # Its state.
+
+    @property
+    def head(self) -> int:
+        """The position of the last record that has one."""
+        return self._extent.head
+
+    @property
+    def first(self) -> int:
+        """The position of the first record that is still here."""
+        return self._extent.trimmed + 1
+
+    @property
+    def failure(self) -> str | None:
+        """Why the journal accepts no records now."""
+        return self._failure
+
+    @property
+    def lost(self) -> list[LostPositions]:
+        """The positions that are lost, in order."""
+        return self._extent.lost
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every record that is here was verified since the start."""
+        return self._is_checked
+
+    @property
+    def unverified(self) -> str | None:
+        """Why records could not be verified; None if that is not known."""
+        return self._unverified
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Seconds that the oldest record has waited to become durable."""
+        oldest = self._appends.oldest
+        return 0.0 if oldest is None else self._loop.time() - oldest
+
+    # The way of a group, from callers to followers.
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Returns only once the records are durable; the result is the last one's position."""
+        if self._failure or self._is_closing:
+            raise RecordRefused(self._failure or "the journal is closing")
+        append = append_of(entries, self._loop)
+        self._appends.add(append)
+        self._has_appends.set()
+        return await append.done
+
+    async def _write_groups(self) -> None:
+        """Writes what is appended until the journal is closed."""
+        while True:
+            group = self._appends.take(MAX_GROUP_RECORDS)
+            if group and self._failure:
+                _refuse(group, self._failure)
+            elif group:
+                await self._write_group(group)
+            elif self._is_closing:
+                return
+            elif self._failure:
+                await self._probe()
+            else:
+                self._has_appends.clear()
+                await self._has_appends.wait()
+
+    async def _write_group(self, group: list[Append]) -> None:
+        """Makes a group durable as one batch; its appends succeed once that has positions."""
+        entries = [entry for append in group for entry in append.entries]
+        now = self._clock.now()
+        batch_id = new_batch_id(now)
+        self._unordered[batch_id] = group
+
+        def insert(transaction: Transaction) -> None:
+            if self._day != now.date():
+                create_partitions(transaction, now.date())
+            transaction.change(_INSERT, [batch_id, self._node, len(entries), body])
+
+        # The same insert is repeated until PostgreSQL has answered: it is there once.
+        try:
+            body = await asyncio.to_thread(encode, entries)
+            await self._repeat(partial(self._inserts.run, insert))
+        except StorageFailed as error:
+            self._failure = f"the journal cannot be written: {error}"
+            log.error("records are refused", extra={"error": self._failure})
+            self._unordered.pop(batch_id, None)
+            _refuse(group, self._failure)
+        else:
+            self._day = now.date()
+            self._has_unordered.set()
+        self._appends.end_group()
+
+    async def _repeat(self, insert: Callable[[], Awaitable[None]]) -> None:
+        until = self._loop.time() + MAX_INSERT_SECONDS
+        while True:
+            try:
+                await insert()
+            except StoreUnreachable as error:
+                if self._loop.time() >= until:
+                    raise
+                log.warning("an insert is repeated", extra={"error": str(error)})
+                await asyncio.sleep(_REPEAT_SECONDS)
+            else:
+                return
+
+    async def _probe(self) -> None:
+        """Finds out whether records can be written again."""
+        await asyncio.sleep(_PROBE_SECONDS)
+        try:
+            await self._inserts.run(partial(create_partitions, day=self._clock.now().date()))
+        except StorageFailed:
+            return
+        self._failure = None
+
+    async def _keep_ordering(self) -> None:
+        """Orders batches while no other process does."""
+        while not self._is_over:
+            self._has_unordered.clear()
+            pause = _POLL_SECONDS
+            try:
+                while ordered := await self._sequencer.order():
+                    self._place(ordered.places)
+                    self._note(replace(self._extent, head=ordered.head))
+                if not self._sequencer.is_holder:
+                    pause = _ATTEMPT_SECONDS
+            except OpentrailError as error:
+                log.warning("batches cannot be ordered", extra={"error": str(error)})
+                pause = _REPEAT_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._has_unordered.wait()
+
+    async def _keep_looking(self) -> None:
+        """Notes what other processes have ordered, trimmed or found lost."""
+        while True:
+            try:
+                async with aclosing(self._looks.notifications(CHANNEL, _LOOK_SECONDS)) as notified:
+                    async for _ in notified:
+                        await self._look()
+            except OpentrailError as error:
+                log.warning("the journal cannot be followed", extra={"error": str(error)})
+            await asyncio.sleep(_REPEAT_SECONDS)
+
+    async def _look(self) -> None:
+        batch_ids = list(self._unordered)
+
+        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent]:
+            places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
+            return dict(places), read_extent(transaction)
+
+        places, extent = await self._looks.run(work)
+        self._place(places)
+        self._note(extent)
+
+    def _place(self, places: Mapping[UUID, int]) -> None:
+        """Completes the appends of batches with these first positions."""
+        for batch_id, first in places.items():
+            position = first - 1
+            for append in self._unordered.pop(batch_id, ()):
+                position += len(append.entries)
+                append.succeed(position)
+
+    def _note(self, extent: JournalExtent) -> None:
+        """Notes an extent that may be older than the known one; wakes followers."""
+        known = self._extent
+        lost = extent.lost if len(extent.lost) > len(known.lost) else known.lost
+        head = max(extent.head, known.head)
+        self._extent = JournalExtent(head, max(extent.trimmed, known.trimmed), lost)
+        for run in lost:
+            if run not in known.lost:
+                log.error("positions of the journal are lost", extra={"lost": str(run)})
+                self._on_lost(run)
+        waiters, self._waiters = self._waiters, []
+        for after, waiter in waiters:
+            if after >= head:
+                self._waiters.append((after, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_beyond(self, position: int) -> None:
+        """Returns once a record after `position` is durable and has its position."""
+        if self.head > position:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append((position, waiter))
+        await waiter
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Returns up to `limit` entries after `after`, in order."""
+        last = self.head if until is None else min(until, self.head)
+        while after < last:
+            end = min(last, after + limit)
+            entries = await self._read_with_repair(after + 1, end)
+            if entries:
+                return entries
+            after = end  # all of them are lost
+        return []
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the record with this event id, searching newest first."""
+        return await asyncio.to_thread(self.source.find, event_id)
+
+    async def close(self) -> None:
+        """Returns once everything appended is durable and connections are closed."""
+        self._is_closing = True
+        self._has_appends.set()
+        await self._writing
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._unordered:  # noqa: ASYNC110 - another process may order them
+                    await asyncio.sleep(_POLL_SECONDS)
+        # It is not cancelled: a lease that it was about to acquire would not be released.
+        self._is_over = True
+        self._has_unordered.set()
+        await self._ordering
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
+        for group in self._unordered.values():
+            _refuse(group, "the records are durable, and have no position yet")
+        with suppress(StorageFailed):
+            await self._sequencer.close()
+        for opened in (self._inserts, self._orders, self._looks, self.source):
+            await opened.close()
+
+    # Checks, repairs and trimming.
+
+    async def keep_checking(self) -> None:
+        """Repeats `check` until every record that is here has been verified."""
+        while not self._is_checked:
+            try:
+                await self.check()
+                self._unverified = None
+            except StorageFailed as error:
+                self._unverified = str(error)
+                log.warning("the journal could not be verified", extra={"error": str(error)})
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def check(self) -> None:
+        """Verifies every record that is here; what is damaged is lost.
+
+        Raises:
+            StorageFailed: PostgreSQL failed or does not answer.
+        """
+        await self.repair(self.first, self.head)
+        self._is_checked = True
+
+    async def repair(self, first: int, last: int) -> None:
+        """Verifies the positions `first`…`last`; batches that are damaged are lost."""
+        first, last = max(first, self.first), min(last, self.head)
+        while first <= last:
+            end = min(last, first + _CHECKED_POSITIONS - 1)
+            await self._read_with_repair(first, end)
+            first = max(end + 1, self.first)
+
+    async def _read_with_repair(self, first: int, last: int) -> list[Entry]:
+        """Reads entries; damaged batches among them are marked as lost."""
+        position = 0
+        while True:
+            try:
+                return await asyncio.to_thread(self.source.read, first, last)
+            except JournalDamaged as error:
+                # The first look may have been at a damaged page that PostgreSQL has since replaced.
+                if error.position == position:
+                    await self._lose(error)
+                position = error.position
+
+    async def _lose(self, damage: JournalDamaged) -> None:
+        """Marks the batch of a damaged position, or the missing positions, as lost."""
+        head = self.head
+
+        def work(transaction: Transaction) -> JournalExtent:
+            at = damage.position
+            ((first, following),) = transaction.rows(_AROUND, [at, at])
+            last = following - 1 if following else head
+            if first is not None:
+                ((count,),) = transaction.rows(_COUNT, [first])
+                if at < first + count:
+                    at, last = first, first + count - 1
+            transaction.change(LOSE, [at, last, str(damage)])
+            return read_extent(transaction)
+
+        self._note(await self._looks.run(work))
+
+    async def trim(self, until: int, keep: int = 1) -> int:
+        """Drops the oldest partitions that the archive has, too; returns their number."""
+        count = 0
+        drop = partial(drop_oldest_partition, until=until, keep=max(1, keep))
+        while await self._looks.run(drop):
+            count += 1
+        self._note(await self._looks.run(read_extent))
+        return count
+
+
+def _refuse(group: Sequence[Append], reason: str) -> None:
+    for append in group:
+        append.fail(RecordRefused(reason))

@@ -1,0 +1,71 @@
+"""Partitions of the batches: one for each day (UTC), by the time in their ids."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from opentrail.adapters.postgres.batches import first_id_of
+from opentrail.adapters.sql.databases import Transaction
+
+_PREFIX = "batch_"
+#: Key of the advisory lock that is held while a partition is created.
+_LOCK = 0x6F70656E7470
+#: Milliseconds that dropping a partition waits for others that read or write the table.
+_LOCK_MILLISECONDS = 2_000
+#: Days after its own in which a partition may still get batches, which were sent again or come
+#: from a machine whose clock is behind.
+_GRACE_DAYS = 1
+_EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = ?"
+_NAMES = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'opentrail'"
+    " AND tablename ~ '^batch_[0-9]{8}$' ORDER BY tablename"
+)
+_TODAY = "SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date"
+_LAST = "SELECT max(first + count - 1), count(*) FILTER (WHERE first IS NULL) FROM opentrail."
+_TRIMMED = "UPDATE opentrail.journal SET trimmed = greatest(trimmed, ?)"
+
+
+def create_partitions(transaction: Transaction, day: date) -> None:
+    """Creates the partitions of a day and the next one, unless they are there.
+
+    That locks the table for a moment; the next day's is created early, while nothing waits for it.
+    """
+    for begin in (day, day + timedelta(days=1)):
+        if transaction.rows(_EXISTS, [_name(begin)]):
+            continue
+        transaction.rows("SELECT pg_advisory_xact_lock(?)", [_LOCK])
+        if not transaction.rows(_EXISTS, [_name(begin)]):
+            bounds = (first_id_of(begin), first_id_of(begin + timedelta(days=1)))
+            transaction.change(
+                f"CREATE TABLE opentrail.{_name(begin)} PARTITION OF opentrail.batch"
+                f" FOR VALUES FROM ('{bounds[0]}') TO ('{bounds[1]}')"
+            )
+
+
+def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bool:
+    """Drops the oldest partition if all its batches end at `until` at most; returns whether it did.
+
+    Args:
+        transaction: a transaction that does nothing else.
+        until: the last position that is not needed.
+        keep: number of newest partitions that are never dropped.
+    """
+    names = [name for (name,) in transaction.rows(_NAMES)]
+    ((today,),) = transaction.rows(_TODAY)
+    oldest = next(iter(names), None)
+    if oldest is None or len(names) <= keep or oldest >= _name(today - timedelta(_GRACE_DAYS)):
+        return False
+    transaction.change(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
+    transaction.change(f"LOCK TABLE opentrail.{oldest} IN ACCESS EXCLUSIVE MODE")
+    ((last, unordered),) = transaction.rows(_LAST + oldest)
+    if unordered or (last or 0) > until:
+        return False
+    # Batches of the next partition may have lower positions than the last one here: they are read
+    # from the archive, too.
+    transaction.change(_TRIMMED, [last or 0])
+    transaction.change(f"DROP TABLE opentrail.{oldest}")
+    return True
+
+
+def _name(day: date) -> str:
+    return f"{_PREFIX}{day:%Y%m%d}"

@@ -1,0 +1,122 @@
+"""The sequencer: gives batches their positions and their chain, on one machine at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from opentrail.adapters.postgres.batches import chain_after, records_of
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.schema import LOSE
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import LeaseLost
+from opentrail.ports.journal import UNKNOWN_CHAIN
+from opentrail.ports.leases import Lease
+
+#: The lease of the sequencer.
+LEASE = "sequencer"
+#: Where it notifies those who follow the journal.
+CHANNEL = "opentrail_journal"
+#: Maximum batches per transaction.
+_MAX_BATCHES = 32
+_HAS_UNORDERED = "SELECT 1 FROM opentrail.batch WHERE first IS NULL LIMIT 1"
+_UNORDERED = (
+    "SELECT id, count, body FROM opentrail.batch WHERE first IS NULL"  # noqa: S608 - a number
+    f" ORDER BY n LIMIT {_MAX_BATCHES}"
+)
+_HEAD = "SELECT position, chain FROM opentrail.journal"
+_PLACE = "UPDATE opentrail.batch SET first = ?, chain_before = ?, chain = ?, epoch = ? WHERE id = ?"
+_MOVE_HEAD = "UPDATE opentrail.journal SET position = ?, chain = ?"
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', '')"
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """The last position of the journal, and the first positions of batches that were ordered."""
+
+    head: int
+    places: dict[UUID, int]
+
+
+class Sequencer:
+    """Orders batches while this process holds the lease.
+
+    Args:
+        database: a connection for nothing else.
+        leases: leases in the same database.
+        holder: this process's name among those that want the lease.
+    """
+
+    def __init__(self, database: SharedDatabase, leases: PostgresLeases, holder: str) -> None:
+        self._database = database
+        self._leases = leases
+        self._holder = holder
+        self._lease: Lease | None = None
+        #: When the lease was extended for the last time (time of the loop).
+        self._extended_at = 0.0
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether this process takes itself for the holder."""
+        return self._lease is not None
+
+    async def order(self) -> Ordered | None:
+        """Orders the oldest batches; returns None if there are none, or another process does it.
+
+        Raises:
+            StorageFailed: PostgreSQL failed or does not answer.
+        """
+        lease = self._lease
+        if lease is None:
+            lease = self._lease = await self._leases.acquire(LEASE, self._holder)
+        if lease is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        is_due = now - self._extended_at > self._leases.seconds / 3
+        try:
+            ordered = await self._database.run(
+                lambda transaction: self._order(transaction, lease, is_due)
+            )
+        except LeaseLost:
+            self._lease = None
+            return None
+        if is_due or ordered:
+            self._extended_at = now
+        return ordered
+
+    def _order(self, transaction: Transaction, lease: Lease, is_due: bool) -> Ordered | None:
+        """Orders batches in a transaction, whose first change locks the lease with its epoch."""
+        # What was acknowledged before another call began has a lower number `n` than that, and is
+        # seen here if that is seen.
+        if not is_due and not transaction.rows(_HAS_UNORDERED):
+            return None
+        self._leases.fence(transaction, lease)
+        rows = transaction.rows(_UNORDERED)
+        if not rows:
+            return None
+        ((position, chain),) = transaction.rows(_HEAD)
+        places: dict[UUID, int] = {}
+        updates = []
+        for batch_id, count, body in rows:
+            before = chain
+            try:
+                chain = chain_after(chain, records_of(body))
+            except ValueError:
+                reason = f"batch {batch_id} was damaged before it had a position"
+                transaction.change(LOSE, [position + 1, position + count, reason])
+                chain = UNKNOWN_CHAIN
+            places[batch_id] = position + 1
+            updates.append((position + 1, before, chain, lease.epoch, batch_id))
+            position += count
+        transaction.change_each(_PLACE, updates)
+        transaction.change(_MOVE_HEAD, [position, chain])
+        transaction.rows(_NOTIFY)
+        return Ordered(position, places)
+
+    async def close(self) -> None:
+        """Releases the lease, so that another process can go on immediately."""
+        if self._lease is not None:
+            await self._leases.release(self._lease)
+            self._lease = None

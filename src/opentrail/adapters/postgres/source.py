@@ -1,0 +1,177 @@
+"""The journal on PostgreSQL, as its followers and child processes read it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+
+from opentrail.adapters.postgres.batches import Batch, chain_after, damaged, entries_of, records_of
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions, first_not_lost
+
+#: Maximum batches that are read per step.
+_MAX_BATCHES = 100
+_EXTENT = "SELECT position, trimmed FROM opentrail.journal"
+_LOST = "SELECT first, last, reason FROM opentrail.lost ORDER BY first"
+_COLUMNS = "first, count, chain_before, chain, body"
+#: The batch with a position, and those after it up to another position.
+_BATCHES = f"""
+    SELECT {_COLUMNS} FROM opentrail.batch
+    WHERE first >= (SELECT coalesce(max(first), 0) FROM opentrail.batch WHERE first <= ?)
+    AND first <= ? ORDER BY first
+"""  # noqa: S608 - ours
+#: Bodies are compared as bytes, on the server: they have event ids as they are.
+_WITH_ID = f"""
+    SELECT {_COLUMNS} FROM opentrail.batch
+    WHERE first IS NOT NULL AND position(? IN body) > 0 ORDER BY first DESC
+"""  # noqa: S608 - ours
+
+
+@dataclass(frozen=True, slots=True)
+class JournalExtent:
+    """The last position of the journal, the last that was trimmed, and those that are lost."""
+
+    head: int
+    trimmed: int
+    lost: list[LostPositions]
+
+
+def read_extent(transaction: Transaction) -> JournalExtent:
+    """Returns the extent of the journal."""
+    lost = [LostPositions(*row) for row in transaction.rows(_LOST)]
+    ((head, trimmed),) = transaction.rows(_EXTENT)
+    return JournalExtent(head, trimmed, lost)
+
+
+class PostgresJournalSource:
+    """A `JournalSource` of a journal on PostgreSQL.
+
+    Args:
+        url: `postgresql://USER@HOST,HOST/DATABASE`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._database = SharedDatabase(url)
+
+    @property
+    def address(self) -> str:
+        """The argument with which a child process opens this journal."""
+        return self._url
+
+    def first_position(self) -> int:
+        """Returns the first position that the journal still has; 1 for an empty one."""
+        return self._database.run_blocking(read_extent).trimmed + 1
+
+    def chain_before(self, position: int) -> bytes | None:
+        """Returns the chain before an entry; `UNKNOWN_CHAIN` after lost ones.
+
+        Returns None if the journal does not have the entry.
+        """
+        for batch in self._batches(position, position):
+            if batch.first <= position <= batch.last:
+                records = records_of(batch.body)[: position - batch.first]
+                return chain_after(batch.chain_before, records)
+        return None
+
+    def lost_between(self, first: int, last: int) -> list[LostPositions]:
+        """Returns the lost positions from `first` to `last`, in order."""
+        lost = self._database.run_blocking(read_extent).lost
+        return [run for run in lost if run.last and run.first <= last and run.last >= first]
+
+    def records_behind(
+        self, position: int, event_ids: Container[str]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yields event id and record of the entries after a position with one of these ids."""
+        head = self._database.run_blocking(read_extent).head
+        for entries in self.read_range(position + 1, head):
+            for entry in entries:
+                if entry.event_id in event_ids:
+                    yield entry.event_id, entry.record
+
+    def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
+        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        last = min(last, self._database.run_blocking(read_extent).head)
+        while first <= last:
+            end = min(last, first + batch - 1)
+            entries = self.read(first, end)
+            if entries:
+                yield entries
+            first = end + 1
+
+    def read(self, first: int, last: int) -> list[Entry]:
+        """Returns the entries `first`…`last`, all of which were written, but lost ones.
+
+        Raises:
+            JournalDamaged: an entry is missing and not lost, or is not what was written.
+            StorageFailed: an entry was trimmed, or PostgreSQL failed or does not answer.
+        """
+
+        def work(transaction: Transaction) -> tuple[list[Batch], JournalExtent]:
+            batches = [Batch(*row) for row in transaction.rows(_BATCHES, [first, last])]
+            # After the batches: those that are missing because they were trimmed are known then.
+            return batches, read_extent(transaction)
+
+        batches, extent = self._database.run_blocking(work)
+        if first <= extent.trimmed:
+            raise StorageFailed(f"journal on PostgreSQL: position {first} was trimmed")
+        return _verified(batches, first, last, extent.lost)
+
+    def find(self, event_id: str) -> int | None:
+        """Returns the position of the record with this event id, searching newest first."""
+        if not event_id:
+            return None
+        needle = [event_id.encode()]
+        rows = self._database.run_blocking(lambda transaction: transaction.rows(_WITH_ID, needle))
+        for row in rows:
+            for entry in reversed(entries_of(Batch(*row))):
+                if entry.event_id == event_id:
+                    return entry.position
+        return None
+
+    def _batches(self, first: int, last: int) -> list[Batch]:
+        values = [first, last]
+        rows = self._database.run_blocking(lambda transaction: transaction.rows(_BATCHES, values))
+        return [Batch(*row) for row in rows]
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._database.close()
+
+
+def _verified(
+    batches: Sequence[Batch], first: int, last: int, lost: Sequence[LostPositions]
+) -> list[Entry]:
+    """Returns the entries `first`…`last` of consecutive batches.
+
+    Raises:
+        JournalDamaged: one is missing and not lost, or is not what was written.
+    """
+    entries: list[Entry] = []
+    chain: bytes | None = None
+    expected = first
+    for batch in batches:
+        if batch.last < first:
+            continue
+        if batch.first > expected:
+            _require_lost(lost, expected, batch.first - 1)
+            chain = None
+        expected = batch.last + 1
+        if first_not_lost(lost, batch.first, batch.last) is None:
+            chain = None
+            continue
+        if chain is not None and batch.chain_before != chain:
+            raise damaged(batch.first, "does not continue the chain")
+        entries += [entry for entry in entries_of(batch) if first <= entry.position <= last]
+        chain = batch.chain
+    _require_lost(lost, expected, last)
+    return entries
+
+
+def _require_lost(lost: Sequence[LostPositions], first: int, last: int) -> None:
+    missing = first_not_lost(lost, first, last)
+    if missing is not None:
+        raise damaged(missing, "is missing")

@@ -1,0 +1,258 @@
+"""The journal on PostgreSQL: several processes, lost connections, servers that die."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from opentrail.adapters.postgres import journal as module
+from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.core.errors import JournalDamaged, RecordRefused, StoreUnreachable
+from opentrail.core.event import Entry
+from opentrail.ports.journal import QUEUE_RECORDS, LostPositions
+from tests.factories import a_new_entry, event_id, some_new_entries
+from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
+from tests.postgres import PostgresServer, database_in, own_server, shared_server
+
+#: Ends all connections of the journals of a database.
+_TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'opentrail'"
+)
+
+
+@asynccontextmanager
+async def opened(*urls: str, **options: Any) -> AsyncIterator[list[PostgresJournal]]:
+    """Opens the journal of each URL, as a process each."""
+    journals = [PostgresJournal(url, **options) for url in urls]
+    try:
+        yield journals
+    finally:
+        for journal in journals:
+            await journal.close()
+
+
+def execute(url: str, statement: str, server: PostgresServer | None = None) -> list[Any]:
+    return (server or shared_server()).execute(database_in(url), statement)
+
+
+async def everything(journal: PostgresJournal) -> list[Entry]:
+    """Returns all entries, once the journal knows of all that are durable."""
+    entries: list[Entry] = []
+    while part := await journal.read(entries[-1].position if entries else 0, 1_000):
+        entries += part
+    return entries
+
+
+async def append_while(
+    journal: PostgresJournal, first: int, count: int, disturb: Callable[[], object], every: int
+) -> list[tuple[int, int]]:
+    """Appends records one after the other, disturbed now and then; returns number and position."""
+    acknowledged = []
+    for number in range(first, first + count):
+        if number % every == 0:
+            await asyncio.to_thread(disturb)
+        acknowledged.append((number, await journal.append(some_new_entries(1, number))))
+    return acknowledged
+
+
+@asynchronous
+async def test_two_processes_append_at_once_and_order_respects_real_time() -> None:
+    url = shared_server().new_database()
+    async with opened(url, url, url) as (one, other, reader):
+        ended: list[int] = []
+        numbers = iter(range(1, 1_000))
+
+        async def append(journal: PostgresJournal) -> None:
+            for _ in range(40):
+                # What was acknowledged before this call has a lower position than this.
+                before = max(ended, default=0)
+                count = random.choice([1, 1, 3])
+                entries = [
+                    entry for _ in range(count) for entry in some_new_entries(1, next(numbers))
+                ]
+                position = await journal.append(entries)
+                assert position - count >= before
+                ended.append(position)
+
+        await asyncio.gather(*(append(journal) for journal in (one, other, one, other)))
+        head = max(ended)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while reader.head < head:
+                await reader.wait_beyond(reader.head)
+        entries = await everything(reader)
+        assert [entry.position for entry in entries] == list(range(1, head + 1))
+        assert len({entry.event_id for entry in entries}) == head
+        assert sorted(ended) == sorted(set(ended))
+        assert await everything(one) == await everything(other) == entries
+
+
+@asynchronous
+async def test_connections_that_are_ended_again_and_again_cost_no_record_and_double_none() -> None:
+    url = shared_server().new_database()
+    async with opened(url, url) as journals:
+        parts = await asyncio.gather(
+            *(
+                append_while(journal, 1 + 1_000 * number, 40, lambda: execute(url, _TERMINATE), 5)
+                for number, journal in enumerate(journals)
+            )
+        )
+        acknowledged = {event_id(number): position for part in parts for number, position in part}
+        entries = await everything(journals[0])
+        assert {entry.event_id: entry.position for entry in entries} == acknowledged
+        assert len(entries) == 80
+
+
+@asynchronous
+async def test_an_insert_whose_acknowledgement_is_lost_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection ends after the commit; the insert is repeated with the same id."""
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        run = journal._inserts.run
+        lost: list[Any] = []
+
+        async def run_and_lose(work: Any, seconds: float = 1.0) -> Any:
+            result = await run(work)
+            if not lost:
+                lost.append(result)
+                raise StoreUnreachable("the answer was lost")
+            return result
+
+        monkeypatch.setattr(journal._inserts, "run", run_and_lose)
+        assert await journal.append(some_new_entries(3)) == 3
+        assert await journal.append(some_new_entries(1, 4)) == 4
+        assert len(lost) == 1
+        assert [e.event_id for e in await everything(journal)] == [
+            event_id(n) for n in (1, 2, 3, 4)
+        ]
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_server_that_crashes_and_starts_again_has_every_record_once() -> None:
+    with own_server() as server:
+        url = server.new_database()
+
+        def crash() -> None:
+            server.stop("immediate")
+            server.start()
+
+        async with opened(url, url) as journals:
+            acknowledged = await append_while(journals[0], 1, 30, crash, 10)
+            acknowledged += await append_while(journals[1], 31, 30, crash, 10)
+            entries = await everything(journals[1])
+            assert {e.event_id: e.position for e in entries} == {
+                event_id(number): position for number, position in acknowledged
+            }
+        async with opened(url) as (again,):
+            assert again.head == 60
+            assert await again.append(some_new_entries(1, 61)) == 61
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_records_are_refused_while_there_is_no_server_and_accepted_once_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)
+    with own_server() as server:
+        url = server.new_database()
+        async with opened(url) as (journal,):
+            assert await journal.append(some_new_entries(1)) == 1
+            server.stop("immediate")
+            with pytest.raises(RecordRefused, match="cannot be written"):
+                await journal.append(some_new_entries(1, 2))
+            assert journal.failure is not None
+            with pytest.raises(RecordRefused):
+                await journal.append(some_new_entries(1, 3))
+            server.start()
+            await eventually(lambda: journal.failure is None)
+            assert await journal.append(some_new_entries(1, 4)) == 2
+            assert [e.event_id for e in await everything(journal)] == [event_id(1), event_id(4)]
+
+
+@asynchronous
+async def test_another_process_orders_batches_when_the_sequencer_is_gone() -> None:
+    url = shared_server().new_database()
+    async with opened(url, url, lease_seconds=1.0) as (one, other):
+        assert await one.append(some_new_entries(1)) == 1
+        assert await other.append(some_new_entries(1, 2)) == 2
+        # It is gone without releasing its lease.
+        gone, left = (one, other) if one._sequencer.is_holder else (other, one)
+        gone._is_over = True
+        await gone._ordering
+        assert await left.append(some_new_entries(1, 3)) == 3
+        assert left._sequencer.is_holder
+
+
+@asynchronous
+async def test_what_was_durable_when_a_process_died_gets_its_position_after_a_restart() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        await journal.append(some_new_entries(2))
+        journal._is_over = True  # nothing is ordered any more
+        await journal._ordering
+        journal._looking.cancel()
+        appending = asyncio.create_task(journal.append(some_new_entries(3, 3)))
+        unordered = "SELECT count(*) FROM opentrail.batch WHERE first IS NULL"
+        await eventually(lambda: execute(url, unordered) == [(1,)])
+        appending.cancel()
+        journal._unordered.clear()
+    async with opened(url) as (again,):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await again.wait_beyond(4)
+        assert [e.event_id for e in await everything(again)] == [event_id(n) for n in range(1, 6)]
+
+
+@asynchronous
+async def test_a_damaged_batch_is_lost_and_reported_and_the_rest_is_read() -> None:
+    url = shared_server().new_database()
+    reported: list[LostPositions] = []
+    async with opened(url, on_lost=reported.append) as (journal,):
+        for number in range(1, 13, 3):
+            await journal.append(some_new_entries(3, number))
+        execute(url, "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first = 4")
+        with pytest.raises(JournalDamaged):
+            journal.source.read(1, 12)
+        await journal.keep_checking()
+        assert journal.is_checked
+        assert [(run.first, run.last) for run in reported] == [(4, 6)]
+        assert journal.lost == reported
+        assert [e.position for e in await everything(journal)] == [1, 2, 3, *range(7, 13)]
+        assert [e.position for e in await journal.read(3, 2)] == [7]
+        assert [e.position for e in await journal.read(3, 1)] == [7]
+        assert await journal.append(some_new_entries(1, 13)) == 13
+    async with opened(url) as (again,):
+        assert [(run.first, run.last) for run in again.lost] == [(4, 6)]
+
+
+@asynchronous
+async def test_a_batch_that_is_gone_is_lost() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        for number in range(1, 7, 2):
+            await journal.append(some_new_entries(2, number))
+        execute(url, "DELETE FROM opentrail.batch WHERE first >= 3")
+        assert [e.position for e in await everything(journal)] == [1, 2]
+        assert [(run.first, run.last) for run in journal.lost] == [(3, 6)]
+
+
+@asynchronous
+async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        entry = a_new_entry()
+        appending = [
+            asyncio.ensure_future(journal.append([entry] * (QUEUE_RECORDS // 2))) for _ in range(4)
+        ]
+        answers = await asyncio.gather(*appending, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, RecordRefused)]
+        assert refused
+        assert journal.head == (4 - len(refused)) * (QUEUE_RECORDS // 2)

@@ -1,0 +1,111 @@
+"""The sequencer: one process orders batches, and one that was paused changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentrail.adapters.postgres.batches import encode, new_batch_id
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.partitions import create_partitions
+from opentrail.adapters.postgres.schema import create_tables
+from opentrail.adapters.postgres.sequencer import Sequencer
+from opentrail.adapters.postgres.source import PostgresJournalSource
+from opentrail.adapters.system import SystemClock
+from opentrail.core.event import NewEntry
+from tests.factories import event_id, some_new_entries
+from tests.fakes import asynchronous
+from tests.postgres import database_in, shared_server
+
+
+class World:
+    """A database into which batches are inserted without a journal."""
+
+    def __init__(self) -> None:
+        self.url = shared_server().new_database()
+        self.database = SharedDatabase(self.url)
+        self.database.run_blocking(create_tables)
+        today = SystemClock().now().date()
+        self.database.run_blocking(lambda transaction: create_partitions(transaction, today))
+
+    def insert(self, entries: list[NewEntry], body: bytes | None = None) -> None:
+        values = [new_batch_id(SystemClock().now()), len(entries), body or encode(entries)]
+        self.database.run_blocking(
+            lambda transaction: transaction.change(
+                "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, 'x', ?, ?)", values
+            )
+        )
+
+    def sequencer(self, holder: str, seconds: float) -> Sequencer:
+        database = SharedDatabase(self.url)
+        return Sequencer(database, PostgresLeases(database, seconds), holder)
+
+    def execute(self, statement: str) -> list[Any]:
+        return shared_server().execute(database_in(self.url), statement)
+
+    def event_ids(self) -> list[str]:
+        source = PostgresJournalSource(self.url)
+        return [entry.event_id for part in source.read_range(1, 1_000) for entry in part]
+
+
+@asynchronous
+async def test_batches_get_their_positions_in_the_order_in_which_they_were_inserted() -> None:
+    world = World()
+    entries = some_new_entries(100)
+    for start in range(0, 100, 2):
+        world.insert(entries[start : start + 2])
+    sequencer = world.sequencer("a", 60.0)
+    first = await sequencer.order()
+    assert first is not None
+    assert first.head == 2 * len(first.places) < 100
+    second = await sequencer.order()
+    assert second is not None
+    assert second.head == 100
+    assert await sequencer.order() is None
+    assert world.event_ids() == [event_id(number) for number in range(1, 101)]
+
+
+@asynchronous
+async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> None:
+    world = World()
+    entries = some_new_entries(6)
+    paused, other = world.sequencer("a", 0.0), world.sequencer("b", 60.0)
+    world.insert(entries[:2])
+    assert await paused.order() is not None
+    world.insert(entries[2:4])
+    assert await other.order() is not None
+    world.insert(entries[4:])
+    before = world.execute("SELECT * FROM opentrail.journal")
+    assert await paused.order() is None
+    assert not paused.is_holder
+    assert world.execute("SELECT * FROM opentrail.journal") == before
+    assert world.execute("SELECT count(*) FROM opentrail.batch WHERE first IS NULL") == [(1,)]
+    assert await other.order() is not None
+    assert world.event_ids() == [event_id(number) for number in range(1, 7)]
+    epochs = world.execute("SELECT epoch FROM opentrail.batch ORDER BY first")
+    assert epochs == [(1,), (2,), (2,)]
+
+
+@asynchronous
+async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
+    world = World()
+    one, other = world.sequencer("a", 60.0), world.sequencer("b", 60.0)
+    world.insert(some_new_entries(1))
+    assert await one.order() is not None
+    world.insert(some_new_entries(1, 2))
+    assert await other.order() is None
+    await one.close()
+    assert await other.order() is not None
+
+
+@asynchronous
+async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others_go_on() -> None:
+    world = World()
+    entries = some_new_entries(6)
+    world.insert(entries[:2])
+    world.insert(entries[2:4], body=b"\x01nonsense")
+    world.insert(entries[4:])
+    assert await world.sequencer("a", 60.0).order() is not None
+    source = PostgresJournalSource(world.url)
+    assert [(run.first, run.last) for run in source.lost_between(1, 6)] == [(3, 4)]
+    assert world.event_ids() == [event_id(number) for number in (1, 2, 5, 6)]

@@ -1,0 +1,99 @@
+"""The journal on PostgreSQL as it is read: damage and gaps are noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.postgres.source import PostgresJournalSource
+from opentrail.core.errors import JournalDamaged, StorageFailed
+from tests.factories import event_id, some_new_entries
+from tests.fakes import asynchronous
+from tests.postgres import database_in, shared_server
+
+
+async def a_journal(batches: int = 4, records: int = 3) -> tuple[str, PostgresJournalSource]:
+    """Returns the database of a journal of a few batches, and its source."""
+    url = shared_server().new_database()
+    journal = PostgresJournal(url)
+    for number in range(batches):
+        await journal.append(some_new_entries(records, number * records + 1))
+    await journal.close()
+    return url, PostgresJournalSource(url)
+
+
+def execute(url: str, statement: str) -> list[Any]:
+    return shared_server().execute(database_in(url), statement)
+
+
+def positions(source: PostgresJournalSource, first: int, last: int) -> list[int]:
+    return [entry.position for entry in source.read(first, last)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE opentrail.batch SET body = overlay(body placing 'x' from 40) WHERE first = 4",
+        "UPDATE opentrail.batch SET chain = chain_before WHERE first = 4",
+        "UPDATE opentrail.batch SET count = 2 WHERE first = 4",
+        "DELETE FROM opentrail.batch WHERE first = 4",
+    ],
+)
+@asynchronous
+async def test_a_batch_that_was_changed_or_deleted_is_noticed(change: str) -> None:
+    url, source = await a_journal()
+    assert positions(source, 1, 12) == list(range(1, 13))
+    execute(url, change)
+    with pytest.raises(JournalDamaged) as damage:
+        source.read(1, 12)
+    assert damage.value.position in (4, 6)
+    assert positions(source, 1, 3) == [1, 2, 3]
+    assert positions(source, 8, 12) == [8, 9, 10, 11, 12]
+
+
+@asynchronous
+async def test_a_batch_that_was_replaced_by_a_whole_one_does_not_continue_the_chain() -> None:
+    url, source = await a_journal()
+    other, _ = await a_journal(1)
+    columns = "body, chain_before, chain"
+    ((body, before, chain),) = execute(other, f"SELECT {columns} FROM opentrail.batch")  # noqa: S608
+    values = ", ".join(f"'\\x{value.hex()}'" for value in (body, before, chain))
+    execute(url, f"UPDATE opentrail.batch SET ({columns}) = ({values}) WHERE first = 4")  # noqa: S608
+    with pytest.raises(JournalDamaged, match="position 4 does not continue the chain"):
+        source.read(1, 12)
+
+
+@asynchronous
+async def test_lost_positions_are_left_out_and_the_rest_is_read() -> None:
+    url, source = await a_journal()
+    execute(url, "DELETE FROM opentrail.batch WHERE first = 4")
+    execute(url, "INSERT INTO opentrail.lost VALUES (4, 6, 'a test')")
+    assert positions(source, 1, 12) == [1, 2, 3, *range(7, 13)]
+    assert positions(source, 5, 8) == [7, 8]
+    assert [(run.first, run.last) for run in source.lost_between(6, 9)] == [(4, 6)]
+    assert source.lost_between(7, 9) == []
+    assert source.chain_before(5) is None
+
+
+@asynchronous
+async def test_trimmed_positions_are_not_taken_for_damaged() -> None:
+    url, source = await a_journal()
+    execute(url, "DELETE FROM opentrail.batch WHERE first = 1")
+    execute(url, "UPDATE opentrail.journal SET trimmed = 3")
+    with pytest.raises(StorageFailed, match="position 1 was trimmed") as failed:
+        source.read(1, 12)
+    assert not isinstance(failed.value, JournalDamaged)
+    assert source.first_position() == 4
+    assert source.chain_before(2) is None
+    assert positions(source, 4, 12) == list(range(4, 13))
+
+
+@asynchronous
+async def test_an_event_id_is_not_taken_for_another_one_that_contains_it() -> None:
+    url, source = await a_journal()
+    assert source.find(event_id(5)) == 5
+    assert source.find(event_id(5)[:-1]) is None
+    assert source.find("us-east-1") is None
+    assert len(execute(url, "SELECT 1 FROM opentrail.batch")) == 4
