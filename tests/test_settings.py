@@ -107,6 +107,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("postgresql://u:p@env/d", "postgresql://u:p@env/d"),
         ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
     ),
+    "journal": (
+        ('"postgresql://u:p@file/d"', "postgresql://u:p@file/d"),
+        ("postgresql://u:p@one:1,two:2/d", "postgresql://u:p@one:1,two:2/d"),
+        ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
+    ),
     "oidc_role_claim": (('"groups"', "groups"), ("a", "a"), ("b", "b")),
     "trusted_proxies": (
         ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
@@ -291,6 +296,19 @@ def test_a_control_store_given_by_flag_must_be_known_and_without_password(text: 
     shown = str(caught.value)
     assert "ann" not in shown
     assert "very-secret" not in shown
+
+
+def test_a_journal_given_by_flag_must_be_known_and_without_password() -> None:
+    for text in ("postgresql://ann:very-secret@db/d", "postgresql://db/d?password=very-secret"):
+        with pytest.raises(UsageError, match=r"--journal must .*OPENTRAIL_JOURNAL") as refused:
+            load({"journal": text}, {})
+        assert "very-secret" not in str(refused.value)
+    for text in ("mysql://db/d", "postgresql://db:x/d", "postgresql://one:1,two:x/d"):
+        with pytest.raises(UsageError, match="--journal must"):
+            load({"journal": text}, {})
+    assert "very-secret" not in repr(
+        load({}, {variable("journal"): "postgresql://a:very-secret@d/d"})
+    )
 
 
 def test_the_error_for_another_database_names_its_scheme() -> None:

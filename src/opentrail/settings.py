@@ -137,6 +137,10 @@ class Settings:
     #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
     #: refused in the flag, where other users of the machine could see it.
     control_store: str = field(default="sqlite", repr=False)
+    #: Where the records of calls are kept first: `sqlite` (in the data directory), or
+    #: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, for this server alone. A password is refused
+    #: in the flag, where other users of the machine could see it.
+    journal: str = field(default="sqlite", repr=False)
     #: `on`: at the start, GET requests without credentials find out what answers behind each
     #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
     upstream_check: str = "on"
@@ -403,8 +407,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     return replace(settings, **{name: value})
 
 
-def _control_store(value: Any, source: str) -> str:
-    """Returns the URL of a control store; no message contains it, as it may have a password."""
+def _database(value: Any, source: str) -> str:
+    """Returns `sqlite` or a URL; no message contains the URL, as it may have a password."""
     form = "sqlite or postgresql://USER:PASSWORD@HOST/DATABASE"
     if not isinstance(value, str):
         raise UsageError(f"{source} must be {form}")
@@ -422,9 +426,10 @@ def _control_store(value: Any, source: str) -> str:
     except ValueError:
         raise UsageError(f"{source} must be {form}; its host or port is not valid") from None
     if has_password and source.startswith("--"):
+        variable = f"OPENTRAIL_{source[2:].replace('-', '_').upper()}"
         raise UsageError(
             f"{source} must not have a password, which other users of this machine could see; set "
-            "OPENTRAIL_CONTROL_STORE, or the password alone as PGPASSWORD or in ~/.pgpass"
+            f"{variable}, or the password alone as PGPASSWORD or in ~/.pgpass"
         )
     return value
 
@@ -458,7 +463,8 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "trusted_proxies": _networks,
     "insecure_trusted_networks": _private_networks,
     "insights_types": _insights_types,
-    "control_store": _control_store,
+    "control_store": _database,
+    "journal": _database,
     "oidc_issuer": _issuer,
     "oidc_client_id": _text,
     "oidc_client_secret": _client_secret,

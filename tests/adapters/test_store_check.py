@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.store_check import Damage, StoreCheck
 from tests.adapters.duckdb.worlds import World
+from tests.factories import some_new_entries
 from tests.fakes import GENESIS, run
+from tests.postgres import database_in, shared_server
 
 
 @pytest.fixture
@@ -198,6 +203,40 @@ def test_a_first_sealed_file_that_is_gone_is_named_unless_the_journal_has_its_po
     assert [(one.first, one.last) for one in findings(world)] == [(1, 20)]
     (world.history / f"{1:020d}-{20:020d}.expired").touch()
     assert findings(world) == []
+
+
+def on_postgresql(folder: Path, url: str) -> list[Damage]:
+    source = PostgresJournalSource(url)
+    check = StoreCheck(folder / "journal", folder / "history", lambda *_: None, source=source)
+    damages = list(check.findings())
+    assert check.segments == 0
+    assert check.files == 1
+    return damages
+
+
+def test_a_journal_on_postgresql_is_verified_and_compared_with_sealed_files(tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    url = shared_server().new_database()
+
+    async def write() -> None:
+        journal = PostgresJournal(url)
+        for number in range(1, 41, 4):
+            await journal.append(some_new_entries(4, number))
+        await journal.close()
+
+    run(write())
+    seal(PostgresJournalSource(url), tmp_path / "history", 1, 20)
+    assert on_postgresql(tmp_path, url) == []
+    database = database_in(url)
+    body = "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first ="
+    shared_server().execute(database, f"{body} 25")
+    shared_server().execute(database, f"{body} 33")
+    damages = on_postgresql(tmp_path, url)
+    assert [(damage.first, damage.last) for damage in damages] == [(25, 28), (33, 36)]
+    shared_server().execute(
+        database, "UPDATE opentrail.batch SET chain_before = chain, chain = '' WHERE first = 17"
+    )
+    assert (20, 20) in [(damage.first, damage.last) for damage in on_postgresql(tmp_path, url)]
 
 
 def test_an_empty_segment_between_others_is_named(tmp_path: Path) -> None:

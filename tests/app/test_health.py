@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import JournalEngine, LostPositions
 from opentrail.settings import Settings
 
 
@@ -19,6 +19,7 @@ class Journal:
         self.failure, self.lost = failure, lost or []
         self.head, self.backlog_seconds, self.is_checked = 7, 0.0, True
         self.unverified: str | None = None
+        self.engine = JournalEngine("sqlite")
 
 
 class Store:

@@ -16,7 +16,7 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.ports.journal import TrimmedJournal
+from opentrail.ports.journal import UNKNOWN_CHAIN, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from tests.factories import event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
@@ -102,6 +102,8 @@ async def test_the_chain_before_each_entry_is_that_of_the_one_before(opener: Ope
         chains = [GENESIS, *(entry.chain for entry in await journal.read(0, 8))]
         assert [source.chain_before(position) for position in range(1, 9)] == chains[:-1]
         assert source.chain_before(9) is None
+        assert [source.chain_at(position) for position in range(1, 9)] == chains[1:]
+        assert source.chain_at(9) == UNKNOWN_CHAIN
 
 
 @asynchronous

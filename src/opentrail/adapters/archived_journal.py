@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Archive, LostPositions, TrimmedJournal
+from opentrail.ports.journal import Archive, JournalEngine, LostPositions, TrimmedJournal
 
 
 class ArchivedJournal:
@@ -15,6 +15,11 @@ class ArchivedJournal:
     def __init__(self, journal: TrimmedJournal, archive: Archive) -> None:
         self._journal = journal
         self._archive = archive
+
+    @property
+    def engine(self) -> JournalEngine:
+        """What holds the newest entries."""
+        return self._journal.engine
 
     @property
     def head(self) -> int:

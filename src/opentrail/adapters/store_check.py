@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -23,11 +23,14 @@ from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.journal import UNKNOWN_CHAIN
+from opentrail.ports.journal_source import JournalSource
 
 #: Maximum rows per batch.
 _BATCH = 5_000
 #: Times to check a write-ahead log: one that a server is writing may look damaged once.
 _CHECKS = 3
+#: A position that no journal reaches.
+_END = 2**62
 _FOLLOWING = "SELECT min(position) FROM entries WHERE position >= ?"
 Advance = Callable[[int, int], None]
 
@@ -52,6 +55,7 @@ class StoreCheck:
         written: a position that is known to have been written.
         imported: the number of the last imported event.
         is_live: whether a server may be writing; else no file is created or changed.
+        source: the journal if that is not in files.
     """
 
     def __init__(
@@ -62,8 +66,10 @@ class StoreCheck:
         written: int = 0,
         imported: int = 0,
         is_live: bool = True,
+        source: JournalSource | None = None,
     ) -> None:
         self._journal = journal
+        self._source = source
         self._history = history
         self._advance = advance
         self._written = written
@@ -99,9 +105,16 @@ class StoreCheck:
             if not file.is_expired:
                 yield from self._sealed(file, chains)
         segments = [Segment(int(path.stem), path) for path in paths]
-        yield from _between(recorded, segments)
+        name, first = "journal", None
+        if self._source is not None:
+            first = self._source.first_position()
+        elif segments:
+            name, first = segments[0].path.name, segments[0].first
+        yield from _between(recorded, first)
         yield from _lost_imports(imported, self._imported)
-        yield from _before(segments, recorded)
+        yield from _before(name, first, recorded)
+        if self._source is not None:
+            yield from self._from_source(self._source, first or 1, chains)
         for segment, end in ends_of(segments, 0):
             is_last = segment is segments[-1]
             yield from self._segment(segment, None if is_last else end, chains)
@@ -154,6 +167,36 @@ class StoreCheck:
     def _is_verified(self, position: int) -> bool:
         return any(first <= position <= last for first, last in self._verified)
 
+    # The journal, if it is not in files
+
+    def _from_source(
+        self, source: JournalSource, first: int, chains: dict[int, bytes]
+    ) -> Iterator[Damage]:
+        for lost in source.lost_between(first, _END):
+            yield Damage("journal", f"lost: {lost.reason}", lost.first, lost.last)
+        for position, chain in chains.items():
+            if source.chain_at(position) not in (UNKNOWN_CHAIN, chain):
+                yield Damage("journal", "disagrees with sealed files", position, position)
+        yield from _merged(self._damaged(source, first))
+
+    def _damaged(self, source: JournalSource, first: int) -> Iterator[Damage]:
+        """Reads every record, and yields each position that is damaged."""
+        self._last = first - 1
+        while True:
+            try:
+                for entries in source.read_range(self._last + 1, _END, _BATCH):
+                    self.records += sum(not self._is_verified(e.position) for e in entries)
+                    self._advance(sum(len(e.record) for e in entries), len(entries))
+                    self._last = entries[-1].position
+            except JournalDamaged as error:
+                self._last = max(self._last + 1, error.position)
+                yield Damage("journal", str(error), self._last, self._last)
+            except StorageFailed as error:
+                yield Damage("journal", str(error))
+                return
+            else:
+                return
+
     # Sealed files
 
     def _sealed(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Damage]:
@@ -196,6 +239,20 @@ class StoreCheck:
             chains[file.last] = chain
 
 
+def _merged(damages: Iterable[Damage]) -> Iterator[Damage]:
+    """Yields one damage for each run of consecutive positions."""
+    run: Damage | None = None
+    for damage in damages:
+        if run is not None and run.last is not None and damage.first == run.last + 1:
+            run = replace(run, last=damage.last)
+            continue
+        if run is not None:
+            yield run
+        run = damage
+    if run is not None:
+        yield run
+
+
 def _chain_differs(
     reader: sqlite3.Connection, path: Path, chains: dict[int, bytes]
 ) -> Iterator[Damage]:
@@ -214,21 +271,26 @@ def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
     return max(position, last if following is None else following - 1)
 
 
-def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Damage]:
-    """Yields positions between the sealed files and the journal that neither holds."""
+def _before(name: str, begin: int | None, files: list[SealedFile]) -> Iterator[Damage]:
+    """Yields positions between the sealed files and the journal that neither holds.
+
+    Args:
+        name: the oldest part of the journal.
+        begin: its first position; None for no journal.
+        files: the sealed files.
+    """
     sealed = max((file.last for file in files), default=0)
-    if segments and segments[0].first > sealed + 1:
-        gap = (sealed + 1, segments[0].first - 1)
+    if begin is not None and begin > sealed + 1:
         problem = "neither sealed files nor the journal hold positions before it"
-        yield Damage(segments[0].path.name, problem, *gap)
+        yield Damage(name, problem, sealed + 1, begin - 1)
 
 
-def _between(files: list[SealedFile], segments: list[Segment]) -> Iterator[Damage]:
+def _between(files: list[SealedFile], begin: int | None) -> Iterator[Damage]:
     """Yields positions before sealed files that no other sealed file has.
 
-    Before the first file there may be none, if the journal has them still.
+    Before the first file there may be none, if the journal, which begins at `begin`, has them.
     """
-    end = 0 if not segments or segments[0].first > 1 else None
+    end = None if begin == 1 else 0
     for file in files:
         if end is not None and file.first > end + 1:
             gap = (end + 1, file.first - 1)

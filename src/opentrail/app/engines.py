@@ -16,12 +16,11 @@ from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import open_control
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
+from opentrail.app.journals import open_journal, source_of
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -77,6 +76,7 @@ async def open_engines(
 
     Raises:
         StorageFailed: the control store or the journal cannot be opened.
+        DataDirectoryInUse: another server uses the journal.
         StateLost: the control store is not the one that it was, with `--auth enforced`.
     """
     clock = SystemClock()
@@ -90,20 +90,23 @@ async def open_engines(
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, settings.control_store == "sqlite")
     stack.push_async_callback(inventory.close)
-    trimmed_journal = SqliteJournal(
-        data.journal,
-        fail if settings.on_record_failure == "refuse" else _log_broken,
-        known=await known_positions(control, data.history, inventory.written),
+    trimmed_journal = await open_journal(
+        stack,
+        settings,
+        data,
+        await known_positions(control, data.history, inventory.written),
+        node=inventory.installation,
+        fail=fail,
+        on_broken=fail if settings.on_record_failure == "refuse" else _log_broken,
         on_lost=losses.put_nowait,
         on_written=inventory.note_committed,
     )
-    stack.push_async_callback(trimmed_journal.close)
-    await inventory.judge(trimmed_journal.head)
+    source = source_of(settings, data)
+    await inventory.judge(trimmed_journal.head, source)
     if settings.auth == "enforced":
         inventory.require_store()
     for lost in trimmed_journal.lost:
         losses.put_nowait(lost)
-    source = SqliteJournalSource(data.journal)
     store = IpcEventStore(
         data.history,
         source,

@@ -102,6 +102,8 @@ class Health:
             "insecureTrustedNetworks": settings.insecure_trusted_networks,
             "missing": self.missing(),
             "journal": {
+                "engine": journal.engine.name,
+                "quorumCommit": journal.engine.quorum_commit,
                 "position": journal.head,
                 "failure": journal.failure,
                 "backlogSeconds": round(journal.backlog_seconds, 3),

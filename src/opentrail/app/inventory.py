@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import OpentrailError, StateLost, StorageFailed
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
+from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,11 @@ class DataInventory:
         return self._written.position if self._written else 0
 
     @property
+    def installation(self) -> str:
+        """The id of the data directory."""
+        return self._inventory.installation
+
+    @property
     def imported(self) -> int:
         """The number of the last imported event, by these files."""
         return self._inventory.imported
@@ -113,11 +120,12 @@ class DataInventory:
         keys = _key_problems(self._inventory, self._data.keys, self._known_keys)
         return [*(problem.text for problem in self._inventory.problems), *keys]
 
-    async def judge(self, head: int) -> None:
+    async def judge(self, head: int, journal: JournalSource) -> None:
         """Compares control store and journal with what is known of them, before anything is added.
 
         Args:
             head: the last position of the opened journal.
+            journal: what was written to the journal.
 
         Raises:
             StorageFailed: the control store or the inventory cannot be read or written.
@@ -131,14 +139,14 @@ class DataInventory:
             inventory = inventory.with_problem(problem)
         elif inventory.store is not None:
             inventory = inventory.without("store")  # the former one is back
-        strange = await asyncio.to_thread(journal_problem, self._data.journal, written)
+        strange = await asyncio.to_thread(journal_problem, journal.chain_at, written)
         if strange is not None:
             inventory = inventory.with_problem(strange)
         for item in inventory.problems:
             log.error("the data directory is not as it was", extra={"problem": item.text})
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
-            chain = await asyncio.to_thread(chain_of, self._data.journal, head)
+            chain = await asyncio.to_thread(journal.chain_at, head)
             mark = written.marked if written and self._is_frozen else marked or 0
             line = Written(self._inventory.installation, head, chain, mark)
             self._file = await asyncio.to_thread(WrittenFile, self._data.root, line)
@@ -281,15 +289,19 @@ def store_problem(
 
 
 def journal_problem(
-    journal: Path, written: Written | None, is_live: bool = True
+    chain_at: Callable[[int], bytes], written: Written | None
 ) -> DirectoryProblem | None:
     """Returns what is wrong with a journal; None if it has the record that was written last.
 
     What is missing at its end is found elsewhere.
+
+    Args:
+        chain_at: returns the journal's chain at a position.
+        written: what is known of it.
     """
     if written is None or not written.chain:
         return None
-    own = chain_of(journal, written.position, is_live)
+    own = chain_at(written.position)
     if own in (UNKNOWN_CHAIN, written.chain):
         return None
     text = f"the journal is another one: position {written.position} is not what was written there"
@@ -329,13 +341,19 @@ class Standing:
     inventory: DirectoryInventory | None
 
 
-async def standing_of(data: DataDirectory, control: ControlStore | None, is_live: bool) -> Standing:
+async def standing_of(
+    data: DataDirectory,
+    control: ControlStore | None,
+    is_live: bool,
+    journal: JournalSource | None = None,
+) -> Standing:
     """Compares a data directory with its inventory, and changes nothing.
 
     Args:
         data: the data directory; a server may be running.
         control: its control store if that is a file; None if there is none.
         is_live: whether a server runs.
+        journal: its journal if that is not in files.
 
     Raises:
         StorageFailed: the control store cannot be read.
@@ -354,13 +372,14 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
     problems_by_kind = {item.kind: item for item in inventory.problems} if inventory else {}
     fresh = None
     if control is not None:
-        has_records = await asyncio.to_thread(_has_records, data, is_live)
+        has_records = await asyncio.to_thread(_has_records, data, is_live, journal)
         marked = await marked_position(control)
         state = _StoreState(await _store_id(control), marked, has_records, in_file=True)
         fresh = store_problem(inventory, written, state)
     elif inventory is not None and inventory.state_file:
         fresh = DirectoryProblem("store", f"the control store state.db is missing: {_GONE}")
-    strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
+    chain_at = journal.chain_at if journal else partial(chain_of, data.journal, is_live=is_live)
+    strange = await asyncio.to_thread(journal_problem, chain_at, written)
     problems_by_kind.update({item.kind: item for item in (fresh, strange) if item is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
     keys = _key_problems(inventory, data.keys, names) if inventory else []
@@ -374,9 +393,12 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
     )
 
 
-def _has_records(data: DataDirectory, is_live: bool) -> bool:
+def _has_records(data: DataDirectory, is_live: bool, journal: JournalSource | None) -> bool:
     if any(sealed_files(data.history, series) for series in Series):
         return True
+    if journal is not None:
+        first = journal.first_position()
+        return first > 1 or any(journal.read_range(first, first))
     return any(holds_entries(path, is_live) for path in sorted(data.journal.glob("*.db")))
 
 

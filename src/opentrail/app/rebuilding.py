@@ -15,8 +15,10 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.app.inventory import standing_of
+from opentrail.app.journals import require_engine
 from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
+from opentrail.settings import Settings
 from opentrail.trails.rebuilding import TrailRebuilding
 from opentrail.trails.registry import key_of
 
@@ -30,8 +32,10 @@ async def rebuild_trails(data: DataDirectory) -> list[Trail]:
 
     Raises:
         DataDirectoryInUse: a server runs.
+        UsageError: the journal is not in files.
         StorageFailed: something cannot be read or written.
     """
+    require_engine(Settings(), data)
     data.open()
     try:
         standing = await standing_of(data, None, is_live=False)

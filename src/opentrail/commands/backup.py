@@ -29,6 +29,7 @@ from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.app.journals import is_in_files, require_engine
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.verify_store import describe_damage
@@ -81,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
     if target.exists() and not options.overwrite:
         raise UsageError(f"{target} exists; --overwrite replaces it")
     settings = from_environment({"data_dir": str(data.root)}, options.config)
+    _require_journal_in_files(settings)
+    require_engine(settings, data)
     passphrase = _new_passphrase() if options.with_keys else None
     progress = Progress(sys.stderr)
     try:
@@ -112,6 +115,7 @@ def run_restore(options: argparse.Namespace) -> int:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
+    _require_journal_in_files(settings)
     restored = root.with_name(f".{root.name}.restoring-{os.getpid()}")
     progress = Progress(sys.stderr)
     try:
@@ -170,6 +174,14 @@ def _report(
         print(describe_damage(finding))
     state = counted(len(findings), "problem") if findings else "verified"
     print(f"{archive}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
+
+
+def _require_journal_in_files(settings: Settings) -> None:
+    if not is_in_files(settings):
+        raise UsageError(
+            "the journal is on PostgreSQL, which 'opentrail backup' does not copy: back up its "
+            "database with PostgreSQL's tools, and the data directory while no server runs"
+        )
 
 
 # The control store

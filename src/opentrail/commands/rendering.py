@@ -204,6 +204,13 @@ def _short_names(resources: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if name in plain or not _names_one_of(name, plain)]
 
 
+def _engine(journal: dict[str, Any]) -> str:
+    if journal.get("engine") != "postgresql":
+        return ""
+    state = "on" if journal["quorumCommit"] else "off: a commit is on one machine only"
+    return f", on PostgreSQL, quorum commit {state}"
+
+
 def _names_one_of(arn: str, names: Sequence[str]) -> bool:
     return any(arn.endswith((f"/{name.lstrip('/')}", f":{name}")) for name in names)
 
@@ -227,7 +234,7 @@ def print_status(status: dict[str, Any]) -> None:
             ),
             "newest event": newest or "none yet",
             "visible after": _visible(status["visibleSeconds"]),
-            "journal": f"position {journal['position']}",
+            "journal": f"position {journal['position']}{_engine(journal)}",
             "event history": f"position {history['position']}, {history['files']} sealed files,"
             f" {history['imported']} imported events",
             "disk": f"{_gigabytes(disk['used'])} used, {_gigabytes(disk['free'])} free,"

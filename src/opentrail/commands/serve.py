@@ -67,6 +67,7 @@ _FLAGS = {
         ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),
         ("--config", "FILE", "TOML file with settings"),
         ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
+        ("--journal", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--recorders", "N", "recorder processes ({d.recorders})"),
         ("--on-record-failure", "MODE", "refuse (default) or allow"),
         (

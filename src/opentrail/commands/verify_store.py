@@ -15,15 +15,19 @@ from opentrail.adapters.rsa import folder_problems
 from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.inventory import standing_of
+from opentrail.app.journals import is_in_files, source_of
 from opentrail.app.known_positions import known_imports, known_positions
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
+from opentrail.ports.journal_source import JournalSource
+from opentrail.settings import from_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="the data directory")
+    parser.add_argument("--config", metavar="FILE", help="settings, if they name a journal")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -32,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Verifies the data directory, prints the damage and returns the exit code.
 
     Raises:
-        UsageError: the folder is not a data directory.
+        UsageError: the folder is not a data directory, or its journal is not where settings say.
         StorageFailed: it cannot be read.
     """
     folder = data_dir_of(options)
@@ -44,13 +48,22 @@ def run(options: argparse.Namespace) -> int:
         )
     progress = Progress(sys.stderr)
     data = DataDirectory(folder)
+    settings = from_environment({"data_dir": str(folder)}, options.config)
+    source = source_of(settings, data)
+    journal_source = None if is_in_files(settings) else source
     is_live = data.is_in_use
     try:
-        state = asyncio.run(_read_state(data, is_live))
+        state = asyncio.run(_read_state(data, is_live, journal_source))
     except (OpentrailError, OSError) as error:
         state = _State([Damage("state.db", str(error))])
     check = StoreCheck(
-        journal, history, progress.advance, state.written, state.imported, is_live=is_live
+        journal,
+        history,
+        progress.advance,
+        state.written,
+        state.imported,
+        is_live=is_live,
+        source=journal_source,
     )
     progress.total = check.size
     findings = state.findings
@@ -72,9 +85,12 @@ def run(options: argparse.Namespace) -> int:
         for finding in findings:
             sys.stdout.write(f"{describe_damage(finding)}\n")
         records = counted(check.records, "record")
-        files = (
-            f"{counted(check.segments, 'journal segment')}, {counted(check.files, 'sealed file')}"
+        part = (
+            counted(check.segments, "journal segment")
+            if journal_source is None
+            else "the journal on PostgreSQL"
         )
+        files = f"{part}, {counted(check.files, 'sealed file')}"
         sys.stdout.write(f"{records} verified in {files}: {_outcome(findings)}\n")
     return 1 if findings else 0
 
@@ -88,12 +104,12 @@ class _State:
     imported: int = 0
 
 
-async def _read_state(data: DataDirectory, is_live: bool) -> _State:
+async def _read_state(data: DataDirectory, is_live: bool, journal: JournalSource | None) -> _State:
     async with control_at_rest(data.state, is_live) as control:
         findings = [
             Damage("keys", problem) for problem in await folder_problems(data.keys, control)
         ]
-        standing = await standing_of(data, control, is_live)
+        standing = await standing_of(data, control, is_live, journal)
         findings += [Damage("data directory", problem) for problem in standing.problems]
         if control is None:  # it is in another database, or this is a copy
             return _State(findings, standing.written, standing.imported)

@@ -25,7 +25,7 @@ class MalformedPolicy(OpentrailError):
 
 
 class DataDirectoryInUse(OpentrailError):
-    """Another server has locked the data directory."""
+    """Another server has locked the data directory or uses the same journal."""
 
     exit_code = 3
 

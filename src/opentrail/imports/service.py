@@ -42,6 +42,7 @@ class _Worker:
             Link.ping,
             prepare_seconds=_START_SECONDS,
             silence_seconds=_SILENCE_SECONDS,
+            environment=journal.environment,
         )
         self.ending: asyncio.TimerHandle | None = None
 

@@ -110,8 +110,23 @@ class Journal(JournalWriter, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEngine:
+    """What holds a journal: `sqlite` or `postgresql`."""
+
+    name: str
+    #: Whether a commit is on a standby as well before a record is acknowledged; None where the
+    #: disk of one machine is all there is.
+    quorum_commit: bool | None = None
+
+
 class TrimmedJournal(Journal, Protocol):
     """A journal without its oldest entries, which an `Archive` has."""
+
+    @property
+    def engine(self) -> JournalEngine:
+        """What holds the journal."""
+        ...
 
     @property
     def first(self) -> int:

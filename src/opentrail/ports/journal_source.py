@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Protocol
 
 from opentrail.core.event import Entry
@@ -21,6 +21,11 @@ class JournalSource(Protocol):
         """The argument with which a child process opens this journal; without a password."""
         ...
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that a child process needs besides."""
+        ...
+
     def first_position(self) -> int:
         """Return the first position that the journal may still have; 1 for an empty one."""
         ...
@@ -30,6 +35,10 @@ class JournalSource(Protocol):
 
         Returns None if the journal does not have the entry.
         """
+        ...
+
+    def chain_at(self, position: int) -> bytes:
+        """Return the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
         ...
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:

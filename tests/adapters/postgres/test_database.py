@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
-from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit, split_password
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
-from tests.fakes import asynchronous
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import database_in, own_server, shared_server
 
 
@@ -35,6 +36,23 @@ def test_a_url_that_is_not_valid_is_refused_without_its_password(url: str) -> No
     with pytest.raises(UsageError, match="URL of the journal is not valid") as refused:
         SharedDatabase(url)
     assert "very-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "password"),
+    [
+        (
+            "postgresql://ann:very%20secret@one:1,two/d?a=b",
+            "postgresql://ann@one:1,two/d?a=b",
+            "very secret",
+        ),
+        ("postgresql://ann@h/d", "postgresql://ann@h/d", None),
+        ("postgresql://h/d?password=p%26&host=/a%20b", "postgresql://h/d?host=%2Fa%20b", "p&"),
+        ("postgresql:///d", "postgresql:///d", None),
+    ],
+)
+def test_a_password_is_split_off(url: str, address: str, password: str | None) -> None:
+    assert split_password(url) == (address, password)
 
 
 def test_a_url_with_a_port_for_each_host_is_valid() -> None:
@@ -70,10 +88,15 @@ async def test_a_commit_that_was_not_replicated_as_configured_is_not_taken_for_d
         url = server.new_database()
         database = SharedDatabase(url)
         await database.run(lambda transaction: transaction.change("CREATE TABLE t (n integer)"))
+        assert not await database.run(has_quorum_commit)
         server.set("synchronous_standby_names", "nobody")
 
         def add(transaction: Transaction) -> None:
             transaction.change("INSERT INTO t VALUES (1)")
+
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not await database.run(has_quorum_commit):
+                pass
 
         with server.cancelling_the_wait_for_standbys(), pytest.raises(StoreUnreachable):
             await database.run(add)

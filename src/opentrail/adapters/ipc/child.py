@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import uvloop
@@ -71,12 +71,14 @@ class ChildProcess:
         silence_seconds: float = SILENCE_SECONDS,
         on_end: Callable[[], Awaitable[None]] = _no_action,
         extra_socket: Callable[[], socket.socket] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._module, self._arguments, self._handlers = module, arguments, handlers
         self._prepare, self._prepare_seconds = prepare, prepare_seconds
         self._heartbeat, self._silence_seconds = heartbeat, silence_seconds
         self._on_end = on_end
         self._extra_socket = extra_socket
+        self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self._link: Link | None = None
         self._ready = asyncio.Event()
@@ -174,6 +176,7 @@ class ChildProcess:
                 pass_fds=[end.fileno() for end in inherited],
                 stdin=asyncio.subprocess.PIPE,  # it ends with this pipe, see `parent`
                 stdout=asyncio.subprocess.DEVNULL,
+                env={**os.environ, **self._environment},
             )
         except OSError as error:
             ours.close()

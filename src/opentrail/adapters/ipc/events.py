@@ -63,6 +63,7 @@ class IpcEventStore:
             prepare_seconds=_LONG_SECONDS,
             heartbeat=self._refresh,
             silence_seconds=silence_seconds,
+            environment=journal.environment,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from opentrail.adapters.sql.databases import (
     CommitUnknownError,
@@ -20,8 +21,29 @@ T = TypeVar("T")
 
 #: Seconds for a transaction, in which each of several hosts may be tried.
 MAX_SECONDS = 10.0
+_REPLICATION = (
+    "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
+)
 #: Seconds for each host to accept a connection.
 _CONNECT_SECONDS = 2
+
+
+def has_quorum_commit(transaction: Transaction) -> bool:
+    """Returns whether commits of this user are on a standby's disk when they are acknowledged."""
+    ((commit, standbys),) = transaction.rows(_REPLICATION)
+    return commit in ("on", "remote_apply") and bool(standbys.strip())
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """Returns a `postgresql://` URL without its password, and the password if it has one."""
+    parts = urlsplit(url)
+    caller, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = caller.partition(":")
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    secret = parameters.pop("password", unquote(password) or None)
+    query = urlencode(parameters, quote_via=quote)
+    netloc = f"{user}@{hosts}" if user else hosts
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}", secret
 
 
 class SharedDatabase:

@@ -17,11 +17,11 @@ from uuid import UUID
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
 from opentrail.adapters.postgres.batches import encode, new_batch_id
-from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
 from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
 from opentrail.adapters.postgres.schema import LOSE, create_tables
-from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer
+from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
@@ -34,7 +34,7 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,9 @@ class PostgresJournal:
     Args:
         url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`.
         on_lost: is called in the loop when positions turn out to be lost.
+        on_written: is called in the loop with the last position and its chain, when it is known.
+        known: positions that others know of; None if they know of none.
+        node: this process's name among those that have the journal open; the same after a restart.
         lease_seconds: after which another process orders batches if this one is gone.
         clock: decides the partition of a batch.
 
@@ -91,14 +94,17 @@ class PostgresJournal:
         self,
         url: str,
         on_lost: Callable[[LostPositions], None] = lambda lost: None,
+        on_written: Callable[[int, bytes], None] = lambda position, chain: None,
+        known: KnownPositions | None = None,
+        node: str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         clock: Clock | None = None,
     ) -> None:
         self._on_lost = on_lost
+        self._on_written = on_written
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
-        #: This process's name, among those that have the journal open.
-        self._node = secrets.token_hex(8)
+        self._node = node or secrets.token_hex(8)
 
         # One connection each, so that none of them waits for another.
         self._inserts = SharedDatabase(url)
@@ -106,12 +112,24 @@ class PostgresJournal:
         self._looks = SharedDatabase(url)
         self.source = PostgresJournalSource(url)
         self._inserts.run_blocking(create_tables)
-        self._sequencer = Sequencer(
-            self._orders, PostgresLeases(self._orders, lease_seconds), self._node
-        )
+        self.leases = PostgresLeases(self._orders, lease_seconds)
+        self._sequencer = Sequencer(self._orders, self.leases, self._node)
+        if known is not None:
+            self._inserts.run_blocking(partial(continue_after, position=known.written))
 
         # All that follows is read and written by the loop alone.
         self._extent: JournalExtent = self._inserts.run_blocking(read_extent)
+        self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
+        if not self._quorum_commit:
+            log.warning(
+                "PostgreSQL acknowledges commits that are on no standby: "
+                "set synchronous_standby_names"
+            )
+        # Neither event history nor this journal has what was trimmed for another event history.
+        self._lost_before: list[LostPositions] = []
+        if known is not None and self._extent.trimmed > known.sealed:
+            reason = "positions were trimmed from the journal"
+            self._lost_before = [LostPositions(known.sealed + 1, self._extent.trimmed, reason)]
         self._appends = Appends()
         self._has_appends = asyncio.Event()
         self._has_unordered = asyncio.Event()
@@ -133,6 +151,11 @@ class PostgresJournal:
     # Its state.
 
     @property
+    def engine(self) -> JournalEngine:
+        """What holds the journal, and whether commits are on a standby, too."""
+        return JournalEngine("postgresql", self._quorum_commit)
+
+    @property
     def head(self) -> int:
         """The position of the last record that has one."""
         return self._extent.head
@@ -150,7 +173,7 @@ class PostgresJournal:
     @property
     def lost(self) -> list[LostPositions]:
         """The positions that are lost, in order."""
-        return self._extent.lost
+        return [*self._lost_before, *self._extent.lost]
 
     @property
     def is_checked(self) -> bool:
@@ -251,7 +274,7 @@ class PostgresJournal:
             try:
                 while ordered := await self._sequencer.order():
                     self._place(ordered.places)
-                    self._note(replace(self._extent, head=ordered.head))
+                    self._note(replace(self._extent, head=ordered.head, chain=ordered.chain))
                 if not self._sequencer.is_holder:
                     pause = _ATTEMPT_SECONDS
             except OpentrailError as error:
@@ -277,6 +300,7 @@ class PostgresJournal:
 
         def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent]:
             places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
+            self._quorum_commit = has_quorum_commit(transaction)
             return dict(places), read_extent(transaction)
 
         places, extent = await self._looks.run(work)
@@ -295,8 +319,11 @@ class PostgresJournal:
         """Notes an extent that may be older than the known one; wakes followers."""
         known = self._extent
         lost = extent.lost if len(extent.lost) > len(known.lost) else known.lost
-        head = max(extent.head, known.head)
-        self._extent = JournalExtent(head, max(extent.trimmed, known.trimmed), lost)
+        newer = extent if extent.head > known.head else known
+        head, trimmed = newer.head, max(extent.trimmed, known.trimmed)
+        self._extent = JournalExtent(head, newer.chain, trimmed, lost)
+        if head > known.head:
+            self._on_written(head, newer.chain)
         for run in lost:
             if run not in known.lost:
                 log.error("positions of the journal are lost", extra={"lost": str(run)})
@@ -348,6 +375,7 @@ class PostgresJournal:
         await asyncio.gather(self._looking, return_exceptions=True)
         for group in self._unordered.values():
             _refuse(group, "the records are durable, and have no position yet")
+        self._unordered.clear()
         with suppress(StorageFailed):
             await self._sequencer.close()
         for opened in (self._inserts, self._orders, self._looks, self.source):

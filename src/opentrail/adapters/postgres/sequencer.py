@@ -26,7 +26,7 @@ _UNORDERED = (
     "SELECT id, count, body FROM opentrail.batch WHERE first IS NULL"  # noqa: S608 - a number
     f" ORDER BY n LIMIT {_MAX_BATCHES}"
 )
-_HEAD = "SELECT position, chain FROM opentrail.journal"
+_HEAD = "SELECT position, chain FROM opentrail.journal FOR UPDATE"
 _PLACE = "UPDATE opentrail.batch SET first = ?, chain_before = ?, chain = ?, epoch = ? WHERE id = ?"
 _MOVE_HEAD = "UPDATE opentrail.journal SET position = ?, chain = ?"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', '')"
@@ -37,7 +37,20 @@ class Ordered:
     """The last position of the journal, and the first positions of batches that were ordered."""
 
     head: int
+    chain: bytes
     places: dict[UUID, int]
+
+
+def continue_after(transaction: Transaction, position: int) -> None:
+    """Marks positions up to one that was written as lost, if the journal does not have them.
+
+    So they are never given to other records, as after PostgreSQL was restored from a backup.
+    """
+    ((head, _),) = transaction.rows(_HEAD)
+    if position > head:
+        reason = "records of the journal are missing on PostgreSQL"
+        transaction.change(LOSE, [head + 1, position, reason])
+        transaction.change(_MOVE_HEAD, [position, UNKNOWN_CHAIN])
 
 
 class Sequencer:
@@ -113,7 +126,7 @@ class Sequencer:
         transaction.change_each(_PLACE, updates)
         transaction.change(_MOVE_HEAD, [position, chain])
         transaction.rows(_NOTIFY)
-        return Ordered(position, places)
+        return Ordered(position, chain, places)
 
     async def close(self) -> None:
         """Releases the lease, so that another process can go on immediately."""

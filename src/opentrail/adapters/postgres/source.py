@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from opentrail.adapters.postgres.batches import Batch, chain_after, damaged, entries_of, records_of
-from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.sql.databases import Transaction
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.ports.journal import LostPositions, first_not_lost
+from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
 #: Maximum batches that are read per step.
 _MAX_BATCHES = 100
-_EXTENT = "SELECT position, trimmed FROM opentrail.journal"
+_EXTENT = "SELECT position, chain, trimmed FROM opentrail.journal"
 _LOST = "SELECT first, last, reason FROM opentrail.lost ORDER BY first"
 _COLUMNS = "first, count, chain_before, chain, body"
 #: The batch with a position, and those after it up to another position.
@@ -35,6 +35,7 @@ class JournalExtent:
     """The last position of the journal, the last that was trimmed, and those that are lost."""
 
     head: int
+    chain: bytes
     trimmed: int
     lost: list[LostPositions]
 
@@ -42,8 +43,8 @@ class JournalExtent:
 def read_extent(transaction: Transaction) -> JournalExtent:
     """Returns the extent of the journal."""
     lost = [LostPositions(*row) for row in transaction.rows(_LOST)]
-    ((head, trimmed),) = transaction.rows(_EXTENT)
-    return JournalExtent(head, trimmed, lost)
+    ((head, chain, trimmed),) = transaction.rows(_EXTENT)
+    return JournalExtent(head, chain, trimmed, lost)
 
 
 class PostgresJournalSource:
@@ -54,13 +55,18 @@ class PostgresJournalSource:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._address, self._password = split_password(url)
         self._database = SharedDatabase(url)
 
     @property
     def address(self) -> str:
         """The argument with which a child process opens this journal."""
-        return self._url
+        return self._address
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that a child process needs besides: not every user can see those."""
+        return {} if self._password is None else {"PGPASSWORD": self._password}
 
     def first_position(self) -> int:
         """Returns the first position that the journal still has; 1 for an empty one."""
@@ -76,6 +82,14 @@ class PostgresJournalSource:
                 records = records_of(batch.body)[: position - batch.first]
                 return chain_after(batch.chain_before, records)
         return None
+
+    def chain_at(self, position: int) -> bytes:
+        """Returns the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
+        for batch in self._batches(position, position):
+            if batch.first <= position <= batch.last:
+                records = records_of(batch.body)[: position - batch.first + 1]
+                return chain_after(batch.chain_before, records)
+        return UNKNOWN_CHAIN
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:
         """Returns the lost positions from `first` to `last`, in order."""
@@ -165,7 +179,12 @@ def _verified(
             continue
         if chain is not None and batch.chain_before != chain:
             raise damaged(batch.first, "does not continue the chain")
-        entries += [entry for entry in entries_of(batch) if first <= entry.position <= last]
+        try:
+            entries += [entry for entry in entries_of(batch) if first <= entry.position <= last]
+        except JournalDamaged as error:
+            if error.position >= first:
+                raise
+            raise damaged(first, "is in a batch that is not what was written") from error
         chain = batch.chain
     _require_lost(lost, expected, last)
     return entries

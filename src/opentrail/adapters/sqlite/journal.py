@@ -23,7 +23,7 @@ from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import crash_point
-from opentrail.ports.journal import KnownPositions, LostPositions
+from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,11 @@ class SqliteJournal:
         self._thread.start()
 
     # Its state.
+
+    @property
+    def engine(self) -> JournalEngine:
+        """What holds the journal."""
+        return JournalEngine("sqlite")
 
     @property
     def head(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from opentrail.adapters.sqlite.segments import (
     Segment,
+    chain_of,
     damage_as_error,
     ends_of,
     newest,
@@ -36,6 +37,11 @@ class SqliteJournalSource:
         """The argument with which a child process opens this journal."""
         return str(self._folder)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that a child process needs besides."""
+        return {}
+
     def first_position(self) -> int:
         """Returns the first position that the journal may still have; 1 for an empty one."""
         return min((segment.first for segment in self._segments()), default=1)
@@ -53,6 +59,10 @@ class SqliteJournalSource:
                     return None
                 return chain_at(reader, segment.path, position - 1)
         return None
+
+    def chain_at(self, position: int) -> bytes:
+        """Returns the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
+        return chain_of(self._folder, position)
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:
         """Returns the lost positions from `first` to `last`, in order."""

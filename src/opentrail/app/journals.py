@@ -1,0 +1,147 @@
+"""The journal of a server: in files of its data directory, or on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.journal_source import open_source
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.app.background import run_beside
+from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
+from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
+from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.leases import Lease, Leases
+from opentrail.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: A file in the folder of the journal if that is on PostgreSQL.
+_MARKER = "postgresql"
+#: The lease of the one server that may use a journal.
+_SERVER = "server"
+#: Seconds for which a start waits for that lease: a server that was killed holds it for a while.
+_WAIT_SECONDS = 7.0
+#: Seconds between two attempts to acquire it, and between two renewals.
+_ATTEMPT_SECONDS = 0.5
+_RENEW_SECONDS = 1.5
+
+
+def is_in_files(settings: Settings) -> bool:
+    """Returns whether the journal is in files of the data directory."""
+    return settings.journal == "sqlite"
+
+
+def require_engine(settings: Settings, data: DataDirectory) -> None:
+    """Returns if the journal of a data directory is where the settings say.
+
+    Raises:
+        UsageError: it is elsewhere; its records would be missing.
+    """
+    if is_in_files(settings) and (data.journal / _MARKER).exists():
+        raise UsageError(
+            f"the journal of data directory {data.root} is on PostgreSQL: set OPENTRAIL_JOURNAL to "
+            "its URL"
+        )
+    if not is_in_files(settings) and any(data.journal.glob("*.db")):
+        raise UsageError(
+            f"the journal of data directory {data.root} is in files: a journal on PostgreSQL needs "
+            "a new data directory"
+        )
+
+
+def source_of(settings: Settings, data: DataDirectory) -> JournalSource:
+    """Returns the journal of a data directory as child processes read it.
+
+    Raises:
+        UsageError: it is not where the settings say, or PostgreSQL's driver is not installed.
+    """
+    require_engine(settings, data)
+    return open_source(str(data.journal) if is_in_files(settings) else settings.journal)
+
+
+async def open_journal(
+    stack: AsyncExitStack,
+    settings: Settings,
+    data: DataDirectory,
+    known: KnownPositions | None,
+    *,
+    node: str,
+    fail: Callable[[str], None],
+    on_broken: Callable[[str], None],
+    on_lost: Callable[[LostPositions], None],
+    on_written: Callable[[int, bytes], None],
+) -> TrimmedJournal:
+    """Opens the journal.
+
+    Args:
+        stack: closes it.
+        settings: say where it is.
+        data: the open data directory.
+        known: positions that others know of.
+        node: the id of the data directory.
+        fail: ends the server, because another one uses the journal.
+        on_broken: is called if nothing more can be acknowledged.
+        on_lost: is called when positions turn out to be lost.
+        on_written: is called with the position and the chain of the last record.
+
+    Raises:
+        UsageError: it is not where the settings say, or PostgreSQL's driver is not installed.
+        StorageFailed: it cannot be opened.
+        DataDirectoryInUse: another server uses it.
+        DataTooNew: a newer version of opentrail has made its tables.
+    """
+    require_engine(settings, data)
+    if is_in_files(settings):
+        sqlite = SqliteJournal(
+            data.journal, on_broken, known=known, on_lost=on_lost, on_written=on_written
+        )
+        stack.push_async_callback(sqlite.close)
+        return sqlite
+    # Here, so that servers without it do not load PostgreSQL's driver.
+    from opentrail.adapters.postgres.journal import PostgresJournal
+
+    postgres = PostgresJournal(
+        settings.journal, on_lost=on_lost, on_written=on_written, known=known, node=node
+    )
+    stack.push_async_callback(postgres.close)
+    await _hold(stack, postgres.leases, node, fail)
+    text = "The journal of this data directory is on PostgreSQL.\n"
+    await asyncio.to_thread(write_durably, data.journal / _MARKER, text.encode())
+    return postgres
+
+
+async def _hold(
+    stack: AsyncExitStack, leases: Leases, node: str, fail: Callable[[str], None]
+) -> None:
+    """Holds the lease of the server that uses the journal, until the stack closes."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _WAIT_SECONDS
+    while (lease := await leases.acquire(_SERVER, node)) is None:
+        if loop.time() >= until:
+            raise DataDirectoryInUse(
+                "another server uses the journal on PostgreSQL; each server needs a database of "
+                "its own"
+            )
+        await asyncio.sleep(_ATTEMPT_SECONDS)
+
+    async def release(lease: Lease = lease) -> None:
+        with suppress(StorageFailed):
+            await leases.release(lease)
+
+    stack.push_async_callback(release)
+    run_beside(stack, _keep(leases, lease, fail))
+
+
+async def _keep(leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        try:
+            if not await leases.renew(lease):
+                fail("another server uses the journal on PostgreSQL now")
+                return
+        except StorageFailed as error:
+            log.warning("the lease of the journal was not renewed", extra={"error": str(error)})

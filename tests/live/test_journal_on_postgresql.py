@@ -1,0 +1,145 @@
+"""A server whose journal is on PostgreSQL: every acknowledged call is in history, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.live.processes import Opentrail, eventually, run_opentrail
+from tests.live.test_control_store import SECRET, command_lines, health
+from tests.postgres import database_in, own_server, shared_server
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+def create_users(server: Opentrail, prefix: str, disturb: Callable[[], None]) -> list[str]:
+    """Calls from three threads until `disturb` has returned; returns the acknowledged names."""
+    acknowledged: list[str] = []
+    is_over = threading.Event()
+
+    def call(thread: int) -> None:
+        iam = server.boto("iam")
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            name = f"{prefix}-{thread}-{number}"
+            try:
+                iam.create_user(UserName=name)
+            except (BotoCoreError, ClientError):
+                continue  # refused or cut off: it may be recorded or not
+            acknowledged.append(name)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: len(acknowledged) > 20, "calls are acknowledged")
+        disturb()
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    return acknowledged
+
+
+def recorded_users(server: Opentrail) -> Counter[str]:
+    records: list[Any] = list(server.records("name=CreateUser"))
+    return Counter(record["requestParameters"]["userName"] for record in records)
+
+
+def test_a_killed_server_has_every_acknowledged_call_once_and_the_password_is_nowhere(
+    tmp_path: Path,
+) -> None:
+    postgres = shared_server()
+    database = database_in(postgres.new_database())
+    postgres.execute("postgres", f"CREATE ROLE carol SUPERUSER LOGIN PASSWORD '{SECRET}'")
+    url = postgres.url(database, f"carol:{SECRET}")
+    server = Opentrail(tmp_path / "data", "--recorders", "2", command="sandbox")
+    try:
+        acknowledged: list[str] = []
+        for prefix in ("first", "second"):
+            server.start(OPENTRAIL_JOURNAL=url)
+            assert SECRET.encode() not in command_lines()
+            acknowledged += create_users(server, prefix, server.kill)
+        server.start(OPENTRAIL_JOURNAL=url)
+        users = recorded_users(server)
+        assert set(acknowledged) <= set(users)
+        assert set(users.values()) == {1}
+        assert list((tmp_path / "data" / "journal").glob("*.db")) == []
+
+        journal = health(server)["journal"]
+        assert (journal["engine"], journal["quorumCommit"]) == ("postgresql", False)
+        status = server.opentrail("status").stdout
+        assert "on PostgreSQL, quorum commit off" in status
+        folder = str(tmp_path / "data")
+        verified = run_opentrail("verify-store", "--data-dir", folder, OPENTRAIL_JOURNAL=url)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        assert "in the journal on PostgreSQL" in verified.stdout
+        assert server.stop() == 0
+        output = server.output + status + verified.stdout + verified.stderr
+        assert SECRET not in output
+    finally:
+        server.close()
+    files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+    assert not any(SECRET.encode() in file.read_bytes() for file in files)
+
+
+def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path: Path) -> None:
+    with own_server() as postgres:
+        server = Opentrail(tmp_path / "data", command="sandbox")
+        try:
+            server.start(OPENTRAIL_JOURNAL=postgres.new_database())
+
+            def crash() -> None:
+                postgres.stop("immediate")
+                postgres.start()
+
+            acknowledged = create_users(server, "during", crash)
+            server.boto("iam").create_user(UserName="after")
+            users = recorded_users(server)
+            assert {*acknowledged, "after"} <= set(users)
+            assert set(users.values()) == {1}
+            assert health(server)["status"] == "ok"
+            assert server.stop() == 0
+        finally:
+            server.close()
+
+
+def test_damage_on_postgresql_is_found_by_verify_store_and_a_second_server_is_refused(
+    tmp_path: Path,
+) -> None:
+    postgres = shared_server()
+    url = postgres.new_database()
+    server = Opentrail(tmp_path / "data", command="sandbox")
+    try:
+        server.start(OPENTRAIL_JOURNAL=url)
+        for number in range(5):
+            server.boto("iam").create_user(UserName=f"user-{number}")
+        other = run_opentrail(
+            *("serve", "--data-dir", str(tmp_path / "other"), "--upstream", "http://127.0.0.1:1"),
+            *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"),
+            OPENTRAIL_JOURNAL=url,
+        )
+        assert other.returncode == 3
+        assert "another server uses the journal on PostgreSQL" in other.stderr
+        assert server.stop() == 0
+    finally:
+        server.close()
+    folder = ("--data-dir", str(tmp_path / "data"))
+    statement = "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first = 3"
+    postgres.execute(database_in(url), statement)
+    verified = run_opentrail("verify-store", *folder, OPENTRAIL_JOURNAL=url)
+    assert verified.returncode == 1
+    assert "journal, position 3: " in verified.stdout
+    elsewhere = run_opentrail("verify-store", *folder)
+    assert elsewhere.returncode == 2
+    assert "is on PostgreSQL: set OPENTRAIL_JOURNAL" in elsewhere.stderr
+    backup = run_opentrail("backup", str(tmp_path / "b"), *folder, OPENTRAIL_JOURNAL=url)
+    assert backup.returncode == 2
+    assert "'opentrail backup' does not copy" in backup.stderr
