@@ -373,6 +373,11 @@ class MemoryLeases:
         if self._held[lease.name][0] == lease:
             self._held[lease.name] = (lease, 0.0)
 
+    def expire(self, name: str) -> None:
+        """Lets a lease expire."""
+        if name in self._held:
+            self._held[name] = (self._held[name][0], 0.0)
+
     def fence(self, lease: Lease) -> None:
         """Raises `LeaseLost` if a lease is another's."""
         if self._held[lease.name][0] != lease:

@@ -43,8 +43,8 @@ def require_engine(settings: Settings, data: DataDirectory) -> None:
     """
     if is_in_files(settings) and (data.journal / _MARKER).exists():
         raise UsageError(
-            f"the journal of data directory {data.root} is on PostgreSQL: set OPENTRAIL_JOURNAL to "
-            "its URL"
+            f"the journal of data directory {data.root} is on PostgreSQL: set OPENTRAIL_JOURNAL, "
+            "or journal in the file given by --config"
         )
     if not is_in_files(settings) and any(data.journal.glob("*.db")):
         raise UsageError(

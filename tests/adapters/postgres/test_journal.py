@@ -256,3 +256,27 @@ async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kep
         refused = [answer for answer in answers if isinstance(answer, RecordRefused)]
         assert refused
         assert journal.head == (4 - len(refused)) * (QUEUE_RECORDS // 2)
+
+
+@asynchronous
+async def test_records_that_get_no_position_refuse_others_until_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As while the sequencer of another process is paused."""
+    monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
+    url = shared_server().new_database()
+    paused = (
+        "INSERT INTO opentrail.lease VALUES ('sequencer', 'paused', 100, 'infinity') ON CONFLICT"
+        " (name) DO UPDATE SET holder = 'paused', epoch = 100, until = 'infinity'"
+    )
+    async with opened(url) as (journal,):
+        execute(url, paused)
+        waiting = asyncio.create_task(journal.append(some_new_entries(1)))
+        await eventually(lambda: journal.failure)
+        assert journal.backlog_seconds > 0.2
+        with pytest.raises(RecordRefused, match="no position"):
+            await journal.append(some_new_entries(1, 2))
+        execute(url, "UPDATE opentrail.lease SET until = '-infinity'")
+        assert await waiting == 1
+        assert journal.failure is None
+        assert await journal.append(some_new_entries(1, 3)) == 2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from opentrail.adapters.postgres.batches import encode, new_batch_id
+from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.partitions import create_partitions
@@ -29,12 +30,14 @@ class World:
         self.database.run_blocking(lambda transaction: create_partitions(transaction, today))
 
     def insert(self, entries: list[NewEntry], body: bytes | None = None) -> None:
-        values = [new_batch_id(SystemClock().now()), len(entries), body or encode(entries)]
-        self.database.run_blocking(
-            lambda transaction: transaction.change(
-                "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, 'x', ?, ?)", values
-            )
+        insert = partial(
+            insert_batch,
+            batch_id=new_batch_id(SystemClock().now()),
+            node="x",
+            count=len(entries),
+            body=body or encode(entries),
         )
+        self.database.run_blocking(insert)
 
     def sequencer(self, holder: str, seconds: float) -> Sequencer:
         database = SharedDatabase(self.url)

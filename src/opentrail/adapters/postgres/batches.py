@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from opentrail.adapters.entry_check import agrees
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import DataTooNew, JournalDamaged
 from opentrail.core.event import Entry, NewEntry, from_micros, micros
 
@@ -20,6 +21,10 @@ _FORMAT = b"\x01"
 #: Origin, microseconds since 1970, account, Region, category, event id and record.
 _Row = tuple[str, int, str, str, str, str, bytes]
 _ROWS = msgspec.msgpack.Decoder(list[_Row])
+_INSERT = (
+    "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET node = excluded.node"
+)
 #: Bits of a UUID after the 48 of its time.
 _BITS_AFTER_TIME = 80
 
@@ -51,6 +56,17 @@ def first_id_of(day: date) -> UUID:
     """Returns the lower bound of the batch ids of a day."""
     moment = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
     return UUID(int=micros(moment) // 1000 << _BITS_AFTER_TIME)
+
+
+def insert_batch(
+    transaction: Transaction, batch_id: UUID, node: str, count: int, body: bytes
+) -> None:
+    """Inserts a batch, unless it is there: then the first attempt was durable, or is so now.
+
+    An insert that is repeated writes something as well: PostgreSQL would not wait for its standbys
+    with a commit that changes nothing, and the first attempt may not have reached them.
+    """
+    transaction.change(_INSERT, [batch_id, node, count, body])
 
 
 def encode(entries: Sequence[NewEntry]) -> bytes:

@@ -16,7 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
-from opentrail.adapters.postgres.batches import encode, new_batch_id
+from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
 from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 MAX_GROUP_RECORDS = 2_000
 #: Seconds for which an insert is repeated before its records are refused.
 MAX_INSERT_SECONDS = 15.0
+#: Seconds that durable records wait for their position before others are refused.
+MAX_ORDER_SECONDS = 15.0
 #: Seconds before what failed because PostgreSQL could not be reached is tried again.
 _REPEAT_SECONDS = 0.2
 #: Seconds until a failed write is tried again.
@@ -58,12 +60,6 @@ _CLOSE_SECONDS = 10.0
 _PAUSE_SECONDS = 60.0
 #: Positions that are verified at a time.
 _CHECKED_POSITIONS = 2_000
-# An insert that is repeated writes something as well: PostgreSQL would not wait for its standbys
-# with a commit that changes nothing, and the first attempt may not have reached them.
-_INSERT = (
-    "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET node = excluded.node"
-)
 _PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?) AND first IS NOT NULL"
 _AROUND = (
     "SELECT (SELECT max(first) FROM opentrail.batch WHERE first <= ?),"
@@ -168,6 +164,8 @@ class PostgresJournal:
     @property
     def failure(self) -> str | None:
         """Why the journal accepts no records now."""
+        if self._failure is None and self._seconds_unordered > MAX_ORDER_SECONDS:
+            return "PostgreSQL does not answer, or the sequencer gives no positions"
         return self._failure
 
     @property
@@ -187,16 +185,24 @@ class PostgresJournal:
 
     @property
     def backlog_seconds(self) -> float:
-        """Seconds that the oldest record has waited to become durable."""
+        """Seconds that the oldest record has waited to become durable and get its position."""
         oldest = self._appends.oldest
-        return 0.0 if oldest is None else self._loop.time() - oldest
+        waiting = 0.0 if oldest is None else self._loop.time() - oldest
+        return max(waiting, self._seconds_unordered)
+
+    @property
+    def _seconds_unordered(self) -> float:
+        """Seconds that the oldest append has waited whose batch has no position."""
+        oldest = next(iter(self._unordered.values()), None)
+        return self._loop.time() - oldest[0].since if oldest else 0.0
 
     # The way of a group, from callers to followers.
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
-        if self._failure or self._is_closing:
-            raise RecordRefused(self._failure or "the journal is closing")
+        failure = self.failure
+        if failure or self._is_closing:
+            raise RecordRefused(failure or "the journal is closing")
         append = append_of(entries, self._loop)
         self._appends.add(append)
         self._has_appends.set()
@@ -228,21 +234,27 @@ class PostgresJournal:
         def insert(transaction: Transaction) -> None:
             if self._day != now.date():
                 create_partitions(transaction, now.date())
-            transaction.change(_INSERT, [batch_id, self._node, len(entries), body])
+            insert_batch(transaction, batch_id, self._node, len(entries), body)
 
         # The same insert is repeated until PostgreSQL has answered: it is there once.
         try:
             body = await asyncio.to_thread(encode, entries)
             await self._repeat(partial(self._inserts.run, insert))
         except StorageFailed as error:
-            self._failure = f"the journal cannot be written: {error}"
-            log.error("records are refused", extra={"error": self._failure})
-            self._unordered.pop(batch_id, None)
-            _refuse(group, self._failure)
+            log.error("records are refused", extra={"error": str(error)})
+            self._fail(batch_id, group, f"the journal cannot be written: {error}")
+        except Exception as error:  # a bug must not leave callers without an answer
+            log.exception("a group of records failed unexpectedly")
+            self._fail(batch_id, group, f"the journal failed: {error!r}")
         else:
             self._day = now.date()
             self._has_unordered.set()
         self._appends.end_group()
+
+    def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:
+        self._failure = reason
+        self._unordered.pop(batch_id, None)
+        _refuse(group, reason)
 
     async def _repeat(self, insert: Callable[[], Awaitable[None]]) -> None:
         until = self._loop.time() + MAX_INSERT_SECONDS
@@ -280,6 +292,9 @@ class PostgresJournal:
             except OpentrailError as error:
                 log.warning("batches cannot be ordered", extra={"error": str(error)})
                 pause = _REPEAT_SECONDS
+            except Exception:  # others wait for it, and it may succeed later
+                log.exception("batches could not be ordered")
+                pause = _ATTEMPT_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._has_unordered.wait()
