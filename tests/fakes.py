@@ -378,10 +378,16 @@ class MemoryLeases:
         if name in self._held:
             self._held[name] = (self._held[name][0], 0.0)
 
+    def current(self, name: str) -> tuple[Lease | None, bool]:
+        """Returns the newest lease, and whether it has expired."""
+        lease, until = self._held.get(name, (None, 0.0))
+        return lease, until <= time.monotonic()
+
     def fence(self, lease: Lease) -> None:
-        """Raises `LeaseLost` if a lease is another's."""
+        """Extends a lease; raises `LeaseLost` if it is another's."""
         if self._held[lease.name][0] != lease:
             raise LeaseLost(f"another process has acquired the lease {lease.name!r}")
+        self._held[lease.name] = (lease, time.monotonic() + self._seconds)
 
 
 Documents = dict[tuple[str, str], tuple[int, str]]
