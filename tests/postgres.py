@@ -22,19 +22,29 @@ import pytest
 _TIMEOUT = 60
 _NUMBERS = itertools.count(1)
 #: Reads authentication from the folder; `trusted` needs no password.
-_AUTHENTICATION = "local all trusted trust\nlocal all all scram-sha-256\n"
+_AUTHENTICATION = (
+    "local all trusted trust\nlocal replication trusted trust\nlocal all all scram-sha-256\n"
+)
 
 
 class PostgresServer:
-    """A server that a test may stop, kill and start again; PostgreSQL refuses to run as root."""
+    """A server that a test may stop, kill and start again; PostgreSQL refuses to run as root.
 
-    def __init__(self, programs: Path) -> None:
+    With a `primary`, it is a standby of that until it is promoted.
+    """
+
+    def __init__(self, programs: Path, primary: PostgresServer | None = None) -> None:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="opentrail-pg-"))
         self._data = self.folder / "data"
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(self.folder, self._user)
+        if primary is not None:
+            access = ("-h", str(primary.folder), "-U", "trusted", "-R", "--no-sync")
+            self._run("pg_basebackup", "-D", str(self._data), *access)
+            self.start()
+            return
         # ICU sorts "ä" after "a": a store must not depend on a database's language.
         self._run(
             *("initdb", "-D", str(self._data), "-U", "trusted", "--no-sync", "--encoding=UTF8"),
@@ -67,6 +77,10 @@ class PostgresServer:
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGCONT)
+
+    def promote(self) -> None:
+        """Makes a standby a primary."""
+        self._run("pg_ctl", "promote", "-w", "-D", str(self._data))
 
     def set(self, name: str, value: str) -> None:
         """Changes a setting of the running server."""
@@ -164,6 +178,19 @@ def remove_shared_server() -> None:
     if shared_server.cache_info().currsize:
         shared_server().remove()
         shared_server.cache_clear()
+
+
+@contextmanager
+def primary_and_standby() -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """A primary whose commits wait for its standby."""
+    with own_server() as primary:
+        standby = PostgresServer(_programs(), primary)
+        try:
+            # On the primary alone: the standby has no other one when it is promoted.
+            primary.set("synchronous_standby_names", "ANY 1 (*)")
+            yield primary, standby
+        finally:
+            standby.remove()
 
 
 @contextmanager

@@ -22,10 +22,26 @@ def one(transaction: Transaction) -> int:
 async def test_the_host_that_accepts_writes_is_found_among_several() -> None:
     server = shared_server()
     name = database_in(server.new_database())
-    hosts = f"host=/nowhere,{server.folder}&target_session_attrs=read-write"
+    hosts = f"host=/nowhere,{server.folder}"
     database = SharedDatabase(f"postgresql://trusted@/{name}?{hosts}")
     assert await database.run(one) == 1
     await database.close()
+
+
+@asynchronous
+async def test_a_server_that_accepts_no_writes_any_more_is_left() -> None:
+    with own_server() as server:
+        database = SharedDatabase(server.new_database())
+        await database.run(lambda transaction: transaction.change("CREATE TABLE t (n integer)"))
+
+        def add(transaction: Transaction) -> None:
+            transaction.change("SET LOCAL transaction_read_only = on")
+            transaction.change("INSERT INTO t VALUES (1)")
+
+        with pytest.raises(StoreUnreachable, match="read-only"):
+            await database.run(add)
+        assert await database.run(one) == 1
+        await database.close()
 
 
 @pytest.mark.parametrize(

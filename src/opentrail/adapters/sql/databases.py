@@ -34,6 +34,8 @@ _IDLE_MILLISECONDS = 4_000
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
 _SHUT_DOWN = ("57P01", "57P02", "57P03")
+#: Its code for a server that accepts no writes, because it is a standby now.
+_READ_ONLY = "25006"
 
 
 class DatabaseError(Exception):
@@ -209,6 +211,8 @@ class PostgresDatabase:
                 f" -c idle_in_transaction_session_timeout={_IDLE_MILLISECONDS}"
             ),
             "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+            # Of several hosts, standbys are not the one.
+            "target_session_attrs": "read-write",
             **given,
         }
         self._limit = TimeLimit()
@@ -249,13 +253,13 @@ class PostgresDatabase:
             is_timeout = isinstance(error, self.driver.errors.ConnectionTimeout)
             is_silent = self._limit.has_expired or is_timeout
             is_lost = state in _SHUT_DOWN or (self._is_broken if is_connected else state is None)
-            if self._is_broken:
+            if self._is_broken or state == _READ_ONLY:
                 self._disconnect()
             if is_committing and is_lost:
                 raise CommitUnknownError(cause, is_silent) from error
             if is_silent:
                 raise SilentError(cause) from error
-            if is_lost or state in _TRANSIENT:
+            if is_lost or state in (*_TRANSIENT, _READ_ONLY):
                 raise TransientError(cause) from error
             raise DatabaseError(cause) from error
 
