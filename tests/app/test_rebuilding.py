@@ -9,6 +9,7 @@ import pytest
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.rebuilding import rebuild_trails
 from opentrail.core.errors import DataDirectoryInUse
 from opentrail.trails.registry import TrailRegistry
@@ -44,9 +45,9 @@ async def recorded(folder: Path) -> DataDirectory:
 @asynchronous
 async def test_trails_are_added_once(tmp_path: Path) -> None:
     data = await recorded(tmp_path)
-    (trail,) = await rebuild_trails(data)
+    (trail,) = await rebuild_trails(data, SqliteJournalSource(data.journal))
     assert (trail.arn, trail.logging) == (ANSWER["trailARN"], True)
-    assert await rebuild_trails(data) == []
+    assert await rebuild_trails(data, SqliteJournalSource(data.journal)) == []
     control = SqlControl.in_file(data.state)
     (stored,) = await TrailRegistry(control).all()
     assert stored.trail == trail
@@ -59,5 +60,5 @@ async def test_nothing_is_done_while_a_server_runs(tmp_path: Path) -> None:
     server = DataDirectory(tmp_path)
     server.open()
     with pytest.raises(DataDirectoryInUse):
-        await rebuild_trails(data)
+        await rebuild_trails(data, SqliteJournalSource(data.journal))
     server.close()

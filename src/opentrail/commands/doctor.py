@@ -22,6 +22,7 @@ from opentrail.adapters.inventory import ACCEPTED
 from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.adapters.system import is_running
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
+from opentrail.app.journals import source_of
 from opentrail.app.rebuilding import rebuild_trails
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
@@ -29,7 +30,7 @@ from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
 from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
-from opentrail.settings import Settings
+from opentrail.settings import Settings, from_environment
 from opentrail.version import __version__
 
 #: Free disk space below which there is a warning.
@@ -156,7 +157,8 @@ async def _standing(data: DataDirectory) -> Standing:
 
 
 def _rebuild(data: DataDirectory) -> str:
-    trails = asyncio.run(rebuild_trails(data))
+    settings = from_environment({"data_dir": str(data.root)}, None)
+    trails = asyncio.run(rebuild_trails(data, source_of(settings, data)))
     names = ", ".join(sorted(trail.arn for trail in trails)) or "none"
     return f"trails were made again from recorded calls: {names}"
 

@@ -114,8 +114,12 @@ async def test_a_commit_that_was_not_replicated_as_configured_is_not_taken_for_d
             while not await database.run(has_quorum_commit):
                 pass
 
+        async def add_until_standbys_are_waited_for() -> None:
+            while True:  # PostgreSQL's checkpointer has to read the setting, too
+                await database.run(add)
+
         with server.cancelling_the_wait_for_standbys(), pytest.raises(StoreUnreachable):
-            await database.run(add)
+            await asyncio.wait_for(add_until_standbys_are_waited_for(), TIMEOUT_SECONDS)
         server.set("synchronous_standby_names", "")
         await database.run(add)
         await database.close()

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import VERSION, create_tables
 from opentrail.core.errors import DataTooNew
+from tests.factories import some_new_entries
 from tests.fakes import asynchronous
 from tests.postgres import database_in, shared_server
 
@@ -22,6 +24,18 @@ async def test_processes_that_start_concurrently_make_the_tables_once() -> None:
     assert rows == [(VERSION,)]
     for database in databases:
         await database.close()
+
+
+@asynchronous
+async def test_a_user_that_owns_the_schema_needs_no_other_permission() -> None:
+    server = shared_server()
+    name = database_in(server.new_database())
+    role = f"owner_of_{name}"
+    server.execute(name, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    server.execute(name, f"CREATE SCHEMA opentrail AUTHORIZATION {role}")
+    journal = PostgresJournal(server.url(name, f"{role}:secret"))
+    assert await journal.append(some_new_entries(2)) == 2
+    await journal.close()
 
 
 @asynchronous

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.adapters.postgres import source as module
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.core.errors import JournalDamaged, StorageFailed
@@ -88,6 +89,18 @@ async def test_trimmed_positions_are_not_taken_for_damaged() -> None:
     assert source.first_position() == 4
     assert source.chain_before(2) is None
     assert positions(source, 4, 12) == list(range(4, 13))
+    ranges = [entry.position for part in source.read_range(1, 8) for entry in part]
+    assert ranges == [4, 5, 6, 7, 8]
+    assert dict(source.records_behind(0, {event_id(2), event_id(7)})).keys() == {event_id(7)}
+
+
+@asynchronous
+async def test_an_event_id_is_searched_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, source = await a_journal()
+    for positions_per_step in (1, 2, 5, 12, 13):
+        monkeypatch.setattr(module, "_SEARCHED_POSITIONS", positions_per_step)
+        assert [source.find(event_id(number)) for number in (1, 5, 12)] == [1, 5, 12]
+        assert source.find(event_id(13)) is None
 
 
 @asynchronous

@@ -234,11 +234,10 @@ class PostgresJournal:
         def insert(transaction: Transaction) -> None:
             if self._day != now.date():
                 create_partitions(transaction, now.date())
-            insert_batch(transaction, batch_id, self._node, len(entries), body)
+            insert_batch(transaction, batch_id, self._node, len(entries), encode(entries))
 
         # The same insert is repeated until PostgreSQL has answered: it is there once.
         try:
-            body = await asyncio.to_thread(encode, entries)
             await self._repeat(partial(self._inserts.run, insert))
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})

@@ -11,8 +11,8 @@ VERSION = 1
 _LOCK = 0x6F70656E7472
 #: Not `to_regclass`, which may not see what another process has committed since.
 _EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = 'version'"
+_HAS_SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'opentrail'"
 _TABLES = (
-    "CREATE SCHEMA IF NOT EXISTS opentrail",
     "CREATE TABLE opentrail.version (version integer NOT NULL)",
     f"INSERT INTO opentrail.version VALUES ({VERSION})",  # noqa: S608 - a number
     """
@@ -74,6 +74,9 @@ def create_tables(transaction: Transaction) -> None:
     if not transaction.rows(_EXISTS):
         transaction.rows("SELECT pg_advisory_xact_lock(?)", [_LOCK])
         if not transaction.rows(_EXISTS):
+            # Not `IF NOT EXISTS`: who owns the schema needs no permission to create others.
+            if not transaction.rows(_HAS_SCHEMA):
+                transaction.change("CREATE SCHEMA opentrail")
             for statement in _TABLES:
                 transaction.change(statement)
             if transaction.rows(_LZ4):

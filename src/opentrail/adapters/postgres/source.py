@@ -12,8 +12,10 @@ from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
-#: Maximum batches that are read per step.
-_MAX_BATCHES = 100
+#: Positions that are searched for an event id per statement, whose time is limited.
+_SEARCHED_POSITIONS = 50_000
+#: A position that no journal reaches.
+_END = 2**62
 _EXTENT = "SELECT position, chain, trimmed FROM opentrail.journal"
 _LOST = "SELECT first, last, reason FROM opentrail.lost ORDER BY first"
 _COLUMNS = "first, count, chain_before, chain, body"
@@ -26,7 +28,7 @@ _BATCHES = f"""
 #: Bodies are compared as bytes, on the server: they have event ids as they are.
 _WITH_ID = f"""
     SELECT {_COLUMNS} FROM opentrail.batch
-    WHERE first IS NOT NULL AND position(? IN body) > 0 ORDER BY first DESC
+    WHERE first >= ? AND first <= ? AND position(? IN body) > 0 ORDER BY first DESC
 """  # noqa: S608 - ours
 
 
@@ -77,7 +79,7 @@ class PostgresJournalSource:
 
         Returns None if the journal does not have the entry.
         """
-        for batch in self._batches(position, position):
+        for batch in self._batches(_BATCHES, (position, position)):
             if batch.first <= position <= batch.last:
                 records = records_of(batch.body)[: position - batch.first]
                 return chain_after(batch.chain_before, records)
@@ -85,7 +87,7 @@ class PostgresJournalSource:
 
     def chain_at(self, position: int) -> bytes:
         """Returns the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
-        for batch in self._batches(position, position):
+        for batch in self._batches(_BATCHES, (position, position)):
             if batch.first <= position <= batch.last:
                 records = records_of(batch.body)[: position - batch.first + 1]
                 return chain_after(batch.chain_before, records)
@@ -100,15 +102,15 @@ class PostgresJournalSource:
         self, position: int, event_ids: Container[str]
     ) -> Iterator[tuple[str, bytes]]:
         """Yields event id and record of the entries after a position with one of these ids."""
-        head = self._database.run_blocking(read_extent).head
-        for entries in self.read_range(position + 1, head):
+        for entries in self.read_range(position + 1, _END):
             for entry in entries:
                 if entry.event_id in event_ids:
                     yield entry.event_id, entry.record
 
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
         """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time."""
-        last = min(last, self._database.run_blocking(read_extent).head)
+        extent = self._database.run_blocking(read_extent)
+        first, last = max(first, extent.trimmed + 1), min(last, extent.head)
         while first <= last:
             end = min(last, first + batch - 1)
             entries = self.read(first, end)
@@ -138,17 +140,20 @@ class PostgresJournalSource:
         """Returns the position of the record with this event id, searching newest first."""
         if not event_id:
             return None
-        needle = [event_id.encode()]
-        rows = self._database.run_blocking(lambda transaction: transaction.rows(_WITH_ID, needle))
-        for row in rows:
-            for entry in reversed(entries_of(Batch(*row))):
-                if entry.event_id == event_id:
-                    return entry.position
+        extent = self._database.run_blocking(read_extent)
+        last = extent.head
+        while last > extent.trimmed:
+            first = max(extent.trimmed + 1, last - _SEARCHED_POSITIONS + 1)
+            values = (first, last, event_id.encode())
+            for batch in self._batches(_WITH_ID, values):
+                for entry in reversed(entries_of(batch)):
+                    if entry.event_id == event_id:
+                        return entry.position
+            last = first - 1
         return None
 
-    def _batches(self, first: int, last: int) -> list[Batch]:
-        values = [first, last]
-        rows = self._database.run_blocking(lambda transaction: transaction.rows(_BATCHES, values))
+    def _batches(self, statement: str, values: Sequence[object]) -> list[Batch]:
+        rows = self._database.run_blocking(lambda transaction: transaction.rows(statement, values))
         return [Batch(*row) for row in rows]
 
     async def close(self) -> None:
