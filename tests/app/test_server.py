@@ -115,7 +115,8 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
     checked = health["journal"].pop("checked")
     assert checked in (True, False)
     whole: dict[str, Any] = {"position": 0, "failure": None, "backlogSeconds": 0.0, "lost": []}
-    assert health["journal"] == {**whole, "unverified": None}
+    engine = {"engine": "sqlite", "quorumCommit": None}
+    assert health["journal"] == {**whole, **engine, "unverified": None}
     assert server.get("/api/v1/events")[0] == 401
     assert server.get("/api/v1/events", described["token"]) == (
         200,

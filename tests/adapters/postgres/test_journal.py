@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -280,3 +281,46 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
         assert await waiting == 1
         assert journal.failure is None
         assert await journal.append(some_new_entries(1, 3)) == 2
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_records_are_refused_while_commits_wait_for_a_standby_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)
+    with own_server() as server:
+        url = server.new_database()
+        async with opened(url) as (journal,):
+            run = journal._inserts.run
+            monkeypatch.setattr(journal._inserts, "run", partial(run, seconds=1.0))
+            assert await journal.append(some_new_entries(1)) == 1
+            server.set("synchronous_standby_names", "nobody")
+            acknowledged = [event_id(1)]
+
+            async def append_more() -> None:
+                while True:  # the server has to read the setting
+                    number = len(acknowledged) + 1
+                    await journal.append(some_new_entries(1, number))
+                    acknowledged.append(event_id(number))
+
+            with pytest.raises(RecordRefused, match="cannot be written"):
+                await append_more()
+            assert journal.failure is not None
+            with pytest.raises(RecordRefused):
+                await journal.append(some_new_entries(1, 10_000))
+            server.set("synchronous_standby_names", "")
+            await eventually(lambda: journal.failure is None)
+            await journal.append(some_new_entries(1, 10_001))
+            event_ids = [entry.event_id for entry in await everything(journal)]
+            assert len(event_ids) == len(set(event_ids))
+            assert set(acknowledged) <= set(event_ids)
+
+
+@asynchronous
+async def test_no_records_need_no_batch() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        assert await journal.append([]) == 0
+        assert await journal.append(some_new_entries(2)) == 2
+        assert await journal.append([]) == 2

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Seconds for a transaction, in which each of several hosts may be tried.
 MAX_SECONDS = 10.0
+#: PostgreSQL's code for a statement that took too long.
+_STATEMENT_TIMEOUT = "57014"
 _REPLICATION = (
     "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
 )
@@ -76,7 +78,11 @@ class SharedDatabase:
         except (SilentError, TransientError, CommitUnknownError) as error:
             raise StoreUnreachable(f"PostgreSQL: {error}") from error.__cause__
         except DatabaseError as error:
-            raise StorageFailed(f"PostgreSQL: {error}") from error.__cause__
+            # A statement waits for another transaction, such as the first attempt of an insert
+            # whose commit waits for a standby.
+            is_late = getattr(error.__cause__, "sqlstate", None) == _STATEMENT_TIMEOUT
+            failure = StoreUnreachable if is_late else StorageFailed
+            raise failure(f"PostgreSQL: {error}") from error.__cause__
 
     async def notifications(self, channel: str, seconds: float) -> AsyncGenerator[None, None]:
         """Yields after each notification, and after `seconds` without one; once at the start.

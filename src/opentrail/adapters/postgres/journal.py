@@ -20,7 +20,7 @@ from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
 from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
-from opentrail.adapters.postgres.schema import LOSE, create_tables
+from opentrail.adapters.postgres.schema import LOSE, PROBE, create_tables
 from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent
 from opentrail.adapters.sql.databases import Transaction
@@ -203,6 +203,8 @@ class PostgresJournal:
         failure = self.failure
         if failure or self._is_closing:
             raise RecordRefused(failure or "the journal is closing")
+        if not entries:
+            return self.head
         append = append_of(entries, self._loop)
         self._appends.add(append)
         self._has_appends.set()
@@ -272,7 +274,7 @@ class PostgresJournal:
         """Finds out whether records can be written again."""
         await asyncio.sleep(_PROBE_SECONDS)
         try:
-            await self._inserts.run(partial(create_partitions, day=self._clock.now().date()))
+            await self._inserts.run(lambda transaction: transaction.change(PROBE))
         except StorageFailed:
             return
         self._failure = None
@@ -312,12 +314,11 @@ class PostgresJournal:
     async def _look(self) -> None:
         batch_ids = list(self._unordered)
 
-        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent]:
+        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent, bool]:
             places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
-            self._quorum_commit = has_quorum_commit(transaction)
-            return dict(places), read_extent(transaction)
+            return dict(places), read_extent(transaction), has_quorum_commit(transaction)
 
-        places, extent = await self._looks.run(work)
+        places, extent, self._quorum_commit = await self._looks.run(work)
         self._place(places)
         self._note(extent)
 

@@ -56,6 +56,8 @@ _TABLES = (
     "CREATE INDEX batch_first ON opentrail.batch (first) WHERE first IS NOT NULL",
     "CREATE INDEX batch_unordered ON opentrail.batch (n) WHERE first IS NULL",
 )
+#: Writes something, and so waits for standbys as other commits do.
+PROBE = "UPDATE opentrail.version SET version = version"
 #: Marks positions as lost.
 LOSE = "INSERT INTO opentrail.lost VALUES (?, ?, ?) ON CONFLICT (first) DO NOTHING"
 #: Compresses bodies faster, where PostgreSQL was built with it.
