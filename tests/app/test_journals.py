@@ -101,6 +101,27 @@ async def test_positions_that_postgresql_has_lost_are_not_given_to_other_records
 
 
 @asynchronous
+async def test_the_journal_of_another_data_directory_is_refused_and_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    one, other = (shared_server().new_database() for _ in range(2))
+    async with opened_engines(on_postgresql(tmp_path / "one", one)) as (_, engines, _data):
+        await engines.journal.append(some_new_entries(3))
+    async with opened_engines(on_postgresql(tmp_path / "other", other)) as (_, engines, _data):
+        await engines.journal.append(some_new_entries(9))
+    before = shared_server().execute(database_in(one), "SELECT * FROM opentrail.journal")
+    with pytest.raises(UsageError, match="is of another data directory"):
+        async with opened_engines(on_postgresql(tmp_path / "other", one)):
+            pass
+    assert shared_server().execute(database_in(one), "SELECT * FROM opentrail.journal") == before
+    async with opened_engines(on_postgresql(tmp_path / "new", one)) as (_, engines, _data):
+        assert engines.journal.head == 3
+    with pytest.raises(UsageError, match="is of another data directory"):
+        async with opened_engines(on_postgresql(tmp_path / "one", one)):
+            pass
+
+
+@asynchronous
 async def test_another_journal_with_as_many_records_is_noticed(tmp_path: Path) -> None:
     url, other = shared_server().new_database(), shared_server().new_database()
     async with opened_engines(on_postgresql(tmp_path, url)) as (_, engines, _data):

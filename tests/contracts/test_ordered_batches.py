@@ -186,7 +186,7 @@ class PostgresEngine:
             database = SharedDatabase(self._url)
             leases = PostgresLeases(database, SECONDS)
             self._nodes[holder] = database, Sequencer(database, leases, holder)
-        return self._runner.run(self._nodes[holder][1].order()) is not None
+        return self._runner.run(self._nodes[holder][1].order(0)) is not None
 
     def expire(self) -> None:
         self._execute("UPDATE opentrail.lease SET until = '-infinity'")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
@@ -89,7 +90,8 @@ async def open_journal(
         on_written: is called with the position and the chain of the last record.
 
     Raises:
-        UsageError: it is not where the settings say, or PostgreSQL's driver is not installed.
+        UsageError: it is not where the settings say or of another data directory, or PostgreSQL's
+            driver is not installed.
         StorageFailed: it cannot be opened.
         DataDirectoryInUse: another server uses it.
         DataTooNew: a newer version of opentrail has made its tables.
@@ -102,13 +104,22 @@ async def open_journal(
         stack.push_async_callback(sqlite.close)
         return sqlite
     # Here, so that servers without it do not load PostgreSQL's driver.
+    from opentrail.adapters.postgres.database import SharedDatabase
     from opentrail.adapters.postgres.journal import PostgresJournal
+    from opentrail.adapters.postgres.leases import PostgresLeases
+    from opentrail.adapters.postgres.schema import claim, create_tables
+
+    # Before the journal is opened, which marks positions as lost that this data directory knows.
+    database = SharedDatabase(settings.journal)
+    stack.push_async_callback(database.close)
+    await database.run(create_tables)
+    await _hold(stack, PostgresLeases(database), node, fail)
+    await database.run(partial(claim, data_directory=node, is_new=known is None))
 
     postgres = PostgresJournal(
         settings.journal, on_lost=on_lost, on_written=on_written, known=known, node=node
     )
     stack.push_async_callback(postgres.close)
-    await _hold(stack, postgres.leases, node, fail)
     text = "The journal of this data directory is on PostgreSQL.\n"
     await asyncio.to_thread(write_durably, data.journal / _MARKER, text.encode())
     return postgres

@@ -58,13 +58,13 @@ async def test_batches_get_their_positions_in_the_order_in_which_they_were_inser
     for start in range(0, 100, 2):
         world.insert(entries[start : start + 2])
     sequencer = world.sequencer("a", 60.0)
-    first = await sequencer.order()
+    first = await sequencer.order(0)
     assert first is not None
     assert first.head == 2 * len(first.places) < 100
-    second = await sequencer.order()
+    second = await sequencer.order(0)
     assert second is not None
     assert second.head == 100
-    assert await sequencer.order() is None
+    assert await sequencer.order(0) is None
     assert world.event_ids() == [event_id(number) for number in range(1, 101)]
 
 
@@ -74,16 +74,16 @@ async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> Non
     entries = some_new_entries(6)
     paused, other = world.sequencer("a", 0.0), world.sequencer("b", 60.0)
     world.insert(entries[:2])
-    assert await paused.order() is not None
+    assert await paused.order(0) is not None
     world.insert(entries[2:4])
-    assert await other.order() is not None
+    assert await other.order(0) is not None
     world.insert(entries[4:])
     before = world.execute("SELECT * FROM opentrail.journal")
-    assert await paused.order() is None
+    assert await paused.order(0) is None
     assert not paused.is_holder
     assert world.execute("SELECT * FROM opentrail.journal") == before
     assert world.execute("SELECT count(*) FROM opentrail.batch WHERE first IS NULL") == [(1,)]
-    assert await other.order() is not None
+    assert await other.order(0) is not None
     assert world.event_ids() == [event_id(number) for number in range(1, 7)]
     epochs = world.execute("SELECT epoch FROM opentrail.batch ORDER BY first")
     assert epochs == [(1,), (2,), (2,)]
@@ -94,11 +94,11 @@ async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
     world = World()
     one, other = world.sequencer("a", 60.0), world.sequencer("b", 60.0)
     world.insert(some_new_entries(1))
-    assert await one.order() is not None
+    assert await one.order(0) is not None
     world.insert(some_new_entries(1, 2))
-    assert await other.order() is None
+    assert await other.order(0) is None
     await one.close()
-    assert await other.order() is not None
+    assert await other.order(0) is not None
 
 
 @asynchronous
@@ -108,7 +108,23 @@ async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others
     world.insert(entries[:2])
     world.insert(entries[2:4], body=b"\x01nonsense")
     world.insert(entries[4:])
-    assert await world.sequencer("a", 60.0).order() is not None
+    assert await world.sequencer("a", 60.0).order(0) is not None
+    source = PostgresJournalSource(world.url)
+    assert [(run.first, run.last) for run in source.lost_between(1, 6)] == [(3, 4)]
+    assert world.event_ids() == [event_id(number) for number in (1, 2, 5, 6)]
+
+
+@asynchronous
+async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_records() -> None:
+    world = World()
+    entries = some_new_entries(6)
+    world.insert(entries[:2])
+    sequencer = world.sequencer("a", 60.0)
+    assert await sequencer.order(0) is not None
+    world.insert(entries[4:])
+    ordered = await sequencer.order(4)  # 3 and 4 were seen on the primary that is gone
+    assert ordered is not None
+    assert ordered.head == 6
     source = PostgresJournalSource(world.url)
     assert [(run.first, run.last) for run in source.lost_between(1, 6)] == [(3, 4)]
     assert world.event_ids() == [event_id(number) for number in (1, 2, 5, 6)]

@@ -108,8 +108,8 @@ class PostgresJournal:
         self._looks = SharedDatabase(url)
         self.source = PostgresJournalSource(url)
         self._inserts.run_blocking(create_tables)
-        self.leases = PostgresLeases(self._orders, lease_seconds)
-        self._sequencer = Sequencer(self._orders, self.leases, self._node)
+        leases = PostgresLeases(self._orders, lease_seconds)
+        self._sequencer = Sequencer(self._orders, leases, self._node)
         if known is not None:
             self._inserts.run_blocking(partial(continue_after, position=known.written))
 
@@ -285,7 +285,7 @@ class PostgresJournal:
             self._has_unordered.clear()
             pause = _POLL_SECONDS
             try:
-                while ordered := await self._sequencer.order():
+                while ordered := await self._sequencer.order(self._extent.head):
                     self._place(ordered.places)
                     self._note(replace(self._extent, head=ordered.head, chain=ordered.chain))
                 if not self._sequencer.is_holder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opentrail.adapters.sql.databases import Transaction
-from opentrail.core.errors import DataTooNew
+from opentrail.core.errors import DataTooNew, UsageError
 
 #: Version of the tables that this version of opentrail makes and knows.
 VERSION = 1
@@ -23,15 +23,17 @@ _TABLES = (
         until timestamptz NOT NULL
     )
     """,
-    # One row: the last position, its chain, and the last position that was trimmed.
+    # One row: the last position, its chain, the last position that was trimmed, and the data
+    # directory of the server that uses it.
     """
     CREATE TABLE opentrail.journal (
         position bigint NOT NULL,
         chain bytea NOT NULL,
-        trimmed bigint NOT NULL
+        trimmed bigint NOT NULL,
+        data_directory text
     )
     """,
-    "INSERT INTO opentrail.journal VALUES (0, decode(repeat('00', 32), 'hex'), 0)",
+    "INSERT INTO opentrail.journal VALUES (0, decode(repeat('00', 32), 'hex'), 0, NULL)",
     """
     CREATE TABLE opentrail.lost (
         first bigint PRIMARY KEY,
@@ -89,3 +91,24 @@ def create_tables(transaction: Transaction) -> None:
             f"the journal on PostgreSQL was made by a newer version of opentrail: its tables have "
             f"version {version}, this version knows up to {VERSION}; upgrade opentrail"
         )
+
+
+def claim(transaction: Transaction, data_directory: str, is_new: bool) -> None:
+    """Notes the data directory of the server that uses the journal.
+
+    Args:
+        transaction: a transaction.
+        data_directory: its id.
+        is_new: whether it has known no journal yet. Such a one may continue any journal; another
+            one knows positions, which it would report as lost in the wrong journal.
+
+    Raises:
+        UsageError: the journal is of another data directory.
+    """
+    ((owner,),) = transaction.rows("SELECT data_directory FROM opentrail.journal FOR UPDATE")
+    if owner not in (None, data_directory) and not is_new:
+        raise UsageError(
+            "the journal on PostgreSQL is of another data directory: set OPENTRAIL_JOURNAL to the "
+            "database of this one, or begin with a new data directory"
+        )
+    transaction.change("UPDATE opentrail.journal SET data_directory = ?", [data_directory])

@@ -41,16 +41,21 @@ class Ordered:
     places: dict[UUID, int]
 
 
-def continue_after(transaction: Transaction, position: int) -> None:
-    """Marks positions up to one that was written as lost, if the journal does not have them.
+def continue_after(transaction: Transaction, position: int) -> tuple[int, bytes]:
+    """Returns the last position and its chain, at least a position that is known to be written.
 
-    So they are never given to other records, as after PostgreSQL was restored from a backup.
+    What the journal does not have up to that one is lost, as after PostgreSQL was restored from a
+    backup, or a standby was promoted that lacks the last commits. So no position is given twice.
     """
-    ((head, _),) = transaction.rows(_HEAD)
+    head: int
+    chain: bytes
+    ((head, chain),) = transaction.rows(_HEAD)
     if position > head:
         reason = "records of the journal are missing on PostgreSQL"
         transaction.change(LOSE, [head + 1, position, reason])
-        transaction.change(_MOVE_HEAD, [position, UNKNOWN_CHAIN])
+        head, chain = position, UNKNOWN_CHAIN
+        transaction.change(_MOVE_HEAD, [head, chain])
+    return head, chain
 
 
 class Sequencer:
@@ -75,8 +80,11 @@ class Sequencer:
         """Whether this process takes itself for the holder."""
         return self._lease is not None
 
-    async def order(self) -> Ordered | None:
+    async def order(self, head: int) -> Ordered | None:
         """Orders the oldest batches; returns None if there are none, or another process does it.
+
+        Args:
+            head: the last position that is known.
 
         Raises:
             StorageFailed: PostgreSQL failed or does not answer.
@@ -90,7 +98,7 @@ class Sequencer:
         is_due = now - self._extended_at > self._leases.seconds / 3
         try:
             ordered = await self._database.run(
-                lambda transaction: self._order(transaction, lease, is_due)
+                lambda transaction: self._order(transaction, lease, is_due, head)
             )
         except LeaseLost:
             self._lease = None
@@ -99,7 +107,9 @@ class Sequencer:
             self._extended_at = now
         return ordered
 
-    def _order(self, transaction: Transaction, lease: Lease, is_due: bool) -> Ordered | None:
+    def _order(
+        self, transaction: Transaction, lease: Lease, is_due: bool, head: int
+    ) -> Ordered | None:
         """Orders batches in a transaction, whose first change locks the lease with its epoch."""
         # What was acknowledged before another call began has a lower number `n` than that, and is
         # seen here if that is seen.
@@ -109,7 +119,7 @@ class Sequencer:
         rows = transaction.rows(_UNORDERED)
         if not rows:
             return None
-        ((position, chain),) = transaction.rows(_HEAD)
+        position, chain = continue_after(transaction, head)
         places: dict[UUID, int] = {}
         updates = []
         for batch_id, count, body in rows:
