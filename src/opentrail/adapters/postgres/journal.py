@@ -60,6 +60,7 @@ _CLOSE_SECONDS = 10.0
 _PAUSE_SECONDS = 60.0
 #: Positions that are verified at a time.
 _CHECKED_POSITIONS = 2_000
+_UNORDERED = "the records may be durable, and have no position yet"
 _PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?) AND first IS NOT NULL"
 _AROUND = (
     "SELECT (SELECT max(first) FROM opentrail.batch WHERE first <= ?),"
@@ -208,7 +209,12 @@ class PostgresJournal:
         append = append_of(entries, self._loop)
         self._appends.add(append)
         self._has_appends.set()
-        return await append.done
+        # The sequencer may wait for a standby, or for PostgreSQL; a call waits that long at most.
+        try:
+            async with asyncio.timeout(MAX_INSERT_SECONDS + MAX_ORDER_SECONDS):
+                return await append.done
+        except TimeoutError:
+            raise RecordRefused(_UNORDERED) from None
 
     async def _write_groups(self) -> None:
         """Writes what is appended until the journal is closed."""
@@ -389,7 +395,7 @@ class PostgresJournal:
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
         for group in self._unordered.values():
-            _refuse(group, "the records are durable, and have no position yet")
+            _refuse(group, _UNORDERED)
         self._unordered.clear()
         with suppress(StorageFailed):
             await self._sequencer.close()
