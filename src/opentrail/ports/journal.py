@@ -32,6 +32,11 @@ class LostPositions:
         return self.last is not None and self.first <= first and last <= self.last
 
 
+def lost_between(lost: Sequence[LostPositions], first: int, last: int) -> list[LostPositions]:
+    """Returns the runs of lost positions that are also from `first` to `last`."""
+    return [run for run in lost if run.last and run.first <= last and run.last >= first]
+
+
 def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
     """Returns the first position from `first` to `last` that is not in `lost` (in order)."""
     for run in lost:

@@ -1,7 +1,7 @@
 """Delivery of a trail's log files: planned, written, read back, recorded (guarantees L1 and L7).
 
-After any failure the same object is written again, never another one with the same events. Planning
-continues while a bucket fails, so that sinks do not wait for it.
+After any failure the same object is written again; only if another object has its key, it gets
+another one. Planning continues while a bucket fails, so that sinks do not wait for it.
 """
 
 from __future__ import annotations

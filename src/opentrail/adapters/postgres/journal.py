@@ -52,7 +52,7 @@ _PROBE_SECONDS = 0.5
 _POLL_SECONDS = 0.05
 #: Seconds between two attempts to become the sequencer.
 _ATTEMPT_SECONDS = 1.0
-#: Seconds between two looks for positions, if no notification comes.
+#: Seconds between two looks for positions, if no notification comes, and for settings.
 _LOOK_SECONDS = 1.0
 #: Seconds that `close` waits until what is durable has a position.
 _CLOSE_SECONDS = 10.0
@@ -117,6 +117,7 @@ class PostgresJournal:
         # All that follows is read and written by the loop alone.
         self._extent: JournalExtent = self._inserts.run_blocking(read_extent)
         self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
+        self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
         if not self._quorum_commit:
             log.warning(
                 "PostgreSQL acknowledges commits that are on no standby: "
@@ -320,11 +321,18 @@ class PostgresJournal:
     async def _look(self) -> None:
         batch_ids = list(self._unordered)
 
-        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent, bool]:
-            places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
-            return dict(places), read_extent(transaction), has_quorum_commit(transaction)
+        # Its settings may change while it runs.
+        is_due = self._loop.time() >= self._quorum_commit_due
 
-        places, extent, self._quorum_commit = await self._looks.run(work)
+        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent]:
+            places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
+            if is_due:
+                self._quorum_commit = has_quorum_commit(transaction)
+            return dict(places), read_extent(transaction)
+
+        places, extent = await self._looks.run(work)
+        if is_due:
+            self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
         self._place(places)
         self._note(extent)
 

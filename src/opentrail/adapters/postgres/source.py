@@ -10,7 +10,7 @@ from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
+from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost, lost_between
 
 #: Positions that are searched for an event id per statement, whose time is limited.
 _SEARCHED_POSITIONS = 50_000
@@ -95,8 +95,7 @@ class PostgresJournalSource:
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:
         """Returns the lost positions from `first` to `last`, in order."""
-        lost = self._database.run_blocking(read_extent).lost
-        return [run for run in lost if run.last and run.first <= last and run.last >= first]
+        return lost_between(self._database.run_blocking(read_extent).lost, first, last)
 
     def records_behind(
         self, position: int, event_ids: Container[str]

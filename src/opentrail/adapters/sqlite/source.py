@@ -17,7 +17,7 @@ from opentrail.adapters.sqlite.segments import (
 )
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.event import Entry
-from opentrail.ports.journal import LostPositions
+from opentrail.ports.journal import LostPositions, lost_between
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
@@ -70,7 +70,7 @@ class SqliteJournalSource:
         for segment in self._segments():
             with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
                 runs += lost_in(reader) if newest(reader) else []
-        return [run for run in runs if run.last and run.first <= last and run.last >= first]
+        return lost_between(runs, first, last)
 
     def records_behind(
         self, position: int, event_ids: Container[str]
