@@ -189,20 +189,59 @@ async def a_call_cut_short(world: World, recorded: bool) -> list[str]:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("recorded", [True, False])
 @asynchronous
-async def test_a_stop_that_was_cut_short_ends_at_its_record_or_at_the_restart(
+async def test_a_stop_that_was_cut_short_ends_at_its_record_or_after_its_deadline(
     recorded: bool,
 ) -> None:
     world = World()
     expected = await a_call_cut_short(world, recorded)
-    assert (await world.deliver()).logs == []
     world = world.restarted()
     await world.deliveries.start()
+    delivered = await world.deliveries.ensure(UID).deliver()
+    assert bool(delivered.logs) is recorded
     world.clock.advance(60)
     await world.deliveries.ensure(UID).deliver()
     await world.event(3)
     await world.deliveries.ensure(UID).deliver(flush=True)
     await world.check(expected, chains=1)
     await world.deliveries.stop()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_may_have() -> None:
+    """The server that answers the call goes on, while the trail moves to another one."""
+    world = World()
+    expected = await a_call_cut_short(world, recorded=False)
+    other = world.restarted()
+    await other.deliveries.start()
+    await other.deliveries.ensure(UID).deliver(flush=True)
+    expected += await world.event(2)
+    expected += await world.event(eventID="the-stop", eventName="StopLogging")
+    expected[-1] = "the-stop"
+    await world.deliveries.settle(UID, "the-stop", world.journal.head)
+    await world.event(2)
+    await other.deliveries.ensure(UID).deliver(flush=True)
+    await other.check(expected, chains=1)
+    await other.deliveries.stop()
+    await world.deliveries.stop()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_what_this_server_does_not_see_yet_is_not_passed_over() -> None:
+    """Another server has settled the end of a span, which is not in this one's journal yet."""
+    world = World()
+    await world.add()
+    expected = [await world.start_logging(), *await world.event(3)]
+    stored = await world.stored()
+    now = stored_time(world.clock.now())
+    ended = stored.trail.stopped("the-stop", now).settled("the-stop", world.journal.head + 2)
+    await world.registry.change(stored, ended)
+    await world.deliver()
+    expected += await world.event(2)
+    await world.event(2)
+    await world.deliver()
+    await world.check(expected)
 
 
 @pytest.mark.anomaly
@@ -238,6 +277,8 @@ async def test_a_deleted_trail_that_took_nothing_is_forgotten() -> None:
     await world.registry.retire(stored, replace(closed, deleted=True))
     world = world.restarted()
     await world.deliveries.start()
+    await world.deliveries.ensure(UID).deliver()
+    world.clock.advance(60)
     await world.deliveries.ensure(UID).deliver()
     assert await world.registry.retired() == []
     await world.deliveries.stop()

@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Longest pause between retries in seconds (guarantee L4).
 MAX_PAUSE_SECONDS = 300.0
-#: A call that is not recorded within this time after its effect is lost.
-_CERTAIN = timedelta(seconds=30)
+#: A call that is not recorded within this time after its effect was never answered.
+_DEADLINE = timedelta(seconds=30)
 
 
 class Sink(Protocol):
@@ -165,6 +166,7 @@ class TrailWorker:
         if trail is None:
             self.finished = True
             return Delivered()
+        trail = await self._settle(trail, head)
         run = _Round(trail, await load_state(self._control, self.uid), flush)
         try:
             await self._run_round(run, head)
@@ -200,11 +202,10 @@ class TrailWorker:
         is_blocked = False
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
-                await self._settle_if_lost(span.closing_event, head)
                 break  # the position of the call that closes it is not known yet
 
             # Its files. Planning goes on after a failure, because sinks wait for it.
-            until = span.until if span.until is not None else head
+            until = head if span.until is None else min(span.until, head)
             has_more = True
             while has_more:
                 has_more = await self._delivery.plan_span(trail, state, span, until)
@@ -231,15 +232,23 @@ class TrailWorker:
         except ObjectStoreError as error:
             run.failure = error
 
-    async def _settle_if_lost(self, event_id: str, head: int) -> None:
-        """Closes a span whose closing call was never recorded, once that is certain."""
+    async def _settle(self, trail: Trail, head: int) -> Trail:
+        """Closes spans whose closing call is recorded, if the server that answered it has not.
+
+        Another server may still answer a call without a record. If it does not within the deadline,
+        it never will: what came before counts.
+        """
         now = self._delivery.clock.now()
-        if now - self._unsettled.setdefault(event_id, now) < _CERTAIN:
-            return
-        recorded_at = await self._journal.find(event_id)
-        position = recorded_at if recorded_at is not None else head
-        await self._registry.amend(self.uid, lambda trail: trail.settled(event_id, position))
-        del self._unsettled[event_id]
+        for event_id in [span.closing_event for span in trail.spans if span.closing_event]:
+            position = await self._journal.find(event_id)
+            if position is None:
+                if now - self._unsettled.setdefault(event_id, now) < _DEADLINE:
+                    continue
+                position = head
+            self._unsettled.pop(event_id, None)
+            settled = partial(Trail.settled, event_id=event_id, position=position)
+            trail = await self._registry.amend(self.uid, settled) or trail
+        return trail
 
     async def _digest(self, run: _Round, span: Span, later: Sequence[Span], has_all: bool) -> bool:
         """Signs the digests that are due; returns whether those of the next span may follow.
@@ -341,14 +350,8 @@ class TrailDeliveries:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
-        """Settles spans that a crash left open, and starts a worker for each trail."""
+        """Starts a worker for each trail."""
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
-            for span in stored.trail.spans:
-                if span.closing_event is not None:
-                    recorded_at = await self._journal.find(span.closing_event)
-                    # Without its record the call was never answered: what came before counts.
-                    position = recorded_at if recorded_at is not None else self._journal.head
-                    await self.settle(stored.trail.uid, span.closing_event, position)
             self.ensure(stored.trail.uid)
 
     def ensure(self, uid: str) -> TrailWorker:
