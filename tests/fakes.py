@@ -326,6 +326,10 @@ class MemoryJournal:
         found = (e.position for e in self.disk if e.event_id == event_id)
         return await self._breaker.pass_through(lambda: next(found, None))
 
+    async def newest(self) -> int:
+        """Returns the last position."""
+        return self.head
+
     async def wait_beyond(self, position: int) -> None:
         """Returns once the head is behind `position`."""
         while self.head <= position:

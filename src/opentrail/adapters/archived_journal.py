@@ -55,6 +55,10 @@ class ArchivedJournal:
         """Returns only once the records are durable; the result is the last one's position."""
         return await self._journal.append(entries)
 
+    async def newest(self) -> int:
+        """Returns the position of the last durable record."""
+        return await self._journal.newest()
+
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Returns up to `limit` durable entries after `after`, in order; omits expired ones."""
         while True:

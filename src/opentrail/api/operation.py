@@ -18,7 +18,7 @@ from opentrail.ports.journal import Journal
 from opentrail.ports.signer import Signer
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.registry import StoredTrail, TrailRegistry
-from opentrail.trails.worker import TrailDeliveries
+from opentrail.trails.worker import Deliveries
 
 Json = dict[str, Any]
 
@@ -81,7 +81,7 @@ class Services:
 
     history: History
     trails: TrailRegistry
-    deliveries: TrailDeliveries
+    deliveries: Deliveries
     control: ControlStore
     journal: Journal
     destinations: Destinations

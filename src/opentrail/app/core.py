@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from opentrail.app.losses import record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
 from opentrail.core.errors import OpentrailError, StorageFailed
 from opentrail.follow import catch_up, follow
+from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.ports.signer import Signer
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
@@ -36,6 +37,7 @@ from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
@@ -47,12 +49,19 @@ _MAX_HISTORY_LINGER = 0.25
 #: Seconds between two writes of identities, which memory has immediately. Longer, and records are
 #: read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
+#: The same where calls of other servers teach identities, and nothing is written.
+_OTHERS_LINGER = 0.02
 #: Seconds between two checks of the signing keys.
 _KEYS_EVERY = 60.0
 
 
 def core_of(
-    stack: AsyncExitStack, engines: Engines, data: DataDirectory, account: str, console_url: str
+    stack: AsyncExitStack,
+    engines: Engines,
+    data: DataDirectory,
+    account: str,
+    endpoint_url: str,
+    console_url: str,
 ) -> Core:
     """Returns what wings may use; the arguments are members of it."""
     settings = engines.settings
@@ -62,10 +71,12 @@ def core_of(
         data,
         engines,
         TrailRegistry(engines.control, settings.trails_per_region),
+        engines.cluster.worker_control if engines.cluster else engines.control,
         EntrySelector(engines.journal),
         S3Objects(store_access(settings)),
         ServiceClients(partial(service_access, settings)),
         account,
+        endpoint_url,
         console_url,
     )
 
@@ -84,7 +95,8 @@ async def start_history(
     """
     run_beside(stack, _follow_history(engines, fail))
     await catch_up(engines.journal, engines.identities)
-    run_beside(stack, follow(engines.journal, engines.identities, _IDENTITIES_LINGER))
+    linger = _IDENTITIES_LINGER if engines.cluster is None else _OTHERS_LINGER
+    run_beside(stack, follow(engines.journal, engines.identities, linger))
 
 
 async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = False) -> Services:
@@ -102,37 +114,56 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     signer = RsaSigner(data.keys, clock, timedelta(days=settings.signing_key_days), control)
     await signer.check()
     run_beside(stack, _check_keys(signer))
-    selector = core.selector
+    selector, worker_control = core.selector, core.worker_control
     in_bucket = BucketDigests(objects, signer, RsaVerifier())
     digest_interval = timedelta(seconds=settings.digest_interval)
-    deliveries = TrailDeliveries(
-        trails,
+    local = TrailDeliveries(
+        TrailRegistry(worker_control, settings.trails_per_region),
         journal,
-        control,
+        worker_control,
         objects,
-        LogDelivery(selector, control, objects, clock, metrics),
-        DigestChains(control, objects, signer, clock, metrics, digest_interval, in_bucket),
-        BucketComparison(control, objects, in_bucket, journal, selector, clock),
+        LogDelivery(selector, worker_control, objects, clock, metrics),
+        DigestChains(worker_control, objects, signer, clock, metrics, digest_interval, in_bucket),
+        BucketComparison(worker_control, objects, in_bucket, journal, selector, clock),
         timedelta(seconds=settings.delivery_interval),
         [sink for wing in wings for sink in wing.sinks],
     )
-    stack.push_async_callback(deliveries.stop)
-    if remake_buckets:
-        for bucket in await deliveries.remake_lost_buckets():
-            log.warning(
-                "trail bucket was gone and has been created again with a new digest chain",
-                extra={"bucket": bucket},
-            )
-    await deliveries.start()
-    for wing in wings:
-        for follower in wing.followers:
-            run_beside(stack, follower())
+    cluster = engines.cluster
+    deliveries = (
+        SharedDeliveries(local, trails, control, worker_control, clock) if cluster else local
+    )
+
+    async def work(stack: AsyncExitStack) -> None:
+        """Begins what only one server of a cluster may do at a time."""
+        if remake_buckets:
+            for bucket in await local.remake_lost_buckets():
+                log.warning(
+                    "trail bucket was gone and has been created again with a new digest chain",
+                    extra={"bucket": bucket},
+                )
+        stack.push_async_callback(deliveries.stop)
+        await deliveries.start()
+        for wing in wings:
+            for follower in wing.followers:
+                run_beside(stack, follower())
+        run_beside(stack, record_losses(journal, engines.losses, clock))
+
+    if cluster is None:
+        await work(stack)
+    else:
+        run_beside(stack, cluster.run_worker(partial(_work_in_cluster, core, work)))
     housekeeping = Housekeeping(
-        engines.trimmed_journal, engines.store, engines.history, engines.identities, deliveries
+        engines.trimmed_journal,
+        engines.store,
+        engines.history,
+        engines.identities,
+        deliveries,
+        cluster,
     )
     run_beside(stack, housekeeping.run())
+    if cluster is not None:
+        run_beside(stack, cluster.keep_noting(core.endpoint_url, housekeeping.sealed))
     await record_gaps(data.lost, journal, clock)
-    run_beside(stack, record_losses(journal, engines.losses, clock))
     run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
@@ -148,6 +179,18 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         clock,
         organizations or NoOrganizations(),
     )
+
+
+async def _work_in_cluster(
+    core: Core, work: Callable[[AsyncExitStack], Awaitable[None]], stack: AsyncExitStack
+) -> None:
+    """Begins the work once this server knows what the worker before it has done."""
+    engines = core.engines
+    await engines.journal.newest()
+    stored = Identities(core.worker_control, directory_identities(core.settings.directory))
+    await stored.load()
+    run_beside(stack, follow(engines.journal, stored, _IDENTITIES_LINGER))
+    await work(stack)
 
 
 async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None:

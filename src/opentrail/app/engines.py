@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
@@ -20,7 +21,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import open_control
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
-from opentrail.app.journals import open_journal, source_of
+from opentrail.app.journals import is_in_files, open_journal, source_of
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -35,6 +36,9 @@ from opentrail.ports.journal import LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
+
+if TYPE_CHECKING:
+    from opentrail.app.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,8 @@ class Engines:
     #: Losses of the journal that are not recorded yet.
     losses: asyncio.Queue[LostPositions]
     named_keys: NamedKeys
+    #: The servers that share journal and control store; None if there are no others.
+    cluster: Cluster | None
 
 
 async def open_engines(
@@ -90,12 +96,20 @@ async def open_engines(
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, settings.control_store == "sqlite")
     stack.push_async_callback(inventory.close)
+    cluster = cluster_of(settings, control, inventory.installation, clock)
+    if cluster is not None:
+        stack.push_async_callback(cluster.close)
+    known = await known_positions(control, data.history, inventory.written)
+    if cluster is not None:
+        # Before the journal is opened, so that what this server lacks is not trimmed.
+        await cluster.note(None, known.sealed if known else 0)
     trimmed_journal = await open_journal(
         stack,
         settings,
         data,
-        await known_positions(control, data.history, inventory.written),
+        known,
         node=inventory.installation,
+        control_store=await inventory.ensure_store_id() if cluster else None,
         fail=fail,
         on_broken=fail if settings.on_record_failure == "refuse" else _log_broken,
         on_lost=losses.put_nowait,
@@ -120,7 +134,8 @@ async def open_engines(
     stack.push_async_callback(journal.close)
     run_beside(stack, keep_mark(control, journal, inventory.note_marked))
     run_beside(stack, inventory.keep(fail))
-    identities = Identities(control, directory_identities(settings.directory))
+    directory = directory_identities(settings.directory)
+    identities = Identities(control, directory, is_stored=cluster is None)
     await identities.load()
     stack.push_async_callback(store.close)
     metrics = Metrics()
@@ -148,7 +163,18 @@ async def open_engines(
         history=history,
         losses=losses,
         named_keys=named_keys,
+        cluster=cluster,
     )
+
+
+def cluster_of(settings: Settings, control: SqlControl, node: str, clock: Clock) -> Cluster | None:
+    """Returns the cluster that a server is of; None if it shares its engines with no other."""
+    if is_in_files(settings):
+        return None
+    # Here, so that servers without it do not load the code for PostgreSQL.
+    from opentrail.app.cluster import Cluster, is_cluster
+
+    return Cluster(settings, control, node, clock) if is_cluster(settings) else None
 
 
 def _log_broken(reason: str) -> None:

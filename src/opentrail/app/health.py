@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
@@ -14,6 +14,9 @@ from opentrail.core.errors import OpentrailError
 from opentrail.metrics import Sample, total
 from opentrail.settings import Settings
 from opentrail.version import __version__
+
+if TYPE_CHECKING:
+    from opentrail.app.cluster import Cluster
 
 #: Seconds that the answer of `/health` waits for the control store.
 _TIMEOUT = 0.5
@@ -27,9 +30,12 @@ class Health:
     control store is not the one that it was, else `ok`.
     """
 
-    def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
+    def __init__(
+        self, journal: ArchivedJournal, store: IpcEventStore, cluster: Cluster | None = None
+    ) -> None:
         self._journal = journal
         self._store = store
+        self._cluster = cluster
         #: What is wrong with the keys that sign digests.
         self.key_problems: list[str] = []
         #: What is not as it was: the control store, the journal (`app/inventory.py`).
@@ -55,6 +61,8 @@ class Health:
         async def ask() -> None:
             with suppress(OpentrailError):
                 self.trail_problems = await problems()
+                if self._cluster is not None:
+                    await self._cluster.look()
 
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(ask())
@@ -121,6 +129,7 @@ class Health:
                 "lostImports": state.lost_imports,
             },
             "controlStore": {"failure": self.control_failure},
+            "cluster": self._cluster.document() if self._cluster else None,
             "dataProblems": self.data_problems,
             "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
-from opentrail.trails.worker import TrailDeliveries
+from opentrail.trails.worker import Deliveries
+
+if TYPE_CHECKING:
+    from opentrail.app.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +24,16 @@ _RETAINED_SEGMENTS = 2
 
 
 class Housekeeping:
-    """Deletes what has expired or is stored twice; nothing that a follower still needs."""
+    """Deletes what has expired or is stored twice; nothing that a follower still needs.
+
+    Args:
+        journal: is trimmed.
+        store: its files expire.
+        history: says what has expired.
+        identities: need entries until they are stored.
+        deliveries: need entries until they are delivered.
+        cluster: the servers that share the journal; None if there are no others.
+    """
 
     def __init__(
         self,
@@ -29,20 +41,15 @@ class Housekeeping:
         store: IpcEventStore,
         history: History,
         identities: Identities,
-        deliveries: TrailDeliveries,
+        deliveries: Deliveries,
+        cluster: Cluster | None = None,
     ) -> None:
         self._journal = journal
         self._store = store
         self._history = history
         self._identities = identities
         self._deliveries = deliveries
-
-    def _can_be_rebuilt(self, missing: Sequence[tuple[int, int]]) -> bool:
-        """Returns whether the journal still has positions that history lacks."""
-        begin, lost = self._journal.first, self._journal.lost
-        return any(
-            first_not_lost(lost, max(first, begin), last) is not None for first, last in missing
-        )
+        self._cluster = cluster
 
     async def run(self) -> None:
         """Runs until it is cancelled; the next round makes up for a failed one."""
@@ -55,12 +62,28 @@ class Housekeeping:
 
     async def clean_up(self) -> None:
         """Expires files, then trims the journal up to the last position in verified files."""
-        needed = min(await self._identities.cursor(), await self._deliveries.needed_after())
+        followed = min(await self._identities.cursor(), await self._identities.stored_cursor())
+        needed = min(followed, await self._deliveries.needed_after())
         gone = await self._store.expire(self._history.kept_since, needed)
         if gone:
             log.info("expired from event history", extra={"records": gone})
-        state = await self._store.refresh()
-        if state.is_checked and not self._can_be_rebuilt(state.missing):
-            trimmed = await self._journal.trim(state.sealed, keep=_RETAINED_SEGMENTS)
-            if trimmed:
-                log.info("trimmed the journal", extra={"segments": trimmed})
+        await self._store.refresh()
+        if self._cluster is not None and not self._cluster.is_worker:
+            return  # the worker trims
+        trimmed = await self._journal.trim(await self._sealed_everywhere(), _RETAINED_SEGMENTS)
+        if trimmed:
+            log.info("trimmed the journal", extra={"segments": trimmed})
+
+    def sealed(self) -> int:
+        """Returns the last position in verified files; 0 if the journal must rebuild some."""
+        state, begin, lost = self._store.state, self._journal.first, self._journal.lost
+        is_whole = state.is_checked and all(
+            first_not_lost(lost, max(first, begin), last) is None for first, last in state.missing
+        )
+        return state.sealed if is_whole else 0
+
+    async def _sealed_everywhere(self) -> int:
+        """Returns the last position in verified files of every server."""
+        if self._cluster is None:
+            return self.sealed()
+        return min([self.sealed(), *(one.sealed for one in await self._cluster.servers())])

@@ -7,6 +7,7 @@ inventory and the file `written`, which are not in it, do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
@@ -31,7 +32,7 @@ from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
 from opentrail.app.known_positions import known_imports, marked_position
-from opentrail.core.errors import OpentrailError, StateLost, StorageFailed
+from opentrail.core.errors import Conflict, OpentrailError, StateLost, StorageFailed
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
@@ -217,7 +218,7 @@ class DataInventory:
             inventory = replace(inventory, problems=(), store=None, keys={}, trails={})
         is_frozen = any(problem.kind in STORE_KINDS for problem in inventory.problems)
         if not is_frozen and inventory.store is None:
-            inventory = replace(inventory, store=await self._ensure_store_id())
+            inventory = replace(inventory, store=await self.ensure_store_id())
         signing_keys = await known_keys(self._control)
         self._known_keys = frozenset(signing_keys)
         trails: dict[str, Mapping[str, Any]] = {}
@@ -248,12 +249,12 @@ class DataInventory:
             await asyncio.to_thread(write_inventory, self._data, inventory)
             self._inventory, self._is_outdated = inventory, False
 
-    async def _ensure_store_id(self) -> str:
+    async def ensure_store_id(self) -> str:
         """Returns the id of the control store, and creates it if there is none."""
-        store = await _store_id(self._control)
-        if store is None:
-            store = secrets.token_hex(16)
-            await self._control.apply([Put(_MARK, _STORE, {"id": store}, expected=0)])
+        while (store := await _store_id(self._control)) is None:
+            new = {"id": secrets.token_hex(16)}
+            with contextlib.suppress(Conflict):  # another server has created one
+                await self._control.apply([Put(_MARK, _STORE, new, expected=0)])
         return store
 
     async def close(self) -> None:

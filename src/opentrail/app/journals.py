@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: A file in the folder of the journal if that is on PostgreSQL.
 _MARKER = "postgresql"
-#: The lease of the one server that may use a journal.
+#: The lease of the server that alone uses a journal; others hold it for a moment at their start.
 _SERVER = "server"
 #: Seconds for which a start waits for that lease: a server that was killed holds it for a while.
 _WAIT_SECONDS = 7.0
@@ -71,6 +71,7 @@ async def open_journal(
     known: KnownPositions | None,
     *,
     node: str,
+    control_store: str | None,
     fail: Callable[[str], None],
     on_broken: Callable[[str], None],
     on_lost: Callable[[LostPositions], None],
@@ -84,16 +85,19 @@ async def open_journal(
         data: the open data directory.
         known: positions that others know of.
         node: the id of the data directory.
+        control_store: the id of the control store if other servers may share it and the journal
+            with this one; None if this server alone uses the journal.
         fail: ends the server, because another one uses the journal.
         on_broken: is called if nothing more can be acknowledged.
         on_lost: is called when positions turn out to be lost.
         on_written: is called with the position and the chain of the last record.
 
     Raises:
-        UsageError: it is not where the settings say or of another data directory, or PostgreSQL's
-            driver is not installed.
+        UsageError: it is not where the settings say or of another data directory, PostgreSQL's
+            driver is not installed, or this server's event history lacks what the others have
+            trimmed from the journal.
         StorageFailed: it cannot be opened.
-        DataDirectoryInUse: another server uses it.
+        DataDirectoryInUse: a server that does not share it uses it.
         DataTooNew: a newer version of opentrail has made its tables.
     """
     require_engine(settings, data)
@@ -107,39 +111,59 @@ async def open_journal(
     from opentrail.adapters.postgres.database import SharedDatabase
     from opentrail.adapters.postgres.journal import PostgresJournal
     from opentrail.adapters.postgres.leases import PostgresLeases
-    from opentrail.adapters.postgres.schema import claim, create_tables
+    from opentrail.adapters.postgres.schema import claim, cluster_of, create_tables
 
     # Before the journal is opened, which marks positions as lost that this data directory knows.
     database = SharedDatabase(settings.journal)
     stack.push_async_callback(database.close)
     await database.run(create_tables)
-    await _hold(stack, PostgresLeases(database), node, fail)
-    await database.run(partial(claim, data_directory=node, is_new=known is None))
+    leases = PostgresLeases(database)
+    lease = await _acquire(leases, node)
+    owner = node if control_store is None else cluster_of(control_store)
+    try:
+        await database.run(partial(claim, owner=owner, data_directory=node, is_new=known is None))
+    except BaseException:
+        await leases.release(lease)
+        raise
+    if control_store is None:
+        _hold(stack, leases, lease, fail)
+    else:
+        await leases.release(lease)
 
     postgres = PostgresJournal(
         settings.journal, on_lost=on_lost, on_written=on_written, known=known, node=node
     )
     stack.push_async_callback(postgres.close)
+    sealed = known.sealed if known else 0
+    if control_store is not None and postgres.first > sealed + 1:
+        raise UsageError(
+            f"event history of data directory {data.root} ends at position {sealed}, and the "
+            f"journal of the cluster begins at {postgres.first}: copy the files of the folder "
+            "history of another server into it first"
+        )
     text = "The journal of this data directory is on PostgreSQL.\n"
     await asyncio.to_thread(write_durably, data.journal / _MARKER, text.encode())
     return postgres
 
 
-async def _hold(
-    stack: AsyncExitStack, leases: Leases, node: str, fail: Callable[[str], None]
-) -> None:
-    """Holds the lease of the server that uses the journal, until the stack closes."""
+async def _acquire(leases: Leases, node: str) -> Lease:
+    """Acquires the lease of the server that alone uses the journal."""
     loop = asyncio.get_running_loop()
     until = loop.time() + _WAIT_SECONDS
     while (lease := await leases.acquire(_SERVER, node)) is None:
         if loop.time() >= until:
             raise DataDirectoryInUse(
-                "another server uses the journal on PostgreSQL; each server needs a database of "
-                "its own"
+                "another server uses the journal on PostgreSQL; servers that share a journal need "
+                "their control store in the same database"
             )
         await asyncio.sleep(_ATTEMPT_SECONDS)
+    return lease
 
-    async def release(lease: Lease = lease) -> None:
+
+def _hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
+    """Holds a lease until the stack closes."""
+
+    async def release() -> None:
         with suppress(StorageFailed):
             await leases.release(lease)
 

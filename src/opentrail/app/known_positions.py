@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
-from opentrail.core.errors import OpentrailError
+from opentrail.core.errors import Conflict, OpentrailError
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal, KnownPositions
 
@@ -65,15 +65,20 @@ async def mark_journal(
     journal: Journal,
     on_marked: Callable[[int], None] = lambda position: None,
 ) -> None:
-    """Stores the journal's last position, unless it is stored already; logs a failure.
+    """Stores the journal's last position, unless a later one is stored; logs a failure.
 
     `on_marked` is called with the position that is stored.
     """
     try:
-        marked, position = await marked_position(control), journal.head
-        if marked != position:
-            await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
-        on_marked(position)
+        stored, position = await control.get(_MARK, _JOURNAL), journal.head
+        marked = int(stored.document["position"]) if stored else 0
+        if stored is None or marked < position:
+            mark = {"position": position}
+            version = stored.version if stored else 0
+            await control.apply([Put(_MARK, _JOURNAL, mark, expected=version)])
+        on_marked(max(marked, position))
+    except Conflict:
+        pass  # another server has stored its own
     except OpentrailError as error:
         log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
 

@@ -190,7 +190,7 @@ class Server:
         await access.policies.load()
         own = own_access(settings, self.endpoint_url, access.own_keys.own)
         account = engines.identities.resolve(own.access_key_id).account
-        core = core_of(stack, engines, self._data, account, self.console_url)
+        core = core_of(stack, engines, self._data, account, self.endpoint_url, self.console_url)
         self._wings = [start(core) for start in self._start_wings]
         services = await start_core(core, self._wings, self._remake_buckets)
         endpoint = await self._start_endpoint(core, services, access, listening)
@@ -239,7 +239,7 @@ class Server:
         async def key_named(access_key_id: str) -> None:
             await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
 
-        state = Health(journal, engines.store)
+        state = Health(journal, engines.store, engines.cluster)
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.collect_samples()]

@@ -19,6 +19,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.api.operation import Services, TrailManagement
 from opentrail.api.v1.callers import SessionAuthenticator
 from opentrail.app.engines import Engines
+from opentrail.ports.control import ControlStore
 from opentrail.settings import Settings
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
@@ -37,13 +38,17 @@ class Core:
     data: DataDirectory
     engines: Engines
     trails: TrailRegistry
+    #: The control store as followers change it: one server of a cluster at a time.
+    worker_control: ControlStore
     #: Reads the entries that trails select.
     selector: EntrySelector
     objects: S3Objects
     #: Clients of the upstream's services.
     clients: ServiceClients
-    #: The account whose calls the server makes, and the address of the console's port.
+    #: The account whose calls the server makes.
     account: str
+    #: The addresses of both ports.
+    endpoint_url: str
     console_url: str
 
 
@@ -59,7 +64,8 @@ class Wing:
     groups: Callable[[Services, Missing], Sequence[object]] = _no_groups
     #: Returns its other routes on the console's port.
     pages: Callable[[Services], Sequence[Route]] = lambda _services: ()
-    #: What runs beside the server from the start of recording to its end.
+    #: What runs beside the server from the start of recording to its end; in a cluster on one
+    #: server at a time, and perhaps several times on one.
     followers: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     #: Who gets messages about delivered files.
     sinks: Sequence[Sink] = ()

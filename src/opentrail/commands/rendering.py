@@ -211,6 +211,22 @@ def _engine(journal: dict[str, Any]) -> str:
     return f", on PostgreSQL, quorum commit {state}"
 
 
+def _print_servers(cluster: dict[str, Any] | None) -> None:
+    if cluster:
+        sys.stdout.write("\nServers that share journal and trails:\n")
+        print_fields({_address(server): _server_state(server) for server in cluster["servers"]})
+
+
+def _address(server: dict[str, Any]) -> str:
+    return printable(server["endpoint"] or "a server that starts")
+
+
+def _server_state(server: dict[str, Any]) -> str:
+    state = f"lost, last seen {server['seen']}" if server["isLost"] else "running"
+    task = ", delivers trails" if server["isWorker"] else ""
+    return f"{state}, version {printable(server['version'])}{task}"
+
+
 def _names_one_of(arn: str, names: Sequence[str]) -> bool:
     return any(arn.endswith((f"/{name.lstrip('/')}", f":{name}")) for name in names)
 
@@ -245,6 +261,7 @@ def print_status(status: dict[str, Any]) -> None:
     if status["trails"]:
         out("\nTrails:\n")
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
+    _print_servers(status.get("cluster"))
     if failure := status.get("controlStore", {}).get("failure"):
         out(f"\nTrails, keys and policies are not known: {printable(failure)}\n")
     trails = [f"{row['trail']}: {row['problem']}" for row in status.get("trailProblems", ())]

@@ -261,7 +261,7 @@ class History:
             first, last = _periods(search, self._clock.now())
             snapshot = self._store.snapshot
         else:
-            page_token = self._tokens.read(token, self._conditions(search))
+            page_token = await self._page_token(token, search)
             first, last, snapshot = page_token.first, page_token.second, page_token.snapshot
         if first >= last or not self._covers(search.key.account):
             return CountPage([], None)
@@ -284,7 +284,7 @@ class History:
             await self.follower.until_newest()
             before, snapshot = None, self._store.snapshot
         else:
-            page_token = self._tokens.read(token, self._conditions(search))
+            page_token = await self._page_token(token, search)
             before = (datetime.fromtimestamp(page_token.first, UTC), page_token.second)
             snapshot = page_token.snapshot
         query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
@@ -296,6 +296,18 @@ class History:
         seconds = int(last.event_time.timestamp())
         next_page = PageToken(seconds, last.position, snapshot.recorded, snapshot.imported)
         return Page(page, self._tokens.write(next_page, self._conditions(search)))
+
+    async def _page_token(self, token: str, search: Search | CountSearch) -> PageToken:
+        """Returns what a token says, once this server sees what the one that issued it saw.
+
+        Raises:
+            CloudTrailError: it is not ours, was given for another search, or this server is behind.
+        """
+        page_token = self._tokens.read(token, self._conditions(search))
+        if not await self.follower.is_visible(page_token.snapshot.recorded):
+            message = "This server does not have the events of the former page yet; try again."
+            raise CloudTrailError("ThrottlingException", message)
+        return page_token
 
     def _query(self, search: Search, snapshot: Snapshot) -> EventQuery:
         return EventQuery(

@@ -84,13 +84,13 @@ class HistoryFollower:
 
         The wait is bounded: later entries become visible a little later.
         """
-        head = self._head()
-        if self._store.position >= head:
-            return
-        self.flush_now.set()
+        await self.is_visible(self._head())
+
+    async def is_visible(self, position: int) -> bool:
+        """Returns whether everything up to a position is visible, or is soon."""
+        if self._store.position >= position:
+            return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                while self._store.position < head:
-                    await self._advanced.wait()
-                    if self._store.position < head:
-                        self.flush_now.set()
+                await self.until_visible(position)
+        return self._store.position >= position

@@ -192,9 +192,21 @@ class Identities(KnownIdentities):
         default_account: str = DEFAULT_ACCOUNT,
         most_sessions: int = MAX_SESSIONS,
         most_users: int = MAX_USERS,
+        is_stored: bool = True,
     ) -> None:
+        """Starts without any.
+
+        Args:
+            control: where identities are stored.
+            directory: the configured identities.
+            default_account: the account of keys that name none.
+            most_sessions: maximum temporary and deleted keys in memory.
+            most_users: maximum users in memory.
+            is_stored: whether this process stores what it learns; else another one does.
+        """
         super().__init__(directory, default_account, most_sessions, most_users)
         self._control = control
+        self._is_stored = is_stored
         self._cursor = self._stored_cursor = 0
         #: Identities of records that are not processed yet, by event id.
         self._taught: dict[str, Learned] = {}
@@ -236,8 +248,15 @@ class Identities(KnownIdentities):
         self._cursor = self._stored_cursor = cursor.document["position"] if cursor else 0
 
     async def cursor(self) -> int:
-        """Returns the last position whose identities are stored."""
+        """Returns the last position whose identities are known, and stored if they are."""
         return self._cursor
+
+    async def stored_cursor(self) -> int:
+        """Returns the last position whose identities some process has stored."""
+        if self._is_stored:
+            return self._cursor
+        stored = await self._control.get("place", self.name)
+        return int(stored.document["position"]) if stored else 0
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Stores the identities that the entries teach, together with the cursor."""
@@ -253,6 +272,13 @@ class Identities(KnownIdentities):
             elif may_teach(entry.record):
                 taught.add(super().learn(EventRecord(entry.record).document))
         await self._add_user_ids(taught)
+        if self._is_stored:
+            await self._store(taught, entries[-1].position)
+        else:
+            self._forgotten.clear()
+        self._cursor = entries[-1].position
+
+    async def _store(self, taught: _Taught, last: int) -> None:
         changes = list(self._changes(taught))
         forgotten = self._forgotten[:]
         changes += [
@@ -260,13 +286,11 @@ class Identities(KnownIdentities):
             for key_id in dict.fromkeys(forgotten)
             if key_id not in self._learned
         ]
-        last = entries[-1].position
         if changes or last - self._stored_cursor >= _CURSOR_LAG:
             cursor = Put("place", self.name, {"position": last})
             await self._control.apply([*changes, cursor])
             self._stored_cursor = last
             del self._forgotten[: len(forgotten)]
-        self._cursor = last
 
     async def _add_user_ids(self, taught: _Taught) -> None:
         """Gives new keys of users who are only in the store the ids and ARNs of these users."""

@@ -95,6 +95,13 @@ class Journal(JournalWriter, Protocol):
         """The positions that are lost, in order."""
         ...
 
+    async def newest(self) -> int:
+        """Return the position of the last durable record, and have `head` at least there.
+
+        Where several servers write to the journal, `head` may be a little behind.
+        """
+        ...
+
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order.
 

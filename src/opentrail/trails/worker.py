@@ -56,6 +56,38 @@ class Delivered:
     digests: list[str] = field(default_factory=list)
 
 
+class Deliveries(Protocol):
+    """What the API asks of the deliveries of all trails."""
+
+    def ensure(self, uid: str) -> object:
+        """Have a trail delivered from now on."""
+        ...
+
+    def wake(self, uid: str) -> None:
+        """Deliver a trail now instead of after the interval."""
+        ...
+
+    async def settle(self, uid: str, event_id: str, position: int) -> None:
+        """Set the position of a call that closed a span, and deliver the rest."""
+        ...
+
+    async def flush(self, trail: Trail) -> Delivered:
+        """Deliver and sign now.
+
+        Raises:
+            ObjectStoreError: the bucket failed.
+        """
+        ...
+
+    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+        """Return for each account and Region the first, last and newest digests of its chains."""
+        ...
+
+    async def needed_after(self) -> int:
+        """Return the position after which a trail may still need entries."""
+        ...
+
+
 @dataclass(slots=True)
 class _Round:
     """One round of a trail's worker, which alone reads and changes it."""
@@ -350,7 +382,7 @@ class TrailDeliveries:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
-        """Starts a worker for each trail."""
+        """Starts a worker for each trail; again after `stop`."""
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
             self.ensure(stored.trail.uid)
 
@@ -386,10 +418,14 @@ class TrailDeliveries:
         about = {"trail": worker.uid, "sink": sink.name}
         await repeat(send, wake, self._interval, about)
 
+    def wake(self, uid: str) -> None:
+        """Delivers a trail now instead of after the interval."""
+        self.ensure(uid).wake.set()
+
     async def settle(self, uid: str, event_id: str, position: int) -> None:
         """Sets the position of a call that closed a span, and delivers the rest."""
         await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
-        self.ensure(uid).wake.set()
+        self.wake(uid)
 
     async def flush(self, trail: Trail) -> Delivered:
         """Delivers and signs now.
@@ -436,6 +472,7 @@ class TrailDeliveries:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._workers, self._tasks = {}, {}
 
 
 async def repeat(

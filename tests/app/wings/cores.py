@@ -19,4 +19,6 @@ async def a_core(folder: Path, **settings: Any) -> AsyncIterator[Core]:
     """Opens the engines of a server on an empty folder."""
     asked = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, **settings)
     async with opened_engines(asked) as (stack, engines, data):
-        yield core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:4748")
+        yield core_of(
+            stack, engines, data, ACCOUNT, "http://127.0.0.1:4747", "http://127.0.0.1:4748"
+        )

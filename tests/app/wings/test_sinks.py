@@ -17,5 +17,5 @@ async def test_an_event_bus_gets_events_unless_that_is_off(tmp_path: Path) -> No
         assert [sink.name for sink in wing.sinks] == ["notices", "log streams"]
     async with a_core(tmp_path / "off", event_bridge="off") as core:
         wing = sinks.start(core)
-        assert wing.followers == []
+        assert wing.followers == ()
         assert len(wing.sinks) == 2

@@ -364,6 +364,11 @@ class PostgresJournal:
             elif not waiter.done():
                 waiter.set_result(None)
 
+    async def newest(self) -> int:
+        """Returns the position of the last record that has one, on any server."""
+        self._note(await self._looks.run(read_extent))
+        return self.head
+
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record after `position` is durable and has its position."""
         if self.head > position:

@@ -18,6 +18,7 @@ _ACQUIRE = f"""
     RETURNING epoch
 """  # noqa: S608 - ours
 _RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE name = ? AND epoch = ?"  # noqa: S608
+_HOLDER = "SELECT holder FROM opentrail.lease WHERE name = ? AND until > clock_timestamp()"
 _RELEASE = "UPDATE opentrail.lease SET until = '-infinity' WHERE name = ? AND epoch = ?"
 
 
@@ -51,6 +52,11 @@ class PostgresLeases:
         """Ends a lease, so that another process can acquire it immediately."""
         values = (lease.name, lease.epoch)
         await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
+
+    async def holder(self, name: str) -> str | None:
+        """Returns who holds a lease; None if it has expired, or nobody ever had it."""
+        rows = await self._database.run(lambda transaction: transaction.rows(_HOLDER, [name]))
+        return str(rows[0][0]) if rows else None
 
     def fence(self, transaction: Transaction, lease: Lease) -> None:
         """Extends a lease and locks it until the transaction ends; the first of its statements.

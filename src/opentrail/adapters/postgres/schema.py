@@ -7,6 +7,8 @@ from opentrail.core.errors import DataTooNew, UsageError
 
 #: Version of the tables that this version of opentrail makes and knows.
 VERSION = 1
+#: What the owner of a journal begins with if several servers use it.
+_CLUSTER = "cluster "
 #: Key of the advisory lock that is held while tables are created.
 _LOCK = 0x6F70656E7472
 #: Not `to_regclass`, which may not see what another process has committed since.
@@ -23,14 +25,13 @@ _TABLES = (
         until timestamptz NOT NULL
     )
     """,
-    # One row: the last position, its chain, the last position that was trimmed, and the data
-    # directory of the server that uses it.
+    # One row: the last position, its chain, the last position that was trimmed, and who uses it.
     """
     CREATE TABLE opentrail.journal (
         position bigint NOT NULL,
         chain bytea NOT NULL,
         trimmed bigint NOT NULL,
-        data_directory text
+        owner text
     )
     """,
     "INSERT INTO opentrail.journal VALUES (0, decode(repeat('00', 32), 'hex'), 0, NULL)",
@@ -93,22 +94,35 @@ def create_tables(transaction: Transaction) -> None:
         )
 
 
-def claim(transaction: Transaction, data_directory: str, is_new: bool) -> None:
-    """Notes the data directory of the server that uses the journal.
+def claim(transaction: Transaction, owner: str, data_directory: str, is_new: bool) -> None:
+    """Notes who uses the journal.
 
     Args:
         transaction: a transaction.
-        data_directory: its id.
-        is_new: whether it has known no journal yet. Such a one may continue any journal; another
-            one knows positions, which it would report as lost in the wrong journal.
+        owner: the data directory of the only server that uses it, or `cluster_of` a control store.
+        data_directory: the id of this server's data directory.
+        is_new: whether that has known no journal yet. Such a one may continue the journal of
+            another data directory; others know positions, which they would report as lost in the
+            wrong journal.
 
     Raises:
-        UsageError: the journal is of another data directory.
+        UsageError: another data directory, or another cluster, uses the journal.
     """
-    ((owner,),) = transaction.rows("SELECT data_directory FROM opentrail.journal FOR UPDATE")
-    if owner not in (None, data_directory) and not is_new:
+    ((former,),) = transaction.rows("SELECT owner FROM opentrail.journal FOR UPDATE")
+    is_ours = former in (None, owner, data_directory)
+    if not is_ours and former.startswith(_CLUSTER):
+        raise UsageError(
+            "a cluster uses the journal on PostgreSQL: set OPENTRAIL_CONTROL_STORE to the same "
+            "database as OPENTRAIL_JOURNAL to join it"
+        )
+    if not is_ours and not is_new:
         raise UsageError(
             "the journal on PostgreSQL is of another data directory: set OPENTRAIL_JOURNAL to the "
             "database of this one, or begin with a new data directory"
         )
-    transaction.change("UPDATE opentrail.journal SET data_directory = ?", [data_directory])
+    transaction.change("UPDATE opentrail.journal SET owner = ?", [owner])
+
+
+def cluster_of(control_store: str) -> str:
+    """Returns the owner of a journal that several servers use, by the id of their control store."""
+    return f"{_CLUSTER}{control_store}"

@@ -139,14 +139,23 @@ class SqlControl:
         # SQLite's LIKE ignores case; keys do not.
         return [_stored(row) for row in rows if row[1].startswith(prefix)]
 
-    async def apply(self, changes: Sequence[StoreWrite]) -> None:
+    async def apply(
+        self,
+        changes: Sequence[StoreWrite],
+        fence: Callable[[Transaction], None] = lambda transaction: None,
+    ) -> None:
         """Returns only once all changes are durable; on an error none is made.
 
         If the connection is lost during the commit itself, `StorageFailed` says that it is not
         known whether they were made.
+
+        Args:
+            changes: what to change.
+            fence: is called in the same transaction first; an error that it raises changes nothing.
         """
 
         def change_all(transaction: Transaction) -> None:
+            fence(transaction)
             blind = [c for c in changes if isinstance(c, Put) and c.expected is None]
             keys = {(change.kind, change.key) for change in changes}
             if len(blind) == len(changes) == len(keys) > 1:

@@ -265,6 +265,10 @@ class SqliteJournal:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(fail)
 
+    async def newest(self) -> int:
+        """Returns the position of the last durable record."""
+        return self.head
+
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record after `position` is durable."""
         if self._head > position:

@@ -94,7 +94,7 @@ async def delete_trail(call: OperationCall) -> Json:
     closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
     await call.services.trails.retire(stored, closed)
     call.settle_when_recorded(closed)
-    call.services.deliveries.ensure(closed.uid).wake.set()
+    call.services.deliveries.wake(closed.uid)
     return {}
 
 
@@ -148,7 +148,7 @@ async def start_logging(call: OperationCall) -> Json:
     """Starts delivery with the event of this call."""
     stored = await call.trail_to_change(call.input["Name"])
     if not stored.trail.logging:
-        started = stored.trail.started(call.services.journal.head, call.now())
+        started = stored.trail.started(await call.services.journal.newest(), call.now())
         await call.services.trails.change(stored, started)
         call.services.deliveries.ensure(started.uid)
     return {}

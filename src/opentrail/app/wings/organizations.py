@@ -13,6 +13,7 @@ from opentrail.core.organization import Organization
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.organizations import Organizations
 from opentrail.trails.members import TrailMembers
+from opentrail.trails.registry import TrailRegistry
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def start(core: Core) -> Wing:
     """Keeps the accounts of organization trails up to date."""
     source = _source(core)
     engines = core.engines
-    members = TrailMembers(core.trails, source, engines.journal, engines.clock)
+    trails = TrailRegistry(core.worker_control)
+    members = TrailMembers(trails, source, engines.journal, engines.clock)
 
     async def update_members() -> None:
         while True:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
 
 from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
 from opentrail.app.wing import Core, Wing
@@ -22,9 +20,9 @@ _BUS_LINGER = 0.5
 def start(core: Core) -> Wing:
     """Sends messages about delivered files, and events to an event bus."""
     engines, clients = core.engines, core.clients
-    control, clock, metrics = engines.control, engines.clock, engines.metrics
-    followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
-    if core.settings.event_bridge == "auto":
+    control, clock, metrics = core.worker_control, engines.clock, engines.metrics
+
+    async def follow_journal() -> None:
         bus = EventBridgeFollower(
             control,
             EventBridgeBus(clients),
@@ -33,7 +31,8 @@ def start(core: Core) -> Wing:
             partial(_matcher, core.trails),
             lambda: engines.journal.head,
         )
-        followers.append(partial(follow, engines.journal, bus, _BUS_LINGER))
+        await follow(engines.journal, bus, _BUS_LINGER)
+
     return Wing(
         sinks=(
             SnsSink(control, SnsTopics(clients), clock, metrics),
@@ -41,7 +40,7 @@ def start(core: Core) -> Wing:
                 control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of_note
             ),
         ),
-        followers=followers,
+        followers=(follow_journal,) if core.settings.event_bridge == "auto" else (),
     )
 
 

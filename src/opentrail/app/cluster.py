@@ -1,0 +1,220 @@
+"""Several servers that share a journal and a control store on PostgreSQL.
+
+Each of them answers and records calls and has its own event history. What only one may do at a
+time, such as to deliver trails, the holder of a lease does: the worker. Another server takes over
+when it ends, or within seconds of its loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.adapters.postgres.database import SharedDatabase, split_password
+from opentrail.adapters.postgres.fenced_control import FencedControl
+from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.sql import SqlControl
+from opentrail.core.errors import OpentrailError, StorageFailed
+from opentrail.core.event import format_time, parse_time
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.leases import Lease
+from opentrail.settings import Settings
+from opentrail.version import __version__
+
+log = logging.getLogger(__name__)
+
+#: The lease of the worker.
+_WORKER = "worker"
+#: Seconds between two attempts to acquire it, and between two renewals.
+_ATTEMPT_SECONDS = 1.0
+_RENEW_SECONDS = 1.5
+#: Kind of the documents with the servers of a cluster.
+_SERVER = "server"
+#: Seconds between two notes of a server about itself.
+_NOTE_SECONDS = 5.0
+#: A server without a note for this time is taken for lost.
+_LOST_AFTER = timedelta(seconds=20)
+#: What a lost server lacks is no longer kept for it after this time.
+KEPT_FOR = timedelta(days=1)
+
+Work = Callable[[AsyncExitStack], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterServer:
+    """A server as it was noted last."""
+
+    #: The id of its data directory.
+    node: str
+    #: None while it starts.
+    endpoint: str | None
+    version: str
+    #: The last position in the verified files of its event history.
+    sealed: int
+    seen: datetime
+
+    def is_lost(self, now: datetime) -> bool:
+        """Returns whether it has not been seen for a while."""
+        return now - self.seen > _LOST_AFTER
+
+
+def is_cluster(settings: Settings) -> bool:
+    """Returns whether other servers may share journal and control store with this one."""
+    urls = [settings.journal, settings.control_store]
+    return settings.journal != "sqlite" and len({split_password(url)[0] for url in urls}) == 1
+
+
+class Cluster:
+    """The servers that share a journal and a control store.
+
+    Args:
+        settings: those of this server.
+        control: the control store.
+        node: the id of this server's data directory.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, control: SqlControl, node: str, clock: Clock) -> None:
+        self.node = node
+        self._database = SharedDatabase(settings.journal)
+        self._leases = PostgresLeases(self._database)
+        self._control: ControlStore = control
+        self._clock = clock
+        self._servers: Sequence[ClusterServer] = ()
+        self._worker: str | None = None
+        #: The control store, which only the worker can change.
+        self.worker_control = FencedControl(control, self._leases)
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this server takes itself for the worker."""
+        return self.worker_control.lease is not None
+
+    # The worker.
+
+    async def run_worker(self, work: Work) -> None:
+        """Does the work while this server is the worker, until it is cancelled.
+
+        Args:
+            work: begins the work, which ends when the stack closes.
+        """
+        while True:
+            try:
+                lease = await self._leases.acquire(_WORKER, self.node)
+                if lease is not None:
+                    await self._work(lease, work)
+            except StorageFailed as error:
+                log.warning("the worker of the cluster is not known", extra={"error": str(error)})
+            await asyncio.sleep(_ATTEMPT_SECONDS)
+
+    async def _work(self, lease: Lease, work: Work) -> None:
+        self.worker_control.lease = lease
+        log.info("this server is the worker of the cluster now", extra={"epoch": lease.epoch})
+        try:
+            # Renewed from the start: the beginning may take longer than a lease lasts.
+            async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(self._keep(lease))
+                beginning = tasks.create_task(self._begin(work, stack))
+                keeping.add_done_callback(lambda _: beginning.cancel())
+            log.warning("another server is the worker of the cluster now")
+        finally:
+            self.worker_control.lease = None
+            with suppress(StorageFailed):
+                await self._leases.release(lease)
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renews a lease until another server has it."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                if not await self._leases.renew(lease):
+                    return
+            except StorageFailed as error:
+                log.warning("a lease was not renewed", extra={"error": str(error)})
+
+    @staticmethod
+    async def _begin(work: Work, stack: AsyncExitStack) -> None:
+        while True:
+            try:
+                await work(stack)
+                return
+            except OpentrailError as error:
+                log.warning("the worker could not begin its work", extra={"error": str(error)})
+            except Exception:  # a bug must not leave the cluster without a worker
+                log.exception("the worker could not begin its work")
+            await stack.aclose()
+            await asyncio.sleep(_ATTEMPT_SECONDS)
+
+    # The servers.
+
+    async def note(self, endpoint: str | None, sealed: int) -> None:
+        """Notes this server for the others.
+
+        Args:
+            endpoint: its address; None while it starts.
+            sealed: the last position in verified files of its event history: the journal is not
+                trimmed beyond it.
+        """
+        server = {
+            "endpoint": endpoint,
+            "version": __version__,
+            "sealed": sealed,
+            "seen": format_time(self._clock.now()),
+        }
+        await self._control.apply([Put(_SERVER, self.node, server)])
+
+    async def keep_noting(self, endpoint: str, sealed: Callable[[], int]) -> None:
+        """Notes this server periodically, until it is cancelled."""
+        while True:
+            try:
+                await self.note(endpoint, sealed())
+            except OpentrailError as error:
+                log.warning("the cluster does not see this server", extra={"error": str(error)})
+            await asyncio.sleep(_NOTE_SECONDS)
+
+    async def servers(self) -> Sequence[ClusterServer]:
+        """Returns the servers of the last day, the worker among them, by id."""
+        now = self._clock.now()
+        servers = [
+            ClusterServer(
+                stored.key,
+                stored.document["endpoint"],
+                stored.document["version"],
+                stored.document["sealed"],
+                parse_time(stored.document["seen"]),
+            )
+            for stored in await self._control.scan(_SERVER)
+        ]
+        return [server for server in servers if now - server.seen <= KEPT_FOR]
+
+    async def look(self) -> None:
+        """Notes who the servers and the worker are, for `document`."""
+        self._servers = await self.servers()
+        self._worker = await self._leases.holder(_WORKER)
+
+    def document(self) -> dict[str, Any]:
+        """Returns the servers as `/health` shows them, as of the last `look`."""
+        now = self._clock.now()
+        return {
+            "isWorker": self.is_worker,
+            "servers": [
+                {
+                    "endpoint": server.endpoint,
+                    "version": server.version,
+                    "isWorker": server.node == self._worker,
+                    "isLost": server.is_lost(now),
+                    "seen": format_time(server.seen),
+                }
+                for server in self._servers
+            ],
+        }
+
+    async def close(self) -> None:
+        """Closes the connection for leases."""
+        await self._database.close()

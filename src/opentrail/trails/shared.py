@@ -1,0 +1,204 @@
+"""Deliveries of several servers with the same trails: one of them works at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from opentrail.core.errors import ObjectStoreError, OpentrailError
+from opentrail.core.trail import Trail
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put, Remove, Stored
+from opentrail.trails.documents import StoredDocument
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import Delivered, TrailDeliveries
+
+log = logging.getLogger(__name__)
+
+#: Kind of documents by which a server asks the working one to deliver a trail now.
+_REQUEST = "delivery-request"
+#: Seconds between two looks for trails that other servers have changed, and for requests.
+_LOOK_SECONDS = 0.5
+#: Seconds between two looks for an answer.
+_POLL_SECONDS = 0.1
+#: Seconds for which an answer is waited for.
+_MAX_WAIT_SECONDS = 120.0
+#: When a request is forgotten, because the server that made it is gone.
+_EXPIRY = timedelta(minutes=10)
+
+
+class _Request(StoredDocument, frozen=True, kw_only=True):
+    """A request to deliver a trail now, and its answer once there is one."""
+
+    uid: str
+    asked: datetime
+    #: Keys of the files that were written.
+    logs: list[str] = msgspec.field(default_factory=list)
+    digests: list[str] = msgspec.field(default_factory=list)
+    #: Code and message of the object store's error.
+    error: tuple[str, str] | None = None
+    is_answered: bool = False
+
+
+class SharedDeliveries:
+    """The deliveries of a server that may not be the one that works.
+
+    Args:
+        local: this server's deliveries, which work while this server does.
+        registry: the trails, which every server may change.
+        control: the control store, which every server may change.
+        worker_control: the same, which only the working server may change.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        local: TrailDeliveries,
+        registry: TrailRegistry,
+        control: ControlStore,
+        worker_control: ControlStore,
+        clock: Clock,
+    ) -> None:
+        self._local = local
+        self._registry = registry
+        self._control = control
+        self._worker_control = worker_control
+        self._clock = clock
+        #: Looks for what other servers want, while this one works; None while it does not.
+        self._looking: asyncio.Task[None] | None = None
+        #: Answers that are being prepared, by the keys of their requests.
+        self._answering: dict[str, asyncio.Task[None]] = {}
+        #: Versions of the trails at the last look.
+        self._versions: dict[str, int] = {}
+
+    # What any server does.
+
+    def ensure(self, uid: str) -> None:
+        """Has a trail delivered from now on; the working server sees a new one by itself."""
+        if self._looking is not None:
+            self._local.ensure(uid)
+
+    def wake(self, uid: str) -> None:
+        """Delivers a trail now instead of after the interval; the working server does, soon."""
+        if self._looking is not None:
+            self._local.wake(uid)
+
+    async def settle(self, uid: str, event_id: str, position: int) -> None:
+        """Sets the position of a call that closed a span, and delivers the rest."""
+        await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
+        self.wake(uid)
+
+    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+        """Returns for each account and Region the first, last and newest digests of its chains."""
+        return await self._local.known_digests(trail)
+
+    async def needed_after(self) -> int:
+        """Returns the position after which a trail may still need entries."""
+        return await self._local.needed_after()
+
+    async def flush(self, trail: Trail) -> Delivered:
+        """Delivers and signs now, or has the working server do so.
+
+        Raises:
+            ObjectStoreError: the bucket failed, or no server answered in time.
+        """
+        if self._looking is not None:
+            return await self._local.flush(trail)
+        key = secrets.token_hex(16)
+        request = _Request(uid=trail.uid, asked=self._clock.now())
+        await self._control.apply([Put(_REQUEST, key, request.document(), expected=0)])
+        try:
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                answer = await self._answer_to(key)
+        except TimeoutError:
+            reason = "no server of the cluster has delivered the trail in time; try again"
+            raise ObjectStoreError("SlowDown", reason) from None
+        finally:
+            await self._control.apply([Remove(_REQUEST, key)])
+        if answer.error is not None:
+            raise ObjectStoreError(*answer.error)
+        return Delivered(answer.logs, answer.digests)
+
+    async def _answer_to(self, key: str) -> _Request:
+        while True:
+            stored = await self._control.get(_REQUEST, key)
+            if stored is None:
+                raise ObjectStoreError("SlowDown", "the request has expired; try again")
+            request = _Request.of(stored.document)
+            if request.is_answered:
+                return request
+            await asyncio.sleep(_POLL_SECONDS)
+
+    # What the working server does.
+
+    async def start(self) -> None:
+        """Begins to work: this server alone may deliver until `stop`."""
+        await self._local.start()
+        self._looking = asyncio.create_task(self._keep_looking())
+
+    async def stop(self) -> None:
+        """Ends the work; unfinished rounds continue on the next server that works."""
+        tasks = [task for task in (self._looking, *self._answering.values()) if task is not None]
+        self._looking = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._answering, self._versions = {}, {}
+        await self._local.stop()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for look in (self._look_for_trails, self._look_for_requests):
+                await _log_failure(look)
+
+    async def _look_for_trails(self) -> None:
+        """Delivers trails that other servers have added or changed."""
+        trails = [*await self._registry.all(), *await self._registry.retired()]
+        versions = {stored.trail.uid: stored.version for stored in trails}
+        for uid, version in versions.items():
+            if self._versions and self._versions.get(uid) != version:
+                self._local.wake(uid)
+        self._versions = versions
+
+    async def _look_for_requests(self) -> None:
+        for stored in await self._control.scan(_REQUEST):
+            request = _Request.of(stored.document)
+            if self._clock.now() - request.asked > _EXPIRY:
+                await self._worker_control.apply([Remove(_REQUEST, stored.key)])
+            elif not request.is_answered and stored.key not in self._answering:
+                work = partial(self._answer, stored, request)
+                task = asyncio.create_task(_log_failure(work))
+                self._answering[stored.key] = task
+                task.add_done_callback(partial(self._forget_answer, stored.key))
+
+    def _forget_answer(self, key: str, _task: asyncio.Task[None]) -> None:
+        self._answering.pop(key, None)
+
+    async def _answer(self, stored: Stored, request: _Request) -> None:
+        """Delivers a trail for another server."""
+        document = {**stored.document, "is_answered": True}
+        try:
+            delivered = await self._local.ensure(request.uid).deliver(flush=True)
+        except ObjectStoreError as error:
+            document["error"] = [error.code, error.message]
+        else:
+            document |= {"logs": delivered.logs, "digests": delivered.digests}
+        put = Put(_REQUEST, stored.key, document, expected=stored.version)
+        await self._worker_control.apply([put])
+
+
+async def _log_failure(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except OpentrailError as error:
+        log.warning("a server of the cluster could not be answered", extra={"error": str(error)})
+    except Exception:  # a bug must not end the work for others
+        log.exception("a server of the cluster could not be answered")

@@ -1,0 +1,221 @@
+"""Several servers that share a journal and a control store on PostgreSQL, and one bucket."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.live.processes import Opentrail, eventually, moto_server, run_opentrail
+from tests.live.test_control_store import health
+from tests.postgres import shared_server
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+class Cluster:
+    """Servers of one cluster in front of one moto server."""
+
+    def __init__(self, folder: Path, upstream: str, url: str) -> None:
+        self._folder = folder
+        self._upstream = upstream
+        self.url = url
+        self.environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
+        self.servers: list[Opentrail] = []
+        self._numbers = itertools.count(1)
+
+    def add(self, name: str) -> Opentrail:
+        """Starts another server."""
+        server = Opentrail(self._folder / name, "--upstream", self._upstream)
+        self.servers.append(server)
+        return server.start(**self.environment)
+
+    def create_users(self, servers: Sequence[Opentrail], count: int) -> list[str]:
+        """Creates users by calls to the servers in turn; returns their names."""
+        clients = [server.boto("iam") for server in servers]
+        names = [f"user-{next(self._numbers)}" for _ in range(count)]
+        for name, client in zip(names, itertools.cycle(clients)):
+            client.create_user(UserName=name)
+        return names
+
+    def worker(self) -> Opentrail:
+        """Returns the server that delivers trails."""
+
+        (worker,) = eventually(
+            lambda: [one for one in self.running() if health(one)["cluster"]["isWorker"]],
+            "a server is the worker",
+        )
+        return worker
+
+    def others(self, server: Opentrail) -> list[Opentrail]:
+        """Returns the other servers that run."""
+        return [other for other in self.running() if other is not server]
+
+    def running(self) -> list[Opentrail]:
+        """Returns the servers that have not ended."""
+        return [one for one in self.servers if one.process and one.process.poll() is None]
+
+    def users_in_files(self) -> Counter[str]:
+        """Returns how often each user's creation is in the log files of the bucket."""
+        s3 = boto3.client(
+            *("s3", "us-east-1"),
+            endpoint_url=self._upstream,
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        listed = s3.get_paginator("list_objects_v2").paginate(Bucket="logs")
+        keys = [one["Key"] for page in listed for one in page.get("Contents", ())]
+        bodies = [
+            s3.get_object(Bucket="logs", Key=key)["Body"].read()
+            for key in keys
+            if "/CloudTrail/" in key and key.endswith(".json.gz")
+        ]
+        records = [r for body in bodies for r in json.loads(gzip.decompress(body))["Records"]]
+        return users_of(records)
+
+    def close(self) -> None:
+        """Ends the servers."""
+        for server in self.servers:
+            server.close()
+
+
+def users_of(records: Sequence[Any]) -> Counter[str]:
+    """Returns how often the creation of each user is in records."""
+    created = [record for record in records if record["eventName"] == "CreateUser"]
+    return Counter(record["requestParameters"]["userName"] for record in created)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with moto_server() as upstream:
+        made = Cluster(tmp_path, upstream, shared_server().new_database())
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def paused(server: Opentrail) -> Iterator[None]:
+    """A server's processes stand still."""
+    assert server.process is not None
+    processes = [server.process.pid, *server.children(b"opentrail")]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def flush(server: Opentrail) -> None:
+    flushed = server.opentrail("trail", "flush", "main")
+    assert flushed.returncode == 0, flushed.stdout + flushed.stderr
+
+
+def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Cluster) -> None:
+    one, two, three = (cluster.add(name) for name in ("one", "two", "three"))
+    one.boto("s3").create_bucket(Bucket="logs")
+    trail = {"Name": "main", "S3BucketName": "logs", "EnableLogFileValidation": True}
+    arn = two.boto("cloudtrail").create_trail(**trail)["TrailARN"]
+    before = cluster.create_users([one, two, three], 6)
+    three.boto("cloudtrail").start_logging(Name="main")
+    names = cluster.create_users([one, two, three], 30)
+
+    # Each has the same history, in the same order.
+    first, *others = (history(server, before + names) for server in (one, two, three))
+    assert others == [first, first]
+
+    # Each can be asked to deliver; each event is delivered once, and none from before the start.
+    for server in (one, two, three):
+        flush(server)
+    assert cluster.users_in_files() == Counter(names)
+
+    # The worker is lost; another one goes on.
+    worker = cluster.worker()
+    worker.kill()
+    left = cluster.others(worker)
+    names += cluster.create_users(left, 20)
+    assert cluster.worker() is not worker
+    left[0].boto("cloudtrail").stop_logging(Name="main")
+    cluster.create_users(left, 4)
+    flush(left[1])
+    assert cluster.users_in_files() == Counter(names)
+
+    # The lost one comes back, with what it missed.
+    worker.start(**cluster.environment)
+    history(worker, names)
+    validated = worker.validate(arn)
+    assert validated.returncode == 0, validated.stdout + validated.stderr
+    shown = health(worker)
+    assert shown["status"] == "ok", shown
+    assert sorted(s["endpoint"] for s in health(worker)["cluster"]["servers"]) == sorted(
+        server.url for server in (one, two, three)
+    )
+
+
+def history(server: Opentrail, wanted: Sequence[str]) -> list[str]:
+    """Returns the created users of event history, newest first, once these are among them."""
+
+    def find() -> list[str]:
+        records = server.records("name=CreateUser")
+        users = [record["requestParameters"]["userName"] for record in records]
+        assert len(users) == len(set(users))
+        return users if set(wanted) <= set(users) else []
+
+    return eventually(find, "all is in event history")
+
+
+def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None:
+    one, two = cluster.add("one"), cluster.add("two")
+    one.boto("s3").create_bucket(Bucket="logs")
+    one.boto("cloudtrail").create_trail(Name="main", S3BucketName="logs")
+    one.boto("cloudtrail").start_logging(Name="main")
+    names = cluster.create_users([one, two], 10)
+    worker = cluster.worker()
+    (other,) = cluster.others(worker)
+    with paused(worker):
+        eventually(lambda: health(other)["cluster"]["isWorker"], "another one takes over")
+        names += cluster.create_users([other], 10)
+        flush(other)
+    eventually(lambda: not health(worker)["cluster"]["isWorker"], "the former worker knows")
+    names += cluster.create_users([one, two], 10)
+    flush(worker)
+    assert cluster.users_in_files() == Counter(names)
+
+
+def test_a_new_server_that_cannot_have_all_of_history_is_refused(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    one = cluster.add("one")
+    cluster.create_users([one], 3)
+    database = cluster.url.split("?")[0].rpartition("/")[2]
+    shared_server().execute(database, "UPDATE opentrail.journal SET trimmed = 2")
+    other = run_opentrail(
+        *("serve", "--data-dir", str(tmp_path / "other"), "--upstream", "http://127.0.0.1:1"),
+        *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"),
+        **cluster.environment,
+    )
+    assert other.returncode == 2, other.stdout + other.stderr
+    assert "copy the files of the folder history of another server into it" in other.stderr
+
+
+def test_files_are_not_imported_into_one_server_of_a_cluster(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps({"Records": []}))
+    imported = cluster.add("one").opentrail("import", str(file))
+    assert imported.returncode != 0
+    assert "does not support importing files on a server of a cluster" in imported.stderr
