@@ -38,7 +38,7 @@ _RENEW_SECONDS = 1.5
 _SERVER = "server"
 #: Seconds between two notes of a server about itself.
 _NOTE_SECONDS = 5.0
-#: A server without a note for this time is taken for lost.
+#: A server without a note for this time counts as lost.
 _LOST_AFTER = timedelta(seconds=20)
 #: What a lost server lacks is no longer kept for it after this time.
 KEPT_FOR = timedelta(days=1)

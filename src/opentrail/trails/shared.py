@@ -81,7 +81,7 @@ class SharedDeliveries:
     # What any server does.
 
     def ensure(self, uid: str) -> None:
-        """Has a trail delivered from now on; the working server sees a new one by itself."""
+        """Delivers a trail from now on; the working server sees a new one by itself."""
         if self._looking is not None:
             self._local.ensure(uid)
 
@@ -164,7 +164,7 @@ class SharedDeliveries:
         trails = [*await self._registry.all(), *await self._registry.retired()]
         versions = {stored.trail.uid: stored.version for stored in trails}
         for uid, version in versions.items():
-            if self._versions and self._versions.get(uid) != version:
+            if self._versions.get(uid) != version:
                 self._local.wake(uid)
         self._versions = versions
 

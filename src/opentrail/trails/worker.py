@@ -60,7 +60,7 @@ class Deliveries(Protocol):
     """What the API asks of the deliveries of all trails."""
 
     def ensure(self, uid: str) -> object:
-        """Have a trail delivered from now on."""
+        """Deliver a trail from now on."""
         ...
 
     def wake(self, uid: str) -> None:

@@ -54,7 +54,7 @@ class PostgresLeases:
         await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
 
     async def holder(self, name: str) -> str | None:
-        """Returns who holds a lease; None if it has expired, or nobody ever had it."""
+        """Returns who holds a lease; None if no process does."""
         rows = await self._database.run(lambda transaction: transaction.rows(_HOLDER, [name]))
         return str(rows[0][0]) if rows else None
 

@@ -1,0 +1,155 @@
+"""Servers of a cluster: which one is the worker, and what they know of each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.schema import create_tables
+from opentrail.adapters.sql import SqlControl
+from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
+from opentrail.core.errors import LeaseLost, StorageFailed
+from opentrail.ports.control import Put
+from opentrail.settings import Settings
+from tests.factories import MOMENT
+from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous
+from tests.postgres import database_in, shared_server
+
+
+class Server:
+    """A server of a cluster, and the work that it does while it is the worker."""
+
+    def __init__(self, url: str, node: str) -> None:
+        self.clock = SettableClock(MOMENT)
+        self.control = SqlControl(url)
+        self.cluster = Cluster(settings_of(url), self.control, node, self.clock)
+        #: Set while it works.
+        self.works = asyncio.Event()
+        self.rests = asyncio.Event()
+        self.failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self.cluster.run_worker(self._work))
+
+    async def _work(self, stack: AsyncExitStack) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StorageFailed("it cannot begin")
+        stack.callback(self.rests.set)
+        stack.callback(self.works.clear)
+        self.works.set()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def close(self) -> None:
+        await self.stop()
+        await self.control.close()
+        await self.cluster.close()
+
+
+def settings_of(url: str) -> Settings:
+    return Settings(journal=url, control_store=url)
+
+
+@asynccontextmanager
+async def two_servers() -> AsyncIterator[tuple[str, Server, Server]]:
+    url = shared_server().new_database()
+    database = SharedDatabase(url)
+    await database.run(create_tables)
+    await database.close()
+    one, other = Server(url, "one"), Server(url, "other")
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        yield url, one, other
+    await one.close()
+    await other.close()
+
+
+def test_servers_share_what_is_in_one_database() -> None:
+    url = "postgresql://user:secret@host/opentrail"
+    assert is_cluster(settings_of(url))
+    assert is_cluster(replace(settings_of(url), journal="postgresql://user@host/opentrail"))
+    assert not is_cluster(Settings(journal=url))
+    assert not is_cluster(Settings(control_store=url))
+    assert not is_cluster(Settings())
+    assert not is_cluster(replace(settings_of(url), journal="postgresql://user@host/other"))
+
+
+@asynchronous
+async def test_the_work_passes_to_another_server_when_the_worker_ends() -> None:
+    async with two_servers() as (_, one, other):
+        one.start()
+        await one.works.wait()
+        other.start()
+        assert one.cluster.is_worker
+        await one.cluster.worker_control.apply([Put("trail", "x", {})])
+        with pytest.raises(LeaseLost):
+            await other.cluster.worker_control.apply([Put("trail", "x", {})])
+        await one.stop()
+        assert not one.works.is_set()
+        await other.works.wait()
+        assert (one.cluster.is_worker, other.cluster.is_worker) == (False, True)
+
+
+@asynchronous
+async def test_a_worker_whose_lease_was_taken_stops_and_may_be_the_worker_again() -> None:
+    async with two_servers() as (url, one, other):
+        one.start()
+        await one.works.wait()
+        taken = (
+            "UPDATE opentrail.lease SET holder = 'other', epoch = epoch + 1,"
+            " until = clock_timestamp() + interval '1 hour' WHERE name = 'worker'"
+        )
+        shared_server().execute(database_in(url), taken)
+        await one.rests.wait()
+        assert not one.works.is_set()
+        assert not one.cluster.is_worker
+        given = "UPDATE opentrail.lease SET until = '-infinity' WHERE name = 'worker'"
+        shared_server().execute(database_in(url), given)
+        await one.works.wait()
+        assert one.cluster.is_worker
+        assert not other.works.is_set()
+
+
+@asynchronous
+async def test_work_that_cannot_begin_is_begun_again() -> None:
+    async with two_servers() as (_, one, _other):
+        one.failures = 1
+        one.start()
+        await one.works.wait()
+        assert one.failures == 0
+
+
+@asynchronous
+async def test_servers_know_each_other_for_a_day() -> None:
+    async with two_servers() as (_, one, other):
+        await one.cluster.note(None, 0)
+        await one.cluster.note("http://one", 120)
+        other.clock.advance(-3_600)
+        await other.cluster.note("http://other", 80)
+        servers = await one.cluster.servers()
+        assert [(server.endpoint, server.sealed) for server in servers] == [
+            ("http://one", 120),
+            ("http://other", 80),
+        ]
+        one.start()
+        await one.works.wait()
+        await one.cluster.look()
+        shown = one.cluster.document()
+        assert shown["isWorker"]
+        assert [(s["endpoint"], s["isWorker"], s["isLost"]) for s in shown["servers"]] == [
+            ("http://one", True, False),
+            ("http://other", False, True),
+        ]
+        one.clock.advance((KEPT_FOR - timedelta(minutes=30)).total_seconds())
+        assert [server.endpoint for server in await one.cluster.servers()] == ["http://one"]

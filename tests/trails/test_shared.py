@@ -1,0 +1,130 @@
+"""Several servers with the same trails, of which one delivers them."""
+
+from __future__ import annotations
+
+import pytest
+
+from opentrail.core.errors import ObjectStoreError
+from opentrail.ports.control import Put
+from opentrail.trails.shared import SharedDeliveries
+from tests.fakes import eventually, run_skipping_time
+from tests.trails.world import World
+
+UID = "4f1c6a52-trail"
+
+
+def server_of(world: World) -> SharedDeliveries:
+    return SharedDeliveries(
+        world.deliveries, world.registry, world.control, world.control, world.clock
+    )
+
+
+async def requests(world: World) -> int:
+    return len(await world.control.scan("delivery-request"))
+
+
+def test_any_server_may_be_asked_and_the_working_one_delivers() -> None:
+    async def story() -> None:
+        world = World()
+        worker, other = server_of(world), server_of(world.restarted())
+        await worker.start()
+        trail = await world.add(validation=True)
+        expected = [await world.start_logging(), *await world.event(3)]
+        other.ensure(trail.uid)
+        world.clock.advance(60)
+        delivered = await other.flush((await world.stored()).trail)
+        assert sorted(delivered.logs) == sorted(world.log_keys())
+        assert len(delivered.digests) == 1
+        assert await requests(world) == 0
+        await world.check(expected, chains=1)
+        expected += await world.event(2)
+        assert len((await worker.flush(trail)).logs) == 1
+        await world.check(expected, chains=1)
+        assert await other.known_digests(trail) == await worker.known_digests(trail)
+        assert await other.needed_after() == await worker.needed_after()
+        await worker.stop()
+
+    run_skipping_time(story())
+
+
+def test_the_working_server_sees_trails_and_stops_of_others_by_itself() -> None:
+    async def story() -> None:
+        world = World()
+        worker, other = server_of(world), server_of(world.restarted())
+        await worker.start()
+        trail = await world.add()
+        expected = [await world.start_logging(), *await world.event(2)]
+        stored = await world.stored()
+        stopped = stored.trail.stopped("the-stop", trail.created_at)
+        await world.registry.change(stored, stopped)
+        await world.event(eventID="the-stop")
+        expected.append("the-stop")
+        other.wake(trail.uid)
+        await other.settle(trail.uid, "the-stop", world.journal.head)
+        await eventually(world.log_keys, 0.1, 1)
+        await world.event(2)
+        await worker.flush(trail)
+        await world.check(expected)
+        await worker.stop()
+
+    run_skipping_time(story())
+
+
+def test_the_errors_of_the_bucket_reach_who_asked() -> None:
+    async def story() -> None:
+        world = World()
+        worker, other = server_of(world), server_of(world.restarted())
+        await worker.start()
+        trail = await world.add()
+        await world.start_logging()
+        world.objects.down = "AccessDenied"
+        with pytest.raises(ObjectStoreError, match="AccessDenied"):
+            await other.flush(trail)
+        assert await requests(world) == 0
+        await worker.stop()
+
+    run_skipping_time(story())
+
+
+def test_without_a_working_server_the_caller_is_told_so() -> None:
+    async def story() -> None:
+        world = World()
+        other = server_of(world)
+        trail = await world.add()
+        with pytest.raises(ObjectStoreError, match="no server of the cluster has delivered"):
+            await other.flush(trail)
+        assert await requests(world) == 0
+
+    run_skipping_time(story())
+
+
+def test_a_server_that_works_again_begins_where_the_other_one_ended() -> None:
+    async def story() -> None:
+        world = World()
+        one, two = server_of(world), server_of(world.restarted())
+        trail = await world.add(validation=True)
+        expected = [await world.start_logging()]
+        for working in (one, two, one):
+            await working.start()
+            expected += await world.event(2)
+            world.clock.advance(60)
+            await working.flush(trail)
+            await working.stop()
+        await world.check(expected, chains=1)
+
+    run_skipping_time(story())
+
+
+def test_the_request_of_a_server_that_is_gone_is_forgotten() -> None:
+    async def story() -> None:
+        world = World()
+        worker = server_of(world)
+        request = {"uid": UID, "asked": "2020-01-01T00:00:00Z"}
+        await world.control.apply([Put("delivery-request", "a-key", request)])
+        await worker.start()
+        kinds = {kind for kind, _ in world.documents}
+        assert kinds == {"delivery-request"}
+        await eventually(lambda: not world.documents, 0.1, 2)
+        await worker.stop()
+
+    run_skipping_time(story())
