@@ -287,6 +287,10 @@ class MemoryJournal:
         """Returns 0, for nothing waits here."""
         return 0.0
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        """Keeps the records."""
+        await self.append(entries)
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Keeps the records."""
         if self._closed or self.failure:

@@ -41,18 +41,27 @@ class OverLink(MemoryJournal):
         self._linked: IpcJournalWriter | None = None
         self._links: list[Link] = []
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        await (await self._link()).write(entries)
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
+        return await (await self._link()).append(entries)
+
+    async def _link(self) -> IpcJournalWriter:
         if self._linked is None:
             ends = socket.socketpair()
             self._links = [await Link.over(end, {AppendEntries: self._append_far}) for end in ends]
             self._linked = IpcJournalWriter(self._links[0])
-        return await self._linked.append(entries)
+        return self._linked
 
     async def _append_far(self, request: AppendEntries) -> Appended:
         writing = super().append
 
         class Far:
             head, failure, backlog_seconds = 0, self.failure, 0.0
+
+            async def write(self, entries: Sequence[NewEntry]) -> None:
+                await writing(entries)
 
             async def append(self, entries: Sequence[NewEntry]) -> int:
                 return await writing(entries)
@@ -198,6 +207,24 @@ async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
     async with opened(open_journal) as journal:
         kept = await everything(journal)
         assert [entry.position for entry in kept] == list(range(1, 61))
+        assert [columns(entry) for entry in kept] == [columns(entry) for entry in given]
+
+
+@asynchronous
+async def test_what_is_written_is_durable_and_has_lower_positions_than_what_follows(
+    open_journal: Open,
+) -> None:
+    given = some_new_entries(9)
+    async with opened(open_journal) as journal:
+        for start in range(0, 6, 2):
+            await journal.write(given[start : start + 2])
+        assert await journal.append(given[6:8]) == 8
+        assert await journal.newest() == 8
+        await journal.write(given[8:])
+    async with opened(open_journal) as journal:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await journal.wait_beyond(8)
+        kept = await everything(journal)
         assert [columns(entry) for entry in kept] == [columns(entry) for entry in given]
 
 

@@ -16,13 +16,14 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 class Append:
     """The entries of one caller, who waits for `done`; `size` is the bytes of their records.
 
-    `since` is a time of the loop's clock.
+    `since` is a time of the loop's clock. With `is_written`, the caller waits for no position.
     """
 
     entries: Sequence[NewEntry]
     size: int
     done: asyncio.Future[int]
     since: float
+    is_written: bool = False
 
     def succeed(self, last: int) -> None:
         """Completes the append with the position of its last entry."""
@@ -99,9 +100,11 @@ class Appends:
         self._under_way = None
 
 
-def append_of(entries: Sequence[NewEntry], loop: asyncio.AbstractEventLoop) -> Append:
+def append_of(
+    entries: Sequence[NewEntry], loop: asyncio.AbstractEventLoop, is_written: bool = False
+) -> Append:
     """Returns an append whose wait starts now."""
     size = 0
     for entry in entries:
         size += len(entry.record)
-    return Append(entries, size, loop.create_future(), loop.time())
+    return Append(entries, size, loop.create_future(), loop.time(), is_written)

@@ -75,6 +75,16 @@ class JournalWriter(Protocol):
         """Seconds that the oldest record has waited to become durable."""
         ...
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        """Return only once the records are durable; they may get their positions later.
+
+        What is durable before a later call begins has lower positions than what that one writes.
+
+        Raises:
+            RecordRefused: as `append`.
+        """
+        ...
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Return only once the records are durable; the result is the last one's position.
 

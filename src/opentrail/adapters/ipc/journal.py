@@ -22,7 +22,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 class Appended(msgspec.Struct, frozen=True):
     """The position of a batch's last entry, or why the batch was refused.
 
-    `failure` is why the journal fails at the moment.
+    The position is 0 if it was not asked for. `failure` is why the journal fails at the moment.
     """
 
     position: int = 0
@@ -31,9 +31,10 @@ class Appended(msgspec.Struct, frozen=True):
 
 
 class AppendEntries(IpcRequest[Appended], frozen=True):
-    """Append a batch to the journal."""
+    """Append a batch to the journal; with `is_written`, without waiting for its positions."""
 
     entries: list[NewEntry]
+    is_written: bool = False
 
 
 class IpcJournalWriter:
@@ -57,11 +58,18 @@ class IpcJournalWriter:
         oldest = self._appends.oldest
         return 0.0 if oldest is None else self._loop.time() - oldest
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        """Returns only once the records are durable; they may get their positions later."""
+        await self._append(entries, is_written=True)
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
+        return await self._append(entries, is_written=False)
+
+    async def _append(self, entries: Sequence[NewEntry], is_written: bool) -> int:
         if self.failure:
             raise RecordRefused(self.failure)
-        append = append_of(entries, self._loop)
+        append = append_of(entries, self._loop, is_written)
         self._appends.add(append)
         if self._sending is None:
             self._sending = self._loop.create_task(self._send_all())
@@ -77,8 +85,9 @@ class IpcJournalWriter:
 
     async def _send(self, group: Sequence[Append]) -> None:
         entries = [entry for append in group for entry in append.entries]
+        is_written = all(append.is_written for append in group)
         try:
-            appended = await self._link.ask(AppendEntries(entries))
+            appended = await self._link.ask(AppendEntries(entries, is_written))
         except LinkError as error:
             _refuse(group, f"the journal's process cannot be reached: {error}")
             return
@@ -86,7 +95,7 @@ class IpcJournalWriter:
         if appended.refused is not None:
             _refuse(group, appended.refused)
             return
-        self.head = appended.position
+        self.head = max(self.head, appended.position)
         position = appended.position - len(entries)
         for append in group:
             position += len(append.entries)
@@ -101,7 +110,11 @@ def _refuse(group: Sequence[Append], reason: str) -> None:
 async def append_to(journal: JournalWriter, request: AppendEntries) -> Appended:
     """Appends a batch of another process."""
     try:
-        position = await journal.append(request.entries)
+        position = 0
+        if request.is_written:
+            await journal.write(request.entries)
+        else:
+            position = await journal.append(request.entries)
     except RecordRefused as error:
         return Appended(refused=str(error), failure=journal.failure)
     return Appended(position, failure=journal.failure)

@@ -200,14 +200,21 @@ class PostgresJournal:
 
     # The way of a group, from callers to followers.
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        """Returns only once the records are durable; they get their positions soon."""
+        await self._append(entries, is_written=True)
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
+        return await self._append(entries, is_written=False)
+
+    async def _append(self, entries: Sequence[NewEntry], is_written: bool) -> int:
         failure = self.failure
         if failure or self._is_closing:
             raise RecordRefused(failure or "the journal is closing")
         if not entries:
             return self.head
-        append = append_of(entries, self._loop)
+        append = append_of(entries, self._loop, is_written)
         self._appends.add(append)
         self._has_appends.set()
         # The sequencer may wait for a standby, or for PostgreSQL; a call waits that long at most.
@@ -234,7 +241,7 @@ class PostgresJournal:
                 await self._has_appends.wait()
 
     async def _write_group(self, group: list[Append]) -> None:
-        """Makes a group durable as one batch; its appends succeed once that has positions."""
+        """Makes a group durable as one batch; its appends succeed then, or with their positions."""
         entries = [entry for append in group for entry in append.entries]
         now = self._clock.now()
         batch_id = new_batch_id(now)
@@ -257,6 +264,9 @@ class PostgresJournal:
         else:
             self._day = now.date()
             self._has_unordered.set()
+            for append in group:
+                if append.is_written:
+                    append.succeed(self.head)
         self._appends.end_group()
 
     def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:

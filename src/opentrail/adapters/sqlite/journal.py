@@ -141,6 +141,10 @@ class SqliteJournal:
 
     # The way of a group, from callers to followers.
 
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        """Returns only once the records are durable; they have their positions then."""
+        await self.append(entries)
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
         if self._failure or self._is_closing:

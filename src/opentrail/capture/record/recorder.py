@@ -50,6 +50,8 @@ class _Waiting:
     exchange: Exchange
     done: asyncio.Future[int] | None
     since: float
+    #: Whether `done` gets the position of the record, and not only the time when it is durable.
+    needs_position: bool = False
 
 
 class Recorder:
@@ -109,13 +111,15 @@ class Recorder:
             RecordRefused: there is no record.
         """
         position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._add(exchange, position)
+        self._add(exchange, position, needs_position=True)
         return await position
 
     async def record_or_count(self, exchange: Exchange) -> str | None:
         """Returns None once the record is durable; else why there is none, after it is counted."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._add(exchange, done)
         try:
-            await self.record(exchange)
+            await done
         except RecordRefused as error:
             self.count_lost(exchange, str(error))
             return str(error)
@@ -125,13 +129,18 @@ class Recorder:
         """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
         self._add(exchange, None)
 
-    def _add(self, exchange: Exchange, position: asyncio.Future[int] | None) -> None:
+    def _add(
+        self,
+        exchange: Exchange,
+        done: asyncio.Future[int] | None,
+        needs_position: bool = False,
+    ) -> None:
         """Adds a call to the group of those that end at about the same time."""
         if not self._waiting:
             task = asyncio.get_running_loop().create_task(self._record_waiting())
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
-        self._waiting.append(_Waiting(exchange, position, time.perf_counter()))
+        self._waiting.append(_Waiting(exchange, done, time.perf_counter(), needs_position))
 
     async def _record_waiting(self) -> None:
         if self._is_busy:
@@ -169,8 +178,12 @@ class Recorder:
         entries: list[NewEntry] = []
         for _, assembled in group:
             entries += (assembled.entry, *assembled.more)
+        position = 0
         try:
-            position = await self._journal.append(entries) - len(entries) + 1
+            if any(call.needs_position for call, _ in group):
+                position = await self._journal.append(entries) - len(entries) + 1
+            else:
+                await self._journal.write(entries)
         except RecordRefused as error:
             for call, _ in group:
                 self._refuse(call, str(error))
