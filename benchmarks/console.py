@@ -136,7 +136,7 @@ async def _arriving(folder: Path) -> AsyncIterator[tuple[History, int]]:
     if store.pid is None:
         raise RuntimeError("the store's process has not started")
     history = History(
-        store, SystemClock(), Metrics(), b"k" * 32, timedelta(days=90), lambda: journal.head
+        store, SystemClock(), Metrics(), b"k" * 32, timedelta(days=90), journal.newest
     )
     history.follower.catch_up_to(0)
     tasks = [

@@ -153,6 +153,15 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+def at(position: int) -> Callable[[], Coroutine[Any, Any, int]]:
+    """Returns a journal's `newest` that stays at one position."""
+
+    async def newest() -> int:
+        return position
+
+    return newest
+
+
 async def eventually(
     condition: Callable[[], object], every: float = 0.005, timeout: float = TIMEOUT_SECONDS
 ) -> None:

@@ -54,6 +54,7 @@ from tests.fakes import (
     MemoryEvents,
     SettableClock,
     asynchronous,
+    at,
     naive_page,
     run,
     turns,
@@ -116,8 +117,8 @@ async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None
 
 @asynchronous
 async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
-    world, head = World(), 5
-    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
+    world = World()
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(5))
     await history.follower.process(entries_of(some_records(2)))
     history.follower.catch_up_to(0)
     asked = asyncio.create_task(history.search(Search()))
@@ -138,7 +139,7 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
 def test_a_look_up_stops_waiting_after_its_timeout() -> None:
     async def story() -> None:
         world = World()
-        history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 99)
+        history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(99))
         history.follower.catch_up_to(0)
         assert positions(await history.search(Search())) == []
 
@@ -247,7 +248,11 @@ async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
 @asynchronous
 async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> None:
     world, head = World(), 0
-    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
+
+    async def newest() -> int:
+        return head
+
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=newest)
     history.follower.catch_up_to(0)
     view = history.limited_to([ACCOUNT])
     head = 4
@@ -423,7 +428,7 @@ async def test_events_are_counted_exactly_up_to_a_number() -> None:
 @asynchronous
 async def test_counts_see_all_that_was_durable_before_they_were_asked() -> None:
     world = World()
-    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 3)
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(3))
     await history.follower.process(entries_of(some_records(2)))
     history.follower.catch_up_to(0)
     counting = asyncio.create_task(history.count_events(Search()))

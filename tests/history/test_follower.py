@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
+from opentrail.core.errors import StorageFailed
 from opentrail.history.follower import HistoryFollower
 from opentrail.metrics import Metrics
 from tests.factories import entries_of, some_records
-from tests.fakes import MemoryEvents, SettableClock, asynchronous
+from tests.fakes import MemoryEvents, SettableClock, asynchronous, at, turns
 
 
 def a_follower(head: int) -> HistoryFollower:
-    return HistoryFollower(MemoryEvents(), SettableClock(), Metrics(), lambda: head)
+    return HistoryFollower(MemoryEvents(), SettableClock(), Metrics(), at(head))
 
 
 @asynchronous
 async def test_who_waits_for_the_newest_hurries_the_follower() -> None:
     follower = a_follower(2)
     waiting = asyncio.ensure_future(follower.until_newest())
-    await asyncio.sleep(0)
+    await turns()
     assert follower.flush_now.is_set()
     assert not waiting.done()
     await follower.process(entries_of(some_records(2)))
@@ -41,3 +42,24 @@ async def test_what_waits_for_a_position_gets_it_and_not_an_earlier_one() -> Non
     assert not waiting.done()
     await follower.process(entries_of(some_records(1, first=3), first=3))
     await waiting
+
+
+@asynchronous
+async def test_a_look_up_finds_what_is_visible_while_the_journal_does_not_answer() -> None:
+    async def newest() -> int:
+        raise StorageFailed("PostgreSQL does not answer")
+
+    follower = HistoryFollower(MemoryEvents(), SettableClock(), Metrics(), newest)
+    await follower.until_newest()
+
+
+@asynchronous
+async def test_it_is_known_whether_a_position_becomes_visible() -> None:
+    follower = a_follower(0)
+    await follower.process(entries_of(some_records(2)))
+    assert await follower.is_visible(2)
+    asked = asyncio.ensure_future(follower.is_visible(3))
+    await turns()
+    await follower.process(entries_of(some_records(1, first=3), first=3))
+    assert await asked
+    assert not await follower.is_visible(4)

@@ -146,7 +146,7 @@ async def open_engines(
         metrics,
         _token_key(data.keys),
         timedelta(days=settings.history_retention_days),
-        lambda: journal.head,
+        journal.newest,
     )
     return Engines(
         settings=settings,

@@ -22,6 +22,7 @@ _ACTIONS = ("list", "show", "expected", "scan", "status")
 _SHORT_ID = 8
 _STATES = {
     "off": "off: neither --insights on nor a trail with insight selectors",
+    "elsewhere": "another server of the cluster watches",
     "starting": "starting",
     "learning": "learning: {daysLearned} of {daysToLearn} days of event history",
     "watching": "watching",

@@ -103,7 +103,7 @@ class History:
         metrics: where it is counted how soon records were visible.
         token_key: seals the tokens of pages.
         retention: how long events are found.
-        head: returns the last durable position.
+        newest: returns the last durable position; None if lookups do not wait for it.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class History:
         metrics: Metrics,
         token_key: bytes,
         retention: timedelta = timedelta(days=90),
-        head: Callable[[], int] = lambda: 0,
+        newest: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = PageTokens(token_key)
         self._retention = retention
         #: Makes the journal's entries visible in the store.
-        self.follower = HistoryFollower(store, clock, metrics, head)
+        self.follower = HistoryFollower(store, clock, metrics, newest or _none)
         #: Accounts whose events are found; None: all.
         self._accounts: tuple[str, ...] | None = None
 
@@ -407,3 +407,7 @@ def event_document(event: FoundEvent) -> dict[str, Any]:
     document["Resources"] = resources
     document["CloudTrailEvent"] = event.record
     return document
+
+
+async def _none() -> int:
+    return 0

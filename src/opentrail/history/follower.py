@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -24,18 +25,22 @@ class HistoryFollower:
         store: where they become visible.
         clock: the time, for how long that took.
         metrics: where that is counted.
-        head: returns the last durable position.
+        newest: returns the last durable position.
     """
 
     name = "history"
 
     def __init__(
-        self, store: EventStore, clock: Clock, metrics: Metrics, head: Callable[[], int]
+        self,
+        store: EventStore,
+        clock: Clock,
+        metrics: Metrics,
+        newest: Callable[[], Awaitable[int]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._head = head
+        self._newest = newest
         #: Set while a lookup waits for the newest records.
         self.flush_now = asyncio.Event()
         self._advanced = asyncio.Event()
@@ -84,7 +89,9 @@ class HistoryFollower:
 
         The wait is bounded: later entries become visible a little later.
         """
-        await self.is_visible(self._head())
+        with contextlib.suppress(TimeoutError, StorageFailed):
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                await self.until_visible(await self._newest())
 
     async def is_visible(self, position: int) -> bool:
         """Returns whether everything up to a position is visible, or is soon."""

@@ -103,7 +103,8 @@ class InsightsStatus:
     """What Insights is doing, and how far it is.
 
     Args:
-        state: `off`, `starting`, `learning` (days of event history) or `watching`.
+        state: `off`, `elsewhere` (another server of the cluster does it), `starting`, `learning`
+            (days of event history) or `watching`.
         learned: days of event history that are learned, of `days`.
         known_since: the first minute from which there are events.
         watched_until: the end of the last minute whose events are counted.
@@ -138,6 +139,7 @@ class Insights:
             returns all that may have wanted them before.
         expected: the incidents that were marked as expected.
         of_principals: whether types about principals are on, which are learned separately.
+        works_elsewhere: returns whether another server of a cluster watches.
     """
 
     name = "insights"
@@ -152,6 +154,7 @@ class Insights:
         sources: Callable[[CallKey, bool], Awaitable[Sequence[str | None]]],
         expected: ExpectedIncidents,
         of_principals: bool = False,
+        works_elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         self.expected = expected
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
@@ -159,6 +162,9 @@ class Insights:
         #: The position up to which the follower has had entries counted.
         self._counted = 0
         self._of_principals = of_principals
+        self._works_elsewhere = works_elsewhere
+        #: The incidents that the watch suppresses.
+        self._suppressed: Sequence[Expected] = ()
         self._lock = asyncio.Lock()
         self._imported = store.snapshot.imported
         self._progress = LearningProgress()
@@ -169,7 +175,9 @@ class Insights:
     async def status(self) -> InsightsStatus:
         """Returns what Insights is doing."""
         state, learned, days = astuple(self._progress)
-        if state in ("off", "starting"):
+        if state == "off" and self._works_elsewhere():
+            state = "elsewhere"
+        if state in ("off", "elsewhere", "starting"):
             return InsightsStatus(state, learned, days)
         watch = await self._watch.state()
         if not watch.is_learned:
@@ -185,6 +193,10 @@ class Insights:
             watch.incidents,
             self._scanned,
         )
+
+    def rest(self) -> None:
+        """Marks the watch as ended; `cursor` begins again, perhaps after another server watched."""
+        self._progress = LearningProgress()
 
     async def cursor(self) -> int:
         """Returns the position up to which entries are counted; baselines are learned first."""
@@ -229,6 +241,8 @@ class Insights:
                 state = await self._learn()  # an import has ended
                 await self._expect()
                 self._progress = LearningProgress("watching", LEARNED_DAYS)
+            if self._suppressed != await self.expected.that_count(self._clock.now()):
+                await self._expect()  # another server has marked one, or one counts no longer
             self._imported = imported
             now = self._clock.now()
             if state.cursor >= self._journal.head:
@@ -243,7 +257,8 @@ class Insights:
                 await self._expect()
 
     async def _expect(self) -> None:
-        await self._watch.expect(await self.expected.that_count(self._clock.now()))
+        self._suppressed = await self.expected.that_count(self._clock.now())
+        await self._watch.expect(self._suppressed)
 
     async def _learn(self) -> WatchState:
         """Learns baselines from all events that are stored."""

@@ -106,9 +106,10 @@ class Journal(JournalWriter, Protocol):
         ...
 
     async def newest(self) -> int:
-        """Return the position of the last durable record, and have `head` at least there.
+        """Return once everything that is durable has a position: the last one, `head` then.
 
-        Where several servers write to the journal, `head` may be a little behind.
+        Raises:
+            StorageFailed: it is not known.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.clock import Clock
@@ -46,7 +47,8 @@ class TrailMembers:
                 about = {"trail": trail.arn, "organization": trail.organization}
                 log.warning("a trail's organization is not known; its accounts stay", extra=about)
             elif trail.accounts != current:
-                await self._registry.amend(trail.uid, lambda now: self._update(now, current))
+                update = partial(self._update, after=await self._journal.newest(), accounts=current)
+                await self._registry.amend(trail.uid, update)
                 added, removed = (
                     set(current) - set(trail.accounts),
                     set(trail.accounts) - set(current),
@@ -54,7 +56,7 @@ class TrailMembers:
                 extra = {"trail": trail.arn, "joined": sorted(added), "left": sorted(removed)}
                 log.info("the accounts of an organization trail have changed", extra=extra)
 
-    def _update(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
+    def _update(self, trail: Trail, after: int, accounts: tuple[str, ...]) -> Trail:
         if not trail.organization or trail.deleted:
             return trail
-        return trail.with_accounts(accounts, self._journal.head, stored_time(self._clock.now()))
+        return trail.with_accounts(accounts, after, stored_time(self._clock.now()))

@@ -193,7 +193,7 @@ class TrailWorker:
 
     async def _deliver(self, flush: bool) -> Delivered:
         # Read before the trail: a call that changes the trail gets a later position.
-        head = self._journal.head
+        head = await self._journal.newest()
         trail = await self._trail()
         if trail is None:
             self.finished = True

@@ -66,6 +66,8 @@ _AROUND = (
     "SELECT (SELECT max(first) FROM opentrail.batch WHERE first <= ?),"
     " (SELECT min(first) FROM opentrail.batch WHERE first > ?)"
 )
+_LAST_UNORDERED = "SELECT max(n) FROM opentrail.batch WHERE first IS NULL"
+_ANY_UNORDERED = "SELECT 1 FROM opentrail.batch WHERE first IS NULL AND n <= ? LIMIT 1"
 _COUNT = "SELECT count FROM opentrail.batch WHERE first = ?"
 
 
@@ -375,8 +377,17 @@ class PostgresJournal:
                 waiter.set_result(None)
 
     async def newest(self) -> int:
-        """Returns the position of the last record that has one, on any server."""
-        self._note(await self._looks.run(read_extent))
+        """Returns once everything that is durable has a position, on any server: the last one."""
+        until = self._loop.time() + MAX_ORDER_SECONDS
+        number, extent = await self._looks.run(_last_unordered)
+        while number is not None and self._loop.time() < until:
+            await asyncio.sleep(_POLL_SECONDS / 5)
+            still = partial(_is_unordered, number=number)
+            is_unordered, extent = await self._looks.run(still)
+            number = number if is_unordered else None
+        self._note(extent)
+        if number is not None:
+            raise StorageFailed("the sequencer of the journal gives no positions")
         return self.head
 
     async def wait_beyond(self, position: int) -> None:
@@ -492,6 +503,17 @@ class PostgresJournal:
             count += 1
         self._note(await self._looks.run(read_extent))
         return count
+
+
+def _last_unordered(transaction: Transaction) -> tuple[int | None, JournalExtent]:
+    """Returns the number of the last batch without a position, and the journal's extent."""
+    ((number,),) = transaction.rows(_LAST_UNORDERED)
+    return number, read_extent(transaction)
+
+
+def _is_unordered(transaction: Transaction, number: int) -> tuple[bool, JournalExtent]:
+    """Returns whether a batch up to a number has no position yet, and the journal's extent."""
+    return bool(transaction.rows(_ANY_UNORDERED, [number])), read_extent(transaction)
 
 
 def _refuse(group: Sequence[Append], reason: str) -> None:

@@ -259,10 +259,14 @@ async def scan(services: Services, insights: Insights, since: datetime) -> Scan:
         key that overlap them, are recorded already.
 
     Raises:
-        CloudTrailError: Insights is off.
+        CloudTrailError: Insights is off, or another server watches.
     """
     history = services.history
-    if (await insights.status()).state == "off":
+    state = (await insights.status()).state
+    if state == "elsewhere":
+        message = "The server that delivers trails watches: 'opentrail status' names it"
+        raise CloudTrailError("InsightNotEnabledException", message)
+    if state == "off":
         message = "Insights is off: start the server with --insights on"
         raise CloudTrailError("InsightNotEnabledException", message)
     incidents_found = await insights.scan(since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.administration import ImportedFiles
@@ -18,8 +18,6 @@ from opentrail.imports.service import Imports
 def start(core: Core) -> Wing:
     """Takes files over the API, and lost events from log files that trails have noted."""
     engines = core.engines
-    if engines.cluster is not None:
-        return Wing(groups=lambda _services, _missing: (ImportedFiles(_refuse),))
     imports = Imports(
         core.data.history,
         engines.source,
@@ -27,9 +25,14 @@ def start(core: Core) -> Wing:
         partial(mark_imports, engines.control),
     )
     core.stack.push_async_callback(imports.close)
-    regaining = Regaining(
-        engines.control, core.objects, engines.journal, engines.clock, imports.take
-    )
+
+    async def take(body: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Imports files; refuses if other servers would not have the events."""
+        if engines.cluster is not None and len(await engines.cluster.servers()) > 1:
+            raise Unsupported("importing files while several servers share the journal")
+        return await imports.take(body)
+
+    regaining = Regaining(core.worker_control, core.objects, engines.journal, engines.clock, take)
 
     async def regain() -> None:
         """Begins once event history has all that the journal has."""
@@ -37,11 +40,6 @@ def start(core: Core) -> Wing:
         await regaining.run()
 
     def groups(_services: Services, _missing: Missing) -> Sequence[object]:
-        return (ImportedFiles(imports.take),)
+        return (ImportedFiles(take),)
 
     return Wing(groups=groups, followers=(regain,))
-
-
-async def _refuse(_body: AsyncIterator[bytes]) -> NoReturn:
-    """Refuses an import: only this server's event history would have the events."""
-    raise Unsupported("importing files on a server of a cluster")

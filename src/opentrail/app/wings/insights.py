@@ -54,6 +54,7 @@ def start(core: Core) -> Wing:
         partial(sources, trails, is_on),
         ExpectedIncidents(engines.control),
         of_principals=bool(types),
+        works_elsewhere=lambda: is_on and bool(engines.cluster and not engines.cluster.is_worker),
     )
 
     async def follow_journal() -> None:
@@ -67,6 +68,7 @@ def start(core: Core) -> Wing:
                 tasks.create_task(insights.run())
                 tasks.create_task(follow(engines.journal, insights, _LINGER))
         finally:
+            insights.rest()
             await watch.stop()
 
     def groups(services: Services, missing: Missing) -> Sequence[object]:
