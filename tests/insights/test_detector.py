@@ -175,6 +175,16 @@ def test_keys_that_are_forgotten_change_nothing_of_the_others() -> None:
 
 
 @pytest.mark.campaign
+def test_a_rate_that_stays_higher_is_an_incident_on_five_days_and_then_usual() -> None:
+    change_at = 9 * DAY + 10 * 60
+    counts = np.random.default_rng(1).poisson(1.0, (1, change_at + 7 * DAY))
+    counts[0, change_at:] += 10
+    found = known(feed(detector_of(1), counts))
+    starts = [change.start - START - change_at for change in found if change.end is None]
+    assert [round(start / DAY) for start in starts] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.campaign
 def test_a_burst_of_every_day_becomes_usual() -> None:
     counts = office(26, 4.0)
     for day in range(14, 26):

@@ -53,5 +53,5 @@ def test_a_drop_is_over_when_calls_are_back() -> None:
     assert incident.end == 100 + 63
 
 
-def test_after_a_day_it_is_usual() -> None:
+def test_after_a_day_it_ends_in_any_case() -> None:
     assert feed(an_incident(), 10.0, 1.0, 2 * MAX_MINUTES) == 100 + MAX_MINUTES

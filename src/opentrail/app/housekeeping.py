@@ -24,7 +24,7 @@ _RETAINED_SEGMENTS = 2
 
 
 class Housekeeping:
-    """Deletes what has expired or is stored twice; nothing that a follower still needs.
+    """Deletes what has expired or is stored twice; nothing that trails or identities still need.
 
     Args:
         journal: is trimmed.

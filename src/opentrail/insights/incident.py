@@ -57,7 +57,7 @@ class Incident(msgspec.Struct):
             self.last_unusual = now
 
     def is_over(self, now: int) -> bool:
-        """Returns whether activity is usual again, or the incident has become usual."""
+        """Returns whether activity is usual again, or the incident has lasted for a day."""
         return self.quiet >= QUIET_MINUTES or now - self.start >= MAX_MINUTES
 
     @property

@@ -91,6 +91,60 @@ def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> Non
         assert wire.answer()[2] == b"event\n"
 
 
+@pytest.mark.parametrize("upstream_ends_by", ["chunk", "close"])
+def test_events_of_a_stream_leave_immediately_and_its_end_waits_for_the_record(
+    tmp_path: Path, upstream_ends_by: str
+) -> None:
+    first_arrived = threading.Event()
+
+    def streaming(wire: Wire) -> None:
+        wire.request()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        if upstream_ends_by == "chunk":
+            wire.send(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\none\n\n\r\n")
+        else:
+            wire.send(head + b"\r\none\n\n")
+        assert first_arrived.wait(TIMEOUT_SECONDS)
+        wire.send(b"5\r\ntwo\n\n\r\n0\r\n\r\n" if upstream_ends_by == "chunk" else b"two\n\n")
+
+    with (
+        scripted(streaming) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        with stalled_disk(server):
+            wire = Wire.to(server.url).send(GET)
+            wire.until(b"one\n\n")
+            first_arrived.set()
+            wire.until(b"two\n\n\r\n")
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.exactly(1)
+        wire.socket.settimeout(TIMEOUT_SECONDS)
+        assert wire.exactly(5) == b"0\r\n\r\n"
+        assert len(journalled(server.data_dir)) == 1
+
+
+def test_events_for_a_client_that_knows_no_chunks_wait_for_their_record(tmp_path: Path) -> None:
+    def streaming(wire: Wire) -> None:
+        wire.request()
+        wire.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n7\r\nevent\n\n\r\n0\r\n\r\n"
+        )
+
+    with (
+        scripted(streaming) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        with stalled_disk(server):
+            wire = Wire.to(server.url).send(GET.replace("HTTP/1.1", "HTTP/1.0"))
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.exactly(1)
+        wire.socket.settimeout(TIMEOUT_SECONDS)
+        assert wire.answer()[2] == b"event\n\n"
+
+
 @pytest.mark.campaign
 @pytest.mark.slow
 def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ class Framing:
         self.keep_alive = keep_alive and not unframed
         self.unframed = unframed
         self._may_keep_alive = keep_alive
-        self._chunked = chunked
+        self.chunked = chunked
         self.headers: Headers = []
         self.end = LAST_CHUNK if chunked else b""
         if chunked:
@@ -229,7 +229,7 @@ class Framing:
 
     def piece(self, data: bytes) -> bytes:
         """Returns a piece of the body as it goes to the client."""
-        return chunk(data) if self._chunked else data
+        return chunk(data) if self.chunked else data
 
     def set_length(self, length: int) -> None:
         """Frames a whole answer that its upstream ended by closing the connection."""

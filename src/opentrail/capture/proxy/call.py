@@ -327,10 +327,12 @@ class Call:
         head = self.incoming.head
         is_bodiless = head.method == b"HEAD" or answer.status in (204, 304)
         needs_framing = not is_bodiless and "content-length" not in answer.folded
+        # The last chunk of an event stream waits for the record, so each stream needs one.
+        ends_with_chunk = head.version != "1.0" and (answer.framed or answer.is_event_stream)
         return Framing(
             keep_alive=keep_alive,
-            chunked=needs_framing and head.version != "1.0" and answer.framed,
-            unframed=needs_framing and (not answer.framed or head.version == "1.0"),
+            chunked=needs_framing and ends_with_chunk,
+            unframed=needs_framing and not ends_with_chunk,
         )
 
     def write_part(self, answer: AnswerHead, framing: Framing, part: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from opentrail.capture.proxy.bodies import BrokenOffError, Flow
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
@@ -40,7 +40,6 @@ MAX_HELD_BYTES = 64 * 1024
 HELD_TAIL_BYTES = 4 * 1024
 #: Maximum number of interim answers (1xx) to one call.
 MAX_INTERIM = 100
-_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 _CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 
 
@@ -89,7 +88,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             unsent = await rewritten(call, body, upstream, change)
             call.received.add(unsent)
         framing = call.framing(answer, incoming.keep_alive and is_sent_whole)
-        limit, tail = _bytes_to_hold(call, answer)
+        limit, tail = _bytes_to_hold(call, answer, framing)
         while piece := await client.next_piece(body, upstream):
             call.received.add(piece)
             unsent = unsent + piece if unsent else piece
@@ -102,6 +101,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
                 body.fail(GONE)
 
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
+        # Guarantee D1.
         exchange = call.exchange(call.sent.content(), incoming.body.broken)
         exchange.response = call.response(answer)
         call.is_recorded = True
@@ -308,13 +308,12 @@ async def _answer_head(call: Call, upstream: UpstreamConnection) -> AnswerHead:
 # The answer
 
 
-def _bytes_to_hold(call: Call, answer: AnswerHead) -> tuple[int, int]:
+def _bytes_to_hold(call: Call, answer: AnswerHead, framing: Framing) -> tuple[int, int]:
     """Returns the bytes of an answer that are held, and those of a longer one's end."""
     if not call.endpoint.recorder.refuse:
         return 0, 0
     # Events of a stream are passed on immediately; its last chunk waits for the record.
-    is_endless = "content-length" not in answer.folded
-    if is_endless and answer.folded.get("content-type", "").startswith(_STREAMS):
+    if framing.chunked and answer.is_event_stream:
         return 0, 0
     return MAX_HELD_BYTES, HELD_TAIL_BYTES
 

@@ -20,7 +20,7 @@ from opentrail.wire.message import fold_headers
 from opentrail.wire.resign import UpstreamCredentials
 
 CONNECT_SECONDS = 10.0
-
+_EVENT_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 
 _PLACE = re.compile(r"\{[^}]*\}?|\}")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
@@ -119,6 +119,10 @@ class AnswerHead:
 
     def __post_init__(self) -> None:
         self.folded = fold_headers(self.headers)
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.folded.get("content-type", "").startswith(_EVENT_STREAMS)
 
 
 class UpstreamConnection(asyncio.Protocol):
