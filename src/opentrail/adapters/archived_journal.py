@@ -51,9 +51,9 @@ class ArchivedJournal:
         """Seconds that the oldest record has waited."""
         return self._journal.backlog_seconds
 
-    async def write(self, entries: Sequence[NewEntry]) -> None:
+    async def write(self, entries: Sequence[NewEntry]) -> object:
         """Returns only once the records are durable; they may get their positions later."""
-        await self._journal.write(entries)
+        return await self._journal.write(entries)
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""

@@ -75,7 +75,7 @@ class JournalWriter(Protocol):
         """Seconds that the oldest record has waited to become durable."""
         ...
 
-    async def write(self, entries: Sequence[NewEntry]) -> None:
+    async def write(self, entries: Sequence[NewEntry]) -> object:
         """Return only once the records are durable; they may get their positions later.
 
         What is durable before a later call begins has lower positions than what that one writes.

@@ -14,7 +14,7 @@ import pytest
 
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.core.errors import JournalDamaged, RecordRefused, StoreUnreachable
+from opentrail.core.errors import JournalDamaged, RecordRefused, StorageFailed, StoreUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import QUEUE_RECORDS, LostPositions
 from tests.factories import a_new_entry, event_id, some_new_entries
@@ -281,15 +281,19 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
     )
     async with opened(url) as (journal,):
         execute(url, paused)
-        waiting = asyncio.create_task(journal.append(some_new_entries(1)))
+        await journal.write(some_new_entries(1))
+        waiting = asyncio.create_task(journal.append(some_new_entries(1, 2)))
         await eventually(lambda: journal.failure)
-        assert journal.backlog_seconds > 0.2
+        assert journal.backlog_seconds == 0
         with pytest.raises(RecordRefused, match="no position"):
-            await journal.append(some_new_entries(1, 2))
+            await journal.append(some_new_entries(1, 3))
+        with pytest.raises(StorageFailed, match="no positions"):
+            await journal.newest()
         execute(url, "UPDATE opentrail.lease SET until = '-infinity'")
-        assert await waiting == 1
+        assert await waiting == 2
+        assert await journal.newest() == 2
         assert journal.failure is None
-        assert await journal.append(some_new_entries(1, 3)) == 2
+        assert await journal.append(some_new_entries(1, 4)) == 3
 
 
 @pytest.mark.slow

@@ -189,10 +189,9 @@ class PostgresJournal:
 
     @property
     def backlog_seconds(self) -> float:
-        """Seconds that the oldest record has waited to become durable and get its position."""
+        """Seconds that the oldest record has waited to become durable."""
         oldest = self._appends.oldest
-        waiting = 0.0 if oldest is None else self._loop.time() - oldest
-        return max(waiting, self._seconds_unordered)
+        return 0.0 if oldest is None else self._loop.time() - oldest
 
     @property
     def _seconds_unordered(self) -> float:

@@ -141,10 +141,6 @@ class SqliteJournal:
 
     # The way of a group, from callers to followers.
 
-    async def write(self, entries: Sequence[NewEntry]) -> None:
-        """Returns only once the records are durable; they have their positions then."""
-        await self.append(entries)
-
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
         if self._failure or self._is_closing:
@@ -154,6 +150,9 @@ class SqliteJournal:
             self._appends.add(append)
             self._wake.notify()
         return await append.done
+
+    #: What is durable has its position already.
+    write = append
 
     def _write_groups(self) -> None:
         """Writes what is appended until the journal is closed: the writing thread."""
