@@ -13,6 +13,7 @@ import pytest
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql import SqlControl
+from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
 from opentrail.core.errors import LeaseLost, StorageFailed
 from opentrail.ports.control import Put
@@ -28,7 +29,8 @@ class Server:
     def __init__(self, url: str, node: str) -> None:
         self.clock = SettableClock(MOMENT)
         self.control = SqlControl(url)
-        self.cluster = Cluster(settings_of(url), self.control, node, self.clock)
+        self.failed: list[str] = []
+        self.cluster = Cluster(settings_of(url), self.control, node, self.clock, self.failed.append)
         #: Set while it works.
         self.works = asyncio.Event()
         self.rests = asyncio.Event()
@@ -153,3 +155,24 @@ async def test_servers_know_each_other_for_a_day() -> None:
         ]
         one.clock.advance((KEPT_FOR - timedelta(minutes=30)).total_seconds())
         assert [server.endpoint for server in await one.cluster.servers()] == ["http://one"]
+
+
+@asynchronous
+async def test_the_later_of_two_servers_with_the_same_id_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_NOTE_SECONDS", 0.05)
+    async with two_servers() as (url, one, _other):
+        await one.cluster.note("http://one", 3)
+        copy = Server(url, "one")
+        copy.cluster._started += timedelta(seconds=1)
+        await copy.cluster.note(None, 0)
+        notes = [
+            asyncio.create_task(server.cluster.keep_noting("http://one", lambda: 3))
+            for server in (one, copy)
+        ]
+        await notes[1]
+        assert copy.failed == ["a server runs on a copy of this data directory"]
+        assert one.failed == []
+        notes[0].cancel()
+        await copy.close()

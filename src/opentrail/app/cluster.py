@@ -19,8 +19,9 @@ from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.sql import SqlControl
-from opentrail.core.errors import OpentrailError, StorageFailed
+from opentrail.core.errors import DataDirectoryInUse, OpentrailError, StorageFailed
 from opentrail.core.event import format_time, parse_time
+from opentrail.core.trail import stored_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.leases import Lease
@@ -78,14 +79,26 @@ class Cluster:
         control: the control store.
         node: the id of this server's data directory.
         clock: the time.
+        fail: ends this server, because one that started earlier has the same id.
     """
 
-    def __init__(self, settings: Settings, control: SqlControl, node: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: SqlControl,
+        node: str,
+        clock: Clock,
+        fail: Callable[[str], None],
+    ) -> None:
         self.node = node
+        self._fail = fail
         self._database = SharedDatabase(settings.journal)
         self._leases = PostgresLeases(self._database)
         self._control: ControlStore = control
         self._clock = clock
+        self._started = clock.now()
+        #: The version of this server's note; None before it.
+        self._noted: int | None = None
         self._servers: Sequence[ClusterServer] = ()
         self._worker: str | None = None
         #: The control store, which only the worker can change.
@@ -160,20 +173,34 @@ class Cluster:
             endpoint: its address; None while it starts.
             sealed: the last position in verified files of its event history: the journal is not
                 trimmed beyond it.
+
+        Raises:
+            DataDirectoryInUse: a server that started earlier has the same id.
         """
         server = {
             "endpoint": endpoint,
             "version": __version__,
             "sealed": sealed,
+            "started": stored_time(self._started),
             "seen": format_time(self._clock.now()),
         }
-        await self._control.apply([Put(_SERVER, self.node, server)])
+        stored = await self._control.get(_SERVER, self.node)
+        version = stored.version if stored else 0
+        if self._noted is not None and version != self._noted:
+            others = parse_time(stored.document["started"]) if stored else self._started
+            if others < self._started:
+                raise DataDirectoryInUse("a server runs on a copy of this data directory")
+        await self._control.apply([Put(_SERVER, self.node, server, expected=version)])
+        self._noted = version + 1
 
     async def keep_noting(self, endpoint: str, sealed: Callable[[], int]) -> None:
         """Notes this server periodically, until it is cancelled."""
         while True:
             try:
                 await self.note(endpoint, sealed())
+            except DataDirectoryInUse as error:
+                self._fail(str(error))
+                return
             except OpentrailError as error:
                 log.warning("the cluster does not see this server", extra={"error": str(error)})
             await asyncio.sleep(_NOTE_SECONDS)

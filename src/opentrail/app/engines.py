@@ -96,7 +96,7 @@ async def open_engines(
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, settings.control_store == "sqlite")
     stack.push_async_callback(inventory.close)
-    cluster = cluster_of(settings, control, inventory.installation, clock)
+    cluster = cluster_of(settings, control, inventory.installation, clock, fail)
     if cluster is not None:
         stack.push_async_callback(cluster.close)
     known = await known_positions(control, data.history, inventory.written)
@@ -167,14 +167,20 @@ async def open_engines(
     )
 
 
-def cluster_of(settings: Settings, control: SqlControl, node: str, clock: Clock) -> Cluster | None:
+def cluster_of(
+    settings: Settings,
+    control: SqlControl,
+    node: str,
+    clock: Clock,
+    fail: Callable[[str], None],
+) -> Cluster | None:
     """Returns the cluster that a server is of; None if it shares its engines with no other."""
     if is_in_files(settings):
         return None
     # Here, so that servers without it do not load the code for PostgreSQL.
     from opentrail.app.cluster import Cluster, is_cluster
 
-    return Cluster(settings, control, node, clock) if is_cluster(settings) else None
+    return Cluster(settings, control, node, clock, fail) if is_cluster(settings) else None
 
 
 def _log_broken(reason: str) -> None:
