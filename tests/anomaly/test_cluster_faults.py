@@ -111,8 +111,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         flags = ("--upstream", upstream.url, "--upstream", f"s3={moto}")
         more = ("--delivery-interval", "5", "--digest-interval", "60")
         servers = [
-            Opentrail(tmp_path / name, *flags, *more, port=free_port())
-            for name in ("one", "two", "three")
+            Opentrail(
+                *(tmp_path / name, *flags, *more, "--recorders", str(recorders)), port=free_port()
+            )
+            for name, recorders in (("one", 1), ("two", 2), ("three", 1))
         ]
         environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
         s3: Any = boto3.client(

@@ -9,6 +9,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,12 @@ class Cluster:
         self.servers: list[Opentrail] = []
         self._numbers = itertools.count(1)
 
-    def add(self, name: str) -> Opentrail:
-        """Starts another server."""
-        server = Opentrail(self._folder / name, "--upstream", self._upstream)
-        self.servers.append(server)
-        return server.start(**self.environment)
+    def add(self, *names: str) -> list[Opentrail]:
+        """Starts further servers at the same time."""
+        servers = [Opentrail(self._folder / name, "--upstream", self._upstream) for name in names]
+        self.servers += servers
+        with ThreadPoolExecutor(len(servers)) as threads:
+            return list(threads.map(lambda server: server.start(**self.environment), servers))
 
     def create_users(self, servers: Sequence[Opentrail], count: int) -> list[str]:
         """Creates users by calls to the servers in turn; returns their names."""
@@ -125,7 +127,7 @@ def flush(server: Opentrail) -> None:
 
 
 def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Cluster) -> None:
-    one, two, three = (cluster.add(name) for name in ("one", "two", "three"))
+    one, two, three = cluster.add("one", "two", "three")
     one.boto("s3").create_bucket(Bucket="logs")
     trail = {"Name": "main", "S3BucketName": "logs", "EnableLogFileValidation": True}
     arn = two.boto("cloudtrail").create_trail(**trail)["TrailARN"]
@@ -172,7 +174,7 @@ def users_in_history(server: Opentrail) -> list[str]:
 
 
 def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None:
-    one, two = cluster.add("one"), cluster.add("two")
+    one, two = cluster.add("one", "two")
     one.boto("s3").create_bucket(Bucket="logs")
     one.boto("cloudtrail").create_trail(Name="main", S3BucketName="logs")
     one.boto("cloudtrail").start_logging(Name="main")
@@ -192,7 +194,7 @@ def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None
 def test_a_new_server_that_cannot_have_all_of_history_is_refused(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    one = cluster.add("one")
+    (one,) = cluster.add("one")
     cluster.create_users([one], 3)
     database = cluster.url.split("?")[0].rpartition("/")[2]
     shared_server().execute(database, "UPDATE opentrail.journal SET trimmed = 2")
@@ -210,7 +212,7 @@ def test_files_are_not_imported_into_one_server_of_a_cluster(
 ) -> None:
     file = tmp_path / "records.json"
     file.write_text(json.dumps({"Records": []}))
-    one = cluster.add("one")
+    (one,) = cluster.add("one")
     assert one.opentrail("import", str(file)).returncode == 0
     cluster.add("two")
     imported = one.opentrail("import", str(file))
