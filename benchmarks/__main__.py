@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import (
     attributes,
+    cluster,
     console,
     console_pages,
     decoding,
@@ -54,6 +55,7 @@ BENCHMARKS = {
     **console.BENCHMARKS,
     **console_pages.BENCHMARKS,
     **validating.BENCHMARKS,
+    **cluster.BENCHMARKS,
 }
 
 

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ def opentrail(
     *flags: str,
     cpu: int | None = None,
     prepare: Callable[[Path], None] = lambda data: None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Runs an opentrail server in front of a port; `prepare` may fill its data directory first."""
     with tempfile.TemporaryDirectory() as folder:
@@ -75,6 +76,7 @@ def opentrail(
             cpu,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
         try:
             assert process.stdout is not None

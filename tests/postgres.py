@@ -30,11 +30,15 @@ _AUTHENTICATION = (
 class PostgresServer:
     """A server that a test may stop, kill and start again; PostgreSQL refuses to run as root.
 
-    With a `primary`, it is a standby of that until it is promoted.
+    With a `primary`, it is a standby of that until it is promoted. Without `fsync`, what it has
+    acknowledged is lost with the machine, but not with the server.
     """
 
-    def __init__(self, programs: Path, primary: PostgresServer | None = None) -> None:
+    def __init__(
+        self, programs: Path, primary: PostgresServer | None = None, fsync: bool = False
+    ) -> None:
         self._programs = programs
+        self._fsync = "on" if fsync else "off"
         self.folder = Path(tempfile.mkdtemp(prefix="opentrail-pg-"))
         self._data = self.folder / "data"
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -54,7 +58,8 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder}"
+        options += f" -c fsync={self._fsync}"
         log = self.folder / "log"
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(log), "-o", options)
 
@@ -181,10 +186,10 @@ def remove_shared_server() -> None:
 
 
 @contextmanager
-def primary_and_standby() -> Iterator[tuple[PostgresServer, PostgresServer]]:
+def primary_and_standby(fsync: bool = False) -> Iterator[tuple[PostgresServer, PostgresServer]]:
     """A primary whose commits wait for its standby."""
-    with own_server() as primary:
-        standby = PostgresServer(_programs(), primary)
+    with own_server(fsync) as primary:
+        standby = PostgresServer(_programs(), primary, fsync)
         try:
             # On the primary alone: the standby has no other one when it is promoted.
             primary.set("synchronous_standby_names", "ANY 1 (*)")
@@ -194,9 +199,9 @@ def primary_and_standby() -> Iterator[tuple[PostgresServer, PostgresServer]]:
 
 
 @contextmanager
-def own_server() -> Iterator[PostgresServer]:
+def own_server(fsync: bool = False) -> Iterator[PostgresServer]:
     """A server that a test may stop."""
-    server = PostgresServer(_programs())
+    server = PostgresServer(_programs(), fsync=fsync)
     try:
         yield server
     finally:
