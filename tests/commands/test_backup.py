@@ -116,6 +116,23 @@ def test_wrong_files_and_folders_are_named(capsys: Capture) -> None:
     assert not Path("opentrail-data").exists()
 
 
+def test_a_journal_moves_to_postgresql_with_its_positions(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
+    url = postgres.shared_server().new_database()
+    monkeypatch.setenv("OPENTRAIL_JOURNAL", url)
+    monkeypatch.setenv("OPENTRAIL_CONTROL_STORE", url)
+    assert main(["restore", "b.tar", "--data-dir", "new"]) == 0
+    assert list(Path("new/journal").glob("*.db")) == []
+    assert main(["verify-store", "--data-dir", "new"]) == 0
+    assert "30 records verified" in capsys.readouterr().out
+    assert main(["restore", "b.tar", "--data-dir", "again"]) == 2
+    assert "the journal on PostgreSQL is not empty" in capsys.readouterr().err
+    assert not Path("again").exists()
+    assert run(trail_of(SqlControl(url))) == (2, "changed")
+
+
 def test_a_control_store_on_postgresql_is_copied(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

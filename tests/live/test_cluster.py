@@ -29,7 +29,7 @@ class Cluster:
 
     def __init__(self, folder: Path, upstream: str, url: str) -> None:
         self._folder = folder
-        self._upstream = upstream
+        self.upstream = upstream
         self.url = url
         self.environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
         self.servers: list[Opentrail] = []
@@ -37,7 +37,7 @@ class Cluster:
 
     def add(self, *names: str) -> list[Opentrail]:
         """Starts further servers at the same time."""
-        servers = [Opentrail(self._folder / name, "--upstream", self._upstream) for name in names]
+        servers = [Opentrail(self._folder / name, "--upstream", self.upstream) for name in names]
         self.servers += servers
         with ThreadPoolExecutor(len(servers)) as threads:
             return list(threads.map(lambda server: server.start(**self.environment), servers))
@@ -71,7 +71,7 @@ class Cluster:
         """Returns how often each user's creation is in the log files of the bucket."""
         s3 = boto3.client(
             *("s3", "us-east-1"),
-            endpoint_url=self._upstream,
+            endpoint_url=self.upstream,
             aws_access_key_id="a",
             aws_secret_access_key="b",
         )
@@ -171,6 +171,41 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
 def users_in_history(server: Opentrail) -> list[str]:
     """Returns the created users of event history, newest first."""
     return [record["requestParameters"]["userName"] for record in server.records("name=CreateUser")]
+
+
+def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_path: Path) -> None:
+    alone = Opentrail(tmp_path / "alone", "--upstream", cluster.upstream)
+    alone.start()
+    try:
+        alone.boto("s3").create_bucket(Bucket="logs")
+        trail = {"Name": "main", "S3BucketName": "logs", "EnableLogFileValidation": True}
+        arn = alone.boto("cloudtrail").create_trail(**trail)["TrailARN"]
+        alone.boto("cloudtrail").start_logging(Name="main")
+        names = cluster.create_users([alone], 10)
+        flush(alone)
+        names += cluster.create_users([alone], 10)
+        assert alone.stop() == 0
+    finally:
+        alone.close()
+    archive, secret = str(tmp_path / "all.tar"), {"OPENTRAIL_BACKUP_PASSPHRASE": "correct horse"}
+    saved = run_opentrail(
+        "backup", archive, "--with-keys", "--data-dir", str(alone.data_dir), **secret
+    )
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    folder = ("--data-dir", str(tmp_path / "one"))
+    restored = run_opentrail("restore", archive, *folder, **secret, **cluster.environment)
+    assert restored.returncode == 0, restored.stdout + restored.stderr
+    verified = run_opentrail("verify-store", *folder, **cluster.environment)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+    (one,) = cluster.add("one")
+    (two,) = cluster.add("two")
+    names += cluster.create_users([one, two], 10)
+    flush(two)
+    assert cluster.users_in_files() == Counter(names)
+    assert sorted(users_in_history(two)) == sorted(names)
+    validated = two.validate(arn)
+    assert validated.returncode == 0, validated.stdout + validated.stderr
 
 
 def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
@@ -141,9 +142,14 @@ async def open_journal(
             f"journal of the cluster begins at {postgres.first}: copy the files of the folder "
             "history of another server into it first"
         )
-    text = "The journal of this data directory is on PostgreSQL.\n"
-    await asyncio.to_thread(write_durably, data.journal / _MARKER, text.encode())
+    await asyncio.to_thread(mark_on_postgresql, data.journal)
     return postgres
+
+
+def mark_on_postgresql(folder: Path) -> None:
+    """Writes into the folder of a journal that it is on PostgreSQL."""
+    text = "The journal of this data directory is on PostgreSQL.\n"
+    write_durably(folder / _MARKER, text.encode())
 
 
 async def _acquire(leases: Leases, node: str) -> Lease:

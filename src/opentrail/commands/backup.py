@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,9 @@ from opentrail.adapters.backup import (
 from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_check import Damage, StoreCheck
-from opentrail.app.journals import is_in_files, require_engine
+from opentrail.app.journals import is_in_files, mark_on_postgresql, require_engine
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.verify_store import describe_damage
@@ -115,7 +117,6 @@ def run_restore(options: argparse.Namespace) -> int:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
-    _require_journal_in_files(settings)
     restored = root.with_name(f".{root.name}.restoring-{os.getpid()}")
     progress = Progress(sys.stderr)
     try:
@@ -125,6 +126,7 @@ def run_restore(options: argparse.Namespace) -> int:
         manifest = read_archive(source, restored, lambda size: progress.advance(size, 0))
         _restore_keys(restored, options.without_keys)
         findings = _verify(restored, progress)
+        _restore_journal(settings, restored, manifest.position, findings)
         _restore_control(settings, restored)
         if root.exists():
             root.rmdir()
@@ -184,7 +186,32 @@ def _require_journal_in_files(settings: Settings) -> None:
         )
 
 
-# The control store
+# The journal and the control store
+
+
+def _restore_journal(
+    settings: Settings, folder: Path, last: int, findings: Sequence[Damage]
+) -> None:
+    """Moves the journal into the database of the settings, unless it is in files.
+
+    Raises:
+        StorageFailed: it is damaged.
+    """
+    if is_in_files(settings):
+        return
+    if findings:
+        raise StorageFailed(
+            f"the backup has damage, such as {describe_damage(findings[0])}: restore it into "
+            "files, where a server repairs it"
+        )
+    # Here, so that other commands do not load the code for PostgreSQL.
+    from opentrail.adapters.postgres.restoring import restore_journal
+
+    source = SqliteJournalSource(folder / "journal")
+    asyncio.run(restore_journal(settings.journal, source, last))
+    shutil.rmtree(folder / "journal")
+    (folder / "journal").mkdir(mode=0o700)
+    mark_on_postgresql(folder / "journal")
 
 
 def _copy_control(settings: Settings, data: DataDirectory, target: Path) -> None:
