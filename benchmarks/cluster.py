@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import multiprocessing
 import time
@@ -41,7 +42,11 @@ def _servers(
     if count:
         database = database_in(primary.new_database())
         url = f"postgresql://trusted@/{database}?host={primary.folder},{standby.folder}"
-        environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
+        environment = {
+            "OPENTRAIL_JOURNAL": url,
+            "OPENTRAIL_CONTROL_STORE": url,
+            "OPENTRAIL_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
+        }
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(opentrail(upstream, environment=environment))

@@ -147,6 +147,16 @@ def run_skipping_time(story: Coroutine[Any, Any, T], days: float = 40) -> T:
         return runner.run(limited())
 
 
+def immediately(work: Coroutine[Any, Any, T]) -> T:
+    """Returns the result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits for something")
+
+
 async def turns(count: int = 20) -> None:
     """Lets every other task go on for a few steps."""
     for _ in range(count):
@@ -431,6 +441,15 @@ class MemoryControl:
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
         """Returns documents by prefix."""
         return await self._breaker.pass_through(lambda: self._scan(kind, prefix))
+
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Returns all documents of each kind."""
+        return await self._breaker.pass_through(
+            lambda: {
+                kind: repr(sorted((key, *it) for (k, key), it in self.disk.items() if k == kind))
+                for kind in kinds
+            }
+        )
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Makes all changes or none."""

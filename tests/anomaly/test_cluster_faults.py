@@ -18,9 +18,11 @@ from typing import Any
 import boto3
 import pytest
 
+from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from tests.anomaly.test_kill import Evidence
 from tests.live.load import Load
 from tests.live.processes import Opentrail, eventually, free_port, moto_server
+from tests.live.test_cluster import MASTER_KEY
 from tests.live.test_control_store import health
 from tests.postgres import PostgresServer, database_in, primary_and_standby
 from tests.stub_upstream import StubUpstream
@@ -116,7 +118,11 @@ def world(tmp_path: Path) -> Iterator[World]:
             )
             for name, recorders in (("one", 1), ("two", 2), ("three", 1))
         ]
-        environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
+        environment = {
+            "OPENTRAIL_JOURNAL": url,
+            "OPENTRAIL_CONTROL_STORE": url,
+            MASTER_KEY_VARIABLE: MASTER_KEY,
+        }
         s3: Any = boto3.client(
             *("s3", "us-east-1"),
             endpoint_url=moto,

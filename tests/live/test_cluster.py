@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import json
@@ -17,10 +18,13 @@ from typing import Any
 import boto3
 import pytest
 
+from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from tests.live.processes import Opentrail, eventually, moto_server, run_opentrail
 from tests.live.test_control_store import health
 from tests.postgres import shared_server
 
+#: The key that seals the secrets of all servers.
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
@@ -31,7 +35,11 @@ class Cluster:
         self._folder = folder
         self.upstream = upstream
         self.url = url
-        self.environment = {"OPENTRAIL_JOURNAL": url, "OPENTRAIL_CONTROL_STORE": url}
+        self.environment = {
+            "OPENTRAIL_JOURNAL": url,
+            "OPENTRAIL_CONTROL_STORE": url,
+            MASTER_KEY_VARIABLE: MASTER_KEY,
+        }
         self.servers: list[Opentrail] = []
         self._numbers = itertools.count(1)
 
@@ -175,7 +183,7 @@ def users_in_history(server: Opentrail) -> list[str]:
 
 def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_path: Path) -> None:
     alone = Opentrail(tmp_path / "alone", "--upstream", cluster.upstream)
-    alone.start()
+    alone.start(**{MASTER_KEY_VARIABLE: MASTER_KEY})
     try:
         alone.boto("s3").create_bucket(Bucket="logs")
         trail = {"Name": "main", "S3BucketName": "logs", "EnableLogFileValidation": True}

@@ -18,7 +18,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access_keys import open_control
+from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import is_in_files, open_journal, source_of
@@ -34,6 +34,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -55,6 +56,8 @@ class Engines:
     metrics: Metrics
     catalog: ServiceCatalog
     control: SqlControl
+    #: Seals what servers share in the control store; None if it is not shared.
+    sealer: Sealer | None
     inventory: DataInventory
     trimmed_journal: TrimmedJournal
     source: JournalSource
@@ -84,17 +87,19 @@ async def open_engines(
         StorageFailed: the control store or the journal cannot be opened.
         DataDirectoryInUse: another server uses the journal.
         StateLost: the control store is not the one that it was, with `--auth enforced`.
+        UsageError: the master key is not that of the shared control store.
     """
     clock = SystemClock()
     control = open_control(settings, data)
     stack.push_async_callback(control.close)
-    if settings.control_store == "sqlite":
+    if not is_shared(settings):
         await control.check()
+    sealer = await open_sealer(settings, control, data) if is_shared(settings) else None
     named_keys = NamedKeys(control, settings.directory)
     await named_keys.load()
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
-    inventory = DataInventory(data, control, settings.control_store == "sqlite")
+    inventory = DataInventory(data, control, in_file=not is_shared(settings))
     stack.push_async_callback(inventory.close)
     cluster = cluster_of(settings, control, inventory.installation, clock, fail)
     if cluster is not None:
@@ -140,11 +145,14 @@ async def open_engines(
     stack.push_async_callback(store.close)
     metrics = Metrics()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
+    token_key = (
+        await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
+    )
     history = History(
         store,
         clock,
         metrics,
-        _token_key(data.keys),
+        token_key,
         timedelta(days=settings.history_retention_days),
         journal.newest,
     )
@@ -154,6 +162,7 @@ async def open_engines(
         metrics=metrics,
         catalog=ServiceCatalog(),
         control=control,
+        sealer=sealer,
         inventory=inventory,
         trimmed_journal=trimmed_journal,
         source=source,

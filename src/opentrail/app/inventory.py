@@ -118,7 +118,7 @@ class DataInventory:
     @property
     def problems(self) -> list[str]:
         """What is not as it was and was not accepted, for operators; without paths."""
-        keys = _key_problems(self._inventory, self._data.keys, self._known_keys)
+        keys = _key_problems(self._inventory, self._data.keys, self._known_keys, self._in_file)
         return [*(problem.text for problem in self._inventory.problems), *keys]
 
     async def judge(self, head: int, journal: JournalSource) -> None:
@@ -169,6 +169,16 @@ class DataInventory:
                 f"while {texts[0]}; put the former control store back, or accept the loss: "
                 "opentrail doctor --accept-losses"
             )
+
+    async def require_own_store(self) -> None:
+        """Returns if the control store is still that of this data directory.
+
+        Raises:
+            StateLost: it was emptied or replaced while the server ran.
+            StorageFailed: it cannot be read.
+        """
+        if await _store_id(self._control) != self._inventory.store:
+            raise StateLost(f"the control store is not the one that it was: {_GONE}")
 
     def note_committed(self, position: int, chain: bytes) -> None:
         """Notes how far the journal is durable; called by the journal's thread."""
@@ -228,13 +238,16 @@ class DataInventory:
             members = ("uid", "organization")
             trails[arn] = {member: stored.document.get(member, "") for member in members}
         keys = {name: key.fingerprint for name, key in signing_keys.items()}
-        master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
-        if master and _MASTER not in inventory.keys:
-            keys[_MASTER] = master
+        keys = {**inventory.keys, **keys}
+        if not self._in_file:
+            keys.pop(_MASTER, None)  # the control store says which one servers share
+        elif _MASTER not in keys:
+            master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
+            keys.update({_MASTER: master} if master else {})
         inventory = replace(
             inventory,
             imported=max(inventory.imported, await known_imports(self._control)),
-            keys={**inventory.keys, **keys},
+            keys=keys,
             trails={**inventory.trails, **trails} if is_frozen else trails,
         )
         await self._store_inventory(inventory)
@@ -310,12 +323,20 @@ def journal_problem(
 
 
 def _key_problems(
-    inventory: DirectoryInventory, folder: Path, known_names: Collection[str]
+    inventory: DirectoryInventory, folder: Path, known_names: Collection[str], in_file: bool
 ) -> list[str]:
-    """Returns signing keys that nothing else knows any longer, and a master key that changed."""
+    """Returns signing keys that nothing else knows any longer, and a master key that changed.
+
+    Args:
+        inventory: has the keys that there must be.
+        folder: the folder of key files.
+        known_names: the signing keys that the control store knows.
+        in_file: whether keys are in files, as the control store is.
+    """
     acknowledged = acknowledged_keys(folder)
+    remedy = "put the file back" if in_file else "restore the control store"
     problems = [
-        f"signing key {name} is missing: put the file back"
+        f"signing key {name} is missing: {remedy}"
         for name in sorted(inventory.keys)
         if name != _MASTER
         and name not in known_names
@@ -383,7 +404,11 @@ async def standing_of(
     strange = await asyncio.to_thread(journal_problem, chain_at, written)
     problems_by_kind.update({item.kind: item for item in (fresh, strange) if item is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
-    keys = _key_problems(inventory, data.keys, names) if inventory else []
+    keys = (
+        _key_problems(inventory, data.keys, names, in_file=True)
+        if inventory and inventory.state_file  # else the keys are where the control store is
+        else []
+    )
     lost = [*problems_by_kind.values(), *(DirectoryProblem("key", text) for text in keys)]
     return Standing(
         [*problems, *(item.text for item in lost)],

@@ -38,6 +38,10 @@ class FencedControl:
         """Returns the documents of a kind whose keys start with `prefix`, by key."""
         return await self._control.scan(kind, prefix)
 
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Returns a text for each kind: another one after a document of it was changed."""
+        return await self._control.revisions(kinds)
+
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Returns only once all changes are durable; on an error none is made.
 

@@ -1,0 +1,224 @@
+"""Two servers on one control store in PostgreSQL: what one of them changes, both apply."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually
+from tests.postgres import own_server, shared_server
+from tests.stub_upstream import StubUpstream
+
+pytestmark = pytest.mark.live
+
+Servers = tuple[Opentrail, Opentrail]
+#: Longer than calls of a key are refused after many that were refused.
+SECONDS = 2 * TIMEOUT_SECONDS
+
+
+@contextmanager
+def two_servers(folder: Path, url: str) -> Iterator[Servers]:
+    """Two servers that start concurrently; the second has recorder processes."""
+    environment = {
+        "OPENTRAIL_CONTROL_STORE": url,
+        "OPENTRAIL_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
+    }
+    with StubUpstream() as stub:
+        flags = ("--upstream", stub.url, "--auth", "enforced")
+        one = Opentrail(folder / "one", *flags)
+        two = Opentrail(folder / "two", *flags, "--recorders", "2")
+        try:
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(lambda server: server.start(**environment), (one, two)))
+            yield one, two
+        finally:
+            one.close()
+            two.close()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with two_servers(tmp_path_factory.mktemp("shared"), shared_server().new_database()) as both:
+        yield both
+
+
+def key_of(server: Opentrail, action: str, *arguments: str) -> dict[str, Any]:
+    done = server.opentrail("keys", action, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    key: dict[str, Any] = json.loads(done.stdout)
+    return key
+
+
+def health_of(server: Opentrail) -> dict[str, Any]:
+    url = f"{server.console}/health"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+        health: dict[str, Any] = json.loads(answer.read())
+    return health
+
+
+def control_failure(server: Opentrail) -> str | None:
+    """Returns why a server cannot use its control store."""
+    failure: str | None = health_of(server)["controlStore"]["failure"]
+    return failure
+
+
+def answer_to(server: Opentrail, key: dict[str, Any]) -> str:
+    """Returns the code with which a server answers DescribeTrails."""
+    client = server.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"])
+    try:
+        client.describe_trails()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "ok"
+
+
+def until(server: Opentrail, key: dict[str, Any], code: str) -> None:
+    """Waits until a server answers calls of a key so; others must not come in between."""
+    former = answer_to(server, key)
+    eventually(lambda: answer_to(server, key) == code, f"{former} becomes {code}", SECONDS)
+
+
+def test_a_key_made_on_one_server_is_let_in_by_the_other_until_it_is_revoked(
+    servers: Servers,
+) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--root")
+    until(two, key, "ok")
+    assert answer_to(one, key) == "ok"
+    one.opentrail("keys", "disable", key["AccessKeyId"])
+    until(two, key, "UnrecognizedClientException")
+    two.opentrail("keys", "enable", key["AccessKeyId"])
+    until(one, key, "ok")
+    two.opentrail("keys", "delete", key["AccessKeyId"])
+    until(one, key, answer_to(two, key))
+    assert answer_to(one, key) != "ok"
+
+
+def test_a_policy_of_one_server_decides_on_the_other(servers: Servers) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--user", "ann")
+    until(two, key, "AccessDeniedException")
+    one.opentrail("policies", "attach", "AWSCloudTrail_ReadOnlyAccess", "--user", "ann")
+    until(two, key, "ok")
+    two.opentrail("policies", "detach", "AWSCloudTrail_ReadOnlyAccess", "--user", "ann")
+    until(one, key, "AccessDeniedException")
+
+
+def test_who_is_behind_a_key_is_named_in_the_records_of_both(servers: Servers) -> None:
+    one, two = servers
+    key = {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "foreign"}
+    done = one.opentrail("directory", "add", key["AccessKeyId"], "--user", "mary")
+    assert done.returncode == 0, done.stderr
+
+    def is_named() -> bool:
+        two.boto("s3", key["AccessKeyId"], key["SecretAccessKey"]).list_buckets()
+        names = [
+            record["userIdentity"].get("userName")
+            for record in two.records("eventName=ListBuckets")
+        ]
+        return "mary" in names
+
+    eventually(is_named, "the other server names mary", SECONDS)
+
+
+def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers: Servers) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--root")
+    until(two, key, "ok")
+    lists = [
+        server.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"]).list_public_keys()[
+            "PublicKeyList"
+        ]
+        for server in servers
+    ]
+    assert len(lists[0]) == 1
+    assert lists[0] == lists[1]
+    assert [list((server.data_dir / "keys").iterdir()) for server in servers] == [[], []]
+    for server in servers:
+        health = health_of(server)
+        assert (health["keyProblems"], health["dataProblems"]) == ([], [])
+        assert server.opentrail("doctor").stdout.count("signing key") == 0
+
+
+@pytest.mark.campaign
+def test_known_keys_are_let_in_while_postgresql_is_down_and_changes_are_seen_afterwards(
+    tmp_path: Path,
+) -> None:
+    with own_server() as postgres, two_servers(tmp_path, postgres.new_database()) as (one, two):
+        key = key_of(one, "create", "--root")
+        until(two, key, "ok")
+        postgres.stop()
+        for server in (one, two):
+            eventually(partial(control_failure, server), "the control store is down")
+            iam = server.boto("iam", key["AccessKeyId"], key["SecretAccessKey"])
+            iam.create_user(UserName="during")
+        postgres.start()
+
+        def is_disabled() -> bool:
+            return one.opentrail("keys", "disable", key["AccessKeyId"]).returncode == 0
+
+        eventually(is_disabled, "the control store is reached again")
+        until(two, key, "UnrecognizedClientException")
+        assert two.stop() == 0
+        message = "changes by other servers cannot be read"
+        assert two.output.count(message) <= 1, two.output
+
+
+def ask_console(
+    server: Opentrail, method: str, path: str, cookie: str = "", body: dict[str, str] | None = None
+) -> tuple[int, str, Any]:
+    """Returns status, cookie and document of an answer to the console's own pages."""
+    headers = {"content-type": "application/json", "x-ot-csrf": "1", "cookie": cookie}
+    connection = http.client.HTTPConnection(
+        urlsplit(server.console).netloc, timeout=TIMEOUT_SECONDS
+    )
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, f"/api/v1/{path}", content, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        return (
+            answer.status,
+            answer.headers.get("set-cookie", "").partition(";")[0],
+            json.loads(text) if text else None,
+        )
+    finally:
+        connection.close()
+
+
+def test_a_user_who_signs_in_on_one_server_is_signed_in_on_both_until_the_session_ends(
+    servers: Servers,
+) -> None:
+    one, two = servers
+    added = json.loads(one.opentrail("users", "create", "eve", "--role", "viewer", "--json").stdout)
+    own = "correct horse battery"
+    login = {"name": "eve", "password": added["password"], "newPassword": own}
+    status, cookie, answer = ask_console(two, "POST", "login", body=login)
+    assert status == 204, answer
+
+    def signed_in(server: Opentrail, secret: str) -> bool:
+        status, _, session = ask_console(server, "GET", "session", secret)
+        assert status in (200, 401), session
+        return status == 200 and session["user"] == "eve"
+
+    assert signed_in(one, cookie)
+    assert signed_in(two, cookie)
+    assert ask_console(one, "DELETE", "session", cookie)[0] == 204
+    assert not signed_in(one, cookie)
+    eventually(lambda: not signed_in(two, cookie), "the session ends on the other", SECONDS)
+    _, cookie, _ = ask_console(one, "POST", "login", body={"name": "eve", "password": own})
+    assert signed_in(two, cookie)
+    one.opentrail("users", "delete", "eve")
+    eventually(lambda: not signed_in(two, cookie), "the user is deleted", SECONDS)
