@@ -415,6 +415,15 @@ class MemoryControl:
         """Returns documents by prefix."""
         return await self._breaker.pass_through(lambda: self._scan(kind, prefix))
 
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Returns all documents of each kind."""
+        return await self._breaker.pass_through(
+            lambda: {
+                kind: repr(sorted((key, *it) for (k, key), it in self.disk.items() if k == kind))
+                for kind in kinds
+            }
+        )
+
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Makes all changes or none."""
         await self._breaker.pass_through(lambda: self._apply(changes))

@@ -58,6 +58,21 @@ async def test_a_removed_key_is_named_no_longer() -> None:
 
 
 @asynchronous
+async def test_a_load_says_which_keys_others_have_named() -> None:
+    control = MemoryControl()
+    other, named = Directory(control), NamedKeys(control, {OTHER: {"user": "bob"}})
+    await other.run("add", key=KEY, user="alice")
+    await other.run("add", key=OTHER, user="carol")
+    assert await named.load() == {KEY}, "the file has another name for the other one"
+    await other.run("add", key=KEY, root=True)
+    assert await named.load() == {KEY}
+    assert await named.load() == set()
+    await other.run("remove", key=KEY)
+    assert await named.load() == {KEY}
+    assert named.all() == {OTHER: {"user": "bob"}}
+
+
+@asynchronous
 async def test_the_file_takes_precedence() -> None:
     directory = Directory(MemoryControl(), **{KEY: {"user": "bob"}})
     with pytest.raises(UsageError, match="named in the file"):

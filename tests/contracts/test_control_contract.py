@@ -154,6 +154,47 @@ async def test_a_removed_document_may_be_created_again(open_store: Open) -> None
         assert await store.get("trail", "x") == Stored("x", 1, {"n": 3})
 
 
+CHANGES: dict[str, list[StoreWrite]] = {
+    "created": [Put("key", "z", {"n": 1}, expected=0)],
+    "changed": [Put("key", "x", {"n": 2}, expected=1)],
+    "removed": [Remove("key", "x")],
+    "created again": [Remove("key", "x"), Put("key", "x", {"n": 2}, expected=0)],
+    "all removed": [Remove("key", "x"), Remove("key", "y")],
+    "another in its place": [Remove("key", "x"), Put("key", "w", {"n": 1}, expected=0)],
+    "swapped": [Put("key", "x", {"n": 7}), Put("key", "y", {"n": 1})],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@asynchronous
+async def test_another_process_sees_by_the_revisions_which_kinds_were_changed(
+    open_store: Open, change: str
+) -> None:
+    async with opened(open_store) as store, opened(open_store) as other:
+        await store.apply([Put("key", "x", {"n": 1}), Put("key", "y", {"n": 7})])
+        await store.apply([Put("policy", "x", {"n": 1})])
+        before = await other.revisions(["key", "policy", "none"])
+        assert set(before) == {"key", "policy", "none"}
+        assert await store.revisions(["none", "policy", "key"]) == before
+        await store.apply(CHANGES[change])
+        after = await other.revisions(["key", "policy", "none"])
+        assert after["key"] != before["key"]
+        assert {**after, "key": before["key"]} == before
+        assert await other.revisions([]) == {}
+
+
+@asynchronous
+async def test_the_revision_of_what_is_as_it_was_is_the_same(open_store: Open) -> None:
+    async with opened(open_store) as store:
+        await store.apply([Put("key", "x", {"n": 1})])
+        before = await store.revisions(["key"])
+        await store.apply([Put("policy", "x", {"n": 1}), Remove("key", "never there")])
+        assert await store.get("key", "x") is not None
+        assert await store.revisions(["key"]) == before
+    async with opened(open_store) as again:
+        assert await again.revisions(["key"]) == before
+
+
 @asynchronous
 async def test_applying_nothing_changes_nothing(open_store: Open) -> None:
     async with opened(open_store) as store:

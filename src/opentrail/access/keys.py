@@ -6,6 +6,7 @@ secrets. Here is decided who may call.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -24,7 +25,7 @@ from opentrail.ports.control import ControlStore, Put, Remove, Stored
 from opentrail.ports.sealer import Sealer
 from opentrail.wire.verification import SigningSecret
 
-_KIND = "access-key"
+KEY_KIND = "access-key"
 #: A user, the root user, a role session or a federated user.
 _PRINCIPAL = re.compile(
     r"arn:aws[a-z-]*:(?:iam::([0-9]{12}):(?:user/\S+|root)"
@@ -113,16 +114,22 @@ class KeyDirectory:
         self._control = control
         self._sealer = sealer
         self._clock = clock
+        #: Held while `_known` and the store are changed together.
+        self._changing = asyncio.Lock()
         self._known: dict[str, KnownKey] = {}
 
-    async def load(self) -> None:
-        """Reads all keys.
+    async def load(self) -> set[str]:
+        """Reads all keys; returns the ids of those that are not as they were.
 
         Raises:
             StorageFailed: a secret cannot be unsealed, such as with another master key.
         """
-        rows = await self._control.scan(_KIND)
-        self._known = {row.key: self._unseal(row.key, row.document) for row in rows}
+        async with self._changing:
+            rows = await self._control.scan(KEY_KIND)
+            former = self._known
+            self._known = {row.key: self._unseal(row.key, row.document) for row in rows}
+        ids = former.keys() | self._known.keys()
+        return {key_id for key_id in ids if former.get(key_id) != self._known.get(key_id)}
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
@@ -145,7 +152,7 @@ class KeyDirectory:
 
         async def attempt() -> NewKey:
             new = self._new_key(principal, account, lifetime)
-            await self._store(new, expected=0)
+            await self._put(self._addition(new))
             return new
 
         return await retry_on_conflict(attempt, "no unused access key id was found; try again")
@@ -178,7 +185,7 @@ class KeyDirectory:
         )
         new = NewKey(key, secret_access_key, session_token)
         try:
-            await self._store(new, expected=0)
+            await self._put(self._addition(new))
         except Conflict as error:
             raise UsageError(f"access key {access_key_id} is in the directory already") from error
         return key
@@ -187,7 +194,7 @@ class KeyDirectory:
         self, account: str | None = None, principal: str | None = None
     ) -> list[AccessKey]:
         """Returns the keys, of one account or principal, by id."""
-        keys = [_key_of(row) for row in await self._control.scan(_KIND)]
+        keys = [_key_of(row) for row in await self._control.scan(KEY_KIND)]
         return [
             key
             for key in keys
@@ -217,8 +224,9 @@ class KeyDirectory:
             UsageError: there is no such key.
         """
         await self._read(access_key_id)
-        await self._control.apply([Remove(_KIND, access_key_id)])
-        self._known.pop(access_key_id, None)
+        async with self._changing:
+            await self._control.apply([Remove(KEY_KIND, access_key_id)])
+            self._known.pop(access_key_id, None)
 
     async def rotate(self, access_key_id: str, overlap: timedelta = timedelta(0)) -> NewKey:
         """Creates a new key of the same principal; the old one is disabled, or expires later.
@@ -239,9 +247,8 @@ class KeyDirectory:
             else:
                 old = replace(old, is_active=False)
             document = {**stored.document, **_document_of(old)}
-            change = Put(_KIND, access_key_id, document, expected=stored.version)
-            await self._store(new, 0, change)
-            self._known[access_key_id] = self._unseal(access_key_id, document)
+            change = Put(KEY_KIND, access_key_id, document, expected=stored.version)
+            await self._put(self._addition(new), change)
             return new
 
         return await retry_on_conflict(attempt, _conflict_message(access_key_id))
@@ -264,18 +271,24 @@ class KeyDirectory:
         token = _random_text(192) if is_temporary else None
         return NewKey(key, _random_text(30), token)
 
-    async def _store(self, new: NewKey, expected: int, *more: Put) -> None:
+    def _addition(self, new: NewKey) -> Put:
+        """Returns the change that adds a key; it fails if there is one with its id."""
         key_id, token = new.key.access_key_id, new.session_token
         document = {
             **_document_of(new.key),
             "secret": self._sealer.seal(new.secret_access_key.encode(), _context(key_id)),
             "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
         }
-        await self._control.apply([Put(_KIND, key_id, document, expected), *more])
-        self._known[key_id] = self._unseal(key_id, document)
+        return Put(KEY_KIND, key_id, document, expected=0)
+
+    async def _put(self, *changes: Put) -> None:
+        async with self._changing:
+            await self._control.apply(changes)
+            for change in changes:
+                self._known[change.key] = self._unseal(change.key, change.document)
 
     async def _read(self, access_key_id: str) -> Stored:
-        stored = await self._control.get(_KIND, access_key_id)
+        stored = await self._control.get(KEY_KIND, access_key_id)
         if stored is None:
             raise UsageError(
                 f"access key {access_key_id!r} not found; 'opentrail keys list' shows all"
@@ -290,10 +303,7 @@ class KeyDirectory:
             stored = await self._read(access_key_id)
             key = change(_key_of(stored))
             document = {**stored.document, **_document_of(key)}
-            await self._control.apply(
-                [Put(_KIND, access_key_id, document, expected=stored.version)]
-            )
-            self._known[access_key_id] = self._unseal(access_key_id, document)
+            await self._put(Put(KEY_KIND, access_key_id, document, expected=stored.version))
             return key
 
         return await retry_on_conflict(attempt, _conflict_message(access_key_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from opentrail.core.errors import UsageError
 from opentrail.ports.control import ControlStore, Put, Remove
 
 Entry = Mapping[str, Any]
-_KIND = "named-key"
+NAMED_KEY_KIND = "named-key"
 _KEY_ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"\d{12}")
 #: Maximum characters of a name or an ARN.
@@ -29,12 +30,19 @@ class NamedKeys:
     def __init__(self, control: ControlStore, configured: Mapping[str, Entry]) -> None:
         self._control = control
         self._configured = configured
+        #: Held while `_stored` and the store are changed together.
+        self._changing = asyncio.Lock()
         self._stored: dict[str, Entry] = {}
 
-    async def load(self) -> None:
-        """Reads the stored entries."""
-        rows = await self._control.scan(_KIND)
-        self._stored = {row.key: row.document for row in rows}
+    async def load(self) -> set[str]:
+        """Reads the stored entries; returns the ids of the keys whose entry is not as it was."""
+        async with self._changing:
+            former = self.all()
+            rows = await self._control.scan(NAMED_KEY_KIND)
+            self._stored = {row.key: row.document for row in rows}
+            current = self.all()
+        ids = former.keys() | current.keys()
+        return {key_id for key_id in ids if former.get(key_id) != current.get(key_id)}
 
     def all(self) -> dict[str, Entry]:
         """Returns all entries by access key id."""
@@ -47,8 +55,9 @@ class NamedKeys:
             UsageError: the file has one for this key.
         """
         self._refuse_configured(access_key_id)
-        await self._control.apply([Put(_KIND, access_key_id, dict(entry), None)])
-        self._stored[access_key_id] = entry
+        async with self._changing:
+            await self._control.apply([Put(NAMED_KEY_KIND, access_key_id, dict(entry), None)])
+            self._stored[access_key_id] = entry
 
     async def remove(self, access_key_id: str) -> None:
         """Removes an entry.
@@ -57,12 +66,13 @@ class NamedKeys:
             UsageError: there is none, or the file has it.
         """
         self._refuse_configured(access_key_id)
-        if access_key_id not in self._stored:
-            raise UsageError(
-                f"access key {access_key_id!r} not found; 'opentrail directory list' shows all"
-            )
-        await self._control.apply([Remove(_KIND, access_key_id)])
-        del self._stored[access_key_id]
+        async with self._changing:
+            if access_key_id not in self._stored:
+                raise UsageError(
+                    f"access key {access_key_id!r} not found; 'opentrail directory list' shows all"
+                )
+            await self._control.apply([Remove(NAMED_KEY_KIND, access_key_id)])
+            del self._stored[access_key_id]
 
     def _refuse_configured(self, access_key_id: str) -> None:
         if access_key_id in self._configured:

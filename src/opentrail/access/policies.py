@@ -7,6 +7,7 @@ are all, and of each only what concerns CloudTrail's actions.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +19,9 @@ from typing import Any
 from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.ports.control import ControlStore, Put, Stored
+from opentrail.ports.control import ControlStore, Put
 
-_KIND = "account-policies"
+POLICIES_KIND = "account-policies"
 _ACCOUNT = re.compile("[0-9]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):(user/\S+)")
@@ -90,9 +91,8 @@ class PolicyAttachment:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """An account's policies, compiled; `version` is that of the document they were read from."""
+    """An account's policies, compiled."""
 
-    version: int
     #: Name → document and policy.
     policies: Mapping[str, tuple[str, Policy]]
     #: Principal → policies.
@@ -108,6 +108,8 @@ class PolicyDirectory:
 
     def __init__(self, control: ControlStore) -> None:
         self._control = control
+        #: Held while `_accounts` and the store are changed together.
+        self._changing = asyncio.Lock()
         self._accounts: dict[str, _Account] = {}
 
     async def load(self) -> None:
@@ -116,10 +118,9 @@ class PolicyDirectory:
         Raises:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
-        rows = await self._control.scan(_KIND)
-        compiled = {stored.key: self._compile(stored) for stored in rows}
-        for account, policies in compiled.items():
-            self._accept(account, policies)
+        async with self._changing:
+            rows = await self._control.scan(POLICIES_KIND)
+            self._accounts = {row.key: self._compile(row.key, row.document) for row in rows}
 
     def policies_of(self, principal: str) -> tuple[Policy, ...]:
         """Returns the policies of a user, or of the role of a session; none for other principals.
@@ -248,7 +249,7 @@ class PolicyDirectory:
     async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
         return [
             (stored.key, stored.document)
-            for stored in await self._control.scan(_KIND)
+            for stored in await self._control.scan(POLICIES_KIND)
             if account in (None, stored.key)
         ]
 
@@ -258,26 +259,20 @@ class PolicyDirectory:
         """Applies a change to an account's document; returns the document."""
 
         async def attempt() -> dict[str, Any]:
-            stored = await self._control.get(_KIND, account)
-            document = stored.document if stored else {"policies": {}, "attached": {}}
-            version = stored.version if stored else 0
-            change(document)
-            compiled = self._compile(Stored(account, version + 1, document))
-            await self._control.apply([Put(_KIND, account, document, expected=version)])
-            self._accept(account, compiled)
-            return document
+            async with self._changing:
+                stored = await self._control.get(POLICIES_KIND, account)
+                document = stored.document if stored else {"policies": {}, "attached": {}}
+                version = stored.version if stored else 0
+                change(document)
+                compiled = self._compile(account, document)
+                await self._control.apply([Put(POLICIES_KIND, account, document, expected=version)])
+                self._accounts[account] = compiled
+                return document
 
         failure = f"the policies of account {account} are being changed by others; try again"
         return await retry_on_conflict(attempt, failure)
 
-    def _accept(self, account: str, compiled: _Account) -> None:
-        """Replaces an account's policies, unless a concurrent change is newer."""
-        current = self._accounts.get(account)
-        if current is None or current.version <= compiled.version:
-            self._accounts[account] = compiled
-
-    def _compile(self, stored: Stored) -> _Account:
-        account, document = stored.key, stored.document
+    def _compile(self, account: str, document: Mapping[str, Any]) -> _Account:
         current = self._accounts.get(account)
         former = current.policies if current else {}
         policies: dict[str, tuple[str, Policy]] = {}
@@ -296,7 +291,7 @@ class PolicyDirectory:
             if missing := set(attachment["policies"]) - set(all_policies):
                 raise StorageFailed(f"policies {sorted(missing)} of {account}/{key} do not exist")
             attached[key] = tuple(all_policies[name] for name in attachment["policies"])
-        return _Account(stored.version, policies, attached)
+        return _Account(policies, attached)
 
 
 @lru_cache(4096)

@@ -15,7 +15,7 @@ from opentrail.core.errors import MalformedPolicy, StorageFailed
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.control import ControlStore, Put, Remove
 
-_KIND = "resource-policy"
+RESOURCE_POLICY_KIND = "resource-policy"
 #: Type of a resource that can have a policy → kind of its document.
 KINDS: Mapping[str, str] = MappingProxyType(
     {STORE: "event-data-store", CHANNEL: "channel", DASHBOARD: "dashboard"}
@@ -41,7 +41,7 @@ class ResourcePolicies:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
         async with self._changing:
-            rows = await self._control.scan(_KIND)
+            rows = await self._control.scan(RESOURCE_POLICY_KIND)
             self._policies = {row.key: _parse(row.key, row.document["policy"]) for row in rows}
 
     def find(self, arn: CloudTrailArn) -> Policy | None:
@@ -57,7 +57,7 @@ class ResourcePolicies:
 
     async def read(self, arn: CloudTrailArn) -> str | None:
         """Returns the original document of a resource's policy."""
-        stored = await self._control.get(_KIND, _key(arn))
+        stored = await self._control.get(RESOURCE_POLICY_KIND, _key(arn))
         return None if stored is None else str(stored.document["policy"])
 
     async def put(self, arn: CloudTrailArn, document: str) -> None:
@@ -70,9 +70,11 @@ class ResourcePolicies:
         key = _key(arn)
         policy = parse_policy(document, PolicyKind.RESOURCE, str(arn))
         async with self._changing:
-            stored = await self._control.get(_KIND, key)
+            stored = await self._control.get(RESOURCE_POLICY_KIND, key)
             version = stored.version if stored else 0
-            await self._control.apply([Put(_KIND, key, {"policy": document}, expected=version)])
+            await self._control.apply(
+                [Put(RESOURCE_POLICY_KIND, key, {"policy": document}, expected=version)]
+            )
             self._policies[key] = policy
 
     async def delete(self, arn: CloudTrailArn) -> None:
@@ -84,7 +86,7 @@ class ResourcePolicies:
 
 def removal(arn: CloudTrailArn) -> Remove:
     """Returns the change that removes a resource's policy, to be made with the resource's own."""
-    return Remove(_KIND, _key(arn))
+    return Remove(RESOURCE_POLICY_KIND, _key(arn))
 
 
 def _key(arn: CloudTrailArn) -> str:

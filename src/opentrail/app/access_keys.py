@@ -12,15 +12,20 @@ from opentrail.adapters.system import SystemClock
 from opentrail.settings import Settings
 
 
+def is_shared(settings: Settings) -> bool:
+    """Returns whether other servers may use the same control store."""
+    return settings.control_store != "sqlite"
+
+
 def open_control(settings: Settings, data: DataDirectory) -> SqlControl:
     """Returns the control store: a file of the data directory, or a database.
 
     Raises:
         UsageError, StorageFailed, DataTooNew: as `SqlControl`.
     """
-    if settings.control_store == "sqlite":
-        return SqlControl.in_file(data.state)
-    return SqlControl(settings.control_store)
+    if is_shared(settings):
+        return SqlControl(settings.control_store)
+    return SqlControl.in_file(data.state)
 
 
 async def open_keys(control: SqlControl, data: DataDirectory) -> KeyDirectory:

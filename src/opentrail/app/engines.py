@@ -17,7 +17,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access_keys import open_control
+from opentrail.app.access_keys import is_shared, open_control
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import open_journal, source_of
@@ -82,13 +82,13 @@ async def open_engines(
     clock = SystemClock()
     control = open_control(settings, data)
     stack.push_async_callback(control.close)
-    if settings.control_store == "sqlite":
+    if not is_shared(settings):
         await control.check()
     named_keys = NamedKeys(control, settings.directory)
     await named_keys.load()
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
-    inventory = DataInventory(data, control, settings.control_store == "sqlite")
+    inventory = DataInventory(data, control, in_file=not is_shared(settings))
     stack.push_async_callback(inventory.close)
     trimmed_journal = await open_journal(
         stack,

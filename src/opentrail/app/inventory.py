@@ -169,6 +169,16 @@ class DataInventory:
                 "opentrail doctor --accept-losses"
             )
 
+    async def require_own_store(self) -> None:
+        """Returns if the control store is still that of this data directory.
+
+        Raises:
+            StateLost: it was emptied or replaced while the server ran.
+            StorageFailed: it cannot be read.
+        """
+        if await _store_id(self._control) != self._inventory.store:
+            raise StateLost(f"the control store is not the one that it was: {_GONE}")
+
     def note_committed(self, position: int, chain: bytes) -> None:
         """Notes how far the journal is durable; called by the journal's thread."""
         if self._file is not None:

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +22,10 @@ from typing import Any
 import uvloop
 
 from opentrail.access.administration import KeyAdministration, PolicyAdministration
-from opentrail.access.keys import KeyDirectory
-from opentrail.access.named_keys import DirectoryAdministration
-from opentrail.access.policies import PolicyDirectory
-from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.access.keys import KEY_KIND, KeyDirectory
+from opentrail.access.named_keys import NAMED_KEY_KIND, DirectoryAdministration
+from opentrail.access.policies import POLICIES_KIND, PolicyDirectory
+from opentrail.access.resource_policies import RESOURCE_POLICY_KIND, ResourcePolicies
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.files import DataDirectory, write_durably
@@ -61,8 +61,9 @@ from opentrail.app.access import (
     own_region,
     server_keys,
 )
-from opentrail.app.access_keys import open_keys
+from opentrail.app.access_keys import is_shared, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
+from opentrail.app.background import run_beside
 from opentrail.app.console_connection import ConsoleConnections
 from opentrail.app.console_server import (
     EventProvers,
@@ -107,6 +108,7 @@ class _Access:
     keys: KeyDirectory
     own_keys: ServerKeys
     policies: PolicyDirectory
+    resource_policies: ResourcePolicies
 
 
 class Server:
@@ -186,6 +188,7 @@ class Server:
             await open_keys(engines.control, self._data),
             server_keys(settings, engines.identities.resolve, self._admin),
             PolicyDirectory(engines.control),
+            ResourcePolicies(engines.control),
         )
         await access.policies.load()
         own = own_access(settings, self.endpoint_url, access.own_keys.own)
@@ -194,6 +197,8 @@ class Server:
         self._wings = [start(core) for start in self._start_wings]
         services = await start_core(core, self._wings, self._remake_buckets)
         endpoint = await self._start_endpoint(core, services, access, listening)
+        if is_shared(settings):
+            self._follow_other_servers(core, access, endpoint)
         await self._start_console(core, services, access, endpoint, console)
 
     async def _start_endpoint(
@@ -217,6 +222,31 @@ class Server:
         await endpoint.start(listening)
         return endpoint
 
+    def _follow_other_servers(
+        self, core: Core, access: _Access, endpoint: EndpointServer | Recorders
+    ) -> None:
+        """Takes over what other servers change in the control store."""
+        from opentrail.app.store_changes import follow_changes
+
+        named = core.engines.named_keys
+
+        async def reload_keys() -> None:
+            await _send_keys(endpoint, access.keys, await access.keys.load())
+
+        async def reload_named_keys() -> None:
+            for access_key_id in await named.load():
+                await endpoint.name_key(access_key_id, named.all().get(access_key_id))
+
+        reloads = {
+            KEY_KIND: reload_keys,
+            POLICIES_KIND: access.policies.load,
+            RESOURCE_POLICY_KIND: access.resource_policies.load,
+            NAMED_KEY_KIND: reload_named_keys,
+        }
+        engines = core.engines
+        changes = follow_changes(engines.control, engines.inventory.require_own_store, reloads)
+        run_beside(core.stack, changes)
+
     async def _start_console(
         self,
         core: Core,
@@ -233,8 +263,7 @@ class Server:
             return metrics.exposition(await endpoint.collect_samples())
 
         async def key_changed(access_key_id: str) -> None:
-            key = access.keys.all().get(access_key_id)
-            await endpoint.know_keys([key] if key else [], [] if key else [access_key_id])
+            await _send_keys(endpoint, access.keys, [access_key_id])
 
         async def key_named(access_key_id: str) -> None:
             await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
@@ -327,11 +356,10 @@ class Server:
     ) -> Authorizer | None:
         if self.settings.auth != "enforced":
             return None
-        of_resources = ResourcePolicies(engines.control)
-        await of_resources.load()
+        await access.resource_policies.load()
         return Authorizer(
             access.policies,
-            of_resources,
+            access.resource_policies,
             services.trails,
             engines.clock,
             access.own_keys.is_trusted,
@@ -380,6 +408,15 @@ class Server:
         """Ends the server with exit code 74: storage can no longer be trusted (guarantee D6)."""
         self._broken = reason
         self._stop.set()
+
+
+async def _send_keys(
+    endpoint: EndpointServer | Recorders, keys: KeyDirectory, key_ids: Collection[str]
+) -> None:
+    """Sends the endpoint these keys as the key directory has them; it forgets deleted ones."""
+    known = keys.all()
+    forgotten = [key_id for key_id in key_ids if key_id not in known]
+    await endpoint.know_keys([known[each] for each in key_ids if each in known], forgotten)
 
 
 def _absolute(file: Path | None) -> str | None:

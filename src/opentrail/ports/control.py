@@ -54,6 +54,13 @@ class ControlStore(Protocol):
         """Return the documents of a kind whose keys start with `prefix`, by key."""
         ...
 
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Return a text for each kind: another one after a document of it was changed.
+
+        A document that was removed and created again is a change, too, unless it is as it was.
+        """
+        ...
+
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Return only once all changes are durable; on an error none is made.
 

@@ -49,6 +49,11 @@ _SELECT = "SELECT kind, key, version, body, checksum FROM documents"
 _GET = f"{_SELECT} WHERE kind = ? AND key = ?"
 _GET_EACH = _SELECT + " WHERE key = ? AND kind IN ({marks})"
 _SCAN = f"{_SELECT} WHERE kind = ? AND key LIKE ? ESCAPE '/' ORDER BY key"
+#: The versions alone would not show that a document was removed and created again.
+_REVISIONS = (
+    "SELECT kind, count(*), sum(version), sum(checksum) FROM documents"
+    " WHERE kind IN ({marks}) GROUP BY kind"
+)
 _ADD = "INSERT INTO documents (kind, key, version, body, checksum) VALUES (?, ?, ?, ?, ?)"
 _CREATE = f"{_ADD} ON CONFLICT (kind, key) DO NOTHING"
 _PUT = (
@@ -138,6 +143,15 @@ class SqlControl:
         rows = await self._run(lambda transaction: transaction.rows(_SCAN, [kind, pattern]))
         # SQLite's LIKE ignores case; keys do not.
         return [_stored(row) for row in rows if row[1].startswith(prefix)]
+
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Returns a text for each kind: another one after a document of it was changed."""
+        if not kinds:
+            return {}
+        statement = _REVISIONS.format(marks=", ".join("?" * len(kinds)))
+        rows = await self._read(lambda transaction: transaction.rows(statement, kinds))
+        totals = {kind: f"{count}:{versions}:{sums}" for kind, count, versions, sums in rows}
+        return {kind: totals.get(kind, "") for kind in kinds}
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Returns only once all changes are durable; on an error none is made.

@@ -1,0 +1,63 @@
+"""Changes that other servers make in a shared control store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from opentrail.core.errors import OpentrailError
+from opentrail.ports.control import ControlStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two checks: a key that one server revokes is refused by all within a second.
+_INTERVAL = 0.25
+
+Reload = Callable[[], Awaitable[object]]
+
+
+async def follow_changes(
+    control: ControlStore,
+    require_own_store: Callable[[], Awaitable[None]],
+    reloads: Mapping[str, Reload],
+) -> None:
+    """Reloads the documents of each kind after a change, until it is cancelled.
+
+    While they cannot be read, what is in memory stays in effect; that is logged once. It also does
+    if the store was emptied or is another one: without its keys, calls would not be verified.
+
+    Args:
+        control: the control store.
+        require_own_store: raises an error if the store is not this server's.
+        reloads: kind → what reads its documents again.
+    """
+    known: dict[str, str] = {}
+    is_failing = False
+    while True:
+        await asyncio.sleep(_INTERVAL)
+        errors: list[str] = []
+        try:
+            # Read first: what is changed during the reload is another revision the next time.
+            revisions = await control.revisions(list(reloads))
+            changed = [kind for kind in reloads if known.get(kind) != revisions[kind]]
+            if changed:
+                await require_own_store()
+        except OpentrailError as error:
+            changed = []
+            errors.append(str(error))
+        for kind in changed:
+            try:
+                await reloads[kind]()
+            except OpentrailError as error:
+                errors.append(f"{kind}: {error}")
+            else:
+                known[kind] = revisions[kind]
+        if errors and not is_failing:
+            log.error(
+                "changes by other servers cannot be read; what is known stays in effect",
+                extra={"errors": errors},
+            )
+        if is_failing and not errors:
+            log.info("changes by other servers are read again")
+        is_failing = bool(errors)

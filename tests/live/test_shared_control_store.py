@@ -1,0 +1,106 @@
+"""Two servers on one control store in PostgreSQL: what one of them changes, both apply."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.live.processes import Opentrail, eventually
+from tests.postgres import shared_server
+from tests.stub_upstream import StubUpstream
+
+pytestmark = pytest.mark.live
+
+Servers = tuple[Opentrail, Opentrail]
+#: Seconds in which a change must be in effect on every server; more on a busy machine.
+SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Two servers, of which the second has recorder processes."""
+    folder, url = tmp_path_factory.mktemp("shared"), shared_server().new_database()
+    with StubUpstream() as stub:
+        flags = ("--upstream", stub.url, "--auth", "enforced")
+        one = Opentrail(folder / "one", *flags)
+        two = Opentrail(folder / "two", *flags, "--recorders", "2")
+        try:
+            one.start(OPENTRAIL_CONTROL_STORE=url)
+            (folder / "two/keys").mkdir(parents=True, mode=0o700)
+            shutil.copy(folder / "one/keys/master.key", folder / "two/keys/master.key")
+            two.start(OPENTRAIL_CONTROL_STORE=url)
+            yield one, two
+        finally:
+            one.close()
+            two.close()
+
+
+def key_of(server: Opentrail, action: str, *arguments: str) -> dict[str, Any]:
+    done = server.opentrail("keys", action, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    key: dict[str, Any] = json.loads(done.stdout)
+    return key
+
+
+def answer_to(server: Opentrail, key: dict[str, Any]) -> str:
+    """Returns the code with which a server answers DescribeTrails."""
+    client = server.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"])
+    try:
+        client.describe_trails()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "ok"
+
+
+def until(server: Opentrail, key: dict[str, Any], code: str) -> None:
+    """Waits until a server answers calls of a key so; others must not come in between."""
+    former = answer_to(server, key)
+    eventually(lambda: answer_to(server, key) == code, f"{former} becomes {code}", SECONDS)
+
+
+def test_a_key_made_on_one_server_is_let_in_by_the_other_until_it_is_revoked(
+    servers: Servers,
+) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--root")
+    until(two, key, "ok")
+    assert answer_to(one, key) == "ok"
+    one.opentrail("keys", "disable", key["AccessKeyId"])
+    until(two, key, "UnrecognizedClientException")
+    two.opentrail("keys", "enable", key["AccessKeyId"])
+    until(one, key, "ok")
+    two.opentrail("keys", "delete", key["AccessKeyId"])
+    until(one, key, answer_to(two, key))
+    assert answer_to(one, key) != "ok"
+
+
+def test_a_policy_of_one_server_decides_on_the_other(servers: Servers) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--user", "ann")
+    until(two, key, "AccessDeniedException")
+    one.opentrail("policies", "attach", "AWSCloudTrail_ReadOnlyAccess", "--user", "ann")
+    until(two, key, "ok")
+    two.opentrail("policies", "detach", "AWSCloudTrail_ReadOnlyAccess", "--user", "ann")
+    until(one, key, "AccessDeniedException")
+
+
+def test_who_is_behind_a_key_is_named_in_the_records_of_both(servers: Servers) -> None:
+    one, two = servers
+    key = {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "foreign"}
+    done = one.opentrail("directory", "add", key["AccessKeyId"], "--user", "mary")
+    assert done.returncode == 0, done.stderr
+
+    def is_named() -> bool:
+        two.boto("s3", key["AccessKeyId"], key["SecretAccessKey"]).list_buckets()
+        names = [
+            record["userIdentity"].get("userName")
+            for record in two.records("eventName=ListBuckets")
+        ]
+        return "mary" in names
+
+    eventually(is_named, "the other server names mary", SECONDS)
