@@ -1,16 +1,24 @@
-"""The key directory of a data directory, and its master key."""
+"""The key directory of a server, and its master key, which servers of one store share."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from opentrail.adapters.files import DataDirectory
-from opentrail.app.access_keys import open_control, open_keys
-from opentrail.core.errors import StorageFailed
+from opentrail.adapters.sql import SqlControl
+from opentrail.app.access_keys import open_control, open_keys, open_sealer
+from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.ports.control import Remove
 from opentrail.settings import Settings
 from tests.fakes import asynchronous
+from tests.postgres import shared_server
 
 ANN = "arn:aws:iam::111122223333:user/ann"
 
@@ -20,9 +28,93 @@ async def test_a_lost_master_key_is_not_replaced_by_another(tmp_path: Path) -> N
     data = DataDirectory(tmp_path / "data")
     data.open()
     control = open_control(Settings(), data)
-    await (await open_keys(control, data)).create(ANN)
+    await (await open_keys(Settings(), control, data)).create(ANN)
     (data.keys / "master.key").unlink()
     with pytest.raises(StorageFailed, match="is missing, and secrets are sealed by it"):
-        await open_keys(control, data)
+        await open_keys(Settings(), control, data)
     await control.close()
     data.close()
+
+
+def shared_settings() -> Settings:
+    """Returns settings of a server with a new control store that others may share."""
+    return Settings(control_store=shared_server().new_database())
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, settings: Settings
+) -> AsyncIterator[tuple[SqlControl, DataDirectory]]:
+    """Opens the control store of a server with a data directory of its own."""
+    data = DataDirectory(folder)
+    data.open()
+    control = open_control(settings, data)
+    try:
+        yield control, data
+    finally:
+        await control.close()
+        data.close()
+
+
+async def key_of(folder: Path, settings: Settings) -> str:
+    """Returns the fingerprint of the master key with which a server starts."""
+    async with started(folder, settings) as (control, data):
+        return (await open_sealer(settings, control, data)).fingerprint
+
+
+@asynchronous
+async def test_a_server_with_another_master_key_than_the_store_is_refused(tmp_path: Path) -> None:
+    settings = shared_settings()
+    first = await key_of(tmp_path / "one", settings)
+    with pytest.raises(UsageError, match=f"sealed by master key {first}, and there is no .*two"):
+        await key_of(tmp_path / "two", settings)
+    assert not (tmp_path / "two/keys/master.key").exists()
+    other = await key_of(tmp_path / "two", Settings())
+    with pytest.raises(UsageError, match=f"sealed by master key {first}, and .* has {other}"):
+        await key_of(tmp_path / "two", settings)
+    shutil.copy(tmp_path / "one/keys/master.key", tmp_path / "two/keys/master.key")
+    assert await key_of(tmp_path / "two", settings) == first
+
+
+@asynchronous
+async def test_the_master_key_may_be_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = shared_settings()
+    first = await key_of(tmp_path / "one", settings)
+    key = (tmp_path / "one/keys/master.key").read_text()
+    monkeypatch.setenv("OPENTRAIL_MASTER_KEY", key)
+    assert await key_of(tmp_path / "two", settings) == first
+    monkeypatch.setenv("OPENTRAIL_MASTER_KEY", base64.b64encode(b"x" * 32).decode())
+    with pytest.raises(UsageError, match="and OPENTRAIL_MASTER_KEY has"):
+        await key_of(tmp_path / "two", settings)
+
+
+@asynchronous
+async def test_of_servers_that_start_first_concurrently_one_decides_on_the_master_key(
+    tmp_path: Path,
+) -> None:
+    settings = shared_settings()
+    results = await asyncio.gather(
+        *(key_of(tmp_path / str(number), settings) for number in range(4)), return_exceptions=True
+    )
+    (winner,) = {result for result in results if isinstance(result, str)}
+    refused = [result for result in results if not isinstance(result, str)]
+    assert all(f"sealed by master key {winner}" in str(error) for error in refused), results
+    assert all(isinstance(error, UsageError) for error in refused)
+
+
+@asynchronous
+async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_its_secrets(
+    tmp_path: Path,
+) -> None:
+    settings = shared_settings()
+    async with started(tmp_path / "one", settings) as (control, data):
+        await (await open_keys(settings, control, data)).create(ANN)
+        await control.apply([Remove("shared-key", "master-key")])
+    await key_of(tmp_path / "two", Settings())
+    with pytest.raises(StorageFailed, match="restore the former key"):
+        await key_of(tmp_path / "two", settings)
+    await key_of(tmp_path / "one", settings)
+    with pytest.raises(UsageError, match="sealed by master key"):
+        await key_of(tmp_path / "two", settings)

@@ -1,15 +1,23 @@
-"""The control store and the key directory of a data directory."""
+"""The control store of a server, its key directory, and the keys that servers share in it."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from opentrail.access.keys import KeyDirectory
+from opentrail.access.contention import retry_on_conflict
+from opentrail.access.keys import KEY_KIND, KeyDirectory
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
+from opentrail.core.errors import UsageError
+from opentrail.ports.control import ControlStore, Put
 from opentrail.settings import Settings
+
+#: Kind of the documents on which all servers of a control store agree.
+_SHARED = "shared-key"
+_MASTER = "master-key"
 
 
 def is_shared(settings: Settings) -> bool:
@@ -28,15 +36,61 @@ def open_control(settings: Settings, data: DataDirectory) -> SqlControl:
     return SqlControl.in_file(data.state)
 
 
-async def open_keys(control: SqlControl, data: DataDirectory) -> KeyDirectory:
-    """Returns the key directory, loaded; its master key is created if there are neither.
+async def open_sealer(
+    settings: Settings, control: ControlStore, data: DataDirectory
+) -> AesGcmSealer:
+    """Returns what seals secrets; its master key is created while nothing is sealed.
+
+    All servers that share a control store must have the same master key.
 
     Raises:
-        UsageError, StorageFailed: the master key cannot be used.
+        UsageError: the master key is not valid, or not that of the shared control store.
+        StorageFailed: the master key cannot be used.
     """
-    has_keys = bool(await control.scan("access-key"))
-    variable = os.environ.get(MASTER_KEY_VARIABLE)
-    master_key = load_master_key(data.keys / "master.key", variable, may_create=not has_keys)
-    keys = KeyDirectory(control, AesGcmSealer(master_key), SystemClock())
+    file, variable = data.keys / "master.key", os.environ.get(MASTER_KEY_VARIABLE)
+    has_keys = bool(await control.scan(KEY_KIND))
+    if not is_shared(settings):
+        return AesGcmSealer(load_master_key(file, variable, may_create=not has_keys))
+    stored = await control.get(_SHARED, _MASTER)
+    if stored is not None and not variable and not file.exists():
+        raise UsageError(
+            f"the control store is sealed by master key {stored.document['fingerprint']}, and there"
+            f" is no {file}: copy it from a server that uses this control store, or set "
+            f"{MASTER_KEY_VARIABLE}"
+        )
+    sealer = AesGcmSealer(load_master_key(file, variable, may_create=not has_keys))
+    if stored is None:
+        # A store of an earlier version has no fingerprint: what is sealed must fit.
+        await KeyDirectory(control, sealer, SystemClock()).load()
+    agreed = await _agree(control, _MASTER, {"fingerprint": sealer.fingerprint})
+    if agreed["fingerprint"] != sealer.fingerprint:
+        source = MASTER_KEY_VARIABLE if variable else file
+        raise UsageError(
+            f"the control store is sealed by master key {agreed['fingerprint']}, and {source} has "
+            f"{sealer.fingerprint}: use that of a server that uses this control store"
+        )
+    return sealer
+
+
+async def open_keys(settings: Settings, control: ControlStore, data: DataDirectory) -> KeyDirectory:
+    """Returns the key directory, loaded.
+
+    Raises:
+        UsageError, StorageFailed: as `open_sealer`.
+    """
+    keys = KeyDirectory(control, await open_sealer(settings, control, data), SystemClock())
     await keys.load()
     return keys
+
+
+async def _agree(control: ControlStore, key: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the shared document of a key: this one, unless another server was faster."""
+
+    async def attempt() -> dict[str, Any]:
+        stored = await control.get(_SHARED, key)
+        if stored is not None:
+            return stored.document
+        await control.apply([Put(_SHARED, key, document, expected=0)])
+        return document
+
+    return await retry_on_conflict(attempt, f"{key} is being changed by others; try again")

@@ -17,7 +17,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access_keys import is_shared, open_control
+from opentrail.app.access_keys import is_shared, open_control, open_sealer
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import open_journal, source_of
@@ -33,6 +33,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -51,6 +52,8 @@ class Engines:
     metrics: Metrics
     catalog: ServiceCatalog
     control: SqlControl
+    #: Seals what servers share in the control store; None if it is not shared.
+    sealer: Sealer | None
     inventory: DataInventory
     trimmed_journal: TrimmedJournal
     source: JournalSource
@@ -78,12 +81,14 @@ async def open_engines(
         StorageFailed: the control store or the journal cannot be opened.
         DataDirectoryInUse: another server uses the journal.
         StateLost: the control store is not the one that it was, with `--auth enforced`.
+        UsageError: the master key is not that of the shared control store.
     """
     clock = SystemClock()
     control = open_control(settings, data)
     stack.push_async_callback(control.close)
     if not is_shared(settings):
         await control.check()
+    sealer = await open_sealer(settings, control, data) if is_shared(settings) else None
     named_keys = NamedKeys(control, settings.directory)
     await named_keys.load()
     settings = replace(settings, directory=named_keys.all())
@@ -139,6 +144,7 @@ async def open_engines(
         metrics=metrics,
         catalog=ServiceCatalog(),
         control=control,
+        sealer=sealer,
         inventory=inventory,
         trimmed_journal=trimmed_journal,
         source=source,

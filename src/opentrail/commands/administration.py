@@ -69,7 +69,7 @@ async def _offline(
             policies = PolicyAdministration(PolicyDirectory(control))
             if path == POLICIES:
                 return await policies.run(arguments)
-            keys = await open_keys(control, data)
+            keys = await open_keys(settings, control, data)
             return await KeyAdministration(keys, policies, changed).run(arguments)
         finally:
             await control.close()
