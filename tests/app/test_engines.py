@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from opentrail.adapters.files import DataDirectory
+from opentrail.app.core import start_history
 from opentrail.app.engines import Engines, open_engines
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import format_time
+from opentrail.history.event_history import Search
 from opentrail.settings import Settings
-from tests.factories import a_new_entry
-from tests.fakes import asynchronous
+from tests.factories import a_new_entry, some_records
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
+from tests.postgres import shared_server
 
 KEY = "AKIAIOSFODNN7EXAMPLE"
 SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
@@ -59,3 +69,36 @@ async def test_keys_of_the_control_store_are_in_the_settings(tmp_path: Path) -> 
     async with opened(tmp_path) as engines:
         assert list(engines.settings.directory) == [KEY]
         assert engines.identities.resolve(KEY).account == "111122223333"
+
+
+async def record(engines: Engines, records: Sequence[dict[str, Any]]) -> None:
+    """Returns once the records are in event history."""
+    for each in records:
+        await engines.journal.append([a_new_entry(each, recorded_at=engines.clock.now())])
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await engines.history.follower.until_visible(engines.journal.head)
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_page_token_of_one_server_is_valid_on_another_that_shares_its_control_store(
+    tmp_path: Path,
+) -> None:
+    shared = replace(SETTINGS, control_store=shared_server().new_database())
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(opened(tmp_path / "one", shared))
+        (tmp_path / "two/keys").mkdir(parents=True, mode=0o700)
+        shutil.copy(tmp_path / "one/keys/master.key", tmp_path / "two/keys/master.key")
+        two = await stack.enter_async_context(opened(tmp_path / "two", shared))
+        stranger = await stack.enter_async_context(opened(tmp_path / "three"))
+        records = some_records(3, eventTime=format_time(one.clock.now()))
+        for engines in (one, two, stranger):
+            await start_history(stack, engines, lambda _: None)
+            await record(engines, records)
+        page = await one.history.search(Search(), 1)
+        assert page.next_token is not None
+        following = await one.history.search(Search(), 1, page.next_token)
+        assert await two.history.search(Search(), 1, page.next_token) == following
+        with pytest.raises(CloudTrailError, match="next token is not valid"):
+            await stranger.history.search(Search(), 1, page.next_token)
+    assert not (tmp_path / "two/keys/page-token.key").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any
 
 from opentrail.access.contention import retry_on_conflict
@@ -13,11 +14,13 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import UsageError
 from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 
 #: Kind of the documents on which all servers of a control store agree.
 _SHARED = "shared-key"
 _MASTER = "master-key"
+_SECRET_BYTES = 32
 
 
 def is_shared(settings: Settings) -> bool:
@@ -81,6 +84,18 @@ async def open_keys(settings: Settings, control: ControlStore, data: DataDirecto
     keys = KeyDirectory(control, await open_sealer(settings, control, data), SystemClock())
     await keys.load()
     return keys
+
+
+async def shared_secret(control: ControlStore, sealer: Sealer, name: str) -> bytes:
+    """Returns 32 random bytes that all servers of a control store have under this name.
+
+    Raises:
+        StorageFailed: what is stored was changed.
+    """
+    context = f"shared key {name}"
+    sealed = sealer.seal(secrets.token_bytes(_SECRET_BYTES), context)
+    agreed = await _agree(control, name, {"sealed": sealed})
+    return sealer.unseal(agreed["sealed"], context)
 
 
 async def _agree(control: ControlStore, key: str, document: dict[str, Any]) -> dict[str, Any]:

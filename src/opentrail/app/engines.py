@@ -17,7 +17,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access_keys import is_shared, open_control, open_sealer
+from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import open_journal, source_of
@@ -130,11 +130,14 @@ async def open_engines(
     stack.push_async_callback(store.close)
     metrics = Metrics()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
+    token_key = (
+        await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
+    )
     history = History(
         store,
         clock,
         metrics,
-        _token_key(data.keys),
+        token_key,
         timedelta(days=settings.history_retention_days),
         lambda: journal.head,
     )
