@@ -1,10 +1,10 @@
-"""The signing key's file: who may read it, how it is named, what is refused."""
+"""Signing keys in files and in the control store: who may read them, what is named and refused."""
 
 from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from opentrail.adapters.rsa import RsaSigner, folder_problems
+from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.core.errors import SigningKeyUnavailable, StorageFailed
+from opentrail.ports.control import Put, Remove
 from tests.factories import MOMENT
-from tests.fakes import MemoryControl, SettableClock, asynchronous
+from tests.fakes import Documents, MemoryControl, SettableClock, asynchronous
 
 
 def pem(private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -258,3 +260,211 @@ async def test_keys_of_an_earlier_version_are_remembered_as_they_are_found(tmp_p
     again = remembering(tmp_path, control, SettableClock())
     assert len(await again.check()) == 1
     assert made.fingerprint in [key.fingerprint for key in await again.keys()]
+
+
+# Keys that servers share in a control store
+
+SEALER = AesGcmSealer(b"m" * 32)
+
+
+def sharing(folder: Path, control: MemoryControl, clock: SettableClock | None = None) -> RsaSigner:
+    """Returns the signer of a server that shares a control store, with a directory of its own."""
+    folder.mkdir(exist_ok=True)
+    return RsaSigner(folder, clock or SettableClock(), LIFETIME, control, SEALER)
+
+
+@asynchronous
+async def test_no_private_key_is_in_a_file_or_plainly_in_the_control_store(tmp_path: Path) -> None:
+    control = MemoryControl()
+    await sharing(tmp_path, control).current()
+    assert files(tmp_path) == []
+    assert len(control.disk) == 3
+    assert not any("PRIVATE" in text for _, text in control.disk.values())
+
+
+@asynchronous
+async def test_servers_that_start_concurrently_have_the_same_key(tmp_path: Path) -> None:
+    disk: Documents = {}
+    signers = [
+        sharing(
+            tmp_path / str(n), MemoryControl(disk), SettableClock(MOMENT + timedelta(seconds=n))
+        )
+        for n in range(3)
+    ]
+    signatures = await asyncio.gather(*(signed(signer, b"content") for signer in signers))
+    assert len(set(signatures)) == 1
+    for signer in signers:
+        assert len(await signer.keys()) == 1
+        assert await signer.keys() == await signers[0].keys()
+        assert await signer.check() == []
+
+
+@asynchronous
+async def test_servers_that_replace_a_key_concurrently_have_the_same_new_one(
+    tmp_path: Path,
+) -> None:
+    disk: Documents = {}
+    clocks = [SettableClock(), SettableClock()]
+    one, two = (sharing(tmp_path / str(n), MemoryControl(disk), c) for n, c in enumerate(clocks))
+    old = await one.current()
+    assert await two.current() == old
+    for seconds, clock in enumerate(clocks):
+        clock.advance(LIFETIME.total_seconds() + seconds)
+    new, same = await asyncio.gather(one.current(), two.current())
+    assert new == same
+    assert new.fingerprint != old.fingerprint
+    for signer in (one, two):
+        assert [key.fingerprint for key in await signer.keys()] == [
+            old.fingerprint,
+            new.fingerprint,
+        ]
+    assert await one.keys() == await two.keys()
+
+
+@asynchronous
+async def test_a_key_that_another_server_makes_is_listed_after_the_next_check(
+    tmp_path: Path,
+) -> None:
+    disk: Documents = {}
+    early, late = SettableClock(), SettableClock()
+    one = sharing(tmp_path / "one", MemoryControl(disk), early)
+    two = sharing(tmp_path / "two", MemoryControl(disk), late)
+    assert await two.keys() == await one.keys()
+    early.advance(LIFETIME.total_seconds())
+    new = await one.current()
+    signature = await one.sign(b"content", new.fingerprint)
+    assert await two.check() == []
+    assert await two.keys() == await one.keys()
+    assert await two.sign(b"content", new.fingerprint) == signature
+
+
+@asynchronous
+async def test_keys_that_are_gone_from_the_store_are_named_and_listed_by_running_servers(
+    tmp_path: Path,
+) -> None:
+    disk: Documents = {}
+    one, two = (sharing(tmp_path / name, MemoryControl(disk)) for name in ("one", "two"))
+    made = await one.current()
+    assert await two.keys() == await one.keys()
+    disk.clear()
+    for signer in (one, two):
+        (problem,) = await signer.check()
+        assert "is missing: restore the control store" in problem
+        assert [key.fingerprint for key in await signer.keys()] == [made.fingerprint]
+        assert await signer.sign(b"content", made.fingerprint)
+
+
+async def sealed_key(control: MemoryControl) -> str:
+    (row,) = await control.scan("sealed-signing-key")
+    return row.key
+
+
+async def remove_document(control: MemoryControl, name: str) -> None:
+    await control.apply([Remove("sealed-signing-key", name)])
+
+
+async def change_document(control: MemoryControl, name: str) -> None:
+    (row,) = await control.scan("sealed-signing-key")
+    sealed = row.document["sealed"]
+    changed = sealed[:-8] + ("A" if sealed[-8] != "A" else "B") + sealed[-7:]
+    await control.apply([Put("sealed-signing-key", name, {"sealed": changed})])
+
+
+async def replace_document(control: MemoryControl, name: str) -> None:
+    other = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    sealed = SEALER.seal(other, f"signing key {name}")
+    await control.apply([Put("sealed-signing-key", name, {"sealed": sealed})])
+
+
+DOCUMENT_CHANGES = [remove_document, change_document, replace_document]
+
+
+@pytest.mark.parametrize("change", DOCUMENT_CHANGES)
+@asynchronous
+async def test_a_sealed_key_that_is_gone_or_changed_is_named_and_stays_listed(
+    tmp_path: Path, change: Callable[[MemoryControl, str], Awaitable[None]]
+) -> None:
+    disk: Documents = {}
+    running = sharing(tmp_path / "one", MemoryControl(disk))
+    made = await running.current()
+    name = await sealed_key(MemoryControl(disk))
+    saved = disk["sealed-signing-key", name]
+    await change(MemoryControl(disk), name)
+    for signer in (running, sharing(tmp_path / "two", MemoryControl(disk))):
+        (problem,) = await signer.check()
+        assert name in problem
+        assert "file" not in problem
+        assert made.fingerprint in [key.fingerprint for key in await signer.keys()]
+    assert await running.sign(b"content", made.fingerprint)
+    disk["sealed-signing-key", name] = saved
+    assert await running.check() == []
+    assert await sharing(tmp_path / "three", MemoryControl(disk)).check() == []
+
+
+@pytest.mark.parametrize("change", [change_document, replace_document])
+@asynchronous
+async def test_no_other_key_is_made_while_the_newest_sealed_one_is_damaged(
+    tmp_path: Path, change: Callable[[MemoryControl, str], Awaitable[None]]
+) -> None:
+    control = MemoryControl()
+    await sharing(tmp_path, control).current()
+    name = await sealed_key(control)
+    await change(control, name)
+    with pytest.raises(SigningKeyUnavailable, match=name):
+        await sharing(tmp_path, control).current()
+    assert await sealed_key(control) == name
+
+
+@asynchronous
+async def test_the_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> None:
+    control = MemoryControl()
+    old = await sharing(tmp_path, control).current()
+    name = await sealed_key(control)
+    await remove_document(control, name)
+    signer = sharing(tmp_path, control)
+    assert (await signer.current()).fingerprint != old.fingerprint
+    assert len(await signer.check()) == 1
+    (tmp_path / f"{name}.lost").touch()
+    assert await signer.check() == []
+    assert old.fingerprint in [key.fingerprint for key in await signer.keys()]
+
+
+@asynchronous
+async def test_keys_in_files_are_copied_to_the_control_store_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    disk: Documents = {}
+    alone = remembering(tmp_path, MemoryControl(disk), SettableClock())
+    signature, keys = await signed(alone, b"content"), await alone.keys()
+    for _ in range(2):
+        first = sharing(tmp_path, MemoryControl(disk))
+        assert await signed(first, b"content") == signature
+        assert await first.keys() == keys
+        assert await first.check() == []
+    copied = [r for r in caplog.records if "copied from its file" in r.message]
+    assert len(copied) == 1
+    (file,) = files(tmp_path)
+    file.unlink()
+    for folder in (tmp_path, tmp_path / "two"):
+        again = sharing(folder, MemoryControl(disk))
+        assert await again.check() == []
+        assert await signed(again, b"content") == signature
+        assert await again.keys() == keys
+
+
+@pytest.mark.parametrize("change", [truncate, replace, open_to_others])
+@asynchronous
+async def test_a_key_file_that_is_not_as_it_was_is_not_copied(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    control = MemoryControl()
+    await remembering(tmp_path, control, SettableClock()).current()
+    (file,) = files(tmp_path)
+    change(file)
+    signer = sharing(tmp_path, control)
+    (problem,) = await signer.check()
+    assert file.name in problem
+    assert await control.scan("sealed-signing-key") == []
+    with pytest.raises(SigningKeyUnavailable, match=file.name):
+        await signer.current()

@@ -11,9 +11,10 @@ import pytest
 import rsa
 
 from opentrail.adapters.rsa import RsaSigner
+from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.ports.signer import Signer
 from tests.factories import MOMENT
-from tests.fakes import MemorySigner, SettableClock, asynchronous
+from tests.fakes import Documents, MemoryControl, MemorySigner, SettableClock, asynchronous
 
 Open = Callable[[], Signer]
 LIFETIME = timedelta(days=90)
@@ -23,10 +24,14 @@ async def signed(signer: Signer, content: bytes) -> bytes:
     return await signer.sign(content, (await signer.current()).fingerprint)
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(params=["memory", "files", "control store"])
 def open_signer(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         return MemorySigner
+    if request.param == "control store":
+        disk: Documents = {}
+        sealer = AesGcmSealer(b"m" * 32)
+        return lambda: RsaSigner(tmp_path, SettableClock(), LIFETIME, MemoryControl(disk), sealer)
     return lambda: RsaSigner(tmp_path, SettableClock(), LIFETIME)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.live.processes import Opentrail, eventually
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually
 from tests.postgres import shared_server
 from tests.stub_upstream import StubUpstream
 
@@ -104,3 +105,24 @@ def test_who_is_behind_a_key_is_named_in_the_records_of_both(servers: Servers) -
         return "mary" in names
 
     eventually(is_named, "the other server names mary", SECONDS)
+
+
+def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers: Servers) -> None:
+    one, two = servers
+    key = key_of(one, "create", "--root")
+    until(two, key, "ok")
+    lists = [
+        server.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"]).list_public_keys()[
+            "PublicKeyList"
+        ]
+        for server in servers
+    ]
+    assert len(lists[0]) == 1
+    assert lists[0] == lists[1]
+    files = {path.name for server in servers for path in (server.data_dir / "keys").iterdir()}
+    assert files == {"master.key"}
+    for server in servers:
+        with urllib.request.urlopen(f"{server.console}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+            health = json.loads(answer.read())
+        assert (health["keyProblems"], health["dataProblems"]) == ([], [])
+        assert server.opentrail("doctor").stdout.count("signing key") == 0

@@ -99,7 +99,8 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     clock, metrics = engines.clock, engines.metrics
     control, journal = engines.control, engines.journal
     objects, trails = core.objects, core.trails
-    signer = RsaSigner(data.keys, clock, timedelta(days=settings.signing_key_days), control)
+    key_lifetime = timedelta(days=settings.signing_key_days)
+    signer = RsaSigner(data.keys, clock, key_lifetime, control, engines.sealer)
     await signer.check()
     run_beside(stack, _check_keys(signer))
     selector = core.selector

@@ -29,6 +29,7 @@ from opentrail.access.resource_policies import RESOURCE_POLICY_KIND, ResourcePol
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.rsa import SHARED_KINDS
 from opentrail.adapters.system import (
     raise_descriptor_limit,
     settle_memory,
@@ -198,7 +199,7 @@ class Server:
         services = await start_core(core, self._wings, self._remake_buckets)
         endpoint = await self._start_endpoint(core, services, access, listening)
         if is_shared(settings):
-            self._follow_other_servers(core, access, endpoint)
+            self._follow_other_servers(core, services, access, endpoint)
         await self._start_console(core, services, access, endpoint, console)
 
     async def _start_endpoint(
@@ -223,7 +224,11 @@ class Server:
         return endpoint
 
     def _follow_other_servers(
-        self, core: Core, access: _Access, endpoint: EndpointServer | Recorders
+        self,
+        core: Core,
+        services: Services,
+        access: _Access,
+        endpoint: EndpointServer | Recorders,
     ) -> None:
         """Takes over what other servers change in the control store."""
         from opentrail.app.store_changes import follow_changes
@@ -242,6 +247,7 @@ class Server:
             POLICIES_KIND: access.policies.load,
             RESOURCE_POLICY_KIND: access.resource_policies.load,
             NAMED_KEY_KIND: reload_named_keys,
+            **dict.fromkeys(SHARED_KINDS, services.signer.check),
         }
         engines = core.engines
         changes = follow_changes(engines.control, engines.inventory.require_own_store, reloads)
