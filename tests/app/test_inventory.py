@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.inventory import ACCEPTED
+from opentrail.adapters.inventory import ACCEPTED, read_inventory
+from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sealing import load_master_key
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.at_rest import control_at_rest
+from opentrail.adapters.system import SystemClock
 from opentrail.app.engines import Engines
 from opentrail.app.inventory import standing_of
 from opentrail.app.known_positions import mark_imports, mark_journal
 from opentrail.core.errors import StateLost
-from opentrail.ports.control import Put
+from opentrail.ports.control import Put, Remove
 from opentrail.settings import Settings
 from tests.app.opened import opened_engines
 from tests.factories import a_new_entry, a_record, event_id
 from tests.fakes import asynchronous, run_skipping_time
+from tests.postgres import database_in, shared_server
 
 SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
 ENFORCED = replace(SETTINGS, auth="enforced")
@@ -249,6 +255,86 @@ async def test_a_master_key_that_is_gone_or_another_one_is_named(tmp_path: Path)
             assert engines.inventory.problems[0].startswith(said)
     master.write_bytes(whole)
     assert await named(tmp_path) == []
+
+
+async def shared_by(folder: Path) -> Settings:
+    """Moves the control store of a directory to PostgreSQL."""
+    settings = replace(SETTINGS, control_store=shared_server().new_database())
+    source, target = SqlControl.in_file(folder / "state.db"), SqlControl(settings.control_store)
+    await source.copy_into(target)
+    await source.close()
+    await target.close()
+    remove_state(folder)
+    return settings
+
+
+async def signing_keys(engines: Engines, folder: Path) -> list[str]:
+    """Makes the signing key if there is none; returns what is wrong with them."""
+    lifetime = timedelta(days=90)
+    signer = RsaSigner(folder / "keys", SystemClock(), lifetime, engines.control, engines.sealer)
+    await signer.keys()
+    await engines.inventory.refresh()
+    return [*signer.problems, *engines.inventory.problems]
+
+
+@asynchronous
+async def test_keys_that_went_from_files_to_a_shared_control_store_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = tmp_path / "keys" / "master.key"
+    await made(tmp_path)
+    load_master_key(master, None, may_create=True)
+    async with opened(tmp_path) as engines:
+        assert await signing_keys(engines, tmp_path) == []
+    shared = await shared_by(tmp_path)
+    for _ in range(2):
+        async with opened(tmp_path, shared) as engines:
+            assert await signing_keys(engines, tmp_path) == []
+        assert await named(tmp_path) == []
+        for file in (tmp_path / "keys").glob("signing-*.pem"):
+            file.unlink()
+    monkeypatch.setenv("OPENTRAIL_MASTER_KEY", master.read_text())
+    master.unlink()
+    async with opened(tmp_path, shared) as engines:
+        assert await signing_keys(engines, tmp_path) == []
+        (key,) = await engines.control.scan("signing-key")
+        kinds = ("signing-key", "sealed-signing-key")
+        await engines.control.apply([Remove(kind, key.key) for kind in kinds])
+    async with opened(tmp_path, shared) as engines:
+        problem = f"signing key {key.key} is missing: restore the control store"
+        assert engines.inventory.problems == [problem]
+    assert await named(tmp_path) == []
+
+
+@asynchronous
+async def test_a_running_server_notices_that_its_control_store_was_emptied(
+    tmp_path: Path,
+) -> None:
+    postgres = shared_server()
+    shared = replace(SETTINGS, control_store=postgres.new_database())
+    async with opened(tmp_path, shared) as engines:
+        await engines.inventory.require_own_store()
+        postgres.execute(database_in(shared.control_store), "TRUNCATE documents")
+        with pytest.raises(StateLost, match="is not the one that it was"):
+            await engines.inventory.require_own_store()
+
+
+@asynchronous
+async def test_servers_that_start_concurrently_on_a_new_control_store_share_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENTRAIL_MASTER_KEY", base64.b64encode(b"m" * 32).decode())
+    shared = replace(SETTINGS, control_store=shared_server().new_database())
+
+    async def store_of(folder: Path) -> str | None:
+        async with opened(folder, shared) as engines:
+            assert engines.inventory.problems == []
+        inventory, _ = read_inventory(DataDirectory(folder))
+        return inventory.store if inventory else None
+
+    stores = await asyncio.gather(*(store_of(tmp_path / str(number)) for number in range(4)))
+    assert len(set(stores)) == 1
+    assert None not in stores
 
 
 @asynchronous

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opentrail.access.contention import retry_on_conflict
 from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import DamagedGap, kept_gaps
@@ -117,7 +118,7 @@ class DataInventory:
     @property
     def problems(self) -> list[str]:
         """What is not as it was and was not accepted, for operators; without paths."""
-        keys = _key_problems(self._inventory, self._data.keys, self._known_keys)
+        keys = _key_problems(self._inventory, self._data.keys, self._known_keys, self._in_file)
         return [*(problem.text for problem in self._inventory.problems), *keys]
 
     async def judge(self, head: int, journal: JournalSource) -> None:
@@ -237,13 +238,16 @@ class DataInventory:
             members = ("uid", "organization")
             trails[arn] = {member: stored.document.get(member, "") for member in members}
         keys = {name: key.fingerprint for name, key in signing_keys.items()}
-        master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
-        if master and _MASTER not in inventory.keys:
-            keys[_MASTER] = master
+        keys = {**inventory.keys, **keys}
+        if not self._in_file:
+            keys.pop(_MASTER, None)  # the control store says which one servers share
+        elif _MASTER not in keys:
+            master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
+            keys.update({_MASTER: master} if master else {})
         inventory = replace(
             inventory,
             imported=max(inventory.imported, await known_imports(self._control)),
-            keys={**inventory.keys, **keys},
+            keys=keys,
             trails={**inventory.trails, **trails} if is_frozen else trails,
         )
         await self._store_inventory(inventory)
@@ -260,11 +264,15 @@ class DataInventory:
 
     async def _ensure_store_id(self) -> str:
         """Returns the id of the control store, and creates it if there is none."""
-        store = await _store_id(self._control)
-        if store is None:
-            store = secrets.token_hex(16)
-            await self._control.apply([Put(_MARK, _STORE, {"id": store}, expected=0)])
-        return store
+
+        async def attempt() -> str:
+            store = await _store_id(self._control)
+            if store is None:
+                store = secrets.token_hex(16)
+                await self._control.apply([Put(_MARK, _STORE, {"id": store}, expected=0)])
+            return store
+
+        return await retry_on_conflict(attempt, "other servers are changing the control store's id")
 
     async def close(self) -> None:
         """Updates the inventory for the last time."""
@@ -319,12 +327,20 @@ def journal_problem(
 
 
 def _key_problems(
-    inventory: DirectoryInventory, folder: Path, known_names: Collection[str]
+    inventory: DirectoryInventory, folder: Path, known_names: Collection[str], in_file: bool
 ) -> list[str]:
-    """Returns signing keys that nothing else knows any longer, and a master key that changed."""
+    """Returns signing keys that nothing else knows any longer, and a master key that changed.
+
+    Args:
+        inventory: has the keys that there must be.
+        folder: the folder of key files.
+        known_names: the signing keys that the control store knows.
+        in_file: whether keys are in files, as the control store is.
+    """
     acknowledged = acknowledged_keys(folder)
+    remedy = "put the file back" if in_file else "restore the control store"
     problems = [
-        f"signing key {name} is missing: put the file back"
+        f"signing key {name} is missing: {remedy}"
         for name in sorted(inventory.keys)
         if name != _MASTER
         and name not in known_names
@@ -392,7 +408,11 @@ async def standing_of(
     strange = await asyncio.to_thread(journal_problem, chain_at, written)
     problems_by_kind.update({item.kind: item for item in (fresh, strange) if item is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
-    keys = _key_problems(inventory, data.keys, names) if inventory else []
+    keys = (
+        _key_problems(inventory, data.keys, names, in_file=True)
+        if inventory and inventory.state_file  # else the keys are where the control store is
+        else []
+    )
     lost = [*problems_by_kind.values(), *(DirectoryProblem("key", text) for text in keys)]
     return Standing(
         [*problems, *(item.text for item in lost)],
