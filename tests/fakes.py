@@ -147,6 +147,16 @@ def run_skipping_time(story: Coroutine[Any, Any, T], days: float = 40) -> T:
         return runner.run(limited())
 
 
+def immediately(work: Coroutine[Any, Any, T]) -> T:
+    """Returns the result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits for something")
+
+
 async def turns(count: int = 20) -> None:
     """Lets every other task go on for a few steps."""
     for _ in range(count):

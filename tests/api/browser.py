@@ -23,6 +23,7 @@ from opentrail.app.event_prover import answer
 from opentrail.core.errors import ServiceError
 from tests.api.caller import TOKEN, Answer, Api, send
 from tests.factories import ACCOUNT, REGION, an_identity
+from tests.fakes import immediately
 from tests.validation.delivered import MemoryReader
 
 HOST = "127.0.0.1:4748"
@@ -118,12 +119,12 @@ class Browser:
 
     def open_link(self) -> None:
         """Begins a session as the operator on the server's machine."""
-        self.cookie = self.sessions.begin(self.sessions.new_link())
+        self.cookie = immediately(self.sessions.begin(self.sessions.new_link()))
 
     def become(self, role: ConsoleRole, *accounts: str, name: str = "ann") -> None:
         """Begins a session of a user with a role, perhaps of some accounts only."""
         user = ApiCaller(name, role, accounts or None, has_password=True)
-        self.cookie = self.sessions.begin_for(user)
+        self.cookie = immediately(self.sessions.begin_for(user))
 
     async def _act(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"given": given}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -126,3 +128,51 @@ def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers
             health = json.loads(answer.read())
         assert (health["keyProblems"], health["dataProblems"]) == ([], [])
         assert server.opentrail("doctor").stdout.count("signing key") == 0
+
+
+def ask_console(
+    server: Opentrail, method: str, path: str, cookie: str = "", body: dict[str, str] | None = None
+) -> tuple[int, str, Any]:
+    """Returns status, cookie and document of an answer to the console's own pages."""
+    headers = {"content-type": "application/json", "x-ot-csrf": "1", "cookie": cookie}
+    connection = http.client.HTTPConnection(
+        urlsplit(server.console).netloc, timeout=TIMEOUT_SECONDS
+    )
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, f"/api/v1/{path}", content, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        return (
+            answer.status,
+            answer.headers.get("set-cookie", "").partition(";")[0],
+            json.loads(text) if text else None,
+        )
+    finally:
+        connection.close()
+
+
+def test_a_user_who_signs_in_on_one_server_is_signed_in_on_both_until_the_session_ends(
+    servers: Servers,
+) -> None:
+    one, two = servers
+    added = json.loads(one.opentrail("users", "create", "eve", "--role", "viewer", "--json").stdout)
+    own = "correct horse battery"
+    login = {"name": "eve", "password": added["password"], "newPassword": own}
+    status, cookie, answer = ask_console(two, "POST", "login", body=login)
+    assert status == 204, answer
+
+    def signed_in(server: Opentrail, secret: str) -> bool:
+        status, _, session = ask_console(server, "GET", "session", secret)
+        assert status in (200, 401), session
+        return status == 200 and session["user"] == "eve"
+
+    assert signed_in(one, cookie)
+    assert signed_in(two, cookie)
+    assert ask_console(one, "DELETE", "session", cookie)[0] == 204
+    assert not signed_in(one, cookie)
+    eventually(lambda: not signed_in(two, cookie), "the session ends on the other", SECONDS)
+    _, cookie, _ = ask_console(one, "POST", "login", body={"name": "eve", "password": own})
+    assert signed_in(two, cookie)
+    one.opentrail("users", "delete", "eve")
+    eventually(lambda: not signed_in(two, cookie), "the user is deleted", SECONDS)

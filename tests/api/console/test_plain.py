@@ -199,7 +199,7 @@ async def test_a_form_of_another_page_is_refused_and_its_link_stays_good(
     link = browser.sessions.new_link()
     answer = await open_link(browser, link, **headers)
     assert answer.status == status
-    assert (browser.sessions.begin(link) is None) == (status == 303)
+    assert (await browser.sessions.begin(link) is None) == (status == 303)
 
 
 @asynchronous

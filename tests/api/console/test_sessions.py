@@ -3,78 +3,85 @@ from __future__ import annotations
 from datetime import timedelta
 
 from opentrail.api.console.sessions import LINK_LIFETIME, MAX_IDLE, MAX_SESSION, Sessions
-from tests.fakes import SettableClock, utc
+from tests.fakes import SettableClock, asynchronous, utc
 
 NOW = utc("2024-01-01T00:00:00Z")
 SECOND = timedelta(seconds=1)
 
 
-def begun(sessions: Sessions) -> str:
-    secret = sessions.begin(sessions.new_link())
+async def begun(sessions: Sessions) -> str:
+    secret = await sessions.begin(sessions.new_link())
     assert secret is not None
     return secret
 
 
-def test_a_link_begins_one_session() -> None:
+@asynchronous
+async def test_a_link_begins_one_session() -> None:
     sessions = Sessions(SettableClock(NOW))
     link = sessions.new_link()
-    secret = sessions.begin(link)
+    secret = await sessions.begin(link)
     assert secret is not None
-    assert sessions.find(secret) is not None
-    assert sessions.begin(link) is None
+    assert await sessions.find(secret) is not None
+    assert await sessions.begin(link) is None
 
 
-def test_a_link_is_good_for_ten_minutes() -> None:
+@asynchronous
+async def test_a_link_is_good_for_ten_minutes() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     in_time, late = sessions.new_link(), sessions.new_link()
     clock.advance(LINK_LIFETIME.total_seconds())
-    assert sessions.begin(in_time) is not None
+    assert await sessions.begin(in_time) is not None
     clock.advance(1)
-    assert sessions.begin(late) is None
+    assert await sessions.begin(late) is None
 
 
-def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
+@asynchronous
+async def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
-    secret = begun(sessions)
+    secret = await begun(sessions)
     clock.advance(MAX_IDLE.total_seconds() - 1)
-    assert sessions.find(secret) is not None
+    assert await sessions.find(secret) is not None
     clock.advance(MAX_IDLE.total_seconds() - 1)
-    assert sessions.find(secret) is not None
+    assert await sessions.find(secret) is not None
     clock.advance(MAX_IDLE.total_seconds() + 1)
-    assert sessions.find(secret) is None
+    assert await sessions.find(secret) is None
 
 
-def test_a_session_that_is_used_ends_after_twelve_hours() -> None:
+@asynchronous
+async def test_a_session_that_is_used_ends_after_twelve_hours() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
-    secret = begun(sessions)
+    secret = await begun(sessions)
     for _ in range(int(MAX_SESSION / MAX_IDLE)):
-        assert sessions.find(secret) is not None
+        assert await sessions.find(secret) is not None
         clock.advance(MAX_IDLE.total_seconds())
     clock.advance(1)
-    assert sessions.find(secret) is None
+    assert await sessions.find(secret) is None
 
 
-def test_a_session_that_was_ended_is_over_and_others_go_on() -> None:
+@asynchronous
+async def test_a_session_that_was_ended_is_over_and_others_go_on() -> None:
     sessions = Sessions(SettableClock(NOW))
-    one, other = begun(sessions), begun(sessions)
-    sessions.end(one)
-    assert sessions.find(one) is None
-    assert sessions.find(other) is not None
+    one, other = await begun(sessions), await begun(sessions)
+    await sessions.end(one)
+    assert await sessions.find(one) is None
+    assert await sessions.find(other) is not None
 
 
-def test_unused_links_do_not_add_up() -> None:
+@asynchronous
+async def test_unused_links_do_not_add_up() -> None:
     sessions = Sessions(SettableClock(NOW))
     first = sessions.new_link()
     for _ in range(1_000):
         last = sessions.new_link()
-    assert sessions.begin(first) is None
-    assert sessions.begin(last) is not None
+    assert await sessions.begin(first) is None
+    assert await sessions.begin(last) is not None
 
 
-def test_what_is_no_secret_is_refused() -> None:
+@asynchronous
+async def test_what_is_no_secret_is_refused() -> None:
     sessions = Sessions(SettableClock(NOW))
-    assert sessions.begin("\ud800") is None
-    assert sessions.find("") is None
+    assert await sessions.begin("\ud800") is None
+    assert await sessions.find("") is None

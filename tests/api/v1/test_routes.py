@@ -361,7 +361,7 @@ async def test_a_tail_ends_when_its_session_does() -> None:
         async with streamed(browser.app, path, browser.headers()) as stream:
             await stream.part()
             assert not stream.ended.is_set()
-            browser.sessions.end_all_of("ann")
+            await browser.sessions.end_all_of("ann")
             reading = asyncio.ensure_future(read_on(stream))
             await asyncio.wait_for(stream.ended.wait(), 30)
             reading.cancel()

@@ -337,7 +337,7 @@ async def test_a_long_answer_ends_with_its_session(path: str) -> None:
     with contextlib.suppress(CloudTrailError):
         async with streamed(browser.app, path, browser.headers()) as stream:
             parts.append(await stream.part())
-            browser.sessions.end_all_of("ann")
+            await browser.sessions.end_all_of("ann")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     while not stream.ended.is_set():

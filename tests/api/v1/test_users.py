@@ -23,8 +23,11 @@ class Administrator:
         self.api = Api()
         self.ended: list[str] = []
         users = ConsoleUsers(self.api.world.control, self.api.world.clock, ScryptCost(n=16))
-        administration = UserAdministration(users, self.ended.append)
+        administration = UserAdministration(users, self._end_sessions)
         self.app = JsonApi([administration], TokenAuthenticator(TOKEN)).app
+
+    async def _end_sessions(self, name: str) -> None:
+        self.ended.append(name)
 
     async def send(self, method: str, path: str, given: Any = None, token: str = TOKEN) -> Answer:
         body = b"" if given is None else json.dumps(given).encode()

@@ -55,7 +55,7 @@ class Guard:
         """Wraps a handler of a page without scripts, which needs a session unless it is public."""
 
         async def signed_in(request: Request) -> Any:
-            request.state.caller = self.caller(request)
+            request.state.caller = await self.caller(request)
             return await handler(request)
 
         return self._wrap(handler if is_public else signed_in, self.check, show, PLAIN_POLICY)
@@ -78,34 +78,35 @@ class Guard:
 
         return wrapped
 
-    def begin(self, request: Request, link: str, response: Response) -> None:
+    async def begin(self, request: Request, link: str, response: Response) -> None:
         """Begins a session by the secret of a link, and adds its cookie to a response.
 
         Raises:
             CloudTrailError: `InvalidToken`.
         """
-        secret = self.sessions.begin(link)
+        secret = await self.sessions.begin(link)
         if secret is None:
             message = "This link was used or is too old: `opentrail console` prints a new one."
             raise CloudTrailError("InvalidToken", message, 401)
-        self._replace_session(request, secret, response)
+        await self._replace_session(request, secret, response)
 
-    def begin_for(self, request: Request, user: ApiCaller, response: Response) -> None:
+    async def begin_for(self, request: Request, user: ApiCaller, response: Response) -> None:
         """Begins a session of a user who has signed in, and adds its cookie to a response."""
-        self._replace_session(request, self.sessions.begin_for(user), response)
+        secret = await self.sessions.begin_for(user)
+        await self._replace_session(request, secret, response)
 
-    def end(self, request: Request, response: Response) -> None:
+    async def end(self, request: Request, response: Response) -> None:
         """Ends the session of a request, and removes its cookie in a response."""
         name, paths = _cookie_of(request)
-        self.sessions.end(request.cookies.get(name, ""))
+        await self.sessions.end(request.cookies.get(name, ""))
         for path in paths:
             response.delete_cookie(
                 name, path, httponly=True, samesite="strict", secure=is_secure(request)
             )
 
-    def _replace_session(self, request: Request, secret: str, response: Response) -> None:
+    async def _replace_session(self, request: Request, secret: str, response: Response) -> None:
         name, paths = _cookie_of(request)
-        self.sessions.end(request.cookies.get(name, ""))
+        await self.sessions.end(request.cookies.get(name, ""))
         for path in paths:
             response.set_cookie(
                 name,
@@ -117,13 +118,13 @@ class Guard:
                 secure=is_secure(request),
             )
 
-    def session(self, request: Request) -> Session:
+    async def session(self, request: Request) -> Session:
         """Returns the session of a request.
 
         Raises:
             CloudTrailError: `NoSession`: it has none that is still good.
         """
-        session = self.sessions.find(request.cookies.get(_cookie_of(request)[0], ""))
+        session = await self.sessions.find(request.cookies.get(_cookie_of(request)[0], ""))
         if session is None:
             message = (
                 "There is no session, or it has ended. Sign in, or open a new link: "
@@ -132,21 +133,22 @@ class Guard:
             raise CloudTrailError("NoSession", message, 401)
         return session
 
-    def caller(self, request: Request) -> ApiCaller:
+    async def caller(self, request: Request) -> ApiCaller:
         """Returns the user of a request's session.
 
         Raises:
             CloudTrailError: `NoSession`: it has none that is still good.
         """
-        return self.session(request).user
+        return (await self.session(request)).user
 
     def knows(self, request: Request) -> bool:
         """Returns whether a request has the cookie of a session, good or not."""
         return _cookie_of(request)[0] in request.cookies
 
-    def is_signed_in(self, request: Request) -> bool:
+    async def is_signed_in(self, request: Request) -> bool:
         """Returns whether the session of a request is still valid, and notes its use."""
-        return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
+        secret = request.cookies.get(_cookie_of(request)[0], "")
+        return await self.sessions.find(secret) is not None
 
     def check(self, request: Request) -> None:
         """Returns if a page of this console sent the request.

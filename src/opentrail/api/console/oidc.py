@@ -125,7 +125,7 @@ class OidcSignIn:
         user = await self._user_of(request, login, claims)
         response = RedirectResponse("/console/", 303)
         await self._records.record_success(request, user.name)
-        self._guard.begin_for(request, user, response)
+        await self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
 

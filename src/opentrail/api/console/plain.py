@@ -66,7 +66,7 @@ class Plain:
         body = await read_body(request, _MAX_FORM_BYTES, "form")
         link = parse_qs(body.decode("utf-8", "replace")).get("link", [""])[0].strip()
         response = RedirectResponse(PATH, 303)
-        self._guard.begin(request, link.rpartition("#t=")[2], response)
+        await self._guard.begin(request, link.rpartition("#t=")[2], response)
         return response
 
     async def _history(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from opentrail.api.v1.callers import SERVER_OPERATOR, ApiCaller
 from opentrail.ports.clock import Clock
@@ -17,7 +18,7 @@ MAX_IDLE = timedelta(minutes=30)
 #: A session ends this long after it began.
 MAX_SESSION = timedelta(hours=12)
 #: Maximum number of unused links, and of sessions; the oldest end.
-_MAX_COUNT = 1_000
+MAX_COUNT = 1_000
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Session:
 
 
 class Sessions:
-    """Links and sessions; a restart ends them.
+    """Links and sessions in memory; a restart ends them.
 
     Only hashes of their secrets are kept.
     """
@@ -49,28 +50,28 @@ class Sessions:
     def new_link(self) -> str:
         """Returns the secret of a single-use link, valid for ten minutes."""
         token = secrets.token_urlsafe(32)
-        self._links[_hash(token)] = self._clock.now() + LINK_LIFETIME
-        _drop_oldest(self._links)
+        self._links[hash_of(token)] = self._clock.now() + LINK_LIFETIME
+        drop_oldest(self._links)
         return token
 
-    def begin(self, link: str) -> str | None:
+    async def begin(self, link: str) -> str | None:
         """Begins a session and returns its secret; None if the link is no longer valid."""
-        expires = self._links.pop(_hash(link), None)
+        expires = self._links.pop(hash_of(link), None)
         if expires is None or expires < self._clock.now():
             return None
-        return self.begin_for(SERVER_OPERATOR)
+        return await self.begin_for(SERVER_OPERATOR)
 
-    def begin_for(self, user: ApiCaller) -> str:
+    async def begin_for(self, user: ApiCaller) -> str:
         """Begins a session of a user who has signed in, and returns its secret."""
         now = self._clock.now()
         secret = secrets.token_urlsafe(32)
-        self._sessions[_hash(secret)] = Session(user, now, now)
-        _drop_oldest(self._sessions)
+        self._sessions[hash_of(secret)] = Session(user, now, now)
+        drop_oldest(self._sessions)
         return secret
 
-    def find(self, secret: str) -> Session | None:
+    async def find(self, secret: str) -> Session | None:
         """Returns the session of a secret, and notes its use; None if it has ended."""
-        now, key = self._clock.now(), _hash(secret)
+        now, key = self._clock.now(), hash_of(secret)
         session = self._sessions.get(key)
         if session is None:
             return None
@@ -80,11 +81,11 @@ class Sessions:
         session.last_used = now
         return session
 
-    def end(self, secret: str) -> None:
+    async def end(self, secret: str) -> None:
         """Ends a session."""
-        self._sessions.pop(_hash(secret), None)
+        self._sessions.pop(hash_of(secret), None)
 
-    def end_all_of(self, name: str) -> None:
+    async def end_all_of(self, name: str) -> None:
         """Ends the sessions of a user with a password here."""
         self._sessions = {
             key: session
@@ -93,10 +94,12 @@ class Sessions:
         }
 
 
-def _hash(secret: str) -> bytes:
+def hash_of(secret: str) -> bytes:
+    """Returns what a link or a session is known by."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _drop_oldest(sessions: dict[bytes, datetime] | dict[bytes, Session]) -> None:
-    if len(sessions) > _MAX_COUNT:
-        del sessions[next(iter(sessions))]
+def drop_oldest(entries: dict[bytes, Any]) -> None:
+    """Removes the oldest entry if there are too many."""
+    if len(entries) > MAX_COUNT:
+        del entries[next(iter(entries))]

@@ -148,8 +148,8 @@ class SignIn:
         response = Response(status_code=204)
         await self._records.record_success(request, user.name)
         if new is not None:
-            self._sessions.end_all_of(user.name)
-        self._guard.begin_for(request, session_user(user), response)
+            await self._sessions.end_all_of(user.name)
+        await self._guard.begin_for(request, session_user(user), response)
         return response
 
     @route(

@@ -105,13 +105,13 @@ class WebSession:
         """Begins a session with the secret of a link."""
         link = body.get("token")
         response = Response(status_code=204)
-        self._guard.begin(request, link if isinstance(link, str) else "", response)
+        await self._guard.begin(request, link if isinstance(link, str) else "", response)
         return response
 
     @route("GET", "/session", VIEWER, "see your session")
     async def show(self, request: Request) -> SessionInfo:
         """Returns who is signed in, and which accounts and Regions there are to see."""
-        user, expires = caller_of(request), self._guard.session(request).expires
+        user, expires = caller_of(request), (await self._guard.session(request)).expires
         history = seen_by(request, self._services).history
         facets = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
         choices = {field: {value for value, _ in values} for field, values in facets.items()}
@@ -133,7 +133,7 @@ class WebSession:
     async def end(self, request: Request) -> Response:
         """Ends the session."""
         response = Response(status_code=204)
-        self._guard.end(request, response)
+        await self._guard.end(request, response)
         return response
 
 

@@ -45,7 +45,7 @@ class SessionAuthenticator(Protocol):
         """
         ...
 
-    def caller(self, request: Request) -> ApiCaller:
+    async def caller(self, request: Request) -> ApiCaller:
         """Return the user of a request's session.
 
         Raises:
@@ -53,7 +53,7 @@ class SessionAuthenticator(Protocol):
         """
         ...
 
-    def is_signed_in(self, request: Request) -> bool:
+    async def is_signed_in(self, request: Request) -> bool:
         """Return whether the session of a request is still valid."""
         ...
 
@@ -121,18 +121,18 @@ def caller_of(request: Request) -> ApiCaller:
     return caller
 
 
-def is_signed_in(request: Request) -> bool:
+async def is_signed_in(request: Request) -> bool:
     """Returns whether the caller of a long answer is still signed in."""
-    return is_by_token(request) or request.state.sessions.is_signed_in(request)
+    return is_by_token(request) or await request.state.sessions.is_signed_in(request)
 
 
-def require_signed_in(request: Request) -> None:
+async def require_signed_in(request: Request) -> None:
     """Returns if the caller of a long answer is still signed in.
 
     Raises:
         CloudTrailError: `SessionEnded`.
     """
-    if not is_signed_in(request):
+    if not await is_signed_in(request):
         raise CloudTrailError("SessionEnded", "the session has ended", 401)
 
 

@@ -324,7 +324,7 @@ async def _all(
         yield page.events
         if page.next_token is None:
             return
-        require_signed_in(request)
+        await require_signed_in(request)
         page = await history.search(search, _PER_READ, page.next_token)
 
 

@@ -73,7 +73,7 @@ class JsonApi:
         async def endpoint(request: Request) -> Response:
             request_id = str(uuid.uuid4())
             try:
-                self._authenticate(request, rule)
+                await self._authenticate(request, rule)
                 if rule.body is None:
                     answer = await handler(request)
                 else:
@@ -90,7 +90,7 @@ class JsonApi:
 
         return endpoint
 
-    def _authenticate(self, request: Request, rule: Rule) -> None:
+    async def _authenticate(self, request: Request, rule: Rule) -> None:
         """Returns if the caller may use a route; handlers then know the caller.
 
         Raises:
@@ -107,7 +107,7 @@ class JsonApi:
             if rule.least is None:
                 return
             request.state.sessions = self._sessions
-            request.state.caller = self._sessions.caller(request)
+            request.state.caller = await self._sessions.caller(request)
         if rule.least is not None:
             require(request.state.caller, rule.least)
         if rule.all_accounts:

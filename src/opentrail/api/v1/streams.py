@@ -109,7 +109,7 @@ class Streams:
                     break
                 if self._stopping.is_set():
                     raise _stopping()
-                require_signed_in(request)
+                await require_signed_in(request)
                 page, next_page = await next_page, None
                 events, token = page.events, page.next_token
                 del page
@@ -190,7 +190,7 @@ class Streams:
             yield _lines(events) + _line({"position": position, **lacking})
             written = loop.time()
             while not self._stopping.is_set():
-                require_signed_in(request)
+                await require_signed_in(request)
                 entries = await journal.read(position, size)
                 lines = b""
                 if entries:

@@ -73,7 +73,7 @@ class Tail:
         yield b"id: %d\n\n" % position  # a page that comes back before the first event resumes here
         written = loop.time()
         # A page that is open uses its session; one that was signed out gets no more events.
-        while not self._stopping.is_set() and is_signed_in(request):
+        while not self._stopping.is_set() and await is_signed_in(request):
             late = journal.head - position
             if late > _MAX_LATE_ENTRIES:
                 position += late - _MAX_ENTRIES

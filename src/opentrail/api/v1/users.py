@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict
 
 from starlette.requests import Request
@@ -50,7 +50,7 @@ class UserAdministration:
         end_sessions: ends all sessions of the user of a name.
     """
 
-    def __init__(self, users: ConsoleUsers, end_sessions: Callable[[str], None]) -> None:
+    def __init__(self, users: ConsoleUsers, end_sessions: Callable[[str], Awaitable[None]]) -> None:
         self._users = users
         self._end_sessions = end_sessions
 
@@ -108,7 +108,7 @@ class UserAdministration:
             await self._users.delete(name)
         else:
             raise _bad(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
-        self._end_sessions(name)
+        await self._end_sessions(name)
         return answer
 
 

@@ -12,6 +12,7 @@ from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.public import is_local_name
 from opentrail.app.access import own_region
+from opentrail.app.access_keys import is_shared
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
@@ -30,6 +31,10 @@ def start(core: Core) -> Wing:
     """
     clock, control = core.engines.clock, core.engines.control
     sessions = Sessions(clock)
+    if is_shared(core.settings):
+        from opentrail.api.console.stored_sessions import StoredSessions
+
+        sessions = StoredSessions(clock, control)
 
     def console_link() -> str:
         return f"{core.console_url}/console/#t={sessions.new_link()}"

@@ -1,0 +1,131 @@
+"""Sessions of the web console in a control store that several servers share."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api.console.sessions import MAX_COUNT, Session, Sessions, drop_oldest, hash_of
+from opentrail.api.v1.callers import ApiCaller
+from opentrail.core.errors import Conflict, StorageFailed
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Document, Put, Remove
+
+_KIND = "console-session"
+#: Maximum age of a copy: what ends on another server ends here within a second.
+_MAX_AGE = timedelta(milliseconds=500)
+#: A session that is used is written once in this time.
+_USE_INTERVAL = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A session as it was in the store."""
+
+    session: Session
+    version: int
+    read_at: datetime
+
+
+class StoredSessions(Sessions):
+    """Sessions in a control store, by the hashes of their secrets; links are in memory.
+
+    A link has the address of the server that made it, so no other server needs to know it.
+    """
+
+    def __init__(self, clock: Clock, control: ControlStore) -> None:
+        super().__init__(clock)
+        self._control = control
+        self._copies: dict[bytes, _Copy] = {}
+
+    async def begin_for(self, user: ApiCaller) -> str:
+        """Begins a session of a user who has signed in, and returns its secret."""
+        now, secret = self._clock.now(), secrets.token_urlsafe(32)
+        begun = {row.key: _session_of(row.document) for row in await self._control.scan(_KIND)}
+        oldest_first = sorted(begun, key=lambda key: begun[key].began)
+        ended = [key for key in oldest_first if begun[key].expires < now]
+        ended += oldest_first[: len(begun) - MAX_COUNT + 1] if len(begun) >= MAX_COUNT else []
+        new = Put(_KIND, hash_of(secret).hex(), _document_of(Session(user, now, now)), expected=0)
+        await self._control.apply([*(Remove(_KIND, key) for key in ended), new])
+        return secret
+
+    async def find(self, secret: str) -> Session | None:
+        """Returns the session of a secret, and notes its use; None if it has ended."""
+        now, key = self._clock.now(), hash_of(secret)
+        copy = self._copies.get(key)
+        if copy is None or now - copy.read_at >= _MAX_AGE:
+            copy = await self._read(key, now)
+        if copy is None or copy.session.expires < now:
+            return None
+        if now - copy.session.last_used >= _USE_INTERVAL:
+            await self._note_use(key, copy, now)
+        return copy.session
+
+    async def end(self, secret: str) -> None:
+        """Ends a session."""
+        key = hash_of(secret)
+        await self._control.apply([Remove(_KIND, key.hex())])
+        self._copies.pop(key, None)
+
+    async def end_all_of(self, name: str) -> None:
+        """Ends the sessions of a user with a password here."""
+        rows = await self._control.scan(_KIND)
+        keys = [
+            row.key for row in rows if row.document["has_password"] and row.document["user"] == name
+        ]
+        await self._control.apply([Remove(_KIND, key) for key in keys])
+        for key in keys:
+            self._copies.pop(bytes.fromhex(key), None)
+
+    async def _read(self, key: bytes, now: datetime) -> _Copy | None:
+        """Returns a session as it is in the store, or as it was while that cannot be read."""
+        former = self._copies.get(key)
+        try:
+            stored = await self._control.get(_KIND, key.hex())
+        except StorageFailed:
+            if former is None:
+                raise
+            copy = replace(former, read_at=now)
+        else:
+            self._copies.pop(key, None)
+            if stored is None:
+                return None
+            copy = _Copy(_session_of(stored.document), stored.version, now)
+        self._copies[key] = copy
+        drop_oldest(self._copies)
+        return copy
+
+    async def _note_use(self, key: bytes, copy: _Copy, now: datetime) -> None:
+        session = replace(copy.session, last_used=now)
+        change = Put(_KIND, key.hex(), _document_of(session), expected=copy.version)
+        # It may have been used on another server, or have ended there; or it is noted later.
+        with contextlib.suppress(Conflict, StorageFailed):
+            await self._control.apply([change])
+            self._copies[key] = _Copy(session, copy.version + 1, now)
+
+
+def _session_of(document: Document) -> Session:
+    accounts = document["accounts"]
+    user = ApiCaller(
+        document["user"],
+        ConsoleRole.parse(document["role"]),
+        None if accounts is None else tuple(accounts),
+        document["has_password"],
+    )
+    began, last_used = (datetime.fromisoformat(document[name]) for name in ("began", "last_used"))
+    return Session(user, began, last_used)
+
+
+def _document_of(session: Session) -> Document:
+    user = session.user
+    return {
+        "user": user.name,
+        "role": str(user.role),
+        "accounts": None if user.accounts is None else list(user.accounts),
+        "has_password": user.has_password,
+        "began": session.began.isoformat(),
+        "last_used": session.last_used.isoformat(),
+    }
