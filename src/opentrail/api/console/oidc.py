@@ -27,9 +27,9 @@ CALLBACK = "/console/oidc/callback"
 _COOKIE = "ot-oidc"
 _SECURE_COOKIE = "__Host-ot-oidc"
 #: How long a user may take at the provider.
-_MAX_TIME = timedelta(minutes=10)
+MAX_TIME = timedelta(minutes=10)
 #: Maximum number of sign-ins in progress.
-_MAX_SIGN_INS = 1_000
+MAX_SIGN_INS = 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
@@ -50,6 +50,26 @@ class OidcLogin:
     roles: Mapping[str, ConsoleRole]
 
 
+class BegunSignIns:
+    """Sign-ins in progress, in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun: dict[str, tuple[datetime, BegunSignIn]] = {}
+
+    async def add(self, begun: BegunSignIn) -> None:
+        """Adds a sign-in; the oldest is removed if there are too many."""
+        self._begun[begun.state] = (self._clock.now(), begun)
+        if len(self._begun) > MAX_SIGN_INS:
+            del self._begun[next(iter(self._begun))]
+
+    async def pop(self, state: str) -> BegunSignIn | None:
+        """Removes a sign-in and returns it; None if there is none, or it is too old."""
+        moment, begun = self._begun.pop(state, (None, None))
+        is_late = moment is None or moment + MAX_TIME < self._clock.now()
+        return None if is_late else begun
+
+
 class SignInWays(TypedDict):
     """Whether users may sign in by a provider."""
 
@@ -60,14 +80,12 @@ class OidcSignIn:
     """The calls by which a browser signs in at a provider and comes back."""
 
     def __init__(
-        self, guard: Guard, records: LoginRecords, clock: Clock, login: OidcLogin | None
+        self, guard: Guard, records: LoginRecords, begun: BegunSignIns, login: OidcLogin | None
     ) -> None:
         self._guard = guard
         self._records = records
-        self._clock = clock
+        self._begun = begun
         self._login = login
-        #: By state; a sign-in comes back once.
-        self._begun: dict[str, tuple[datetime, BegunSignIn]] = {}
 
     def routes(self) -> list[Route]:
         """Returns the route of the page that the provider sends browsers to."""
@@ -86,16 +104,14 @@ class OidcSignIn:
             begun = await self._require_login.provider.begin(redirect_uri)
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
-        self._begun[begun.state] = (self._clock.now(), begun)
-        if len(self._begun) > _MAX_SIGN_INS:
-            del self._begun[next(iter(self._begun))]
+        await self._begun.add(begun)
         response = Response(begun.url, media_type="text/plain")
         name, path = _cookie_of(request)
         # Not strict: the provider's redirect must bring it back.
         response.set_cookie(
             name,
             begun.state,
-            max_age=int(_MAX_TIME.total_seconds()),
+            max_age=int(MAX_TIME.total_seconds()),
             path=path,
             httponly=True,
             samesite="lax",
@@ -109,12 +125,11 @@ class OidcSignIn:
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
         state = answer.get("state", "")
-        moment, begun = self._begun.pop(state, (None, None))
+        begun = await self._begun.pop(state)
         is_own = hmac.compare_digest(
             request.cookies.get(name, "").encode(), state.encode("utf-8", "replace")
         )
-        is_late = moment is None or moment + _MAX_TIME < self._clock.now()
-        if begun is None or is_late or not is_own:
+        if begun is None or not is_own:
             message = "This sign-in was not begun in this browser, or is too old: begin again."
             raise CloudTrailError("SignInRefused", message, 401)
         try:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from opentrail.access.users import ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.guard import Guard
-from opentrail.api.console.oidc import OidcLogin, OidcSignIn
+from opentrail.api.console.oidc import BegunSignIns, OidcLogin, OidcSignIn
 from opentrail.api.console.plain import Plain
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
@@ -148,6 +148,7 @@ class WebConsole:
         users: who may sign in by a password.
         console_link: returns a link that opens the web console once.
         oidc: how users sign in by a provider, if they do.
+        sign_ins: sign-ins in progress at the provider; by default in memory.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class WebConsole:
         users: ConsoleUsers,
         console_link: Callable[[], str],
         oidc: OidcLogin | None = None,
+        sign_ins: BegunSignIns | None = None,
     ) -> None:
         #: Authenticates the browsers that are signed in.
         self.guard = Guard(sessions, settings.is_own_name)
@@ -167,7 +169,7 @@ class WebConsole:
         self._users = users
         self._console_link = console_link
         self._records = LoginRecords(journal, clock, settings.account)
-        self._oidc = OidcSignIn(self.guard, self._records, clock, oidc)
+        self._oidc = OidcSignIn(self.guard, self._records, sign_ins or BegunSignIns(clock), oidc)
 
     def groups(self, services: Services) -> Sequence[object]:
         """Returns its groups of routes of the JSON API."""

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from opentrail.access.users import ConsoleRole, ConsoleUsers
-from opentrail.api.console.oidc import OidcLogin
+from opentrail.api.console.oidc import BegunSignIns, OidcLogin
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.public import is_local_name
 from opentrail.app.access import own_region
-from opentrail.app.access_keys import is_shared
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
@@ -30,11 +29,13 @@ def start(core: Core) -> Wing:
         UsageError: a library for OpenID Connect is not installed.
     """
     clock, control = core.engines.clock, core.engines.control
-    sessions = Sessions(clock)
-    if is_shared(core.settings):
+    sessions, sign_ins = Sessions(clock), BegunSignIns(clock)
+    if core.engines.sealer is not None:
         from opentrail.api.console.stored_sessions import StoredSessions
+        from opentrail.api.console.stored_sign_ins import StoredSignIns
 
         sessions = StoredSessions(clock, control)
+        sign_ins = StoredSignIns(clock, control, core.engines.sealer)
 
     def console_link() -> str:
         return f"{core.console_url}/console/#t={sessions.new_link()}"
@@ -47,6 +48,7 @@ def start(core: Core) -> Wing:
         ConsoleUsers(control, clock),
         console_link,
         oidc_login(core.settings, clock),
+        sign_ins,
     )
 
     def groups(services: Services, _missing: Missing) -> Sequence[object]:
