@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
-import shutil
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,33 +18,40 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually
-from tests.postgres import shared_server
+from tests.postgres import own_server, shared_server
 from tests.stub_upstream import StubUpstream
 
 pytestmark = pytest.mark.live
 
 Servers = tuple[Opentrail, Opentrail]
-#: Seconds in which a change must be in effect on every server; more on a busy machine.
-SECONDS = 10.0
+#: Longer than calls of a key are refused after many that were refused.
+SECONDS = 2 * TIMEOUT_SECONDS
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Two servers, of which the second has recorder processes."""
-    folder, url = tmp_path_factory.mktemp("shared"), shared_server().new_database()
+@contextmanager
+def two_servers(folder: Path, url: str) -> Iterator[Servers]:
+    """Two servers that start concurrently; the second has recorder processes."""
+    environment = {
+        "OPENTRAIL_CONTROL_STORE": url,
+        "OPENTRAIL_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
+    }
     with StubUpstream() as stub:
         flags = ("--upstream", stub.url, "--auth", "enforced")
         one = Opentrail(folder / "one", *flags)
         two = Opentrail(folder / "two", *flags, "--recorders", "2")
         try:
-            one.start(OPENTRAIL_CONTROL_STORE=url)
-            (folder / "two/keys").mkdir(parents=True, mode=0o700)
-            shutil.copy(folder / "one/keys/master.key", folder / "two/keys/master.key")
-            two.start(OPENTRAIL_CONTROL_STORE=url)
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(lambda server: server.start(**environment), (one, two)))
             yield one, two
         finally:
             one.close()
             two.close()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with two_servers(tmp_path_factory.mktemp("shared"), shared_server().new_database()) as both:
+        yield both
 
 
 def key_of(server: Opentrail, action: str, *arguments: str) -> dict[str, Any]:
@@ -48,6 +59,19 @@ def key_of(server: Opentrail, action: str, *arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     key: dict[str, Any] = json.loads(done.stdout)
     return key
+
+
+def health_of(server: Opentrail) -> dict[str, Any]:
+    url = f"{server.console}/health"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+        health: dict[str, Any] = json.loads(answer.read())
+    return health
+
+
+def control_failure(server: Opentrail) -> str | None:
+    """Returns why a server cannot use its control store."""
+    failure: str | None = health_of(server)["controlStore"]["failure"]
+    return failure
 
 
 def answer_to(server: Opentrail, key: dict[str, Any]) -> str:
@@ -121,13 +145,35 @@ def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers
     ]
     assert len(lists[0]) == 1
     assert lists[0] == lists[1]
-    files = {path.name for server in servers for path in (server.data_dir / "keys").iterdir()}
-    assert files == {"master.key"}
+    assert [list((server.data_dir / "keys").iterdir()) for server in servers] == [[], []]
     for server in servers:
-        with urllib.request.urlopen(f"{server.console}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
-            health = json.loads(answer.read())
+        health = health_of(server)
         assert (health["keyProblems"], health["dataProblems"]) == ([], [])
         assert server.opentrail("doctor").stdout.count("signing key") == 0
+
+
+@pytest.mark.campaign
+def test_known_keys_are_let_in_while_postgresql_is_down_and_changes_are_seen_afterwards(
+    tmp_path: Path,
+) -> None:
+    with own_server() as postgres, two_servers(tmp_path, postgres.new_database()) as (one, two):
+        key = key_of(one, "create", "--root")
+        until(two, key, "ok")
+        postgres.stop()
+        for server in (one, two):
+            eventually(partial(control_failure, server), "the control store is down")
+            iam = server.boto("iam", key["AccessKeyId"], key["SecretAccessKey"])
+            iam.create_user(UserName="during")
+        postgres.start()
+
+        def is_disabled() -> bool:
+            return one.opentrail("keys", "disable", key["AccessKeyId"]).returncode == 0
+
+        eventually(is_disabled, "the control store is reached again")
+        until(two, key, "UnrecognizedClientException")
+        assert two.stop() == 0
+        message = "changes by other servers cannot be read"
+        assert two.output.count(message) <= 1, two.output
 
 
 def ask_console(
