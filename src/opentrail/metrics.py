@@ -89,6 +89,12 @@ class Metrics:
             "1 while the control store cannot be read or changed, else 0",
             registry=self.registry,
         )
+        self.worker = Gauge(
+            "opentrail_worker",
+            "1 on the server that delivers trails, 0 on the others of a cluster",
+            registry=self.registry,
+        )
+        self.worker.set(1)
         self.delivered_files = Counter(
             "opentrail_delivered_files",
             "Files written to trail buckets",

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -248,6 +249,15 @@ def test_a_new_server_that_cannot_have_all_of_history_is_refused(
     )
     assert other.returncode == 2, other.stdout + other.stderr
     assert "copy the files of the folder history of another server into it" in other.stderr
+
+
+def test_metrics_name_the_worker(cluster: Cluster) -> None:
+    servers = cluster.add("one", "two")
+    worker = cluster.worker()
+    for server in servers:
+        with urllib.request.urlopen(f"{server.console}/metrics") as answer:  # noqa: S310 - ours
+            lines = answer.read().decode().splitlines()
+        assert f"opentrail_worker {float(server is worker)}" in lines
 
 
 def test_files_are_not_imported_into_one_server_of_a_cluster(

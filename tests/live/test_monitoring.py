@@ -80,7 +80,8 @@ def test_the_alerts_are_those_of_the_page_and_say_what_to_do() -> None:
     for rule in alerts():
         assert rule["alert"].startswith("Opentrail")
         assert rule["labels"]["severity"] in ("critical", "warning")
-        assert "$labels.instance" in rule["annotations"]["summary"]
+        of = "job" if rule["expr"].startswith("sum by (job)") else "instance"
+        assert f"$labels.{of}" in rule["annotations"]["summary"]
         assert rule["annotations"]["description"]
 
 

@@ -145,6 +145,8 @@ async def open_engines(
     stack.push_async_callback(store.close)
     metrics = Metrics()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
+    if cluster is not None:
+        metrics.worker.set_function(lambda: cluster.is_worker)
     token_key = (
         await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
     )
