@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.core.errors import ObjectStoreError
+from opentrail.core.errors import LeaseLost, ObjectStoreError
+from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
 from opentrail.trails.shared import SharedDeliveries
+from opentrail.trails.worker import Delivered
 from tests.fakes import eventually, run_skipping_time
 from tests.trails.world import World
 
@@ -81,6 +83,27 @@ def test_the_errors_of_the_bucket_reach_who_asked() -> None:
         with pytest.raises(ObjectStoreError, match="AccessDenied"):
             await other.flush(trail)
         assert await requests(world) == 0
+        await worker.stop()
+
+    run_skipping_time(story())
+
+
+def test_a_server_that_loses_its_lease_meanwhile_asks_the_next_one() -> None:
+    async def story() -> None:
+        world = World()
+        former, worker = server_of(world), server_of(world.restarted())
+        trail = await world.add()
+        expected = [await world.start_logging()]
+        await former.start()
+
+        async def lose(_trail: Trail) -> Delivered:
+            await former.stop()
+            await worker.start()
+            raise LeaseLost("another process has acquired the lease 'worker'")
+
+        world.deliveries.flush = lose  # type: ignore[assignment, method-assign]
+        await former.flush(trail)
+        await world.check(expected)
         await worker.stop()
 
     run_skipping_time(story())

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from opentrail.core.errors import ObjectStoreError, OpentrailError
+from opentrail.core.errors import LeaseLost, ObjectStoreError, OpentrailError
 from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored
@@ -110,7 +111,8 @@ class SharedDeliveries:
             ObjectStoreError: the bucket failed, or no server answered in time.
         """
         if self._looking is not None:
-            return await self._local.flush(trail)
+            with suppress(LeaseLost):  # another server works now
+                return await self._local.flush(trail)
         key = secrets.token_hex(16)
         request = _Request(uid=trail.uid, asked=self._clock.now())
         await self._control.apply([Put(_REQUEST, key, request.document(), expected=0)])
