@@ -7,17 +7,19 @@ import shlex
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from benchmarks.insights.aws_examples import examples
 from benchmarks.insights.baselines import BASELINES, Detector
 from benchmarks.insights.detecting import detect
 from benchmarks.insights.scoring import (
+    Finding,
     Outcome,
     Scores,
     count_changed_by_later_data,
@@ -113,8 +115,20 @@ def late_delivery(
 
 
 def run_examples(preset: str) -> dict[str, bool]:
-    """Returns which of AWS's examples a detector passes."""
-    return {one.name: one.passes(detect(one.workload, preset, 28)) for one in examples()}
+    """Returns which of AWS's examples a detector passes.
+
+    It sees them as the keys of one account, in a quarter of the time, and finds the same.
+    """
+    all_ = examples()
+    account = replace(
+        all_[0].workload,
+        counts=np.concatenate([one.workload.counts for one in all_]),
+        kinds=[kind for one in all_ for kind in one.workload.kinds],
+    )
+    findings = defaultdict[int, list[Finding]](list)
+    for finding in detect(account, preset, 28):
+        findings[finding.key].append(replace(finding, key=0))
+    return {one.name: one.passes(findings[key]) for key, one in enumerate(all_)}
 
 
 def _options() -> argparse.Namespace:

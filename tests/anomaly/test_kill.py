@@ -40,8 +40,8 @@ accounts = ["{MEMBER}"]
 user = "member"
 account = "{MEMBER}"
 """
-#: Two with one recorder, two with two; OPENTRAIL_KILL_SEED tries other moments.
-RANDOM_KILLS = 4
+#: One with one recorder, one with two; OPENTRAIL_KILL_SEED tries other moments.
+RANDOM_KILLS = 2
 STREAM = "123456789012_CloudTrail_us-east-1"
 #: Named point → how many passages it survives at most, so that a kill comes within seconds.
 POINTS = {

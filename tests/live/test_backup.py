@@ -17,7 +17,7 @@ from tests.stub_upstream import StubUpstream
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.mark.campaign]
 
 CLIENTS = 12  # 540 calls a second
-BACKUPS = 4
+BACKUPS = 2
 WARM_UP_CALLS, CALLS_BETWEEN = 1_500, 700
 PASSPHRASE = {"OPENTRAIL_BACKUP_PASSPHRASE": "correct horse"}
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"

@@ -26,11 +26,11 @@ MARY = (
 )
 #: Texts that run, become markup, hide or reorder others where a page takes them for more than text.
 HOSTILE = (
-    '"><img src=x onerror="document.title=\'run\'"><script>document.title="run"</script>',
-    "javascript:window.ran=1//</textarea></title><iframe srcdoc='<script>top.ran=1</script>'>",
+    'javascript:window.ran=1//"><img src=x onerror="document.title=\'run\'">'
+    "</textarea></title><script>document.title='run'</script>"
+    "<iframe srcdoc='<script>top.ran=1</script>'>",
     "{{constructor.constructor('window.ran=1')()}}${window.ran=1}<svg/onload=window.ran=1>",
     "\u202egnp.exe\u2066\u200b\u0000\u001b[31m\u001b]8;;http://192.0.2.1\u0007x",
-    '=HYPERLINK("http://192.0.2.1","x")',
     "http://192.0.2.1/x?" + "a" * 60_000,
 )
 

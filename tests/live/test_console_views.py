@@ -111,8 +111,7 @@ def test_event_history_works_without_scripts(console: Browser, server: Opentrail
     assert [url for url in requests if not url.startswith(server.console)] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 320])
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (320, "dark")])
 def test_these_pages_have_no_violation(
     chromium: Chromium, server: Opentrail, scheme: str, width: int
 ) -> None:

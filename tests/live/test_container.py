@@ -64,6 +64,8 @@ class Buildah:
 
 def _make_base(buildah: Buildah) -> None:
     """Makes an image with Python, and with this machine's settings for package registries."""
+    # Where no image can be made, this one shows it before a root was made, which takes a minute.
+    buildah.run("commit", "--quiet", "--rm", buildah.run("from", "scratch"), "localhost/empty")
     container = buildah.run("from", "scratch")
     root = Path(buildah.run("mount", container))
     include = "--include=ca-certificates,python3-venv,python-is-python3"

@@ -6,9 +6,6 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
-import jsonschema
-from openapi_spec_validator import validate
-
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.openapi import describe
 from opentrail.api.v1.routes import PARAMETERS, rules_in
@@ -26,6 +23,13 @@ def schema_of(path: str, method: str = "get") -> dict[str, Any]:
     response = DESCRIPTION["paths"][f"/api/v1/{path}"][method]["responses"]["200"]
     schema = response["content"]["application/json"]["schema"]
     return {**schema, "components": DESCRIPTION["components"]}
+
+
+def validator(schema: dict[str, Any]) -> Any:
+    """Returns what checks values against a schema."""
+    from jsonschema import Draft202012Validator  # seconds, in each process that collects tests
+
+    return Draft202012Validator(schema)
 
 
 @asynchronous
@@ -64,20 +68,22 @@ async def test_answers_have_the_shapes_that_are_described() -> None:
             name, _, query = address.partition("?")
             answer = await browser.get(name, **dict(parse_qsl(query)))
             assert answer.status == 200, answer.body
-            schema = schema_of(path)
-            jsonschema.validate(answer.json, schema)
+            shape = validator(schema_of(path))
+            shape.validate(answer.json)
             # The schema says something: an answer without its members is none.
-            assert not jsonschema.Draft202012Validator(schema).is_valid({})
+            assert not shape.is_valid({})
 
 
 @asynchronous
 async def test_an_error_has_the_shape_that_is_described() -> None:
     answer = await Browser().get("events/none")
     schema = {"$ref": "#/components/schemas/Error", "components": DESCRIPTION["components"]}
-    jsonschema.validate(answer.json, schema)
+    validator(schema).validate(answer.json)
 
 
 def test_it_says_what_each_route_needs_and_takes() -> None:
+    from openapi_spec_validator import validate  # it imports jsonschema, too
+
     validate(json.loads(json.dumps(DESCRIPTION)))
     rules = [rule for group in GROUPS for rule, _ in rules_in(group)]
     described = [
