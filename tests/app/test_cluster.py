@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
-from opentrail.core.errors import LeaseLost, StorageFailed
+from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
 from opentrail.ports.control import Put
 from opentrail.settings import Settings
 from tests.factories import MOMENT
@@ -62,6 +64,15 @@ class Server:
 
 def settings_of(url: str) -> Settings:
     return Settings(journal=url, control_store=url)
+
+
+async def database_of(url: str, work: Callable[[Transaction], int]) -> int:
+    """Returns what a transaction returns."""
+    database = SharedDatabase(url)
+    try:
+        return await database.run(work)
+    finally:
+        await database.close()
 
 
 @asynccontextmanager
@@ -134,7 +145,7 @@ async def test_work_that_cannot_begin_is_begun_again() -> None:
 
 @asynchronous
 async def test_servers_know_each_other_for_a_day() -> None:
-    async with two_servers() as (_, one, other):
+    async with two_servers() as (url, one, other):
         await one.cluster.note(None, 0)
         await one.cluster.note("http://one", 120)
         other.clock.advance(-3_600)
@@ -153,8 +164,35 @@ async def test_servers_know_each_other_for_a_day() -> None:
             ("http://one", True, False),
             ("http://other", False, True),
         ]
+        assert not await one.cluster.has_running_others()
+        with pytest.raises(LeaseLost):
+            await database_of(url, other.cluster.sealed_everywhere)
+        assert await database_of(url, one.cluster.sealed_everywhere) == 80
         one.clock.advance((KEPT_FOR - timedelta(minutes=30)).total_seconds())
         assert [server.endpoint for server in await one.cluster.servers()] == ["http://one"]
+        assert await database_of(url, one.cluster.sealed_everywhere) == 120
+
+
+@asynchronous
+async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None:
+    async with two_servers() as (url, one, other):
+        await one.cluster.note("http://one", 120)
+        one.start()
+        await one.works.wait()
+        await other.cluster.note(None, 7)
+        assert await database_of(url, one.cluster.sealed_everywhere) == 7
+        one.clock.advance(601)
+        assert await database_of(url, one.cluster.sealed_everywhere) == 120
+
+
+@asynchronous
+async def test_imported_events_are_copied_before_a_server_joins(tmp_path: Path) -> None:
+    async with two_servers() as (_, one, other):
+        await one.cluster.require_imports(tmp_path, 5)  # no other server could have them
+        await other.cluster.note("http://other", 0)
+        with pytest.raises(UsageError, match="copy the files of the folder history"):
+            await one.cluster.require_imports(tmp_path, 5)
+        await one.cluster.require_imports(tmp_path, 0)
 
 
 @asynchronous

@@ -260,6 +260,18 @@ def test_metrics_name_the_worker(cluster: Cluster) -> None:
         assert f"opentrail_worker {float(server is worker)}" in lines
 
 
+def test_a_server_with_another_journal_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add("one")
+    without = {k: v for k, v in cluster.environment.items() if k != "OPENTRAIL_JOURNAL"}
+    other = run_opentrail(
+        *("serve", "--data-dir", str(tmp_path / "other"), "--upstream", "http://127.0.0.1:1"),
+        *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"),
+        **without,
+    )
+    assert other.returncode == 2, other.stdout + other.stderr
+    assert "a cluster uses the control store: to join it, set OPENTRAIL_JOURNAL" in other.stderr
+
+
 def test_files_are_not_imported_into_one_server_of_a_cluster(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -8,22 +8,32 @@ when it ends, or within seconds of its loss.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.sql import SqlControl
-from opentrail.core.errors import DataDirectoryInUse, OpentrailError, StorageFailed
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import (
+    DataDirectoryInUse,
+    LeaseLost,
+    OpentrailError,
+    StorageFailed,
+    UsageError,
+)
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.trail import stored_time
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.control import ControlStore, Document, Put
 from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -43,6 +53,10 @@ _NOTE_SECONDS = 5.0
 _LOST_AFTER = timedelta(seconds=20)
 #: What a lost server lacks is no longer kept for it after this time.
 KEPT_FOR = timedelta(days=1)
+#: The same for a server that has not finished its start.
+_MAX_START = timedelta(minutes=10)
+_LOCK_JOURNAL = "SELECT 1 FROM opentrail.journal FOR UPDATE"
+_SERVERS = "SELECT body FROM documents WHERE kind = ?"
 
 Work = Callable[[AsyncExitStack], Awaitable[None]]
 
@@ -63,6 +77,16 @@ class ClusterServer:
     def is_lost(self, now: datetime) -> bool:
         """Returns whether it has not been seen for a while."""
         return now - self.seen > _LOST_AFTER
+
+
+def _server_of(node: str, document: Document) -> ClusterServer:
+    return ClusterServer(
+        node,
+        document["endpoint"],
+        document["version"],
+        document["sealed"],
+        parse_time(document["seen"]),
+    )
 
 
 def is_cluster(settings: Settings) -> bool:
@@ -122,8 +146,10 @@ class Cluster:
                 lease = await self._leases.acquire(_WORKER, self.node)
                 if lease is not None:
                     await self._work(lease, work)
-            except StorageFailed as error:
+            except OpentrailError as error:
                 log.warning("the worker of the cluster is not known", extra={"error": str(error)})
+            except Exception:  # a bug must not leave the cluster without a worker
+                log.exception("the work for the cluster has ended; it begins again")
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
     async def _work(self, lease: Lease, work: Work) -> None:
@@ -164,6 +190,10 @@ class Cluster:
             await stack.aclose()
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
+    def end(self, reason: str) -> None:
+        """Ends this server: it cannot go on as one of the cluster."""
+        self._fail(reason)
+
     # The servers.
 
     async def note(self, endpoint: str | None, sealed: int) -> None:
@@ -203,22 +233,60 @@ class Cluster:
                 return
             except OpentrailError as error:
                 log.warning("the cluster does not see this server", extra={"error": str(error)})
+            except Exception:  # unseen, the journal would be trimmed under it
+                log.exception("the cluster does not see this server")
             await asyncio.sleep(_NOTE_SECONDS)
 
     async def servers(self) -> Sequence[ClusterServer]:
         """Returns the servers of the last day, the worker among them, by id."""
+        stored = await self._control.scan(_SERVER)
+        servers = [_server_of(one.key, one.document) for one in stored]
+        return [server for server in servers if self._counts(server)]
+
+    async def has_running_others(self) -> bool:
+        """Returns whether another server runs."""
         now = self._clock.now()
-        servers = [
-            ClusterServer(
-                stored.key,
-                stored.document["endpoint"],
-                stored.document["version"],
-                stored.document["sealed"],
-                parse_time(stored.document["seen"]),
+        return any(
+            server.node != self.node and server.endpoint and not server.is_lost(now)
+            for server in await self.servers()
+        )
+
+    async def require_imports(self, history: Path, last: int) -> None:
+        """Returns if event history has the events that any server has imported, or no other can.
+
+        Raises:
+            UsageError: it does not, and another server runs that has them.
+        """
+        files = sealed_files(history, Series.IMPORTED)
+        own = max((file.last for file in files), default=0)
+        if own < last and await self.has_running_others():
+            raise UsageError(
+                f"event history has imported events up to {own} of {last}: copy the files of the "
+                "folder history of another server into it first"
             )
-            for stored in await self._control.scan(_SERVER)
-        ]
-        return [server for server in servers if now - server.seen <= KEPT_FOR]
+
+    def sealed_everywhere(self, transaction: Transaction) -> int:
+        """Returns the last position in verified files of every server, for the worker alone.
+
+        It is the first in a transaction that trims the journal, and locks what each server that
+        starts locks after it has noted what it has.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+        """
+        lease = self.worker_control.lease
+        if lease is None:
+            raise LeaseLost("this server is not the worker of the cluster")
+        self._leases.fence(transaction, lease)
+        transaction.rows(_LOCK_JOURNAL)
+        documents = [json.loads(body) for (body,) in transaction.rows(_SERVERS, [_SERVER])]
+        servers = [_server_of("", document) for document in documents]
+        return min((one.sealed for one in servers if self._counts(one)), default=0)
+
+    def _counts(self, server: ClusterServer) -> bool:
+        """Returns whether what a server lacks is kept for it."""
+        age = self._clock.now() - server.seen
+        return age <= (KEPT_FOR if server.endpoint else _MAX_START)
 
     async def look(self) -> None:
         """Notes who the servers and the worker are, for `document`."""

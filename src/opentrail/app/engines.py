@@ -20,7 +20,7 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
-from opentrail.app.inventory import DataInventory
+from opentrail.app.inventory import DataInventory, require_same_use
 from opentrail.app.journals import is_in_files, open_journal, source_of
 from opentrail.app.known_positions import (
     keep_mark,
@@ -104,17 +104,23 @@ async def open_engines(
     cluster = cluster_of(settings, control, inventory.installation, clock, fail)
     if cluster is not None:
         stack.push_async_callback(cluster.close)
+    if cluster is not None:
+        await inventory.require_known_store()
+    if is_shared(settings):
+        await require_same_use(control, cluster is not None)
     known = await known_positions(control, data.history, inventory.written)
     if cluster is not None:
         # Before the journal is opened, so that what this server lacks is not trimmed.
         await cluster.note(None, known.sealed if known else 0)
+        await cluster.require_imports(data.history, await known_imports(control))
     trimmed_journal = await open_journal(
         stack,
         settings,
         data,
         known,
         node=inventory.installation,
-        control_store=await inventory.ensure_store_id() if cluster else None,
+        cluster=cluster,
+        control_store=await inventory.ensure_store_id() if cluster else "",
         fail=fail,
         on_broken=fail if settings.on_record_failure == "refuse" else _log_broken,
         on_lost=losses.put_nowait,

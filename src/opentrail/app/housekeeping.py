@@ -68,9 +68,11 @@ class Housekeeping:
         if gone:
             log.info("expired from event history", extra={"records": gone})
         await self._store.refresh()
+        if self._cluster is not None and self._journal.first > self._store.position + 1:
+            self._cluster.end("the journal was trimmed of what event history lacks")
         if self._cluster is not None and not self._cluster.is_worker:
             return  # the worker trims
-        trimmed = await self._journal.trim(await self._sealed_everywhere(), _RETAINED_SEGMENTS)
+        trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})
 
@@ -81,9 +83,3 @@ class Housekeeping:
             first_not_lost(lost, max(first, begin), last) is None for first, last in state.missing
         )
         return state.sealed if is_whole else 0
-
-    async def _sealed_everywhere(self) -> int:
-        """Returns the last position in verified files of every server."""
-        if self._cluster is None:
-            return self.sealed()
-        return min([self.sealed(), *(one.sealed for one in await self._cluster.servers())])

@@ -32,7 +32,7 @@ from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
 from opentrail.app.known_positions import known_imports, marked_position
-from opentrail.core.errors import Conflict, OpentrailError, StateLost, StorageFailed
+from opentrail.core.errors import Conflict, OpentrailError, StateLost, StorageFailed, UsageError
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
@@ -45,6 +45,8 @@ _INTERVAL = 5.0
 _MARK = "mark"
 #: Its key.
 _STORE = "store"
+#: The key of the document that a cluster's control store has.
+_CLUSTER = "cluster"
 #: The file of the master key, among those of signing keys.
 _MASTER = "master.key"
 #: Kinds of problems of the control store.
@@ -262,6 +264,18 @@ class DataInventory:
             await asyncio.to_thread(write_inventory, self._data, inventory)
             self._inventory, self._is_outdated = inventory, False
 
+    async def require_known_store(self) -> None:
+        """Returns unless the control store of a cluster is empty, and was not.
+
+        Raises:
+            StateLost: it is.
+        """
+        if self._inventory.store is not None and await _store_id(self._control) is None:
+            raise StateLost(
+                f"the control store is empty, and was not: {_GONE}; restore the database of the "
+                "cluster from a backup"
+            )
+
     async def ensure_store_id(self) -> str:
         """Returns the id of the control store, and creates it if there is none."""
         while (store := await _store_id(self._control)) is None:
@@ -275,6 +289,24 @@ class DataInventory:
         if self._file is not None:
             await self._try_refresh()
             self._file.close()
+
+
+async def require_same_use(control: ControlStore, is_cluster: bool) -> None:
+    """Marks the control store of a cluster, and returns if it may be used as it is to be used.
+
+    Raises:
+        UsageError: a cluster uses it, and this server has another journal: it would take the
+            positions in the store for its own.
+    """
+    is_marked = await control.get(_MARK, _CLUSTER) is not None
+    if is_cluster and not is_marked:
+        with contextlib.suppress(Conflict):  # another server has marked it
+            await control.apply([Put(_MARK, _CLUSTER, {}, expected=0)])
+    if is_marked and not is_cluster:
+        raise UsageError(
+            "a cluster uses the control store: to join it, set OPENTRAIL_JOURNAL to the same "
+            "database as OPENTRAIL_CONTROL_STORE"
+        )
 
 
 _GONE = "trails, access keys, policies, users and settings that were in it are gone"

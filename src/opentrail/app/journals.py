@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
@@ -18,6 +19,9 @@ from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJourna
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.leases import Lease, Leases
 from opentrail.settings import Settings
+
+if TYPE_CHECKING:
+    from opentrail.app.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +76,8 @@ async def open_journal(
     known: KnownPositions | None,
     *,
     node: str,
-    control_store: str | None,
+    cluster: Cluster | None,
+    control_store: str,
     fail: Callable[[str], None],
     on_broken: Callable[[str], None],
     on_lost: Callable[[LostPositions], None],
@@ -86,8 +91,8 @@ async def open_journal(
         data: the open data directory.
         known: positions that others know of.
         node: the id of the data directory.
-        control_store: the id of the control store if other servers may share it and the journal
-            with this one; None if this server alone uses the journal.
+        cluster: the servers that may share the journal; None if this server alone uses it.
+        control_store: the id of their control store.
         fail: ends the server, because another one uses the journal.
         on_broken: is called if nothing more can be acknowledged.
         on_lost: is called when positions turn out to be lost.
@@ -113,30 +118,42 @@ async def open_journal(
     from opentrail.adapters.postgres.journal import PostgresJournal
     from opentrail.adapters.postgres.leases import PostgresLeases
     from opentrail.adapters.postgres.schema import claim, cluster_of, create_tables
+    from opentrail.adapters.postgres.source import read_extent
 
     # Before the journal is opened, which marks positions as lost that this data directory knows.
     database = SharedDatabase(settings.journal)
     stack.push_async_callback(database.close)
     await database.run(create_tables)
+    if cluster and known and known.written and not (await database.run(read_extent)).head:
+        raise UsageError(
+            f"the control store has positions of another journal, up to {known.written}, and the "
+            "journal on PostgreSQL is empty: 'opentrail restore' moves both from a backup"
+        )
     leases = PostgresLeases(database)
     lease = await _acquire(leases, node)
-    owner = node if control_store is None else cluster_of(control_store)
+    owner = node if cluster is None else cluster_of(control_store)
     try:
         await database.run(partial(claim, owner=owner, data_directory=node, is_new=known is None))
     except BaseException:
         await leases.release(lease)
         raise
-    if control_store is None:
+    if cluster is None:
         _hold(stack, leases, lease, fail)
     else:
         await leases.release(lease)
 
     postgres = PostgresJournal(
-        settings.journal, on_lost=on_lost, on_written=on_written, known=known, node=node
+        settings.journal,
+        on_lost=on_lost,
+        on_written=on_written,
+        known=known,
+        node=node,
+        trim_limit=cluster.sealed_everywhere if cluster else None,
     )
     stack.push_async_callback(postgres.close)
     sealed = known.sealed if known else 0
-    if control_store is not None and postgres.first > sealed + 1:
+    # If no other server can have them, they are reported as lost.
+    if cluster and postgres.first > sealed + 1 and await cluster.has_running_others():
         raise UsageError(
             f"event history of data directory {data.root} ends at position {sealed}, and the "
             f"journal of the cluster begins at {postgres.first}: copy the files of the folder "

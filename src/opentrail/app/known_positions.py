@@ -81,6 +81,8 @@ async def mark_journal(
         pass  # another server has stored its own
     except OpentrailError as error:
         log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
+    except Exception:  # a bug must not end what notices an older control store
+        log.exception("the journal's mark cannot be stored")
 
 
 async def known_imports(control: ControlStore) -> int:

@@ -51,6 +51,9 @@ async def follow_changes(
                 await reloads[kind]()
             except OpentrailError as error:
                 errors.append(f"{kind}: {error}")
+            except Exception as error:  # the others are read all the same
+                log.exception("changes by other servers could not be read", extra={"kind": kind})
+                errors.append(f"{kind}: {error!r}")
             else:
                 known[kind] = revisions[kind]
         if errors and not is_failing:

@@ -227,6 +227,9 @@ class Identities(KnownIdentities):
 
     async def load(self) -> None:
         """Reads the identities that earlier runs stored."""
+        # The cursor first: another server may store some while they are read.
+        cursor = await self._control.get("place", self.name)
+        self._cursor = self._stored_cursor = cursor.document["position"] if cursor else 0
         for stored in await self._control.scan("iam-user"):
             account, _, user = stored.key.partition("/")
             document = stored.document
@@ -244,8 +247,6 @@ class Identities(KnownIdentities):
         ]
         for identity in sorted(identities, key=_begun):
             self._keep(identity)
-        cursor = await self._control.get("place", self.name)
-        self._cursor = self._stored_cursor = cursor.document["position"] if cursor else 0
 
     async def cursor(self) -> int:
         """Returns the last position whose identities are known, and stored if they are."""

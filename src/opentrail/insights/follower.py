@@ -253,7 +253,8 @@ class Insights:
         """Marks an incident as expected: only more calls than these are reported again."""
         async with self._lock:
             await self.expected.add(incident)
-            if (await self._watch.state()).is_learned:
+            # Before it watches, and on a server that does not, there is nothing else to do.
+            if self._progress.state == "watching":
                 await self._expect()
 
     async def _expect(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -76,6 +75,8 @@ class SharedDeliveries:
         self._looking: asyncio.Task[None] | None = None
         #: Answers that are being prepared, by the keys of their requests.
         self._answering: dict[str, asyncio.Task[None]] = {}
+        #: Deliveries for callers of this server.
+        self._flushing: set[asyncio.Task[Delivered]] = set()
         #: Versions of the trails at the last look.
         self._versions: dict[str, int] = {}
 
@@ -111,8 +112,16 @@ class SharedDeliveries:
             ObjectStoreError: the bucket failed, or no server answered in time.
         """
         if self._looking is not None:
-            with suppress(LeaseLost):  # another server works now
-                return await self._local.flush(trail)
+            work = asyncio.create_task(self._local.flush(trail))
+            self._flushing.add(work)
+            work.add_done_callback(self._flushing.discard)
+            try:
+                return await work
+            except LeaseLost:
+                pass  # another server works now
+            except asyncio.CancelledError:
+                if self._looking is not None or not work.cancelled():
+                    raise  # the caller is gone
         key = secrets.token_hex(16)
         request = _Request(uid=trail.uid, asked=self._clock.now())
         await self._control.apply([Put(_REQUEST, key, request.document(), expected=0)])
@@ -147,7 +156,9 @@ class SharedDeliveries:
 
     async def stop(self) -> None:
         """Ends the work; unfinished rounds continue on the next server that works."""
-        tasks = [task for task in (self._looking, *self._answering.values()) if task is not None]
+        tasks: list[asyncio.Task[Any]] = [*self._answering.values(), *self._flushing]
+        if self._looking is not None:
+            tasks.append(self._looking)
         self._looking = None
         for task in tasks:
             task.cancel()

@@ -147,15 +147,21 @@ class TrailWorker:
 
     async def _compare_at_start(self) -> None:
         """Compares the bucket with the state; what fails is tried again with the first round."""
-        async with self._lock:
-            trail = await self._trail()
-            if trail is None:
-                return
-            state = await load_state(self._control, self.uid)
-            try:
-                await self._compare(trail, state)
-            except ObjectStoreError as error:
-                await self._note_failure(state, error)
+        try:
+            async with self._lock:
+                trail = await self._trail()
+                if trail is None:
+                    return
+                state = await load_state(self._control, self.uid)
+                try:
+                    await self._compare(trail, state)
+                except ObjectStoreError as error:
+                    await self._note_failure(state, error)
+        except OpentrailError as error:
+            about = {"trail": self.uid, "error": str(error)}
+            log.warning("a bucket could not be compared at the start", extra=about)
+        except Exception:  # a bug must not end delivery
+            log.exception("a bucket could not be compared", extra={"trail": self.uid})
 
     async def _compare(self, trail: Trail, state: DeliveryState) -> None:
         """Compares the bucket of the newest span with the state, unless that has happened.

@@ -26,6 +26,8 @@ _STATEMENT_TIMEOUT = "57014"
 _REPLICATION = (
     "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
 )
+#: A connection that only listens notices a server that is gone within half a minute.
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 #: Seconds for each host to accept a connection.
 _CONNECT_SECONDS = 2
 
@@ -60,6 +62,7 @@ class SharedDatabase:
 
     def __init__(self, url: str) -> None:
         self._database = PostgresDatabase(url, "journal", _CONNECT_SECONDS)
+        self._turn = asyncio.Lock()
 
     async def run(self, work: Callable[[Transaction], T], seconds: float = MAX_SECONDS) -> T:
         """Returns what `work` returns once its changes are durable; transactions take turns.
@@ -69,7 +72,9 @@ class SharedDatabase:
                 succeed.
             StorageFailed: nothing was changed.
         """
-        return await asyncio.to_thread(self.run_blocking, work, seconds)
+        # Transactions take turns: none that waits occupies a thread.
+        async with self._turn:
+            return await asyncio.to_thread(self.run_blocking, work, seconds)
 
     def run_blocking(self, work: Callable[[Transaction], T], seconds: float = MAX_SECONDS) -> T:
         """Does what `run` does, and blocks until it is done."""
@@ -93,7 +98,7 @@ class SharedDatabase:
         driver = self._database.driver
         try:
             connection = await driver.AsyncConnection.connect(
-                **self._database.parameters, autocommit=True
+                **{**_KEEPALIVES, **self._database.parameters}, autocommit=True
             )
             async with connection:
                 await connection.execute(f"LISTEN {channel}".encode())

@@ -82,6 +82,7 @@ class PostgresJournal:
         node: this process's name among those that have the journal open; the same after a restart.
         lease_seconds: after which another process orders batches if this one is gone.
         clock: decides the partition of a batch.
+        trim_limit: returns, in the transaction that trims, the last position that may go.
 
     Raises:
         UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
@@ -98,10 +99,12 @@ class PostgresJournal:
         node: str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         clock: Clock | None = None,
+        trim_limit: Callable[[Transaction], int] | None = None,
     ) -> None:
         self._on_lost = on_lost
         self._on_written = on_written
         self._clock = clock or SystemClock()
+        self._trim_limit = trim_limit
         self._loop = asyncio.get_running_loop()
         self._node = node or secrets.token_hex(8)
 
@@ -303,17 +306,22 @@ class PostgresJournal:
             self._has_unordered.clear()
             pause = _POLL_SECONDS
             try:
-                while ordered := await self._sequencer.order(self._extent.head):
+                # With batches of other processes there may always be some.
+                while not self._is_over and (
+                    ordered := await self._sequencer.order(self._extent.head)
+                ):
                     self._place(ordered.places)
                     self._note(replace(self._extent, head=ordered.head, chain=ordered.chain))
-                if not self._sequencer.is_holder:
-                    pause = _ATTEMPT_SECONDS
             except OpentrailError as error:
                 log.warning("batches cannot be ordered", extra={"error": str(error)})
                 pause = _REPEAT_SECONDS
             except Exception:  # others wait for it, and it may succeed later
                 log.exception("batches could not be ordered")
                 pause = _ATTEMPT_SECONDS
+            if not (self._sequencer.is_holder or self._is_over):
+                # Its own batches are no reason to ask for the lease more often.
+                await asyncio.sleep(_ATTEMPT_SECONDS)
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._has_unordered.wait()
@@ -327,6 +335,8 @@ class PostgresJournal:
                         await self._look()
             except OpentrailError as error:
                 log.warning("the journal cannot be followed", extra={"error": str(error)})
+            except Exception:  # calls wait for positions
+                log.exception("the journal could not be followed")
             await asyncio.sleep(_REPEAT_SECONDS)
 
     async def _look(self) -> None:
@@ -342,6 +352,10 @@ class PostgresJournal:
             return dict(places), read_extent(transaction)
 
         places, extent = await self._looks.run(work)
+        if extent.head < self._extent.head:
+            # A standby was promoted that lacks the last commits: they are lost, unless this look
+            # was at what was before them.
+            await self._looks.run(partial(continue_after, position=self._extent.head))
         if is_due:
             self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
         self._place(places)
@@ -497,7 +511,13 @@ class PostgresJournal:
     async def trim(self, until: int, keep: int = 1) -> int:
         """Drops the oldest partitions that the archive has, too; returns their number."""
         count = 0
-        drop = partial(drop_oldest_partition, until=until, keep=max(1, keep))
+
+        def drop(transaction: Transaction) -> bool:
+            limit = until
+            if self._trim_limit is not None:
+                limit = min(limit, self._trim_limit(transaction))
+            return drop_oldest_partition(transaction, limit, max(1, keep))
+
         while await self._looks.run(drop):
             count += 1
         self._note(await self._looks.run(read_extent))

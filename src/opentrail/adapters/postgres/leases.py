@@ -17,9 +17,11 @@ _ACQUIRE = f"""
     WHERE held.until <= clock_timestamp() OR held.holder = excluded.holder
     RETURNING epoch
 """  # noqa: S608 - ours
-_RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE name = ? AND epoch = ?"  # noqa: S608
+#: The holder, too: an epoch is given again if the commit that gave it was lost.
+_IS_HELD = "name = ? AND epoch = ? AND holder = ?"
+_RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE {_IS_HELD}"  # noqa: S608 - ours
 _HOLDER = "SELECT holder FROM opentrail.lease WHERE name = ? AND until > clock_timestamp()"
-_RELEASE = "UPDATE opentrail.lease SET until = '-infinity' WHERE name = ? AND epoch = ?"
+_RELEASE = f"UPDATE opentrail.lease SET until = '-infinity' WHERE {_IS_HELD}"  # noqa: S608 - ours
 
 
 class PostgresLeases:
@@ -50,7 +52,7 @@ class PostgresLeases:
 
     async def release(self, lease: Lease) -> None:
         """Ends a lease, so that another process can acquire it immediately."""
-        values = (lease.name, lease.epoch)
+        values = (lease.name, lease.epoch, lease.holder)
         await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
 
     async def holder(self, name: str) -> str | None:
@@ -64,6 +66,6 @@ class PostgresLeases:
         Raises:
             LeaseLost: another process has acquired it.
         """
-        values = (self.seconds, lease.name, lease.epoch)
+        values = (self.seconds, lease.name, lease.epoch, lease.holder)
         if transaction.change(_RENEW, values) != 1:
             raise LeaseLost(f"another process has acquired the lease {lease.name!r}")

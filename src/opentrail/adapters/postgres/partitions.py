@@ -21,7 +21,12 @@ _NAMES = (
     " AND tablename ~ '^batch_[0-9]{8}$' ORDER BY tablename"
 )
 _TODAY = "SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date"
-_LAST = "SELECT max(first + count - 1), count(*) FILTER (WHERE first IS NULL) FROM opentrail."
+#: By the indexes of both kinds of batches.
+_LAST = (
+    "SELECT first + count - 1 FROM opentrail.{name} WHERE first IS NOT NULL"
+    " ORDER BY first DESC LIMIT 1"
+)
+_UNORDERED = "SELECT 1 FROM opentrail.{name} WHERE first IS NULL LIMIT 1"
 _TRIMMED = "UPDATE opentrail.journal SET trimmed = greatest(trimmed, ?)"
 
 
@@ -55,16 +60,24 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
     oldest = next(iter(names), None)
     if oldest is None or len(names) <= keep or oldest >= _name(today - timedelta(_GRACE_DAYS)):
         return False
+    if _last_of(transaction, oldest) > until:
+        return False
     transaction.change(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
     transaction.change(f"LOCK TABLE opentrail.{oldest} IN ACCESS EXCLUSIVE MODE")
-    ((last, unordered),) = transaction.rows(_LAST + oldest)
-    if unordered or (last or 0) > until:
+    last = _last_of(transaction, oldest)
+    if transaction.rows(_UNORDERED.format(name=oldest)) or last > until:
         return False
     # Batches of the next partition may have lower positions than the last one here: they are read
     # from the archive, too.
-    transaction.change(_TRIMMED, [last or 0])
+    transaction.change(_TRIMMED, [last])
     transaction.change(f"DROP TABLE opentrail.{oldest}")
     return True
+
+
+def _last_of(transaction: Transaction, name: str) -> int:
+    """Returns the last position in a partition; 0 if it has none."""
+    rows = transaction.rows(_LAST.format(name=name))
+    return int(rows[0][0]) if rows else 0
 
 
 def _name(day: date) -> str:

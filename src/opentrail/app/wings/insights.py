@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.incidents import Incidents
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.app.wings.insights_messages import StopWatch
+from opentrail.core.errors import OpentrailError
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
@@ -60,8 +62,9 @@ def start(core: Core) -> Wing:
     async def follow_journal() -> None:
         while not is_on:
             await asyncio.sleep(_CHECK_SECONDS)
-            if any(has_insights(stored.trail) for stored in await trails.all()):
-                break
+            with suppress(OpentrailError):  # it is asked again
+                if any(has_insights(stored.trail) for stored in await trails.all()):
+                    break
         try:
             await watch.start()
             async with asyncio.TaskGroup() as tasks:
@@ -82,9 +85,13 @@ class WatchProcess:
 
     def __init__(self, folder: Path, preset: str, types: Sequence[str] = ()) -> None:
         self._folder = folder
-        self._child = ChildProcess(
+        self._arguments = (str(folder), preset, ",".join(types))
+        self._child = self._new_child()
+
+    def _new_child(self) -> ChildProcess:
+        return ChildProcess(
             "opentrail.app.wings.insights_process",
-            (str(folder), preset, ",".join(types)),
+            self._arguments,
             {},
             self._prepare,
             prepare_seconds=_SECONDS,
@@ -94,12 +101,13 @@ class WatchProcess:
         await link.ask(request_of(RemoteWatch.state)())
 
     async def start(self) -> None:
-        """Starts the process.
+        """Starts a process; again after `stop`.
 
         Raises:
             StorageFailed: it did not start.
         """
         self._folder.mkdir(exist_ok=True)
+        self._child = self._new_child()
         await self._child.start()
 
     async def stop(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentrail.capture.record.recorder import regained_entry
-from opentrail.core.errors import ObjectMissing, OpentrailError
+from opentrail.core.errors import ObjectMissing, OpentrailError, Unsupported
 from opentrail.core.logfile import sha256_hex
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.ports.clock import Clock
@@ -77,7 +77,10 @@ class Regaining:
         async def chunks() -> AsyncIterator[bytes]:
             yield body
 
-        (outcome,) = (await self.take(chunks()))["files"]
+        try:
+            (outcome,) = (await self.take(chunks()))["files"]
+        except Unsupported:  # several servers share the journal
+            return False
         return not outcome["rejected"]
 
     @staticmethod
