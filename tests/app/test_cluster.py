@@ -19,6 +19,7 @@ from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
 from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
 from opentrail.ports.control import Put
+from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from tests.factories import MOMENT
 from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous
@@ -141,6 +142,26 @@ async def test_work_that_cannot_begin_is_begun_again() -> None:
         one.start()
         await one.works.wait()
         assert one.failures == 0
+
+
+@asynchronous
+async def test_a_bug_does_not_leave_the_cluster_without_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RENEW_SECONDS", 0.05)
+    async with two_servers() as (_, one, _other):
+        renew, failures = one.cluster._leases.renew, [RuntimeError("can't start new thread")]
+
+        async def fail_once(lease: Lease) -> bool:
+            if failures:
+                raise failures.pop()
+            return await renew(lease)
+
+        monkeypatch.setattr(one.cluster._leases, "renew", fail_once)
+        one.start()
+        await one.rests.wait()
+        await one.works.wait()
+        assert failures == []
 
 
 @asynchronous

@@ -17,7 +17,7 @@ from opentrail.identity.known_identities import (
     KnownIdentities,
     directory_identities,
 )
-from opentrail.ports.control import StoreWrite
+from opentrail.ports.control import Put, Stored, StoreWrite
 from tests.factories import (
     ABSENT,
     ACCOUNT,
@@ -542,3 +542,26 @@ def test_a_user_of_the_directory_has_the_id_in_a_record() -> None:
     caller = known.resolve(NEW_KEY).as_record()
     assert list(caller)[:2] == ["type", "principalId"]
     assert caller["principalId"] == "AIDAMARY"
+
+
+class StoredMeanwhile(MemoryControl):
+    """A control store into which another server stores an identity while this one reads it."""
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
+        found = await super().scan(kind, prefix)
+        if kind == "identity":
+            await self.apply([Put("place", "identities", {"position": 2})])
+        return found
+
+
+@asynchronous
+async def test_what_another_server_stores_during_the_start_is_read_from_the_journal() -> None:
+    control = StoredMeanwhile()
+    identities = Identities(control, is_stored=False)
+    await identities.load()
+    assert await identities.cursor() == 0
+    await identities.process(entries_of([create_user(), create_key()]))
+    assert identities.resolve(NEW_KEY).user_identity["userName"] == "Mary"
+    assert await identities.cursor() == 2
+    assert await identities.stored_cursor() == 2
+    assert {kind for kind, _ in control.disk} == {"place"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from opentrail.core.errors import LeaseLost, ObjectStoreError
@@ -96,13 +98,48 @@ def test_a_server_that_loses_its_lease_meanwhile_asks_the_next_one() -> None:
         expected = [await world.start_logging()]
         await former.start()
 
-        async def lose(_trail: Trail) -> Delivered:
+        async def move() -> None:
             await former.stop()
             await worker.start()
+
+        moving: list[asyncio.Task[None]] = []
+
+        async def lose(_trail: Trail) -> Delivered:
+            moving.append(asyncio.create_task(move()))
             raise LeaseLost("another process has acquired the lease 'worker'")
 
         world.deliveries.flush = lose  # type: ignore[assignment, method-assign]
         await former.flush(trail)
+        await moving[0]
+        await world.check(expected)
+        await worker.stop()
+
+    run_skipping_time(story())
+
+
+def test_a_delivery_that_outlives_the_work_is_ended_and_asked_of_the_next_server() -> None:
+    async def story() -> None:
+        world = World()
+        former, worker = server_of(world), server_of(world.restarted())
+        trail = await world.add()
+        expected = [await world.start_logging()]
+        await former.start()
+        is_ended = asyncio.Event()
+
+        async def hang(_trail: Trail) -> Delivered:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                is_ended.set()
+            raise AssertionError("it was woken")
+
+        world.deliveries.flush = hang  # type: ignore[assignment, method-assign]
+        flushing = asyncio.create_task(former.flush(trail))
+        await asyncio.sleep(0.1)
+        await former.stop()
+        assert is_ended.is_set()
+        await worker.start()
+        await flushing
         await world.check(expected)
         await worker.stop()
 

@@ -12,9 +12,9 @@ from functools import partial
 
 import pytest
 
-from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed
+from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed, StoreUnreachable
 from opentrail.core.trail import stored_time
-from opentrail.ports.control import StoreWrite
+from opentrail.ports.control import Stored, StoreWrite
 from opentrail.ports.objects import NewObject
 from opentrail.trails.worker import MAX_PAUSE_SECONDS, repeat
 from tests.factories import MOMENT, a_data_record
@@ -344,6 +344,31 @@ def test_events_are_delivered_every_interval() -> None:
             world.clock.advance(INTERVAL)
         await world.deliveries.stop()
         await world.check(expected[:-1])
+
+    run_skipping_time(story())
+
+
+def test_a_worker_whose_control_store_fails_at_the_start_delivers_later() -> None:
+    class Failing(MemoryControl):
+        failures = 1
+
+        async def get(self, kind: str, key: str) -> Stored | None:
+            if kind == "delivery" and self.failures:
+                self.failures -= 1
+                raise StoreUnreachable("PostgreSQL does not answer")
+            return await super().get(kind, key)
+
+    async def story() -> None:
+        world = World()
+        await world.add()
+        expected = [await world.start_logging()]
+        failing = Failing(world.documents)
+        world.deliveries._control = failing
+        await world.deliveries.start()
+        await eventually(world.log_keys, 1, 3 * INTERVAL)
+        assert failing.failures == 0
+        await world.deliveries.stop()
+        await world.check(expected)
 
     run_skipping_time(story())
 

@@ -17,6 +17,7 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.core.errors import JournalDamaged, RecordRefused, StorageFailed, StoreUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import QUEUE_RECORDS, LostPositions
+from opentrail.ports.leases import Lease
 from tests.factories import a_new_entry, event_id, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
 from tests.postgres import PostgresServer, database_in, own_server, shared_server
@@ -294,6 +295,45 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
         assert await journal.newest() == 2
         assert journal.failure is None
         assert await journal.append(some_new_entries(1, 4)) == 3
+
+
+@asynchronous
+async def test_a_journal_whose_batches_another_one_orders_does_not_ask_for_the_lease_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = shared_server().new_database()
+    async with opened(url, url) as (one, other):
+        assert await one.append(some_new_entries(1)) == 1
+        attempts = []
+        acquire = other._sequencer._leases.acquire
+
+        async def count(name: str, holder: str) -> Lease | None:
+            attempts.append(name)
+            return await acquire(name, holder)
+
+        monkeypatch.setattr(other._sequencer._leases, "acquire", count)
+        began = asyncio.get_running_loop().time()
+        for number in range(2, 42):
+            await other.append(some_new_entries(1, number))
+        seconds = asyncio.get_running_loop().time() - began
+        assert one.head == other.head == 41
+        assert len(attempts) <= seconds + 1
+
+
+@asynchronous
+async def test_positions_that_one_process_has_seen_are_not_given_again_after_they_were_lost() -> (
+    None
+):
+    """As after a standby was promoted that lacks the last commits."""
+    url = shared_server().new_database()
+    async with opened(url, url) as (one, other):
+        for number in range(1, 6):
+            await one.append(some_new_entries(1, number))
+        await eventually(lambda: other.head == 5)
+        execute(url, "DELETE FROM opentrail.batch WHERE first > 3")
+        execute(url, "UPDATE opentrail.journal SET position = 3")
+        await eventually(lambda: any(run.covers(4, 5) for run in other.lost))
+        assert await other.append(some_new_entries(1, 6)) == 6
 
 
 @pytest.mark.slow

@@ -87,3 +87,13 @@ async def test_nothing_is_adopted_before_it_is_learned(tmp_path: Path) -> None:
             await watch.adopt(1, 0)
     finally:
         await watch.stop()
+
+
+@asynchronous
+async def test_a_watch_that_was_stopped_can_be_started_again(tmp_path: Path) -> None:
+    """As on a server that delivers trails for the second time."""
+    watch = WatchProcess(tmp_path, "balanced")
+    for _ in range(2):
+        await watch.start()
+        assert not (await watch.state()).is_learned
+        await watch.stop()
