@@ -53,6 +53,6 @@ async def test_every_acknowledged_record_is_on_the_promoted_standby_once() -> No
         positions = {entry.event_id: entry.position for entry in entries}
         assert len(positions) == len(entries)
         assert acknowledged.items() <= positions.items()
-        assert journals[0].engine == JournalEngine("postgresql", False)
+        await eventually(lambda: journals[0].engine == JournalEngine("postgresql", False))
         for journal in journals:
             await journal.close()
