@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import multiprocessing
-import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks.main_job import CLIENTS, LOAD_SECONDS, PROBES_A_SECOND, RATE, offer
+from benchmarks.main_job import RATE, under_load
 from benchmarks.nginx import stub
-from benchmarks.servers import Server, create_user, lookup, opentrail
+from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import Connection, percentile
 from tests.postgres import PostgresServer, database_in, primary_and_standby
 
@@ -70,34 +68,7 @@ def _added(upstream: int, servers: Sequence[Server]) -> Iterator[tuple[str, floa
 
 def _visible(servers: Sequence[Server]) -> Iterator[tuple[str, float]]:
     """Calls at a steady rate; a prober calls one server and looks up on another."""
-    loads = [
-        multiprocessing.Process(
-            target=offer, args=(servers[number % len(servers)].port, RATE / CLIENTS, number)
-        )
-        for number in range(CLIENTS)
-    ]
-    for load in loads:
-        load.start()
-    calls, asks = Connection(servers[0].port), Connection(servers[-1].port)
-    seen, looks = [], []
-    for count in range(int((LOAD_SECONDS - 5) * PROBES_A_SECOND)):
-        next_probe = time.perf_counter() + 1 / PROBES_A_SECOND
-        name = f"probe-{count}"
-        calls.call(create_user(name))
-        answered = time.perf_counter()
-        while True:
-            asked = time.perf_counter()
-            is_found = name.encode() in asks.call(lookup(name))
-            now = time.perf_counter()
-            looks.append((now - asked) * 1000)
-            if is_found:
-                break
-        seen.append((now - answered) * 1000)
-        time.sleep(max(0.0, next_probe - time.perf_counter()))
-    for load in loads:
-        load.join()
-    if any(load.exitcode for load in loads):
-        raise RuntimeError("the load could not be offered")
+    seen, looks = under_load([server.port for server in servers])
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         yield f"visible {name} ms at {RATE} calls/s", percentile(seen, share)
         yield f"look-up {name} ms at {RATE} calls/s", percentile(looks, share)

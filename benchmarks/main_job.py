@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Sequence
 
 from benchmarks.nginx import pass_through, stub
 from benchmarks.servers import create_user, lookup, opentrail
@@ -49,18 +50,7 @@ def added_latency() -> Figures:
 def visibility(*flags: str) -> Figures:
     """Calls at a steady rate; a prober asks until each of its own calls is found."""
     with stub() as upstream, opentrail(upstream, *flags) as server:
-        loads = [
-            multiprocessing.Process(target=offer, args=(server.port, RATE / CLIENTS, number))
-            for number in range(CLIENTS)
-        ]
-        for load in loads:
-            load.start()
-        time.sleep(2)
-        seen, looks = probe(server.port)
-        for load in loads:
-            load.join()
-        if any(load.exitcode for load in loads):
-            raise RuntimeError("the load could not be offered")
+        seen, looks = under_load([server.port])
         memory = server.resident_mb
     return {
         "recorded calls/s": RATE,
@@ -71,6 +61,25 @@ def visibility(*flags: str) -> Figures:
         "probes": len(seen),
         "memory after it MB": memory,
     }
+
+
+def under_load(ports: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Returns what `probe` does, from the first to the last of these servers, under load of all."""
+    loads = [
+        multiprocessing.Process(
+            target=offer, args=(ports[number % len(ports)], RATE / CLIENTS, number)
+        )
+        for number in range(CLIENTS)
+    ]
+    for load in loads:
+        load.start()
+    time.sleep(2)
+    seen, looks = probe(ports[0], ports[-1])
+    for load in loads:
+        load.join()
+    if any(load.exitcode for load in loads):
+        raise RuntimeError("the load could not be offered")
+    return seen, looks
 
 
 def offer(port: int, rate: float, number: int) -> None:
@@ -86,9 +95,14 @@ def offer(port: int, rate: float, number: int) -> None:
         connection.call(create_user(f"load-{number}-{count}"))
 
 
-def probe(port: int) -> tuple[list[float], list[float]]:
-    """Returns the milliseconds from answer to visibility, and those of single look-ups."""
-    calls, asks = Connection(port), Connection(port)
+def probe(called: int, asked_of: int) -> tuple[list[float], list[float]]:
+    """Returns the milliseconds from answer to visibility, and those of single look-ups.
+
+    Args:
+        called: the port of the server that is called.
+        asked_of: the port of the server where each call is looked up.
+    """
+    calls, asks = Connection(called), Connection(asked_of)
     seen, looks = [], []
     for count in range(int((LOAD_SECONDS - 5) * PROBES_A_SECOND)):
         next_probe = time.perf_counter() + 1 / PROBES_A_SECOND

@@ -75,13 +75,19 @@ async def open_sealer(
     return sealer
 
 
-async def open_keys(settings: Settings, control: ControlStore, data: DataDirectory) -> KeyDirectory:
-    """Returns the key directory, loaded.
+async def open_keys(
+    settings: Settings,
+    control: ControlStore,
+    data: DataDirectory,
+    sealer: Sealer | None = None,
+) -> KeyDirectory:
+    """Returns the key directory, loaded; without a sealer, that of `open_sealer` unseals it.
 
     Raises:
         UsageError, StorageFailed: as `open_sealer`.
     """
-    keys = KeyDirectory(control, await open_sealer(settings, control, data), SystemClock())
+    sealer = sealer or await open_sealer(settings, control, data)
+    keys = KeyDirectory(control, sealer, SystemClock())
     await keys.load()
     return keys
 

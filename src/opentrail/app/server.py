@@ -186,7 +186,7 @@ class Server:
         # What earlier runs learned says whose keys these are.
         await start_history(stack, engines, self._fail)
         access = _Access(
-            await open_keys(settings, engines.control, self._data),
+            await open_keys(settings, engines.control, self._data, engines.sealer),
             server_keys(settings, engines.identities.resolve, self._admin),
             PolicyDirectory(engines.control),
             ResourcePolicies(engines.control),

@@ -69,7 +69,7 @@ def insert_batch(
     transaction.change(_INSERT, [batch_id, node, count, body])
 
 
-def encode(entries: Sequence[NewEntry]) -> bytes:
+def encode(entries: Sequence[NewEntry] | Sequence[Entry]) -> bytes:
     """Returns the body of a batch."""
     rows: list[_Row] = [
         (

@@ -11,7 +11,6 @@ from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.core.event import NewEntry
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
 
@@ -68,24 +67,9 @@ def _fill(transaction: Transaction, source: JournalSource, first: int, last: int
     chain = source.chain_before(first) or UNKNOWN_CHAIN
     position = first - 1
     for entries in source.read_range(first, last, _RECORDS):
-        body = encode(
-            [
-                NewEntry(
-                    entry.origin,
-                    entry.recorded_at,
-                    entry.account,
-                    entry.region,
-                    entry.category,
-                    entry.event_id,
-                    entry.record,
-                )
-                for entry in entries
-            ]
-        )
         before, chain, position = chain, entries[-1].chain, entries[-1].position
-        count = len(entries)
-        row = [new_batch_id(now), _NODE, count, body, entries[0].position, before, chain, _EPOCH]
-        transaction.change(_INSERT, row)
+        batch = [new_batch_id(now), _NODE, len(entries), encode(entries)]
+        transaction.change(_INSERT, [*batch, entries[0].position, before, chain, _EPOCH])
     if position != last:
         raise StorageFailed(f"the journal ends at position {position}, not at {last}")
     transaction.change(_SET_HEAD, [position, chain, first - 1])
