@@ -22,6 +22,7 @@ http {{
 }}
 """
 _STUB = """
+  map $arg_UserName $user {{ "" bench; default $arg_UserName; }}
   server {{
     listen 127.0.0.1:{port};
     location / {{ default_type text/xml; return 200 '{answer}'; }}
@@ -40,8 +41,8 @@ _PASS_THROUGH = """
 """
 ANSWER = (
     '<CreateUserResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><CreateUserResult>'
-    "<User><Path>/</Path><UserName>bench</UserName><UserId>AIDAQEBALCAAAAAAAAAAA</UserId>"
-    "<Arn>arn:aws:iam::123456789012:user/bench</Arn><CreateDate>2020-01-01T09:00:00Z</CreateDate>"
+    "<User><Path>/</Path><UserName>$user</UserName><UserId>AIDAQEBALCAAAAAAAAAAA</UserId>"
+    "<Arn>arn:aws:iam::123456789012:user/$user</Arn><CreateDate>2020-01-01T09:00:00Z</CreateDate>"
     "</User></CreateUserResult><ResponseMetadata>"
     "<RequestId>7a62c49f-347e-4fc4-9331-6e8eEXAMPLE</RequestId></ResponseMetadata>"
     "</CreateUserResponse>"
@@ -50,7 +51,10 @@ ANSWER = (
 
 @contextmanager
 def stub(cpu: int | None = None) -> Iterator[int]:
-    """Runs an upstream that gives every call the same answer; yields its port."""
+    """Runs an upstream that gives every call the same answer; yields its port.
+
+    Only the name of a user that stands in the address stands in the answer, too.
+    """
     port = free_port()
     with _running(_STUB.format(port=port, answer=ANSWER), port, cpu):
         yield port

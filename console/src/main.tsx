@@ -3,10 +3,14 @@ import "./app.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./app/App";
+import { pageAt } from "./app/pages";
 import { applyPreferences } from "./app/preferences";
+import { currentPath } from "./app/router";
 import { tokenFromAddress } from "./app/session";
 
 applyPreferences();
+// The page is loaded while the server is asked for the session; where that fails, the page says so.
+pageAt(currentPath())?.load().catch(() => undefined);
 const root = document.getElementById("root");
 if (root) {
   createRoot(root).render(

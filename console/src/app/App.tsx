@@ -12,7 +12,7 @@ import SideNavigation from "@cloudscape-design/components/side-navigation";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import TopNavigation from "@cloudscape-design/components/top-navigation";
-import { lazy, type ReactNode, Suspense, useEffect, useState, useSyncExternalStore } from "react";
+import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react";
 import { asApiError } from "../api/useCall";
 import { type ApiError, connection, remove } from "../api/client";
 import type { Session } from "../api/types";
@@ -21,15 +21,16 @@ import { visible } from "../text/visible";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { useKeys } from "./keys";
 import { useNarrow } from "./narrow";
-import { PAGES } from "./pages";
+import { onDemand } from "./onDemand";
+import { PAGES, pageAt } from "./pages";
 import { PanelContext, type PanelState } from "./panel";
 import { setPreferences, usePreferences } from "./preferences";
 import { BASE, changeQuery, follow, href, navigate, useRoute } from "./router";
 import { atLeast, begin, current, SessionContext, useSession } from "./session";
 
-const Palette = lazy(() => import("./Palette"));
-const ShortcutHelp = lazy(() => import("./ShortcutHelp"));
-const SignIn = lazy(() => import("./SignIn"));
+const Palette = onDemand(() => import("./Palette"));
+const ShortcutHelp = onDemand(() => import("./ShortcutHelp"));
+const SignIn = onDemand(() => import("./SignIn"), <Spinner />);
 
 export function App({ token }: { token: string | null }): ReactNode {
   const [session, setSession] = useState<Session | null>(null);
@@ -92,11 +93,7 @@ function Welcome({ state, refused, onSignedIn }: { state: string; refused: ApiEr
       <SpaceBetween size="l">
         <Header variant="h1">opentrail</Header>
         {state === "unreachable" && <Unreachable />}
-        {isAsked && (
-          <Suspense fallback={<Spinner />}>
-            <SignIn onSignedIn={onSignedIn} />
-          </Suspense>
-        )}
+        {isAsked && <SignIn onSignedIn={onSignedIn} />}
         {isAsked && <NoSession refused={refused} />}
       </SpaceBetween>
     </main>
@@ -129,10 +126,10 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   const [help, setHelp] = useState(false);
   const [palette, setPalette] = useState(false);
   const [panel, setPanel] = useState<PanelState | null>(null);
-  const found = PAGES.map((entry) => ({ entry, match: entry.pattern.exec(path) })).find(({ match }) => match);
-  const isAllowed = !found || atLeast(session, found.entry.least);
-  const Page = isAllowed ? found?.entry.component : undefined;
-  const name = found?.entry.name ?? "Page not found";
+  const page = pageAt(path);
+  const isAllowed = !page || atLeast(session, page.least);
+  const Page = isAllowed ? page?.component : undefined;
+  const name = page?.name ?? "Page not found";
 
   useEffect(() => {
     document.title = `${name} · opentrail`;
@@ -187,22 +184,12 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
         notifications={state === "no-session" || state === "unreachable" ? <Interrupted state={state} /> : undefined}
         content={
           <ErrorBoundary key={path} name={name}>
-            <Suspense fallback={<Spinner size="large" />}>
-              {Page ? <Page parameter={decodeURIComponent(found?.match?.[1] ?? "")} /> : isAllowed ? <NotFound path={path} /> : <NotAllowed name={name} session={session} />}
-            </Suspense>
+            {Page ? <Page parameter={decodeURIComponent(page?.pattern.exec(path)?.[1] ?? "")} /> : isAllowed ? <NotFound path={path} /> : <NotAllowed name={name} session={session} />}
           </ErrorBoundary>
         }
       />
-      {palette && (
-        <Suspense>
-          <Palette pages={pagesFor(session)} onClose={() => setPalette(false)} />
-        </Suspense>
-      )}
-      {help && (
-        <Suspense>
-          <ShortcutHelp onClose={() => setHelp(false)} />
-        </Suspense>
-      )}
+      {palette && <Palette pages={pagesFor(session)} onClose={() => setPalette(false)} />}
+      {help && <ShortcutHelp onClose={() => setHelp(false)} />}
     </PanelContext>
   );
 }

@@ -1,18 +1,24 @@
-import { type ComponentType, lazy } from "react";
+import Spinner from "@cloudscape-design/components/spinner";
+import type { ComponentType } from "react";
 import type { Role } from "../api/types";
+import { onDemand } from "./onDemand";
+
+type Load = () => Promise<{ default: ComponentType<{ parameter: string }> }>;
 
 export interface PageEntry {
   pattern: RegExp;
   name: string;
+  load: Load;
   component: ComponentType<{ parameter: string }>;
   /** The least role of its users. */
   least: Role;
 }
 
-const page = (pattern: RegExp, name: string, load: () => Promise<{ default: ComponentType<{ parameter: string }> }>, least: Role = "viewer"): PageEntry => ({
+const page = (pattern: RegExp, name: string, load: Load, least: Role = "viewer"): PageEntry => ({
   pattern,
   name,
-  component: lazy(load),
+  load,
+  component: onDemand(load, <Spinner size="large" />),
   least,
 });
 
@@ -36,3 +42,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/users$/, "Users", () => import("../pages/Users"), "admin"),
   page(/^\/settings$/, "Settings", () => import("../pages/Settings")),
 ];
+
+export function pageAt(path: string): PageEntry | undefined {
+  return PAGES.find(({ pattern }) => pattern.test(path));
+}

@@ -22,6 +22,10 @@ function read(): Route {
   };
 }
 
+export function currentPath(): string {
+  return current.path;
+}
+
 function changed(): void {
   current = read();
   listeners.forEach((listener) => listener());

@@ -1,10 +1,11 @@
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
-import { lazy, type ReactNode, Suspense, useRef, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { useKeys } from "../app/keys";
+import { onDemand } from "../app/onDemand";
 import { stamp } from "../text/time";
 import type { Range } from "./conditions";
 
-const RangeDialog = lazy(() => import("./RangeDialog"));
+const RangeDialog = onDemand(() => import("./RangeDialog"));
 
 const LASTS: [string, string][] = [
   ["15m", "Last 15 minutes"],
@@ -54,9 +55,7 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
         {rangeText(range, zone)}
       </ButtonDropdown>
       {custom && (
-        <Suspense>
-          <RangeDialog range={range} zone={zone} onChange={onChange} onClose={() => setCustom(false)} />
-        </Suspense>
+        <RangeDialog range={range} zone={zone} onChange={onChange} onClose={() => setCustom(false)} />
       )}
     </div>
   );

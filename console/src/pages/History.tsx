@@ -2,7 +2,7 @@ import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import ToggleButton from "@cloudscape-design/components/toggle-button";
-import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
 import { closedGate } from "../api/gate";
 import type { Event, Histogram, NameAnswer, Page, SavedView, SearchOverview, ViewState } from "../api/types";
@@ -10,6 +10,7 @@ import { type Call, useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
 import { useNarrow, useWide } from "../app/narrow";
+import { onDemand } from "../app/onDemand";
 import { usePanel } from "../app/panel";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
@@ -27,13 +28,13 @@ import { OUTCOMES, TimeChart } from "../parts/TimeChart";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
 
-const AnswerCard = lazy(() => import("../parts/AnswerCard"));
-const EventPanel = lazy(() => import("../parts/EventPanel"));
-const ColumnChooser = lazy(() => import("../parts/ColumnChooser"));
-const Compare = lazy(() => import("../parts/Compare"));
-const Empty = lazy(() => import("../parts/Empty"));
-const SavedViews = lazy(() => import("../parts/SavedViews"));
-const Facets = lazy(() => import("../parts/Facets"));
+const AnswerCard = onDemand(() => import("../parts/AnswerCard"));
+const EventPanel = onDemand(() => import("../parts/EventPanel"));
+const ColumnChooser = onDemand(() => import("../parts/ColumnChooser"));
+const Compare = onDemand(() => import("../parts/Compare"));
+const Empty = onDemand(() => import("../parts/Empty"));
+const SavedViews = onDemand(() => import("../parts/SavedViews"));
+const Facets = onDemand(() => import("../parts/Facets"), <aside className="facets" aria-label="Facets" />);
 
 const NEWER_EVERY = 5_000;
 const MAX_NEWER = 200;
@@ -55,9 +56,19 @@ export default function History(): ReactNode {
   const open = address.get("event");
   const picked = columnsIn(address.get("columns")) ?? chosen;
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
+  const text = textIn(conditions.filter);
+  // A name is found in an index; a text is searched for in all events, which begins when the answer is there.
+  const answered = useMemo(closedGate, [text]);
+  const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal).finally(answered.open), [text]);
   // Counting reads all events of a search: it begins when the first page is there.
   const rows = useMemo(closedGate, [query]);
-  const page = useCall((signal) => get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open), [query, cursor, pageSize]);
+  const page = useCall(
+    async (signal) => {
+      if (text !== null) await answered.opened;
+      return get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open);
+    },
+    [query, cursor, pageSize],
+  );
   const [opened, setOpened] = useState<readonly string[]>([]);
   const groups = openGroups(opened);
   const fields = groups.join(",");
@@ -67,8 +78,6 @@ export default function History(): ReactNode {
   );
   const count = overview.data?.count ?? null;
   const isCounting = overview.loading && overview.data !== null;
-  const text = textIn(conditions.filter);
-  const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal), [text]);
   const name = text === null ? null : (answer.data?.name ?? null);
   const named = useCall(
     name === null || cursor ? null : (signal) => get<Page>("events/rows", { ...query, expression: toExpression(naming(conditions.filter, name)), limit: pageSize }, signal),
@@ -103,15 +112,13 @@ export default function History(): ReactNode {
   return (
     <div className={facets && isWide && open === null ? "history with-facets" : "history"}>
       {facets && isWide && open === null && (
-        <Suspense fallback={<aside className="facets" aria-label="Facets" />}>
-          <Facets
-            values={overview.data?.facets ?? null}
-            isCounting={isCounting}
-            open={groups}
-            onOpen={(name) => setOpened([...opened, name])}
-            filter={conditions.filter}
-          />
-        </Suspense>
+        <Facets
+          values={overview.data?.facets ?? null}
+          isCounting={isCounting}
+          open={groups}
+          onOpen={(name) => setOpened([...opened, name])}
+          filter={conditions.filter}
+        />
       )}
       <div className="history-list">
         <div className="title-line">
@@ -169,11 +176,7 @@ export default function History(): ReactNode {
             {page.data.missing.map(visible).join(" · ")}
           </Alert>
         )}
-        {answer.data && !cursor && (
-          <Suspense>
-            <AnswerCard answer={answer.data} onOpen={show} />
-          </Suspense>
-        )}
+        {answer.data && !cursor && <AnswerCard answer={answer.data} onOpen={show} />}
         <div className={page.loading && isSlow && events.length ? "page-list dimmed" : "page-list"}>
           <EventList
             isMain
@@ -194,11 +197,7 @@ export default function History(): ReactNode {
           </div>
         )}
       </div>
-      {comparing && (
-        <Suspense>
-          <Compare events={selected.slice(0, MAX_COMPARED)} onClose={() => setComparing(false)} />
-        </Suspense>
-      )}
+      {comparing && <Compare events={selected.slice(0, MAX_COMPARED)} onClose={() => setComparing(false)} />}
     </div>
   );
 }
@@ -226,11 +225,7 @@ interface NothingProps {
 /** What stands in a list without rows. */
 function Nothing({ page, isSlow, conditions, query, cursor }: NothingProps): ReactNode {
   if (page.loading || !page.data) return isSlow && !page.error ? "Loading events" : <>&nbsp;</>;
-  return (
-    <Suspense>
-      <Empty conditions={conditions} query={query} cursor={cursor} />
-    </Suspense>
-  );
+  return <Empty conditions={conditions} query={query} cursor={cursor} />;
 }
 
 /** Beside an open event the list keeps time, method, sentence and error. */
@@ -301,14 +296,12 @@ function usePanelFor(open: string | null, events: Event[], show: (id: string | n
       ...before,
       onClose: () => show(null),
       content: (
-        <Suspense>
-          <EventPanel
-            id={open}
-            onOpen={show}
-            onNewer={place > 0 ? () => step(events, open, -1, show) : undefined}
-            onOlder={place >= 0 && place < events.length - 1 ? () => step(events, open, 1, show) : undefined}
-          />
-        </Suspense>
+        <EventPanel
+          id={open}
+          onOpen={show}
+          onNewer={place > 0 ? () => step(events, open, -1, show) : undefined}
+          onOlder={place >= 0 && place < events.length - 1 ? () => step(events, open, 1, show) : undefined}
+        />
       ),
     }));
     return undefined;
@@ -363,11 +356,7 @@ function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNod
           return undefined;
         }}
       />
-      {open && (
-        <Suspense>
-          <SavedViews state={state} views={views} zone={zone} onChange={reload} onClose={() => setOpen(false)} />
-        </Suspense>
-      )}
+      {open && <SavedViews state={state} views={views} zone={zone} onChange={reload} onClose={() => setOpen(false)} />}
     </>
   );
 }
@@ -481,11 +470,7 @@ function ColumnButton({ shown }: { shown: readonly string[] }): ReactNode {
   return (
     <>
       <Button variant="icon" iconName="settings" ariaLabel="Columns and page size" onClick={() => setOpen(true)} />
-      {open && (
-        <Suspense>
-          <ColumnChooser shown={shown} onClose={() => setOpen(false)} />
-        </Suspense>
-      )}
+      {open && <ColumnChooser shown={shown} onClose={() => setOpen(false)} />}
     </>
   );
 }

@@ -3,11 +3,12 @@ import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
-import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError } from "../api/client";
 import { tail, type TailMessage } from "../api/tail";
 import { useKeys } from "../app/keys";
 import { useNarrow } from "../app/narrow";
+import { onDemand } from "../app/onDemand";
 import { usePanel } from "../app/panel";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
 import { setFilter, toQuery, useConditions } from "../filter/conditions";
@@ -17,7 +18,7 @@ import { Problem } from "../parts/Problem";
 import { number } from "../text/time";
 import { EMPTY_TAIL, pause, receive, resume, type TailState } from "./tailBuffer";
 
-const EventPanel = lazy(() => import("../parts/EventPanel"));
+const EventPanel = onDemand(() => import("../parts/EventPanel"));
 
 /** New events as they arrive, the newest first. */
 export default function Live(): ReactNode {
@@ -36,11 +37,7 @@ export default function Live(): ReactNode {
     setPanel((before) => ({
       ...before,
       onClose: () => show(null),
-      content: (
-        <Suspense>
-          <EventPanel id={open} onOpen={show} />
-        </Suspense>
-      ),
+      content: <EventPanel id={open} onOpen={show} />,
     }));
     return undefined;
   }, [open]);

@@ -37,6 +37,10 @@ from tests.factories import MOMENT, a_record
         "name:create",
         "NOT user:john",
         "source=s*",
+        "resource=Mar*",
+        "resource:mar",
+        "NOT resourcetype=AWS::IAM::*",
+        "resourcetype:user",
     ],
 )
 def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:

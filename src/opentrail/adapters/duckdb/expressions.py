@@ -68,7 +68,6 @@ _TEXT_COLUMNS = frozenset(
         "username",
     }
 )
-_INDEXED = frozenset({"event_id", "resource_names"})
 _LISTS = frozenset({"resource_names", "resource_types"})
 #: Characters that JSON does not escape, or only as \uXXXX; and a member name of such characters.
 _PLAIN, _PLAIN_NAME = (
@@ -159,10 +158,14 @@ def _compare(expression: Compare, index: Index | None) -> SqlCondition:
     if not expression.is_field:
         return _in_record(expression)
     column = expression.path[0]
-    if expression.operator == ":" and column in _TEXT_COLUMNS and expression.value.isascii():
+    if expression.operator == ":" and expression.value.isascii():
+        part = expression.value.lower()
+        if column in _LISTS:
+            return _in_list(column, _contains, part, index)
         if index is not None and column == "event_id":
-            return _somewhere("lower(record)", [expression.value.lower()])
-        return exactly(f"contains({lower_of(column)}, ?)", expression.value.lower())
+            return _somewhere("lower(record)", [part])
+        if column in _TEXT_COLUMNS:
+            return exactly(_contains(column), part)
     if expression.operator != "=":
         return _ANY
     network = network_of(expression)
@@ -194,12 +197,17 @@ def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition
 def _equals(column: str, expression: Compare, index: Index | None) -> SqlCondition:
     pattern = expression.pattern
     plain = pattern.plain
-    if index is not None and column in _INDEXED:
-        return _indexed(column, pattern, index)
+    if index is not None and column == "event_id":
+        return _with_id(pattern, index)
+    if index is not None and column == "resource_names" and plain is not None:
+        sql, arguments = index.has_resource(plain)
+        return exactly(sql, *arguments)
     if column == "read_only":
         return _matches("CAST(read_only AS VARCHAR)", pattern)
     if column in _LISTS:
-        return _ANY if plain is None else exactly(f"list_contains({column}, ?)", plain)
+        if plain is None:
+            return _in_list(column, _is_like, _like(pattern), index)
+        return exactly(f"list_contains({column}, ?)", plain)
     if column == "event_source" and "." not in expression.value:
         if plain is not None:
             return exactly("event_source IN (?, ?)", plain, plain + _SUFFIX)
@@ -207,24 +215,35 @@ def _equals(column: str, expression: Compare, index: Index | None) -> SqlConditi
     return _matches(column, pattern) if column in _TEXT_COLUMNS else _ANY
 
 
-def _indexed(column: str, pattern: Pattern, index: Index) -> SqlCondition:
+def _with_id(pattern: Pattern, index: Index) -> SqlCondition:
     """Uses a sealed file's index in place of a column that it does not have."""
-    plain = pattern.plain
-    if column == "event_id":
-        if plain is None:
-            return _somewhere("record", pattern.literals)
-        sql, arguments = index.has_id(plain)
-        return SqlCondition(sql, tuple(arguments))
-    sql, arguments = (
-        index.has_resource_like(_like(pattern)) if plain is None else index.has_resource(plain)
-    )
-    return exactly(sql, *arguments)
+    if pattern.plain is None:
+        return _somewhere("record", pattern.literals)
+    sql, arguments = index.has_id(pattern.plain)
+    return SqlCondition(sql, tuple(arguments))
+
+
+def _in_list(
+    column: str, condition: Callable[[str], str], argument: str, index: Index | None
+) -> SqlCondition:
+    """Returns the condition that an item of a list meets another one."""
+    if index is not None and column == "resource_names":
+        return exactly(index.has_resource_where(condition("name")), argument)
+    return exactly(f"len(list_filter({column}, lambda item: {condition('item')})) > 0", argument)
 
 
 def _matches(column: str, pattern: Pattern) -> SqlCondition:
     if pattern.plain is not None:
         return exactly(f"{column} = ?", pattern.plain)
-    return exactly(f"{column} LIKE ? ESCAPE '\\'", _like(pattern))
+    return exactly(_is_like(column), _like(pattern))
+
+
+def _is_like(text: str) -> str:
+    return f"{text} LIKE ? ESCAPE '\\'"
+
+
+def _contains(text: str) -> str:
+    return f"contains({lower_of(text)}, ?)"
 
 
 def lower_of(text: str) -> str:

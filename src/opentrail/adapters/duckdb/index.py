@@ -59,10 +59,9 @@ class Index:
         condition = self._among("unnest(places)", "resources", "h = ? AND name = ?")
         return condition, [hash_of(name), name]
 
-    def has_resource_like(self, pattern: str) -> tuple[str, list[Any]]:
-        """Returns a condition on positions and its arguments, given a pattern of LIKE."""
-        condition = self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
-        return condition, [pattern]
+    def has_resource_where(self, condition: str) -> str:
+        """Returns a condition on positions, given one on a resource's `name`."""
+        return self._among("unnest(places)", "resources", condition)
 
     def _among(self, places: str, table: str, where: str) -> str:
         position = self.position_of("place")
