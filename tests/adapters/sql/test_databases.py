@@ -129,3 +129,25 @@ def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> No
     second.join(TIMEOUT_SECONDS)
     assert database.run(numbers, 5) == [2]
     database.close()
+
+
+def test_the_wait_for_a_turn_counts_as_well() -> None:
+    """A transaction that PostgreSQL does not answer holds up the next one no longer than that."""
+    database = database_of(shared_server().new_database())
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(transaction: Transaction) -> None:
+        begun.set()
+        assert may_end.wait(TIMEOUT_SECONDS)
+
+    thread = threading.Thread(target=lambda: database.run(slow, 30))
+    thread.start()
+    assert begun.wait(TIMEOUT_SECONDS)
+    try:
+        with pytest.raises(SilentError, match="another transaction"):
+            database.run(create, 0.05)
+    finally:
+        may_end.set()
+        thread.join(TIMEOUT_SECONDS)
+    database.run(create, 5)
+    database.close()

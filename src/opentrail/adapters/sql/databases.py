@@ -98,7 +98,7 @@ class ControlDatabase(Protocol):
 
         Args:
             work: runs the statements.
-            seconds: how long all may take, where the database is remote.
+            seconds: how long all may take where the database is remote, the turn's wait included.
             is_alone: whether no other process may write in the meantime, on SQLite.
 
         Raises:
@@ -224,8 +224,13 @@ class PostgresDatabase:
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
         """Runs a transaction; see `ControlDatabase`."""
-        with self._turn:
-            return self._run(work, seconds)
+        end = time.monotonic() + seconds
+        if not self._turn.acquire(timeout=seconds):
+            raise SilentError("another transaction has not ended")
+        try:
+            return self._run(work, end - time.monotonic())
+        finally:
+            self._turn.release()
 
     def _run(self, work: Callable[[Transaction], T], seconds: float) -> T:
         is_connected = is_committing = False
