@@ -44,9 +44,10 @@ class Cluster:
         self.servers: list[Opentrail] = []
         self._numbers = itertools.count(1)
 
-    def add(self, *names: str) -> list[Opentrail]:
+    def add(self, *names: str, recorders: int = 1) -> list[Opentrail]:
         """Starts further servers at the same time."""
-        servers = [Opentrail(self._folder / name, "--upstream", self.upstream) for name in names]
+        flags = ("--upstream", self.upstream, "--recorders", str(recorders))
+        servers = [Opentrail(self._folder / name, *flags) for name in names]
         self.servers += servers
         with ThreadPoolExecutor(len(servers)) as threads:
             return list(threads.map(lambda server: server.start(**self.environment), servers))
@@ -180,6 +181,26 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
 def users_in_history(server: Opentrail) -> list[str]:
     """Returns the created users of event history, newest first."""
     return [record["requestParameters"]["userName"] for record in server.records("name=CreateUser")]
+
+
+@pytest.mark.parametrize("recorders", [1, 2])
+def test_a_new_key_is_known_to_a_server_that_did_not_create_it(
+    cluster: Cluster, recorders: int
+) -> None:
+    one, two = cluster.add("one", "two", recorders=recorders)
+    role = one.boto("iam").create_role(RoleName="deploy", AssumeRolePolicyDocument="{}")["Role"]
+    sessions = [f"session-{number}" for number in range(20)]
+    for session in sessions:
+        answer = one.boto("sts").assume_role(RoleArn=role["Arn"], RoleSessionName=session)
+        new = answer["Credentials"]
+        key, secret, token = (
+            new[part] for part in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        )
+        two.boto("iam", key, secret, token=token).list_users()
+    found = two.opentrail("lookup", "name=ListUsers", "--json")
+    records = [json.loads(line) for line in found.stdout.splitlines()]
+    arns = [record["userIdentity"].get("arn", "unknown") for record in records]
+    assert sorted(arn.rpartition("/")[2] for arn in arns) == sorted(sessions)
 
 
 def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
 from opentrail.identity.known_identities import KnownIdentities, directory_identities
+from opentrail.identity.newcomers import CatchUp, Newcomers
 from opentrail.metrics import Metrics, Sample
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
@@ -59,6 +60,7 @@ class EndpointServer:
         answer_api_call: AnswerApiCall,
         metrics: Metrics,
         catalog: ServiceCatalog,
+        catch_up: CatchUp | None = None,
     ) -> None:
         clock = SystemClock()
         networks = networks_of(settings)
@@ -84,6 +86,7 @@ class EndpointServer:
             metrics=metrics,
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
             gate=self._gate(settings, clock),
+            meet=Newcomers(identities, catch_up).meet if catch_up else None,
             networks=networks,
             answer_seconds=settings.upstream_timeout,
             max_connections=connection_limit(raise_descriptor_limit()),

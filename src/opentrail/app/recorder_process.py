@@ -35,6 +35,12 @@ class StartRecorder(IpcRequest[None], frozen=True):
     """Serve connections from now on."""
 
     settings: Settings
+    #: Whether other servers record identities, too.
+    in_cluster: bool
+
+
+class KnowAll(IpcRequest[None], frozen=True):
+    """Asks the server: return once all that any server has recorded of identities is sent."""
 
 
 class Learn(IpcRequest[None], frozen=True):
@@ -115,8 +121,12 @@ class RecorderProcess:
             ApiProxy(self._link).ask,
             self._metrics,
             ServiceCatalog(),
+            self._know_all if request.in_cluster else None,
         )
         asyncio.get_running_loop().add_reader(self._connections, self._receive_connections, server)
+
+    async def _know_all(self) -> None:
+        await self._link.ask(KnowAll())
 
     def _receive_connections(self, server: EndpointServer) -> None:
         loop = asyncio.get_running_loop()

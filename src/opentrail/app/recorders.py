@@ -20,6 +20,7 @@ from opentrail.app.endpoint_server import admitted_peers
 from opentrail.app.recorder_process import (
     GetSamples,
     JournalState,
+    KnowAll,
     KnowKeys,
     Learn,
     NameKey,
@@ -31,6 +32,7 @@ from opentrail.capture.proxy.connections import Acceptor
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import Identities, directory_identities, may_teach
+from opentrail.identity.newcomers import CatchUp
 from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Settings
@@ -69,6 +71,7 @@ class _RecorderHandle:
             (),
             {
                 AppendEntries: self._append,
+                KnowAll: self._know_all,
                 ProxyCall: self._proxy_call,
                 CallRecorded: recorders.proxied_calls.run_actions,
             },
@@ -90,7 +93,8 @@ class _RecorderHandle:
         self._link = link
         for part in _split(self._recorders.identities.learned()):
             await link.ask(Learn(part))
-        await link.ask(StartRecorder(self._recorders.settings))
+        in_cluster = self._recorders.catch_up is not None
+        await link.ask(StartRecorder(self._recorders.settings, in_cluster))
         keys = self._recorders.keys.all()
         for start in range(0, len(keys), _MAX_PER_MESSAGE):
             await link.ask(KnowKeys(tuple(keys[start : start + _MAX_PER_MESSAGE]), ()))
@@ -105,6 +109,10 @@ class _RecorderHandle:
         if appended.refused is None:
             await self._recorders.share_identities(self, request.entries)
         return appended
+
+    async def _know_all(self, _request: KnowAll) -> None:
+        if self._recorders.catch_up is not None:
+            await self._recorders.catch_up()
 
     async def _proxy_call(self, call: ProxyCall) -> ProxiedAnswer:
         return await self._recorders.proxied_calls.answer(call, self)
@@ -165,10 +173,13 @@ class Recorders:
         identities: Identities,
         proxied_calls: ProxiedCalls,
         metrics: Metrics,
+        catch_up: CatchUp | None = None,
     ) -> None:
         self.settings = settings
+        self.catch_up = catch_up
         self.journal = journal
         self.identities = identities
+        identities.share_with(lambda learned: self._spread(self._recorders, learned))
         self.proxied_calls = proxied_calls
         #: The keys of the key directory.
         self.keys = KnownKeys()

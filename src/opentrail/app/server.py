@@ -90,6 +90,7 @@ from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.identity.newcomers import know_all
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -212,12 +213,15 @@ class Server:
         authorizer = await self._authorizer(engines, services, access)
         api = CloudTrailApi(services, catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
+        catch_up = partial(know_all, journal, identities) if engines.cluster else None
         if settings.recorders > 1:
             proxied_calls = ProxiedCalls(api.app, identities.resolve, lambda: journal.head)
-            endpoint = Recorders(settings, journal, identities, proxied_calls, metrics)
+            endpoint = Recorders(settings, journal, identities, proxied_calls, metrics, catch_up)
         else:
             ask_api = partial(ask, api.app)
-            endpoint = EndpointServer(settings, journal, identities, ask_api, metrics, catalog)
+            endpoint = EndpointServer(
+                settings, journal, identities, ask_api, metrics, catalog, catch_up
+            )
         core.stack.push_async_callback(endpoint.stop)
         await endpoint.know_keys([*access.own_keys.all(), *access.keys.all().values()])
         await endpoint.start(listening)

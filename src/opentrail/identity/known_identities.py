@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -72,6 +72,10 @@ class KnownIdentities:
         if learned is not None:
             return learned
         return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
+
+    def is_stranger(self, access_key_id: str) -> bool:
+        """Returns whether nothing is known of a key."""
+        return access_key_id not in self._learned and access_key_id not in self._configured
 
     def _with_principal(self, identity: Identity) -> Identity:
         """Returns an identity of the directory with the recorded id of its user, if known."""
@@ -212,6 +216,17 @@ class Identities(KnownIdentities):
         self._taught: dict[str, Learned] = {}
         #: Keys that are forgotten in memory but still stored.
         self._forgotten: list[str] = []
+        #: Set when the cursor moves.
+        self._moved = asyncio.Event()
+        self._share: Callable[[Learned], Awaitable[None]] | None = None
+
+    def share_with(self, share: Callable[[Learned], Awaitable[None]]) -> None:
+        """Lets other processes of this server know what another server has recorded.
+
+        Args:
+            share: returns once they know it.
+        """
+        self._share = share
 
     def _forget(self, count: int) -> list[str]:
         oldest = super()._forget(count)
@@ -271,13 +286,23 @@ class Identities(KnownIdentities):
             if learned is not None:
                 taught.add(learned)
             elif may_teach(entry.record):
-                taught.add(super().learn(EventRecord(entry.record).document))
+                learned = super().learn(EventRecord(entry.record).document)
+                taught.add(learned)
+                if self._share is not None:
+                    await self._share(learned)
         await self._add_user_ids(taught)
         if self._is_stored:
             await self._store(taught, entries[-1].position)
         else:
             self._forgotten.clear()
         self._cursor = entries[-1].position
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def reach(self, position: int) -> None:
+        """Returns once the identities up to a position are known."""
+        while self._cursor < position:
+            await self._moved.wait()
 
     async def _store(self, taught: _Taught, last: int) -> None:
         changes = list(self._changes(taught))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from opentrail.capture.proxy.asgi import AnswerApiCall
@@ -29,6 +30,8 @@ class Endpoint(Connections):
     tls: ssl.SSLContext | None = None
     #: Verifies callers; None: everybody is whom the access key id says.
     gate: Gate | None = None
+    #: Waits for what another server may have recorded of a key; None: there is no other one.
+    meet: Callable[[str], Awaitable[None]] | None = None
     networks: Networks = field(default_factory=Networks)
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0

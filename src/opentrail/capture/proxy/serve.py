@@ -47,7 +47,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
     """Answers one call and records it; returns whether its connection may be used again.
 
     It waits for three things: the head of the upstream's answer, the rest of the answer, and the
-    commit of the record. docs/explanation/guarantees.md has the guarantees.
+    commit of the record; in a cluster, the first call of a key also for what others recorded.
+    docs/explanation/guarantees.md has the guarantees.
     """
     client, endpoint, incoming = call.client, call.endpoint, call.incoming
     recorder = endpoint.recorder
@@ -67,6 +68,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         if gate is not None and gate.is_closed_to(call.credential, call.source_ip):  # guarantee A8
             return call.turn_away(locked_out(call.route, call.is_form), "signature")
         call.refuse_doubtful_claim()
+        if endpoint.meet is not None and call.credential is not None:
+            await endpoint.meet(call.credential.access_key_id)
         if call.is_for_api:
             return await answer_by_api(call)
         call.admit(incoming.body.peek() if incoming.body.complete else None)

@@ -1,0 +1,55 @@
+"""Keys that another server of the cluster may have recorded the creation of a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from opentrail.core.errors import OpentrailError
+from opentrail.identity.known_identities import Identities, KnownIdentities
+from opentrail.ports.journal import Journal
+
+log = logging.getLogger(__name__)
+
+#: Returns once all is known here that any server had recorded when it was called.
+CatchUp = Callable[[], Awaitable[None]]
+
+#: Maximum seconds that a call waits for it.
+_MAX_SECONDS = 1.0
+#: Maximum unknown keys that are remembered, so that their later calls do not wait.
+_MAX_STRANGERS = 10_000
+
+
+class Newcomers:
+    """Makes the first call of an unknown key wait until this server knows what the others know."""
+
+    def __init__(self, identities: KnownIdentities, catch_up: CatchUp) -> None:
+        self._identities = identities
+        self._catch_up = catch_up
+        self._strangers: dict[str, None] = {}
+
+    async def meet(self, access_key_id: str) -> None:
+        """Returns once the key is known, or no server has recorded its creation."""
+        if access_key_id in self._strangers or not self._identities.is_stranger(access_key_id):
+            return
+        try:
+            async with asyncio.timeout(_MAX_SECONDS):
+                await self._catch_up()
+        except (OpentrailError, OSError, TimeoutError) as error:
+            reason = str(error) or "it takes too long"
+            log.warning("what other servers recorded is not known", extra={"reason": reason})
+            return
+        if self._identities.is_stranger(access_key_id):
+            if len(self._strangers) >= _MAX_STRANGERS:
+                del self._strangers[next(iter(self._strangers))]
+            self._strangers[access_key_id] = None
+
+
+async def know_all(journal: Journal, identities: Identities) -> None:
+    """Returns once the identities of all records are known that any server had when it was called.
+
+    Raises:
+        StorageFailed: the journal does not say which these are.
+    """
+    await identities.reach(await journal.newest())

@@ -1,0 +1,91 @@
+"""The first call of a key whose creation another server may have recorded a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from opentrail.core.errors import StorageFailed
+from opentrail.follow import follow
+from opentrail.identity import newcomers
+from opentrail.identity.known_identities import Identities, KnownIdentities
+from opentrail.identity.newcomers import Newcomers, know_all
+from tests.factories import a_new_entry, an_identity
+from tests.fakes import MemoryControl, MemoryJournal, asynchronous
+from tests.identity.test_known_identities import SESSION_KEY, assume_role
+
+KEYS = ["ASIAIOSFODNN7EXAMPLE", "made-by-hand", "another"]
+
+
+class OtherServers:
+    """Counts how often a call waits for what they have recorded."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.waits = 0
+        self.failure = failure
+
+    async def catch_up(self) -> None:
+        self.waits += 1
+        if self.failure is not None:
+            raise self.failure
+
+
+@asynchronous
+async def test_a_key_that_another_server_recorded_is_known_after_the_wait() -> None:
+    journal, identities = MemoryJournal(), Identities(MemoryControl())
+    following = asyncio.ensure_future(follow(journal, identities))
+    await journal.append([a_new_entry(assume_role())])
+    await Newcomers(identities, partial(know_all, journal, identities)).meet(SESSION_KEY)
+    assert identities.resolve(SESSION_KEY).user_identity["type"] == "AssumedRole"
+    following.cancel()
+
+
+@asynchronous
+async def test_a_key_that_no_server_knows_waits_once() -> None:
+    others = OtherServers()
+    strangers = Newcomers(KnownIdentities(), others.catch_up)
+    for _ in range(3):
+        await strangers.meet(KEYS[0])
+    assert others.waits == 1
+
+
+@asynchronous
+async def test_a_known_key_does_not_wait() -> None:
+    others = OtherServers()
+    identities = KnownIdentities([an_identity(key=KEYS[0])])
+    identities.learn(assume_role(KEYS[1]))
+    for key in KEYS[:2]:
+        await Newcomers(identities, others.catch_up).meet(key)
+    assert others.waits == 0
+
+
+@asynchronous
+async def test_a_failure_ends_the_wait_and_is_not_an_answer() -> None:
+    others = OtherServers(StorageFailed("PostgreSQL is away"))
+    strangers = Newcomers(KnownIdentities(), others.catch_up)
+    await strangers.meet(KEYS[0])
+    await strangers.meet(KEYS[0])
+    assert others.waits == 2
+
+
+@asynchronous
+async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcomers, "_MAX_SECONDS", 0.01)
+    journal, identities = MemoryJournal(), Identities(MemoryControl())
+    await journal.append([a_new_entry(assume_role())])  # which nothing follows
+    await Newcomers(identities, partial(know_all, journal, identities)).meet(SESSION_KEY)
+    assert identities.is_stranger(SESSION_KEY)
+
+
+@asynchronous
+async def test_only_so_many_unknown_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcomers, "_MAX_STRANGERS", 2)
+    others = OtherServers()
+    strangers = Newcomers(KnownIdentities(), others.catch_up)
+    for key in (*KEYS, KEYS[2], KEYS[1]):
+        await strangers.meet(key)
+    assert others.waits == 3
+    await strangers.meet(KEYS[0])
+    assert others.waits == 4
