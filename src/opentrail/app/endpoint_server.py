@@ -251,7 +251,10 @@ def _require_known_services(names: Sequence[str]) -> None:
             raise UsageError(f"--upstream: there is no service {name!r}{hint}")
 
 
-def networks_of(settings: Settings) -> Networks:
+def networks_of(settings: Settings) -> Networks | None:
+    """Returns trusted proxies and VPC endpoints; None if there are none."""
+    if not settings.trusted_proxies and not settings.vpc_endpoints:
+        return None
     endpoints = [
         VpcEndpoint(
             name, tuple(network(text) for text in endpoint["networks"]), endpoint.get("account")

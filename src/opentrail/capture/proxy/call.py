@@ -89,7 +89,8 @@ class Call:
         """
         incoming = self.incoming
         self.folded = incoming.head.folded
-        self.source_ip = self.endpoint.networks.client_of(self.source_ip, self.folded)
+        if (networks := self.endpoint.networks) is not None:
+            self.source_ip = networks.client_of(self.source_ip, self.folded)
         self._is_whole = incoming.body.complete
         body = incoming.body.peek() if self._is_whole else b""
         self._request_of_head = request = self._request(body, self._is_whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.connections import Connections
@@ -32,7 +32,8 @@ class Endpoint(Connections):
     gate: Gate | None = None
     #: Waits for what another server may have recorded of a key; None: there is no other one.
     meet: Callable[[str], Awaitable[None]] | None = None
-    networks: Networks = field(default_factory=Networks)
+    #: Trusted proxies; None: there are none.
+    networks: Networks | None = None
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
 

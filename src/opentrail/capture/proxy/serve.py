@@ -187,7 +187,8 @@ async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
     if upstream.key is not None:
         return await resigned(call, upstream, upstream.key)
     if client.tls is not None:
-        is_trusted = call.endpoint.networks.trusts(client.source_ip)
+        networks = call.endpoint.networks
+        is_trusted = networks is not None and networks.trusts(client.source_ip)
         head = with_forwarded(head, client.source_ip, is_trusted)
     return UpstreamRequest(head)
 

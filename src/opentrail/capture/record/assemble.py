@@ -168,7 +168,7 @@ class Assembler:
         networks: Networks | None = None,
     ) -> None:
         self._resolve = resolve
-        self._networks = networks or Networks()
+        self._networks = networks
         self._default_account = default_account
 
     def identity(self, access_key_id: str) -> Identity:
@@ -256,19 +256,21 @@ class Assembler:
         record["recipientAccountId"] = draft.account
         if _other_owners(draft):
             record["sharedEventID"] = new_event_id()
-        record.update(self._vpc_endpoint(draft))
+        if self._networks is not None:
+            record.update(_vpc_endpoint(self._networks, draft))
         record["eventCategory"] = traits.category
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
             record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
         return record
 
-    def _vpc_endpoint(self, draft: Draft) -> dict[str, str]:
-        endpoint = self._networks.endpoint_of(draft.exchange.source_ip)
-        if endpoint is None:
-            return {}
-        account = endpoint.account or draft.account
-        return {"vpcEndpointId": endpoint.id, "vpcEndpointAccountId": account}
+
+def _vpc_endpoint(networks: Networks, draft: Draft) -> dict[str, str]:
+    endpoint = networks.endpoint_of(draft.exchange.source_ip)
+    if endpoint is None:
+        return {}
+    account = endpoint.account or draft.account
+    return {"vpcEndpointId": endpoint.id, "vpcEndpointAccountId": account}
 
 
 @cached_if_short(MAX_TEXT_BYTES, 512)

@@ -39,7 +39,7 @@ class Networks:
         The last address of `X-Forwarded-For` that is not itself a trusted proxy counts, for
         everything before it may be forged by the caller.
         """
-        if not self._trusted or not self.trusts(peer):
+        if not self.trusts(peer):
             return peer
         client = peer
         for text in reversed(headers.get("x-forwarded-for", "").split(",")):
