@@ -138,6 +138,7 @@ PAIRS = {
     "oidc_issuer",
     "oidc_client_id",
     "oidc_client_secret",
+    "files",
 }
 
 
@@ -566,6 +567,12 @@ def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
     assert load({"auth": "enforced"}, refused).unknown_keys == "refuse"
 
 
+def test_files_may_be_in_s3_with_journal_and_control_store_on_postgresql() -> None:
+    shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
+    for place in ("s3://history", "s3://history.x/a/b"):
+        assert load({}, {**shared, "OPENTRAIL_FILES": place}).files == place
+
+
 def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
     found = load({"listen": "192.0.2.1:4747", "auth": "enforced"}, {})
     assert found.listen == Address("192.0.2.1", 4747)
@@ -585,6 +592,9 @@ def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() ->
     [
         ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth enforced"),
         ({"recorders": "257"}, "recorders", "at most 256"),
+        ({"files": "s3://history"}, "files", "needs --journal and --control-store on PostgreSQL"),
+        ({"files": "history"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
+        ({"files": "s3://Logs/x"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
     ],
 )
 def test_what_contradicts_itself_or_is_beyond_reason_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -141,6 +142,10 @@ class Settings:
     #: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, for this server alone. A password is refused
     #: in the flag, where other users of the machine could see it.
     journal: str = field(default="sqlite", repr=False)
+    #: Where several servers keep the files of event history that each of them needs:
+    #: `s3://BUCKET/PREFIX`, in the S3 that trails deliver to. It needs journal and control store on
+    #: PostgreSQL.
+    files: str | None = None
     #: `on`: at the start, GET requests without credentials find out what answers behind each
     #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
     upstream_check: str = "on"
@@ -434,6 +439,12 @@ def _database(value: Any, source: str) -> str:
     return value
 
 
+def _place(value: Any, source: str) -> str:
+    if not isinstance(value, str) or not _PLACE.fullmatch(value):
+        raise UsageError(f"{source} must be s3://BUCKET or s3://BUCKET/PREFIX, not {value!r}")
+    return value
+
+
 def _issuer(value: Any, source: str) -> str:
     if not isinstance(value, str) or not value.startswith(("https://", *_LOCAL_ISSUERS)):
         raise UsageError(f"{source} must be an https URL, not {value!r}")
@@ -457,6 +468,8 @@ def _client_secret(value: Any, source: str) -> str:
     return value
 
 
+#: A bucket of S3, perhaps with a prefix.
+_PLACE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?")
 #: Issuers on this machine, which need no TLS.
 _LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 _READERS: Mapping[str, Callable[[Any, str], Any]] = {
@@ -465,6 +478,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "insights_types": _insights_types,
     "control_store": _database,
     "journal": _database,
+    "files": _place,
     "oidc_issuer": _issuer,
     "oidc_client_id": _text,
     "oidc_client_secret": _client_secret,
@@ -525,6 +539,8 @@ def _check(settings: Settings) -> None:
         raise UsageError("--tls-certificate and --tls-key belong together")
     if settings.auth == "permissive" and settings.unknown_keys == "refuse":
         raise UsageError("--unknown-keys refuse needs --auth enforced")
+    if settings.files is not None and "sqlite" in (settings.journal, settings.control_store):
+        raise UsageError("--files needs --journal and --control-store on PostgreSQL")
     if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
         raise UsageError("--oidc-issuer and --oidc-client-id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:

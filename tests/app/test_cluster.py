@@ -17,6 +17,7 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
+from opentrail.app.shared_files import SHARED_FILE
 from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
 from opentrail.ports.control import Put
 from opentrail.ports.leases import Lease
@@ -204,6 +205,28 @@ async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None
         assert await database_of(url, one.cluster.sealed_everywhere) == 7
         one.clock.advance(601)
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
+
+
+@asynchronous
+async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
+    async with two_servers() as (url, one, other):
+        await other.cluster.note("http://other", 80)
+        one.clock.advance(3_600)
+        await one.cluster.note("http://one", 120)
+        one.start()
+        await one.works.wait()
+        assert await database_of(url, one.cluster.sealed_everywhere) == 80
+        for first, last in ((1, 50), (51, 100)):
+            shared = Put(SHARED_FILE, f"{first:020d}", {"first": first, "last": last, "name": "f"})
+            await one.control.apply([shared])
+        assert await database_of(url, one.cluster.sealed_everywhere) == 100
+        await one.control.apply([Put(SHARED_FILE, f"{101:020d}", {"last": 150})])
+        assert await database_of(url, one.cluster.sealed_everywhere) == 120
+        other.clock.advance(3_600)
+        await other.cluster.note(None, 0)
+        one.clock.advance(60)  # one that starts may be busy with its downloads
+        await one.cluster.note("http://one", 120)
+        assert await database_of(url, one.cluster.sealed_everywhere) == 0
 
 
 @asynchronous

@@ -23,6 +23,7 @@ from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
+from opentrail.app.shared_files import SHARED_FILE
 from opentrail.core.errors import (
     DataDirectoryInUse,
     LeaseLost,
@@ -57,6 +58,7 @@ KEPT_FOR = timedelta(days=1)
 _MAX_START = timedelta(minutes=10)
 _LOCK_JOURNAL = "SELECT 1 FROM opentrail.journal FOR UPDATE"
 _SERVERS = "SELECT body FROM documents WHERE kind = ?"
+_NEWEST_FILE = "SELECT body FROM documents WHERE kind = ? ORDER BY key DESC LIMIT 1"
 
 Work = Callable[[AsyncExitStack], Awaitable[None]]
 
@@ -119,6 +121,7 @@ class Cluster:
         self._database = SharedDatabase(settings.journal)
         self._leases = PostgresLeases(self._database)
         self._control: ControlStore = control
+        self._shares_files = settings.files is not None
         self._clock = clock
         self._started = clock.now()
         #: The version of this server's note; None before it.
@@ -268,6 +271,9 @@ class Cluster:
     def sealed_everywhere(self, transaction: Transaction) -> int:
         """Returns the last position in verified files of every server, for the worker alone.
 
+        With files in S3, it is not beyond the last one there, and only servers that run or start
+        are waited for: the others download what they lack.
+
         It is the first in a transaction that trims the journal, and locks what each server that
         starts locks after it has noted what it has.
 
@@ -281,7 +287,15 @@ class Cluster:
         transaction.rows(_LOCK_JOURNAL)
         documents = [json.loads(body) for (body,) in transaction.rows(_SERVERS, [_SERVER])]
         servers = [_server_of("", document) for document in documents]
-        return min((one.sealed for one in servers if self._counts(one)), default=0)
+        counted = [server for server in servers if self._counts(server)]
+        rows = transaction.rows(_NEWEST_FILE, [SHARED_FILE])
+        newest = [json.loads(body)["last"] for (body,) in rows]
+        if self._shares_files and not newest:
+            return 0
+        if newest:
+            now = self._clock.now()
+            counted = [one for one in counted if one.endpoint is None or not one.is_lost(now)]
+        return min([*newest, *(server.sealed for server in counted)], default=0)
 
     def _counts(self, server: ClusterServer) -> bool:
         """Returns whether what a server lacks is kept for it."""

@@ -160,6 +160,9 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         engines.identities,
         deliveries,
         cluster,
+        partial(engines.files.publish, engines.trimmed_journal, engines.source)
+        if engines.files
+        else None,
     )
     run_beside(stack, housekeeping.run())
     if cluster is not None:

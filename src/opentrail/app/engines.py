@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
+from opentrail.app.access import store_access
 from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.inventory import DataInventory, require_same_use
@@ -28,6 +30,8 @@ from opentrail.app.known_positions import (
     known_positions,
     mark_journal,
 )
+from opentrail.app.shared_files import SharedFiles
+from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.metrics import Metrics
@@ -70,6 +74,8 @@ class Engines:
     named_keys: NamedKeys
     #: The servers that share journal and control store; None if there are no others.
     cluster: Cluster | None
+    #: Files of event history in S3; None: there are none.
+    files: SharedFiles | None
 
 
 async def open_engines(
@@ -108,6 +114,11 @@ async def open_engines(
         await inventory.require_known_store()
     if is_shared(settings):
         await require_same_use(control, cluster is not None)
+    files = _shared_files(settings, cluster, data, clock)
+    if cluster is not None and files is not None:
+        # Nothing is trimmed while the files are downloaded.
+        await cluster.note(None, 0)
+        await files.fetch()
     known = await known_positions(control, data.history, inventory.written)
     if cluster is not None:
         # Before the journal is opened, so that what this server lacks is not trimmed.
@@ -181,6 +192,27 @@ async def open_engines(
         losses=losses,
         named_keys=named_keys,
         cluster=cluster,
+        files=files,
+    )
+
+
+def _shared_files(
+    settings: Settings, cluster: Cluster | None, data: DataDirectory, clock: Clock
+) -> SharedFiles | None:
+    if settings.files is None:
+        return None
+    if cluster is None:
+        raise UsageError("--files needs --journal and --control-store in one PostgreSQL database")
+    objects = S3Objects(store_access(settings))
+    records = settings.history_seal_records
+    return SharedFiles(
+        settings.files,
+        objects,
+        cluster.worker_control,
+        data.history,
+        records,
+        clock,
+        timedelta(days=settings.history_retention_days),
     )
 
 

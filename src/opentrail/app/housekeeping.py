@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
@@ -33,6 +34,8 @@ class Housekeeping:
         identities: need entries until they are stored.
         deliveries: need entries until they are delivered.
         cluster: the servers that share the journal; None if there are no others.
+        share: puts files of event history in S3, if this server is the worker; None: no files are
+            there.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Housekeeping:
         identities: Identities,
         deliveries: Deliveries,
         cluster: Cluster | None = None,
+        share: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._journal = journal
         self._store = store
@@ -50,6 +54,7 @@ class Housekeeping:
         self._identities = identities
         self._deliveries = deliveries
         self._cluster = cluster
+        self._share = share
 
     async def run(self) -> None:
         """Runs until it is cancelled; the next round makes up for a failed one."""
@@ -71,7 +76,9 @@ class Housekeeping:
         if self._cluster is not None and self._journal.first > self._store.position + 1:
             self._cluster.end("the journal was trimmed of what event history lacks")
         if self._cluster is not None and not self._cluster.is_worker:
-            return  # the worker trims
+            return  # the worker shares files and trims
+        if self._share is not None:
+            await self._share()
         trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})

@@ -282,7 +282,9 @@ class Server:
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.collect_samples()]
-            state.data_problems = engines.inventory.problems
+            files, cluster = engines.files, engines.cluster
+            not_shared = files.problems if files and cluster and cluster.is_worker else []
+            state.data_problems = [*engines.inventory.problems, *not_shared]
             state.key_problems = list(services.signer.problems)
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),

@@ -68,6 +68,7 @@ _FLAGS = {
         ("--config", "FILE", "TOML file with settings"),
         ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--journal", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
+        ("--files", "s3://…", "history files that several servers share, in S3"),
         ("--recorders", "N", "recorder processes ({d.recorders})"),
         ("--on-record-failure", "MODE", "refuse (default) or allow"),
         (

@@ -6,32 +6,24 @@ import abc
 import asyncio
 import contextlib
 import logging
-import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from opentrail.adapters.duckdb import seal
+from opentrail.adapters.duckdb.children import files_of_child, run_child
 from opentrail.adapters.duckdb.compaction import next_merge
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
     is_intact,
-    read_name,
     remove,
     stem_of,
 )
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
-from opentrail.adapters.ipc.child import read_output
-from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import crash_point
 
 log = logging.getLogger(__name__)
 
-_CHILD_SECONDS = 1_800.0
-#: Calls and lookups have priority over child processes.
-_CHILD_NICENESS = 5
 #: Files that one child process compares with their hashes.
 _CHECK_FILES = 10
 #: Seconds until the next child process if one failed.
@@ -145,7 +137,7 @@ class EventFiles(abc.ABC):
         while unchecked:
             batch = unchecked[:_CHECK_FILES]
             try:
-                damaged = await _run_child("check", *(file.path for _, file in batch))
+                damaged = await run_child("check", *(file.path for _, file in batch))
                 for table, file in batch:
                     if file.path in damaged:
                         await self.repair(table)
@@ -176,42 +168,3 @@ class EventFiles(abc.ABC):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def files_of_child(work: str, *arguments: object) -> list[SealedFile]:
-    """Returns the files that a child wrote, in order; see `seal.py` for its work.
-
-    Raises:
-        JournalDamaged: the journal has to be repaired first.
-        RuntimeError: the child failed.
-    """
-    paths = await _run_child(work, *arguments)
-    files = [file for path in paths if (file := read_name(path)) is not None]
-    if len(files) != len(paths):
-        raise RuntimeError(f"child wrote {paths}")
-    return sorted(files, key=lambda file: file.first)
-
-
-async def _run_child(work: str, *arguments: object) -> Sequence[Path]:
-    """Runs a child and returns the paths that it prints."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *("nice", "-n", str(_CHILD_NICENESS), sys.executable, "-m", seal.__name__),
-        *map(str, (work, *arguments)),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    try:
-        async with asyncio.timeout(_CHILD_SECONDS):
-            output, errors = await read_output(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode == seal.JOURNAL_DAMAGED:
-        raise JournalDamaged(errors.decode(errors="replace").strip(), 0)
-    if process.returncode:
-        raise RuntimeError(f"child ended with {process.returncode}: {errors[-300:]!r}")
-    return [Path(line) for line in output.decode().splitlines()]

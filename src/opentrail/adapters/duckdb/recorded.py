@@ -10,7 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles, files_of_child
+from opentrail.adapters.duckdb.children import files_of_child
+from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
 from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
 from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
 from opentrail.adapters.duckdb.table_set import Database, EventTable

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
+from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
@@ -30,8 +31,6 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.ports.journal_source import JournalSource
 
-#: Exit status of a child that found the journal damaged.
-JOURNAL_DAMAGED = 65
 #: Entries per read. Each read is a transaction of its own: SQLite cannot move its write-ahead log
 #: into the database while one is open.
 _BATCH = 1_000

@@ -1,0 +1,266 @@
+"""Files of event history in S3, from which each server of a cluster takes what it lacks.
+
+The worker seals one range of the journal after the other, uploads the file, reads it back, and
+lists it in the control store. The journal is trimmed only up to the last file that is listed. A
+server that starts downloads what its own event history lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from opentrail.adapters.duckdb.children import files_of_child
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    read_name,
+    remove,
+    sealed_files,
+    stem_of,
+)
+from opentrail.adapters.files import sync_folder, write_durably
+from opentrail.core.errors import (
+    JournalDamaged,
+    ObjectExists,
+    ObjectStoreError,
+    StorageFailed,
+)
+from opentrail.core.event import format_time, parse_time
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Document, Put, Remove
+from opentrail.ports.journal import TrimmedJournal
+from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.objects import NewObject, ObjectStore
+
+log = logging.getLogger(__name__)
+
+#: Kind of the documents that list the files; their keys sort as the positions do.
+SHARED_FILE = "history-file"
+_CONTENT_TYPE = "application/vnd.duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A range of positions, and the file that has what the journal has not lost of it."""
+
+    first: int
+    last: int
+    #: None: the journal has lost the whole range.
+    name: str | None
+    #: When it was listed, after all of its records were made.
+    listed: datetime
+
+
+class SharedFiles:
+    """The files in one place of S3.
+
+    Args:
+        address: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+        objects: the store.
+        control: lists the files; only the worker changes it.
+        history: the folder of this server's event history.
+        records: positions of each file.
+        clock: the time.
+        kept: for how long a file is listed, as event history keeps its events.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        objects: ObjectStore,
+        control: ControlStore,
+        history: Path,
+        records: int,
+        clock: Clock,
+        kept: timedelta,
+    ) -> None:
+        self._bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+        self._objects = objects
+        self._control = control
+        self._history = history
+        self._records = records
+        self._clock = clock
+        self._kept = kept
+        #: Why the last files could not be uploaded; empty: they are there.
+        self.problems: list[str] = []
+
+    async def files(self) -> list[SharedFile]:
+        """Returns the files in order; each begins where the one before it ends."""
+        return [_file_of(stored.document) for stored in await self._control.scan(SHARED_FILE)]
+
+    # The worker uploads
+
+    async def publish(self, journal: TrimmedJournal, source: JournalSource) -> None:
+        """Uploads what is complete since the last time, and lists it.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+            ObjectStoreError: the store refused a file.
+            StorageFailed: it does not return what was written, or there is a gap and no file here
+                to fill it.
+        """
+        try:
+            await self._publish(journal, source)
+        except (ObjectStoreError, StorageFailed) as error:
+            self.problems = [f"history files are not uploaded, and the journal grows: {error}"]
+            raise
+        self.problems = []
+
+    async def _publish(self, journal: TrimmedJournal, source: JournalSource) -> None:
+        files = await self.files()
+        await self._forget_expired(files)
+        following = files[-1].last + 1 if files else await asyncio.to_thread(self._first)
+        while following < journal.first:
+            # Files are shared for the first time, and the journal has been trimmed already.
+            file = await asyncio.to_thread(self._own_file, following)
+            await self._list([file], file.first, file.last)
+            following = file.last + 1
+        while (last := following + self._records - 1) <= journal.head:
+            await self._publish_range(source, following, last)
+            following = last + 1
+
+    async def _forget_expired(self, files: Sequence[SharedFile]) -> None:
+        """Lists the oldest files no longer; the last one says how far all of them reach."""
+        since = self._clock.now() - self._kept
+        expired = list(itertools.takewhile(lambda file: file.listed < since, files[:-1]))
+        if expired:
+            await self._control.apply([Remove(SHARED_FILE, _key(file)) for file in expired])
+
+    async def _publish_range(self, source: JournalSource, first: int, last: int) -> None:
+        folder = self._history.with_name("shared-files")
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
+        folder.mkdir(mode=0o700)
+        try:
+            arguments = ("journal", source.address, folder, first, last)
+            files = await files_of_child(*arguments, environment=source.environment)
+            await self._list(files, first, last)
+        except (JournalDamaged, RuntimeError, TimeoutError) as error:
+            raise StorageFailed(f"positions {first} to {last} cannot be sealed: {error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _list(self, files: Sequence[SealedFile], first: int, last: int) -> None:
+        """Uploads the files of a range, and lists them with what the journal has lost of it."""
+        listed, now = [], self._clock.now()
+        for file in files:
+            if file.first > first:
+                listed.append(SharedFile(first, file.first - 1, None, now))
+            await self._upload(file)
+            listed.append(SharedFile(file.first, file.last, file.path.name, now))
+            first = file.last + 1
+        if first <= last:
+            listed.append(SharedFile(first, last, None, now))
+        await self._control.apply(
+            [Put(SHARED_FILE, _key(file), _document(file), expected=0) for file in listed]
+        )
+        log.info("history files are in S3", extra={"until": last})
+
+    async def _upload(self, file: SealedFile) -> None:
+        content = await asyncio.to_thread(file.path.read_bytes)
+        key = self._prefix + file.path.name
+        with suppress(ObjectExists):  # another worker has been interrupted here
+            await self._objects.put(NewObject(self._bucket, key, content, _CONTENT_TYPE, None))
+        if await self._objects.get(self._bucket, key) != content:
+            raise StorageFailed(f"s3://{self._bucket}/{key} is not what was written")
+
+    def _first(self) -> int:
+        """Returns the first position that event history has not expired."""
+        files = sealed_files(self._history, Series.JOURNAL)
+        return files[0].last + 1 if files and files[0].is_expired else 1
+
+    def _own_file(self, first: int) -> SealedFile:
+        for file in sealed_files(self._history, Series.JOURNAL):
+            if file.first == first and not file.is_expired:
+                return file
+        raise StorageFailed(
+            f"history: the journal has been trimmed and no file here begins at position {first}; "
+            "another server's can be copied into the folder history"
+        )
+
+    # A server that starts downloads
+
+    async def fetch(self) -> None:
+        """Downloads what event history lacks, before it is opened.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or lacks a file.
+            StorageFailed: a file is not what was uploaded.
+        """
+        files = await self.files()
+        own = await asyncio.to_thread(sealed_files, self._history, Series.JOURNAL)
+        if not files or files[-1].last <= _ends(own, files)[-1]:
+            return
+        begin = _common_end(own, files)
+        missing = [file for file in files if file.first > begin and file.name is not None]
+        downloaded = [await self._download(file) for file in missing]
+        follows_own = begin in (0, *_ends(own, files))
+        await asyncio.to_thread(self._adopt, downloaded, own, begin, follows_own)
+        log.info("history files were downloaded", extra={"files": len(missing), "after": begin})
+
+    async def _download(self, file: SharedFile) -> Path:
+        """Returns the file under a name that event history ignores."""
+        content = await self._objects.get(self._bucket, f"{self._prefix}{file.name}")
+        path = self._history / f"{file.name}.tmp"
+        named = read_name(self._history / str(file.name))
+        if named is None or hashlib.sha256(content).hexdigest()[:16] != named.digest:
+            raise StorageFailed(f"s3://{self._bucket}/{self._prefix}{file.name} is damaged")
+        await asyncio.to_thread(write_durably, path, content)
+        return path
+
+    def _adopt(
+        self, downloaded: Sequence[Path], own: Sequence[SealedFile], begin: int, follows_own: bool
+    ) -> None:
+        """Puts downloaded files in the place of own ones that end after position `begin`."""
+        if not follows_own:  # the cluster has expired what is before them
+            (self._history / f"{stem_of(Series.JOURNAL, 1, begin)}.expired").touch(mode=0o600)
+        remove(file.path for file in own if file.last > begin)
+        sync_folder(self._history)
+        for path in downloaded:
+            path.replace(path.with_suffix(""))
+        sync_folder(self._history)
+
+
+def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
+    """Returns the positions at which own files end, up to the first that they lack."""
+    lost = {file.first: file.last for file in files if file.name is None}
+    ends, end = [], 0
+    for file in own:
+        end = lost.get(end + 1, end)
+        if file.first != end + 1:
+            break
+        end = file.last
+        ends.append(end)
+    return [*ends, lost.get(end + 1, end)]
+
+
+def _common_end(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> int:
+    """Returns the last position at which shared files can follow own ones."""
+    starts = {file.first - 1 for file in files} | {files[-1].last}
+    # What is expired here need not be downloaded.
+    expired = own[0].last if own and own[0].is_expired else 0
+    common = max(start for start in starts if start <= max(expired, files[0].first - 1))
+    return max(common, *(end for end in _ends(own, files) if end in starts), 0)
+
+
+def _key(file: SharedFile) -> str:
+    return f"{file.first:020d}"
+
+
+def _file_of(document: Document) -> SharedFile:
+    listed = parse_time(document["listed"])
+    return SharedFile(document["first"], document["last"], document["name"], listed)
+
+
+def _document(file: SharedFile) -> Document:
+    listed = format_time(file.listed)
+    return {"first": file.first, "last": file.last, "name": file.name, "listed": listed}

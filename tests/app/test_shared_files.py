@@ -1,0 +1,324 @@
+"""Files of event history in S3: what the worker uploads, and what a server that starts takes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.adapters.duckdb.files import Series, digest_of, sealed_files, stem_of
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.app.background import run_beside
+from opentrail.app.cluster import Cluster
+from opentrail.app.shared_files import SHARED_FILE, SharedFiles
+from opentrail.core.errors import ObjectStoreError, StorageFailed
+from opentrail.core.event import format_time
+from opentrail.ports.control import Put, StoreWrite
+from opentrail.ports.objects import NewObject
+from opentrail.settings import Settings
+from tests.app.opened import opened_engines
+from tests.factories import MOMENT, some_new_entries
+from tests.fakes import (
+    TIMEOUT_SECONDS,
+    MemoryControl,
+    MemoryObjects,
+    SettableClock,
+    asynchronous,
+    run,
+)
+from tests.live.processes import moto_server
+from tests.postgres import shared_server
+
+BUCKET = "history"
+#: For which files are listed.
+DAYS = timedelta(days=90)
+
+
+class Servers:
+    """A journal, a control store and a bucket, with the histories of several servers."""
+
+    def __init__(self, folder: Path, records: int = 10) -> None:
+        self.folder = folder
+        self.control = MemoryControl()
+        self.objects = MemoryObjects(BUCKET)
+        self.clock = SettableClock(MOMENT)
+        self._records = records
+
+    def server(self, name: str, address: str = f"s3://{BUCKET}/events") -> SharedFiles:
+        """Returns the shared files as one server sees them."""
+        self.history(name).mkdir(parents=True, exist_ok=True)
+        folder = self.history(name)
+        return SharedFiles(
+            address, self.objects, self.control, folder, self._records, self.clock, DAYS
+        )
+
+    def history(self, name: str) -> Path:
+        """Returns the folder of a server's event history."""
+        return self.folder / name / "history"
+
+    def ranges(self, name: str) -> list[tuple[int, int, bool]]:
+        """Returns first, last and whether it has expired of the files that a server uses."""
+        files = sealed_files(self.history(name), Series.JOURNAL)
+        return [(file.first, file.last, file.is_expired) for file in files]
+
+    async def share(self, first: int, last: int, is_lost: bool = False) -> None:
+        """Lists a file as a worker does; its content is not an event."""
+        content = f"{first}-{last}".encode()
+        name = f"{stem_of(Series.JOURNAL, first, last)}-{_digest(content)}.duckdb"
+        if not is_lost:
+            await self.objects.put(NewObject(BUCKET, f"events/{name}", content))
+        listed = format_time(self.clock.now())
+        document = {
+            "first": first,
+            "last": last,
+            "name": None if is_lost else name,
+            "listed": listed,
+        }
+        await self.control.apply([Put(SHARED_FILE, f"{first:020d}", document)])
+
+    def has(self, name: str, first: int, last: int, is_expired: bool = False) -> None:
+        """Lets a server have a file of its own."""
+        content = f"own {first}-{last}".encode()
+        stem = stem_of(Series.JOURNAL, first, last)
+        file = f"{stem}.expired" if is_expired else f"{stem}-{_digest(content)}.duckdb"
+        (self.history(name) / file).write_bytes(b"" if is_expired else content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    journal, source = SqliteJournal(folder), SqliteJournalSource(folder)
+    await journal.append(some_new_entries(35))
+    worker = cluster.server("worker")
+    await worker.publish(journal, source)
+    await worker.publish(journal, source)  # what is there is not uploaded again
+    listed = await worker.files()
+    assert [(file.first, file.last) for file in listed] == [(1, 10), (11, 20), (21, 30)]
+    assert sorted(cluster.objects.disk.objects[BUCKET]) == [f"events/{f.name}" for f in listed]
+    assert list(cluster.history("worker").parent.iterdir()) == [cluster.history("worker")]
+
+    await cluster.server("new").fetch()
+    for file in sealed_files(cluster.history("new"), Series.JOURNAL):
+        assert digest_of(file.path) == file.digest
+    store = IpcEventStore(cluster.history("new"), source, seal_records=1_000)
+    await store.open()
+    found = await store.read(0, 50, 30)
+    assert found == await journal.read(0, 50, 30)
+    await store.close()
+    await journal.close()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_server_that_starts_takes_them_from_s3_if_the_journal_was_trimmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
+    url = shared_server().new_database()
+    with moto_server() as upstream:
+        s3 = boto3.client(
+            *("s3", "us-east-1"),
+            endpoint_url=upstream,
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        s3.create_bucket(Bucket=BUCKET)
+        one = Settings(
+            data_dir=tmp_path / "one",
+            journal=url,
+            control_store=url,
+            upstream={"": upstream},
+            files=f"s3://{BUCKET}/events",
+            history_seal_records=10,
+        )
+        async with opened_engines(one) as (stack, engines, _data):
+            assert engines.files is not None
+            assert engines.cluster is not None
+            await engines.journal.append(some_new_entries(25))
+            publish = partial(engines.files.publish, engines.trimmed_journal, engines.source)
+            await _as_worker(stack, engines.cluster, publish)
+            database = url.split("?")[0].rpartition("/")[2]
+            shared_server().execute(database, "UPDATE opentrail.journal SET trimmed = 20")
+            two = replace(one, data_dir=tmp_path / "two")
+            async with opened_engines(two) as (_, engines, data):
+                files = sealed_files(data.history, Series.JOURNAL)
+                assert [(file.first, file.last) for file in files] == [(1, 10), (11, 20)]
+                await engines.store.open()
+                found = [*await engines.journal.read(0, 50), *await engines.journal.read(20, 50)]
+                assert [entry.position for entry in found] == list(range(1, 26))
+
+
+async def _as_worker(
+    stack: AsyncExitStack, cluster: Cluster, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Returns once a server has done some work as the worker of its cluster."""
+    done = asyncio.Event()
+
+    async def begin(_stack: AsyncExitStack) -> None:
+        await work()
+        done.set()
+
+    run_beside(stack, cluster.run_worker(begin))
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await done.wait()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    journal, source = SqliteJournal(folder), SqliteJournalSource(folder)
+    await journal.append(some_new_entries(20))
+    cluster.control = UnwritableControl()
+    with pytest.raises(StorageFailed):
+        await cluster.server("one").publish(journal, source)
+    assert len(cluster.objects.disk.objects[BUCKET]) == 1
+    cluster.control = MemoryControl()
+    cluster.objects.down = "ServiceUnavailable"
+    two = cluster.server("two")
+    with pytest.raises(ObjectStoreError):
+        await two.publish(journal, source)
+    assert "history files are not uploaded, and the journal grows" in two.problems[0]
+    cluster.objects.down = None
+    await two.publish(journal, source)
+    assert two.problems == []
+    assert [file.last for file in await cluster.server("one").files()] == [10, 20]
+    await journal.close()
+
+
+class UnwritableControl(MemoryControl):
+    """A control store that accepts no change."""
+
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
+        """Fails."""
+        raise StorageFailed("the control store does not answer")
+
+
+@asynchronous
+async def test_files_from_before_the_journal_was_trimmed_are_shared_as_they_are(
+    tmp_path: Path,
+) -> None:
+    cluster = Servers(tmp_path)
+    worker = cluster.server("worker")
+    for first, last, is_expired in ((1, 50, True), (51, 130, False), (131, 140, False)):
+        cluster.has("worker", first, last, is_expired)
+    journal = TrimmedTo(135)
+    await worker.publish(journal, SqliteJournalSource(tmp_path))  # type: ignore[arg-type]
+    assert [(file.first, file.last) for file in await worker.files()] == [(51, 130), (131, 140)]
+    await cluster.server("new").fetch()
+    assert cluster.ranges("new") == [(1, 50, True), (51, 130, False), (131, 140, False)]
+
+
+class TrimmedTo:
+    """A journal that begins at a position, and has one record."""
+
+    def __init__(self, first: int) -> None:
+        self.first = self.head = first
+
+
+@asynchronous
+async def test_a_server_without_a_file_that_the_journal_lacks_says_so(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    worker = cluster.server("worker")
+    with pytest.raises(StorageFailed, match="no file here begins at position 1"):
+        await worker.publish(TrimmedTo(135), SqliteJournalSource(tmp_path))  # type: ignore[arg-type]
+
+
+@asynchronous
+async def test_a_damaged_file_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    server = cluster.server("new")
+    cluster.has("new", 1, 15)
+    await cluster.share(1, 10)
+    await cluster.share(11, 20)
+    key = max(cluster.objects.disk.objects[BUCKET])
+    damaged = NewObject(BUCKET, key, b"something else")
+    del cluster.objects.disk.objects[BUCKET][key]
+    await cluster.objects.put(damaged)
+    with pytest.raises(StorageFailed, match="is damaged"):
+        await server.fetch()
+    assert cluster.ranges("new") == [(1, 15, False)]
+
+
+@asynchronous
+async def test_what_the_journal_has_lost_is_not_asked_for(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    for first, last, is_lost in ((1, 10, False), (11, 13, True), (14, 20, False)):
+        await cluster.share(first, last, is_lost)
+    await cluster.server("new").fetch()
+    assert cluster.ranges("new") == [(1, 10, False), (14, 20, False)]
+    calls = cluster.objects.calls
+    await cluster.server("new").fetch()
+    assert cluster.objects.calls == calls
+
+
+@asynchronous
+async def test_expired_files_are_not_asked_for(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path, records=1_000)
+    for first in (1, 11, 21):
+        await cluster.share(first, first + 9)
+        cluster.clock.advance(30 * 86_400)
+    worker = cluster.server("worker")
+    source = SqliteJournalSource(tmp_path)
+    cluster.clock.advance(86_400)
+    await worker.publish(TrimmedTo(31), source)  # type: ignore[arg-type]
+    assert [file.first for file in await worker.files()] == [11, 21]
+    cluster.objects.disk.objects[BUCKET].pop(min(cluster.objects.disk.objects[BUCKET]))
+    await cluster.server("new").fetch()
+    assert cluster.ranges("new") == [(1, 10, True), (11, 20, False), (21, 30, False)]
+    cluster.clock.advance(400 * 86_400)
+    await worker.publish(TrimmedTo(31), source)  # type: ignore[arg-type]
+    assert [file.first for file in await worker.files()] == [21]
+
+
+@given(
+    shared=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    own=st.lists(st.integers(1, 12), max_size=6),
+    begin=st.integers(0, 5),
+    has_expired=st.booleans(),
+)
+def test_own_and_shared_files_become_one_line(
+    shared: list[int], own: list[int], begin: int, has_expired: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Servers(Path(folder))
+        server = cluster.server("one")
+        last = begin
+        for records in shared:
+            run(cluster.share(last + 1, last + records))
+            last += records
+        own_last = 0
+        for number, records in enumerate(own):
+            cluster.has("one", own_last + 1, own_last + records, has_expired and not number)
+            own_last += records
+        run(server.fetch())
+        ranges = cluster.ranges("one")
+        assert [first for first, *_ in ranges] == [1, *(end + 1 for _, end, _ in ranges[:-1])]
+        assert ranges[-1][1] == max(last, own_last)
+        # Nothing but what the cluster, or this server, had expired is gone.
+        expired = max((end for _, end, is_expired in ranges if is_expired), default=0)
+        assert expired <= max(begin, own[0] if own and has_expired else 0)
