@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.files import Series, digest_of, sealed_files, stem_of
+from opentrail.adapters.duckdb.files import (
+    Series,
+    digest_of,
+    left_over,
+    remove,
+    sealed_files,
+    stem_of,
+)
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.adapters.sqlite import SqliteJournal
@@ -262,6 +270,35 @@ async def test_a_damaged_file_is_refused_and_nothing_is_changed(tmp_path: Path) 
     with pytest.raises(StorageFailed, match="is damaged"):
         await server.fetch()
     assert cluster.ranges("new") == [(1, 15, False)]
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+@asynchronous
+async def test_a_download_that_is_cut_short_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    cluster = Servers(tmp_path)
+    server = cluster.server("new")
+    cluster.has("new", 1, 10)
+    cluster.has("new", 11, 25)
+    for first in (1, 11, 21):
+        await cluster.share(first, first + 9)
+    history, counted = cluster.history("new"), itertools.count()
+    replace_file = Path.replace
+
+    def cut_off(path: Path, target: Path) -> Path:
+        if path.suffixes[-2:] == [".duckdb", ".tmp"] and next(counted) == moved:
+            raise OSError("the power is gone")
+        return replace_file(path, target)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(Path, "replace", cut_off)
+        with pytest.raises(OSError, match="the power is gone"):
+            await server.fetch()
+    remove(left_over(history))  # as event history does when it opens
+    await cluster.server("new").fetch()
+    assert cluster.ranges("new") == [(1, 10, False), (11, 20, False), (21, 30, False)]
+    assert left_over(history) == []
 
 
 @asynchronous
