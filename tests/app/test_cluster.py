@@ -208,6 +208,23 @@ async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None
 
 
 @asynchronous
+async def test_servers_that_are_long_gone_are_forgotten() -> None:
+    async with two_servers() as (_, one, other):
+        await other.cluster.note("http://other", 80)
+        one.clock.advance(8 * 86_400)
+        with pytest.raises(LeaseLost):
+            await one.cluster.forget_servers()
+        await one.cluster.note("http://one", 120)
+        one.start()
+        await one.works.wait()
+        await one.cluster.forget_servers()
+        assert [stored.key for stored in await one.control.scan("server")] == ["one"]
+        other.clock.advance(8 * 86_400)
+        await other.cluster.note("http://other", 80)  # it comes back
+        assert len(await one.cluster.servers()) == 2
+
+
+@asynchronous
 async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
     async with two_servers() as (url, one, other):
         await other.cluster.note("http://other", 80)

@@ -34,7 +34,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.trail import stored_time
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Document, Put
+from opentrail.ports.control import ControlStore, Document, Put, Remove
 from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -54,7 +54,9 @@ _NOTE_SECONDS = 5.0
 _LOST_AFTER = timedelta(seconds=20)
 #: What a lost server lacks is no longer kept for it after this time.
 KEPT_FOR = timedelta(days=1)
-#: The same for a server that has not finished its start.
+#: Nor is it known any more after this time.
+_FORGOTTEN_AFTER = timedelta(days=7)
+#: What a server that has not finished its start lacks is kept for this time.
 _MAX_START = timedelta(minutes=10)
 _LOCK_JOURNAL = "SELECT 1 FROM opentrail.journal FOR UPDATE"
 _SERVERS = "SELECT body FROM documents WHERE kind = ?"
@@ -245,6 +247,18 @@ class Cluster:
         stored = await self._control.scan(_SERVER)
         servers = [_server_of(one.key, one.document) for one in stored]
         return [server for server in servers if self._counts(server)]
+
+    async def forget_servers(self) -> None:
+        """Removes what was noted of servers that are long gone, in the worker.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+        """
+        limit = self._clock.now() - _FORGOTTEN_AFTER
+        stored = await self._control.scan(_SERVER)
+        gone = [one.key for one in stored if _server_of(one.key, one.document).seen < limit]
+        if gone:
+            await self.worker_control.apply([Remove(_SERVER, node) for node in gone])
 
     async def has_running_others(self) -> bool:
         """Returns whether another server runs."""

@@ -76,7 +76,9 @@ class Housekeeping:
         if self._cluster is not None and self._journal.first > self._store.position + 1:
             self._cluster.end("the journal was trimmed of what event history lacks")
         if self._cluster is not None and not self._cluster.is_worker:
-            return  # the worker shares files and trims
+            return  # the worker does the rest
+        if self._cluster is not None:
+            await self._cluster.forget_servers()
         if self._share is not None:
             await self._share()
         trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
