@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject, ObjectStore
 from tests.fakes import MemoryObjects, asynchronous
+
+#: Servers that write at the same time.
+SERVERS = 10
 
 
 @pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.live)])
@@ -63,6 +70,50 @@ async def test_an_object_is_never_overwritten(store: ObjectStore, bucket: str) -
         with pytest.raises(ObjectExists):
             await store.put(NewObject(bucket, "key", content))
     assert await store.get(bucket, "key") == b"first"
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("moto", marks=pytest.mark.live),
+        pytest.param("seaweedfs", marks=[pytest.mark.live, pytest.mark.slow]),
+    ]
+)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[ObjectStore]]:
+    """One store, as ten servers have it."""
+    if request.param == "memory":
+        yield [MemoryObjects()] * SERVERS
+    elif request.param == "moto":
+        yield servers_of(request.getfixturevalue("moto_url"))
+    else:
+        child = start_seaweedfs(tmp_path)
+        try:
+            yield servers_of(child.url)
+        finally:
+            child.stop()
+
+
+def servers_of(url: str) -> list[ObjectStore]:
+    return [S3Objects(S3Access(url, ADMIN_KEY_ID, ADMIN_SECRET)) for _ in range(SERVERS)]
+
+
+@asynchronous
+async def test_one_of_a_hundred_that_write_an_object_at_the_same_time_has_written_it(
+    stores: list[ObjectStore], bucket: str
+) -> None:
+    async def write(number: int) -> bytes | None:
+        content = str(number).encode()
+        try:
+            await stores[number % SERVERS].put(NewObject(bucket, "key", content))
+        except ObjectExists:
+            return None
+        return content
+
+    await stores[0].create_bucket(bucket)
+    writes = await asyncio.gather(*(write(number) for number in range(100)))
+    assert [content for content in writes if content is not None] == [
+        await stores[0].get(bucket, "key")
+    ]
 
 
 @asynchronous

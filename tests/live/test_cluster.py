@@ -107,14 +107,21 @@ def users_of(records: Sequence[Any]) -> Counter[str]:
     return Counter(record["requestParameters"]["userName"] for record in created)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@contextmanager
+def cluster_in(folder: Path) -> Iterator[Cluster]:
+    """A cluster without servers, which are ended afterwards."""
     with moto_server() as upstream:
-        made = Cluster(tmp_path, upstream, shared_server().new_database())
+        made = Cluster(folder, upstream, shared_server().new_database())
         try:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster_in(tmp_path) as made:
+        yield made
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,24 +20,39 @@ from tests.live.processes import BIN, Opentrail, clean_environment, eventually
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 FILE = Path(__file__).parents[2] / "compose.yaml"
-#: Addresses in the file's network, as an engine gives them; the host's is that of the bridge.
-ADDRESSES = {"host": 1, "opentrail": 2, "moto": 3, "app": 4}
+SERVICES = ("opentrail", "moto", "app")
 #: A host of another private network, which the host forwards for.
 STRANGER = "172.28.99.2"
 
 
 class Network:
-    """Network namespaces with a bridge between them."""
+    """Network namespaces with a bridge between them.
 
-    def __init__(self, stack: ExitStack, subnet: str) -> None:
+    Args:
+        stack: removes them in the end.
+        subnet: the network of a file.
+        services: the names of services, which have addresses as an engine gives them.
+        fixed: addresses that the file gives.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        subnet: str,
+        services: Sequence[str],
+        fixed: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._stack = stack
         self._prefix = f"ot{os.getpid()}"
-        self._base = subnet.rpartition(".")[0]
+        base = subnet.rpartition(".")[0]
+        # The host's address is that of the bridge.
+        given = {name: f"{base}.{number}" for number, name in enumerate(("host", *services), 1)}
+        self._addresses = {**given, **fixed}
         self._add("host")
         self._ip("host", "link", "add", "bridge", "type", "bridge")
         self._ip("host", "address", "add", f"{self.address_of('host')}/24", "dev", "bridge")
         self._ip("host", "link", "set", "bridge", "up")
-        for name in ("opentrail", "moto", "app"):
+        for name in services:
             self._add(name)
             self._connect(name, self.address_of(name), self.address_of("host"))
             self._ip("host", "link", "set", name, "master", "bridge")
@@ -47,7 +63,16 @@ class Network:
         self.run("host", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
     def address_of(self, name: str) -> str:
-        return f"{self._base}.{ADDRESSES[name]}"
+        return self._addresses[name]
+
+    def resolved(self, text: str) -> str:
+        """Returns a text of a file with addresses instead of the names of services."""
+        for name, address in self._addresses.items():
+            text = text.replace(f"//{name}:", f"//{address}:")
+        return text
+
+    def url(self, name: str, port: int) -> str:
+        return f"http://{self.address_of(name)}:{port}"
 
     def inside(self, name: str) -> tuple[str, ...]:
         """Returns what begins a command that runs in a namespace.
@@ -100,26 +125,29 @@ def services() -> Mapping[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
+@contextmanager
+def network_of(file: Path, services: Sequence[str]) -> Iterator[Network]:
+    """Makes the network of a file, or skips the test."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need root and iproute2")
-    document = yaml.safe_load(FILE.read_text())
+    document = yaml.safe_load(file.read_text())
     (pool,) = document["networks"]["default"]["ipam"]["config"]
+    fixed = {
+        name: service["networks"]["default"]["ipv4_address"]
+        for name, service in document["services"].items()
+        if "networks" in service
+    }
     with ExitStack() as stack:
         try:
-            made = Network(stack, pool["subnet"])
+            made = Network(stack, pool["subnet"], services, fixed)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"this machine allows no network namespaces: {error.stderr.strip()}")
         yield made
 
 
-@pytest.fixture(scope="module")
-def server(
-    network: Network, services: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Opentrail]:
-    command, *flags = (_resolved(text, network) for text in services["opentrail"]["command"])
-    assert command == "serve"
+@contextmanager
+def moto_in(network: Network) -> Iterator[None]:
+    """Runs moto as the service of that name."""
     moto = subprocess.Popen(
         [
             *network.inside("moto"),
@@ -128,41 +156,41 @@ def server(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    found = Opentrail(tmp_path_factory.mktemp("compose"), *flags)
-    found.prefix = network.inside("opentrail")
+    asked = ("curl", "-s", f"{network.url('moto', 5000)}/moto-api/")
     try:
-        eventually(
-            lambda: (
-                network.attempt(
-                    "host", "curl", "-s", f"{_url(network, 'moto', 5000)}/moto-api/"
-                ).returncode
-                == 0
-            ),
-            "moto answers",
-        )
-        yield found.start()
+        eventually(lambda: network.attempt("host", *asked).returncode == 0, "moto answers")
+        yield
     finally:
-        found.close()
         moto.kill()
         moto.wait()
 
 
-def _resolved(text: str, network: Network) -> str:
-    """Returns a text of the file with addresses instead of the names of services."""
-    for name in ("moto", "opentrail"):
-        text = text.replace(f"//{name}:", f"//{network.address_of(name)}:")
-    return text
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with network_of(FILE, SERVICES) as made:
+        yield made
 
 
-def _url(network: Network, name: str, port: int) -> str:
-    return f"http://{network.address_of(name)}:{port}"
+@pytest.fixture(scope="module")
+def server(
+    network: Network, services: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opentrail]:
+    command, *flags = map(network.resolved, services["opentrail"]["command"])
+    assert command == "serve"
+    found = Opentrail(tmp_path_factory.mktemp("compose"), *flags)
+    found.prefix = network.inside("opentrail")
+    try:
+        with moto_in(network):
+            yield found.start()
+    finally:
+        found.close()
 
 
 def test_an_application_calls_through_opentrail_and_is_recorded(
     network: Network, server: Opentrail, services: Mapping[str, Any]
 ) -> None:
     given = services["app"]["environment"]
-    environment = {name: _resolved(text, network) for name, text in given.items()}
+    environment = {name: network.resolved(text) for name, text in given.items()}
     create = ("iam", "create-user", "--user-name", "mary")
     network.run("app", str(BIN / "aws"), *create, **environment)
     endpoint = ("--endpoint", server.console)
@@ -182,7 +210,7 @@ def test_the_console_opens_on_the_host_by_names_that_no_other_site_can_have(
     network: Network, server: Opentrail
 ) -> None:
     def status(host: str) -> str:
-        page = f"{_url(network, 'opentrail', 4748)}/console/"
+        page = f"{network.url('opentrail', 4748)}/console/"
         asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {host}", page)
         return network.run("host", *asked)
 
@@ -192,7 +220,7 @@ def test_the_console_opens_on_the_host_by_names_that_no_other_site_can_have(
         ["200", "200", "200"]
     )
     assert status("rebound.example:4748") == "421"
-    health = network.run("host", "curl", "-s", f"{_url(network, 'opentrail', 4748)}/health")
+    health = network.run("host", "curl", "-s", f"{network.url('opentrail', 4748)}/health")
     assert '"insecureTrustedNetworks":["172.28.47.0/24"]' in health
 
 
@@ -200,9 +228,9 @@ def test_the_console_opens_on_the_host_by_names_that_no_other_site_can_have(
 def test_a_host_of_another_network_cannot_connect(
     network: Network, server: Opentrail, port: int
 ) -> None:
-    url = f"{_url(network, 'opentrail', port)}/"
+    url = f"{network.url('opentrail', port)}/"
     assert network.attempt("app", "curl", "-s", url).returncode == 0
     refused = network.attempt("stranger", "curl", "-s", "-S", url)
     assert refused.returncode in (52, 56), refused.stderr  # empty reply, connection reset
-    metrics = network.run("host", "curl", "-s", f"{_url(network, 'opentrail', 4748)}/metrics")
+    metrics = network.run("host", "curl", "-s", f"{network.url('opentrail', 4748)}/metrics")
     assert 'opentrail_refused_calls_total{reason="network"}' in metrics

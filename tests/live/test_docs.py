@@ -292,6 +292,7 @@ NOT_RUN = {
     "podman ": "tests/live/test_container.py has it, by buildah",
     "sudo ": "changes the machine",
     "sha256sum ": "needs a release",
+    "psql ": "needs a PostgreSQL server",
     "createdb ": "needs a PostgreSQL server",
     "export ": "sets variables for the lines after it",
     "mkdir ": "in the home directory",

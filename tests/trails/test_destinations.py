@@ -10,10 +10,11 @@ import pytest
 
 from opentrail.core.errors import CloudTrailError, ObjectStoreError
 from opentrail.core.trail import Trail
+from opentrail.ports.objects import NewObject
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
-from tests.fakes import MemoryObjects, MemoryServices, asynchronous
+from tests.fakes import Fault, MemoryObjects, MemoryServices, asynchronous
 
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:news"
 GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
@@ -58,6 +59,30 @@ async def test_a_bucket_that_takes_awss_markers_will_do() -> None:
         f"audit/{FOLDER}",
     ]
     await scene.verify(validation=True, prefix="audit")
+
+
+class OverwrittenObjects(MemoryObjects):
+    """A store that ignores `If-None-Match`."""
+
+    def _put(self, new: NewObject, fault: Fault | None) -> None:
+        self.disk.objects[new.bucket].pop(new.key, None)
+        super()._put(new, fault)
+
+
+@asynchronous
+async def test_a_store_that_overwrites_objects_is_warned_of_by_the_name_of_its_bucket(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    await scene.verify()
+    assert caplog.records == []
+    services, objects = scene.services, OverwrittenObjects("my-bucket")
+    scene.destinations = Destinations(objects, services, services, services)
+    trail = await scene.verify()
+    (warning,) = caplog.records
+    assert "may be overwritten" in warning.message
+    assert vars(warning)["bucket"] == "my-bucket"
+    assert vars(warning)["trail"] == trail.arn
 
 
 @asynchronous

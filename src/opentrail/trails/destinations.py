@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 
@@ -117,6 +118,7 @@ class Destinations:
                 raise _bad_policy(trail)
 
     async def _mark(self, trail: Trail, folder: str) -> None:
+        """Writes an empty object twice at the same time: one of these writes must be refused."""
         marker = NewObject(
             trail.bucket,
             folder,
@@ -125,10 +127,20 @@ class Destinations:
             kms_key=trail.kms_key,
             encryption_context=encryption_context(trail.arn),
         )
+        writes = await asyncio.gather(self._is_written(marker), self._is_written(marker))
+        if all(writes):
+            log.warning(
+                "the store does not heed `If-None-Match: *`: an object that another program writes "
+                "with the name of a log file or digest file may be overwritten",
+                extra={"trail": trail.arn, "bucket": trail.bucket},
+            )
+
+    async def _is_written(self, new: NewObject) -> bool:
         try:
-            await self.objects.put(marker)
+            await self.objects.put(new)
         except ObjectExists:
-            return
+            return False
+        return True
 
     async def _check_topic(self, trail: Trail) -> None:
         try:
