@@ -110,22 +110,22 @@ def test_a_nightly_batch_is_usual_even_if_it_is_late(four_weeks: list[list[Trans
 
 @pytest.mark.campaign
 def test_an_incident_does_not_become_the_norm() -> None:
-    counts = office(32, 4.0)
-    for day in (28, 29):
+    counts = office(18, 4.0)
+    for day in (14, 15):
         at = day * DAY + 10 * 60
         counts[0, at : at + 20] += 30
     assert [c.start for c in known(feed(detector_of(1), counts)) if c.end is None] == [
-        START + 28 * DAY + 600,
-        START + 29 * DAY + 600,
+        START + 14 * DAY + 600,
+        START + 15 * DAY + 600,
     ]
 
 
 @pytest.mark.campaign
 def test_strict_reports_less_than_balanced_and_aws_more() -> None:
     starts = {}
-    counts = office(33, 1.0)
+    counts = office(19, 1.0)
     for number, size in enumerate((2, 3, 5, 8, 20)):
-        at = (28 + number) * DAY + 600
+        at = (14 + number) * DAY + 600
         counts[0, at : at + 6] += size
     for preset in PRESETS:
         changes = feed(detector_of(1, preset), counts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -20,9 +22,10 @@ from typing import Any, TypeVar
 import boto3
 import botocore.loaders
 import botocore.session
+import pytest
 from botocore.config import Config
 
-from opentrail.cli import parser
+from opentrail.cli import main, parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, BuiltInUpstream, start_moto
@@ -190,14 +193,27 @@ class Opentrail:
         return run_opentrail("validate", arn, "--data-dir", folder, **self.access())
 
     def opentrail(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs one of our own commands against this server."""
-        return run_opentrail(*arguments, "--data-dir", str(self.data_dir))
+        """Runs one of our own commands against this server.
+
+        It runs in this process: in one of its own it would take ten times as long.
+        """
+        said, warned = io.StringIO(), io.StringIO()
+        command = [*arguments, "--data-dir", str(self.data_dir)]
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(warned),
+        ):
+            for name in os.environ.keys() - clean_environment().keys():
+                patch.delenv(name)
+            try:
+                code = main(command)
+            except SystemExit as ended:  # argparse found a mistake
+                code = int(ended.code or 0)
+        return subprocess.CompletedProcess(command, code, said.getvalue(), warned.getvalue())
 
     def records(self, *expression: str) -> list[Mapping[str, Any]]:
-        """Returns every record that `opentrail lookup` finds, of all Regions and categories.
-
-        The command runs in this process: in one of its own it would take ten times as long.
-        """
+        """Returns every record that `opentrail lookup` finds, of all Regions and categories."""
         everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
         folder = ("--data-dir", str(self.data_dir))
         options = parser("lookup").parse_args(["lookup", *expression, *everything, *folder])
@@ -244,7 +260,7 @@ def of_process(file: Path) -> bytes:
 
 
 def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `opentrail` and returns what came of it."""
+    """Runs `opentrail` in a process of its own, and returns what came of it."""
     return subprocess.run(
         [sys.executable, "-m", "opentrail", *arguments],
         capture_output=True,

@@ -33,13 +33,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         yield one
 
 
+def typed(server: Opentrail, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command against the server in a process of its own."""
+    return run_opentrail(*arguments, "--data-dir", str(server.data_dir))
+
+
 @pytest.mark.parametrize(
     "expression", ["region=eu-west-1", "name=CreateQueue AND region=eu-*", "category=Data"]
 )
 def test_an_expression_that_names_a_default_searches_there(
     server: Opentrail, expression: str
 ) -> None:
-    done = server.opentrail("lookup", expression)
+    done = typed(server, "lookup", expression)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2, done.stderr
     assert "the defaults hide" not in done.stderr
@@ -56,28 +61,28 @@ def test_an_expression_that_names_a_default_searches_there(
 def test_what_the_defaults_hide_is_counted_and_the_flags_named(
     server: Opentrail, expression: str, flags: str
 ) -> None:
-    done = server.opentrail("lookup", expression)
+    done = typed(server, "lookup", expression)
     count = 1 + expression.count("OR")
     events = "1 event" if count == 1 else f"{count} events"
     where = " in eu-west-1" if "--all-regions" in flags else ""
     assert f"opentrail: the defaults hide {events}{where}; shown with {flags}\n" in done.stderr
-    shown = server.opentrail("lookup", expression, *flags.split())
+    shown = typed(server, "lookup", expression, *flags.split())
     assert len(shown.stdout.splitlines()) == 1 + count
     assert "hide" not in shown.stderr
 
 
 def test_words_need_no_quotes_and_names_no_capitals(server: Opentrail) -> None:
-    done = server.opentrail("lookup", "name=createuser", "resource=mary", "last", "1h")
+    done = typed(server, "lookup", "name=createuser", "resource=mary", "last", "1h")
     assert "opentrail: no event name is createuser; shown is CreateUser\n" in done.stderr
     assert "opentrail: no resource is mary; shown is Mary\n" in done.stderr
     assert len(done.stdout.splitlines()) == 2
-    done = server.opentrail("lookup", "name=CraeteQueue")
+    done = typed(server, "lookup", "name=CraeteQueue")
     said = "no event name is CraeteQueue; did you mean CreateQueue (1 event)?"
     assert said in done.stderr
-    done = server.opentrail("lookup", "name=createqueue")
+    done = typed(server, "lookup", "name=createqueue")
     assert "did you mean CreateQueue (1 event)?" in done.stderr
     assert "the defaults hide 1 event in eu-west-1; shown with --all-regions" in done.stderr
-    done = server.opentrail("lookup", "ip=10.0.0.0/99")
+    done = typed(server, "lookup", "ip=10.0.0.0/99")
     assert done.returncode == 2
     assert "column 4: expected an address such as 203.0.113.64" in done.stderr
 
@@ -175,6 +180,6 @@ def test_one_port_for_both_listeners_is_wrong_use(tmp_path: Path) -> None:
 
 def test_two_forms_of_output_at_once_are_wrong_use(server: Opentrail) -> None:
     for command in (["lookup"], ["tail"]):
-        done = server.opentrail(*command, "--json", "--csv")
+        done = typed(server, *command, "--json", "--csv")
         assert done.returncode == 2
         assert "exclude each other" in done.stderr

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.live.browser import FLAGS
+from tests.live.browser import running_chromium
 from tests.live.processes import BIN, TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -125,12 +125,8 @@ def test_search_knows_every_page(site: Path) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_are_read_and_searched_in_a_folder_without_a_network(site: Path, width: int) -> None:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
     requests, errors = list[str](), list[str]()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+    with running_chromium() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 900})
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -142,7 +138,6 @@ def test_pages_are_read_and_searched_in_a_folder_without_a_network(site: Path, w
         page.keyboard.type("seaweedfs")
         found = page.get_by_role("option").filter(has_text="SeaweedFS")
         expect(found.first).to_be_visible()
-        chromium.close()
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
 

@@ -94,10 +94,10 @@ def test_a_source_distribution_makes_the_same_wheel(source: Path, tmp_path: Path
     assert _names(from_distribution) == _names(direct)
 
 
-def _copy_console(source: Path) -> None:
+def _copy_console(source: Path, packages: Path = ROOT / "src") -> None:
     """Spares a source another build of the console, which the tests of wheels have."""
-    static = "src/opentrail/console_static"
-    shutil.copytree(ROOT / static, source / static)
+    static = "opentrail/console_static"
+    shutil.copytree(packages / static, source / "src" / static)
 
 
 def _serve(wheel: Path, folder: Path) -> None:
@@ -238,20 +238,20 @@ def test_an_installed_wheel_records_a_call_and_names_its_caller(
 
 
 def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
-    """Each is made in a clone of its own, so in another folder; by this machine's Node, if any.
+    """Each is made in a clone of its own, so in another folder.
 
-    The second commit has the console that this checkout has: built earlier, and somewhere else. It
-    is built once more only if it is not of the commit's sources.
+    One commit has the console of the wheel, which was built where there is no Node, the other one
+    that of this checkout. A console is built once more if it is not of the commit's sources.
     """
     status = ("git", "status", "--porcelain")
     git = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=False)
     if git.returncode:
         pytest.skip("this is not a git checkout")
-    for name in ("one", "two"):
+    shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
+    for name, packages in (("one", tmp_path / "wheel"), ("two", ROOT / "src")):
         clone = tmp_path / f"clone-{name}"
         _run("git", "clone", "-q", str(ROOT), str(clone), folder=tmp_path)
-        if name == "two":
-            _commit_console(clone)
+        _commit_console(clone, packages)
         script = str(clone / "scripts/build_dist.py")
         _run(sys.executable, script, str(tmp_path / name), folder=tmp_path)
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
@@ -271,9 +271,9 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
             assert b"://" not in one[name].replace(b"http://cyclonedx.org", b"")
 
 
-def _commit_console(clone: Path) -> None:
-    """Adds the built console to the last commit of a clone, which keeps its time."""
-    _copy_console(clone)
+def _commit_console(clone: Path, packages: Path) -> None:
+    """Adds a built console to the last commit of a clone, which keeps its time."""
+    _copy_console(clone, packages)
     _run("git", "add", "--force", "src/opentrail/console_static", folder=clone)
     time = subprocess.check_output(["git", "log", "-1", "--format=%cI"], cwd=clone, text=True)
     author = {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
