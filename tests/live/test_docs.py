@@ -292,6 +292,8 @@ NOT_RUN = {
     "podman ": "tests/live/test_container.py has it, by buildah",
     "sudo ": "changes the machine",
     "sha256sum ": "needs a release",
+    "kubectl ": "needs a Kubernetes cluster",
+    "helm ": "tests/live/test_helm.py has it",
     "psql ": "needs a PostgreSQL server",
     "createdb ": "needs a PostgreSQL server",
     "export ": "sets variables for the lines after it",
