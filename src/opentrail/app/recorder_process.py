@@ -128,13 +128,14 @@ class RecorderProcess:
     async def _know_all(self) -> None:
         await self._link.ask(KnowAll())
 
-    def _receive_connections(self, server: EndpointServer) -> None:
+    def _receive_connections(self, server: EndpointServer) -> bool:
+        """Receives one connection; returns whether there may be another one."""
         loop = asyncio.get_running_loop()
         try:
             # One connection comes with each byte.
             data, descriptors, _, _ = socket.recv_fds(self._connections, 1, 1)
         except BlockingIOError:
-            return
+            return False
         if not data:
             loop.remove_reader(self._connections)
         for descriptor in descriptors:
@@ -143,6 +144,7 @@ class RecorderProcess:
             task = loop.create_task(server.serve(client))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
+        return bool(data)
 
     async def _learn(self, request: Learn) -> None:
         self._identities.absorb(request.learned)
@@ -169,6 +171,8 @@ class RecorderProcess:
         return self._metrics.samples()
 
     async def _stop(self, _request: StopRecorder) -> list[Sample]:
+        while self._server is not None and self._receive_connections(self._server):
+            pass  # handed over before the server ended
         asyncio.get_running_loop().remove_reader(self._connections)
         if self._accepting:
             _, silent = await asyncio.wait(self._accepting, timeout=_HANDSHAKE_SECONDS)

@@ -10,8 +10,9 @@ import pytest
 from opentrail.capture.proxy import Endpoint
 from opentrail.capture.proxy.connections import Acceptor
 from tests.capture.proxy.test_endpoint import an_endpoint
-from tests.capture.proxy.wires import Wire
-from tests.fakes import asynchronous
+from tests.capture.proxy.wires import Wire, endpoint
+from tests.fakes import TIMEOUT_SECONDS, MemoryJournal, asynchronous
+from tests.stub_upstream import StubUpstream
 
 GET = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
@@ -52,6 +53,39 @@ def test_a_body_is_not_judged_before_its_time() -> None:
         assert Wire.to(url).rest() == b""
         assert any(each.body for each in list(endpoint.connections))
         slow.close()
+
+
+@asynchronous
+async def test_a_connection_that_has_just_been_accepted_is_answered_before_the_end() -> None:
+    with StubUpstream() as upstream:
+        behind = int(upstream.host.partition(":")[2])
+        async with endpoint(MemoryJournal(), behind) as (port, served):
+            served.first_call_seconds = TIMEOUT_SECONDS
+            used, new = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            used[1].write(GET.encode())
+            assert b" 200 " in await used[0].readuntil(b"\r\n\r\n")
+            stopping = asyncio.ensure_future(served.stop(TIMEOUT_SECONDS))
+            await used[0].read()  # ends at once
+            new[1].write(GET.encode())
+            assert b"connection: close" in (await new[0].read()).lower()
+            assert new[0].at_eof()
+            stopping.cancel()
+            for _, writer in (used, new):
+                writer.close()
+
+
+@asynchronous
+async def test_what_the_system_has_queued_is_accepted_before_the_end() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+    acceptor = Acceptor(listening, accepted.put_nowait)
+    acceptor.accept()
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(100)]
+    acceptor.close()
+    assert accepted.qsize() == 100
+    for connection in (*clients, *(accepted.get_nowait() for _ in clients)):
+        connection.close()
 
 
 @asynchronous

@@ -306,7 +306,8 @@ class Call:
         extra: Headers = []
         if not any(name.lower() == b"content-length" for name, _ in headers):
             extra.append((b"Content-Length", b"%d" % len(body)))
-        if not self.incoming.keep_alive or not self.incoming.body.complete:
+        is_kept = self.incoming.keep_alive and self.incoming.body.complete
+        if not is_kept or self.endpoint.stopping:
             extra.append((b"Connection", b"close"))
         content = b"" if self.incoming.head.method == b"HEAD" else body
         self.client.write(response_head(status, reason, headers, extra) + content)

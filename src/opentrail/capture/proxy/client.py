@@ -271,7 +271,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
     async def _next(self) -> Incoming | None:
         while not self._waiting:
-            if self._deaf or self.endpoint.stopping:
+            if self._deaf:
                 return None
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake

@@ -66,6 +66,8 @@ class Connections:
     #: Seconds for a request's head, and of silence between or within requests (guarantee N2).
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
+    #: Seconds for which the first call of a connection is awaited when the server ends.
+    first_call_seconds: float = 0.5
     #: Seconds before a body is judged by how fast it arrives.
     body_grace_seconds: float = 1.0
     max_connections: int = 1_024
@@ -160,6 +162,11 @@ class Connections:
     async def stop(self, seconds: float) -> None:
         """Lets calls in progress finish for this long, then cuts connections (guarantee D18)."""
         self.stopping = True
+        for connection in list(self.idle):
+            connection.close_if_idle()
+        if self.unused or self._serving:
+            # A client that has just connected may have sent its call.
+            await asyncio.sleep(self.first_call_seconds)
         for connection in list(self.connections):
             connection.close_if_idle()
         if self.connections:
@@ -267,7 +274,10 @@ class Acceptor:
         self._update()
 
     def close(self) -> None:
-        """Accepts no more connections: the system refuses them."""
+        """Accepts what the system has queued, and nothing more: it refuses other connections."""
+        if self._is_wanted:
+            for _ in range(_BACKLOG // _ACCEPT_BATCH):
+                self._accept()
         self.accept(False)
         self._is_closed = True
         self._listening.close()

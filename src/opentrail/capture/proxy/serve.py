@@ -90,7 +90,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         if change := change_of(call, answer):
             unsent = await rewritten(call, body, upstream, change)
             call.received.add(unsent)
-        framing = call.framing(answer, incoming.keep_alive and is_sent_whole)
+        is_kept = incoming.keep_alive and is_sent_whole and not endpoint.stopping
+        framing = call.framing(answer, is_kept)
         limit, tail = _bytes_to_hold(call, answer, framing)
         while piece := await client.next_piece(body, upstream):
             call.received.add(piece)
