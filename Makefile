@@ -30,8 +30,12 @@ check:
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not campaign and not conformance"
 
+# `test-all` runs this with others.
+TESTS = not campaign and not conformance
+WORKERS = 2
+
 test: checks
-	.venv/bin/pytest -n 2 $(PYTEST_PARALLEL) -m "not campaign and not conformance"
+	.venv/bin/pytest -n $(WORKERS) $(PYTEST_PARALLEL) -m "$(TESTS)"
 
 # Each of the three uses one core most of the time.
 checks:
@@ -52,8 +56,8 @@ prose:
 	@scripts/check_prose.sh
 
 # Four, since many wait a third of their time: for registries, PostgreSQL, loads, intervals.
-test-all: checks
-	.venv/bin/pytest -n 4 $(PYTEST_PARALLEL) -m "not conformance"
+test-all:
+	@$(MAKE) --no-print-directory test WORKERS=4 TESTS="not conformance"
 
 test-like-ci:
 	@scripts/test_like_ci.sh
