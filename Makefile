@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file runs in one process, since its tests share servers; the longest files go first.
 PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run check lint console-tests prose checks test test-all test-like-ci docs bench conformance dist release screenshots requirements clean
+.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench conformance dist release screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -30,18 +30,12 @@ check:
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not campaign and not conformance"
 
-# `test-all` runs this with others.
-TESTS = not campaign and not conformance
-WORKERS = 2
-
-test: checks
-	.venv/bin/pytest -n $(WORKERS) $(PYTEST_PARALLEL) -m "$(TESTS)"
-
 # Each of the three uses one core most of the time.
-checks:
+test:
 	@scripts/set_up.sh dev
 	@scripts/set_up.sh docs
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint console-tests prose
+	.venv/bin/pytest -n 2 $(PYTEST_PARALLEL) -m "not campaign and not conformance"
 
 lint:
 	.venv/bin/ruff format --check src tests benchmarks
@@ -55,9 +49,9 @@ console-tests:
 prose:
 	@scripts/check_prose.sh
 
-# Four, since many wait a third of their time: for registries, PostgreSQL, loads, intervals.
-test-all:
-	@$(MAKE) --no-print-directory test WORKERS=4 TESTS="not conformance"
+# Four, since campaigns wait a third of their time: for registries, loads, intervals.
+test-all: test
+	.venv/bin/pytest -n 4 $(PYTEST_PARALLEL) -m "campaign and not conformance"
 
 test-like-ci:
 	@scripts/test_like_ci.sh
