@@ -120,6 +120,16 @@ async def test_connections_that_are_ended_again_and_again_cost_no_record_and_dou
 
 
 @asynchronous
+async def test_what_is_durable_is_known_after_connections_were_lost() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        assert await journal.newest() == 0
+        await journal.append(some_new_entries(3))
+        execute(url, _TERMINATE)
+        assert await journal.newest() == 3
+
+
+@asynchronous
 async def test_an_insert_whose_acknowledgement_is_lost_is_there_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -392,7 +392,10 @@ class PostgresJournal:
     async def newest(self) -> int:
         """Returns once everything that is durable has a position, on any server: the last one."""
         until = self._loop.time() + MAX_ORDER_SECONDS
-        number, extent = await self._looks.run(_last_unordered)
+        try:
+            number, extent = await self._looks.run(_last_unordered)
+        except StoreUnreachable:  # PostgreSQL may have been restarted since the last look
+            number, extent = await self._looks.run(_last_unordered)
         while number is not None and self._loop.time() < until:
             await asyncio.sleep(_POLL_SECONDS / 5)
             still = partial(_is_unordered, number=number)
