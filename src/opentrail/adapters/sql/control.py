@@ -234,8 +234,9 @@ class SqlControl:
                 raise StoreUnreachable("the control store could not be reached a moment ago")
             try:
                 result = await self._attempt(work, longest)
-            except StorageFailed as error:
-                is_reached = not isinstance(error, StoreUnreachable)
+            except StorageFailed:
+                # A commit may have got no answer: that is no `StoreUnreachable`.
+                is_reached = self._unreachable_at is None
                 self.failure = f"the control store {'failed' if is_reached else 'does not answer'}"
                 raise
             except OpentrailError:
@@ -276,6 +277,7 @@ class SqlControl:
                 f"they were made: {error}"
             ) from error.__cause__
         except DatabaseError as error:
+            self._unreachable_at = None
             raise StorageFailed(f"state store failed: {error}") from error.__cause__
 
 
