@@ -107,6 +107,13 @@ class Servers:
         (self.history(name) / file).write_bytes(b"" if is_expired else content)
 
 
+def a_journal(folder: Path) -> tuple[SqliteJournal, SqliteJournalSource]:
+    """Returns an empty journal, and what reads it in other processes."""
+    journal = folder / "journal"
+    journal.mkdir()
+    return SqliteJournal(journal), SqliteJournalSource(journal)
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
@@ -115,9 +122,7 @@ def _digest(content: bytes) -> str:
 @asynchronous
 async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
-    folder = tmp_path / "journal"
-    folder.mkdir()
-    journal, source = SqliteJournal(folder), SqliteJournalSource(folder)
+    journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(35))
     worker = cluster.server("worker")
     await worker.publish(journal, source)
@@ -197,9 +202,7 @@ async def _as_worker(
 @asynchronous
 async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
-    folder = tmp_path / "journal"
-    folder.mkdir()
-    journal, source = SqliteJournal(folder), SqliteJournalSource(folder)
+    journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(20))
     cluster.control = UnwritableControl()
     with pytest.raises(StorageFailed):

@@ -198,12 +198,13 @@ class SharedFiles:
         """
         files = await self.files()
         own = await asyncio.to_thread(sealed_files, self._history, Series.JOURNAL)
-        if not files or files[-1].last <= _ends(own, files)[-1]:
+        ends = _ends(own, files)
+        if not files or files[-1].last <= ends[-1]:
             return
-        begin = _common_end(own, files)
+        begin = _common_end(own, ends, files)
         missing = [file for file in files if file.first > begin and file.name is not None]
         downloaded = [await self._download(file) for file in missing]
-        follows_own = begin in (0, *_ends(own, files))
+        follows_own = begin in (0, *ends)
         await asyncio.to_thread(self._adopt, downloaded, own, begin, follows_own)
         log.info("history files were downloaded", extra={"files": len(missing), "after": begin})
 
@@ -243,13 +244,13 @@ def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
     return [*ends, lost.get(end + 1, end)]
 
 
-def _common_end(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> int:
-    """Returns the last position at which shared files can follow own ones."""
+def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[SharedFile]) -> int:
+    """Returns the last position at which shared files can follow own ones, which have `ends`."""
     starts = {file.first - 1 for file in files} | {files[-1].last}
     # What is expired here need not be downloaded.
     expired = own[0].last if own and own[0].is_expired else 0
     common = max(start for start in starts if start <= max(expired, files[0].first - 1))
-    return max(common, *(end for end in _ends(own, files) if end in starts), 0)
+    return max(common, *(end for end in ends if end in starts), 0)
 
 
 def _key(file: SharedFile) -> str:
