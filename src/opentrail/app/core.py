@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 
-from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     KmsKeys,
@@ -20,7 +19,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.operation import NoOrganizations, Services
-from opentrail.app.access import service_access, store_access
+from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
@@ -73,7 +72,7 @@ def core_of(
         TrailRegistry(engines.control, settings.trails_per_region),
         engines.cluster.worker_control if engines.cluster else engines.control,
         EntrySelector(engines.journal),
-        S3Objects(store_access(settings)),
+        engines.objects,
         ServiceClients(partial(service_access, settings)),
         account,
         endpoint_url,

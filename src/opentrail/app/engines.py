@@ -74,7 +74,9 @@ class Engines:
     named_keys: NamedKeys
     #: The servers that share journal and control store; None if there are no others.
     cluster: Cluster | None
-    #: Files of event history in S3; None: there are none.
+    #: The S3 that trails deliver to.
+    objects: S3Objects
+    #: Files of event history there; None: there are none.
     files: SharedFiles | None
 
 
@@ -114,7 +116,8 @@ async def open_engines(
         await inventory.require_known_store()
     if is_shared(settings):
         await require_same_use(control, cluster is not None)
-    files = _shared_files(settings, cluster, data, clock)
+    objects = S3Objects(store_access(settings))
+    files = _shared_files(settings, cluster, objects, data, clock)
     if cluster is not None and files is not None:
         # Nothing is trimmed while the files are downloaded.
         await cluster.note(None, 0)
@@ -192,25 +195,28 @@ async def open_engines(
         losses=losses,
         named_keys=named_keys,
         cluster=cluster,
+        objects=objects,
         files=files,
     )
 
 
 def _shared_files(
-    settings: Settings, cluster: Cluster | None, data: DataDirectory, clock: Clock
+    settings: Settings,
+    cluster: Cluster | None,
+    objects: S3Objects,
+    data: DataDirectory,
+    clock: Clock,
 ) -> SharedFiles | None:
     if settings.files is None:
         return None
     if cluster is None:
         raise UsageError("--files needs --journal and --control-store in one PostgreSQL database")
-    objects = S3Objects(store_access(settings))
-    records = settings.history_seal_records
     return SharedFiles(
         settings.files,
         objects,
         cluster.worker_control,
         data.history,
-        records,
+        settings.history_seal_records,
         clock,
         timedelta(days=settings.history_retention_days),
     )
