@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted
 from opentrail.core.expression import And, Compare, Expression, Or, literal
-from opentrail.core.expression.tree import FIELDS
+from opentrail.core.expression.fields import FIELDS
 from opentrail.history.follower import HistoryFollower
-from opentrail.history.histogram import HOUR, Histogram, histogram_of, round_period
+from opentrail.history.histogram import HOUR, MAX_BUCKETS, Histogram, histogram_of, round_period
 from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -34,7 +34,6 @@ T = TypeVar("T")
 PAGE = 50
 #: Events are counted up to this number.
 MAX_COUNTED = 10_000
-MAX_BUCKETS = 120
 #: Most frequent values of a field.
 TOP_VALUES = 20
 #: The range of a histogram without events whose search has no start.

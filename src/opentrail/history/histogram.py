@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from opentrail.ports.event_store import PeriodCounts
 
+#: Periods of a histogram, at most.
+MAX_BUCKETS = 120
 #: Seconds.
 HOUR = 3_600
 #: Seconds.

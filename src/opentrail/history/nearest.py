@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Literal, cast
 
 from opentrail.core.expression import And, Compare, Expression, Not, Or, literal
-from opentrail.core.expression.tree import FIELDS
+from opentrail.core.expression.fields import FIELDS
 from opentrail.history.event_history import History, Search
 
 #: Fields whose values may be mistyped, by their names in messages.

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.errors import ObjectMissing
-from opentrail.core.event import parse_time
-from opentrail.core.logfile import (
+from opentrail.core.digest_file import (
     DeliveredLog,
-    LogFileLocation,
     PreviousDigest,
     digest_end,
     digest_key,
-    sha256_hex,
     string_to_sign,
 )
+from opentrail.core.errors import ObjectMissing
+from opentrail.core.event import parse_time
+from opentrail.core.logfile import LogFileLocation, sha256_hex
 from opentrail.core.trail import Trail
 from opentrail.ports.objects import ObjectStore, StoredContent
 from opentrail.ports.signer import Signer

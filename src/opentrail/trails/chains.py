@@ -7,7 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from opentrail.core.logfile import DeliveredLog, DeliveryPlace, PreviousDigest
+from opentrail.core.digest_file import DeliveredLog, PreviousDigest
+from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import Trail
 from opentrail.ports.control import ControlStore, Put, Remove
 from opentrail.trails.documents import StoredDocument

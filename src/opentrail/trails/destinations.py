@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from opentrail.core.destinations import check_kms_key, check_log_group, check_log_role
+from opentrail.core.digest_file import DIGEST
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectExists,
@@ -15,7 +16,7 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import CLOUDTRAIL, DIGEST, DeliveryPlace, encryption_context
+from opentrail.core.logfile import CLOUDTRAIL, DeliveryPlace, encryption_context
 from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics

@@ -10,18 +10,8 @@ from difflib import get_close_matches
 
 from opentrail.core.errors import UsageError
 from opentrail.core.event import parse_time
-from opentrail.core.expression.tree import (
-    FIELDS,
-    MEMBERS,
-    And,
-    Between,
-    Compare,
-    Expression,
-    Is,
-    Not,
-    Or,
-    Text,
-)
+from opentrail.core.expression.fields import FIELDS, MEMBERS
+from opentrail.core.expression.tree import And, Between, Compare, Expression, Is, Not, Or, Text
 
 _STATES = ("success", "failure", "read", "write")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
