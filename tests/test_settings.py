@@ -87,6 +87,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "event_bridge": (('"off"', "off"), ("auto", "auto"), ("off", "off")),
     "insights": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "upstream_check": (('"off"', "off"), ("on", "on"), ("off", "off")),
+    "role": (('"recorder"', "recorder"), ("query", "query"), ("worker", "worker")),
     "insights_preset": (('"strict"', "strict"), ("aws", "aws"), ("balanced", "balanced")),
     "insights_types": (
         ('["new-api", "new-region"]', ("new-api", "new-region")),
@@ -432,6 +433,7 @@ WRONG_TEXTS = {
     "event_bridge": ["on", "yes"],
     "insights": ["auto", "yes"],
     "upstream_check": ["auto", "yes"],
+    "role": ["any", "recorder,query"],
     "insights_preset": ["relaxed", "AWS"],
     "insights_types": ["new-apis", "all,new-api", "OpenTrail.NewApi", "new-api access-denied"],
     "trusted_proxies": ["10.0.0.0/33", "proxy", "10.0.0.1/8", ""],

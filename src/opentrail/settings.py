@@ -146,6 +146,10 @@ class Settings:
     #: `s3://BUCKET/PREFIX`, in the S3 that trails deliver to. It needs journal and control store on
     #: PostgreSQL.
     files: str | None = None
+    #: What a server of a cluster does besides answering and recording calls. `all` and `worker`
+    #: keep event history, and one of them works for all servers; `query` keeps event history only;
+    #: `recorder` does neither, and needs less memory and disk.
+    role: str = "all"
     #: `on`: at the start, GET requests without credentials find out what answers behind each
     #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
     upstream_check: str = "on"
@@ -171,6 +175,11 @@ class Settings:
     #: Credentials for upstreams: service name → access; `""` is every other service.
     access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
+    @property
+    def has_history(self) -> bool:
+        """Whether the server keeps event history."""
+        return self.role != "recorder"
+
 
 #: Defaults of the sandbox, where log files should appear soon.
 SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organization="upstream")
@@ -187,6 +196,7 @@ _CHOICES = {
     "organization": ("off", "upstream"),
     "insights": ("on", "off"),
     "upstream_check": ("on", "off"),
+    "role": ("all", "recorder", "worker", "query"),
     "insights_preset": ("balanced", "strict", "aws"),
 }
 _ROLES = ("viewer", "auditor", "operator", "admin")

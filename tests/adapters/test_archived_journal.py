@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import GENESIS, asynchronous, run
@@ -163,3 +164,16 @@ async def test_entries_that_the_archive_has_expired_are_left_out(tmp_path: Path)
         assert await both.read(0, 1_000) == entries[40:60]
         assert await both.read(60, 1_000) == entries[first - 1 :]
         assert await both.read(60, 1_000, 70) == []
+
+
+@asynchronous
+async def test_without_an_archive_what_was_trimmed_is_not_passed_over(tmp_path: Path) -> None:
+    async with filled(tmp_path) as (journal, entries):
+        second = int(segments(tmp_path)[1].stem)
+        await journal.trim(second - 1, 2)
+        whole = ArchivedJournal(journal, NoArchive())
+        assert await whole.read(second - 1, 1_000) == entries[second - 1 :]
+        with pytest.raises(StorageFailed, match=f"positions 1 to {second - 1} were trimmed"):
+            await whole.read(0, 1_000)
+        assert await whole.find(entries[0].event_id) is None
+        assert await whole.find(entries[-1].event_id) == COUNT

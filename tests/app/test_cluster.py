@@ -225,6 +225,29 @@ async def test_servers_that_are_long_gone_are_forgotten() -> None:
 
 
 @asynchronous
+async def test_the_journal_is_trimmed_without_servers_that_keep_no_event_history() -> None:
+    async with two_servers() as (url, one, other):
+        await one.cluster.note("http://one", 120)
+        other.cluster._role = "recorder"
+        await other.cluster.note("http://other", None)
+        one.start()
+        await one.works.wait()
+        assert await database_of(url, one.cluster.sealed_everywhere) == 120
+        await one.cluster.look()
+        assert [(s["endpoint"], s["role"]) for s in one.cluster.document()["servers"]] == [
+            ("http://one", "all"),
+            ("http://other", "recorder"),
+        ]
+        assert one.cluster.problems == []
+        other.clock.advance(60)
+        await other.cluster.note("http://other", None)
+        await other.cluster.look()
+        assert other.cluster.problems == [
+            "no server of the cluster has the role worker or all: nothing is delivered"
+        ]
+
+
+@asynchronous
 async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
     async with two_servers() as (url, one, other):
         await other.cluster.note("http://other", 80)

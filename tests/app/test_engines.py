@@ -15,7 +15,7 @@ import pytest
 from opentrail.adapters.files import DataDirectory
 from opentrail.app.core import start_history
 from opentrail.app.engines import Engines, open_engines
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
 from opentrail.settings import Settings
@@ -102,3 +102,14 @@ async def test_a_page_token_of_one_server_is_valid_on_another_that_shares_its_co
         with pytest.raises(CloudTrailError, match="next token is not valid"):
             await stranger.history.search(Search(), 1, page.next_token)
     assert not (tmp_path / "two/keys/page-token.key").exists()
+
+
+@asynchronous
+async def test_a_role_needs_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--role needs --journal and --control-store"):
+        async with opened(tmp_path, replace(SETTINGS, role="recorder")):
+            pass
+    url = shared_server().new_database()
+    with pytest.raises(UsageError, match="--role needs --journal and --control-store"):
+        async with opened(tmp_path, replace(SETTINGS, role="query", control_store=url)):
+            pass

@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from tests.live.processes import Opentrail, eventually, moto_server, run_opentrail
@@ -44,9 +45,9 @@ class Cluster:
         self.servers: list[Opentrail] = []
         self._numbers = itertools.count(1)
 
-    def add(self, *names: str, recorders: int = 1) -> list[Opentrail]:
+    def add(self, *names: str, recorders: int = 1, role: str = "all") -> list[Opentrail]:
         """Starts further servers at the same time."""
-        flags = ("--upstream", self.upstream, "--recorders", str(recorders))
+        flags = ("--upstream", self.upstream, "--recorders", str(recorders), "--role", role)
         servers = [Opentrail(self._folder / name, *flags) for name in names]
         self.servers += servers
         with ThreadPoolExecutor(len(servers)) as threads:
@@ -311,3 +312,53 @@ def test_files_are_not_imported_into_one_server_of_a_cluster(
     imported = one.opentrail("import", str(file))
     assert imported.returncode != 0
     assert "importing files while several servers share the journal" in imported.stderr
+
+
+def test_each_server_does_what_its_role_says(cluster: Cluster, tmp_path: Path) -> None:
+    (query,) = cluster.add("query", role="query")
+    recorder, other_recorder = cluster.add("recorder", "other-recorder", role="recorder")
+    alone = "no server of the cluster has the role worker or all: nothing is delivered"
+    eventually(lambda: alone in health(recorder)["dataProblems"], "the problem is shown")
+    (worker,) = cluster.add("worker", role="worker")
+
+    recorder.boto("s3").create_bucket(Bucket="logs")
+    trail = {"Name": "main", "S3BucketName": "logs", "EnableLogFileValidation": True}
+    recorder.boto("cloudtrail").create_trail(**trail)
+    recorder.boto("cloudtrail").start_logging(Name="main")
+    names = cluster.create_users([recorder, other_recorder, query], 12)
+    assert sorted(users_in_history(query)) == sorted(users_in_history(worker)) == sorted(names)
+    flush(recorder)
+    assert cluster.users_in_files() == Counter(names)
+    assert cluster.worker() is worker
+
+    # A recorder has no process for event history, is well without it, and says so to who asks.
+    assert recorder.children(b"duckdb") == []
+    assert query.children(b"duckdb") != []
+    shown = eventually(
+        lambda: (now := health(recorder))["status"] == "ok" and now, "the recorder is well"
+    )
+    assert shown["history"] is None
+    with pytest.raises(ClientError, match="keeps no event history") as refused:
+        recorder.boto("cloudtrail").lookup_events()
+    assert refused.value.response["Error"]["Code"] == "OperationNotPermittedException"
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps({"Records": [{}]}))
+    for arguments in (["lookup"], ["who", names[0]], ["import", str(file)]):
+        asked = recorder.opentrail(*arguments)
+        assert asked.returncode != 0
+        assert "keeps no event history: ask a server with another role" in asked.stderr
+    listed = recorder.opentrail("status").stdout
+    assert "none: this server has the role recorder" in listed
+    assert "recorder" in listed.partition("Servers")[2]
+
+    # Without a worker, servers of other roles do not deliver; one with any role starts again.
+    worker.stop()
+    names += cluster.create_users([recorder, query], 6)
+    recorder.stop()
+    recorder.start(**cluster.environment)
+    names += cluster.create_users([recorder], 3)
+    assert not any(health(server)["cluster"]["isWorker"] for server in (recorder, query))
+    cluster.add("late", role="all")
+    flush(query)
+    assert cluster.users_in_files() == Counter(names)
+    assert sorted(users_in_history(query)) == sorted(names)

@@ -9,6 +9,21 @@ from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import Archive, JournalEngine, LostPositions, TrimmedJournal
 
 
+class NoArchive:
+    """The archive of a server without event history."""
+
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        """Refuses: there are no entries."""
+        raise StorageFailed(
+            f"positions {after + 1} to {until} were trimmed from the journal, "
+            "and this server keeps no event history"
+        )
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns None."""
+        return None
+
+
 class ArchivedJournal:
     """A `Journal` that reads trimmed entries from an archive."""
 

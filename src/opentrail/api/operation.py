@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.core.errors import CloudTrailError, NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.history.event_history import History
@@ -79,7 +79,8 @@ class NoOrganizations:
 class Services:
     """The features that operations use."""
 
-    history: History
+    #: None: this server keeps none.
+    kept_history: History | None
     trails: TrailRegistry
     deliveries: Deliveries
     control: ControlStore
@@ -88,6 +89,17 @@ class Services:
     signer: Signer
     clock: Clock
     organizations: TrailManagement
+
+    @property
+    def history(self) -> History:
+        """Event history.
+
+        Raises:
+            NoHistory: this server keeps none.
+        """
+        if self.kept_history is None:
+            raise NoHistory
+        return self.kept_history
 
 
 @dataclass(frozen=True, slots=True)

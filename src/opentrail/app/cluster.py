@@ -46,6 +46,8 @@ _WORKER = "worker"
 #: Seconds between two attempts to acquire it, and between two renewals.
 _ATTEMPT_SECONDS = 1.0
 _RENEW_SECONDS = 1.5
+#: The roles of servers that may hold it.
+_WORKER_ROLES = ("all", "worker")
 #: Kind of the documents with the servers of a cluster.
 _SERVER = "server"
 #: Seconds between two notes of a server about itself.
@@ -75,8 +77,10 @@ class ClusterServer:
     endpoint: str | None
     version: str
     #: The last position in the verified files of its event history.
-    sealed: int
+    #: None: it keeps no event history.
+    sealed: int | None
     seen: datetime
+    role: str
 
     def is_lost(self, now: datetime) -> bool:
         """Returns whether it has not been seen for a while."""
@@ -90,6 +94,7 @@ def _server_of(node: str, document: Document) -> ClusterServer:
         document["version"],
         document["sealed"],
         parse_time(document["seen"]),
+        document.get("role", "all"),  # earlier versions have no roles
     )
 
 
@@ -124,6 +129,7 @@ class Cluster:
         self._leases = PostgresLeases(self._database)
         self._control: ControlStore = control
         self._shares_files = settings.files is not None
+        self._role = settings.role
         self._clock = clock
         self._started = clock.now()
         #: The version of this server's note; None before it.
@@ -132,6 +138,20 @@ class Cluster:
         self._worker: str | None = None
         #: The control store, which only the worker can change.
         self.worker_control = FencedControl(control, self._leases)
+
+    @property
+    def may_work(self) -> bool:
+        """Whether this server may become the worker."""
+        return self._role in _WORKER_ROLES
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the servers, as of the last `look`."""
+        now = self._clock.now()
+        running = [one for one in self._servers if one.endpoint and not one.is_lost(now)]
+        if running and not any(one.role in _WORKER_ROLES for one in running):
+            return ["no server of the cluster has the role worker or all: nothing is delivered"]
+        return []
 
     @property
     def is_worker(self) -> bool:
@@ -201,13 +221,13 @@ class Cluster:
 
     # The servers.
 
-    async def note(self, endpoint: str | None, sealed: int) -> None:
+    async def note(self, endpoint: str | None, sealed: int | None) -> None:
         """Notes this server for the others.
 
         Args:
             endpoint: its address; None while it starts.
             sealed: the last position in verified files of its event history: the journal is not
-                trimmed beyond it.
+                trimmed beyond it. None: it keeps none.
 
         Raises:
             DataDirectoryInUse: a server that started earlier has the same id.
@@ -216,6 +236,7 @@ class Cluster:
             "endpoint": endpoint,
             "version": __version__,
             "sealed": sealed,
+            "role": self._role,
             "started": stored_time(self._started),
             "seen": format_time(self._clock.now()),
         }
@@ -228,7 +249,7 @@ class Cluster:
         await self._control.apply([Put(_SERVER, self.node, server, expected=version)])
         self._noted = version + 1
 
-    async def keep_noting(self, endpoint: str, sealed: Callable[[], int]) -> None:
+    async def keep_noting(self, endpoint: str, sealed: Callable[[], int | None]) -> None:
         """Notes this server periodically, until it is cancelled."""
         while True:
             try:
@@ -309,7 +330,8 @@ class Cluster:
         if newest:
             now = self._clock.now()
             counted = [one for one in counted if one.endpoint is None or not one.is_lost(now)]
-        return min([*newest, *(server.sealed for server in counted)], default=0)
+        sealed = [server.sealed for server in counted if server.sealed is not None]
+        return min([*newest, *sealed], default=0)
 
     def _counts(self, server: ClusterServer) -> bool:
         """Returns whether what a server lacks is kept for it."""
@@ -330,6 +352,7 @@ class Cluster:
                 {
                     "endpoint": server.endpoint,
                     "version": server.version,
+                    "role": server.role,
                     "isWorker": server.node == self._worker,
                     "isLost": server.is_lost(now),
                     "seen": format_time(server.seen),

@@ -92,7 +92,8 @@ async def start_history(
         engines: the open engines.
         fail: ends the server, because its storage can no longer be trusted.
     """
-    run_beside(stack, _follow_history(engines, fail))
+    if engines.settings.has_history:
+        run_beside(stack, _follow_history(engines, fail))
     await catch_up(engines.journal, engines.identities)
     linger = _IDENTITIES_LINGER if engines.cluster is None else _OTHERS_LINGER
     run_beside(stack, follow(engines.journal, engines.identities, linger))
@@ -150,7 +151,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
     if cluster is None:
         await work(stack)
-    else:
+    elif cluster.may_work:
         run_beside(stack, cluster.run_worker(partial(_work_in_cluster, core, work)))
     housekeeping = Housekeeping(
         engines.trimmed_journal,
@@ -163,16 +164,18 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         if engines.files
         else None,
     )
-    run_beside(stack, housekeeping.run())
+    if settings.has_history:
+        run_beside(stack, housekeeping.run())
     if cluster is not None:
-        run_beside(stack, cluster.keep_noting(core.endpoint_url, housekeeping.sealed))
+        sealed = housekeeping.sealed if settings.has_history else _no_files
+        run_beside(stack, cluster.keep_noting(core.endpoint_url, sealed))
     await record_gaps(data.lost, journal, clock)
     run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     return Services(
-        engines.history,
+        engines.history if settings.has_history else None,
         trails,
         deliveries,
         control,
@@ -182,6 +185,10 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         clock,
         organizations or NoOrganizations(),
     )
+
+
+def _no_files() -> None:
+    """Says that a server keeps no event history."""
 
 
 async def _work_in_cluster(

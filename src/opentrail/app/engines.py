@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opentrail.access.named_keys import NamedKeys
-from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.events import IpcEventStore
@@ -36,6 +36,7 @@ from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.sealer import Sealer
@@ -65,6 +66,7 @@ class Engines:
     inventory: DataInventory
     trimmed_journal: TrimmedJournal
     source: JournalSource
+    #: Never opened where the settings have no event history.
     store: IpcEventStore
     journal: ArchivedJournal
     identities: Identities
@@ -118,15 +120,11 @@ async def open_engines(
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
     files = _shared_files(settings, cluster, objects, data, clock)
-    if cluster is not None and files is not None:
-        # Nothing is trimmed while the files are downloaded.
-        await cluster.note(None, 0)
-        await files.fetch()
+    if cluster is not None and settings.has_history:
+        await _fill_history(cluster, files, data, control, inventory)
+    elif cluster is not None:
+        await cluster.note(None, None)
     known = await known_positions(control, data.history, inventory.written)
-    if cluster is not None:
-        # Before the journal is opened, so that what this server lacks is not trimmed.
-        await cluster.note(None, known.sealed if known else 0)
-        await cluster.require_imports(data.history, await known_imports(control))
     trimmed_journal = await open_journal(
         stack,
         settings,
@@ -154,7 +152,7 @@ async def open_engines(
         trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
     )
-    journal = ArchivedJournal(trimmed_journal, store)
+    journal = ArchivedJournal(trimmed_journal, store if settings.has_history else NoArchive())
     stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
     stack.push_async_callback(journal.close)
     run_beside(stack, keep_mark(control, journal, inventory.note_marked))
@@ -200,6 +198,25 @@ async def open_engines(
     )
 
 
+async def _fill_history(
+    cluster: Cluster,
+    files: SharedFiles | None,
+    data: DataDirectory,
+    control: ControlStore,
+    inventory: DataInventory,
+) -> None:
+    """Downloads what event history lacks, and notes what it has.
+
+    All of it before the journal is opened, so that what this server lacks is not trimmed.
+    """
+    if files is not None:
+        await cluster.note(None, 0)
+        await files.fetch()
+    known = await known_positions(control, data.history, inventory.written)
+    await cluster.note(None, known.sealed if known else 0)
+    await cluster.require_imports(data.history, await known_imports(control))
+
+
 def _shared_files(
     settings: Settings,
     cluster: Cluster | None,
@@ -229,13 +246,20 @@ def cluster_of(
     clock: Clock,
     fail: Callable[[str], None],
 ) -> Cluster | None:
-    """Returns the cluster that a server is of; None if it shares its engines with no other."""
-    if is_in_files(settings):
-        return None
-    # Here, so that servers without it do not load the code for PostgreSQL.
-    from opentrail.app.cluster import Cluster, is_cluster
+    """Returns the cluster that a server is of; None if it shares its engines with no other.
 
-    return Cluster(settings, control, node, clock, fail) if is_cluster(settings) else None
+    Raises:
+        UsageError: its role is that of a server of a cluster.
+    """
+    if not is_in_files(settings):
+        # Here, so that servers without it do not load the code for PostgreSQL.
+        from opentrail.app.cluster import Cluster, is_cluster
+
+        if is_cluster(settings):
+            return Cluster(settings, control, node, clock, fail)
+    if settings.role != "all":
+        raise UsageError("--role needs --journal and --control-store in one PostgreSQL database")
+    return None
 
 
 def _log_broken(reason: str) -> None:

@@ -31,7 +31,7 @@ class Health:
     """
 
     def __init__(
-        self, journal: ArchivedJournal, store: IpcEventStore, cluster: Cluster | None = None
+        self, journal: ArchivedJournal, store: IpcEventStore | None, cluster: Cluster | None = None
     ) -> None:
         self._journal = journal
         self._store = store
@@ -80,13 +80,16 @@ class Health:
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
         is_whole = is_whole and not (self.trail_problems or self.key_problems or self.data_problems)
         is_whole = is_whole and self.control_failure is None
-        return "ok" if is_whole and self._store.is_responding else "degraded"
+        is_responding = self._store is None or self._store.is_responding
+        return "ok" if is_whole and is_responding else "degraded"
 
     def missing(self) -> list[str]:
         """Returns a description of each range that lookups cannot find."""
         return list(self._missing())
 
     def _missing(self) -> Iterator[str]:
+        if self._store is None:
+            return
         for first, last in self._store.state.missing:
             yield f"{_positions(first, last)} of event history"
         for lost in self._journal.lost:
@@ -102,10 +105,11 @@ class Health:
             settings: those of the server.
             counted: the metrics of each process.
         """
-        journal, state = self._journal, self._store.state
+        journal = self._journal
         return {
             "status": self.status,
             "version": __version__,
+            "role": settings.role,
             "onRecordFailure": settings.on_record_failure,
             "insecureTrustedNetworks": settings.insecure_trusted_networks,
             "missing": self.missing(),
@@ -119,15 +123,7 @@ class Health:
                 "checked": journal.is_checked,
                 "unverified": journal.unverified,
             },
-            "history": {
-                "position": self._store.position,
-                "responding": self._store.is_responding,
-                "imported": state.imported,
-                "files": state.files,
-                "missing": state.missing,
-                "damaged": state.damaged,
-                "lostImports": state.lost_imports,
-            },
+            "history": _history_of(self._store) if self._store else None,
             "controlStore": {"failure": self.control_failure},
             "cluster": self._cluster.document() if self._cluster else None,
             "dataProblems": self.data_problems,
@@ -144,6 +140,19 @@ class Health:
             "recorders": settings.recorders,
             "lostRecords": total(counted, "opentrail_lost_records_total"),
         }
+
+
+def _history_of(store: IpcEventStore) -> dict[str, Any]:
+    state = store.state
+    return {
+        "position": store.position,
+        "responding": store.is_responding,
+        "imported": state.imported,
+        "files": state.files,
+        "missing": state.missing,
+        "damaged": state.damaged,
+        "lostImports": state.lost_imports,
+    }
 
 
 def _positions(first: int, last: int | None) -> str:

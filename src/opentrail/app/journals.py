@@ -149,11 +149,13 @@ async def open_journal(
         known=known,
         node=node,
         trim_limit=cluster.sealed_everywhere if cluster else None,
+        has_history=settings.has_history,
     )
     stack.push_async_callback(postgres.close)
     sealed = known.sealed if known else 0
+    lacks_events = settings.has_history and postgres.first > sealed + 1
     # If no other server can have them, they are reported as lost.
-    if cluster and postgres.first > sealed + 1 and await cluster.has_running_others():
+    if cluster and lacks_events and await cluster.has_running_others():
         raise UsageError(
             f"event history of data directory {data.root} ends at position {sealed}, and the "
             f"journal of the cluster begins at {postgres.first}: copy the files of the folder "

@@ -278,13 +278,15 @@ class Server:
         async def key_named(access_key_id: str) -> None:
             await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
 
-        state = Health(journal, engines.store, engines.cluster)
+        store = engines.store if settings.has_history else None
+        state = Health(journal, store, engines.cluster)
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.collect_samples()]
             files, cluster = engines.files, engines.cluster
             not_shared = files.problems if files and cluster and cluster.is_worker else []
-            state.data_problems = [*engines.inventory.problems, *not_shared]
+            of_cluster = cluster.problems if cluster else []
+            state.data_problems = [*engines.inventory.problems, *not_shared, *of_cluster]
             state.key_problems = list(services.signer.problems)
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),

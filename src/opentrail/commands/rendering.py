@@ -223,8 +223,9 @@ def _address(server: dict[str, Any]) -> str:
 
 def _server_state(server: dict[str, Any]) -> str:
     state = f"lost, last seen {server['seen']}" if server["isLost"] else "running"
+    role = "" if server["role"] == "all" else f", {server['role']}"
     task = ", delivers trails" if server["isWorker"] else ""
-    return f"{state}, version {printable(server['version'])}{task}"
+    return f"{state}, version {printable(server['version'])}{role}{task}"
 
 
 def _names_one_of(arn: str, names: Sequence[str]) -> bool:
@@ -251,8 +252,7 @@ def print_status(status: dict[str, Any]) -> None:
             "newest event": newest or "none yet",
             "visible after": _visible(status["visibleSeconds"]),
             "journal": f"position {journal['position']}{_engine(journal)}",
-            "event history": f"position {history['position']}, {history['files']} sealed files,"
-            f" {history['imported']} imported events",
+            "event history": _history(history),
             "disk": f"{_gigabytes(disk['used'])} used, {_gigabytes(disk['free'])} free,"
             f" {disk['path']}",
             "last problem": _problem(status["lastProblem"]),
@@ -277,7 +277,7 @@ def print_status(status: dict[str, Any]) -> None:
         out(f"\n{printable(journal['failure'])}\n")
     if journal["unverified"]:
         out(f"\nNot verified: {printable(journal['unverified'])}\n")
-    if not history["responding"]:
+    if history and not history["responding"]:
         out("\nThe history process does not answer; another one is started soon.\n")
     if journal["lost"]:
         out("\nLost by the journal:\n")
@@ -285,6 +285,15 @@ def print_status(status: dict[str, Any]) -> None:
     if status["missing"]:
         out("\nMissing from lookups:\n")
         _print_list(status["missing"])
+
+
+def _history(history: dict[str, Any] | None) -> str:
+    if history is None:
+        return "none: this server has the role recorder"
+    return (
+        f"position {history['position']}, {history['files']} sealed files, "
+        f"{history['imported']} imported events"
+    )
 
 
 def _visible(seconds: dict[str, float | None]) -> str | None:

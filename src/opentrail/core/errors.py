@@ -162,6 +162,17 @@ class CloudTrailError(OpentrailError):
         self.status = status
 
 
+class NoHistory(CloudTrailError):
+    """A server that keeps no event history was asked for some."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "OperationNotPermittedException",
+            "This server has the role recorder and keeps no event history: "
+            "ask a server with another role.",
+        )
+
+
 class Unsupported(CloudTrailError):
     """An operation or parameter that opentrail does not have yet."""
 

@@ -83,6 +83,7 @@ class PostgresJournal:
         lease_seconds: after which another process orders batches if this one is gone.
         clock: decides the partition of a batch.
         trim_limit: returns, in the transaction that trims, the last position that may go.
+        has_history: whether what was trimmed must be in event history here; else it is lost.
 
     Raises:
         UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
@@ -100,6 +101,7 @@ class PostgresJournal:
         lease_seconds: float = LEASE_SECONDS,
         clock: Clock | None = None,
         trim_limit: Callable[[Transaction], int] | None = None,
+        has_history: bool = True,
     ) -> None:
         self._on_lost = on_lost
         self._on_written = on_written
@@ -130,7 +132,7 @@ class PostgresJournal:
             )
         # Neither event history nor this journal has what was trimmed for another event history.
         self._lost_before: list[LostPositions] = []
-        if known is not None and self._extent.trimmed > known.sealed:
+        if known and has_history and self._extent.trimmed > known.sealed:
             reason = "positions were trimmed from the journal"
             self._lost_before = [LostPositions(known.sealed + 1, self._extent.trimmed, reason)]
         self._appends = Appends()

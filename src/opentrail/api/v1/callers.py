@@ -138,4 +138,7 @@ async def require_signed_in(request: Request) -> None:
 
 def seen_by(request: Request, services: Services) -> Services:
     """Returns the services as the caller may read them: limited to its accounts."""
-    return replace(services, history=services.history.limited_to(caller_of(request).accounts))
+    if services.kept_history is None:
+        return services
+    own_history = services.kept_history.limited_to(caller_of(request).accounts)
+    return replace(services, kept_history=own_history)

@@ -83,7 +83,7 @@ class State:
             wrong = ["event history lacks events"]
         if journal["failure"]:
             wrong.append(f"calls are not recorded: {journal['failure']}")
-        if not history["responding"]:
+        if history is not None and not history["responding"]:
             wrong.append("event history does not answer")
         if failure := state["controlStore"]["failure"]:
             wrong.append(f"trails, keys and policies are not known: {failure}")
@@ -91,8 +91,9 @@ class State:
             share: None if isnan(seconds) else round(seconds * 1000, 1)
             for share, seconds in self._freshness()
         }
-        recorded, visible = journal["position"], history["position"]
-        events = visible + history["imported"]
+        recorded = journal["position"]
+        visible = history["position"] if history else 0
+        events = visible + history["imported"] if history else 0
         if accounts is not None:
             own_history = seen_by(request, self._services).history
             events = recorded = visible = (await own_history.count_events(Search())).value

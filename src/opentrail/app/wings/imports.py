@@ -11,7 +11,7 @@ from opentrail.api.v1.administration import ImportedFiles
 from opentrail.app.known_positions import mark_imports
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.app.wings.regained import Regaining
-from opentrail.core.errors import Unsupported
+from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.imports.service import Imports
 
 
@@ -27,7 +27,9 @@ def start(core: Core) -> Wing:
     core.stack.push_async_callback(imports.close)
 
     async def take(body: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Imports files; refuses if other servers would not have the events."""
+        """Imports files; refuses if there is no event history, or others would lack the events."""
+        if not core.settings.has_history:
+            raise NoHistory
         if engines.cluster is not None and len(await engines.cluster.servers()) > 1:
             raise Unsupported("importing files while several servers share the journal")
         return await imports.take(body)
