@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import UsageError
+from opentrail.permissions.needs import NeededPermission, permissions_of
 from opentrail.pytest_plugin.calls import RecordedCall
-from opentrail.pytest_plugin.policy_check import (
-    NeededPermission,
-    denials,
-    permissions_of,
-    read_policy,
-    smallest_statements,
-)
+from opentrail.pytest_plugin.policy_check import denials, read_policy, smallest_statements
 from tests.factories import ACCOUNT, a_data_record, a_record
 
 MARY = f"arn:aws:iam::{ACCOUNT}:user/Mary"

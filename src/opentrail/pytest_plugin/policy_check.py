@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.core.errors import MalformedPolicy, UsageError
-from opentrail.core.event import as_object
 from opentrail.core.policies import (
     AccessRequest,
     Caller,
@@ -19,21 +18,10 @@ from opentrail.core.policies import (
     decide,
     parse_policy,
 )
-from opentrail.pytest_plugin.actions import actions_of
+from opentrail.permissions.needs import NeededPermission, context_of, permissions_of
 from opentrail.pytest_plugin.calls import RecordedCall
-from opentrail.pytest_plugin.resources import arns_of, copied_object
 
 PolicyDocument = Mapping[str, Any] | str | Path
-#: Query parameters of S3 that are condition keys.
-_S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-storage-class")
-
-
-@dataclass(frozen=True, slots=True)
-class NeededPermission:
-    """An action on a resource."""
-
-    action: str
-    resource: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +69,13 @@ def read_policy(policy: PolicyDocument) -> Policy:
         raise UsageError(f"{name} is not valid: {error}") from error
 
 
-def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
-    """Returns what a call needs; nothing for a call that AWS checks no permission of."""
-    resources = arns_of(record)
-    needed = [
-        NeededPermission(action, resource)
-        for action in actions_of(record)
-        for resource in resources
-    ]
-    if source := copied_object(record):
-        needed.append(NeededPermission("s3:GetObject", source))
-    return needed
-
-
 def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermission]:
     """Returns the permissions that the policy does not give, in order of the calls."""
     denied = []
     for call in calls:
-        context = _context(call)
         caller = Caller(call.account, call.user_arn)
         for permission in permissions_of(call.record):
+            context = context_of(call.record, permission)
             request = AccessRequest(
                 caller, permission.action, permission.resource, call.account, context
             )
@@ -153,24 +128,3 @@ def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, An
 
 def _one_or_all(texts: Sequence[str]) -> str | list[str]:
     return texts[0] if len(texts) == 1 else list(texts)
-
-
-def _context(call: RecordedCall) -> dict[str, tuple[str, ...]]:
-    """Returns the condition keys that are known of a call."""
-    record = call.record
-    identity = as_object(record.get("userIdentity"))
-    texts = {
-        "aws:currenttime": record.get("eventTime"),
-        "aws:principalaccount": identity.get("accountId"),
-        "aws:principalarn": call.user_arn,
-        "aws:requestedregion": call.region,
-        "aws:resourceaccount": call.account,
-        "aws:securetransport": "true" if "tlsDetails" in record else "false",
-        "aws:sourceip": record.get("sourceIPAddress"),
-        "aws:useragent": record.get("userAgent"),
-        "aws:userid": identity.get("principalId"),
-        "aws:username": identity.get("userName"),
-    }
-    if call.service == "s3":
-        texts |= {f"s3:{name.lower()}": call.parameters.get(name) for name in _S3_KEYS}
-    return {key: (str(text),) for key, text in texts.items() if text is not None}

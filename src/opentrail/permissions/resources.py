@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object
-from opentrail.pytest_plugin.actions import prefix_of, source_label
+from opentrail.permissions.actions import prefix_of, source_label
 
 #: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from opentrail.capture.record_rules import rules
-from opentrail.pytest_plugin.actions import ACTION_NAMES, actions_of, without_version
+from opentrail.permissions.actions import ACTION_NAMES, actions_of, without_version
+from opentrail.permissions.iam_actions import is_known
 from tests.factories import a_record
 
 
@@ -83,3 +84,45 @@ def test_the_tables_name_events_as_records_do() -> None:
     for service, names in ACTION_NAMES.items():
         renamed = rules("names")["event_name"].get(service, {})
         assert [name for name in names if renamed.get(name, name) != name] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters", "expected"),
+    [
+        ("kms", "ReEncrypt", {}, ("kms:ReEncryptFrom", "kms:ReEncryptTo")),
+        ("s3", "CreateSession", {"bucketName": "b"}, ("s3express:CreateSession",)),
+        ("s3", "ListObjectsV2", {"bucketName": "b"}, ("s3:ListBucket",)),
+        ("s3", "PutPublicAccessBlock", {}, ("s3:PutBucketPublicAccessBlock",)),
+        ("sts", "AssumeRole", {}, ("sts:AssumeRole",)),
+        (
+            *("sts", "AssumeRole", {"tags": [{"key": "a"}], "sourceIdentity": "Ada"}),
+            ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"),
+        ),
+        (
+            "dynamodb",
+            "ExecuteStatement",
+            {"statement": "select * from t"},
+            ("dynamodb:PartiQLSelect",),
+        ),
+        ("dynamodb", "ExecuteStatement", {}, ("dynamodb:ExecuteStatement",)),
+        (
+            *("s3", "PutObject", {"x-amz-object-lock-mode": "GOVERNANCE"}),
+            ("s3:PutObject", "s3:PutObjectRetention"),
+        ),
+        (
+            *("s3", "PutObject", {"x-amz-object-lock-legal-hold": "ON"}),
+            ("s3:PutObject", "s3:PutObjectLegalHold"),
+        ),
+        ("runtime.lex", "PostText", {}, ("lex:PostText",)),
+        ("budgets", "CreateBudget", {}, ("budgets:ModifyBudget",)),
+    ],
+)
+def test_some_events_have_other_actions(
+    source: str, name: str, parameters: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    assert actions(source, name, **parameters) == expected
+
+
+def test_the_actions_of_the_tables_exist() -> None:
+    for service, names in ACTION_NAMES.items():
+        assert [name for name in names.values() if not is_known(f"{service}:{name}")] == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.pytest_plugin.resources import arns_of, copied_object
+from opentrail.permissions.resources import arns_of, copied_object
 from tests.factories import ACCOUNT, a_data_record, a_record
 
 HERE = f"us-east-1:{ACCOUNT}"

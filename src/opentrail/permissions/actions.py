@@ -15,12 +15,17 @@ from opentrail.core.event import as_object
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
 _PREFIXES = {
     "amazonmq": "mq",
+    "appstream2": "appstream",
     "email": "ses",
     "iotdata": "iot",
     "marketplacecatalog": "aws-marketplace",
     "metering-marketplace": "aws-marketplace",
+    "models.lex": "lex",
     "monitoring": "cloudwatch",
+    "mturk-requester": "mechanicalturk",
     "rdsdata": "rds-data",
+    "runtime.lex": "lex",
+    "streams.dynamodb": "dynamodb",
     "tagging": "tag",
 }
 #: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.
@@ -30,6 +35,7 @@ _S3 = {
     "CompleteMultipartUpload": "PutObject",
     "CopyObject": "PutObject",
     "CreateMultipartUpload": "PutObject",
+    "DeleteAccountPublicAccessBlock": "PutAccountPublicAccessBlock",
     "DeleteBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
     "DeleteBucketCors": "PutBucketCORS",
     "DeleteBucketEncryption": "PutEncryptionConfiguration",
@@ -72,6 +78,21 @@ _S3 = {
     "UploadPart": "PutObject",
     "UploadPartCopy": "PutObject",
 }
+#: The same, with the names of the API, which the records of other tools have.
+_S3_OPERATIONS = {
+    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "ListObjectsV2": "ListBucket",
+    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+}
 #: S3's action → the one that is needed if the call names a version of the object.
 S3_VERSIONED = {
     "DeleteObject": "DeleteObjectVersion",
@@ -87,7 +108,12 @@ S3_VERSIONED = {
 #: Prefix → name of an event → name of the action. Not listed: they are the same.
 ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
     "s3": _S3,
+    "budgets": {
+        **dict.fromkeys(("CreateBudget", "DeleteBudget", "UpdateBudget"), "ModifyBudget"),
+        **dict.fromkeys(("DescribeBudget", "DescribeBudgets"), "ViewBudget"),
+    },
     "lambda": {
+        "GetLayerVersionByArn": "GetLayerVersion",
         "Invoke": "InvokeFunction",
         "InvokeAsync": "InvokeFunction",
         "InvokeWithResponseStream": "InvokeFunction",
@@ -109,11 +135,18 @@ _TRANSACT_ITEMS = {
     "put": "PutItem",
     "update": "UpdateItem",
 }
+#: First word of a statement of PartiQL → action.
+_STATEMENTS = {
+    "SELECT": "PartiQLSelect",
+    "INSERT": "PartiQLInsert",
+    "UPDATE": "PartiQLUpdate",
+    "DELETE": "PartiQLDelete",
+}
 #: First word of an event of API Gateway → HTTP method, which its actions are named for.
 _METHODS = {
-    **dict.fromkeys(("Create", "Import", "Generate"), "POST"),
-    **dict.fromkeys(("Delete", "Untag", "Flush"), "DELETE"),
-    **dict.fromkeys(("Put", "Tag"), "PUT"),
+    **dict.fromkeys(("Create", "Import", "Generate", "Test"), "POST"),
+    **dict.fromkeys(("Delete", "Untag", "Flush", "Reset"), "DELETE"),
+    **dict.fromkeys(("Put", "Tag", "Reimport"), "PUT"),
     **dict.fromkeys(("Update",), "PATCH"),
 }
 
@@ -148,6 +181,14 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     parameters = as_object(record.get("requestParameters"))
     if f"{prefix}:{name}" in WITHOUT_PERMISSION:
         return ()
+    if prefix == "s3" and name == "CreateSession":
+        return ("s3express:CreateSession",)
+    if prefix == "kms" and name == "ReEncrypt":
+        return ("kms:ReEncryptFrom", "kms:ReEncryptTo")
+    if prefix == "sts" and name.startswith("AssumeRole"):
+        return tuple(f"sts:{action}" for action in _sts_actions(name, parameters))
+    if prefix == "dynamodb" and name == "ExecuteStatement":
+        return (f"dynamodb:{_partiql_action(parameters.get('statement')) or name}",)
     if prefix == "dynamodb" and name == "TransactWriteItems":
         items = parameters.get("transactItems")
         kinds = {kind for item in items or () for kind in as_object(item)}
@@ -159,7 +200,23 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
     if prefix != "s3":
         return (f"{prefix}:{action_name}",)
+    action_name = _S3_OPERATIONS.get(name, action_name)
     return tuple(f"s3:{action}" for action in _s3_actions(action_name, parameters))
+
+
+def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
+    actions = [name]
+    if parameters.get("tags") or parameters.get("principalTags"):
+        actions.append("TagSession")
+    if parameters.get("sourceIdentity"):
+        actions.append("SetSourceIdentity")
+    return actions
+
+
+def _partiql_action(statement: object) -> str | None:
+    """Returns the action that a statement of PartiQL needs; None if it is not known."""
+    words = statement.split(maxsplit=1) if isinstance(statement, str) else []
+    return _STATEMENTS.get(words[0].upper()) if words else None
 
 
 def _s3_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -178,4 +235,15 @@ def _s3_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
             actions.append("PutObjectAcl")
         if any(member.lower() == "x-amz-tagging" for member in parameters):
             actions.append("PutObjectTagging")
+        if any(member.lower().startswith("x-amz-object-lock-") for member in parameters):
+            actions += _lock_actions(parameters)
     return actions
+
+
+def _lock_actions(parameters: Mapping[str, Any]) -> list[str]:
+    names = {member.lower() for member in parameters}
+    actions = ["PutObjectLegalHold"] if "x-amz-object-lock-legal-hold" in names else []
+    has_retention = any(
+        name.startswith("x-amz-object-lock-") for name in names - {"x-amz-object-lock-legal-hold"}
+    )
+    return [*actions, "PutObjectRetention"] if has_retention else actions

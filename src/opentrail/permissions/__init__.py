@@ -1,0 +1,1 @@
+"""Which permissions calls need, and which a policy gives."""

