@@ -78,6 +78,10 @@ _COMMANDS = {
         "Keys that recorded calls made (CreateAccessKey, AssumeRole) need no name here.",
     ),
     "keys": _Command("create and manage the access keys of the key directory"),
+    "policy": _Command(
+        "make policies of what principals did, and test policies on past calls",
+        "Only what events show counts; data events are part of it.",
+    ),
     "policies": _Command(
         "manage what users and roles may do with the CloudTrail API",
         "Policies count with --auth enforced. A FILE.json has the document of the policy FILE.",

@@ -235,15 +235,9 @@ def _s3_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
             actions.append("PutObjectAcl")
         if any(member.lower() == "x-amz-tagging" for member in parameters):
             actions.append("PutObjectTagging")
-        if any(member.lower().startswith("x-amz-object-lock-") for member in parameters):
-            actions += _lock_actions(parameters)
+        names = {member.lower() for member in parameters}
+        if "x-amz-object-lock-legal-hold" in names:
+            actions.append("PutObjectLegalHold")
+        if names & {"x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"}:
+            actions.append("PutObjectRetention")
     return actions
-
-
-def _lock_actions(parameters: Mapping[str, Any]) -> list[str]:
-    names = {member.lower() for member in parameters}
-    actions = ["PutObjectLegalHold"] if "x-amz-object-lock-legal-hold" in names else []
-    has_retention = any(
-        name.startswith("x-amz-object-lock-") for name in names - {"x-amz-object-lock-legal-hold"}
-    )
-    return [*actions, "PutObjectRetention"] if has_retention else actions

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.event import as_object
 from opentrail.permissions.actions import actions_of, prefix_of, source_label
-from opentrail.permissions.iam_actions import passes_role
+from opentrail.permissions.iam_actions import passes_role, resource_type
 from opentrail.permissions.resources import arns_of, copied_object
 
 Context = dict[str, tuple[str, ...]]
@@ -52,13 +52,19 @@ def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
     needed = [
         NeededPermission(action, resource, forwarded)
         for action in actions
-        for resource in resources
+        for resource in _suited(action, resources)
     ]
     if source := copied_object(record):
         needed.append(NeededPermission("s3:GetObject", source, forwarded))
     if any(passes_role(action) for action in actions):
         needed += _passed_roles(record)
     return needed
+
+
+def _suited(action: str, resources: Sequence[str]) -> Sequence[str]:
+    """Returns the resources of the types that an action takes; all, if there are none."""
+    suited = [resource for resource in resources if resource_type(action, resource)]
+    return suited or resources
 
 
 def context_of(record: Mapping[str, Any], permission: NeededPermission) -> Context:

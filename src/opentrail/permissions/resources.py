@@ -15,6 +15,7 @@ from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object
 from opentrail.permissions.actions import prefix_of, source_label
+from opentrail.permissions.iam_actions import takes_resources
 
 #: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"
@@ -69,7 +70,19 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     arns = _recorded_arns(record, parameters)
     if not arns and label == "logs" and "logGroupName" in parameters:
         arns = [_log_group(record, parameters)]
-    return arns or _named_arns(record, label) or [EVERYTHING]
+    arns = arns or _named_arns(record, label)
+    return arns or [_own_user(record, label) or EVERYTHING]
+
+
+def _own_user(record: Mapping[str, Any], label: str) -> str | None:
+    """Returns the ARN of the caller, whom calls of IAM about a user mean if they name none."""
+    identity = as_object(record.get("userIdentity"))
+    event_name = str(record.get("eventName", ""))
+    if label != "iam" or identity.get("type") != "IAMUser" or event_name.startswith("ListUsers"):
+        return None
+    is_about_user = any(word in event_name for word in ("User", "AccessKey", "ChangePassword"))
+    arn = identity.get("arn")
+    return str(arn) if is_about_user and arn else None
 
 
 def copied_object(record: Mapping[str, Any]) -> str | None:
@@ -108,8 +121,8 @@ def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
 
 def _named_arns(record: Mapping[str, Any], label: str) -> list[str]:
     """Returns the ARNs of the service's resources that request and response name."""
-    if label == "ec2" and record.get("readOnly") is True:
-        return []  # EC2's Describe actions have no resources
+    if label == "ec2" and not takes_resources(f"ec2:{record.get('eventName')}"):
+        return []  # such as EC2's Describe actions
     service = "iam" if label == "sts" else prefix_of(label)
     request_resources = resources_of({**record, "responseElements": None}) if label == "ec2" else ()
     own = [

@@ -1,0 +1,396 @@
+"""`opentrail policy`: policies for what principals were seen to do, and what they would change."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from opentrail.commands.arguments import Actions, add_client
+from opentrail.commands.client import find
+from opentrail.commands.rendering import warn_of_missing
+from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
+from opentrail.core.event import format_time
+from opentrail.core.expression import literal
+from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.core.text import printable
+from opentrail.permissions.generate import (
+    ANY,
+    EXACT,
+    MAX_CHARACTERS,
+    PREFIX,
+    GeneratedPolicy,
+    generate,
+)
+from opentrail.permissions.iam_actions import matching
+from opentrail.permissions.needs import permissions_of
+from opentrail.permissions.outcomes import CallOutcome, outcome_of
+from opentrail.permissions.replay import Judgement, Verdict, verdict_on
+
+Record = Mapping[str, Any]
+
+_STREAM = "/api/v1/events/stream"
+_AGO = re.compile(r"(\d+)([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+#: Maximum lines of one list.
+_MAX_LINES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    generating = actions.add("generate", "print a policy that allows what a principal did")
+    generating.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
+    generating.add_argument(
+        "--resources",
+        choices=(EXACT, PREFIX, ANY),
+        default=PREFIX,
+        help="those of the calls; what names have in common, too (default); or all",
+    )
+    generating.add_argument(
+        "--with-failed",
+        action="store_true",
+        help="also what calls needed that failed for another reason",
+    )
+    testing = actions.add("test", "tell which past calls a policy would have refused")
+    testing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
+    testing.add_argument(
+        "--principal", metavar="PRINCIPAL", required=True, help="name or ARN of a user or role"
+    )
+    comparing = actions.add("unused", "list what a policy allows and a principal never used")
+    comparing.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
+    comparing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
+    for action_parser in actions:
+        action_parser.add_argument(
+            "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
+        )
+        add_client(action_parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs `opentrail policy` and returns its exit code.
+
+    Raises:
+        UsageError: an argument or the policy is wrong, or no server is found.
+    """
+    return {"generate": _generate, "test": _test, "unused": _list_unused}[options.action](options)
+
+
+# The calls
+
+
+def _records(options: argparse.Namespace) -> Iterator[Record]:
+    """Yields the records of a principal's calls, newest first, in all accounts and Regions."""
+    query = {
+        "expression": expression_of(options.principal),
+        "since": since_of(options.since, datetime.now(UTC)),
+        "categories": "all",
+    }
+    with find(options).lines(_STREAM, query) as answer:
+        for lines in answer:
+            for line in lines:
+                if "EventId" in line:
+                    yield orjson.loads(line["CloudTrailEvent"])
+                elif "error" in line:
+                    raise OpentrailError(printable(str(line["error"])))
+                else:
+                    warn_of_missing(line)
+                    return
+    raise OpentrailError("the server's answer was cut")
+
+
+def expression_of(principal: str) -> str:
+    """Returns the expression that finds the calls of a principal, those of all sessions of a role.
+
+    Raises:
+        UsageError: it cannot be a name or an ARN.
+    """
+    if not principal or re.search(r'["\s]', principal):
+        raise UsageError(f"PRINCIPAL must be the name or ARN of a user or role, not {principal!r}")
+    value = f'"{literal(principal)}"'
+    if not principal.startswith("arn:"):
+        issuer = "userIdentity.sessionContext.sessionIssuer.userName"
+        return f"(user={value} OR {issuer}={value})"
+    if ":role/" in principal:
+        return f"userIdentity.sessionContext.sessionIssuer.arn={value}"
+    return f"principal={value}"
+
+
+def since_of(text: str, now: datetime) -> str:
+    """Returns a time as the API takes it; `90d` is 90 days ago."""
+    match = _AGO.fullmatch(text)
+    if match is None:
+        return text  # the server checks it
+    try:
+        return format_time(now - timedelta(**{_UNITS[match[2]]: int(match[1])}))
+    except OverflowError as error:
+        raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
+
+
+def read_policies(path: Path) -> list[Policy]:
+    """Returns the policies of a file: a document, or a list of them.
+
+    Raises:
+        UsageError: it cannot be read, or a document is not valid.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"the policy {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the policy {path} is not JSON: {error}") from error
+    documents = document if isinstance(document, list) else [document]
+    try:
+        return [
+            parse_policy(json.dumps(each), PolicyKind.IDENTITY, path.name) for each in documents
+        ]
+    except MalformedPolicy as error:
+        raise UsageError(f"the policy {path} is not valid: {error}") from error
+
+
+# Generate
+
+
+def _generate(options: argparse.Namespace) -> int:
+    made = generate(_records(options), options.resources, options.with_failed)
+    _require_calls(options, made.outcomes)
+    policies = [
+        parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in made.documents
+    ]
+    refused = sum(
+        outcome_of(record) is CallOutcome.ALLOWED
+        and verdict_on(record, policies).judgement is not Judgement.ALLOWED
+        for record in _records(options)
+    )
+    if options.json:
+        document = {
+            "policies": made.documents,
+            "calls": {outcome.value: count for outcome, count in made.outcomes.items()},
+            "refusedByIt": refused,
+            "unverified": made.unverified,
+            "unlimited": made.unlimited,
+            "unmapped": made.unmapped,
+        }
+        print(json.dumps(document))
+    else:
+        one_or_all = made.documents if len(made.documents) != 1 else made.documents[0]
+        print(json.dumps(one_or_all, indent=2))
+        _describe(made, refused)
+    return 1 if refused else 0
+
+
+def _require_calls(options: argparse.Namespace, outcomes: Counter[CallOutcome]) -> None:
+    if not outcomes:
+        raise OpentrailError(
+            f"there is no call of {printable(options.principal)} since "
+            f"{since_of(options.since, datetime.now(UTC))}"
+        )
+
+
+def _describe(made: GeneratedPolicy, refused: int) -> None:
+    """Prints what a generated policy rests on, and what it leaves open."""
+    out = sys.stderr.write
+    counts = made.outcomes
+    out(
+        f"\nfrom {_calls(counts[CallOutcome.ALLOWED])} that were allowed; left out: "
+        f"{counts[CallOutcome.DENIED]:,} denied, {counts[CallOutcome.FAILED]:,} that failed\n"
+    )
+    out(f"replayed: it would have refused {refused:,} of those allowed\n")
+    if len(made.documents) > 1:
+        out(
+            f"{len(made.documents)} policies, because a managed one has {MAX_CHARACTERS:,} "
+            "characters at most\n"
+        )
+    for text, counter in (
+        ("not in the data about IAM, so check the spelling", made.unverified),
+        ("on every resource, because the records name none", made.unlimited),
+        ("what it needed is not in its records; add it yourself", made.unmapped),
+    ):
+        if counter:
+            out(f"\n{text}:\n")
+            for name, count in counter.most_common(_MAX_LINES):
+                out(f"  {printable(name)} ({_calls(count)})\n")
+            if len(counter) > _MAX_LINES:
+                out(f"  and {len(counter) - _MAX_LINES:,} more: --json lists all\n")
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+# Test
+
+
+@dataclass(slots=True)
+class _Difference:
+    """Calls about which policy and record differ in the same way."""
+
+    action: str
+    reason: str
+    count: int
+    #: Of the newest call.
+    resource: str
+    event_id: str
+    time: str
+
+
+def _test(options: argparse.Namespace) -> int:
+    policies = read_policies(Path(options.policy))
+    counts: Counter[tuple[CallOutcome, Judgement]] = Counter()
+    differences: dict[str, dict[tuple[str, str], _Difference]] = {
+        "newlyDenied": {},
+        "newlyAllowed": {},
+        "unknown": {},
+    }
+    for record in _records(options):
+        outcome = outcome_of(record)
+        if outcome in (CallOutcome.ALLOWED, CallOutcome.DENIED):
+            verdict = verdict_on(record, policies)
+            counts[outcome, verdict.judgement] += 1
+            if kind := _kind_of(outcome, verdict.judgement):
+                _note(differences[kind], record, verdict)
+    _require_calls(options, Counter(outcome for outcome, _ in counts))
+    was_allowed = {judgement: counts[CallOutcome.ALLOWED, judgement] for judgement in Judgement}
+    was_denied = {judgement: counts[CallOutcome.DENIED, judgement] for judgement in Judgement}
+    if options.json:
+        document = {
+            "allowedCalls": {key.value: count for key, count in was_allowed.items()},
+            "deniedCalls": {key.value: count for key, count in was_denied.items()},
+            **{kind: _documents(found.values()) for kind, found in differences.items()},
+        }
+        print(json.dumps(document))
+    else:
+        _print_test(was_allowed, was_denied, differences)
+    return 1 if was_allowed[Judgement.DENIED] else 0
+
+
+def _kind_of(outcome: CallOutcome, judgement: Judgement) -> str | None:
+    if judgement is Judgement.UNKNOWN:
+        return "unknown"
+    if outcome is CallOutcome.ALLOWED and judgement is Judgement.DENIED:
+        return "newlyDenied"
+    if outcome is CallOutcome.DENIED and judgement is Judgement.ALLOWED:
+        return "newlyAllowed"
+    return None
+
+
+def _note(found: dict[tuple[str, str], _Difference], record: Record, verdict: Verdict) -> None:
+    needed = verdict.permission or next(iter(permissions_of(record)), None)
+    action = needed.action if needed else str(record.get("eventName"))
+    resource = needed.resource if needed else "*"
+    key = (action, verdict.reason)
+    if key in found:
+        found[key].count += 1
+        return
+    event_id, time = str(record.get("eventID")), str(record.get("eventTime"))
+    found[key] = _Difference(action, verdict.reason, 1, resource, event_id, time)
+
+
+def _documents(found: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "action": each.action,
+            "reason": each.reason,
+            "calls": each.count,
+            "resource": each.resource,
+            "eventId": each.event_id,
+            "eventTime": each.time,
+        }
+        for each in found
+    ]
+
+
+def _print_test(
+    was_allowed: Mapping[Judgement, int],
+    was_denied: Mapping[Judgement, int],
+    differences: Mapping[str, Mapping[tuple[str, str], _Difference]],
+) -> None:
+    out = sys.stdout.write
+    out(
+        f"{_calls(sum(was_allowed.values()))} that were allowed: "
+        f"{was_allowed[Judgement.ALLOWED]:,} would be allowed, "
+        f"{was_allowed[Judgement.DENIED]:,} denied, "
+        f"{was_allowed[Judgement.UNKNOWN]:,} cannot be decided\n"
+        f"{_calls(sum(was_denied.values()))} that were denied: "
+        f"{was_denied[Judgement.ALLOWED]:,} would be allowed\n"
+    )
+    for kind, title in (
+        ("newlyDenied", "Would be denied"),
+        ("unknown", "Cannot be decided"),
+        ("newlyAllowed", "Would be allowed, and were denied"),
+    ):
+        found = sorted(differences[kind].values(), key=lambda each: -each.count)
+        if found:
+            out(f"\n{title}:\n")
+        for each in found[:_MAX_LINES]:
+            reason = f", {each.reason}" if each.reason else ""
+            out(
+                f"  {printable(each.action)} on {printable(each.resource)}{printable(reason)}: "
+                f"{_calls(each.count)}, the last {each.event_id} at {each.time}\n"
+            )
+        if len(found) > _MAX_LINES:
+            out(f"  and {len(found) - _MAX_LINES:,} more: --json lists all\n")
+
+
+# Unused
+
+
+def _list_unused(options: argparse.Namespace) -> int:
+    path = Path(options.policy)
+    read_policies(path)  # refuses what is not valid
+    used: set[str] = set()
+    outcomes: Counter[CallOutcome] = Counter()
+    for record in _records(options):
+        outcomes[outcome_of(record)] += 1
+        if outcome_of(record) is CallOutcome.ALLOWED:
+            used.update(permission.action for permission in permissions_of(record))
+    _require_calls(options, outcomes)
+    rows = [_usage(number, pattern, used) for number, pattern in _patterns_in(path)]
+    if options.json:
+        print(json.dumps({"patterns": rows}))
+        return 0
+    for row in rows:
+        count, total = len(row["used"]), len(row["used"]) + len(row["unused"])
+        sys.stdout.write(f"statement {row['statement']}, {printable(row['pattern'])}: ")
+        if total < 2:
+            sys.stdout.write("used\n" if count else "never used\n")
+        else:
+            names = f": {', '.join(row['used'])}" if count else ""
+            sys.stdout.write(f"{count} of {total} actions used{names}\n")
+    return 0
+
+
+def _patterns_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the number of each statement that allows, with each of its patterns of actions."""
+    document = json.loads(path.read_bytes())
+    for each in document if isinstance(document, list) else [document]:
+        statements = each["Statement"]
+        listed = statements if isinstance(statements, list) else [statements]
+        for number, statement in enumerate(listed, 1):
+            patterns = statement.get("Action", [])
+            if statement["Effect"] == "Allow":
+                for pattern in [patterns] if isinstance(patterns, str) else patterns:
+                    yield number, pattern
+
+
+def _usage(number: int, pattern: str, used: set[str]) -> dict[str, Any]:
+    """Returns which of the actions of a pattern were used."""
+    actions: Sequence[str] = matching(pattern)
+    if not actions and not re.search(r"[*?]", pattern):
+        actions = [pattern]  # the data about IAM does not have it
+    of_pattern = {action.lower() for action in used}
+    return {
+        "statement": number,
+        "pattern": pattern,
+        "used": [action for action in actions if action.lower() in of_pattern],
+        "unused": [action for action in actions if action.lower() not in of_pattern],
+    }

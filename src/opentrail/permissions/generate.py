@@ -1,0 +1,202 @@
+"""A policy that allows what a principal was seen to do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentrail.permissions.iam_actions import is_known, resource_type, takes_resources
+from opentrail.permissions.needs import NeededPermission, StringCondition, permissions_of
+from opentrail.permissions.outcomes import CallOutcome, outcome_of
+
+Document = dict[str, Any]
+
+#: How far resources are generalised.
+EXACT, PREFIX, ANY = "exact", "prefix", "any"
+#: Maximum characters of a managed policy, without white space.
+MAX_CHARACTERS = 6_144
+#: From this number on, resources whose names begin alike become one pattern.
+_MANY = 3
+#: From this number on, objects of a bucket become all of its objects.
+_MANY_OBJECTS = 20
+#: The last of these ends the part that names have in common.
+_SEPARATORS = re.compile(r".*[/:_.-]", re.DOTALL)
+#: Characters with a meaning in patterns.
+_SPECIAL = re.compile(r"[*?$]")
+#: The end of a secret's ARN where a call gave its name only: a pattern already.
+_UNKNOWN_ENDING = "-??????"
+
+
+@dataclass(slots=True)
+class GeneratedPolicy:
+    """A policy, as one or more documents, and what it leaves open; counts are of calls."""
+
+    documents: list[Document]
+    outcomes: Counter[CallOutcome] = field(default_factory=Counter)
+    #: Actions that the data about IAM does not have, perhaps because the service is newer.
+    unverified: Counter[str] = field(default_factory=Counter)
+    #: Actions on every resource, though they could be limited: the records name none.
+    unlimited: Counter[str] = field(default_factory=Counter)
+    #: Events whose records do not say what they needed.
+    unmapped: Counter[str] = field(default_factory=Counter)
+
+
+def generate(
+    records: Iterable[Mapping[str, Any]], resources: str = PREFIX, with_failed: bool = False
+) -> GeneratedPolicy:
+    """Returns a policy for the calls of one principal.
+
+    Args:
+        records: its records; only what was allowed counts.
+        resources: `exact` as in the records; `prefix` also what many of them have in common;
+            `any` every resource.
+        with_failed: whether calls count that failed for another reason than missing permission.
+    """
+    made = GeneratedPolicy([])
+    used: dict[tuple[StringCondition | None, str], Counter[str]] = defaultdict(Counter)
+    for record in records:
+        outcome = outcome_of(record)
+        made.outcomes[outcome] += 1
+        if outcome is CallOutcome.ALLOWED or (with_failed and outcome is CallOutcome.FAILED):
+            permissions = permissions_of(record)
+            if _is_unmapped(record):
+                made.unmapped[f"{record['eventSource']} {record['eventName']}"] += 1
+            for permission in permissions:
+                used[permission.condition, permission.action][_resource_of(permission)] += 1
+    for (_, action), seen in used.items():
+        if not is_known(action):
+            made.unverified[action] += seen.total()
+        if seen["*"] and takes_resources(action):
+            made.unlimited[action] += seen["*"]
+    made.documents = _split(_statements(used, resources))
+    return made
+
+
+def _is_unmapped(record: Mapping[str, Any]) -> bool:
+    """Returns whether a call needs what its record does not name: the objects that it deletes."""
+    return record.get("eventName") == "DeleteObjects"
+
+
+def _resource_of(permission: NeededPermission) -> str:
+    """Returns the pattern of a permission's resource, `*` if the action cannot be limited to it."""
+    action, arn = permission.action, permission.resource
+    if not takes_resources(action):
+        return "*"
+    if arn == "*" or (is_known(action) and resource_type(action, arn) is None):
+        return "*"
+    name, ending = (
+        arn.removesuffix(_UNKNOWN_ENDING),
+        _UNKNOWN_ENDING if arn.endswith(_UNKNOWN_ENDING) else "",
+    )
+    return _SPECIAL.sub(lambda match: f"${{{match[0]}}}", name) + ending
+
+
+def _statements(
+    used: Mapping[tuple[StringCondition | None, str], Counter[str]], resources: str
+) -> list[Document]:
+    """Returns statements, each of actions that were used on the same resources."""
+    on_same: dict[tuple[StringCondition | None, tuple[str, ...]], set[str]] = defaultdict(set)
+    for (condition, action), seen in used.items():
+        # An action on every resource needs no other resource.
+        names = ["*"] if "*" in seen or resources == ANY else list(seen)
+        patterns = _in_common(names) if resources == PREFIX else names
+        on_same[condition, tuple(sorted(patterns))].add(action)
+    rows = [(condition, sorted(on_same[condition, names]), names) for condition, names in on_same]
+    rows.sort(key=lambda row: (row[0] is not None, row[0] or StringCondition("", "", ""), row[1:]))
+    return [_statement(*row) for row in rows]
+
+
+def _statement(
+    condition: StringCondition | None, actions: Sequence[str], resources: Sequence[str]
+) -> Document:
+    statement: Document = {
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": "*" if list(resources) == ["*"] else list(resources),
+    }
+    if condition is not None:
+        statement["Condition"] = {condition.operator: {condition.key: condition.value}}
+    return statement
+
+
+def _in_common(patterns: Iterable[str]) -> list[str]:
+    """Returns the patterns, with one for many that begin alike: never for all names of a type."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for pattern in patterns:
+        head, name = _head_and_name(pattern)
+        names[head].append(name)
+    return [pattern for head, group in names.items() for pattern in _shortened(head, group)]
+
+
+def _shortened(head: str, names: Sequence[str]) -> Iterator[str]:
+    begin = _SEPARATORS.match(_common_begin(min(names), max(names)))
+    if len(names) >= _MANY and begin and re.search("[A-Za-z0-9]", begin[0]):
+        yield f"{head}{begin[0]}*"
+    elif head.startswith("arn:aws:s3:::") and head.endswith("/") and len(names) >= _MANY_OBJECTS:
+        yield f"{head}*"
+    else:
+        yield from (f"{head}{name}" for name in names)
+
+
+def _common_begin(one: str, other: str) -> str:
+    """Returns what two texts have in common at their beginning."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(character for character, _ in same)
+
+
+def _head_and_name(pattern: str) -> tuple[str, str]:
+    """Returns what comes before the name in an ARN, and the name.
+
+    >>> _head_and_name("arn:aws:iam::123456789012:user/Mary")
+    ('arn:aws:iam::123456789012:user/', 'Mary')
+    >>> _head_and_name("arn:aws:s3:::logs/2026/a.gz")
+    ('arn:aws:s3:::logs/', '2026/a.gz')
+    """
+    *place, rest = pattern.split(":", 5)
+    if len(place) < 5:
+        return "", pattern
+    kind = re.match(r"[^/:]*[/:]", rest)
+    begin = kind[0] if kind else ""
+    return ":".join([*place, begin]), rest[len(begin) :]
+
+
+def _split(statements: Sequence[Document]) -> list[Document]:
+    """Returns documents of at most `MAX_CHARACTERS`, without white space."""
+    documents: list[Document] = []
+    for statement in (part for whole in statements for part in _parts(whole)):
+        if documents:
+            grown = {**documents[-1], "Statement": [*documents[-1]["Statement"], statement]}
+            if characters(grown) <= MAX_CHARACTERS:
+                documents[-1] = grown
+                continue
+        documents.append(_document([statement]))
+    return documents
+
+
+def _parts(statement: Document) -> Iterator[Document]:
+    """Yields a statement in parts that fit into a document each."""
+    if characters(_document([statement])) <= MAX_CHARACTERS:
+        yield statement
+        return
+    longest = max(("Action", "Resource"), key=lambda name: len(json.dumps(statement[name])))
+    values = statement[longest]
+    if len(values) < 2:
+        yield statement
+        return
+    half = len(values) // 2
+    for part in (values[:half], values[half:]):
+        yield from _parts({**statement, longest: part})
+
+
+def _document(statements: Sequence[Document]) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def characters(document: Document) -> int:
+    """Returns the size of a policy as IAM counts it."""
+    return len(re.sub(r"\s", "", json.dumps(document, ensure_ascii=False)))

@@ -1,0 +1,100 @@
+"""What a policy would have decided about past calls, and which of its actions they used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from opentrail.core.event import as_object
+from opentrail.core.policies import AccessRequest, Caller, Outcome, Policy, decide
+from opentrail.core.policies.document import Statement
+from opentrail.permissions.needs import NeededPermission, context_of, permissions_of
+
+#: Condition keys of which a record says whether a call had them, and with which value.
+_RECORDED_KEYS = frozenset(
+    {
+        *("aws:currenttime", "aws:principalaccount", "aws:principalarn", "aws:requestedregion"),
+        *("aws:resourceaccount", "aws:securetransport", "aws:sourceip", "aws:sourcevpce"),
+        *("aws:useragent", "aws:userid", "aws:username", "aws:calledvia", "iam:passedtoservice"),
+        *("s3:prefix", "s3:delimiter", "s3:max-keys", "s3:versionid", "s3:x-amz-acl"),
+        "s3:x-amz-storage-class",
+    }
+)
+
+
+class Judgement(Enum):
+    """What a policy would have decided."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    #: It depends on what the record does not say, such as tags or the age of an MFA sign-in.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement about a call; for a call that is not allowed, about what, and why."""
+
+    judgement: Judgement
+    permission: NeededPermission | None = None
+    reason: str = ""
+
+
+def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict:
+    """Returns what policies attached to the caller, and nothing else, would have decided."""
+    unknown: Verdict | None = None
+    for permission in permissions_of(record):
+        verdict = _verdict(record, permission, policies)
+        if verdict.judgement is Judgement.DENIED:
+            return verdict
+        if verdict.judgement is Judgement.UNKNOWN:
+            unknown = unknown or verdict
+    return unknown or Verdict(Judgement.ALLOWED)
+
+
+def _verdict(
+    record: Mapping[str, Any], permission: NeededPermission, policies: Sequence[Policy]
+) -> Verdict:
+    account = str(record.get("recipientAccountId", ""))
+    arn = as_object(record.get("userIdentity")).get("arn")
+    caller = Caller(account, str(arn) if arn else None)
+    request = AccessRequest(
+        caller, permission.action, permission.resource, account, context_of(record, permission)
+    )
+    decision = decide(request, policies, None)
+    if key := _deciding_key(request, policies, decision.statement, decision.outcome):
+        return Verdict(Judgement.UNKNOWN, permission, f"the record does not have {key}")
+    if decision.is_allowed:
+        return Verdict(Judgement.ALLOWED)
+    return Verdict(Judgement.DENIED, permission, decision.reason(permission.action))
+
+
+def _deciding_key(
+    request: AccessRequest,
+    policies: Sequence[Policy],
+    decisive: Statement | None,
+    outcome: Outcome,
+) -> str | None:
+    """Returns a condition key that the record does not have, and that may change the outcome."""
+    if decisive is not None:
+        if keys := _unknown_keys(decisive):
+            return keys[0]
+        if outcome is Outcome.EXPLICIT_DENY:
+            return None
+    # Another statement might deny, or, where none allows, allow.
+    for policy in policies:
+        for statement in policy.about(request.action):
+            may_change = statement.is_deny or outcome is Outcome.IMPLICIT_DENY
+            if not may_change or not statement.is_about_resource(request):
+                continue
+            failed = [stated.key.lower() for stated in statement.failed_conditions(request)]
+            if failed and not _RECORDED_KEYS.intersection(failed):
+                return failed[0]
+    return None
+
+
+def _unknown_keys(statement: Statement) -> list[str]:
+    keys = [stated.key.lower() for stated in statement.stated_conditions]
+    return [key for key in keys if key not in _RECORDED_KEYS]
