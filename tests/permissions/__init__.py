@@ -1,0 +1,1 @@
+"""Which permissions calls need, and policies of what was seen."""

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also what calls needed that failed for another reason",
     )
-    testing = actions.add("test", "tell which past calls a policy would have refused")
+    testing = actions.add("test", "list which past calls a policy would have refused")
     testing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
     testing.add_argument(
         "--principal", metavar="PRINCIPAL", required=True, help="name or ARN of a user or role"

@@ -89,10 +89,9 @@ def _resource_of(permission: NeededPermission) -> str:
         return "*"
     if arn == "*" or (is_known(action) and resource_type(action, arn) is None):
         return "*"
-    name, ending = (
-        arn.removesuffix(_UNKNOWN_ENDING),
-        _UNKNOWN_ENDING if arn.endswith(_UNKNOWN_ENDING) else "",
-    )
+    is_secret = action.startswith("secretsmanager:") and arn.endswith(_UNKNOWN_ENDING)
+    ending = _UNKNOWN_ENDING if is_secret else ""
+    name = arn.removesuffix(ending)
     return _SPECIAL.sub(lambda match: f"${{{match[0]}}}", name) + ending
 
 

@@ -15,6 +15,24 @@ from typing import Any
 
 from opentrail.core.policies.patterns import globs
 
+#: Actions that pass a role besides those of the data, as their pages in AWS's documentation say.
+_PASS_ROLE = frozenset(
+    {
+        *("appsync:CreateDataSource", "appsync:UpdateDataSource", "autoscaling:PutLifecycleHook"),
+        *("batch:CreateComputeEnvironment", "batch:RegisterJobDefinition"),
+        *("cloudformation:CreateChangeSet", "cloudformation:CreateStack"),
+        *("cloudformation:DeleteStack", "cloudformation:UpdateStack"),
+        *("cloudtrail:CreateTrail", "cloudtrail:UpdateTrail"),
+        *("codebuild:CreateProject", "codebuild:UpdateProject"),
+        *("codepipeline:CreatePipeline", "codepipeline:UpdatePipeline"),
+        *("datasync:CreateLocationS3", "ecs:CreateService", "ecs:RegisterTaskDefinition"),
+        *("eks:CreateCluster", "eks:CreateFargateProfile", "eks:CreateNodegroup"),
+        *("events:PutTargets", "firehose:CreateDeliveryStream"),
+        *("glue:CreateCrawler", "glue:CreateJob", "glue:UpdateCrawler", "glue:UpdateJob"),
+        *("iot:CreateTopicRule", "iot:ReplaceTopicRule", "lambda:UpdateFunctionConfiguration"),
+        "ssm:SendCommand",
+    }
+)
 _VARIABLE = re.compile(r"\$\{\w+\}")
 
 
@@ -34,7 +52,7 @@ def is_known(action: str) -> bool:
 def passes_role(action: str) -> bool:
     """Returns whether an action that names a role needs `iam:PassRole` for it."""
     prefix, _, name = action.partition(":")
-    return name in _services().get(prefix, _NOTHING)["passRole"]
+    return name in _services().get(prefix, _NOTHING)["passRole"] or action in _PASS_ROLE
 
 
 def takes_resources(action: str) -> bool:
@@ -56,7 +74,7 @@ def resource_type(action: str, arn: str) -> str | None:
 
 
 def matching(pattern: str) -> list[str]:
-    """Returns the actions that a pattern of a policy stands for, such as `s3:Get*`, in order."""
+    """Returns the actions that a pattern of a policy matches, such as `s3:Get*`, in order."""
     prefixes, _, _name = pattern.partition(":")
     matches = globs([pattern.lower()])
     return [

@@ -107,10 +107,14 @@ def _passed_roles(record: Mapping[str, Any]) -> Iterator[NeededPermission]:
     yield from (NeededPermission("iam:PassRole", role, condition) for role in roles)
 
 
-def _roles_in(value: object, depth: int) -> Iterator[str]:
-    """Yields the ARNs of roles in the members of a request."""
-    if isinstance(value, str) and value.startswith("arn:") and ":role/" in value:
-        yield value
-    elif depth and isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _roles_in(member, depth - 1)
+def _roles_in(value: object, depth: int, name: str = "") -> Iterator[str]:
+    """Yields the ARNs of roles in the members of a request that are named for roles."""
+    if isinstance(value, str):
+        if "role" in name.lower() and value.startswith("arn:") and ":role/" in value:
+            yield value
+    elif depth and isinstance(value, dict):
+        for member, each in value.items():
+            yield from _roles_in(each, depth - 1, member)
+    elif depth and isinstance(value, list):
+        for each in value:
+            yield from _roles_in(each, depth - 1, name)

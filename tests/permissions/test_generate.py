@@ -1,0 +1,150 @@
+"""Policies of what principals did."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.policies import PolicyKind, parse_policy
+from opentrail.permissions.generate import (
+    ANY,
+    EXACT,
+    MAX_CHARACTERS,
+    PREFIX,
+    characters,
+    generate,
+)
+from opentrail.permissions.outcomes import CallOutcome, outcome_of
+from opentrail.permissions.replay import Judgement, verdict_on
+from tests.factories import ACCOUNT, a_record, real_records
+
+REAL = [record for record in real_records() if outcome_of(record) is not CallOutcome.NO_CALL]
+
+
+def an_s3_call(name: str, key: str | None = None, bucket: str = "data", **more: Any) -> Any:
+    parameters = {"bucketName": bucket, **({"key": key} if key else {})}
+    return a_record(
+        eventSource="s3.amazonaws.com", eventName=name, requestParameters=parameters, **more
+    )
+
+
+def statements(*records: Any, resources: str = PREFIX) -> list[dict[str, Any]]:
+    return [one for made in generate(records, resources).documents for one in made["Statement"]]
+
+
+def resources_for(*keys: str, resources: str = PREFIX, bucket: str = "data") -> list[str]:
+    calls = (an_s3_call("GetObject", key, bucket) for key in keys)
+    (statement,) = statements(*calls, resources=resources)
+    return list(statement["Resource"])
+
+
+def test_actions_on_the_same_resources_share_a_statement() -> None:
+    made = statements(an_s3_call("GetObject", "a"), an_s3_call("PutObject", "a"))
+    assert made == [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject"],
+            "Resource": ["arn:aws:s3:::data/a"],
+        }
+    ]
+
+
+def test_what_was_denied_or_failed_is_left_out() -> None:
+    records = [
+        an_s3_call("GetObject", "a"),
+        an_s3_call("PutObject", "a", errorCode="AccessDenied"),
+        an_s3_call("GetObject", "b", errorCode="NoSuchKey"),
+    ]
+    made = generate(records)
+    assert made.documents[0]["Statement"] == statements(an_s3_call("GetObject", "a"))
+    assert [made.outcomes[outcome] for outcome in CallOutcome] == [1, 1, 1, 0]
+    with_failed = generate(records, with_failed=True).documents[0]["Statement"]
+    assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
+
+
+def test_many_names_become_what_they_have_in_common() -> None:
+    begin = "arn:aws:s3:::data/"
+    assert resources_for("in/a", "in/b") == [f"{begin}in/a", f"{begin}in/b"]
+    assert resources_for("in/a", "in/b", "in/c") == [f"{begin}in/*"]
+    assert resources_for("in/a", "in/b", "in/c", resources=EXACT) == [
+        f"{begin}in/{name}" for name in "abc"
+    ]
+    assert resources_for("in/a-1", "in/a-2", "in/a-30") == [f"{begin}in/a-*"]
+    # Never all names of a type: these have nothing in common.
+    assert resources_for("a", "b", "c") == [f"{begin}{name}" for name in "abc"]
+    # But very many objects of a bucket become all of its objects.
+    assert resources_for(*(f"{chr(97 + number)}" for number in range(20))) == [f"{begin}*"]
+
+
+def test_every_resource_may_be_asked_for() -> None:
+    assert statements(an_s3_call("GetObject", "a"), resources=ANY)[0]["Resource"] == "*"
+
+
+def test_characters_of_patterns_in_names_are_meant_literally() -> None:
+    assert resources_for("a*b?$c") == ["arn:aws:s3:::data/a${*}b${?}${$}c"]
+
+
+def test_what_is_left_open_is_counted() -> None:
+    made = generate(
+        [
+            an_s3_call("DeleteObjects"),
+            a_record(eventSource="new.amazonaws.com", eventName="DoIt", requestParameters=None),
+            a_record(
+                eventSource="cloudwatch.amazonaws.com",
+                eventName="DescribeAlarms",
+                requestParameters=None,
+                responseElements=None,
+            ),
+        ]
+    )
+    assert made.unmapped == {"s3.amazonaws.com DeleteObjects": 1}
+    assert made.unverified == {"new:DoIt": 1}
+    assert made.unlimited == {"new:DoIt": 1, "cloudwatch:DescribeAlarms": 1}
+
+
+def test_a_long_policy_is_several() -> None:
+    keys = [f"{number:04}" + "x" * 60 for number in range(19)]
+    calls = [
+        an_s3_call("GetObject", key, f"bucket{number}") for number in range(20) for key in keys
+    ]
+    documents = generate(calls, EXACT).documents
+    assert len(documents) > 4
+    assert max(characters(document) for document in documents) <= MAX_CHARACTERS
+    listed = [arn for one in documents for each in one["Statement"] for arn in each["Resource"]]
+    assert len(listed) == len(set(listed)) == 380
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.sampled_from(REAL), max_size=30), st.sampled_from([EXACT, PREFIX, ANY]))
+def test_a_policy_allows_all_that_was_allowed(records: list[Any], resources: str) -> None:
+    policies = [
+        parse_policy(json.dumps(document), PolicyKind.IDENTITY)
+        for document in generate(records, resources).documents
+    ]
+    for record in records:
+        if outcome_of(record) is CallOutcome.ALLOWED:
+            assert verdict_on(record, policies).judgement is Judgement.ALLOWED
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.text("ab/*?$-", min_size=1, max_size=8), min_size=1, max_size=8))
+def test_an_exact_policy_allows_nothing_else(keys: list[str]) -> None:
+    calls = [an_s3_call("GetObject", key) for key in keys]
+    policies = [
+        parse_policy(json.dumps(document), PolicyKind.IDENTITY)
+        for document in generate(calls, EXACT).documents
+    ]
+    for other in (*keys, *(f"{key}a" for key in keys), *(key[:-1] + "b" for key in keys)):
+        verdict = verdict_on(an_s3_call("GetObject", other), policies)
+        assert (verdict.judgement is Judgement.ALLOWED) is (other in keys)
+
+
+def test_real_records_are_of_an_account() -> None:
+    assert ACCOUNT.isdigit()
+    assert len(REAL) > 20

@@ -1,0 +1,88 @@
+"""What calls need, beyond one action on one resource."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentrail.permissions.needs import (
+    NeededPermission,
+    StringCondition,
+    context_of,
+    permissions_of,
+)
+from tests.factories import ACCOUNT, a_record
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
+FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
+
+
+def a_call(
+    source: str, name: str, identity: dict[str, Any] | None = None, **parameters: Any
+) -> Any:
+    more = {"userIdentity": identity} if identity else {}
+    return a_record(
+        eventSource=f"{source}.amazonaws.com",
+        eventName=name,
+        requestParameters=parameters or None,
+        responseElements=None,
+        **more,
+    )
+
+
+def test_a_role_that_is_passed_needs_a_permission_of_its_own() -> None:
+    record = a_call("lambda", "CreateFunction20150331", functionName="f", role=ROLE)
+    to_lambda = StringCondition("StringEquals", "iam:PassedToService", "lambda.amazonaws.com")
+    assert permissions_of(record) == [
+        NeededPermission("lambda:CreateFunction", FUNCTION),
+        NeededPermission("iam:PassRole", ROLE, to_lambda),
+    ]
+    (_, passed) = permissions_of(record)
+    assert context_of(record, passed)["iam:passedtoservice"] == ("lambda.amazonaws.com",)
+
+
+def test_a_role_is_found_within_lists_and_is_passed_once() -> None:
+    tasks = [{"taskRoleArn": ROLE}, {"executionRoleArn": ROLE}]
+    record = a_call("ecs", "RegisterTaskDefinition", family="f", containerDefinitions=tasks)
+    assert [one.resource for one in permissions_of(record) if one.action == "iam:PassRole"] == [
+        ROLE
+    ]
+    deep: Any = ROLE
+    for _ in range(50):
+        deep = [deep]
+    record = a_call("ecs", "RegisterTaskDefinition", family="f", containerDefinitions=deep)
+    assert [one.action for one in permissions_of(record)] == ["ecs:RegisterTaskDefinition"]
+
+
+def test_calls_that_do_not_pass_roles_may_name_them() -> None:
+    record = a_call("lambda", "Invoke", functionName="f", clientContext=ROLE)
+    assert [one.action for one in permissions_of(record)] == ["lambda:InvokeFunction"]
+
+
+def test_what_a_service_does_for_its_caller_is_needed_by_that_service_only() -> None:
+    identity = {
+        "type": "IAMUser",
+        "arn": f"arn:aws:iam::{ACCOUNT}:user/ada",
+        "invokedBy": "cloudformation.amazonaws.com",
+    }
+    record = a_call("sqs", "CreateQueue", identity, queueName="jobs")
+    (needed,) = permissions_of(record)
+    assert needed.condition == StringCondition(
+        "ForAnyValue:StringEquals", "aws:CalledVia", "cloudformation.amazonaws.com"
+    )
+    assert context_of(record, needed)["aws:calledvia"] == ("cloudformation.amazonaws.com",)
+
+
+def test_resources_that_an_action_does_not_take_are_left_out() -> None:
+    record = a_call("ec2", "CreateRoute", routeTableId="rtb-0d4916f5", natGatewayId="nat-03575abb")
+    assert [one.resource for one in permissions_of(record)] == [
+        f"arn:aws:ec2:us-east-1:{ACCOUNT}:route-table/rtb-0d4916f5"
+    ]
+
+
+def test_a_call_about_no_user_is_about_its_caller() -> None:
+    identity = {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/ada"}
+    for name in ("GetUser", "CreateAccessKey", "ChangePassword"):
+        (needed,) = permissions_of(a_call("iam", name, identity))
+        assert needed.resource == identity["arn"]
+    (needed,) = permissions_of(a_call("iam", "ListUsers", identity))
+    assert needed.resource == "*"

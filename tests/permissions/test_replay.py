@@ -1,0 +1,71 @@
+"""What policies would have decided about past calls."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.permissions.replay import Judgement, Verdict, verdict_on
+from tests.factories import a_data_record, a_record
+
+ALLOWED, DENIED, UNKNOWN = Judgement.ALLOWED, Judgement.DENIED, Judgement.UNKNOWN
+OF_MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+OF_TAG = {"StringNotEquals": {"aws:ResourceTag/team": "a"}}
+OF_REGION = {"StringEquals": {"aws:RequestedRegion": "us-east-1"}}
+OF_OTHER_REGION = {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}
+
+
+def a_policy(*statements: dict[str, Any]) -> Policy:
+    document = {"Version": "2012-10-17", "Statement": list(statements)}
+    return parse_policy(json.dumps(document), PolicyKind.IDENTITY)
+
+
+def a_statement(effect: str, condition: Any = None, action: str = "iam:*") -> dict[str, Any]:
+    statement = {"Effect": effect, "Action": action, "Resource": "*"}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+@pytest.mark.parametrize(
+    ("statements", "judgement"),
+    [
+        ([a_statement("Allow")], ALLOWED),
+        ([a_statement("Allow", action="s3:*")], DENIED),
+        ([a_statement("Allow"), a_statement("Deny")], DENIED),
+        ([a_statement("Allow", OF_REGION)], ALLOWED),
+        ([a_statement("Allow", OF_OTHER_REGION)], DENIED),
+        # The record does not say whether there was MFA, or which tags the resource has.
+        ([a_statement("Allow", OF_MFA)], UNKNOWN),
+        ([a_statement("Allow", {**OF_MFA, **OF_OTHER_REGION})], DENIED),
+        ([a_statement("Allow", OF_TAG)], UNKNOWN),
+        ([a_statement("Allow"), a_statement("Deny", OF_MFA)], UNKNOWN),
+        ([a_statement("Allow"), a_statement("Deny", OF_TAG)], UNKNOWN),
+        ([a_statement("Allow"), a_statement("Deny", OF_MFA, "s3:*")], ALLOWED),
+        ([a_statement("Allow", OF_MFA), a_statement("Deny")], DENIED),
+        ([a_statement("Allow", OF_MFA), a_statement("Allow")], ALLOWED),
+    ],
+)
+def test_a_policy_is_judged(statements: list[dict[str, Any]], judgement: Judgement) -> None:
+    assert verdict_on(a_record(), [a_policy(*statements)]).judgement is judgement
+
+
+def test_all_policies_count() -> None:
+    policies = [a_policy(a_statement("Allow")), a_policy(a_statement("Deny"))]
+    assert verdict_on(a_record(), policies).judgement is DENIED
+    assert verdict_on(a_record(), []).judgement is DENIED
+
+
+def test_a_verdict_names_what_is_missing_and_why() -> None:
+    verdict = verdict_on(a_data_record(), [a_policy(a_statement("Allow"))])
+    assert verdict.permission is not None
+    assert verdict.permission.action == "s3:PutObject"
+    assert verdict.reason == "because no identity-based policy allows the s3:PutObject action"
+    unknown = verdict_on(a_record(), [a_policy(a_statement("Allow", OF_MFA))])
+    assert unknown.reason == "the record does not have aws:multifactorauthpresent"
+
+
+def test_a_call_that_needs_no_permission_is_allowed() -> None:
+    record = a_record(eventSource="sts.amazonaws.com", eventName="GetCallerIdentity")
+    assert verdict_on(record, []) == Verdict(ALLOWED)
