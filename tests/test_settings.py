@@ -140,6 +140,8 @@ PAIRS = {
     "oidc_client_id",
     "oidc_client_secret",
     "files",
+    "otlp_endpoint",
+    "otlp_headers",
 }
 
 
@@ -159,6 +161,36 @@ def test_certificate_and_key_belong_together() -> None:
             load({name: __file__}, {})
         with pytest.raises(UsageError, match="must name a file"):
             load({**both, name: "/nowhere/at/all"}, {})
+
+
+def test_a_collector_has_a_url_and_headers(write: Write) -> None:
+    url = "http://127.0.0.1:4318"
+    headers = {variable("otlp_headers"): "Authorization=Bearer s3cret=, X-Scope-OrgID=1"}
+    found = load({"otlp_endpoint": url}, headers)
+    assert found.otlp_endpoint == url
+    assert found.otlp_headers == {"Authorization": "Bearer s3cret=", "X-Scope-OrgID": "1"}
+    assert "s3cret" not in repr(found)
+    file = write(f'otlp_endpoint = "{url}"\n[otlp_headers]\nAuthorization = "Bearer s3cret"\n')
+    assert load({}, {}, file).otlp_headers == {"Authorization": "Bearer s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        ({"otlp_endpoint": "127.0.0.1:4318"}, {}, "--otlp-endpoint must be a URL such as http"),
+        ({"otlp_endpoint": "ftp://collector"}, {}, "--otlp-endpoint must be a URL such as http"),
+        ({"otlp_endpoint": "http://me:s3cret@c"}, {}, "a URL without user, query and fragment"),
+        ({"otlp_headers": "A=s3cret"}, {}, "seen by other users"),
+        ({}, {"OPENTRAIL_OTLP_HEADERS": "s3cret"}, "OPENTRAIL_OTLP_HEADERS must be headers"),
+        ({}, {"OPENTRAIL_OTLP_HEADERS": "A=s3cret\r\nB: c"}, "OTLP_HEADERS must be headers"),
+    ],
+)
+def test_what_is_wrong_about_a_collector_is_named(
+    flags: dict[str, str], environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        load(flags, environment)
+    assert "s3cret" not in str(refused.value)
 
 
 ISSUER = {"oidc_issuer": "https://id.example", "oidc_client_id": "opentrail"}

@@ -129,6 +129,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.otlp_events = Counter(
+            "opentrail_otlp_events",
+            "Events for the collector of --otlp-endpoint: accepted (taken), or rejected",
+            ["outcome"],
+            registry=self.registry,
+        )
 
     def count(self, service: str, category: str, seconds: float, more: int = 0) -> None:
         """Counts a recorded call.

@@ -100,6 +100,12 @@ class Settings:
     organization: str | Organization = "off"
     #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
     event_bridge: str = "auto"
+    #: Collector of OpenTelemetry that gets all events as logs (OTLP/HTTP with JSON), such as
+    #: `http://127.0.0.1:4318`; none by default.
+    otlp_endpoint: str | None = None
+    #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
+    #: where other users of the machine could see them.
+    otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
     insights: str = "on"
     #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
@@ -478,6 +484,34 @@ def _client_secret(value: Any, source: str) -> str:
     return value
 
 
+def _collector(value: Any, source: str) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{source} must be a URL such as http://127.0.0.1:4318, not {value!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(f"{source} must be a URL without user, query and fragment")
+    return str(value)
+
+
+def _headers(value: Any, source: str) -> dict[str, str]:
+    """Reads `NAME=VALUE,NAME=VALUE`, or a table; no message has a value, which may be a secret."""
+    if source.startswith("--"):
+        raise UsageError(
+            f"{source} would be seen by other users of this machine; set OPENTRAIL_OTLP_HEADERS"
+        )
+    if isinstance(value, dict):
+        pairs = [(str(name), str(text)) for name, text in value.items()]
+    else:
+        entries = [entry.partition("=") for entry in str(value).split(",")]
+        pairs = [(name.strip(), text.strip()) for name, _, text in entries]
+    for name, text in pairs:
+        if not _HEADER_NAME.fullmatch(name) or not text or not _HEADER_VALUE.fullmatch(text):
+            raise UsageError(f"{source} must be headers: NAME=VALUE,NAME=VALUE")
+    return dict(pairs)
+
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
 #: A bucket of S3, perhaps with a prefix.
 _PLACE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?")
 #: Issuers on this machine, which need no TLS.
@@ -489,6 +523,8 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "control_store": _database,
     "journal": _database,
     "files": _place,
+    "otlp_endpoint": _collector,
+    "otlp_headers": _headers,
     "oidc_issuer": _issuer,
     "oidc_client_id": _text,
     "oidc_client_secret": _client_secret,

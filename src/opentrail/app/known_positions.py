@@ -20,7 +20,13 @@ _MARK = "mark"
 _JOURNAL = "journal"
 _IMPORTS = "imports"
 #: Documents of the state store that name journal positions, and the members that do.
-_CURSORS = {"place": "position", "event-bus": "position", "delivery": "position", "plan": "until"}
+_CURSORS = {
+    "place": "position",
+    "event-bus": "position",
+    "otlp": "position",
+    "delivery": "position",
+    "plan": "until",
+}
 
 
 async def known_positions(

@@ -91,6 +91,7 @@ _FLAGS = {
         ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
         ("--organization", "MODE", "accounts of organization trails: {organization}"),
         ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
+        ("--otlp-endpoint", "URL", "collector of OpenTelemetry that gets all events as logs"),
     ),
     "unusual activity": (
         ("--insights", "MODE", "on (default): record unusual activity; or off"),

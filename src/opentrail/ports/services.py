@@ -1,11 +1,11 @@
-"""Services beside buckets: topics, log groups, event buses, encryption keys."""
+"""Services beside buckets: topics, log groups, event buses, keys, collectors of logs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Topics(Protocol):
@@ -83,5 +83,20 @@ class EncryptionKeys(Protocol):
         Raises:
             ServiceMissing: the key does not exist in the Region.
             ServiceError: the key is not enabled, with code `DisabledException`.
+        """
+        ...
+
+
+class LogCollector(Protocol):
+    """Takes logs of OpenTelemetry."""
+
+    async def send(self, logs: dict[str, Any]) -> int:
+        """Return once the collector has answered; the result is how many records it rejected.
+
+        Args:
+            logs: an `ExportLogsServiceRequest`, as JSON has it.
+
+        Raises:
+            ServiceError: it does not answer, or accepts nothing now; it may have the records.
         """
         ...

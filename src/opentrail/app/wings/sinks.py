@@ -1,24 +1,28 @@
-"""The wing that notifies other services: SNS, CloudWatch Logs, EventBridge."""
+"""The wing that informs other services: SNS, CloudWatch Logs, EventBridge, a log collector."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
+from opentrail.adapters.otlp import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.follow import follow
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
+from opentrail.trails.sinks.otlp import OtlpFollower
 from opentrail.trails.sinks.sns import SnsSink
 
 #: Seconds of events that are put on an event bus together.
 _BUS_LINGER = 0.5
+#: Seconds of events that are sent to a collector together.
+_COLLECTOR_LINGER = 0.5
 
 
 def start(core: Core) -> Wing:
-    """Sends messages about delivered files, and events to an event bus."""
+    """Sends messages about delivered files, and events to an event bus and a collector."""
     engines, clients = core.engines, core.clients
     control, clock, metrics = core.worker_control, engines.clock, engines.metrics
 
@@ -33,6 +37,14 @@ def start(core: Core) -> Wing:
         )
         await follow(engines.journal, bus, _BUS_LINGER)
 
+    async def send_to_collector() -> None:
+        collector = OtlpCollector(str(core.settings.otlp_endpoint), core.settings.otlp_headers)
+        follower = OtlpFollower(control, collector, metrics, lambda: engines.journal.head)
+        await follow(engines.journal, follower, _COLLECTOR_LINGER)
+
+    followers = [follow_journal] if core.settings.event_bridge == "auto" else []
+    if core.settings.otlp_endpoint is not None:
+        followers.append(send_to_collector)
     return Wing(
         sinks=(
             SnsSink(control, SnsTopics(clients), clock, metrics),
@@ -40,7 +52,7 @@ def start(core: Core) -> Wing:
                 control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of_note
             ),
         ),
-        followers=(follow_journal,) if core.settings.event_bridge == "auto" else (),
+        followers=followers,
     )
 
 

@@ -1,0 +1,249 @@
+"""Events as logs of OpenTelemetry, for a collector (OTLP/HTTP with JSON).
+
+Attributes have the names that the OpenTelemetry Collector gives to CloudTrail's records (its
+encoding `aws.cloudtrail`, semantic conventions 1.38); the body is the exact record.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from opentrail.core.event import Entry, as_object, micros, parse_time
+from opentrail.metrics import Metrics
+from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.services import LogCollector
+
+Json = dict[str, Any]
+
+#: Kind of the document with the cursor.
+_KIND = "otlp"
+#: Its key.
+_KEY = "place"
+#: Maximum events of one request.
+MAX_EVENTS = 500
+#: Maximum bytes of their records; attributes make a request up to three times as large.
+MAX_BYTES = 1024 * 1024
+
+#: Member of a record → attribute.
+_TEXTS = {
+    "eventVersion": "aws.cloudtrail.event_version",
+    "eventID": "aws.cloudtrail.event_id",
+    "apiVersion": "aws.cloudtrail.api_version",
+    "eventName": "rpc.method",
+    "eventSource": "rpc.service",
+    "requestID": "aws.request_id",
+    "eventCategory": "aws.event.category",
+    "sourceIPAddress": "source.address",
+    "userAgent": "user_agent.original",
+    "errorCode": "aws.error.code",
+    "errorMessage": "aws.error.message",
+    "sharedEventID": "aws.shared_event_id",
+}
+_FLAGS = {"readOnly": "aws.event.read_only", "managementEvent": "aws.event.management"}
+_MAPS = {
+    "requestParameters": "aws.request.parameters",
+    "responseElements": "aws.response.elements",
+    "additionalEventData": "aws.cloudtrail.additional_event_data",
+    "insightDetails": "aws.insight_details",
+}
+_IDENTITY = {
+    "userId": "user.id",
+    "userName": "user.name",
+    "accountId": "aws.user_identity.account_id",
+    "accessKeyId": "aws.access_key.id",
+    "identityStoreArn": "aws.identity_store.arn",
+    "invokedBy": "aws.user_identity.invoked_by",
+    "principalId": "aws.principal.id",
+    "arn": "aws.principal.arn",
+    "type": "aws.principal.type",
+}
+_SESSION = "aws.user_identity.session_context"
+_ISSUER = {
+    "type": f"{_SESSION}.issuer.type",
+    "principalId": f"{_SESSION}.issuer.principal_id",
+    "arn": f"{_SESSION}.issuer.arn",
+    "accountId": f"{_SESSION}.issuer.account_id",
+    "userName": f"{_SESSION}.issuer.user_name",
+}
+_RESOURCE = {"accountId": "account.id", "type": "type", "ARN": "arn"}
+
+
+class OtlpCursor(msgspec.Struct, frozen=True):
+    """How far events are at the collector, as the control store has it."""
+
+    position: int
+
+
+class OtlpFollower:
+    """A follower that sends all events to a collector, at least once and in order.
+
+    What the collector refuses for good is counted and left out; while it does not answer, events
+    wait in the journal.
+    """
+
+    name = "otlp"
+
+    def __init__(
+        self,
+        control: ControlStore,
+        collector: LogCollector,
+        metrics: Metrics,
+        head: Callable[[], int],
+    ) -> None:
+        self._control = control
+        self._collector = collector
+        self._metrics = metrics
+        self._head = head
+        self._cursor: int | None = None
+
+    async def cursor(self) -> int:
+        """Returns the cursor, which begins at the current head of the journal."""
+        if self._cursor is not None:
+            return self._cursor
+        stored = await self._control.get(_KIND, _KEY)
+        if stored is None:
+            return await self._store(self._head())
+        self._cursor = msgspec.convert(stored.document, OtlpCursor).position
+        return self._cursor
+
+    async def process(self, entries: Sequence[Entry]) -> None:
+        """Sends the entries, in requests of limited size.
+
+        Raises:
+            ServiceError: the collector does not take any now.
+        """
+        sent_until = await self.cursor()
+        for batch in _batches([entry for entry in entries if entry.position > sent_until]):
+            rejected = await self._collector.send(logs_of(batch))
+            self._metrics.otlp_events.labels("rejected").inc(rejected)
+            self._metrics.otlp_events.labels("taken").inc(len(batch) - rejected)
+            await self._store(batch[-1].position)
+
+    async def _store(self, position: int) -> int:
+        document = msgspec.to_builtins(OtlpCursor(position))
+        await self._control.apply([Put(_KIND, _KEY, document)])
+        self._cursor = position
+        return position
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == MAX_EVENTS or size + len(entry.record) > MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry.record)
+    if batch:
+        yield batch
+
+
+def logs_of(entries: Sequence[Entry]) -> Json:
+    """Returns the request with some events (`ExportLogsServiceRequest`), grouped by their place."""
+    by_place: dict[tuple[str, str], list[Json]] = defaultdict(list)
+    for entry in entries:
+        by_place[entry.account, entry.region].append(_log_record(entry))
+    return {
+        "resourceLogs": [
+            {
+                "resource": {
+                    "attributes": [
+                        _attribute("cloud.provider", "aws"),
+                        _attribute("cloud.region", region),
+                        _attribute("cloud.account.id", account),
+                    ]
+                },
+                "scopeLogs": [
+                    {
+                        "scope": {
+                            "name": "opentrail",
+                            "attributes": [_attribute("encoding.format", "aws.cloudtrail")],
+                        },
+                        "logRecords": records,
+                    }
+                ],
+            }
+            for (account, region), records in by_place.items()
+        ]
+    }
+
+
+def _log_record(entry: Entry) -> Json:
+    record = msgspec.json.decode(entry.record)
+    return {
+        "timeUnixNano": str(micros(parse_time(record["eventTime"])) * 1000),
+        "observedTimeUnixNano": str(micros(entry.recorded_at) * 1000),
+        "body": {"stringValue": entry.record.decode()},
+        "attributes": [_attribute(name, value) for name, value in _attributes(record)],
+    }
+
+
+def _attributes(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes that a record has."""
+    yield from _renamed(record, _TEXTS)
+    if event_type := record.get("eventType"):
+        yield "rpc.system", event_type
+        yield "rpc.system.name", event_type
+    for member, name in _FLAGS.items():
+        if isinstance(record.get(member), bool):
+            yield name, record[member]
+    for member, name in _MAPS.items():
+        if as_object(record.get(member)):
+            yield name, record[member]
+    if record.get("sessionCredentialFromConsole") == "true":
+        yield "aws.session.console", True
+    if resources := record.get("resources"):
+        listed = [dict(_renamed(as_object(one), _RESOURCE)) for one in resources]
+        yield "aws.resources", listed
+    yield from _tls_attributes(as_object(record.get("tlsDetails")))
+    yield from _identity_attributes(as_object(record.get("userIdentity")))
+
+
+def _tls_attributes(details: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if version := details.get("tlsVersion"):
+        yield "tls.protocol.version", str(version).removeprefix("TLSv")
+    yield from _renamed(
+        details, {"cipherSuite": "tls.cipher", "clientProvidedHostHeader": "server.address"}
+    )
+
+
+def _identity_attributes(identity: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from _renamed(identity, _IDENTITY)
+    session = as_object(identity.get("sessionContext"))
+    attributes = as_object(session.get("attributes"))
+    if "mfaAuthenticated" in attributes:
+        yield f"{_SESSION}.attributes.mfa_authenticated", attributes["mfaAuthenticated"] == "true"
+    yield from _renamed(attributes, {"creationDate": f"{_SESSION}.attributes.creation_date"})
+    yield from _renamed(as_object(session.get("sessionIssuer")), _ISSUER)
+
+
+def _renamed(members: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yields the members that have a text, by their names as attributes."""
+    for member, name in names.items():
+        value = members.get(member)
+        if value not in (None, ""):
+            yield name, str(value)
+
+
+def _attribute(name: str, value: Any) -> Json:
+    return {"key": name, "value": _any_value(value)}
+
+
+def _any_value(value: Any) -> Json:
+    """Returns a value as OTLP has it; numbers are doubles, as the collector's are."""
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int | float):
+        return {"doubleValue": float(value)}
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": [_attribute(key, one) for key, one in value.items()]}}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_any_value(one) for one in value]}}
+    return {"stringValue": str(value)}

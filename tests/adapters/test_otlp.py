@@ -1,0 +1,75 @@
+"""A collector over HTTP: what is sent, and what its answers mean."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from opentrail.adapters.otlp import OtlpCollector
+from opentrail.core.errors import ServiceError
+from opentrail.trails.sinks.otlp import logs_of
+from tests.factories import a_record, an_entry
+from tests.fakes import asynchronous
+from tests.stub_collector import stub_collector
+
+LOGS = logs_of([an_entry(1, a_record()), an_entry(2, a_record())])
+
+
+@asynchronous
+async def test_logs_are_sent_as_json_with_headers() -> None:
+    with stub_collector() as stub:
+        assert await OtlpCollector(stub.url, {"X-Scope-OrgID": "one"}).send(LOGS) == 0
+        assert await OtlpCollector(f"{stub.url}/otlp/v1/logs", {}).send(LOGS) == 0
+    assert stub.requests == [LOGS, LOGS]
+    assert stub.paths == ["/v1/logs", "/otlp/v1/logs"]
+    assert stub.headers[0]["X-Scope-OrgID"] == "one"
+    assert stub.headers[0]["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@asynchronous
+async def test_a_collector_that_takes_nothing_now_is_asked_later(status: int) -> None:
+    with stub_collector() as stub:
+        stub.statuses, stub.more_headers = [status], {"Retry-After": "0"}
+        collector = OtlpCollector(stub.url, {})
+        with pytest.raises(ServiceError, match=f"answers with status {status}"):
+            await collector.send(LOGS)
+        assert await collector.send(LOGS) == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 413, 500, 307])
+@asynchronous
+async def test_what_is_refused_for_good_is_counted(status: int) -> None:
+    with stub_collector() as stub:
+        stub.statuses = [status]
+        assert await OtlpCollector(stub.url, {}).send(LOGS) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "rejected"),
+    [
+        (b"", 0),
+        (b"{}", 0),
+        (b"no JSON", 0),
+        (b"[]", 0),
+        (b'{"partialSuccess": {}}', 0),
+        (b'{"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "too old"}}', 1),
+        (b'{"partialSuccess": {"rejectedLogRecords": 999}}', 2),
+    ],
+)
+@asynchronous
+async def test_some_records_may_be_rejected(body: bytes, rejected: int) -> None:
+    with stub_collector() as stub:
+        stub.body = body
+        assert await OtlpCollector(stub.url, {}).send(LOGS) == rejected
+
+
+@asynchronous
+async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    collector: Any = OtlpCollector(f"http://127.0.0.1:{port}", {})
+    with pytest.raises(ServiceError, match="does not answer"):
+        await collector.send(LOGS)

@@ -1,0 +1,64 @@
+"""A server that sends its events to a collector of OpenTelemetry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.live.processes import Opentrail, eventually, moto_server
+from tests.stub_collector import StubCollector, stub_collector
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+def has_users(collector: StubCollector, count: int) -> None:
+    eventually(lambda: collector.event_names().count("CreateUser") >= count, "users are there")
+
+
+def test_events_reach_a_collector_though_both_sides_are_ended(tmp_path: Path) -> None:
+    with moto_server() as upstream, stub_collector() as collector:
+        flags = ("--upstream", upstream, "--otlp-endpoint", collector.url)
+        server = Opentrail(tmp_path / "data", *flags)
+        try:
+            server.start(OPENTRAIL_OTLP_HEADERS="Authorization=Bearer secret")
+            for number in range(3):
+                server.boto("iam").create_user(UserName=f"user-{number}")
+            has_users(collector, 3)
+            assert {headers["Authorization"] for headers in collector.headers} == {"Bearer secret"}
+            assert "secret" not in server.opentrail("status", "--json").stdout
+
+            # What happens while the collector answers that it is busy arrives later.
+            collector.statuses = [503, 429]
+            server.boto("iam").create_user(UserName="user-3")
+            has_users(collector, 4)
+            server.kill()
+            server.start()
+            server.boto("iam").create_user(UserName="user-4")
+            has_users(collector, 5)
+        finally:
+            server.close()
+        names = [
+            one["body"]["stringValue"].partition('"userName":"user-')[2][:1]
+            for one in collector.records()
+            if '"eventName":"CreateUser"' in one["body"]["stringValue"]
+        ]
+    # At least once, and in order.
+    assert sorted(set(names)) == list("01234")
+
+
+def test_a_server_records_while_its_collector_is_down(tmp_path: Path) -> None:
+    with stub_collector() as collector:
+        port = int(urlsplit(collector.url).port or 0)
+    with moto_server() as upstream:
+        flags = ("--upstream", upstream, "--otlp-endpoint", f"http://127.0.0.1:{port}")
+        server = Opentrail(tmp_path / "data", *flags)
+        try:
+            server.start()
+            server.boto("iam").create_user(UserName="Mary")
+            assert len(server.records("name=CreateUser")) == 1
+            with stub_collector(port) as late:
+                has_users(late, 1)
+        finally:
+            server.close()
