@@ -17,6 +17,7 @@ from opentrail.commands import export as module
 from opentrail.commands.export import KINDS, Parts, csv_cells, record_line, row_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.core.ocsf import ocsf_event
 from opentrail.history.event_history import event_document
 from opentrail.ports.event_store import FoundEvent
 from tests.factories import ACCOUNT, REGION, a_record, event_id, real_records, record_bytes
@@ -123,7 +124,11 @@ def ids_in(file: Path) -> list[str]:
     with file.open(newline="") as lines:
         if file.suffix == ".csv":
             return [row["event_id"] for row in csv.DictReader(lines)]
-        return [json.loads(line)["eventID"] for line in lines]
+        events = [json.loads(line) for line in lines]
+        return [
+            event["metadata"]["uid"] if "metadata" in event else event["eventID"]
+            for event in events
+        ]
 
 
 @pytest.mark.parametrize("kind", SUFFIXES)
@@ -268,6 +273,13 @@ def test_what_event_history_lacks_is_named(
     assert "missing" not in capsys.readouterr().err
 
 
+def test_ocsf_has_an_event_for_each_record(console: StubConsole, tmp_path: Path) -> None:
+    stream(console, [a_record()])
+    assert main(["export", "--ocsf", str(tmp_path / "out")]) == 0
+    (line,) = (tmp_path / "out" / "events-00001.ocsf").read_text().splitlines()
+    assert json.loads(line) == ocsf_event(a_record())
+
+
 def test_ndjson_holds_the_exact_records(console: StubConsole, tmp_path: Path) -> None:
     stream(console, records())
     assert main(["export", "--ndjson", str(tmp_path / "out")]) == 0
@@ -293,7 +305,7 @@ def test_csv_can_be_read_and_its_records_are_exact(console: StubConsole, tmp_pat
     assert [(row["event_id"], row["record"]) for row in rows] == read
 
 
-@pytest.mark.parametrize("kind", ["parquet", "ndjson", "csv"])
+@pytest.mark.parametrize("kind", ["parquet", "ndjson", "ocsf", "csv"])
 def test_nothing_found_is_an_empty_file(
     kind: str, console: StubConsole, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -316,7 +328,7 @@ def test_nothing_found_is_an_empty_file(
         ({"position": 3},),
     ],
 )
-@pytest.mark.parametrize("kind", ["parquet", "ndjson", "csv"])
+@pytest.mark.parametrize("kind", ["parquet", "ndjson", "ocsf", "csv"])
 def test_an_answer_without_its_end_is_not_good(
     kind: str,
     end: tuple[Any, ...],

@@ -24,6 +24,7 @@ from opentrail.commands.rendering import escape_formulas, one_line, warn_of_miss
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
+from opentrail.core.ocsf import ocsf_event
 from opentrail.core.text import printable
 
 PATH = "/api/v1/events/stream"
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--parquet", metavar="DIR", help="Parquet: typed columns and the record")
     kinds.add_argument("--ndjson", metavar="DIR", help="the exact records, one on each line")
+    kinds.add_argument("--ocsf", metavar="DIR", help="OCSF 1.5 API Activity, one on each line")
     kinds.add_argument("--csv", metavar="DIR", help="CSV: the same columns as Parquet")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the files of an earlier export"
@@ -154,6 +156,11 @@ def record_line(event: dict[str, Any]) -> str:
     return one_line(event["CloudTrailEvent"]) + "\n"
 
 
+def ocsf_line(event: dict[str, Any]) -> str:
+    """Returns an event as the Open Cybersecurity Schema Framework has it."""
+    return orjson.dumps(ocsf_event(orjson.loads(event["CloudTrailEvent"]))).decode() + "\n"
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(item or "" for item in value)
@@ -168,7 +175,7 @@ MAX_ROWS = 250_000
 MAX_BYTES = 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
-_OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
+_OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|ocsf|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
 
 
 Event = dict[str, Any]
@@ -220,6 +227,7 @@ class CsvFile(NdjsonFile):
 KINDS: dict[str, tuple[Callable[[Path], PartFile], Callable[[Event], Any]]] = {
     "parquet": (ParquetFile, row_of),
     "ndjson": (NdjsonFile, record_line),
+    "ocsf": (NdjsonFile, ocsf_line),
     "csv": (CsvFile, csv_cells),
 }
 
