@@ -771,6 +771,14 @@ class Filled:
     entries: list[Entry]
 
 
+#: Some name agents; the Kelvin sign is a k in lower case.
+USER_AGENTS = [
+    *("a/1 b", "a/2", "[b/1]", "c", ABSENT),
+    *("b/1 app/agent-claude-code", "Terraform/1.9.5", "[b/1 app/agent+payroll]"),
+    "Terraform/1.9.5 \u212a",
+]
+
+
 def random_records(count: int) -> list[dict[str, Any]]:
     chance = random.Random(count)
     made = []
@@ -799,7 +807,7 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
-                userAgent=chance.choice(["a/1 b", "a/2", "[b/1]", "c", ABSENT]),
+                userAgent=chance.choice(USER_AGENTS),
                 errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
@@ -875,6 +883,10 @@ terms = st.sampled_from(
         "last 3591s",
         "region IN (eu-west-1, x)",
         "account=210987654321",
+        "agent=Terraform",
+        "agent=*l*",
+        "agent!=Terraform",
+        "agent:CODE",
     ]
 )
 written = st.recursive(
