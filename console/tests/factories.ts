@@ -26,4 +26,5 @@ export const AN_EVENT: Event = {
   clause: CLAUSE,
   parts: [{ kind: "verb", text: CLAUSE }],
   method: null,
+  agent: null,
 };

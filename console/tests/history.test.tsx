@@ -5,6 +5,8 @@ import type { Event } from "../src/api/types";
 import { App } from "../src/app/App";
 import { connection } from "../src/api/client";
 import { navigate } from "../src/app/router";
+import { EMPTY } from "../src/filter/expression";
+import Facets from "../src/parts/Facets";
 import { AN_EVENT } from "./factories";
 
 const SENTENCE = "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary through the AWS Management Console";
@@ -67,6 +69,27 @@ test("who created Mary: type CreateUser, accept it, open the row, read the sente
   fireEvent.click(screen.getByRole("link", ROW));
   expect(await screen.findByRole("heading", { name: SENTENCE }, { timeout: 60_000 })).toBeTruthy();
 }, 240_000);
+
+test("the agent that made a call is named as what it says it is", async () => {
+  const event: Event = { ...EVENT, agent: { name: "Claude Code", kind: "agent", session: null, delegator: "ada" } };
+  answers["events/rows"] = () => ({ body: { events: [event], next: null, tookMs: 1, missing: [] } });
+  answers[`events/${EVENT.eventId}`] = () => ({ body: { event, record: "{}", delivered: [] } });
+  render(<App token={null} />);
+  fireEvent.click(await screen.findByRole("link", ROW, { timeout: 60_000 }));
+  expect(await screen.findByText("By the agent, as it says", {}, { timeout: 60_000 })).toBeTruthy();
+  expect(screen.getByText("Claude Code")).toBeTruthy();
+  expect(screen.getByText("for ada")).toBeTruthy();
+}, 240_000);
+
+test("agents are counted on request, where there are some", () => {
+  const facets = { values: null, isCounting: false, onOpen: () => undefined, filter: EMPTY };
+  const { rerender } = render(<Facets {...facets} open={[]} hasAgents={false} />);
+  expect(screen.queryByRole("button", { name: "Agent" })).toBeNull();
+  rerender(<Facets {...facets} open={[]} hasAgents />);
+  expect(screen.getByRole("button", { name: "Agent" })).toBeTruthy();
+  rerender(<Facets {...facets} values={{ agent: [{ value: "Terraform", count: 3 }] }} open={["agent"]} hasAgents={false} />);
+  expect(screen.getByRole("button", { name: "Terraform" })).toBeTruthy();
+});
 
 test("a suggestion stays while the suggestions for the typed text are loading", async () => {
   const { container } = render(<App token={null} />);

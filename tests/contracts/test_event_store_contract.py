@@ -503,6 +503,7 @@ async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -
         assert found == {
             "access_key_id": [(KEY, 5), ("ASIAIOSFODNN7EXAMPLE", 2), ("AKIAOTHER", 1)],
             "account": [(ACCOUNT, 9), ("210987654321", 1)],
+            "agent": [],
             "category": [("Management", 9), ("Data", 1)],
             "error_code": [],
             "event_name": [
@@ -771,6 +772,14 @@ class Filled:
     entries: list[Entry]
 
 
+#: Some name agents; the Kelvin sign is a k in lower case.
+USER_AGENTS = [
+    *("a/1 b", "a/2", "[b/1]", "c", ABSENT),
+    *("b/1 app/agent-claude-code", "Terraform/1.9.5", "[b/1 app/agent+payroll]"),
+    "Terraform/1.9.5 \u212a",
+]
+
+
 def random_records(count: int) -> list[dict[str, Any]]:
     chance = random.Random(count)
     made = []
@@ -799,7 +808,7 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
-                userAgent=chance.choice(["a/1 b", "a/2", "[b/1]", "c", ABSENT]),
+                userAgent=chance.choice(USER_AGENTS),
                 errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
@@ -875,6 +884,10 @@ terms = st.sampled_from(
         "last 3591s",
         "region IN (eu-west-1, x)",
         "account=210987654321",
+        "agent=Terraform",
+        "agent=*l*",
+        "agent!=Terraform",
+        "agent:CODE",
     ]
 )
 written = st.recursive(

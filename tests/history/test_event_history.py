@@ -517,6 +517,7 @@ async def test_facets_have_the_names_that_expressions_have() -> None:
         "account": [(ACCOUNT, 2)],
     }
     assert await history.facets(Search(), []) == {}
+    assert await history.facets(Search(), ["agent"]) == {"agent": []}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,42 @@ CONSOLE = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko
 MANAGEMENT_CONSOLE = "the AWS Management Console"
 
 
+# Agents
+
+AGENT = "aws-cli/2.31.0 app/agent-claude-code"
+
+
+@pytest.mark.parametrize(
+    ("identity", "caller"),
+    [
+        ({"type": "IAMUser", "userName": "Ada"}, "IAM user Ada's agent Claude Code"),
+        (
+            an_assumed_role("Deploy", "agent+codex+ada"),
+            "role Deploy's agent Codex (session agent+codex+ada)",
+        ),
+        (
+            {"type": "Root", "accountId": ACCOUNT},
+            f"the root user's agent Claude Code of account {ACCOUNT}",
+        ),
+        ({"type": "Unknown"}, "an unknown caller's agent Claude Code"),
+    ],
+)
+def test_an_agent_is_named_after_the_caller_it_acts_for(
+    identity: dict[str, Any], caller: str
+) -> None:
+    record = a_record(userIdentity=identity, userAgent=AGENT)
+    assert f", {caller} created IAM user Mary through the AWS CLI" in sentence(record)
+    assert [part.text for part in parts(record) if part.kind == "agent"] == [
+        f"'s agent {'Codex' if 'codex' in caller.lower() else 'Claude Code'}"
+    ]
+    assert "agent" not in actor(record).partition(" (session ")[0]
+
+
+def test_other_tools_are_the_method_only() -> None:
+    record = a_record(userAgent="APN/1.0 HashiCorp/1.0 Terraform/1.9.5")
+    assert sentence(record).endswith("IAM user John created IAM user Mary through Terraform")
+
+
 # The whole sentence
 
 

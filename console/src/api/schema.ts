@@ -1,5 +1,13 @@
 /** What the server answers. Made by scripts/reference.py; do not edit. */
 
+/** The agent or tool that made a call, as its caller says. */
+export interface AgentRow {
+  delegator: string | null;
+  kind: "agent" | "ci" | "iac" | "scanner" | "tool" | "workflow";
+  name: string;
+  session: string | null;
+}
+
 /** The calls that led to the caller of an event, and what the same caller did next. */
 export interface CallerChain {
   end: string;
@@ -84,6 +92,7 @@ export interface EventProofs {
 export interface EventRow {
   accessKeyId: string | null;
   account: string;
+  agent: AgentRow | null;
   arn: string | null;
   category: string;
   clause: string;
@@ -346,7 +355,7 @@ export interface SelectorPreview {
 
 /** Words of a clause with the spaces around them; `kind` says what they name. */
 export interface SentencePart {
-  kind: "actor" | "actor-type" | "method" | "object" | "object-type" | "plain" | "refusal" | "session" | "verb";
+  kind: "actor" | "actor-type" | "agent" | "method" | "object" | "object-type" | "plain" | "refusal" | "session" | "verb";
   text: string;
 }
 

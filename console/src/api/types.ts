@@ -3,6 +3,7 @@
 import type { Proof, SessionInfo } from "./schema";
 
 export type {
+  AgentRow as Agent,
   CallerChain,
   ChangedUser,
   Count,

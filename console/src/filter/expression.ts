@@ -363,6 +363,7 @@ const NAMES: Record<string, string> = Object.fromEntries(
       ["recipientAccountId", "account"],
       ["eventCategory", "category"],
       ["readOnly"],
+      ["agent"],
       ["resourceName", "resource"],
       ["resourceType"],
     ] as const

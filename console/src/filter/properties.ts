@@ -37,6 +37,7 @@ export const PROPERTIES: Property[] = [
   { key: CATEGORY, label: "Event category", operators: EXACT, values: ["Management", "Data", "Insight", "NetworkActivity"], counted: true },
   { key: "eventId", label: "Event ID", operators: EXACT },
   { key: "userAgent", label: "User agent" },
+  { key: "agent", label: "Agent" },
   { key: "requestID", label: "Request ID", operators: EXACT },
   { key: EXPRESSION, label: "Expression", operators: ["="] },
 ];

@@ -118,6 +118,7 @@ export default function History(): ReactNode {
           open={groups}
           onOpen={(name) => setOpened([...opened, name])}
           filter={conditions.filter}
+          hasAgents={events.some(({ agent }) => agent !== null)}
         />
       )}
       <div className="history-list">

@@ -12,7 +12,7 @@ import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useEffect, useMemo, useState } from "react";
 import { get, post } from "../api/client";
-import type { Around, Context, Event, EventDetail, Proofs } from "../api/types";
+import type { Agent, Around, Context, Event, EventDetail, Proofs } from "../api/types";
 import { useCall } from "../api/useCall";
 import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
@@ -186,6 +186,7 @@ function Summary({ event, parsed, pick, onOpen }: SummaryProps): ReactNode {
               { label: "AWS access key", value: value("accessKeyId", event.accessKeyId) },
               { label: "MFA", value: event.mfa === null ? "not known" : event.mfa ? "yes" : "no" },
               { label: "Account", value: value("recipientAccountId", event.account) },
+              ...(event.agent ? [{ label: "By the agent, as it says", value: <AgentValue agent={event.agent} pick={pick} /> }] : []),
             ],
           },
           {
@@ -210,6 +211,26 @@ function Summary({ event, parsed, pick, onOpen }: SummaryProps): ReactNode {
         <Resources event={event} />
       </div>
     </SpaceBetween>
+  );
+}
+
+const AGENT_KINDS: Record<Agent["kind"], string> = {
+  agent: "agent",
+  iac: "infrastructure as code",
+  ci: "continuous integration",
+  scanner: "scanner",
+  workflow: "workflow",
+  tool: "tool",
+};
+
+function AgentValue({ agent, pick }: { agent: Agent; pick: ValueProps["pick"] }): ReactNode {
+  const { name, kind, session, delegator } = agent;
+  const more = [kind !== "agent" && AGENT_KINDS[kind], delegator && `for ${delegator}`, session && `session ${session}`].filter(Boolean);
+  return (
+    <>
+      <Value field="agent" value={name} pick={pick} />
+      {more.length > 0 && <span className="wrap secondary"> {visible(more.join(", "))}</span>}
+    </>
   );
 }
 

@@ -18,13 +18,15 @@ interface Props {
   open: readonly string[];
   onOpen: (name: string) => void;
   filter: Filter;
+  /** Whether agents made some of the events, as far as these are shown. */
+  hasAgents: boolean;
 }
 
 /** The most frequent values of the whole result: a click searches for one, with Alt it excludes it. */
-export default function Facets({ values, isCounting, open, onOpen, filter }: Props): ReactNode {
+export default function Facets({ values, isCounting, open, onOpen, filter, hasAgents }: Props): ReactNode {
   return (
     <aside className={isCounting ? "facets dimmed" : "facets"} aria-label="Facets">
-      {GROUPS.map((group) => (
+      {GROUPS.filter(({ name, isRare }) => !isRare || hasAgents || open.includes(name)).map((group) => (
         <div key={group.name} role="group" aria-labelledby={`facet-${group.name}`}>
           <h2 id={`facet-${group.name}`}>
             {open.includes(group.name) ? (

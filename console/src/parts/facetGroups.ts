@@ -8,6 +8,8 @@ export interface Group {
   label: string;
   /** Not counted until it is opened. */
   isClosed?: boolean;
+  /** Shown only if an event on the page has a value. */
+  isRare?: boolean;
 }
 
 export const GROUPS: readonly Group[] = [
@@ -17,6 +19,7 @@ export const GROUPS: readonly Group[] = [
   { name: "region", field: "awsRegion", label: "Region" },
   { name: "errorCode", field: "errorCode", label: "Error" },
   { name: "sourceIpAddress", field: "sourceIPAddress", label: "Source IP", isClosed: true },
+  { name: "agent", field: "agent", label: "Agent", isClosed: true, isRare: true },
   { name: "resourceType", field: "resourceType", label: "Resource type", isClosed: true },
   { name: "account", field: "recipientAccountId", label: "Account", isClosed: true },
 ];

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from opentrail.core.agents import agent_of
 from opentrail.core.event import (
     DATA,
     INSIGHT,
@@ -67,6 +68,8 @@ class Attributes:
     principal_arn: str | None
     source_ip: str | None
     error_code: str | None
+    #: The name of the agent that made the call, as it says.
+    agent: str | None
     resources: tuple[Resource, ...]
 
 
@@ -81,6 +84,7 @@ def attributes_of(record: Record) -> Attributes:
     accounts = record.get("recipientAccountId"), identity.get("accountId")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
     details = as_object(record.get("insightDetails")) if category == INSIGHT else {}
+    agent = agent_of(record)
     return Attributes(
         event_id=str(record.get("eventID", "")),
         event_time=parse_time(record["eventTime"]),
@@ -95,6 +99,7 @@ def attributes_of(record: Record) -> Attributes:
         principal_arn=_text(identity.get("arn")),
         source_ip=_text(record.get("sourceIPAddress")),
         error_code=_text(record.get("errorCode")),
+        agent=agent["name"] if agent else None,
         resources=resources_of(record),
     )
 

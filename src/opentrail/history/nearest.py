@@ -17,6 +17,7 @@ from opentrail.history.event_history import History, Search
 #: Fields whose values may be mistyped, by their names in messages.
 _FIELDS: dict[str, str] = {
     "account": "account",
+    "agent": "agent",
     "category": "category",
     "error_code": "error code",
     "event_name": "event name",

@@ -193,6 +193,7 @@ class PeriodCounts:
 CountedField = Literal[
     "access_key_id",
     "account",
+    "agent",
     "category",
     "error_code",
     "event_name",

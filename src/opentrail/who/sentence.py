@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from opentrail.core.agents import agent_of
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
@@ -37,7 +38,16 @@ _SERVICES = {
 }
 
 PartKind = Literal[
-    "actor-type", "actor", "session", "verb", "object-type", "object", "method", "refusal", "plain"
+    "actor-type",
+    "actor",
+    "agent",
+    "session",
+    "verb",
+    "object-type",
+    "object",
+    "method",
+    "refusal",
+    "plain",
 ]
 MethodKind = Literal["console", "cli", "sdk", "code", "service", "opentrail", "other"]
 
@@ -130,7 +140,7 @@ def parts(record: Record, resource: Resource | None = None) -> list[Part]:
     method = method_of(record)
     reason = refusal(record)
     did = _action(record, target) if reason is None else _describe_refused(record, target)
-    words = [*actor_parts(record), Part("plain", " "), *did]
+    words = [*_caller(record), Part("plain", " "), *did]
     if method and method.name not in join(did):
         words.append(Part("method", f" through {method.name}"))
     if reason:
@@ -166,6 +176,16 @@ def _main(record: Record) -> Resource | None:
         if resource.type and changes(event_name, resource.type):
             return resource
     return resources[0] if resources else None
+
+
+def _caller(record: Record) -> list[Part]:
+    """Returns the parts of the caller, with the agent that it says made the call."""
+    words = actor_parts(record)
+    agent = agent_of(record)
+    if agent is None or agent["kind"] != "agent":
+        return words  # other tools are methods
+    name = next(index for index, part in enumerate(words) if part.kind == "actor")
+    return [*words[: name + 1], Part("agent", f"'s agent {agent['name']}"), *words[name + 1 :]]
 
 
 def actor(record: Record) -> str:

@@ -79,6 +79,18 @@ def test_other_parts_only_narrow_what_is_looked_through(
     assert found.arguments == looked_for
 
 
+def test_of_agents_only_the_words_of_those_with_such_names_are_looked_for() -> None:
+    def looked_for(text: str) -> set[str]:
+        found = condition_of(parse(text, MOMENT))
+        assert not found.exact
+        return set(found.arguments[0].removeprefix("(?i)").split("|"))
+
+    of_any = looked_for("agent=my-own")
+    assert looked_for("agent=Terraform") == of_any | {"terraform"}
+    assert looked_for("agent:AIDE") == looked_for("agent=Aider") == of_any | {"aider"}
+    assert looked_for("agent=*") == looked_for("agent>=A") > looked_for("agent=C*") > of_any
+
+
 DATABASE = duckdb.connect(":memory:", config={"threads": 1})
 WRITTEN = st.recursive(
     st.one_of(

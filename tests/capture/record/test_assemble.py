@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
+from opentrail.core.agents import agent_of
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
 from opentrail.wire.message import Request, Response
 from tests.collection import at_least, collected_records
@@ -30,6 +31,7 @@ from tests.factories import (
     a_query_request,
     a_request,
     a_response,
+    an_assumed_role,
     an_exchange,
     an_iam_user,
     an_identity,
@@ -729,6 +731,36 @@ def test_notes_of_the_recorder_are_in_the_opentrail_block() -> None:
 
 
 # Sizes (cloudtrail-format §2.2)
+
+
+@pytest.mark.parametrize("path", ["/", "/my-bucket"])
+def test_the_agent_that_a_caller_says_it_is_is_recorded_as_its_record_names_it(path: str) -> None:
+    asked = ASSUME_ROLE if path == "/" else an_s3_request("PUT", path, "")
+    headers = {**asked.headers, "user-agent": "Boto3/1.44.0 app/agent-claude-code"}
+    record = recorded(an_exchange(Request(asked.method, path, "", headers, asked.body)))
+    agent = record["additionalEventData"]["opentrail"]["agent"]
+    assert agent == agent_of(record) == {"name": "Claude Code", "kind": "agent"}
+
+
+def test_the_session_of_an_agent_is_recorded_with_its_delegator() -> None:
+    identity = an_assumed_role(session="agent+payroll")
+    identity["sessionContext"]["sourceIdentity"] = "ada"
+    known = Identity(KEY, ACCOUNT, identity)
+    made = Assembler(lambda _: known).assemble(an_exchange())
+    assert made.record["additionalEventData"]["opentrail"]["agent"] == {
+        "name": "payroll",
+        "kind": "agent",
+        "session": "agent+payroll",
+        "delegator": "ada",
+    }
+
+
+@pytest.mark.parametrize("odd", [["arn"], {"arn": 1}, 7, "x" * 100_000])
+def test_an_identity_of_an_odd_form_is_of_no_agent(odd: Any) -> None:
+    identity = {"type": "AssumedRole", "arn": odd, "sessionContext": {"sourceIdentity": odd}}
+    known = Identity(KEY, ACCOUNT, identity)
+    record = Assembler(lambda _: known).assemble(an_exchange()).record
+    assert "opentrail" not in record.get("additionalEventData", {})
 
 
 def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,11 @@ from typing import Any, get_args
 
 import orjson
 
-from opentrail.adapters.duckdb.expressions import SqlCondition, lower_of
+from opentrail.adapters.duckdb.expressions import AGENT_MEMBERS, SqlCondition, lower_of
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.schema import conditions_of, matching, select_rows
 from opentrail.adapters.duckdb.table_set import Database, EventTable
+from opentrail.core.agents import agent_in
 from opentrail.core.arns import ROLE_SESSION
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
@@ -104,6 +106,7 @@ ORDER BY number, events DESC, value
 _COUNTED: dict[str, str] = {
     field: f"SELECT {{}} AS number, {field} AS value, count(*) AS events FROM matched GROUP BY ALL"  # noqa: S608
     for field in get_args(CountedField)
+    if field != "agent"
 }
 # Few events differ in their lists: these are counted first.
 _COUNTED["resource_types"] = (
@@ -111,6 +114,9 @@ _COUNTED["resource_types"] = (
     " (SELECT unnest(list_distinct(resource_types)) AS value, events FROM"
     " (SELECT resource_types, count(*) AS events FROM matched GROUP BY ALL)) GROUP BY ALL"
 )
+
+#: One row for each different content of the members that name agents.
+_AGENTS = "SELECT members, count(*) FROM ({events}) WHERE members IS NOT NULL GROUP BY ALL"
 
 #: Rows in which those are searched whose records decide.
 _WINDOW = 250_000
@@ -253,9 +259,11 @@ class Counts:
         self, conditions: Conditions, fields: Sequence[CountedField], limit: int, prefix: str = ""
     ) -> dict[CountedField, list[ValueCount]]:
         values: dict[CountedField, list[ValueCount]] = {field: [] for field in fields}
-        if not values:
+        names = [field for field in fields if field != "agent"]
+        if len(names) < len(values):
+            values["agent"] = await self._agents(conditions, limit, prefix)
+        if not names:
             return values
-        names = list(values)
         statements = [_COUNTED[name].format(number) for number, name in enumerate(names)]
         counting = _TOP.format(counted=" UNION ALL ".join(statements))
         for number, value, events in await self._query_rows(
@@ -263,6 +271,16 @@ class Counts:
         ):
             values[names[number]].append((value, events))
         return values
+
+    async def _agents(self, conditions: Conditions, limit: int, prefix: str) -> list[ValueCount]:
+        """Returns the most frequent agents."""
+        events_by_name: Counter[str] = Counter()
+        rows = await self._query_rows(conditions, f"{AGENT_MEMBERS} AS members", _AGENTS)
+        for members, events in rows:
+            agent = agent_in(*members)
+            if agent is not None and agent["name"].lower().startswith(prefix.lower()):
+                events_by_name[agent["name"]] += events
+        return sorted(events_by_name.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
     async def _rows(
         self,

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from opentrail.adapters.duckdb.index import Index
+from opentrail.core.agents import words_of
 from opentrail.core.event import SIGN_IN
 from opentrail.core.expression import (
     And,
@@ -80,6 +81,13 @@ _MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
 _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{20})"
 #: A number of an address, as `ipaddress` accepts it.
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#: The members of a record that `agent_in` reads, in its order; NULL for a record that DuckDB
+#: rejects, such as one with an escaped lone surrogate.
+AGENT_MEMBERS = (
+    "TRY(json_extract_string(record, ['$.userAgent', '$.userIdentity.arn',"
+    " '$.userIdentity.sessionContext.sourceIdentity', '$.userIdentity.invokedBy',"
+    " '$.eventSource']))"
+)
 _SUFFIX = ".amazonaws.com"
 _SHORT_SOURCE = r"regexp_replace(event_source, '\.amazonaws\.com$', '')"
 
@@ -158,6 +166,8 @@ def _compare(expression: Compare, index: Index | None) -> SqlCondition:
     if not expression.is_field:
         return _in_record(expression)
     column = expression.path[0]
+    if column == "agent":
+        return _of_agent(expression)
     if expression.operator == ":" and expression.value.isascii():
         part = expression.value.lower()
         if column in _LISTS:
@@ -172,6 +182,19 @@ def _compare(expression: Compare, index: Index | None) -> SqlCondition:
     if network is not None:
         return _in_network(column, network)
     return _equals(column, expression, index)
+
+
+def _of_agent(expression: Compare) -> SqlCondition:
+    """Searches members of the record for words of agents with such names; no column has agents."""
+    value = expression.value.lower()
+    matches: Mapping[str, Callable[[str], bool]] = {
+        "=": expression.pattern.matches,
+        ":": lambda name: value in name.lower(),
+    }
+    words = words_of(matches.get(expression.operator, lambda _: True))
+    has_word = f"regexp_matches(array_to_string({AGENT_MEMBERS}, ' '), ?)"
+    pattern = "(?i)" + "|".join(map(re.escape, words))
+    return SqlCondition(f"coalesce({has_word}, TRUE)", (pattern,))
 
 
 def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition:

@@ -28,6 +28,7 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
+from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
@@ -95,6 +96,17 @@ class MethodRow(TypedDict):
     name: str
 
 
+class AgentRow(TypedDict):
+    """The agent or tool that made a call, as its caller says."""
+
+    name: str
+    kind: AgentKind
+    #: The agent's session or run; None: it names none.
+    session: str | None
+    #: For whom the agent acts; None: it does not say.
+    delegator: str | None
+
+
 class EventRow(TypedDict):
     """An event as lists and the head of its page show it."""
 
@@ -124,6 +136,8 @@ class EventRow(TypedDict):
     parts: list[SentencePart]
     #: None: it is not recorded.
     method: MethodRow | None
+    #: None: the call was made by no agent that is known.
+    agent: AgentRow | None
 
 
 class EventPage(TypedDict):
@@ -355,6 +369,7 @@ def row_of(event: FoundEvent) -> EventRow:
     unusual = f"{event.event_name}: unusual activity"
     words = parts(record) if is_call else [Part("verb", unusual)]
     method = method_of(record) if is_call else None
+    agent = agent_of(record) if is_call else None
     return {
         "eventId": event.event_id,
         "eventTime": format_time(attributes.event_time),
@@ -380,6 +395,16 @@ def row_of(event: FoundEvent) -> EventRow:
         "clause": "".join(part.text for part in words),
         "parts": [{"kind": part.kind, "text": part.text} for part in words],
         "method": {"kind": method.kind, "name": method.name} if method else None,
+        "agent": _agent_row(agent) if agent else None,
+    }
+
+
+def _agent_row(agent: Agent) -> AgentRow:
+    return {
+        "name": agent["name"],
+        "kind": agent["kind"],
+        "session": agent.get("session"),
+        "delegator": agent.get("delegator"),
     }
 
 

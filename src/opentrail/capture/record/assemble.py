@@ -51,6 +51,7 @@ from opentrail.capture.record_rules import (
 )
 from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import redact_message, without_words_of
+from opentrail.core.agents import read_agent
 from opentrail.core.caching import cached_if_short
 from opentrail.core.event import (
     EVENT_VERSION,
@@ -233,12 +234,22 @@ class Assembler:
             "awsRegion": draft.region,
             "sourceIPAddress": exchange.source_ip,
         }
-        if agent := _user_agent(exchange.request.headers.get("user-agent", "")):
+        if user_agent := _user_agent(exchange.request.headers.get("user-agent", "")):
             # S3 writes user agents in brackets, no other service does (268 of 282 real records).
-            record["userAgent"] = f"[{agent}]" if traits.source.startswith("s3") else agent
+            in_brackets = traits.source.startswith("s3")
+            record["userAgent"] = f"[{user_agent}]" if in_brackets else user_agent
         record.update(draft.error)
         record["requestParameters"] = draft.parameters or None
         record["responseElements"] = draft.answer or None
+        session = draft.identity.get("sessionContext")
+        source_identity = session.get("sourceIdentity") if session.__class__ is dict else None
+        agent = read_agent(
+            user_agent,
+            str(draft.identity.get("arn"))[:MAX_TEXT_BYTES],
+            str(source_identity or "")[:MAX_TEXT_BYTES],
+        )
+        if agent is not None:
+            draft.notes["agent"] = agent
         extra = draft.form.additional(exchange, traits.category)
         if draft.notes:
             extra["opentrail"] = draft.notes

@@ -18,6 +18,7 @@ FIELDS: Mapping[str, str] = {
     **dict.fromkeys(("recipientaccountid", "account"), "account"),
     **dict.fromkeys(("eventcategory", "category"), "category"),
     "readonly": "read_only",
+    "agent": "agent",
     **dict.fromkeys(("resourcename", "resource"), "resource_names"),
     "resourcetype": "resource_types",
     **dict.fromkeys(("eventtime", "time"), "event_time"),
