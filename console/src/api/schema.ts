@@ -297,6 +297,11 @@ export interface Proof {
   trail: string;
 }
 
+/** The event that records a question. */
+export interface RecordedQuestion {
+  eventId: string;
+}
+
 /** A resource that an event names. */
 export interface ResourceRow {
   name: string;

@@ -47,6 +47,7 @@ from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
@@ -331,6 +332,7 @@ class Server:
                 Ingest(journal, identities.resolve, endpoint.learn, engines.clock).take,
                 identities.resolve,
             ),
+            AgentQuestions(journal, engines.clock, core.account),
         ]
         for wing in self._wings:
             groups += wing.groups(services, missing)

@@ -11,6 +11,7 @@ from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
@@ -36,6 +37,7 @@ GROUPS: tuple[type, ...] = (
     AccessAdministration,
     ReceivedRecords,
     ImportedFiles,
+    AgentQuestions,
     WebSession,
     SignIn,
     OidcSignIn,
