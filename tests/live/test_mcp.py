@@ -40,11 +40,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @asynccontextmanager
 async def connected(data_dir: Path) -> AsyncIterator[Client]:
-    """Runs `opentrail mcp` as the program of an agent does."""
+    """Runs `opentrail mcp` on a data directory as the program of an agent does."""
+    async with started("--data-dir", str(data_dir)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def started(*arguments: str, **environment: str) -> AsyncIterator[Client]:
     command = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "opentrail", "mcp", "--data-dir", str(data_dir)],
-        env=clean_environment(),
+        args=["-m", "opentrail", "mcp", *arguments],
+        env=clean_environment(**environment),
     )
     info = Implementation(name="test-agent", version="1.0")
     async with Client(stdio_client(command), client_info=info) as client:
@@ -167,3 +173,25 @@ async def test_a_server_that_starts_again_is_asked_with_its_new_token(tmp_path: 
             server.start()
             answer = await ask(client, "lookup", expression="NOT source=mcp.opentrail.internal")
             assert event_ids(answer) == []
+
+
+@asynchronous
+async def test_an_agent_with_the_token_of_a_user_sees_what_the_user_sees(server: Opentrail) -> None:
+    accounts = ("--accounts", "903144391865")
+    made = server.opentrail("users", "create", "ann", "--role", "viewer", *accounts)
+    assert made.returncode == 0, made.stderr
+    token = server.opentrail("users", "token", "add", "ann", "agent").stdout.strip()
+    async with started("--endpoint", server.console, OPENTRAIL_TOKEN=token) as client:
+        answer = await ask(client, "lookup", expression="name=GetSecretValue")
+        assert [event["account"] for event in answer["facts"]["events"]] == ["903144391865"]
+        verified = await ask(client, "verify")
+        assert verified["facts"]["note"] == "Trails cannot be seen; this needs the role auditor."
+        server.opentrail("users", "token", "remove", "ann", "agent")
+        result = await client.call_tool("lookup", {})
+        assert isinstance(result, CallToolResult)
+        assert text_of(result).startswith("a valid token is needed")
+
+    def found() -> list[Any]:
+        return list(server.records("source=mcp.opentrail.internal", "user=ann"))
+
+    assert eventually(found, "the questions are events of the user")

@@ -249,6 +249,12 @@ export interface NearestValues {
   nearest: NearestRow[];
 }
 
+/** A personal token, and its secret, which only this answer has. */
+export interface NewPersonalToken {
+  secret: string;
+  token: PersonalToken;
+}
+
 /** The original caller behind the credentials of an event. */
 export interface OriginRow {
   kind: "human" | "service";
@@ -266,6 +272,19 @@ export interface PeriodCount {
   failed: number;
   ok: number;
   time: string;
+}
+
+/** A personal token, without its secret. */
+export interface PersonalToken {
+  created: string;
+  expires: string;
+  name: string;
+  user: string;
+}
+
+/** The personal tokens, by user and name. */
+export interface PersonalTokenList {
+  tokens: PersonalToken[];
 }
 
 /** What a principal does, and when, from its latest events. */

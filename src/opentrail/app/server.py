@@ -337,7 +337,8 @@ class Server:
         for wing in self._wings:
             groups += wing.groups(services, missing)
         sessions = next((wing.sessions for wing in self._wings if wing.sessions), None)
-        api = JsonApi(groups, TokenAuthenticator(token), sessions)
+        user_tokens = next((wing.user_tokens for wing in self._wings if wing.user_tokens), None)
+        api = JsonApi(groups, TokenAuthenticator(token), sessions, user_tokens)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
         home = next((wing.home for wing in self._wings if wing.home), None)

@@ -219,8 +219,9 @@ def find(options: argparse.Namespace) -> Console:
     except (OSError, ValueError, TypeError, KeyError) as error:
         if options.endpoint:
             raise UsageError(
-                f"--endpoint {options.endpoint} needs the server's token: set OPENTRAIL_TOKEN "
-                f"to the one in server.json, or name its folder with --data-dir ({folder} has none)"
+                f"--endpoint {options.endpoint} needs a token: set OPENTRAIL_TOKEN to one of "
+                "'opentrail users token add' or of server.json, or name the folder of that with "
+                f"--data-dir ({folder} has none)"
             ) from error
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR, or "

@@ -18,6 +18,7 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
+from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
 
@@ -42,5 +43,6 @@ GROUPS: tuple[type, ...] = (
     SignIn,
     OidcSignIn,
     UserAdministration,
+    UserTokenAdministration,
     Views,
 )
