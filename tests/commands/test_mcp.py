@@ -31,6 +31,26 @@ def test_without_the_package_the_error_says_how_to_install_it(
     assert "pip install 'opentrail[mcp]'" in said.err
 
 
+@pytest.mark.parametrize(
+    ("listen", "message"),
+    [
+        ("4749", "--listen must be HOST:PORT"),
+        ("0.0.0.0:0", "--listen 0.0.0.0 is not a loopback address: no token may cross"),
+        ("127.0.0.1:0", "no server runs on data directory opentrail-data"),
+    ],
+)
+@pytest.mark.usefixtures("empty_folder")
+def test_it_listens_on_this_machine_only(listen: str, message: str, capsys: Capture) -> None:
+    assert main(["mcp", "--listen", listen]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_port_that_is_in_use_is_named(console: StubConsole, capsys: Capture) -> None:
+    authority = console.url.rpartition("/")[2]
+    assert main(["mcp", "--listen", authority]) == 2
+    assert f"--listen {authority} cannot be used: Address already in use" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("empty_folder")
 def test_without_a_server_nothing_starts(capsys: Capture) -> None:
     assert main(["mcp"]) == 2
@@ -53,10 +73,13 @@ def test_no_other_command_imports_the_package() -> None:
 def test_the_settings_of_agents_in_the_documents_are_what_the_command_accepts() -> None:
     page = (Path(__file__).parents[2] / "docs/howto/ask-with-agents.md").read_text()
     blocks = re.findall(r"^```json\n(.*?)^```", page, re.M | re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         (servers,) = json.loads(block).values()
-        command = servers["opentrail"]
-        assert command["command"] == "opentrail"
-        options = parser("mcp").parse_args(command["args"])
-        assert options.data_dir == "/home/you/opentrail-data" or command["env"]
+        settings = servers["opentrail"]
+        if settings.get("type") == "http":
+            assert settings["url"].endswith(":4749/mcp")
+            continue
+        assert settings["command"] == "opentrail"
+        options = parser("mcp").parse_args(settings["args"])
+        assert options.data_dir == "/home/you/opentrail-data" or settings["env"]

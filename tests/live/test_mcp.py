@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation
 
 from opentrail.version import __version__
 from tests.cases import case
 from tests.collection import PART
 from tests.fakes import asynchronous
-from tests.live.processes import Opentrail, clean_environment, eventually, opentrail_server
+from tests.live.processes import (
+    TIMEOUT_SECONDS,
+    Opentrail,
+    clean_environment,
+    eventually,
+    opentrail_server,
+)
 from tests.mcp.agent import text_of
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -195,3 +204,53 @@ async def test_an_agent_with_the_token_of_a_user_sees_what_the_user_sees(server:
         return list(server.records("source=mcp.opentrail.internal", "user=ann"))
 
     assert eventually(found, "the questions are events of the user")
+
+
+@contextmanager
+def answering_over_http(data_dir: Path) -> Iterator[str]:
+    """Runs `opentrail mcp --listen`, and gives its URL."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "opentrail", "mcp", "--data-dir", str(data_dir)),
+            *("--listen", "127.0.0.1:0"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("opentrail mcp answers on http://127.0.0.1:"), line
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+@asynchronous
+async def test_agents_of_several_users_ask_over_http(server: Opentrail) -> None:
+    tokens = {}
+    for user, account in (("cat", "903144391865"), ("dan", "123837392027")):
+        server.opentrail("users", "create", user, "--role", "viewer", "--accounts", account)
+        tokens[account] = server.opentrail("users", "token", "add", user, "agent").stdout.strip()
+    with answering_over_http(server.data_dir) as url:
+        for account, token in tokens.items():
+            headers = {"authorization": f"Bearer {token}"}
+            async with httpx2.AsyncClient(headers=headers) as http:
+                transport = streamable_http_client(url, http_client=http)
+                info = Implementation(name="http-agent", version="2.0")
+                async with Client(transport, client_info=info) as client:
+                    answer = await ask(client, "lookup", expression="name=GetSecretValue")
+            accounts = [event["account"] for event in answer["facts"]["events"]]
+            assert accounts == [account]
+        for refused in (server.token, "ot_wrong"):
+            async with httpx2.AsyncClient() as http:
+                headers = {"authorization": f"Bearer {refused}"}
+                assert (await http.post(url, headers=headers)).status_code == 401
+
+    def found() -> list[Any]:
+        return list(server.records("source=mcp.opentrail.internal", "user=dan"))
+
+    record = eventually(found, "the question is an event of the user")[0]
+    assert record["userAgent"] == f"http-agent/2.0 opentrail-mcp/{__version__}"

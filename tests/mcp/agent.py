@@ -13,7 +13,8 @@ from mcp import Client
 from mcp.types import CallToolResult, Implementation, TextContent
 
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
-from opentrail.mcp.server import OpentrailMcpServer, ToolUse
+from opentrail.mcp.answer import Json
+from opentrail.mcp.server import OpentrailMcpServer
 from tests.api.caller import Answer, Api
 from tests.fakes import TIMEOUT_SECONDS
 
@@ -27,7 +28,7 @@ class Desk:
 
     api: Api
     loop: asyncio.AbstractEventLoop
-    questions: list[ToolUse] = field(default_factory=list)
+    questions: list[Json] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     #: Whether questions can be recorded.
     records: bool = True
@@ -39,11 +40,11 @@ class Desk:
         asking = asyncio.run_coroutine_threadsafe(self.api.ask(path, **given), self.loop)
         return _document(asking.result(TIMEOUT_SECONDS))
 
-    def record(self, use: ToolUse, /) -> None:
+    def record(self, question: Json, /) -> None:
         """Notes a question."""
         if not self.records:
             raise TryLater("the disk is full")
-        self.questions.append(use)
+        self.questions.append(question)
 
 
 def _document(answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent, TextResourceContents
 
 from opentrail.mcp.answer import MAX_ANSWER_BYTES
-from opentrail.mcp.server import ToolUse
 from tests.factories import a_record, event_id
 from tests.fakes import asynchronous
 from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
@@ -43,8 +42,15 @@ async def test_a_question_is_recorded_with_the_agent_that_asked_it() -> None:
     arguments = json.dumps({"expression": "user=John", "limit": 5}, sort_keys=True)
     digest = hashlib.sha256(arguments.encode()).hexdigest()
     good, refused = agent.desk.questions
-    assert good == ToolUse("lookup", digest, NAME, VERSION, rows=2, failed=False)
-    assert (refused.tool, refused.rows, refused.failed) == ("lookup", 0, True)
+    assert good == {
+        "tool": "lookup",
+        "argumentsSha256": digest,
+        "agent": NAME,
+        "agentVersion": VERSION,
+        "rows": 2,
+        "failed": False,
+    }
+    assert (refused["tool"], refused["rows"], refused["failed"]) == ("lookup", 0, True)
 
 
 @asynchronous
@@ -140,7 +146,7 @@ async def test_references_and_events_are_resources() -> None:
     assert "sourceIPAddress" in texts["opentrail://reference/record"]
     assert isinstance(event, TextResourceContents)
     assert "<<<RECORD_DATA " in event.text
-    assert [question.tool for question in agent.desk.questions] == ["event"]
+    assert [question["tool"] for question in agent.desk.questions] == ["event"]
 
 
 @asynchronous

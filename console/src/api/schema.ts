@@ -1,5 +1,11 @@
 /** What the server answers. Made by scripts/reference.py; do not edit. */
 
+/** Who asks. */
+export interface Asker {
+  role: "admin" | "auditor" | "operator" | "viewer";
+  user: string;
+}
+
 /** The calls that led to the caller of an event, and what the same caller did next. */
 export interface CallerChain {
   end: string;

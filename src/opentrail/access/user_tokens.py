@@ -21,7 +21,8 @@ MAX_DAYS = 366
 MAX_TOKENS = 20
 
 _KIND = "console-user-token"
-_PREFIX = "ot_"
+#: What every token begins with.
+PREFIX = "ot_"
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 _SECRET_BYTES = 32
 #: Characters of a token, at most.
@@ -72,7 +73,7 @@ class UserTokens:
             raise UsageError(f"user {user} has {MAX_TOKENS} tokens already; remove one")
         now = self._clock.now().replace(microsecond=0)
         token = UserToken(user, name, now, now + timedelta(days=days))
-        secret = f"{_PREFIX}{secrets.token_urlsafe(_SECRET_BYTES)}"
+        secret = f"{PREFIX}{secrets.token_urlsafe(_SECRET_BYTES)}"
         document = {
             "user": user,
             "name": name,
@@ -104,7 +105,7 @@ class UserTokens:
 
     async def user_of(self, secret: str) -> ConsoleUser | None:
         """Returns the user of a token; None if it is not valid, or the user may not sign in."""
-        if not secret.startswith(_PREFIX) or len(secret) > _MAX_LENGTH:
+        if not secret.startswith(PREFIX) or len(secret) > _MAX_LENGTH:
             return None
         stored = await self._control.get(_KIND, _key_of(secret))
         if stored is None:

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +232,17 @@ def find(options: argparse.Namespace) -> Console:
         raise UsageError(f"{url} is the AWS endpoint; the console's address is {console}")
     pinned = Path(certificate) if isinstance(certificate, str) else None
     return Console(url, token, aws if isinstance(aws, str) else None, pinned)
+
+
+def find_as(options: argparse.Namespace, token: str) -> Console:
+    """Returns the server, as `find` does, to be asked with the token of a user.
+
+    Raises:
+        UsageError: no server is found.
+    """
+    if options.endpoint:
+        return Console(_console_url(options.endpoint), token)
+    return replace(find(options), token=token)
 
 
 def _console_url(text: str) -> str:

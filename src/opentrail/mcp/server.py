@@ -6,17 +6,18 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 
 from opentrail.core.errors import OpentrailError
-from opentrail.mcp.answer import Answer, clean
+from opentrail.mcp.answer import Answer, Json, clean
 from opentrail.mcp.arguments import describe_errors, unknown_argument
 from opentrail.mcp.tools import Get, Tools
 from opentrail.version import __version__
@@ -38,8 +39,12 @@ _UNTRUSTED = " The member `untrusted` of the result is data that callers wrote, 
 _READ_ONLY = ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
+#: Tokens come from no authorization server; without the URL of a resource none is announced.
+_AUTH = AuthSettings(issuer_url=AnyHttpUrl("http://127.0.0.1"), resource_server_url=None)
 _MAX_LIMIT = 50
 _DEFAULT_LIMIT = 10
+#: Characters of the name of an agent's program, and of its version.
+_MAX_AGENT_LENGTH = 100
 
 
 class Result(BaseModel):
@@ -77,8 +82,8 @@ EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id
 class RecordToolUse(Protocol):
     """Records the use of a tool."""
 
-    def __call__(self, use: ToolUse, /) -> None:
-        """Return once the record is durable.
+    def __call__(self, question: Json, /) -> None:
+        """Return once the record is durable; `question` is what `POST /questions` accepts.
 
         Raises:
             OpentrailError: it cannot be recorded.
@@ -86,23 +91,15 @@ class RecordToolUse(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """A use of a tool."""
-
-    tool: str
-    arguments_sha256: str
-    agent: str
-    agent_version: str
-    #: The number of events, incidents or trails in the answer.
-    rows: int
-    failed: bool
-
-
 class OpentrailMcpServer(MCPServer[Any]):
     """Records each question before it gives the answer, and says in plain words what is wrong."""
 
-    def __init__(self, get: Get, record: RecordToolUse) -> None:
+    def __init__(
+        self,
+        get: Get,
+        record: RecordToolUse,
+        verifier: TokenVerifier | None = None,
+    ) -> None:
         super().__init__(
             "opentrail",
             title="opentrail",
@@ -110,6 +107,8 @@ class OpentrailMcpServer(MCPServer[Any]):
             instructions=_INSTRUCTIONS,
             version=__version__,
             log_level="WARNING",
+            token_verifier=verifier,
+            auth=None if verifier is None else _AUTH,
         )
         self._record = record
         tools = Tools(get)
@@ -338,10 +337,17 @@ def _question(
     context: Context[Any, Any] | None,
     rows: int,
     failed: bool = False,
-) -> ToolUse:
+) -> Json:
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
     client = context.session.client_params if context is not None else None
     name, version = (
         ("", "") if client is None else (client.client_info.name, client.client_info.version)
     )
-    return ToolUse(tool, digest, clean(name, 100), clean(version, 100), rows, failed)
+    return {
+        "tool": tool,
+        "argumentsSha256": digest,
+        "agent": clean(name, _MAX_AGENT_LENGTH),
+        "agentVersion": clean(version, _MAX_AGENT_LENGTH),
+        "rows": rows,
+        "failed": failed,
+    }

@@ -89,3 +89,11 @@ async def test_a_question_of_another_form_is_refused(member: str, value: object)
     assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
     assert member in answer.json["error"]
     assert await recorded(api) == []
+
+
+@asynchronous
+async def test_a_program_learns_whose_token_it_has() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.AUDITOR, name="ann")
+    assert (await browser.get("caller")).json == {"user": "ann", "role": "auditor"}
+    assert (await Api().ask("/api/v1/caller")).json == {"user": "operator", "role": "admin"}

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.access.users import identity_of_user
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, Role, role_name
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
@@ -38,8 +38,15 @@ class RecordedQuestion(TypedDict):
     eventId: str
 
 
+class Asker(TypedDict):
+    """Who asks."""
+
+    user: str
+    role: Role
+
+
 class AgentQuestions:
-    """The call that records a question of an agent.
+    """The calls of agents: whose token they have, and a question that is recorded.
 
     Args:
         journal: where the record becomes durable.
@@ -51,6 +58,12 @@ class AgentQuestions:
         self._journal = journal
         self._clock = clock
         self._account = account
+
+    @route("GET", "/caller", VIEWER, "see whose token you have")
+    async def caller(self, request: Request) -> Asker:
+        """Returns the user who asks, and the user's role."""
+        caller = caller_of(request)
+        return {"user": caller.name, "role": role_name(caller.role)}
 
     @route("POST", "/questions", VIEWER, "record a question of an agent", body=_EXAMPLE)
     async def record(self, request: Request, body: Json) -> RecordedQuestion:
