@@ -41,12 +41,9 @@ def run(options: argparse.Namespace) -> int:
     if address is not None:
         return _answer_over_http(options, address)
 
-    # The server is looked for each time: it may have been started again, with another token.
-    def console() -> Console:
-        return find(options)
-
-    console()  # fails at once if there is no server
-    desk = Desk(console)
+    find(options)  # fails immediately if there is no server
+    # Found again for each question: it may have been started again, with another token.
+    desk = Desk(lambda: find(options))
     opentrail.mcp.server.OpentrailMcpServer(desk.get, desk.record).run()
     return 0
 
@@ -90,7 +87,7 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
         except OpentrailError:
             return None
 
-    find_as(options, "")  # fails at once if there is no server
+    find_as(options, "")  # fails immediately if there is no server
     desk = Desk(lambda: find_as(options, token_of_request()))
     server = OpentrailMcpServer(desk.get, desk.record, PersonalTokenVerifier(user_of))
     with _listening(address) as listening:
@@ -116,4 +113,6 @@ def _listening(address: Address) -> socket.socket:
         return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"--listen {address.host}:{address.port} cannot be used: {reason}") from error
+        raise UsageError(
+            f"--listen {address.host}:{address.port} cannot be used: {reason}"
+        ) from error

@@ -122,7 +122,7 @@ class Tools:
         facts, text = split_event(row)
 
         def candidates() -> Iterator[Answer]:
-            shown = cleaned(without_secrets(record))
+            shown = cleaned(record)
             left_out: list[str] = []
             while True:
                 more = {"left_out": left_out} if left_out else {}
@@ -242,7 +242,7 @@ class Tools:
         return first_that_fits(candidates())
 
     def _event(self, event_id: str) -> tuple[Json, Json]:
-        """Returns the row and the record of an event.
+        """Returns the row and the record of an event, without secrets: imported ones have some.
 
         An id is never part of a path: an imported event may have any text as its id.
         """
@@ -251,7 +251,7 @@ class Tools:
         if not rows:
             raise UsageError(f"there is no event {event_id}")
         (event,) = self._get("/api/v1/events", query)["events"]
-        return rows[0], orjson.loads(event["CloudTrailEvent"])
+        return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
 
     def _pages(
         self,

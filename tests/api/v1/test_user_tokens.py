@@ -10,7 +10,7 @@ import pytest
 from opentrail.access.users import ConsoleRole
 from opentrail.version import __version__
 from tests.api.browser import Browser
-from tests.api.caller import Answer, send
+from tests.api.caller import Answer, send, streamed
 from tests.factories import ACCOUNT, a_record, event_id
 from tests.fakes import asynchronous
 
@@ -82,6 +82,22 @@ async def test_a_token_is_refused_as_soon_as_it_is_removed() -> None:
     assert (await browser.post("users/tokens/remove", removal)).json == {}
     refused = await ask(browser, secret, "GET", "events")
     assert (refused.status, refused.json["code"]) == (401, "InvalidToken")
+
+
+@asynchronous
+async def test_a_long_answer_ends_with_the_token() -> None:
+    browser, secret = await with_token(ConsoleRole.VIEWER)
+    headers = {"authorization": f"Bearer {secret}"}
+    async with streamed(browser.app, "/api/v1/tail", headers) as stream:
+        assert await stream.line() == {"position": 0}
+        await browser.api.record([a_record()])
+        assert await stream.event() == event_id(1)
+        await browser.post("users/tokens/remove", {"user": "ann", "name": "laptop"})
+        await browser.api.record([a_record(eventID=event_id(2))])
+        lines = [await stream.line()]
+        while "error" not in lines[-1]:
+            lines.append(await stream.line())
+    assert lines[-1]["error"] == "the session has ended"
 
 
 @asynchronous
