@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import UsageError
@@ -302,6 +302,7 @@ TEXT = st.text(max_size=3_000) | st.just("\x00" * 3_000) | st.just("🎉" * 2_00
 
 
 @pytest.mark.slow
+@settings(max_examples=40)
 @given(TEXT, TEXT, TEXT, TEXT, st.integers(1, 50))
 def test_no_page_is_too_large(name: str, agent: str, arn: str, text: str, limit: int) -> None:
     row = {

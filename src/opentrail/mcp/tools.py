@@ -6,6 +6,7 @@ Tools only read: all that they can do is GET.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -114,7 +115,7 @@ class Tools:
             "region": region or None,
             "categories": "all" if data_events else None,
         }
-        return first_that_fits(self._pages(query, limit, cursor, _event_list))
+        return self._page(query, limit, cursor, _event_list)
 
     def get_event(self, event_id: str) -> Answer:
         """Returns one event with its whole record, without secrets."""
@@ -162,7 +163,7 @@ class Tools:
         chain: tuple[Json, Json] | None = None
         if not resource and not cursor:
             chain = self._caller_of_newest(query)
-        return first_that_fits(self._pages(query, limit, cursor, grouped))
+        return self._page(query, limit, cursor, grouped)
 
     def explain_denied(self, event_id: str) -> Answer:
         """Returns why a call was denied, as far as its record says."""
@@ -253,22 +254,31 @@ class Tools:
         (event,) = self._get("/api/v1/events", query)["events"]
         return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
 
-    def _pages(
+    def _page(
         self,
         query: Mapping[str, str | None],
         limit: int,
         cursor: str,
         answer: Callable[[Json, Json], Answer],
-    ) -> Iterator[Answer]:
-        """Yields answers of ever shorter pages: a cursor continues after the events of its page."""
-        while limit:
+    ) -> Answer:
+        """Returns the answer with the longest page that is small enough."""
+
+        def read(limit: int) -> Json:
             more = {"limit": str(limit), "cursor": cursor or None}
-            page = self._get("/api/v1/events/rows", {**query, **more})
-            if not page["events"] and query["expression"]:
-                found = self._get("/api/v1/events/nearest", query)
-                page["nearest"] = found["nearest"]
-            yield answer(_without_nothing(query), page)
-            limit //= 2
+            return self._get("/api/v1/events/rows", {**query, **more})
+
+        page, shown = read(limit), _without_nothing(query)
+        if not page["events"] and query["expression"]:
+            page["nearest"] = self._get("/api/v1/events/nearest", query)["nearest"]
+        rows = page["events"]
+
+        def is_too_large(count: int) -> bool:
+            return not answer(shown, {**page, "events": rows[:count]}).fits()
+
+        if is_too_large(len(rows)):
+            too_many = bisect_left(range(len(rows)), True, key=is_too_large)
+            page = read(max(1, too_many - 1))  # a cursor continues after the last event of its page
+        return first_that_fits(iter([answer(shown, page)]))
 
     def _caller_of_newest(self, query: Mapping[str, str | None]) -> tuple[Json, Json] | None:
         """Returns how the caller of the newest event got its credentials; None without events."""
