@@ -420,6 +420,41 @@ def selector_rules() -> str:
     return json.dumps(rules, indent=2) + "\n"
 
 
+def expressions_text() -> str:
+    """Returns what agents read of search expressions: the table of terms, and the fields."""
+    page = (ROOT / "docs/howto/search-events.md").read_text()
+    terms = re.search(r"^\| term .*?\n\n", page, re.M | re.S)
+    names = re.search(r"^Fields are .*?\n(?=\n)", page, re.M | re.S)
+    assert terms
+    assert names
+    lines = [
+        MADE,
+        "# Search expressions\n",
+        "Adjacent terms must all match; `OR`, `NOT` and parentheses combine them.\n",
+        terms[0] + names[0],
+    ]
+    return "\n".join(lines)
+
+
+def record_text() -> str:
+    """Returns what agents read of records: their format, and what opentrail adds."""
+    form = (ROOT / "docs/reference/cloudtrail-format.md").read_text()
+    section = re.search(r"^## 2 Event record\n(.*?)(?=^## )", form, re.M | re.S)
+    assert section
+    members = re.sub(r"^Source: .*?\n\n|^###? [\d.]+ ", _heading, section[1], flags=re.M | re.S)
+    own = (ROOT / "docs/reference/records.md").read_text()
+    return f"{MADE}\n# Event records\n{_without_links(members)}{_without_links(own)}"
+
+
+def _heading(match: re.Match[str]) -> str:
+    """Returns the heading of a section without its number, and nothing for sources."""
+    return "## " if match[0].startswith("#") else ""
+
+
+def _without_links(text: str) -> str:
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text)
+
+
 PAGES = {
     "settings.md": settings_page,
     "operations.md": operations_page,
@@ -431,6 +466,8 @@ PAGES = {
     "event-permissions.md": permissions_page,
     "errors.md": errors_page,
     "openapi.json": api_types.description,
+    "../../src/opentrail/mcp/expressions.md": expressions_text,
+    "../../src/opentrail/mcp/record.md": record_text,
     "../../console/src/api/schema.ts": api_types.types,
     "../../console/src/pages/selectorRules.json": selector_rules,
 }

@@ -69,6 +69,10 @@ _COMMANDS = {
         "A trail by its name or ARN, its bucket, or a copy of the bucket in a folder; several are"
         " searched in order. Exit codes: 0 good, 1 not good, 5 cannot be decided.",
     ),
+    "mcp": _Command(
+        "answer questions of AI agents over MCP, on standard input and output",
+        "An agent's program starts it. Its tools only read, and each use of them is an event.",
+    ),
     "console": _Command(
         "print a link that opens the web console",
         "It is good once, for ten minutes, in a browser on the server's machine.",

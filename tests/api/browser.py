@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
@@ -88,8 +89,16 @@ class Browser:
         settings = ConsoleSettings(ACCOUNT, REGION, is_own_name)
         self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         services, world = self.api.services, self.api.world
+        self.tokens = UserTokens(world.control, self.users, world.clock)
         web = WebConsole(
-            world.journal, world.clock, self.sessions, settings, self.users, self._link, oidc
+            world.journal,
+            world.clock,
+            self.sessions,
+            settings,
+            self.users,
+            self.tokens,
+            self._link,
+            oidc,
         )
         groups = [
             *self.api.groups,
@@ -101,7 +110,7 @@ class Browser:
             ImportedFiles(self._imports),
             *web.groups(services),
         ]
-        json_api = JsonApi(groups, TokenAuthenticator(TOKEN), web.guard)
+        json_api = JsonApi(groups, TokenAuthenticator(TOKEN), web.guard, web.user_tokens)
         self.rules = json_api.rules
         self.app = port_app([*json_api.routes, *web.pages(services)], HOME)
         self.health: dict[str, Any] = {

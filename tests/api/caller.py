@@ -29,6 +29,7 @@ from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.marks import Marks
+from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
@@ -252,6 +253,7 @@ class Api:
             self.tail,
             Trails(self.services, self._verify, self.verifications),
             self.streams,
+            AgentQuestions(self.world.journal, self.world.clock, ACCOUNT),
         ]
         self.public = PublicState(self._exposition, self._health)
         api = JsonApi(self.groups, TokenAuthenticator(self.token))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.commands.client import ask, find
+from opentrail.commands.client import ask, find, find_as
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 from tests.stub_console import TOKEN, StubConsole, stub_console
 
@@ -287,3 +287,9 @@ def test_a_refused_token_is_distinguished_from_other_refusals(console: StubConso
     console.answers({"error": "a valid token is needed"}, 401)
     with pytest.raises(TokenRefused, match="valid token"):
         lines_of(console)
+
+
+def test_a_server_may_be_asked_with_the_token_of_a_user(console: StubConsole) -> None:
+    for given in (options(console.data_dir), options(endpoint=console.url)):
+        server = find_as(given, "ot_ann")
+        assert (server.url, server.token) == (console.url, "ot_ann")

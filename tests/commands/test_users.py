@@ -100,3 +100,43 @@ def test_a_refusal_is_wrong_use(server: StubConsole, capsys: pytest.CaptureFixtu
     server.answers({"error": "user 'x' not found", "code": "InvalidParameterException"}, 400)
     assert run(server, "disable", "x") == 2
     assert "user 'x' not found" in capsys.readouterr().err
+
+
+TOKEN = {
+    "user": "ann",
+    "name": "laptop",
+    "created": "2020-01-01T09:00:00Z",
+    "expires": "2020-03-31T09:00:00Z",
+}
+
+
+def test_a_new_token_is_printed_once_and_alone(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"token": TOKEN, "secret": "ot_Zm9v"})
+    assert run(server, "token", "add", "ann", "laptop", "--days", "30") == 0
+    body = {"user": "ann", "name": "laptop", "days": 30}
+    assert asked(server) == ("POST", "/api/v1/users/tokens?", body)
+    printed = capsys.readouterr()
+    assert printed.out == "ot_Zm9v\n"
+    assert "valid until 2020-03-31T09:00:00Z" in printed.err
+
+
+def test_tokens_are_listed_without_secrets(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"tokens": [TOKEN]})
+    assert run(server, "token", "list") == 0
+    assert asked(server) == ("GET", "/api/v1/users/tokens?", None)
+    assert capsys.readouterr().out.splitlines()[1] == "ann   laptop  2020-03-31T09:00:00Z"
+    server.answers({"tokens": []})
+    assert run(server, "token", "list") == 0
+    assert "opentrail users token add" in capsys.readouterr().out
+
+
+def test_a_token_is_removed(server: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answers({})
+    assert run(server, "token", "remove", "ann", "laptop") == 0
+    body = {"user": "ann", "name": "laptop"}
+    assert asked(server) == ("POST", "/api/v1/users/tokens/remove?", body)
+    assert capsys.readouterr().out == "token laptop of ann is removed\n"

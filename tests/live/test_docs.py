@@ -44,6 +44,7 @@ VOLATILE = (
     (r"aws-cli/.*", "AGENT"),
     (r"http://127\.0\.0\.1:\d+/console/#t=[\w-]{43}", "LINK"),
     (r"sign-in: [\w-]{20}$", "sign-in: PASSWORD"),
+    (r"^ot_[\w-]{43}$", "TOKEN"),
     (r"position [\d,]+, [\d,]+ bytes", "POSITION"),
     (r"[\d,]+ records? verified in \d+ journal segments?, \d+ sealed files?", "VERIFIED"),
     (r"^opentrail \d+\.\d+\.\d+", "opentrail VERSION"),

@@ -8,6 +8,12 @@ export interface AgentRow {
   session: string | null;
 }
 
+/** Who asks. */
+export interface Asker {
+  role: "admin" | "auditor" | "operator" | "viewer";
+  user: string;
+}
+
 /** The calls that led to the caller of an event, and what the same caller did next. */
 export interface CallerChain {
   end: string;
@@ -258,6 +264,12 @@ export interface NearestValues {
   nearest: NearestRow[];
 }
 
+/** A personal token, and its secret, which only this answer has. */
+export interface NewPersonalToken {
+  secret: string;
+  token: PersonalToken;
+}
+
 /** The original caller behind the credentials of an event. */
 export interface OriginRow {
   kind: "human" | "service";
@@ -275,6 +287,19 @@ export interface PeriodCount {
   failed: number;
   ok: number;
   time: string;
+}
+
+/** A personal token, without its secret. */
+export interface PersonalToken {
+  created: string;
+  expires: string;
+  name: string;
+  user: string;
+}
+
+/** The personal tokens, by user and name. */
+export interface PersonalTokenList {
+  tokens: PersonalToken[];
 }
 
 /** What a principal does, and when, from its latest events. */
@@ -304,6 +329,11 @@ export interface Proof {
   message: string;
   state: "broken" | "pending" | "proven" | "unknown" | "unsigned";
   trail: string;
+}
+
+/** The event that records a question. */
+export interface RecordedQuestion {
+  eventId: string;
 }
 
 /** A resource that an event names. */

@@ -152,6 +152,11 @@ class ConsoleUsers:
         """Returns the users, by name."""
         return [_user_of(row) for row in await self._control.scan(_KIND)]
 
+    async def find(self, name: str) -> ConsoleUser | None:
+        """Returns the user of a name; None if there is none."""
+        stored = await self._control.get(_KIND, name)
+        return _user_of(stored) if stored else None
+
     async def disable(self, name: str) -> ConsoleUser:
         """Disables a user.
 

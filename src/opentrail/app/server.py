@@ -47,6 +47,7 @@ from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
@@ -333,11 +334,13 @@ class Server:
                 Ingest(journal, identities.resolve, endpoint.learn, engines.clock).take,
                 identities.resolve,
             ),
+            AgentQuestions(journal, engines.clock, core.account),
         ]
         for wing in self._wings:
             groups += wing.groups(services, missing)
         sessions = next((wing.sessions for wing in self._wings if wing.sessions), None)
-        api = JsonApi(groups, TokenAuthenticator(token), sessions)
+        user_tokens = next((wing.user_tokens for wing in self._wings if wing.user_tokens), None)
+        api = JsonApi(groups, TokenAuthenticator(token), sessions, user_tokens)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
         home = next((wing.home for wing in self._wings if wing.home), None)

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +219,9 @@ def find(options: argparse.Namespace) -> Console:
     except (OSError, ValueError, TypeError, KeyError) as error:
         if options.endpoint:
             raise UsageError(
-                f"--endpoint {options.endpoint} needs the server's token: set OPENTRAIL_TOKEN "
-                f"to the one in server.json, or name its folder with --data-dir ({folder} has none)"
+                f"--endpoint {options.endpoint} needs a token: set OPENTRAIL_TOKEN to one of "
+                "'opentrail users token add' or of server.json, or name the folder of that with "
+                f"--data-dir ({folder} has none)"
             ) from error
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR, or "
@@ -231,6 +232,17 @@ def find(options: argparse.Namespace) -> Console:
         raise UsageError(f"{url} is the AWS endpoint; the console's address is {console}")
     pinned = Path(certificate) if isinstance(certificate, str) else None
     return Console(url, token, aws if isinstance(aws, str) else None, pinned)
+
+
+def find_as(options: argparse.Namespace, token: str) -> Console:
+    """Returns the server, as `find` does, to be asked with the token of a user.
+
+    Raises:
+        UsageError: no server is found.
+    """
+    if options.endpoint:
+        return Console(_console_url(options.endpoint), token)
+    return replace(find(options), token=token)
 
 
 def _console_url(text: str) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
+from opentrail.commands.rendering import print_table
 from opentrail.core.text import printable
 
 _PATH = "/api/v1/users"
+_TOKENS = "/api/v1/users/tokens"
 _DONE = {"disable": "disabled", "enable": "enabled", "delete": "deleted"}
 
 
@@ -34,7 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if action_parser.get_default("action") != "list":
             action_parser.add_argument("name", metavar="NAME", help="name of the user")
         add_client(action_parser)
+    _add_tokens(actions)
     parser.set_defaults(run=run)
+
+
+def _add_tokens(actions: Actions) -> None:
+    """Adds the actions on personal tokens."""
+    tokens = Actions(actions.add("token", "manage the tokens with which programs ask as a user"))
+    add = tokens.add("add", "create a token, and print it")
+    add.add_argument("--days", metavar="N", type=int, default=90, help="days it is valid (90)")
+    tokens.add("list", "list tokens, without what is secret")
+    tokens.add("remove", "refuse a token from now on")
+    for token_parser in tokens:
+        if token_parser.get_default("action") != "list":
+            token_parser.add_argument("user", metavar="USER", help="name of the user")
+            token_parser.add_argument("name", metavar="NAME", help="name of the token")
+        add_client(token_parser)
+        token_parser.set_defaults(run=_run_on_tokens)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,3 +91,35 @@ def _print_users(users: list[dict[str, Any]]) -> None:
             state = "has not signed in yet"
         role = f"{user['role']:8}"
         sys.stdout.write(f"{printable(user['name']):{width}}  {role}  {accounts}  {state}\n")
+
+
+def _run_on_tokens(options: argparse.Namespace) -> int:
+    """Runs the action on personal tokens that a person chose."""
+    if options.action == "list":
+        answer = ask(options, _TOKENS, {})
+    elif options.action == "add":
+        body = {"user": options.user, "name": options.name, "days": options.days}
+        answer = ask(options, _TOKENS, {}, body)
+    else:
+        body = {"user": options.user, "name": options.name}
+        answer = ask(options, f"{_TOKENS}/remove", {}, body)
+    if options.json:
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+    elif options.action == "list":
+        _print_tokens(answer["tokens"])
+    elif options.action == "add":
+        sys.stdout.write(f"{answer['secret']}\n")
+        expires = answer["token"]["expires"]
+        sys.stderr.write(f"it is shown this once, and is valid until {expires}\n")
+    else:
+        user, name = printable(options.user), printable(options.name)
+        sys.stdout.write(f"token {name} of {user} is removed\n")
+    return 0
+
+
+def _print_tokens(tokens: list[dict[str, Any]]) -> None:
+    if not tokens:
+        sys.stdout.write("there are no tokens; 'opentrail users token add' creates one\n")
+        return
+    rows = [(token["user"], token["name"], token["expires"]) for token in tokens]
+    print_table(("User", "Token", "Expires"), rows)

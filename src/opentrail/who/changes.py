@@ -85,6 +85,9 @@ CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "UpdateFunctionCode": "changed the code of Lambda function {functionName}",
             "UpdateFunctionConfiguration": "changed the settings of Lambda function {functionName}",
         },
+        "mcp": {
+            "McpToolCall": "used the tool {tool} of opentrail",
+        },
         "s3": {
             "CopyObject": "copied to S3 object {key} in S3 bucket {bucketName}",
             "DeleteBucketPolicy": "removed the policy of S3 bucket {bucketName}",

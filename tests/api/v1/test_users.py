@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.server import JsonApi
@@ -23,7 +24,8 @@ class Administrator:
         self.api = Api()
         self.ended: list[str] = []
         users = ConsoleUsers(self.api.world.control, self.api.world.clock, ScryptCost(n=16))
-        administration = UserAdministration(users, self._end_sessions)
+        tokens = UserTokens(self.api.world.control, users, self.api.world.clock)
+        administration = UserAdministration(users, self._end_sessions, tokens.remove_all_of)
         self.app = JsonApi([administration], TokenAuthenticator(TOKEN)).app
 
     async def _end_sessions(self, name: str) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.guard import Guard
@@ -19,8 +20,9 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, Role, role_name
-from opentrail.api.v1.callers import caller_of, seen_by
+from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
 from opentrail.history.event_history import Search
@@ -146,6 +148,7 @@ class WebConsole:
         sessions: who has opened a link.
         settings: what is shown of this server.
         users: who may sign in by a password.
+        tokens: the personal tokens of users.
         console_link: returns a link that opens the web console once.
         oidc: how users sign in by a provider, if they do.
         sign_ins: sign-ins in progress at the provider; by default in memory.
@@ -158,6 +161,7 @@ class WebConsole:
         sessions: Sessions,
         settings: ConsoleSettings,
         users: ConsoleUsers,
+        tokens: UserTokens,
         console_link: Callable[[], str],
         oidc: OidcLogin | None = None,
         sign_ins: BegunSignIns | None = None,
@@ -167,6 +171,9 @@ class WebConsole:
         self._sessions = sessions
         self._settings = settings
         self._users = users
+        self._tokens = tokens
+        #: Authenticates programs by personal tokens.
+        self.user_tokens = PersonalTokens(tokens.user_of)
         self._console_link = console_link
         self._records = LoginRecords(journal, clock, settings.account)
         self._oidc = OidcSignIn(self.guard, self._records, sign_ins or BegunSignIns(clock), oidc)
@@ -177,7 +184,8 @@ class WebConsole:
             WebSession(services, self.guard, self._settings, self._console_link),
             SignIn(self.guard, self._sessions, self._users, self._records),
             self._oidc,
-            UserAdministration(self._users, self._sessions.end_all_of),
+            UserAdministration(self._users, self._sessions.end_all_of, self._tokens.remove_all_of),
+            UserTokenAdministration(self._tokens),
             Views(services),
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
 
-from opentrail.access.users import OPERATOR, ConsoleRole
+from opentrail.access.users import OPERATOR, ConsoleRole, ConsoleUser
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.who.sentence import CONSOLE_AGENT
@@ -62,6 +63,39 @@ class SessionAuthenticator(Protocol):
         ...
 
 
+class UserTokenAuthenticator(Protocol):
+    """Authenticates programs that have the personal token of a user."""
+
+    async def caller(self, request: Request) -> ApiCaller | None:
+        """Return the user of a request's token; None if it has none that is still valid."""
+        ...
+
+    async def is_signed_in(self, request: Request) -> bool:
+        """Return whether the token of a request is still valid."""
+        ...
+
+
+class PersonalTokens:
+    """Authenticates by the personal tokens of users.
+
+    Args:
+        user_of: returns the user of a token; None if it is not valid.
+    """
+
+    def __init__(self, user_of: Callable[[str], Awaitable[ConsoleUser | None]]) -> None:
+        self._user_of = user_of
+
+    async def caller(self, request: Request) -> ApiCaller | None:
+        """Returns the user of a request's token, as it is now; None if the token is not valid."""
+        token = bearer_token(request)
+        user = None if token is None else await self._user_of(token)
+        return None if user is None else ApiCaller(user.name, user.role, user.accounts)
+
+    async def is_signed_in(self, request: Request) -> bool:
+        """Returns whether the token of a request is still valid."""
+        return await self.caller(request) is not None
+
+
 class TokenAuthenticator:
     """Authenticates by the token in `server.json`, which only the server's own user can read."""
 
@@ -70,20 +104,26 @@ class TokenAuthenticator:
 
     def caller(self, request: Request) -> ApiCaller | None:
         """Returns who sent a request with the token; None if it has not this one."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token):
+        token = bearer_token(request)
+        if token is None or not hmac.compare_digest(token.encode(), self._token):
             return None
         return SERVER_OPERATOR
 
 
-def has_token(request: Request) -> bool:
-    """Returns whether a request has a token, if only one that a proxy added."""
-    return request.headers.get("authorization", "").lower().startswith("bearer ")
+def bearer_token(request: Request) -> str | None:
+    """Returns the token of a request, if only one that a proxy added; None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
 
 
 def is_by_token(request: Request) -> bool:
     """Returns whether a request was authenticated by the server's token."""
     return bool(request.state.is_by_token)
+
+
+def is_by_program(request: Request) -> bool:
+    """Returns whether a request has a valid token, so that no page of the console sent it."""
+    return bool(request.state.is_by_program)
 
 
 def require(caller: ApiCaller, least: ConsoleRole) -> None:

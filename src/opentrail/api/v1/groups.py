@@ -11,12 +11,14 @@ from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
+from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
 
@@ -36,9 +38,11 @@ GROUPS: tuple[type, ...] = (
     AccessAdministration,
     ReceivedRecords,
     ImportedFiles,
+    AgentQuestions,
     WebSession,
     SignIn,
     OidcSignIn,
     UserAdministration,
+    UserTokenAdministration,
     Views,
 )

@@ -23,7 +23,8 @@ from opentrail.api.v1.answers import (
 from opentrail.api.v1.callers import (
     SessionAuthenticator,
     TokenAuthenticator,
-    has_token,
+    UserTokenAuthenticator,
+    bearer_token,
     is_by_token,
     require,
     require_all_accounts,
@@ -33,6 +34,7 @@ from opentrail.core.errors import CloudTrailError, OpentrailError
 
 #: Maximum bytes of a JSON object in a request's body.
 _MAX_BODY_BYTES = 1_000_000
+_UNAUTHENTICATED = "a valid token is needed: that of server.json, or one of a user"
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
@@ -43,6 +45,7 @@ class JsonApi:
         groups: objects with methods that are declared by `routes.route`.
         token: authenticates by the server's token.
         sessions: authenticates browsers; None: the server has no web console.
+        user_tokens: authenticates programs by personal tokens; None: users have none.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class JsonApi:
         groups: Sequence[object],
         token: TokenAuthenticator,
         sessions: SessionAuthenticator | None = None,
+        user_tokens: UserTokenAuthenticator | None = None,
     ) -> None:
         self._token = token
         self._sessions = sessions
+        self._user_tokens = user_tokens
         handlers = [rule for group in groups for rule in rules_in(group)]
         handlers.sort(key=lambda handler: most_specific_first(handler[0]))
         self.rules = [rule for rule, _ in handlers]
@@ -98,11 +103,16 @@ class JsonApi:
         """
         by_token = self._token.caller(request)
         request.state.is_by_token = by_token is not None
+        request.state.is_by_program = True
+        has_token = bearer_token(request) is not None
         if by_token is not None:
             request.state.caller = by_token
-        elif self._sessions is None or (has_token(request) and not self._sessions.knows(request)):
-            raise CloudTrailError("InvalidToken", "a valid token is needed: see server.json", 401)
+        elif has_token and self._user_tokens and (user := await self._user_tokens.caller(request)):
+            request.state.sessions, request.state.caller = self._user_tokens, user
+        elif self._sessions is None or (has_token and not self._sessions.knows(request)):
+            raise CloudTrailError("InvalidToken", _UNAUTHENTICATED, 401)
         else:
+            request.state.is_by_program = False
             self._sessions.check(request)
             if rule.least is None:
                 return

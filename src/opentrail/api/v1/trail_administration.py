@@ -14,7 +14,7 @@ from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     agent_of,
     caller_of,
-    is_by_token,
+    is_by_program,
     require,
 )
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
@@ -163,8 +163,8 @@ class TrailAdministration:
 
 def _as_caller(request: Request) -> ConsoleCaller:
     """Returns on whose behalf a call is made, as its record says it."""
-    if is_by_token(request):
-        return f"opentrail/{__version__}", None
     caller = caller_of(request)
     name = None if caller == SERVER_OPERATOR else caller.name
+    if is_by_program(request):
+        return f"opentrail/{__version__}", name
     return agent_of(request, _MAX_AGENT_LENGTH), name

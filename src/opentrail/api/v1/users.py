@@ -13,6 +13,8 @@ from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 
+Act = Callable[[str], Awaitable[None]]
+
 _MEMBERS = ("name", "role", "accounts")
 #: What may be done to a user.
 ACTIONS = ("disable", "enable", "reset-password", "delete")
@@ -48,11 +50,13 @@ class UserAdministration:
     Args:
         users: the users.
         end_sessions: ends all sessions of the user of a name.
+        remove_tokens: removes all personal tokens of the user of a name.
     """
 
-    def __init__(self, users: ConsoleUsers, end_sessions: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, users: ConsoleUsers, end_sessions: Act, remove_tokens: Act) -> None:
         self._users = users
         self._end_sessions = end_sessions
+        self._remove_tokens = remove_tokens
 
     @route("GET", "/users", ADMIN, "list users")
     async def list(self, _request: Request) -> UserList:
@@ -106,6 +110,7 @@ class UserAdministration:
             answer["user"] = _user_of(user)
         elif action == "delete":
             await self._users.delete(name)
+            await self._remove_tokens(name)
         else:
             raise _bad(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
         await self._end_sessions(name)

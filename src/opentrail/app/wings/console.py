@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers
 from opentrail.api.console.oidc import BegunSignIns, OidcLogin
 from opentrail.api.console.sessions import Sessions
@@ -40,12 +41,14 @@ def start(core: Core) -> Wing:
     def console_link() -> str:
         return f"{core.console_url}/console/#t={sessions.new_link()}"
 
+    users = ConsoleUsers(control, clock)
     web = WebConsole(
         core.engines.journal,
         clock,
         sessions,
         console_settings(core.settings, core.console_url, core.account),
-        ConsoleUsers(control, clock),
+        users,
+        UserTokens(control, users, clock),
         console_link,
         oidc_login(core.settings, clock),
         sign_ins,
@@ -58,6 +61,7 @@ def start(core: Core) -> Wing:
         groups=groups,
         pages=web.pages,
         sessions=web.guard,
+        user_tokens=web.user_tokens,
         home=HOME,
         console_link=console_link,
     )

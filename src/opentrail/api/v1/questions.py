@@ -1,0 +1,121 @@
+"""Questions that agents ask through `opentrail mcp`: each is recorded before it is answered."""
+
+from __future__ import annotations
+
+import re
+from typing import TypedDict
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.access.users import identity_of_user
+from opentrail.api.v1.answers import Json, Role, role_name
+from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.routes import VIEWER, route
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
+from opentrail.core.trail import GLOBAL_REGION
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import JournalWriter
+from opentrail.version import __version__
+
+#: The event source of questions.
+AGENT_SOURCE = "mcp.opentrail.internal"
+_EVENT_NAME = "McpToolCall"
+_TOOL = re.compile(r"[a-z_]{1,40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Maximum characters of the name of an agent, and of its version.
+_MAX_AGENT_LENGTH = 100
+_EXAMPLE = (
+    '{"tool": "who", "argumentsSha256": "…", "agent": "claude-code", "agentVersion": "2.1.284",'
+    ' "rows": 1, "failed": false}'
+)
+
+
+class RecordedQuestion(TypedDict):
+    """The event that records a question."""
+
+    eventId: str
+
+
+class Asker(TypedDict):
+    """Who asks."""
+
+    user: str
+    role: Role
+
+
+class AgentQuestions:
+    """The calls of agents: whose token they have, and a question that is recorded.
+
+    Args:
+        journal: where the record becomes durable.
+        clock: the time of it.
+        account: the account in which it is recorded.
+    """
+
+    def __init__(self, journal: JournalWriter, clock: Clock, account: str) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._account = account
+
+    @route("GET", "/caller", VIEWER, "see whose token you have")
+    async def caller(self, request: Request) -> Asker:
+        """Returns the user who asks, and the user's role."""
+        caller = caller_of(request)
+        return {"user": caller.name, "role": role_name(caller.role)}
+
+    @route("POST", "/questions", VIEWER, "record a question of an agent", body=_EXAMPLE)
+    async def record(self, request: Request, body: Json) -> RecordedQuestion:
+        """Returns once it is durable who asked what, through which agent, and the rows answered."""
+        tool, arguments = body.get("tool"), body.get("argumentsSha256")
+        rows, failed = body.get("rows"), body.get("failed", False)
+        if not isinstance(tool, str) or not _TOOL.fullmatch(tool):
+            raise _bad("tool must be the name of a tool, such as who")
+        if not isinstance(arguments, str) or not _SHA256.fullmatch(arguments):
+            raise _bad("argumentsSha256 must be 64 hexadecimal digits")
+        if type(rows) is not int or rows < 0:
+            raise _bad("rows must be a number from 0 on")
+        if not isinstance(failed, bool):
+            raise _bad("failed must be true or false")
+        agent, version = _text_in(body, "agent"), _text_in(body, "agentVersion")
+        now = self._clock.now()
+        event_id = new_event_id()
+        failure = {"errorCode": "QuestionFailed", "errorMessage": "The question was not answered."}
+        record = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": identity_of_user(self._account, caller_of(request).name),
+            "eventTime": format_time(now),
+            "eventSource": AGENT_SOURCE,
+            "eventName": _EVENT_NAME,
+            "awsRegion": GLOBAL_REGION,
+            "sourceIPAddress": request.client.host if request.client else "unknown",
+            "userAgent": f"{agent}/{version} opentrail-mcp/{__version__}",
+            **(failure if failed else {}),
+            "requestParameters": {"tool": tool, "argumentsSha256": arguments},
+            "responseElements": None,
+            "additionalEventData": {"agent": agent, "agentVersion": version, "rows": rows},
+            "eventID": event_id,
+            "readOnly": True,
+            "eventType": "AwsApiCall",
+            "managementEvent": True,
+            "recipientAccountId": self._account,
+            "eventCategory": MANAGEMENT,
+        }
+        entry = NewEntry(
+            "api", now, self._account, GLOBAL_REGION, MANAGEMENT, event_id, orjson.dumps(record)
+        )
+        await self._journal.append([entry])
+        return {"eventId": event_id}
+
+
+def _text_in(body: Json, member: str) -> str:
+    """Returns what an agent says of itself, cut; `unknown` if it says nothing."""
+    text = body.get(member) or "unknown"
+    if not isinstance(text, str):
+        raise _bad(f"{member} must be a text")
+    return text[:_MAX_AGENT_LENGTH]
+
+
+def _bad(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidParameterException", message)

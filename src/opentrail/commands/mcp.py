@@ -1,0 +1,118 @@
+"""`opentrail mcp`: answers questions of AI agents."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from opentrail.access.user_tokens import PREFIX
+from opentrail.commands.client import Console, find, find_as
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.installation import command_for
+from opentrail.settings import Address
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the server")
+    parser.add_argument("--endpoint", metavar="URL", help="console address of the server")
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="answer over HTTP instead, where each request has the token of a user",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answers until the agent's program ends standard input, or over HTTP until it is stopped.
+
+    Raises:
+        UsageError: no server is found, or the MCP package is not installed.
+    """
+    address = None if options.listen is None else _address_of(options.listen)
+    try:
+        import opentrail.mcp.server
+    except ImportError as error:
+        raise UsageError(f"'opentrail mcp' needs the package mcp: {command_for('mcp')}") from error
+    if address is not None:
+        return _answer_over_http(options, address)
+
+    find(options)  # fails immediately if there is no server
+    # Found again for each question: it may have been started again, with another token.
+    desk = Desk(lambda: find(options))
+    opentrail.mcp.server.OpentrailMcpServer(desk.get, desk.record).run()
+    return 0
+
+
+class Desk:
+    """Asks a server on behalf of an agent.
+
+    Args:
+        console: returns the server, with the token of the one who asks now.
+    """
+
+    def __init__(self, console: Callable[[], Console]) -> None:
+        self._console = console
+
+    def get(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
+        """Returns the answer to a GET."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._console().ask(f"{path}?{urlencode(given)}")
+
+    def record(self, question: Mapping[str, Any], /) -> None:
+        """Returns once a question is recorded."""
+        self._console().ask("/api/v1/questions", [json.dumps(question).encode()])
+
+
+def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
+    from opentrail.mcp.http import (
+        PATH,
+        PersonalTokenVerifier,
+        http_app,
+        serve,
+        token_of_request,
+    )
+    from opentrail.mcp.server import OpentrailMcpServer
+
+    def user_of(token: str) -> str | None:
+        """Returns the user of a personal token; the server's own token is refused."""
+        if not token.startswith(PREFIX):
+            return None
+        try:
+            return str(find_as(options, token).ask("/api/v1/caller")["user"])
+        except OpentrailError:
+            return None
+
+    find_as(options, "")  # fails immediately if there is no server
+    desk = Desk(lambda: find_as(options, token_of_request()))
+    server = OpentrailMcpServer(desk.get, desk.record, PersonalTokenVerifier(user_of))
+    with _listening(address) as listening:
+        url = address.url(listening.getsockname()[1])
+        print(f"opentrail mcp answers on {url}{PATH}", flush=True)
+        serve(http_app(server, url.rpartition("/")[2]), listening)
+    return 0
+
+
+def _address_of(text: str) -> Address:
+    address = Address.parse(text, "--listen")
+    if not address.is_loopback:
+        raise UsageError(
+            f"--listen {address.host} is not a loopback address: no token may cross a network"
+            " without TLS; listen on 127.0.0.1, behind a proxy with TLS"
+        )
+    return address
+
+
+def _listening(address: Address) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(
+            f"--listen {address.host}:{address.port} cannot be used: {reason}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Answers questions of AI agents over the Model Context Protocol (MCP)."""

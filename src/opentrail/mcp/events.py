@@ -1,0 +1,120 @@
+"""What of an event goes into `facts`, and what into `untrusted`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opentrail.core.event import is_account, is_region
+from opentrail.mcp.answer import Json, cleaned
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+#: A name as services have them: one word.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_RESOURCE_TYPE = re.compile(r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}")
+_ACCESS_KEY = re.compile(r"A[A-Z0-9]{15,127}")
+#: Maximum names of resources in a row.
+_MAX_RESOURCES = 3
+
+
+def is_event_id(value: Any) -> bool:
+    """Returns whether a value has the form of the ids that AWS and opentrail give."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
+def is_time(value: Any) -> bool:
+    """Returns whether a value is a time as records have it."""
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+
+
+def is_name(value: Any) -> bool:
+    """Returns whether a value is one word, such as the name of an event or an error code."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_resource_type(value: Any) -> bool:
+    """Returns whether a value has the form of a resource type, such as `AWS::IAM::User`."""
+    return isinstance(value, str) and _RESOURCE_TYPE.fullmatch(value) is not None
+
+
+def is_address(value: Any) -> bool:
+    """Returns whether a value is an IP address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return isinstance(value, str)
+
+
+def _is_access_key(value: Any) -> bool:
+    return isinstance(value, str) and _ACCESS_KEY.fullmatch(value) is not None
+
+
+def _is_region(value: Any) -> bool:
+    return isinstance(value, str) and is_region(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+#: Name in an answer → member of a row of the JSON API, and whether a value is a fact.
+_MEMBERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "event_id": ("eventId", is_event_id),
+    "time": ("eventTime", is_time),
+    "event_source": ("eventSource", is_name),
+    "event_name": ("eventName", is_name),
+    "error_code": ("errorCode", is_name),
+    "account": ("account", is_account),
+    "region": ("region", _is_region),
+    "source_ip": ("sourceIp", is_address),
+}
+#: Further ones of an event that is shown alone.
+_MORE: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "category": ("category", is_name),
+    "read_only": ("readOnly", _is_flag),
+    "principal_type": ("principalType", is_name),
+    "access_key_id": ("accessKeyId", _is_access_key),
+    "mfa": ("mfa", _is_flag),
+}
+
+
+def split(
+    row: Mapping[str, Any], members: Mapping[str, tuple[str, Callable[[Any], bool]]]
+) -> tuple[Json, Json]:
+    """Returns the facts of a row, and the values that have not the form of a fact."""
+    facts: Json = {}
+    untrusted: Json = {}
+    for name, (member, is_fact) in members.items():
+        value = row.get(member)
+        if value is not None:
+            (facts if is_fact(value) else untrusted)[name] = value
+    return facts, cleaned(untrusted)
+
+
+def split_row(row: Mapping[str, Any]) -> tuple[Json, Json]:
+    """Returns both parts of an event in a list; `row` is one of the JSON API."""
+    facts, untrusted = split(row, _MEMBERS)
+    names = [resource["name"] for resource in row["resources"]]
+    more = {"what": row["clause"], "principal": row["arn"], "resources": names[:_MAX_RESOURCES]}
+    untrusted |= cleaned({name: value for name, value in more.items() if value})
+    if len(names) > _MAX_RESOURCES:
+        facts["resources"] = len(names)
+    return facts, untrusted
+
+
+def split_event(row: Mapping[str, Any]) -> tuple[Json, Json]:
+    """Returns both parts of an event that is shown alone."""
+    facts, untrusted = split_row(row)
+    more_facts, more_untrusted = split(row, _MORE)
+    agent = {"user_agent": row["userAgent"]} if row["userAgent"] else {}
+    return facts | more_facts, untrusted | more_untrusted | cleaned(agent)
+
+
+def numbered(number: int, parts: tuple[Json, Json]) -> tuple[Json, Json]:
+    """Returns both parts with the number that joins them."""
+    facts, untrusted = parts
+    return {"n": number, **facts}, {"n": number, **untrusted}

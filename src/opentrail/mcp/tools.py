@@ -1,0 +1,466 @@
+"""The tools that agents use, each answered from the JSON API of a running server.
+
+Tools only read: all that they can do is GET.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import orjson
+
+from opentrail.capture.redaction.embedded import without_secrets
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
+from opentrail.mcp.denials import explain
+from opentrail.mcp.events import (
+    is_address,
+    is_event_id,
+    is_name,
+    is_resource_type,
+    is_time,
+    numbered,
+    split,
+    split_event,
+    split_row,
+)
+
+#: Maximum resources of one name in an answer.
+_MAX_ANSWERS = 5
+#: Maximum trails in an answer.
+_MAX_TRAILS = 20
+_PERIOD = re.compile(r"(\d{1,5})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
+
+
+class Get(Protocol):
+    """Reads from the JSON API."""
+
+    def __call__(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
+        """Return the answer to a GET.
+
+        Raises:
+            OpentrailError: the server refuses the request, or cannot be reached.
+        """
+        ...
+
+
+def now() -> datetime:
+    """Returns the current time."""
+    return datetime.now(UTC)
+
+
+class Tools:
+    """The tools.
+
+    Args:
+        get: reads from the JSON API.
+        clock: returns the time at which `2h` ends.
+    """
+
+    def __init__(self, get: Get, clock: Callable[[], datetime] = now) -> None:
+        self._get = get
+        self._clock = clock
+
+    def who(self, resource: str, resource_type: str, account: str) -> Answer:
+        """Returns who created, changed and deleted what has a name."""
+        query = {"resource": resource, "type": resource_type or None, "account": account or None}
+        found = self._get("/api/v1/who", query)
+        answers = found["answers"]
+
+        def candidates() -> Iterator[Answer]:
+            for count in range(min(len(answers), _MAX_ANSWERS), 0, -1):
+                parts = [
+                    numbered(number, _resource_parts(answer))
+                    for number, answer in enumerate(answers[:count], 1)
+                ]
+                facts = {**head, "resources": [fact for fact, _ in parts]}
+                if count < len(answers):
+                    facts["more_resources"] = len(answers) - count
+                yield Answer(facts, {"resources": [text for _, text in parts]}, count)
+
+        head = {
+            "query": _without_nothing(query),
+            "events_that_name_it": found["events"],
+            **_missing(found),
+        }
+        if not answers:
+            note = "No record shows who created, changed or deleted it."
+            return Answer({**head, "resources": [], "note": note}, {}, 0)
+        return first_that_fits(candidates())
+
+    def lookup(
+        self,
+        expression: str,
+        since: str,
+        until: str,
+        account: str,
+        region: str,
+        data_events: bool,
+        limit: int,
+        cursor: str,
+    ) -> Answer:
+        """Returns a page of the events of a search, newest first."""
+        query = {
+            "expression": expression or None,
+            "since": self._time("since", since),
+            "until": self._time("until", until),
+            "account": account or None,
+            "region": region or None,
+            "categories": "all" if data_events else None,
+        }
+        return self._page(query, limit, cursor, _event_list)
+
+    def get_event(self, event_id: str) -> Answer:
+        """Returns one event with its whole record, without secrets."""
+        row, record = self._event(event_id)
+        facts, text = split_event(row)
+
+        def candidates() -> Iterator[Answer]:
+            shown = cleaned(record)
+            left_out: list[str] = []
+            while True:
+                more = {"left_out": left_out} if left_out else {}
+                yield Answer({"event": facts, **more}, {"event": text, "record": shown}, 1)
+                if not shown:
+                    return
+                largest = max(shown, key=lambda name: len(str(shown[name])))
+                del shown[largest]
+                left_out = [*left_out, largest if is_name(largest) else "another member"]
+
+        return first_that_fits(candidates())
+
+    def history_of(
+        self, resource: str, principal: str, session: str, since: str, limit: int, cursor: str
+    ) -> Answer:
+        """Returns what happened to a resource, or what a caller did, equal calls grouped."""
+        names = {"resource": resource, "principal": principal, "session": session}
+        named = [(kind, name) for kind, name in names.items() if name]
+        if len(named) != 1:
+            raise UsageError("give one of resource, principal and session")
+        query = {
+            "expression": _expression_of(*named[0]),
+            "since": self._time("since", since),
+            "categories": "all",
+        }
+
+        def grouped(query: Json, page: Json) -> Answer:
+            rows = page["events"]
+            groups = _groups_of(rows)
+            parts = [numbered(n, _group_parts(group)) for n, group in enumerate(groups, 1)]
+            facts = {"groups": [fact for fact, _ in parts], **_page_facts(query, page)}
+            untrusted: Json = {"groups": [text for _, text in parts]}
+            if chain:
+                facts["caller"], untrusted["caller"] = chain
+            return Answer(facts, untrusted, len(rows))
+
+        chain: tuple[Json, Json] | None = None
+        if not resource and not cursor:
+            chain = self._caller_of_newest(query)
+        return self._page(query, limit, cursor, grouped)
+
+    def explain_denied(self, event_id: str) -> Answer:
+        """Returns why a call was denied, as far as its record says."""
+        row, record = self._event(event_id)
+        denial = explain(record)
+        facts, text = split_event(row)
+        message = str(record.get("errorMessage") or "")
+        facts = {
+            "event": facts,
+            "verdict": denial.verdict,
+            "action": denial.action,
+            "action_is_from": "the error message" if denial.is_action_recorded else "the event",
+            "policy_type": denial.policy_type,
+            "missing": list(denial.missing),
+            "not_in_records": "policies, and values of conditions such as tags or the age of MFA",
+        }
+        untrusted = {"event": text, "error_message": message, "resource": denial.resource}
+        return first_that_fits(iter([Answer(facts, cleaned(_without_nothing(untrusted)), 1)]))
+
+    def insights(self, since: str, until: str, account: str, region: str, limit: int) -> Answer:
+        """Returns incidents of unusual activity, newest first."""
+        query = {
+            "since": self._time("since", since),
+            "until": self._time("until", until),
+            "account": account or None,
+            "region": region or None,
+        }
+
+        def candidates() -> Iterator[Answer]:
+            for count in range(min(limit, len(incidents)), -1, -1):
+                parts = [
+                    numbered(n, _incident_parts(i)) for n, i in enumerate(incidents[:count], 1)
+                ]
+                facts = {
+                    "query": _without_nothing(query),
+                    "incidents": [fact for fact, _ in parts],
+                    "more": len(incidents) > count,
+                    **_missing(found),
+                }
+                yield Answer(facts, {"incidents": [text for _, text in parts]}, count)
+
+        found = self._get("/api/v1/insights", {**query, "limit": str(limit + 1)})
+        incidents = found["incidents"]
+        return first_that_fits(candidates())
+
+    def verify(self, trail: str) -> Answer:
+        """Returns the state of the store, and what the last verifications of trails found."""
+        health = self._get("/api/v1/health", {})
+        facts: Json = {
+            "store": {
+                "status": health["status"],
+                "recorded_position": health["recorded"],
+                "visible_position": health["visible"],
+                "problems": len(health["degradations"]),
+            }
+        }
+        untrusted: Json = {"store": {"problems": health["degradations"]}}
+        try:
+            trails = self._get("/api/v1/trails", {})["trails"]
+        except OpentrailError as error:
+            # What a viewer may not see; the state of the store is an answer, too.
+            note = "Trails cannot be seen; this needs the role auditor."
+            untrusted["trails"] = str(error)
+            return first_that_fits(iter([Answer({**facts, "note": note}, cleaned(untrusted), 0)]))
+        if trail:
+            trails = [one for one in trails if trail in (one["name"], one["arn"])]
+            if not trails:
+                raise UsageError("no trail has this name or ARN; leave trail out to see all")
+
+        def candidates() -> Iterator[Answer]:
+            for count in range(min(_MAX_TRAILS, len(trails)), -1, -1):
+                parts = [numbered(n, _trail_parts(one)) for n, one in enumerate(trails[:count], 1)]
+                texts = cleaned({**untrusted, "trails": [text for _, text in parts]})
+                listed = {"trails": [fact for fact, _ in parts], "more": len(trails) > count}
+                yield Answer({**facts, **listed}, texts, count)
+
+        return first_that_fits(candidates())
+
+    def _event(self, event_id: str) -> tuple[Json, Json]:
+        """Returns the row and the record of an event, without secrets: imported ones have some.
+
+        An id is never part of a path: an imported event may have any text as its id.
+        """
+        query = {"expression": f'id="{_escaped(event_id)}"', "categories": "all", "limit": "1"}
+        rows = self._get("/api/v1/events/rows", query)["events"]
+        if not rows:
+            raise UsageError(f"there is no event {event_id}")
+        (event,) = self._get("/api/v1/events", query)["events"]
+        return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
+
+    def _page(
+        self,
+        query: Mapping[str, str | None],
+        limit: int,
+        cursor: str,
+        answer: Callable[[Json, Json], Answer],
+    ) -> Answer:
+        """Returns the answer with the longest page that is small enough."""
+
+        def read(limit: int) -> Json:
+            more = {"limit": str(limit), "cursor": cursor or None}
+            return self._get("/api/v1/events/rows", {**query, **more})
+
+        page, shown = read(limit), _without_nothing(query)
+        if not page["events"] and query["expression"]:
+            page["nearest"] = self._get("/api/v1/events/nearest", query)["nearest"]
+        rows = page["events"]
+
+        def is_too_large(count: int) -> bool:
+            return not answer(shown, {**page, "events": rows[:count]}).fits()
+
+        if is_too_large(len(rows)):
+            too_many = bisect_left(range(len(rows)), True, key=is_too_large)
+            page = read(max(1, too_many - 1))  # a cursor continues after the last event of its page
+        return first_that_fits(iter([answer(shown, page)]))
+
+    def _caller_of_newest(self, query: Mapping[str, str | None]) -> tuple[Json, Json] | None:
+        """Returns how the caller of the newest event got its credentials; None without events."""
+        rows = self._get("/api/v1/events/rows", {**query, "limit": "1"})["events"]
+        if not rows or not is_event_id(rows[0]["eventId"]):
+            return None
+        chain = self._get(f"/api/v1/events/{rows[0]['eventId']}/caller", {})
+        steps = [numbered(n, split_row(row)) for n, row in enumerate(chain["steps"], 1)]
+        facts = {"kind": chain["kind"], "steps": [fact for fact, _ in steps]}
+        words = {"origin": chain["origin"], "end": chain["end"]}
+        return facts, {**cleaned(_without_nothing(words)), "steps": [text for _, text in steps]}
+
+    def _time(self, name: str, text: str) -> str | None:
+        """Returns a time as the API has it; `2h` is the time two hours ago."""
+        if not text:
+            return None
+        if period := _PERIOD.fullmatch(text):
+            ago = timedelta(**{_UNITS[period[2]]: int(period[1])})
+            return format_time(self._clock() - ago)
+        try:
+            return format_time(parse_time(text))
+        except ValueError as error:
+            raise UsageError(
+                f"{name} must be a time such as 2026-01-01T09:00:00Z, or a period before now"
+                f" such as 30m, 2h or 7d, not {text!r}"
+            ) from error
+
+
+def _without_nothing(members: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _missing(answer: Mapping[str, Any]) -> Json:
+    """Returns how many ranges event history lacks, if any."""
+    return {"missing_ranges": len(answer["missing"])} if answer["missing"] else {}
+
+
+def _page_facts(query: Json, page: Json) -> Json:
+    return {"query": query, "cursor": page["next"], **_missing(page)}
+
+
+def _event_list(query: Json, page: Json) -> Answer:
+    parts = [numbered(number, split_row(row)) for number, row in enumerate(page["events"], 1)]
+    facts = {"events": [fact for fact, _ in parts], **_page_facts(query, page)}
+    untrusted: Json = {"events": [text for _, text in parts]}
+    if nearest := page.get("nearest"):
+        facts["note"] = "No event has such a value; `nearest` has the most similar ones."
+        untrusted["nearest"] = cleaned(
+            [{"value": item["value"], "nearest": item["nearest"]} for item in nearest]
+        )
+    return Answer(facts, untrusted, len(parts))
+
+
+def _expression_of(kind: str, name: str) -> str:
+    """Returns the expression for the events of a resource, a principal or a session."""
+    escaped = _escaped(name)
+    if kind == "resource":
+        return f'resource="{escaped}"'
+    if kind == "principal":
+        return f'arn="{escaped}"' if name.startswith("arn:") else f'user="{escaped}"'
+    if _ACCESS_KEY.fullmatch(name):
+        return f'key="{escaped}"'
+    return f'arn="arn:*:sts::*:assumed-role/*/{escaped}"'
+
+
+def _escaped(text: str) -> str:
+    """Returns text that means itself between the quotation marks of an expression."""
+    return re.sub(r'([\\"*?])', r"\\\1", text)
+
+
+def _groups_of(rows: Sequence[Json]) -> list[list[Json]]:
+    """Returns rows in groups of the same call, caller and outcome, in order of the newest one."""
+    groups: dict[tuple[Any, ...], list[Json]] = {}
+    for row in rows:
+        key = (row["eventSource"], row["eventName"], row["arn"], row["errorCode"])
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
+    """Returns both parts of a group: the newest event in words, and the ids of all."""
+    newest, oldest = rows[0], rows[-1]
+    facts, text = split_row(newest)
+    if len(rows) > 1:
+        facts |= {"times": len(rows), "first": _time_of(oldest)}
+        facts["event_ids"] = [row["eventId"] for row in rows if is_event_id(row["eventId"])]
+    return facts, text
+
+
+def _time_of(row: Json) -> str | None:
+    return row["eventTime"] if is_time(row["eventTime"]) else None
+
+
+def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:
+    """Returns both parts of what `who` answers of one resource."""
+    members = {
+        "type": ("type", is_resource_type),
+        "account": ("account", is_account),
+        "region": ("region", is_name),
+    }
+    facts, untrusted = split(answer, members)
+    untrusted["name"] = answer["name"]
+    for kind in ("created", "changed", "deleted"):
+        if change := answer[kind]:
+            facts[kind], untrusted[kind] = _statement_parts(change)
+    if times := (answer["changed"] or {}).get("times"):
+        facts["changed"]["times"] = times
+    caller = answer["caller"]
+    steps = [_statement_parts(step) for step in caller["steps"]]
+    facts["caller"] = {"kind": caller["kind"], "steps": [fact for fact, _ in steps]}
+    untrusted["caller"] = {
+        **_without_nothing({"origin": caller["origin"], "end": caller["end"]}),
+        "steps": [text for _, text in steps],
+    }
+    following = [_statement_parts(step) for step in answer["next"]]
+    facts["next"] = [fact for fact, _ in following]
+    untrusted["next"] = [text["sentence"] for _, text in following]
+    return facts, cleaned(untrusted)
+
+
+def _statement_parts(statement: Mapping[str, Any]) -> tuple[Json, Json]:
+    """Returns both parts of a sentence with its evidence."""
+    members = {
+        "event_id": ("eventId", is_event_id),
+        "time": ("eventTime", is_time),
+        "event_name": ("eventName", is_name),
+        "source_ip": ("sourceIPAddress", is_address),
+    }
+    evidence = statement["evidence"]
+    facts, untrusted = split(evidence, members)
+    untrusted["sentence"] = statement["sentence"]
+    words = {"user_agent": evidence["userAgent"], "principal": evidence["principal"]}
+    return facts, cleaned({**untrusted, **_without_nothing(words)})
+
+
+def _incident_parts(incident: Mapping[str, Any]) -> tuple[Json, Json]:
+    members = {
+        "incident_id": ("id", is_event_id),
+        "state": ("state", is_name),
+        "start": ("start", is_time),
+        "end": ("end", is_time),
+        "account": ("account", is_account),
+        "region": ("region", is_name),
+        "event_source": ("eventSource", is_name),
+        "event_name": ("eventName", is_name),
+        "error_code": ("errorCode", is_name),
+        "insight_type": ("insightType", is_name),
+        "source_ip": ("sourceIPAddress", is_address),
+    }
+    facts, untrusted = split(incident, members)
+    facts |= {name: incident[name] for name in ("average", "baseline", "minutes")}
+    words = {
+        "what": incident["sentence"],
+        "principal": incident["identity"],
+        "note": incident["expected"],
+    }
+    return facts, cleaned({**untrusted, **_without_nothing(words)})
+
+
+def _trail_parts(trail: Mapping[str, Any]) -> tuple[Json, Json]:
+    members = {
+        "status": ("status", is_name),
+        "account": ("account", is_account),
+        "region": ("homeRegion", is_name),
+        "last_log_file": ("latestDelivery", is_time),
+        "last_digest_file": ("latestDigest", is_time),
+    }
+    facts, untrusted = split(trail, members)
+    facts["validation"] = trail["validation"]
+    verified = trail["verified"]
+    facts["verified"] = None
+    untrusted |= {"name": trail["name"], "bucket": trail["bucket"]}
+    if trail["reason"]:
+        untrusted["reason"] = trail["reason"]
+    if verified:
+        findings = verified["findings"]
+        facts["verified"] = {
+            "at": verified["at"],
+            "valid": verified["valid"],
+            "findings": len(findings) + verified["more"],
+        }
+        untrusted["findings"] = [
+            {"object": finding["name"], "reason": finding["reason"]} for finding in findings[:5]
+        ]
+    return facts, cleaned(untrusted)

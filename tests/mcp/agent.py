@@ -1,0 +1,110 @@
+"""An agent's program in one process with the MCP server, and the API that the server asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp import Client
+from mcp.types import CallToolResult, Implementation, TextContent
+
+from opentrail.core.errors import OpentrailError, TryLater, UsageError
+from opentrail.mcp.answer import Json
+from opentrail.mcp.server import OpentrailMcpServer
+from tests.api.caller import Answer, Api
+from tests.fakes import TIMEOUT_SECONDS
+
+NAME = "claude-code"
+VERSION = "2.1.284"
+
+
+@dataclass
+class Desk:
+    """What the MCP server asks; it runs in threads, the API in the loop of the test."""
+
+    api: Api
+    loop: asyncio.AbstractEventLoop
+    questions: list[Json] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    #: Whether questions can be recorded.
+    records: bool = True
+
+    def get(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
+        """Returns what the API answers, as a command's client does."""
+        self.paths.append(path)
+        given = {name: value for name, value in query.items() if value is not None}
+        asking = asyncio.run_coroutine_threadsafe(self.api.ask(path, **given), self.loop)
+        return _document(asking.result(TIMEOUT_SECONDS))
+
+    def record(self, question: Json, /) -> None:
+        """Notes a question."""
+        if not self.records:
+            raise TryLater("the disk is full")
+        self.questions.append(question)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    document: dict[str, Any] = answer.json
+    if answer.status == 400:
+        raise UsageError(document["error"])
+    if answer.status != 200:
+        raise OpentrailError(document["error"])
+    return document
+
+
+@dataclass
+class Agent:
+    """An agent's program that is connected."""
+
+    client: Client
+    desk: Desk
+
+    async def use(self, tool: str, **arguments: Any) -> CallToolResult:
+        """Uses a tool."""
+        result = await self.client.call_tool(tool, arguments)
+        assert isinstance(result, CallToolResult)
+        return result
+
+    async def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Returns the structured answer of a tool that must succeed."""
+        result = await self.use(tool, **arguments)
+        assert not result.is_error, text_of(result)
+        assert result.structured_content is not None
+        answer: dict[str, Any] = result.structured_content
+        return answer
+
+    async def refusal(self, tool: str, **arguments: Any) -> str:
+        """Returns the text of a tool that must fail."""
+        result = await self.use(tool, **arguments)
+        assert result.is_error
+        return text_of(result)
+
+
+def text_of(result: CallToolResult) -> str:
+    """Returns the text of a result."""
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+def size_of(result: CallToolResult) -> int:
+    """Returns the bytes of a result, in both of its forms."""
+    structured = json.dumps(result.structured_content, ensure_ascii=False, separators=(",", ":"))
+    return len(text_of(result).encode()) + len(structured.encode())
+
+
+@asynccontextmanager
+async def connected(*records: Mapping[str, Any], api: Api | None = None) -> AsyncIterator[Agent]:
+    """Connects an agent to an API whose event history has records."""
+    api = api or Api()
+    api.world.clock.advance(86_400)
+    await api.record([dict(record) for record in records])
+    desk = Desk(api, asyncio.get_running_loop())
+    server = OpentrailMcpServer(desk.get, desk.record)
+    info = Implementation(name=NAME, version=VERSION)
+    async with Client(server, client_info=info) as client:
+        yield Agent(client, desk)
