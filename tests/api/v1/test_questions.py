@@ -46,7 +46,7 @@ async def test_a_question_is_an_event_of_who_asked_and_through_which_agent() -> 
         "rows": 7,
     }
     assert (record["readOnly"], record.get("errorCode")) == (True, None)
-    assert clause(record).startswith("IAM user ann used the tool lookup of opentrail")
+    assert clause(record).startswith("IAM user ann's agent Claude Code used the tool lookup of")
 
 
 @asynchronous
