@@ -17,7 +17,6 @@ from opentrail.capture.redaction.embedded import without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import format_time, is_account, parse_time
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
-from opentrail.mcp.denials import explain
 from opentrail.mcp.events import (
     is_address,
     is_event_id,
@@ -29,6 +28,7 @@ from opentrail.mcp.events import (
     split_event,
     split_row,
 )
+from opentrail.permissions.denials import explain
 
 #: Maximum resources of one name in an answer.
 _MAX_ANSWERS = 5

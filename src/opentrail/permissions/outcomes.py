@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from fnmatch import fnmatchcase
 from typing import Any
 
 from opentrail.core.event import as_object
-from opentrail.core.insight_types import DENIED
+
+#: Error codes of calls that were denied, without the prefix `Client.` of EC2.
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "Forbidden",
+        "ForbiddenException",
+        "NotAuthorized",
+        "NotAuthorizedException",
+        "UnauthorizedAccess",
+        "UnauthorizedException",
+        "UnauthorizedOperation",
+        "VpceAccessDenied",
+    }
+)
 
 
 class CallOutcome(Enum):
@@ -33,5 +48,9 @@ def outcome_of(record: Mapping[str, Any]) -> CallOutcome:
     code = record.get("errorCode")
     if not code:
         return CallOutcome.ALLOWED
-    is_denied = any(fnmatchcase(str(code), pattern) for pattern in DENIED)
-    return CallOutcome.DENIED if is_denied else CallOutcome.FAILED
+    return CallOutcome.DENIED if is_denied(record) else CallOutcome.FAILED
+
+
+def is_denied(record: Mapping[str, Any]) -> bool:
+    """Returns whether a call lacked a permission."""
+    return str(record.get("errorCode") or "").removeprefix("Client.") in _DENIED

@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opentrail.core.event import Record
-from opentrail.mcp.events import is_name
+from opentrail.permissions.actions import actions_of
+from opentrail.permissions.outcomes import is_denied
 
 Verdict = Literal["explicit deny", "no policy allows it", "not recorded", "not denied"]
 
-#: Error codes of calls that were denied, without the prefix `Client.` of EC2.
-_DENIED = (
-    "AccessDenied",
-    "AccessDeniedException",
-    "AuthorizationError",
-    "Forbidden",
-    "ForbiddenException",
-    "NotAuthorized",
-    "NotAuthorizedException",
-    "UnauthorizedAccess",
-    "UnauthorizedException",
-    "UnauthorizedOperation",
-    "VpceAccessDenied",
-)
 _POLICY_TYPES = (
     "identity-based policy",
     "permissions boundary",
@@ -52,6 +39,10 @@ _ACTION = re.compile(
 )
 
 
+#: The name of an action: nothing else from a record may pass for one.
+_ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
+
+
 @dataclass(frozen=True, slots=True)
 class Denial:
     """What a record says of why its call was denied."""
@@ -71,12 +62,11 @@ class Denial:
 
 def explain(record: Record) -> Denial:
     """Returns why a call was denied."""
-    code = str(record.get("errorCode") or "").removeprefix("Client.")
     message = str(record.get("errorMessage") or "")
     named = _ACTION.match(message)
     action = named["action"] if named else _action_of(record)
     resource = named["resource"] if named else None
-    if code not in _DENIED:
+    if not is_denied(record):
         return Denial("not denied", action, named is not None, None, resource, ())
     plain = _ENCODED.sub("", message)
     explicit, not_allowed = _EXPLICIT.search(plain), _NOT_ALLOWED.search(plain)
@@ -109,11 +99,6 @@ def _policy_type(text: str) -> str:
 
 
 def _action_of(record: Mapping[str, Any]) -> str | None:
-    """Returns the permission that the event's name suggests; None if it suggests none."""
-    source, name = record.get("eventSource"), record.get("eventName")
-    if not is_name(source) or not is_name(name):
-        return None
-    service, _, host = str(source).partition(".")
-    # The API's version at the end of a name is not part of the permission's.
-    event_name = re.sub(r"\d{4}_?\d\d_?\d\d(v\d+)?\Z", "", str(name))
-    return f"{service}:{event_name}" if host == "amazonaws.com" else None
+    """Returns the first permission that a call needs; None if its names are no names."""
+    actions = actions_of(record)
+    return actions[0] if actions and _ACTION_NAME.fullmatch(actions[0]) else None
