@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
+from tests.live.processes import eventually
 from tests.live.sources import copy_of_source
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
@@ -126,7 +127,8 @@ def test_a_container_records_calls_as_a_user_that_is_not_root(buildah: Buildah) 
     server = buildah.start(container, "opentrail", "serve", "--upstream", moto.url, *listeners)
     try:
         console, url = _addresses(server)
-        assert buildah.inside(container, "python", "/opt/opentrail/health.py") == "ok"
+        health = ("python", "/opt/opentrail/health.py")
+        eventually(lambda: buildah.inside(container, *health) == "ok", "the server is well")
         session = boto3.session.Session(ADMIN_KEY_ID, ADMIN_SECRET, region_name="us-east-1")
         session.client("iam", endpoint_url=url).create_user(UserName="Mary")
         assert "created IAM user Mary" in buildah.inside(container, "opentrail", "who", "Mary")
