@@ -63,11 +63,13 @@ def visibility(*flags: str) -> Figures:
     }
 
 
-def under_load(ports: Sequence[int]) -> tuple[list[float], list[float]]:
+def under_load(
+    ports: Sequence[int], calls_a_second: float = RATE
+) -> tuple[list[float], list[float]]:
     """Returns what `probe` does, from the first to the last of these servers, under load of all."""
     loads = [
         multiprocessing.Process(
-            target=offer, args=(ports[number % len(ports)], RATE / CLIENTS, number)
+            target=offer, args=(ports[number % len(ports)], calls_a_second / CLIENTS, number)
         )
         for number in range(CLIENTS)
     ]
