@@ -12,6 +12,7 @@ from opentrail.who.sentence import (
     OWN_CONSOLE,
     Method,
     actor,
+    clause,
     method_of,
     parts,
     sentence,
@@ -579,3 +580,22 @@ def test_a_sign_in_names_its_console(agent: str, console: str) -> None:
         errorMessage="Failed authentication",
     )
     assert f"tried to sign in to {console} and was refused" in sentence(failed)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
+        {"type": "AWSService"},
+        {"invokedBy": "aws-mcp.amazonaws.com"},
+    ],
+)
+def test_a_service_has_no_agent(identity: dict[str, str]) -> None:
+    record = a_record(userIdentity=identity, userAgent="aws-cli/2.31.0 app/agent-claude-code")
+    assert "'s agent" not in clause(record)
+
+
+@pytest.mark.parametrize("identity", [{}, {"type": "Unknown"}, {"type": "WebIdentityUser"}])
+def test_a_caller_without_a_name_may_have_an_agent(identity: dict[str, str]) -> None:
+    record = a_record(userIdentity=identity, userAgent="aws-cli/2.31.0 app/agent-claude-code")
+    assert clause(record).startswith("an unknown caller's agent Claude Code created IAM user Mary")

@@ -182,8 +182,8 @@ def _caller(record: Record) -> list[Part]:
     """Returns the parts of the caller, with the agent that it says made the call."""
     words = actor_parts(record)
     agent = agent_of(record)
-    if agent is None or agent["kind"] != "agent":
-        return words  # other tools are methods
+    if agent is None or agent["kind"] != "agent" or "AWS service" in join(words):
+        return words  # other tools are methods, and a service has no agent
     name = next(index for index, part in enumerate(words) if part.kind == "actor")
     return [*words[: name + 1], Part("agent", f"'s agent {agent['name']}"), *words[name + 1 :]]
 
