@@ -35,9 +35,12 @@ _SECOND = timedelta(seconds=1)
 
 
 class Metrics:
-    """One registry per server, so that two servers in one test do not share numbers."""
+    """One registry per server, so that two servers in one test do not share numbers.
 
-    def __init__(self) -> None:
+    Without event history there is no position of it: nothing falls behind.
+    """
+
+    def __init__(self, has_history: bool = True) -> None:
         self.registry = CollectorRegistry()
         self._calls = _Totals("opentrail_calls", "Calls answered", "service", self.registry)
         self._records = _Totals(
@@ -82,7 +85,9 @@ class Metrics:
             "opentrail_journal_position", "Last durable position", registry=self.registry
         )
         self.history_position = Gauge(
-            "opentrail_history_position", "Last position look-ups see", registry=self.registry
+            "opentrail_history_position",
+            "Last position look-ups see",
+            registry=self.registry if has_history else None,
         )
         self.control_store_failing = Gauge(
             "opentrail_control_store_failing",

@@ -284,9 +284,13 @@ def test_metrics_name_the_worker(cluster: Cluster) -> None:
     servers = cluster.add("one", "two")
     worker = cluster.worker()
     for server in servers:
-        with urllib.request.urlopen(f"{server.console}/metrics") as answer:  # noqa: S310 - ours
-            lines = answer.read().decode().splitlines()
+        lines = metrics(server).splitlines()
         assert f"opentrail_worker {float(server is worker)}" in lines
+
+
+def metrics(server: Opentrail) -> str:
+    with urllib.request.urlopen(f"{server.console}/metrics") as answer:  # noqa: S310 - ours
+        return str(answer.read().decode())
 
 
 def test_a_server_with_another_journal_is_refused(cluster: Cluster, tmp_path: Path) -> None:
@@ -338,6 +342,8 @@ def test_each_server_does_what_its_role_says(cluster: Cluster, tmp_path: Path) -
         lambda: (now := health(recorder))["status"] == "ok" and now, "the recorder is well"
     )
     assert shown["history"] is None
+    assert "opentrail_history_position" in metrics(query)
+    assert "opentrail_history_position" not in metrics(recorder)
     with pytest.raises(ClientError, match="keeps no event history") as refused:
         recorder.boto("cloudtrail").lookup_events()
     assert refused.value.response["Error"]["Code"] == "OperationNotPermittedException"

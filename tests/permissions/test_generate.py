@@ -88,6 +88,20 @@ def test_characters_of_patterns_in_names_are_meant_literally() -> None:
     assert resources_for("a*b?$c") == ["arn:aws:s3:::data/a${*}b${?}${$}c"]
 
 
+@pytest.mark.parametrize("name", ["*", "Create*", "GetObject?", "a b", "", "iam:*"])
+def test_what_is_no_name_of_an_action_allows_nothing(name: str) -> None:
+    made = generate([an_s3_call(name, "a")])
+    assert made.documents == []
+    assert made.unmapped == {f"s3.amazonaws.com {name}": 1}
+
+
+def test_variables_in_records_are_meant_literally() -> None:
+    identity = {"type": "IAMUser", "invokedBy": "${aws:username}.amazonaws.com"}
+    (statement,) = statements(an_s3_call("GetObject", "${aws:username}", userIdentity=identity))
+    assert statement["Resource"] == ["arn:aws:s3:::data/${$}{aws:username}"]
+    assert "Condition" not in statement
+
+
 def test_what_is_left_open_is_counted() -> None:
     made = generate(
         [

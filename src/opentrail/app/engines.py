@@ -161,7 +161,7 @@ async def open_engines(
     identities = Identities(control, directory, is_stored=cluster is None)
     await identities.load()
     stack.push_async_callback(store.close)
-    metrics = Metrics()
+    metrics = Metrics(settings.has_history)
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
     if cluster is not None:
         metrics.worker.set_function(lambda: cluster.is_worker)

@@ -26,6 +26,8 @@ _MANY = 3
 _MANY_OBJECTS = 20
 #: The last of these ends the part that names have in common.
 _SEPARATORS = re.compile(r".*[/:_.-]", re.DOTALL)
+#: The name of an action; another text, such as `iam:*`, would allow more than was done.
+_ACTION = re.compile(r"[a-z0-9-]+:[A-Za-z0-9]+")
 #: Characters with a meaning in patterns.
 _SPECIAL = re.compile(r"[*?$]")
 #: The end of a secret's ARN where a call gave its name only: a pattern already.
@@ -63,10 +65,10 @@ def generate(
         outcome = outcome_of(record)
         made.outcomes[outcome] += 1
         if outcome is CallOutcome.ALLOWED or (with_failed and outcome is CallOutcome.FAILED):
-            permissions = permissions_of(record)
-            if _is_unmapped(record):
-                made.unmapped[f"{record['eventSource']} {record['eventName']}"] += 1
-            for permission in permissions:
+            named = [one for one in permissions_of(record) if _ACTION.fullmatch(one.action)]
+            if not named and _needs_any(record):
+                made.unmapped[f"{record.get('eventSource')} {record.get('eventName')}"] += 1
+            for permission in named:
                 used[permission.condition, permission.action][_resource_of(permission)] += 1
     for (_, action), seen in used.items():
         if not is_known(action):
@@ -77,9 +79,9 @@ def generate(
     return made
 
 
-def _is_unmapped(record: Mapping[str, Any]) -> bool:
-    """Returns whether a call needs what its record does not name: the objects that it deletes."""
-    return record.get("eventName") == "DeleteObjects"
+def _needs_any(record: Mapping[str, Any]) -> bool:
+    """Returns whether a call without a known permission needs one: for the objects it deletes."""
+    return bool(permissions_of(record)) or record.get("eventName") == "DeleteObjects"
 
 
 def _resource_of(permission: NeededPermission) -> str:

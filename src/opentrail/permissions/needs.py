@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _PASSED_TO = {
     "lambda": "lambda.amazonaws.com",
     "states": "states.amazonaws.com",
 }
+#: The name of a service that calls for others.
+_SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com")
 #: Maximum depth at which the ARN of a passed role is searched.
 _MAX_DEPTH = 4
 
@@ -95,7 +98,7 @@ def context_of(record: Mapping[str, Any], permission: NeededPermission) -> Conte
 def _forwarded(record: Mapping[str, Any]) -> StringCondition | None:
     """Returns the condition of a call that a service made for its caller."""
     service = as_object(record.get("userIdentity")).get("invokedBy")
-    if not isinstance(service, str) or not service.endswith(".amazonaws.com"):
+    if not isinstance(service, str) or not _SERVICE.fullmatch(service):
         return None
     return StringCondition("ForAnyValue:StringEquals", "aws:CalledVia", service)
 
