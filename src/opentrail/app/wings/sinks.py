@@ -52,7 +52,7 @@ def start(core: Core) -> Wing:
                 control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of_note
             ),
         ),
-        followers=followers,
+        followers=tuple(followers),
     )
 
 
