@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.serving import serving
 
 TOKEN = "token-of-the-stub"
 
@@ -76,11 +77,5 @@ def stub_console(data_dir: Path) -> Iterator[StubConsole]:
     data_dir.mkdir(parents=True, exist_ok=True)
     described = {"console": stub.url, "token": TOKEN}
     (data_dir / "server.json").write_text(json.dumps(described))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

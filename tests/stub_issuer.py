@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import Key, RSAKey
+
+from tests.serving import serving
 
 CLIENT, SECRET, CODE = "opentrail-test", "s3cret: very", "the-code"
 
@@ -117,11 +118,5 @@ def stub_issuer() -> Iterator[StubIssuer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubIssuer(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
