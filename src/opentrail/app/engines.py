@@ -37,7 +37,7 @@ from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import LostPositions, TrimmedJournal
+from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
@@ -120,11 +120,10 @@ async def open_engines(
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
     files = _shared_files(settings, cluster, objects, data, clock)
-    if cluster is not None and settings.has_history:
-        await _fill_history(cluster, files, data, control, inventory)
-    elif cluster is not None:
-        await cluster.note(None, None)
-    known = await known_positions(control, data.history, inventory.written)
+    if cluster is None:
+        known = await known_positions(control, data.history, inventory.written)
+    else:
+        known = await _join(cluster, files, data, control, inventory, settings.has_history)
     trimmed_journal = await open_journal(
         stack,
         settings,
@@ -198,23 +197,27 @@ async def open_engines(
     )
 
 
-async def _fill_history(
+async def _join(
     cluster: Cluster,
     files: SharedFiles | None,
     data: DataDirectory,
     control: ControlStore,
     inventory: DataInventory,
-) -> None:
-    """Downloads what event history lacks, and notes what it has.
+    has_history: bool,
+) -> KnownPositions | None:
+    """Downloads what event history lacks, notes what it has, and returns the known positions.
 
     All of it before the journal is opened, so that what this server lacks is not trimmed.
     """
-    if files is not None:
+    if files is not None and has_history:
         await cluster.note(None, 0)
         await files.fetch()
     known = await known_positions(control, data.history, inventory.written)
-    await cluster.note(None, known.sealed if known else 0)
-    await cluster.require_imports(data.history, await known_imports(control))
+    sealed = known.sealed if known else 0
+    await cluster.note(None, sealed if has_history else None)
+    if has_history:
+        await cluster.require_imports(data.history, await known_imports(control))
+    return known
 
 
 def _shared_files(

@@ -142,6 +142,11 @@ def read_policies(path: Path) -> list[Policy]:
     Raises:
         UsageError: it cannot be read, or a document is not valid.
     """
+    return [policy for _, policy in _documents_in(path)]
+
+
+def _documents_in(path: Path) -> list[tuple[dict[str, Any], Policy]]:
+    """Returns the documents of a file, each with the policy that it is."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -151,7 +156,8 @@ def read_policies(path: Path) -> list[Policy]:
     documents = document if isinstance(document, list) else [document]
     try:
         return [
-            parse_policy(json.dumps(each), PolicyKind.IDENTITY, path.name) for each in documents
+            (each, parse_policy(json.dumps(each), PolicyKind.IDENTITY, path.name))
+            for each in documents
         ]
     except MalformedPolicy as error:
         raise UsageError(f"the policy {path} is not valid: {error}") from error
@@ -345,16 +351,16 @@ def _print_test(
 
 
 def _list_unused(options: argparse.Namespace) -> int:
-    path = Path(options.policy)
-    read_policies(path)  # refuses what is not valid
+    documents = [document for document, _ in _documents_in(Path(options.policy))]
     used: set[str] = set()
     outcomes: Counter[CallOutcome] = Counter()
     for record in _records(options):
-        outcomes[outcome_of(record)] += 1
-        if outcome_of(record) is CallOutcome.ALLOWED:
+        outcome = outcome_of(record)
+        outcomes[outcome] += 1
+        if outcome is CallOutcome.ALLOWED:
             used.update(permission.action for permission in permissions_of(record))
     _require_calls(options, outcomes)
-    rows = [_usage(number, pattern, used) for number, pattern in _patterns_in(path)]
+    rows = [_usage(number, pattern, used) for number, pattern in _patterns_in(documents)]
     if options.json:
         print(json.dumps({"patterns": rows}))
         return 0
@@ -369,11 +375,10 @@ def _list_unused(options: argparse.Namespace) -> int:
     return 0
 
 
-def _patterns_in(path: Path) -> Iterator[tuple[int, str]]:
+def _patterns_in(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
     """Yields the number of each statement that allows, with each of its patterns of actions."""
-    document = json.loads(path.read_bytes())
-    for each in document if isinstance(document, list) else [document]:
-        statements = each["Statement"]
+    for document in documents:
+        statements = document["Statement"]
         listed = statements if isinstance(statements, list) else [statements]
         for number, statement in enumerate(listed, 1):
             patterns = statement.get("Action", [])

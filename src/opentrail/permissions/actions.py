@@ -128,6 +128,8 @@ ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 #: Events that need no permission: AWS checks none, or the record of each object has its own.
 WITHOUT_PERMISSION = frozenset({"s3:DeleteObjects", "sts:GetCallerIdentity", "sts:GetSessionToken"})
+#: The name of an action. Another text from a record, such as `iam:*`, must not pass for one.
+ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
 #: Member of `transactItems` → action.
 _TRANSACT_ITEMS = {
     "conditionCheck": "ConditionCheckItem",

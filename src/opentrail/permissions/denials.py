@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opentrail.core.event import Record
-from opentrail.permissions.actions import actions_of
+from opentrail.permissions.actions import ACTION_NAME, actions_of
 from opentrail.permissions.outcomes import is_denied
 
 Verdict = Literal["explicit deny", "no policy allows it", "not recorded", "not denied"]
@@ -37,10 +37,6 @@ _ACTION = re.compile(
     r"(?:You are not authorized to perform this operation\. )?User(?:: \S+)? is not authorized to"
     r" perform:? (?P<action>[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100})(?: on resource: (?P<resource>\S+))?"
 )
-
-
-#: The name of an action: nothing else from a record may pass for one.
-_ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +97,4 @@ def _policy_type(text: str) -> str:
 def _action_of(record: Mapping[str, Any]) -> str | None:
     """Returns the first permission that a call needs; None if its names are no names."""
     actions = actions_of(record)
-    return actions[0] if actions and _ACTION_NAME.fullmatch(actions[0]) else None
+    return actions[0] if actions and ACTION_NAME.fullmatch(actions[0]) else None

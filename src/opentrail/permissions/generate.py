@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentrail.permissions.actions import ACTION_NAME
 from opentrail.permissions.iam_actions import is_known, resource_type, takes_resources
 from opentrail.permissions.needs import NeededPermission, StringCondition, permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
@@ -26,8 +27,6 @@ _MANY = 3
 _MANY_OBJECTS = 20
 #: The last of these ends the part that names have in common.
 _SEPARATORS = re.compile(r".*[/:_.-]", re.DOTALL)
-#: The name of an action; another text, such as `iam:*`, would allow more than was done.
-_ACTION = re.compile(r"[a-z0-9-]+:[A-Za-z0-9]+")
 #: Characters with a meaning in patterns.
 _SPECIAL = re.compile(r"[*?$]")
 #: The end of a secret's ARN where a call gave its name only: a pattern already.
@@ -65,8 +64,10 @@ def generate(
         outcome = outcome_of(record)
         made.outcomes[outcome] += 1
         if outcome is CallOutcome.ALLOWED or (with_failed and outcome is CallOutcome.FAILED):
-            named = [one for one in permissions_of(record) if _ACTION.fullmatch(one.action)]
-            if not named and _needs_any(record):
+            permissions = permissions_of(record)
+            named = [one for one in permissions if ACTION_NAME.fullmatch(one.action)]
+            # What is deleted by DeleteObjects is in no record of it.
+            if not named and (permissions or record.get("eventName") == "DeleteObjects"):
                 made.unmapped[f"{record.get('eventSource')} {record.get('eventName')}"] += 1
             for permission in named:
                 used[permission.condition, permission.action][_resource_of(permission)] += 1
@@ -77,11 +78,6 @@ def generate(
             made.unlimited[action] += seen["*"]
     made.documents = _split(_statements(used, resources))
     return made
-
-
-def _needs_any(record: Mapping[str, Any]) -> bool:
-    """Returns whether a call without a known permission needs one: for the objects it deletes."""
-    return bool(permissions_of(record)) or record.get("eventName") == "DeleteObjects"
 
 
 def _resource_of(permission: NeededPermission) -> str:

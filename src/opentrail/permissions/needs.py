@@ -15,6 +15,16 @@ from opentrail.permissions.resources import arns_of, copied_object
 Context = dict[str, tuple[str, ...]]
 #: Query parameters of S3 that are condition keys.
 _S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-storage-class")
+#: Condition keys of which a record says whether a call had them, and with which value: those that
+#: `context_of` fills.
+RECORDED_KEYS = frozenset(
+    {
+        *("aws:currenttime", "aws:principalaccount", "aws:principalarn", "aws:requestedregion"),
+        *("aws:resourceaccount", "aws:securetransport", "aws:sourceip", "aws:sourcevpce"),
+        *("aws:useragent", "aws:userid", "aws:username", "aws:calledvia", "iam:passedtoservice"),
+        *(f"s3:{name.lower()}" for name in _S3_KEYS),
+    }
+)
 #: Prefix → the service that a passed role is for, where all of its actions pass roles to that one.
 _PASSED_TO = {
     "codebuild": "codebuild.amazonaws.com",

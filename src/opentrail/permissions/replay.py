@@ -10,17 +10,11 @@ from typing import Any
 from opentrail.core.event import as_object
 from opentrail.core.policies import AccessRequest, Caller, Outcome, Policy, decide
 from opentrail.core.policies.document import Statement
-from opentrail.permissions.needs import NeededPermission, context_of, permissions_of
-
-#: Condition keys of which a record says whether a call had them, and with which value.
-_RECORDED_KEYS = frozenset(
-    {
-        *("aws:currenttime", "aws:principalaccount", "aws:principalarn", "aws:requestedregion"),
-        *("aws:resourceaccount", "aws:securetransport", "aws:sourceip", "aws:sourcevpce"),
-        *("aws:useragent", "aws:userid", "aws:username", "aws:calledvia", "iam:passedtoservice"),
-        *("s3:prefix", "s3:delimiter", "s3:max-keys", "s3:versionid", "s3:x-amz-acl"),
-        "s3:x-amz-storage-class",
-    }
+from opentrail.permissions.needs import (
+    RECORDED_KEYS,
+    NeededPermission,
+    context_of,
+    permissions_of,
 )
 
 
@@ -90,11 +84,11 @@ def _deciding_key(
             if not may_change or not statement.is_about_resource(request):
                 continue
             failed = [stated.key.lower() for stated in statement.failed_conditions(request)]
-            if failed and not _RECORDED_KEYS.intersection(failed):
+            if failed and not RECORDED_KEYS.intersection(failed):
                 return failed[0]
     return None
 
 
 def _unknown_keys(statement: Statement) -> list[str]:
     keys = [stated.key.lower() for stated in statement.stated_conditions]
-    return [key for key in keys if key not in _RECORDED_KEYS]
+    return [key for key in keys if key not in RECORDED_KEYS]

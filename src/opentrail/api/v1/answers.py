@@ -62,6 +62,11 @@ def with_headers(response: Response, request_id: str, policy: str = POLICY) -> R
     return response
 
 
+def invalid_parameter(message: str) -> CloudTrailError:
+    """Returns the error of a request whose body is wrong."""
+    return CloudTrailError("InvalidParameterException", message)
+
+
 def describe_error(
     error: TimeoutError | OpentrailError, request_id: str, shows_cause: bool = False
 ) -> tuple[str, str, int]:

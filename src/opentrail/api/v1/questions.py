@@ -9,10 +9,9 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.access.users import identity_of_user
-from opentrail.api.v1.answers import Json, Role, role_name
+from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
@@ -71,13 +70,13 @@ class AgentQuestions:
         tool, arguments = body.get("tool"), body.get("argumentsSha256")
         rows, failed = body.get("rows"), body.get("failed", False)
         if not isinstance(tool, str) or not _TOOL.fullmatch(tool):
-            raise _bad("tool must be the name of a tool, such as who")
+            raise invalid_parameter("tool must be the name of a tool, such as who")
         if not isinstance(arguments, str) or not _SHA256.fullmatch(arguments):
-            raise _bad("argumentsSha256 must be 64 hexadecimal digits")
+            raise invalid_parameter("argumentsSha256 must be 64 hexadecimal digits")
         if type(rows) is not int or rows < 0:
-            raise _bad("rows must be a number from 0 on")
+            raise invalid_parameter("rows must be a number from 0 on")
         if not isinstance(failed, bool):
-            raise _bad("failed must be true or false")
+            raise invalid_parameter("failed must be true or false")
         agent, version = _text_in(body, "agent"), _text_in(body, "agentVersion")
         now = self._clock.now()
         event_id = new_event_id()
@@ -113,9 +112,5 @@ def _text_in(body: Json, member: str) -> str:
     """Returns what an agent says of itself, cut; `unknown` if it says nothing."""
     text = body.get(member) or "unknown"
     if not isinstance(text, str):
-        raise _bad(f"{member} must be a text")
+        raise invalid_parameter(f"{member} must be a text")
     return text[:_MAX_AGENT_LENGTH]
-
-
-def _bad(message: str) -> CloudTrailError:
-    return CloudTrailError("InvalidParameterException", message)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
@@ -93,14 +94,16 @@ class Wish:
         for member, value in body.items():
             kind = _MEMBERS.get(member)
             if kind is None:
-                raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
+                raise invalid_parameter(
+                    f"there is no member {member!r}; known are {', '.join(_MEMBERS)}"
+                )
             if value is not None and not isinstance(value, kind):
                 expected = "true or false" if kind is bool else "a text"
-                raise _bad(f"{member} must be {expected}, not {value!r}")
+                raise invalid_parameter(f"{member} must be {expected}, not {value!r}")
         values = {member: value for member, value in body.items() if value is not None}
         for member in ("name", "bucket"):
             if not values.get(member):
-                raise _bad(f"{member} must be given")
+                raise invalid_parameter(f"{member} must be given")
         # CreateTrail says so too, when a bucket may have been made already.
         check_trail_name(values["name"])
         check_bucket_name(values["bucket"])
@@ -244,7 +247,3 @@ def delivery_policy(bucket: str, prefix: str, account: str) -> dict[str, Any]:
             },
         ],
     }
-
-
-def _bad(message: str) -> CloudTrailError:
-    return CloudTrailError("InvalidParameterException", message)

@@ -7,9 +7,8 @@ from typing import TypedDict
 from starlette.requests import Request
 
 from opentrail.access.user_tokens import DEFAULT_DAYS, UserToken, UserTokens
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.routes import ADMIN, route
-from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 
 
@@ -57,7 +56,7 @@ class UserTokenAdministration:
         """Creates a personal token; only this answer has its secret."""
         days = body.get("days", DEFAULT_DAYS)
         if type(days) is not int:
-            raise _bad(f"days must be a whole number, not {days!r}")
+            raise invalid_parameter(f"days must be a whole number, not {days!r}")
         user, name = _text_in(body, "user"), _text_in(body, "name")
         token, secret = await self._tokens.add(user, name, days)
         return {"token": _document(token), "secret": secret}
@@ -87,9 +86,5 @@ def _document(token: UserToken) -> PersonalToken:
 def _text_in(body: Json, member: str) -> str:
     value = body.get(member)
     if not isinstance(value, str) or not value:
-        raise _bad(f"{member} must be a text")
+        raise invalid_parameter(f"{member} must be a text")
     return value
-
-
-def _bad(message: str) -> CloudTrailError:
-    return CloudTrailError("InvalidParameterException", message)

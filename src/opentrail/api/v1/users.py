@@ -8,9 +8,8 @@ from typing import Any, TypedDict
 from starlette.requests import Request
 
 from opentrail.access.users import ConsoleRole, ConsoleUser, ConsoleUsers
-from opentrail.api.v1.answers import Json, Role, role_name
+from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
 from opentrail.api.v1.routes import ADMIN, route
-from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 
 Act = Callable[[str], Awaitable[None]]
@@ -75,12 +74,14 @@ class UserAdministration:
         """
         for member in body:
             if member not in _MEMBERS:
-                raise _bad(f"there is no member {member!r}; known are {', '.join(_MEMBERS)}")
+                raise invalid_parameter(
+                    f"there is no member {member!r}; known are {', '.join(_MEMBERS)}"
+                )
         name, accounts = body.get("name"), body.get("accounts")
         if not isinstance(name, str):
-            raise _bad(f"name must be a text, not {name!r}")
+            raise invalid_parameter(f"name must be a text, not {name!r}")
         if accounts is not None and not _is_list_of_strings(accounts):
-            raise _bad(f"accounts must be a list of account ids, not {accounts!r}")
+            raise invalid_parameter(f"accounts must be a list of account ids, not {accounts!r}")
         role = ConsoleRole.parse(body.get("role"))
         user, password = await self._users.create(name, role, accounts)
         return {"user": _user_of(user), "password": password}
@@ -112,7 +113,7 @@ class UserAdministration:
             await self._users.delete(name)
             await self._remove_tokens(name)
         else:
-            raise _bad(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
+            raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
         await self._end_sessions(name)
         return answer
 
@@ -130,7 +131,3 @@ def _user_of(user: ConsoleUser) -> User:
         "active": user.is_active,
         "mustChangePassword": user.must_change_password,
     }
-
-
-def _bad(message: str) -> CloudTrailError:
-    return CloudTrailError("InvalidParameterException", message)

@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import OPERATOR, VIEWER, route
@@ -134,13 +134,13 @@ class Views:
         _check_members("", body, ("state", "expected"))
         state = body.get("state")
         if not isinstance(state, dict):
-            raise _bad("state must be a JSON object")
+            raise invalid_parameter("state must be a JSON object")
         if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
-            raise _bad(f"state must have at most {_MAX_STATE_BYTES} bytes")
+            raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
         _check_members("state.", state, _MEMBERS)
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
-                raise _bad(f"state.{member} must be a text, not {value!r}")
+                raise invalid_parameter(f"state.{member} must be a text, not {value!r}")
         members = {member: value for member, value in state.items() if value is not None}
         self._check(members)
         return cast(ViewState, members)
@@ -149,14 +149,14 @@ class Views:
         """Raises `CloudTrailError` if a member's text is not valid."""
         for member, (form, meaning) in _FORMS.items():
             if member in state and not form.fullmatch(state[member]):
-                raise _bad(f"state.{member} must be {meaning}, not {state[member]!r}")
+                raise invalid_parameter(f"state.{member} must be {meaning}, not {state[member]!r}")
         if "last" in state and ("since" in state or "until" in state):
-            raise _bad("state.last excludes state.since and state.until")
+            raise invalid_parameter("state.last excludes state.since and state.until")
         for member in ("expression", "since", "until"):
             try:
                 search_in({member: state.get(member, "")}, self._services.clock.now())
             except CloudTrailError as error:
-                raise _bad(f"state.{member}: {error.message}") from error
+                raise invalid_parameter(f"state.{member}: {error.message}") from error
 
 
 def _may_see(user: ApiCaller, view: Stored) -> bool:
@@ -170,7 +170,9 @@ def _may_see(user: ApiCaller, view: Stored) -> bool:
 def _check_members(where: str, body: Json, names: Sequence[str]) -> None:
     for member in body:
         if member not in names:
-            raise _bad(f"there is no member {where}{member}; known are {', '.join(names)}")
+            raise invalid_parameter(
+                f"there is no member {where}{member}; known are {', '.join(names)}"
+            )
 
 
 def _name(request: Request) -> str:
@@ -179,7 +181,7 @@ def _name(request: Request) -> str:
     is_visible = name.isprintable() and name == name.strip()
     # Browsers take . and .. in an address for folders.
     if not 1 <= len(name) <= _MAX_NAME_LENGTH or not is_visible or name in (".", ".."):
-        raise _bad(
+        raise invalid_parameter(
             f"name must have 1 to {_MAX_NAME_LENGTH} visible characters, without blanks at its"
             " ends, and not be . or .."
         )
@@ -189,7 +191,7 @@ def _name(request: Request) -> str:
 def _expected(body: Json) -> int:
     expected = body.get("expected")
     if not isinstance(expected, int) or isinstance(expected, bool) or expected < 0:
-        raise _bad("expected must be the version that is replaced, 0 for a new view")
+        raise invalid_parameter("expected must be the version that is replaced, 0 for a new view")
     return expected
 
 
@@ -200,7 +202,3 @@ def _conflict(name: str, expected: int) -> CloudTrailError:
         else f"there is a view {name!r} already; replace it, or choose another name"
     )
     return CloudTrailError("ViewChanged", message, 409)
-
-
-def _bad(message: str) -> CloudTrailError:
-    return CloudTrailError("InvalidParameterException", message)
