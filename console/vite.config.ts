@@ -28,9 +28,9 @@ const stripTexts: Plugin = {
 };
 const UNUSED = (
   "[charts] annotation-context area-chart attribute-editor bar-chart calendar cards code-editor collection-preferences " +
-  "date-picker date-range-picker features-notification-drawer file-dropzone file-input file-token-group file-upload " +
-  "help-panel line-chart mixed-line-bar-chart multiselect pagination pie-chart prompt-input s3-resource-selector slider " +
-  "tag-editor text-filter time-input token-group tree-view tutorial-panel"
+  "copy-to-clipboard date-picker date-range-picker features-notification-drawer file-dropzone file-input file-token-group " +
+  "file-upload flashbar help-panel line-chart list mixed-line-bar-chart multiselect pagination pie-chart prompt-input " +
+  "s3-resource-selector slider tag-editor text-filter time-input token-group tree-view tutorial-panel"
 ).split(" ");
 
 /** Writes the licences of the packages that the bundle contains. */

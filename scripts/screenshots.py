@@ -36,6 +36,7 @@ PAGES = {
     "principals": "principals",
     "principal": "principals?arn=arn%3Aaws%3Aiam%3A%3A123456789012%3Auser%2FJohn",
     "resources": "resources?name=Mary",
+    "timeline": "timeline?name=Mary",
     "trails": "trails",
     "trail": "trails/view?name=audit",
     "create-trail": "trails/create",

@@ -42,6 +42,7 @@ _COMMANDS = {
     "who": _Command(
         "find out who created, changed and deleted a resource, when, and by which method"
     ),
+    "timeline": _Command("see what happened to something and what it did, in sentences"),
     "explain": _Command("explain why a call was denied, as far as its record says"),
     "insights": _Command(
         "list unusual activity, or show one incident",

@@ -1,10 +1,16 @@
 """The defaults of a search."""
 
 import argparse
+from datetime import UTC, datetime
 
 import pytest
 
-from opentrail.commands.conditions import conditions_of, defaults_of, require_one_form
+from opentrail.commands.conditions import (
+    conditions_of,
+    defaults_of,
+    require_one_form,
+    since_of,
+)
 from opentrail.core.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -48,3 +54,12 @@ def test_all_regions_are_no_condition() -> None:
 def test_json_and_csv_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="--json and --csv"):
         require_one_form(argparse.Namespace(json=True, csv=True))
+
+
+def test_a_time_may_be_so_long_ago() -> None:
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
+    assert since_of("90d", now) == "2025-12-31T12:00:00Z"
+    assert since_of("30m", now) == "2026-03-31T11:30:00Z"
+    assert since_of("2020-01-01T09:00:00Z", now) == "2020-01-01T09:00:00Z"
+    with pytest.raises(UsageError, match="--since must be such as 90d"):
+        since_of("99999999d", now)

@@ -298,6 +298,18 @@ def test_principals_and_resources_have_their_stories(console: Browser, server: O
     expect(main).to_contain_text("IAM user Nora created IAM group crew")
     expect(main).to_contain_text("IAM user admin deleted IAM group crew")
 
+    main.get_by_role("link", name="Timeline").click()
+    expect(page.get_by_role("heading", name="Timeline of crew")).to_be_visible()
+    entries = main.get_by_role("listitem")
+    expect(entries).to_have_count(2)
+    expect(entries.first).to_contain_text("IAM user Nora created IAM group crew")
+    page.get_by_label("Name, ARN or access key").fill("nora-laptop")
+    page.keyboard.press("Enter")
+    entry = main.get_by_role("listitem").filter(has_text="created IAM user Paula")
+    expect(entry).to_contain_text("behind it: IAM user Nora")
+    entry.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="created IAM user Paula")).to_be_visible()
+
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
@@ -326,6 +338,7 @@ def test_texts_of_records_are_shown_as_texts(
         f"events/{id_}": "h1",
         f"principals?arn={quoted}": "h1",
         f"resources?name={quoted}": "h1",
+        f"timeline?name={quoted}": "h1",
         f"events?expression={quoted}": "h1",
         f"plain/events/{id_}": "h1",
         f"plain?q=eventID%3D{id_}": "table",

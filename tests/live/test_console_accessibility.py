@@ -32,6 +32,7 @@ PAGES = {
     "principals": "Principals",
     "resources": "Resources",
     "resources?name=user-1": "user-1",
+    "timeline?name=user-1": "Timeline of user-1",
     "trails": "Trails",
     "trails/view?name={arn}": TRAIL,
     "trails/create": "Attributes",

@@ -412,6 +412,29 @@ export interface Taken {
   taken: number;
 }
 
+/** What happened to something and what it did, oldest first. */
+export interface Timeline {
+  complete: boolean;
+  entries: TimelineEntry[];
+  expression: string;
+  missing: string[];
+  name: string;
+}
+
+/** Calls of one operation by one caller, with one outcome, none long after the one before. */
+export interface TimelineEntry {
+  agent: AgentRow | null;
+  behind: string | null;
+  calls: number;
+  errorCode: string | null;
+  eventIds: string[];
+  eventName: string;
+  first: string;
+  last: string;
+  resources: string[];
+  words: string;
+}
+
 /** The digests that a trail must have: the first ones of its chains, and the newest. */
 export interface TrailDigests {
   chains: (Record<string, unknown>)[];

@@ -28,6 +28,8 @@ export type {
   SearchOverview,
   SelectorPreview,
   SessionInfo as Session,
+  Timeline,
+  TimelineEntry,
   TrailList,
   TrailSummary,
   User,

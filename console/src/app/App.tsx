@@ -238,6 +238,7 @@ const NAVIGATION = [
   ["/insights", "Insights"],
   ["/principals", "Principals"],
   ["/resources", "Resources"],
+  ["/timeline", "Timeline"],
   ["/trails", "Trails"],
   ["/integrity", "Integrity"],
   ["/users", "Users"],

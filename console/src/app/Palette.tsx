@@ -155,6 +155,7 @@ function searches(word: string): Choice[] {
   if (word.startsWith("arn:")) {
     add("user-profile", `Principal ${word}`, () => navigate(href("/principals", { arn: word })));
     add("folder", `Resource ${word}`, () => navigate(href("/resources", { name: word })));
+    add("calendar", `Timeline of ${word}`, () => navigate(href("/timeline", { name: word })));
   }
   const text = toExpression({ ...EMPTY, tokens: [{ operator: ":", value: word }] });
   found.push({ group: "Event history", icon: "search", text: `Search for “${word}”`, run: events(text) });

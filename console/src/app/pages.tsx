@@ -32,6 +32,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/insights\/([^/]+)$/, "Insight", () => import("../pages/Insight")),
   page(/^\/principals$/, "Principals", () => import("../pages/Principals")),
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
+  page(/^\/timeline$/, "Timeline", () => import("../pages/Timeline")),
   page(/^\/trails$/, "Trails", () => import("../pages/Trails"), "auditor"),
   page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail"), "auditor"),
   page(/^\/trails\/edit$/, "Edit trail", () => import("../pages/EditTrail"), "operator"),

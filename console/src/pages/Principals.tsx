@@ -98,9 +98,14 @@ function Story({ arn }: { arn: string }): ReactNode {
         variant="h1"
         description={<span className="wrap">{visible(arn)}</span>}
         actions={
-          <Button href={href("/events", { expression: mine, categories: "all" })} onFollow={follow} variant="primary">
-            All events
-          </Button>
+          <SpaceBetween direction="horizontal" size="xs">
+            <Button href={href("/timeline", { name: arn })} onFollow={follow}>
+              Timeline
+            </Button>
+            <Button href={href("/events", { expression: mine, categories: "all" })} onFollow={follow} variant="primary">
+              All events
+            </Button>
+          </SpaceBetween>
         }
       >
         <span className="wrap">{visible(data ? capitalized(data.sentence) : (arn.split("/").at(-1) ?? arn))}</span>

@@ -103,9 +103,14 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
         variant="h1"
         description={type ? visible(type) : undefined}
         actions={
-          <Button variant="primary" href={href("/events", { expression: finding("resourceName", name), categories: "all" })} onFollow={follow}>
-            All events
-          </Button>
+          <SpaceBetween direction="horizontal" size="xs">
+            <Button href={href("/timeline", { name, kind: "resource" })} onFollow={follow}>
+              Timeline
+            </Button>
+            <Button variant="primary" href={href("/events", { expression: finding("resourceName", name), categories: "all" })} onFollow={follow}>
+              All events
+            </Button>
+          </SpaceBetween>
         }
       >
         <span className="wrap">{visible(name)}</span>

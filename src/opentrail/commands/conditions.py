@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from opentrail.core.errors import UsageError
+from opentrail.core.event import format_time
 from opentrail.core.expression import ExpressionError, fields_in, parse
 from opentrail.core.identity import DEFAULT_ACCOUNT
+
+_AGO = re.compile(r"(\d+)([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
@@ -23,6 +28,17 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
         "categories": "all",
     }
     return {**query, **defaults_of(options)}
+
+
+def since_of(text: str, now: datetime) -> str:
+    """Returns a time as the API takes it; `90d` is 90 days ago."""
+    match = _AGO.fullmatch(text)
+    if match is None:
+        return text  # the server checks it
+    try:
+        return format_time(now - timedelta(**{_UNITS[match[2]]: int(match[1])}))
+    except OverflowError as error:
+        raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
 
 
 def own_region() -> str:

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ import orjson
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import find
+from opentrail.commands.conditions import since_of
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
-from opentrail.core.event import format_time
-from opentrail.core.expression import literal
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import printable
 from opentrail.permissions.generate import (
@@ -35,12 +34,11 @@ from opentrail.permissions.iam_actions import matching
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement, Verdict, verdict_on
+from opentrail.who.subjects import events_of
 
 Record = Mapping[str, Any]
 
 _STREAM = "/api/v1/events/stream"
-_AGO = re.compile(r"(\d+)([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: Maximum lines of one list.
 _MAX_LINES = 20
 
@@ -116,24 +114,7 @@ def expression_of(principal: str) -> str:
     """
     if not principal or re.search(r'["\s]', principal):
         raise UsageError(f"PRINCIPAL must be the name or ARN of a user or role, not {principal!r}")
-    value = f'"{literal(principal)}"'
-    if not principal.startswith("arn:"):
-        issuer = "userIdentity.sessionContext.sessionIssuer.userName"
-        return f"(user={value} OR {issuer}={value})"
-    if ":role/" in principal:
-        return f"userIdentity.sessionContext.sessionIssuer.arn={value}"
-    return f"principal={value}"
-
-
-def since_of(text: str, now: datetime) -> str:
-    """Returns a time as the API takes it; `90d` is 90 days ago."""
-    match = _AGO.fullmatch(text)
-    if match is None:
-        return text  # the server checks it
-    try:
-        return format_time(now - timedelta(**{_UNITS[match[2]]: int(match[1])}))
-    except OverflowError as error:
-        raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
+    return events_of(principal, "principal")
 
 
 def read_policies(path: Path) -> list[Policy]:

@@ -29,6 +29,7 @@ from opentrail.mcp.events import (
     split_row,
 )
 from opentrail.permissions.denials import explain
+from opentrail.who.subjects import Kind, events_of
 
 #: Maximum resources of one name in an answer.
 _MAX_ANSWERS = 5
@@ -36,7 +37,6 @@ _MAX_ANSWERS = 5
 _MAX_TRAILS = 20
 _PERIOD = re.compile(r"(\d{1,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
 
 
 class Get(Protocol):
@@ -140,21 +140,27 @@ class Tools:
         self, resource: str, principal: str, session: str, since: str, limit: int, cursor: str
     ) -> Answer:
         """Returns what happened to a resource, or what a caller did, equal calls grouped."""
-        names = {"resource": resource, "principal": principal, "session": session}
-        named = [(kind, name) for kind, name in names.items() if name]
+        names: dict[Kind, str] = {
+            "resource": resource,
+            "principal": principal,
+            "session": session,
+        }
+        named = [(name, kind) for kind, name in names.items() if name]
         if len(named) != 1:
             raise UsageError("give one of resource, principal and session")
         query = {
-            "expression": _expression_of(*named[0]),
+            "expression": events_of(*named[0]),
             "since": self._time("since", since),
             "categories": "all",
         }
 
-        def grouped(query: Json, page: Json) -> Answer:
+        shown = _without_nothing({named[0][1]: named[0][0], "since": query["since"]})
+
+        def grouped(_query: Json, page: Json) -> Answer:
             rows = page["events"]
             groups = _groups_of(rows)
             parts = [numbered(n, _group_parts(group)) for n, group in enumerate(groups, 1)]
-            facts = {"groups": [fact for fact, _ in parts], **_page_facts(query, page)}
+            facts = {"groups": [fact for fact, _ in parts], **_page_facts(shown, page)}
             untrusted: Json = {"groups": [text for _, text in parts]}
             if chain:
                 facts["caller"], untrusted["caller"] = chain
@@ -330,18 +336,6 @@ def _event_list(query: Json, page: Json) -> Answer:
             [{"value": item["value"], "nearest": item["nearest"]} for item in nearest]
         )
     return Answer(facts, untrusted, len(parts))
-
-
-def _expression_of(kind: str, name: str) -> str:
-    """Returns the expression for the events of a resource, a principal or a session."""
-    escaped = _escaped(name)
-    if kind == "resource":
-        return f'resource="{escaped}"'
-    if kind == "principal":
-        return f'arn="{escaped}"' if name.startswith("arn:") else f'user="{escaped}"'
-    if _ACCESS_KEY.fullmatch(name):
-        return f'key="{escaped}"'
-    return f'arn="arn:*:sts::*:assumed-role/*/{escaped}"'
 
 
 def _escaped(text: str) -> str:

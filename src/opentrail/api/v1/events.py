@@ -395,11 +395,14 @@ def row_of(event: FoundEvent) -> EventRow:
         "clause": "".join(part.text for part in words),
         "parts": [{"kind": part.kind, "text": part.text} for part in words],
         "method": {"kind": method.kind, "name": method.name} if method else None,
-        "agent": _agent_row(agent) if agent else None,
+        "agent": agent_row(agent),
     }
 
 
-def _agent_row(agent: Agent) -> AgentRow:
+def agent_row(agent: Agent | None) -> AgentRow | None:
+    """Returns an agent as documents have it."""
+    if agent is None:
+        return None
     return {
         "name": agent["name"],
         "kind": agent["kind"],

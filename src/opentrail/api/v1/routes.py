@@ -32,6 +32,7 @@ PARAMETERS = {
     "fields": "fields of events, with commas",
     "format": "`csv`, `json` or `ndjson`",
     "ids": "event IDs, with commas",
+    "kind": "`principal`, `session` or `resource`: what the name is of; all by default",
     "last": "number of earlier events to begin with",
     "limit": "maximum number of results",
     "name": "a name or ARN",

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.counts import CountedValue
-from opentrail.api.v1.events import EventRow, SentencePart, find_event, rows_of
+from opentrail.api.v1.events import (
+    AgentRow,
+    EventRow,
+    SentencePart,
+    agent_row,
+    find_event,
+    rows_of,
+)
 from opentrail.api.v1.routes import VIEWER, route
+from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Record, as_object, parse_time
+from opentrail.core.event import Record, as_object, format_time, parse_time
 from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search
 from opentrail.history.nearest import nearest_values
 from opentrail.who.answers import who
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.sentence import actor, join, words_of
+from opentrail.who.subjects import Kind, events_of
+from opentrail.who.timeline import Entry, entries_of, name_original_callers
 
 #: Maximum events of a principal that are read for its summary.
 _MAX_READ = 5_000
@@ -130,6 +142,40 @@ class Origins(TypedDict):
     origins: dict[str, OriginRow]
 
 
+class TimelineEntry(TypedDict):
+    """Calls of one operation by one caller, with one outcome, none long after the one before."""
+
+    #: Times of the first and of the last call.
+    first: str
+    last: str
+    #: What was done, in words.
+    words: str
+    calls: int
+    eventName: str
+    errorCode: str | None
+    #: None: the call was made by no agent that is known.
+    agent: AgentRow | None
+    #: The original caller behind a session, in words; None: there is none, or it is not recorded.
+    behind: str | None
+    #: Of the first calls; at most 20.
+    eventIds: list[str]
+    #: Names of resources; at most 20.
+    resources: list[str]
+
+
+class Timeline(TypedDict):
+    """What happened to something and what it did, oldest first."""
+
+    name: str
+    #: The expression that finds the events.
+    expression: str
+    entries: list[TimelineEntry]
+    #: Whether `entries` are of all events, not only of the newest ones.
+    complete: bool
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
 class Stories:
     """The calls about principals and resources.
 
@@ -159,7 +205,7 @@ class Stories:
         """Returns who made what has a name, and what the user of that name did."""
         name = request.query_params.get("name", "").strip()
         if not name:
-            raise CloudTrailError("InvalidParameterException", "name must be given")
+            raise invalid_parameter("name must be given")
         history = seen_by(request, self._services).history
         stories = await who(history, name)
         if not stories["answers"] and (other := await _same_but_case(history, name)):
@@ -247,6 +293,37 @@ class Stories:
             "events": await rows_of(events),
         }
 
+    @route(
+        "GET",
+        "/timeline",
+        VIEWER,
+        "see what happened to something and what it did, in sentences",
+        query=("name", "kind", "since", "until", "account", "region"),
+    )
+    async def timeline(self, request: Request) -> Timeline:
+        """Returns the newest events of a name in the order in which they happened, grouped."""
+        query = request.query_params
+        name, kind = query.get("name", ""), query.get("kind") or None
+        if not name:
+            raise invalid_parameter("name must be given")
+        if kind is not None and kind not in get_args(Kind):
+            message = f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}"
+            raise invalid_parameter(message)
+        expression = events_of(name, cast(Kind | None, kind))
+        parameters = {**query, "expression": expression, "categories": "all"}
+        history = seen_by(request, self._services).history
+        search = search_in(parameters, self._services.clock.now())
+        events = await history.latest(search, _MAX_READ)
+        entries = await asyncio.to_thread(entries_of, events[::-1])
+        await name_original_callers(history, entries)
+        return {
+            "name": name,
+            "expression": expression,
+            "entries": [_timeline_entry(entry) for entry in entries],
+            "complete": len(events) < _MAX_READ,
+            "missing": self._missing(),
+        }
+
     async def _who(self, request: Request, parameter: str) -> Json:
         """Returns who made, changed and deleted the resource in a parameter of the query."""
         query = request.query_params
@@ -255,6 +332,21 @@ class Stories:
             raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
+
+
+def _timeline_entry(entry: Entry) -> TimelineEntry:
+    return {
+        "first": format_time(entry.first.event_time),
+        "last": format_time(entry.last.event_time),
+        "words": entry.words,
+        "calls": entry.calls,
+        "eventName": entry.first.event_name,
+        "errorCode": entry.record.get("errorCode"),
+        "agent": agent_row(agent_of(entry.record)),
+        "behind": entry.behind,
+        "eventIds": entry.event_ids,
+        "resources": list(entry.resources),
+    }
 
 
 async def _life_story(history: History, answer: Json) -> LifeStory:

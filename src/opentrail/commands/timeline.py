@@ -1,0 +1,76 @@
+"""`opentrail timeline`: what happened to something and what it did, in sentences."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from opentrail.commands.arguments import account_id, add_client
+from opentrail.commands.client import ask
+from opentrail.commands.conditions import since_of
+from opentrail.commands.rendering import warn_of_missing
+from opentrail.core.text import printable
+from opentrail.who.subjects import Kind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", help="name or ARN of a principal or resource, session, or key id")
+    add("--kind", choices=get_args(Kind), help="what it is the name of; all by default")
+    add("--since", metavar="T", default="7d", help="30m, 12h, 7d (default), or a time")
+    add("--until", metavar="T", help="up to this time")
+    add("--account", type=account_id, metavar="ID", help="only of this account")
+    add("--region", metavar="REGION", help="only of this Region")
+    add_client(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a timeline, oldest first; the exit code is 1 if nothing happened."""
+    query = {
+        "name": options.name,
+        "kind": options.kind,
+        "since": since_of(options.since, datetime.now(UTC)),
+        "until": options.until,
+        "account": options.account,
+        "region": options.region,
+    }
+    timeline = ask(options, "/api/v1/timeline", query)
+    warn_of_missing(timeline)
+    if options.json:
+        print(json.dumps(timeline))
+    else:
+        _print(timeline)
+    return 0 if timeline["entries"] else 1
+
+
+def _print(timeline: dict[str, Any]) -> None:
+    out = sys.stdout.write
+    entries = timeline["entries"]
+    if not entries:
+        out(f"No event is about {printable(timeline['name'])}.\n")
+        return
+    day = ""
+    for entry in entries:
+        if entry["first"][:10] != day:
+            day = entry["first"][:10]
+            out(f"{day} (UTC)\n")
+        out(f"  {_period(entry['first'], entry['last'])}  {printable(entry['words'])}\n")
+        agent = entry["agent"]
+        if agent and agent["name"] not in entry["words"]:
+            out(f"  {'':17}  agent: {printable(agent['name'])}\n")
+        if entry["behind"]:
+            out(f"  {'':17}  behind it: {printable(entry['behind'])}\n")
+    if not timeline["complete"]:
+        until = f"{entries[0]['first']}"
+        sys.stderr.write(f"these are the newest events; older ones: --until {until}\n")
+
+
+def _period(first: str, last: str) -> str:
+    """Returns when calls began and ended, in 17 characters: `09:00:00-09:14:59`."""
+    if first == last:
+        return f"{first[11:19]:17}"
+    return f"{first[11:19]}-{last[11:19]}"

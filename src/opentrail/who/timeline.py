@@ -1,0 +1,135 @@
+"""A timeline: events in the order in which they happened, calls of one kind in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import orjson
+
+from opentrail.core.event import Record, as_object
+from opentrail.history.event_history import History
+from opentrail.ports.event_store import FoundEvent
+from opentrail.who.callers import chain_of
+from opentrail.who.sentence import Part, join, parts
+
+#: Longest pause between two calls of one entry.
+_PAUSE = timedelta(minutes=15)
+#: Maximum event ids, and names of resources, of an entry.
+_MAX_LISTED = 20
+#: Maximum sessions whose original callers are found.
+_MAX_ORIGINS = 50
+
+
+@dataclass(slots=True)
+class Entry:
+    """Calls of one operation by one caller, with one outcome, none long after the one before."""
+
+    first: FoundEvent
+    #: Of the first call.
+    record: Record
+    #: The last call.
+    last: FoundEvent
+    clauses: set[str]
+    parts: list[Part]
+    objects: set[str]
+    calls: int = 1
+    event_ids: list[str] = field(default_factory=list)
+    resources: dict[str, None] = field(default_factory=dict)
+    #: The original caller behind a session, in words, if it is recorded.
+    behind: str | None = None
+
+    def add(self, event: FoundEvent, words: Sequence[Part]) -> None:
+        """Adds a call that came after the others."""
+        self.calls += 1
+        self.last = event
+        self.clauses.add(join(words))
+        self.objects.update(part.text for part in words if part.kind == "object")
+        self.list(event)
+
+    def list(self, event: FoundEvent) -> None:
+        """Lists the ID of an event and the resources that it names."""
+        if len(self.event_ids) < _MAX_LISTED:
+            self.event_ids.append(event.event_id)
+        for resource in event.resources:
+            if len(self.resources) < _MAX_LISTED:
+                self.resources[resource.name] = None
+
+    @property
+    def words(self) -> str:
+        """What was done: `IAM user John created 3 IAM users through the AWS CLI`."""
+        if len(self.clauses) == 1:
+            times = "" if self.calls == 1 else f", {self.calls:,} times"
+            return join(self.parts) + times
+        objects = [index for index, part in enumerate(self.parts) if part.kind == "object"]
+        types = [part.text for part in self.parts if part.kind == "object-type"]
+        if len(objects) == len(types) == 1:
+            several = Part("object", f"{len(self.objects):,} {_plural(types[0].strip())}")
+            words = [
+                several if part.kind == "object" else part
+                for part in self.parts
+                if part.kind != "object-type"
+            ]
+            times = f", {self.calls:,} times" if self.calls != len(self.objects) else ""
+            return join(words) + times
+        more = self.calls - 1
+        return f"{join(self.parts)}, and {more:,} more such call{'s' if more > 1 else ''}"
+
+
+def entries_of(events: Iterable[FoundEvent]) -> list[Entry]:
+    """Returns the entries of a timeline, in the order of their first calls.
+
+    Args:
+        events: oldest first.
+    """
+    entries: list[Entry] = []
+    open_entries: dict[tuple[object, ...], Entry] = {}
+    for event in events:
+        record: Record = orjson.loads(event.record)
+        words = parts(record)
+        kind = _kind_of(event, record)
+        entry = open_entries.get(kind)
+        if entry is not None and event.event_time - entry.last.event_time <= _PAUSE:
+            entry.add(event, words)
+            continue
+        objects = {part.text for part in words if part.kind == "object"}
+        entry = Entry(event, record, event, {join(words)}, words, objects)
+        entry.list(event)
+        entries.append(entry)
+        open_entries[kind] = entry
+    return entries
+
+
+async def name_original_callers(history: History, entries: Iterable[Entry]) -> None:
+    """Sets who was behind each session, as far as that is recorded."""
+    behind: dict[str, str | None] = {}
+    for entry in entries:
+        identity = as_object(entry.record.get("userIdentity"))
+        if identity.get("type") not in ("AssumedRole", "FederatedUser"):
+            continue
+        session = str(identity.get("accessKeyId") or identity.get("arn") or "")
+        if session not in behind and len(behind) < _MAX_ORIGINS:
+            origin = (await chain_of(history, entry.record)).origin
+            behind[session] = origin.words
+        entry.behind = behind.get(session)
+
+
+def _kind_of(event: FoundEvent, record: Record) -> tuple[object, ...]:
+    """Returns what the calls of an entry have in common."""
+    identity = as_object(record.get("userIdentity"))
+    caller = identity.get("arn") or identity.get("principalId") or identity.get("invokedBy")
+    key, agent = identity.get("accessKeyId"), record.get("userAgent")
+    source, error = record.get("eventSource"), record.get("errorCode")
+    return str(caller), str(key), str(agent), str(source), event.event_name, str(error)
+
+
+def _plural(words: str) -> str:
+    """Returns the plural of an everyday name of a resource type.
+
+    >>> _plural("IAM policy"), _plural("S3 bucket"), _plural("network ACL")
+    ('IAM policies', 'S3 buckets', 'network ACLs')
+    """
+    if words.endswith("y") and words[-2:-1] not in "aeiou":
+        return f"{words[:-1]}ies"
+    return f"{words}es" if words.endswith(("s", "x", "ch")) else f"{words}s"
