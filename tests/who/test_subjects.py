@@ -32,7 +32,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/DataRole"
         ("arn:aws:s3:::logs/key", "resource", 'resource="arn:aws:s3:::logs/key"'),
     ],
 )
-def test_expressions(name: str, kind: Kind, expression: str | None) -> None:
+def test_each_kind_has_its_expression(name: str, kind: Kind, expression: str | None) -> None:
     assert events_of(name, kind) == (expression or f'principal="{name}"')
 
 

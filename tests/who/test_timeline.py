@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opentrail.history.event_history import Search
-from opentrail.who.timeline import Entry, entries_of, name_original_callers
+from opentrail.who.timeline import CallGroup, entries_of, name_original_callers
 from tests.api.caller import Api
 from tests.asking import assumed, at, did
 from tests.factories import an_assumed_role, an_iam_user, event_id
@@ -14,7 +14,7 @@ from tests.fakes import asynchronous
 CLI = " through the AWS CLI"
 
 
-async def timeline(*records: dict[str, Any]) -> list[Entry]:
+async def timeline(*records: dict[str, Any]) -> list[CallGroup]:
     """Returns the entries of these records, which are all there are."""
     api = Api()
     api.world.clock.advance(86_400)

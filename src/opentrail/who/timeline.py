@@ -23,7 +23,7 @@ _MAX_ORIGINS = 50
 
 
 @dataclass(slots=True)
-class Entry:
+class CallGroup:
     """Calls of one operation by one caller, with one outcome, none long after the one before."""
 
     first: FoundEvent
@@ -77,14 +77,14 @@ class Entry:
         return f"{join(self.parts)}, and {more:,} more such call{'s' if more > 1 else ''}"
 
 
-def entries_of(events: Iterable[FoundEvent]) -> list[Entry]:
+def entries_of(events: Iterable[FoundEvent]) -> list[CallGroup]:
     """Returns the entries of a timeline, in the order of their first calls.
 
     Args:
         events: oldest first.
     """
-    entries: list[Entry] = []
-    open_entries: dict[tuple[object, ...], Entry] = {}
+    entries: list[CallGroup] = []
+    open_entries: dict[tuple[object, ...], CallGroup] = {}
     for event in events:
         record: Record = orjson.loads(event.record)
         words = parts(record)
@@ -94,14 +94,14 @@ def entries_of(events: Iterable[FoundEvent]) -> list[Entry]:
             entry.add(event, words)
             continue
         objects = {part.text for part in words if part.kind == "object"}
-        entry = Entry(event, record, event, {join(words)}, words, objects)
+        entry = CallGroup(event, record, event, {join(words)}, words, objects)
         entry.list(event)
         entries.append(entry)
         open_entries[kind] = entry
     return entries
 
 
-async def name_original_callers(history: History, entries: Iterable[Entry]) -> None:
+async def name_original_callers(history: History, entries: Iterable[CallGroup]) -> None:
     """Sets who was behind each session, as far as that is recorded."""
     behind: dict[str, str | None] = {}
     for entry in entries:

@@ -34,7 +34,7 @@ from opentrail.who.answers import who
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.sentence import actor, join, words_of
 from opentrail.who.subjects import Kind, events_of
-from opentrail.who.timeline import Entry, entries_of, name_original_callers
+from opentrail.who.timeline import CallGroup, entries_of, name_original_callers
 
 #: Maximum events of a principal that are read for its summary.
 _MAX_READ = 5_000
@@ -334,7 +334,7 @@ class Stories:
         return await who(history, name, query.get("type"), query.get("account"))
 
 
-def _timeline_entry(entry: Entry) -> TimelineEntry:
+def _timeline_entry(entry: CallGroup) -> TimelineEntry:
     return {
         "first": format_time(entry.first.event_time),
         "last": format_time(entry.last.event_time),
