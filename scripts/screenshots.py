@@ -37,6 +37,7 @@ PAGES = {
     "principal": "principals?arn=arn%3Aaws%3Aiam%3A%3A123456789012%3Auser%2FJohn",
     "resources": "resources?name=Mary",
     "timeline": "timeline?name=Mary",
+    "policy": "policy?principal=John",
     "trails": "trails",
     "trail": "trails/view?name=audit",
     "create-trail": "trails/create",

@@ -28,6 +28,7 @@ from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
+from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
@@ -248,6 +249,7 @@ class Api:
             Events(self.services, self._missing),
             EventCounts(self.services),
             Stories(self.services, self._missing),
+            LeastPrivilege(self.services, self._missing),
             Incidents(self.services, self.insights, self._missing),
             Marks(self.services),
             self.tail,

@@ -311,6 +311,36 @@ def test_principals_and_resources_have_their_stories(console: Browser, server: O
     expect(page.get_by_role("heading", name="created IAM user Paula")).to_be_visible()
 
 
+def test_a_principal_has_a_policy_of_what_it_did(console: Browser, server: Opentrail) -> None:
+    iam, page = server.boto("iam"), console.page
+    iam.create_user(UserName="Opal")
+    key = iam.create_access_key(UserName="Opal")["AccessKey"]
+    opal = server.boto("iam", key["AccessKeyId"], key["SecretAccessKey"])
+    for name in ("gems", "rocks"):
+        opal.create_group(GroupName=name)
+
+    console.go("principals?arn=arn:aws:iam::123456789012:user/Opal")
+    page.get_by_role("link", name="Least privilege").click()
+    expect(page.get_by_role("heading", name="Least privilege of")).to_be_visible()
+    main = page.get_by_role("main")
+    expect(main.locator("pre")).to_contain_text('"arn:aws:iam::123456789012:group/gems"')
+    page.get_by_text("All", exact=True).click()
+    expect(main.locator("pre")).to_contain_text('"Resource": "*"')
+
+    statement = {"Effect": "Allow", "Action": "iam:*", "Resource": "*:group/gems"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    policy = page.get_by_label("Policy", exact=True)
+    policy.fill("{")
+    page.get_by_role("button", name="Test on past calls").click()
+    expect(main).to_contain_text("This is not JSON")
+    policy.fill(document)
+    page.get_by_role("button", name="Test on past calls").click()
+    result = main.get_by_role("status").filter(has_text="Would be denied")
+    expect(result).to_contain_text("iam:CreateGroup on arn:aws:iam::123456789012:group/rocks")
+    result.get_by_role("link", name="the last one").click()
+    expect(page.get_by_role("heading", name="created IAM group rocks")).to_be_visible()
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
 def test_texts_of_records_are_shown_as_texts(
@@ -339,6 +369,7 @@ def test_texts_of_records_are_shown_as_texts(
         f"principals?arn={quoted}": "h1",
         f"resources?name={quoted}": "h1",
         f"timeline?name={quoted}": "h1",
+        f"policy?principal={quoted}": "h1",
         f"events?expression={quoted}": "h1",
         f"plain/events/{id_}": "h1",
         f"plain?q=eventID%3D{id_}": "table",

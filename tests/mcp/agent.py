@@ -33,12 +33,19 @@ class Desk:
     #: Whether questions can be recorded.
     records: bool = True
 
-    def get(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
+    def ask(
+        self, path: str, query: Mapping[str, str | None], body: Json | None = None, /
+    ) -> dict[str, Any]:
         """Returns what the API answers, as a command's client does."""
         self.paths.append(path)
         given = {name: value for name, value in query.items() if value is not None}
-        asking = asyncio.run_coroutine_threadsafe(self.api.ask(path, **given), self.loop)
-        return _document(asking.result(TIMEOUT_SECONDS))
+        if body is None:
+            asking = self.api.ask(path, **given)
+        else:
+            asking = self.api.post(path, json.dumps(body).encode())
+        return _document(
+            asyncio.run_coroutine_threadsafe(asking, self.loop).result(TIMEOUT_SECONDS)
+        )
 
     def record(self, question: Json, /) -> None:
         """Notes a question."""
@@ -104,7 +111,7 @@ async def connected(*records: Mapping[str, Any], api: Api | None = None) -> Asyn
     api.world.clock.advance(86_400)
     await api.record([dict(record) for record in records])
     desk = Desk(api, asyncio.get_running_loop())
-    server = OpentrailMcpServer(desk.get, desk.record)
+    server = OpentrailMcpServer(desk.ask, desk.record)
     info = Implementation(name=NAME, version=VERSION)
     async with Client(server, client_info=info) as client:
         yield Agent(client, desk)

@@ -47,15 +47,15 @@ class Door:
         self.tokens: list[str] = []
         desk = Desk(api, asyncio.get_running_loop())
 
-        def get(path: str, query: Any, /) -> Json:
+        def ask(path: str, query: Any, body: Json | None = None, /) -> Json:
             self.tokens.append(token_of_request())
-            return desk.get(path, query)
+            return desk.ask(path, query, body)
 
         def record(question: Json, /) -> None:
             self.tokens.append(token_of_request())
             desk.record(question)
 
-        server = OpentrailMcpServer(get, record, PersonalTokenVerifier(self.users.get))
+        server = OpentrailMcpServer(ask, record, PersonalTokenVerifier(self.users.get))
         self.app = http_app(server, AUTHORITY)
         self.server = server
 

@@ -14,7 +14,10 @@ from tests.factories import a_record, event_id
 from tests.fakes import asynchronous
 from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
 
-TOOLS = {"who", "lookup", "get_event", "history_of", "explain_denied", "insights", "verify"}
+TOOLS = {
+    *("who", "lookup", "get_event", "history_of", "explain_denied"),
+    *("policy_for", "test_policy", "insights", "verify"),
+}
 
 
 @asynchronous

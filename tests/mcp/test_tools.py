@@ -235,13 +235,13 @@ def a_trail(**changes: Any) -> dict[str, Any]:
 def stub(**answers: Any) -> Tools:
     """Returns tools over fixed answers, by the last word of a path; errors are raised."""
 
-    def get(path: str, _query: Any, /) -> dict[str, Any]:
+    def ask(path: str, _query: Any, _body: Any = None, /) -> dict[str, Any]:
         answer: Any = answers[path.rpartition("/")[2]]
         if isinstance(answer, Exception):
             raise answer
         return dict(answer)
 
-    return Tools(get, lambda: NOW)
+    return Tools(ask, lambda: NOW)
 
 
 def test_verify_has_the_state_of_the_store_and_of_trails() -> None:
@@ -316,13 +316,13 @@ def test_no_page_is_too_large(name: str, agent: str, arn: str, text: str, limit:
         "resources": [{"type": None, "name": name}] * 20,
     }
 
-    def get(path: str, query: Any, /) -> dict[str, Any]:
+    def ask(path: str, query: Any, _body: Any = None, /) -> dict[str, Any]:
         if path.endswith("/caller"):
             return {"steps": [row] * 10, "kind": "human", "origin": text, "end": text}
         count = int(query["limit"])
         return {"events": [row] * count, "next": f"after {count}", "missing": []}
 
-    tools = Tools(get, lambda: NOW)
+    tools = Tools(ask, lambda: NOW)
     page = tools.lookup("user=John", "", "", "", "", False, limit, "")
     assert size(page) <= MAX_ANSWER_BYTES
     assert 1 <= page.rows <= limit
@@ -336,7 +336,7 @@ def test_no_page_is_too_large(name: str, agent: str, arn: str, text: str, limit:
 def test_no_event_is_too_large(value: Any, text: str) -> None:
     record = {"eventName": text, "requestParameters": value, "errorMessage": text, text: value}
     event = {**ROW, "clause": text, "CloudTrailEvent": json.dumps(record)}
-    tools = Tools(lambda _path, _query: {"events": [event]}, lambda: NOW)
+    tools = Tools(lambda _path, _query, _body=None: {"events": [event]}, lambda: NOW)
     assert size(tools.get_event("x")) <= MAX_ANSWER_BYTES
     assert size(tools.explain_denied("x")) <= MAX_ANSWER_BYTES
 
@@ -357,3 +357,45 @@ async def test_tools_only_read() -> None:
             await agent.ask(tool, **arguments)
         assert await api.world.journal.newest() == before
         assert {path.split("/")[3] for path in agent.desk.paths} == {"who", "events", "insights"}
+
+
+ALLOW_S3 = {
+    "Version": "2012-10-17",
+    "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+}
+
+
+@asynchronous
+async def test_a_policy_of_calls_is_data_and_its_counts_are_facts() -> None:
+    records = [
+        a_record(eventID=event_id(1)),
+        a_record(eventID=event_id(2), requestParameters={"userName": ORDER}, responseElements=None),
+        a_record(eventID=event_id(3), errorCode="AccessDenied"),
+    ]
+    async with connected(*records) as agent:
+        answer = await agent.ask("policy_for", principal="John", since="2019-01-01T00:00:00Z")
+        facts, untrusted = answer["facts"], answer["untrusted"]
+        assert facts["calls"] == {"allowed": 2, "denied": 1}
+        assert (facts["refused_by_it"], facts["policies"], facts["more_policies"]) == (0, 1, 0)
+        assert (facts["events"], facts["complete"]) == (3, True)
+        assert "iam:CreateUser" in json.dumps(untrusted["policies"])
+        assert ORDER in json.dumps(untrusted)
+        assert ORDER not in json.dumps(facts)
+
+
+@asynchronous
+async def test_a_policy_is_tested_on_past_calls() -> None:
+    denied = a_record(eventID=event_id(2), errorCode="AccessDenied")
+    async with connected(a_record(eventID=event_id(1)), denied) as agent:
+        asked = {"principal": "John", "since": "2019-01-01T00:00:00Z"}
+        answer = await agent.ask("test_policy", policy=json.dumps(ALLOW_S3), **asked)
+        facts, untrusted = answer["facts"], answer["untrusted"]
+        assert facts["allowed_calls"] == {"allowed": 0, "denied": 1, "unknown": 0}
+        (row,) = facts["newly_denied"]
+        assert (row["action"], row["calls"], row["event_id"]) == ("iam:CreateUser", 1, event_id(1))
+        assert "no identity-based policy allows" in untrusted["newly_denied"][0]["reason"]
+        assert facts["more_newly_denied"] == 0
+        assert "JSON" in await agent.refusal("test_policy", policy="{", **asked)
+        wrong = await agent.refusal("test_policy", policy="{}", **asked)
+        assert "Missing required field Statement" in wrong
+        assert agent.desk.paths.count("/api/v1/policy/test") == 2

@@ -302,6 +302,43 @@ export interface PersonalTokenList {
   tokens: PersonalToken[];
 }
 
+/** Calls about which a policy and the records differ in the same way. */
+export interface PolicyDifference {
+  action: string;
+  calls: number;
+  eventId: string;
+  eventTime: string;
+  reason: string;
+  resource: string;
+}
+
+/** A policy that allows what a principal was seen to do, and what it leaves open. */
+export interface PolicyOfCalls {
+  calls: Record<string, number>;
+  complete: boolean;
+  events: number;
+  missing: string[];
+  policies: (Record<string, unknown>)[];
+  principal: string;
+  refusedByIt: number;
+  unlimited: Record<string, number>;
+  unmapped: Record<string, number>;
+  unverified: Record<string, number>;
+}
+
+/** What policies would have decided about past calls. */
+export interface PolicyTest {
+  allowedCalls: Record<string, number>;
+  complete: boolean;
+  deniedCalls: Record<string, number>;
+  events: number;
+  missing: string[];
+  newlyAllowed: PolicyDifference[];
+  newlyDenied: PolicyDifference[];
+  principal: string;
+  unknown: PolicyDifference[];
+}
+
 /** What a principal does, and when, from its latest events. */
 export interface Principal {
   agents: CountedValue[];

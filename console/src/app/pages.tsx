@@ -31,6 +31,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/insights$/, "Insights", () => import("../pages/Insights")),
   page(/^\/insights\/([^/]+)$/, "Insight", () => import("../pages/Insight")),
   page(/^\/principals$/, "Principals", () => import("../pages/Principals")),
+  page(/^\/policy$/, "Least privilege", () => import("../pages/Policy"), "auditor"),
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
   page(/^\/timeline$/, "Timeline", () => import("../pages/Timeline")),
   page(/^\/trails$/, "Trails", () => import("../pages/Trails"), "auditor"),

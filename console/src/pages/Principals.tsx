@@ -17,6 +17,7 @@ import type { Principal, ValueCount } from "../api/types";
 import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useQuery } from "../app/router";
+import { atLeast, useSession } from "../app/session";
 import { finding, withToken } from "../filter/conditions";
 import { toExpression, toFilter } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
@@ -88,6 +89,7 @@ function List(): ReactNode {
 function Story({ arn }: { arn: string }): ReactNode {
   const { zone } = usePreferences();
   const { data, error, loading, reload } = useCall((signal) => get<Principal>(`principals/${encodeURIComponent(arn)}`, {}, signal), [arn]);
+  const session = useSession();
   const latest = data?.latest[0];
   const mine = finding("arn", arn);
   const open = (field: string) => (value: string) =>
@@ -102,6 +104,11 @@ function Story({ arn }: { arn: string }): ReactNode {
             <Button href={href("/timeline", { name: arn })} onFollow={follow}>
               Timeline
             </Button>
+            {atLeast(session, "auditor") && (
+              <Button href={href("/policy", { principal: roleOf(arn) })} onFollow={follow}>
+                Least privilege
+              </Button>
+            )}
             <Button href={href("/events", { expression: mine, categories: "all" })} onFollow={follow} variant="primary">
               All events
             </Button>
@@ -155,6 +162,11 @@ function Story({ arn }: { arn: string }): ReactNode {
       )}
     </SpaceBetween>
   );
+}
+
+/** The name of a session's role, whose policies apply to it; of anyone else the ARN. */
+function roleOf(arn: string): string {
+  return /^arn:[^:]+:sts::\d*:assumed-role\/([^/]+)\//.exec(arn)?.[1] ?? arn;
 }
 
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];

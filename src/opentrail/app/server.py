@@ -45,6 +45,7 @@ from opentrail.api.v1.administration import AccessAdministration, ReceivedRecord
 from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
+from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions
@@ -319,6 +320,7 @@ class Server:
             tail,
             Marks(services),
             Stories(services, missing),
+            LeastPrivilege(services, missing),
             Trails(services, verify, verifications),
             TrailAdministration(
                 services, BotocoreEndpoint(as_user), core.account, own_region(settings)

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     find(options)  # fails immediately if there is no server
     # Found again for each question: it may have been started again, with another token.
     desk = Desk(lambda: find(options))
-    opentrail.mcp.server.OpentrailMcpServer(desk.get, desk.record).run()
+    opentrail.mcp.server.OpentrailMcpServer(desk.ask, desk.record).run()
     return 0
 
 
@@ -58,10 +58,13 @@ class Desk:
     def __init__(self, console: Callable[[], Console]) -> None:
         self._console = console
 
-    def get(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
-        """Returns the answer to a GET."""
+    def ask(
+        self, path: str, query: Mapping[str, str | None], body: dict[str, Any] | None = None, /
+    ) -> dict[str, Any]:
+        """Returns the server's answer; a body makes it a POST."""
         given = {name: value for name, value in query.items() if value is not None}
-        return self._console().ask(f"{path}?{urlencode(given)}")
+        parts = None if body is None else [json.dumps(body).encode()]
+        return self._console().ask(f"{path}?{urlencode(given)}", parts)
 
     def record(self, question: Mapping[str, Any], /) -> None:
         """Returns once a question is recorded."""
@@ -89,7 +92,7 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
 
     find_as(options, "")  # fails immediately if there is no server
     desk = Desk(lambda: find_as(options, token_of_request()))
-    server = OpentrailMcpServer(desk.get, desk.record, PersonalTokenVerifier(user_of))
+    server = OpentrailMcpServer(desk.ask, desk.record, PersonalTokenVerifier(user_of))
     with _listening(address) as listening:
         url = address.url(listening.getsockname()[1])
         print(f"opentrail mcp answers on {url}{PATH}", flush=True)

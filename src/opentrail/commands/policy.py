@@ -8,7 +8,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import printable
+from opentrail.permissions.backtest import Backtest, backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -33,7 +33,7 @@ from opentrail.permissions.generate import (
 from opentrail.permissions.iam_actions import matching
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.permissions.replay import Judgement, Verdict, verdict_on
+from opentrail.permissions.replay import Judgement
 from opentrail.who.subjects import events_of
 
 Record = Mapping[str, Any]
@@ -149,25 +149,10 @@ def _documents_in(path: Path) -> list[tuple[dict[str, Any], Policy]]:
 
 def _generate(options: argparse.Namespace) -> int:
     made = generate(_records(options), options.resources, options.with_failed)
-    _require_calls(options, made.outcomes)
-    policies = [
-        parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in made.documents
-    ]
-    refused = sum(
-        outcome_of(record) is CallOutcome.ALLOWED
-        and verdict_on(record, policies).judgement is not Judgement.ALLOWED
-        for record in _records(options)
-    )
+    _require_calls(options, made.outcomes.total())
+    refused = refused_by(made, _records(options))
     if options.json:
-        document = {
-            "policies": made.documents,
-            "calls": {outcome.value: count for outcome, count in made.outcomes.items()},
-            "refusedByIt": refused,
-            "unverified": made.unverified,
-            "unlimited": made.unlimited,
-            "unmapped": made.unmapped,
-        }
-        print(json.dumps(document))
+        print(json.dumps({**made.document(), "refusedByIt": refused}))
     else:
         one_or_all = made.documents if len(made.documents) != 1 else made.documents[0]
         print(json.dumps(one_or_all, indent=2))
@@ -175,8 +160,8 @@ def _generate(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def _require_calls(options: argparse.Namespace, outcomes: Counter[CallOutcome]) -> None:
-    if not outcomes:
+def _require_calls(options: argparse.Namespace, calls: int) -> None:
+    if not calls:
         raise OpentrailError(
             f"there is no call of {printable(options.principal)} since "
             f"{since_of(options.since, datetime.now(UTC))}"
@@ -217,115 +202,42 @@ def _calls(count: int) -> str:
 # Test
 
 
-@dataclass(slots=True)
-class _Difference:
-    """Calls about which policy and record differ in the same way."""
-
-    action: str
-    reason: str
-    count: int
-    #: Of the newest call.
-    resource: str
-    event_id: str
-    time: str
-
-
 def _test(options: argparse.Namespace) -> int:
-    policies = read_policies(Path(options.policy))
-    counts: Counter[tuple[CallOutcome, Judgement]] = Counter()
-    differences: dict[str, dict[tuple[str, str], _Difference]] = {
-        "newlyDenied": {},
-        "newlyAllowed": {},
-        "unknown": {},
-    }
-    for record in _records(options):
-        outcome = outcome_of(record)
-        if outcome in (CallOutcome.ALLOWED, CallOutcome.DENIED):
-            verdict = verdict_on(record, policies)
-            counts[outcome, verdict.judgement] += 1
-            if kind := _kind_of(outcome, verdict.judgement):
-                _note(differences[kind], record, verdict)
-    _require_calls(options, Counter(outcome for outcome, _ in counts))
-    was_allowed = {judgement: counts[CallOutcome.ALLOWED, judgement] for judgement in Judgement}
-    was_denied = {judgement: counts[CallOutcome.DENIED, judgement] for judgement in Judgement}
+    tested = backtest(_records(options), read_policies(Path(options.policy)))
+    _require_calls(options, tested.was_allowed.total() + tested.was_denied.total())
     if options.json:
-        document = {
-            "allowedCalls": {key.value: count for key, count in was_allowed.items()},
-            "deniedCalls": {key.value: count for key, count in was_denied.items()},
-            **{kind: _documents(found.values()) for kind, found in differences.items()},
-        }
-        print(json.dumps(document))
+        print(json.dumps(tested.document()))
     else:
-        _print_test(was_allowed, was_denied, differences)
-    return 1 if was_allowed[Judgement.DENIED] else 0
+        _print_test(tested)
+    return 1 if tested.was_allowed[Judgement.DENIED] else 0
 
 
-def _kind_of(outcome: CallOutcome, judgement: Judgement) -> str | None:
-    if judgement is Judgement.UNKNOWN:
-        return "unknown"
-    if outcome is CallOutcome.ALLOWED and judgement is Judgement.DENIED:
-        return "newlyDenied"
-    if outcome is CallOutcome.DENIED and judgement is Judgement.ALLOWED:
-        return "newlyAllowed"
-    return None
-
-
-def _note(found: dict[tuple[str, str], _Difference], record: Record, verdict: Verdict) -> None:
-    needed = verdict.permission or next(iter(permissions_of(record)), None)
-    action = needed.action if needed else str(record.get("eventName"))
-    resource = needed.resource if needed else "*"
-    key = (action, verdict.reason)
-    if key in found:
-        found[key].count += 1
-        return
-    event_id, time = str(record.get("eventID")), str(record.get("eventTime"))
-    found[key] = _Difference(action, verdict.reason, 1, resource, event_id, time)
-
-
-def _documents(found: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "action": each.action,
-            "reason": each.reason,
-            "calls": each.count,
-            "resource": each.resource,
-            "eventId": each.event_id,
-            "eventTime": each.time,
-        }
-        for each in found
-    ]
-
-
-def _print_test(
-    was_allowed: Mapping[Judgement, int],
-    was_denied: Mapping[Judgement, int],
-    differences: Mapping[str, Mapping[tuple[str, str], _Difference]],
-) -> None:
+def _print_test(tested: Backtest) -> None:
     out = sys.stdout.write
+    was_allowed, was_denied = tested.was_allowed, tested.was_denied
     out(
-        f"{_calls(sum(was_allowed.values()))} that were allowed: "
+        f"{_calls(was_allowed.total())} that were allowed: "
         f"{was_allowed[Judgement.ALLOWED]:,} would be allowed, "
         f"{was_allowed[Judgement.DENIED]:,} denied, "
         f"{was_allowed[Judgement.UNKNOWN]:,} cannot be decided\n"
-        f"{_calls(sum(was_denied.values()))} that were denied: "
+        f"{_calls(was_denied.total())} that were denied: "
         f"{was_denied[Judgement.ALLOWED]:,} would be allowed\n"
     )
-    for kind, title in (
-        ("newlyDenied", "Would be denied"),
-        ("unknown", "Cannot be decided"),
-        ("newlyAllowed", "Would be allowed, and were denied"),
+    for title, differences in (
+        ("Would be denied", tested.newly_denied),
+        ("Cannot be decided", tested.unknown),
+        ("Would be allowed, and were denied", tested.newly_allowed),
     ):
-        found = sorted(differences[kind].values(), key=lambda each: -each.count)
-        if found:
+        if differences:
             out(f"\n{title}:\n")
-        for each in found[:_MAX_LINES]:
+        for each in differences[:_MAX_LINES]:
             reason = f", {each.reason}" if each.reason else ""
             out(
                 f"  {printable(each.action)} on {printable(each.resource)}{printable(reason)}: "
-                f"{_calls(each.count)}, the last {each.event_id} at {each.time}\n"
+                f"{_calls(each.calls)}, the last {each.event_id} at {each.time}\n"
             )
-        if len(found) > _MAX_LINES:
-            out(f"  and {len(found) - _MAX_LINES:,} more: --json lists all\n")
+        if len(differences) > _MAX_LINES:
+            out(f"  and {len(differences) - _MAX_LINES:,} more: --json lists all\n")
 
 
 # Unused
@@ -340,7 +252,7 @@ def _list_unused(options: argparse.Namespace) -> int:
         outcomes[outcome] += 1
         if outcome is CallOutcome.ALLOWED:
             used.update(permission.action for permission in permissions_of(record))
-    _require_calls(options, outcomes)
+    _require_calls(options, outcomes.total())
     rows = [_usage(number, pattern, used) for number, pattern in _patterns_in(documents)]
     if options.json:
         print(json.dumps({"patterns": rows}))

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Protocol, TypeVar, cast
+from typing import Annotated, Any, Literal, Protocol, TypeVar, cast
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -19,7 +19,7 @@ from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 from opentrail.core.errors import OpentrailError
 from opentrail.mcp.answer import Answer, Json, clean
 from opentrail.mcp.arguments import describe_errors, unknown_argument
-from opentrail.mcp.tools import Get, Tools
+from opentrail.mcp.tools import Ask, Tools
 from opentrail.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., CallToolResult])
@@ -76,6 +76,16 @@ Limit = Annotated[
     Field(ge=1, le=_MAX_LIMIT, description=f"maximum number of results, AT MOST {_MAX_LIMIT}"),
 ]
 Cursor = Annotated[str, Field(max_length=_MAX_TEXT, description="`cursor` of the former page")]
+Principal = Annotated[
+    str,
+    Field(min_length=1, max_length=_MAX_TEXT, description="name or ARN of a user or role"),
+]
+Resources = Annotated[
+    Literal["exact", "prefix", "any"],
+    Field(description="how far names of resources are generalised"),
+]
+#: Characters of policies: ten managed ones.
+_MAX_POLICY = 61_440
 EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id of an event")]
 
 
@@ -96,7 +106,7 @@ class OpentrailMcpServer(MCPServer[Any]):
 
     def __init__(
         self,
-        get: Get,
+        ask: Ask,
         record: RecordToolUse,
         verifier: TokenVerifier | None = None,
     ) -> None:
@@ -111,8 +121,9 @@ class OpentrailMcpServer(MCPServer[Any]):
             auth=None if verifier is None else _AUTH,
         )
         self._record = record
-        tools = Tools(get)
+        tools = Tools(ask)
         self._add_tools(tools)
+        self._add_policy_tools(tools)
         self._add_resources(tools)
         self._add_prompts()
 
@@ -161,11 +172,11 @@ class OpentrailMcpServer(MCPServer[Any]):
         except OpentrailError:
             return  # the error of the question says more
 
+    def _add_tool(self, title: str, description: str) -> Callable[[_Function], _Function]:
+        return self.tool(title=title, description=description + _UNTRUSTED, annotations=_READ_ONLY)
+
     def _add_tools(self, tools: Tools) -> None:
-        def add(title: str, description: str) -> Callable[[_Function], _Function]:
-            return self.tool(
-                title=title, description=description + _UNTRUSTED, annotations=_READ_ONLY
-            )
+        add = self._add_tool
 
         @add(
             "Who made, changed or deleted it",
@@ -271,6 +282,35 @@ class OpentrailMcpServer(MCPServer[Any]):
             trail: Annotated[_Text, Field(description="only this trail, by name or ARN")] = "",
         ) -> Answered:
             return _result(tools.verify(trail))
+
+    def _add_policy_tools(self, tools: Tools) -> None:
+        add = self._add_tool
+
+        @add(
+            "A policy of what a principal did",
+            "Make an IAM policy that allows what a user or role was seen to do, and little else,"
+            " from its newest events. `unlimited`, `unverified` and `unmapped` say what it leaves"
+            " open; `refused_by_it` must be 0.",
+        )
+        def policy_for(
+            principal: Principal, since: Since = "90d", resources: Resources = "prefix"
+        ) -> Answered:
+            return _result(tools.policy_for(principal, since, resources))
+
+        @add(
+            "Test a policy on past calls",
+            "Find out which past calls of a user or role a policy, and nothing else, would have"
+            " refused, and which denied ones it would allow. Changes nothing.",
+        )
+        def test_policy(
+            principal: Principal,
+            policy: Annotated[
+                str,
+                Field(max_length=_MAX_POLICY, description="a policy document in JSON, or a list"),
+            ],
+            since: Since = "90d",
+        ) -> Answered:
+            return _result(tools.test_policy(principal, policy, since))
 
     def _add_resources(self, tools: Tools) -> None:
         for name, title in (

@@ -1,6 +1,6 @@
 """The tools that agents use, each answered from the JSON API of a running server.
 
-Tools only read: all that they can do is GET.
+Tools only read: all that they can do is GET, and to test a policy on past calls.
 """
 
 from __future__ import annotations
@@ -35,15 +35,28 @@ from opentrail.who.subjects import Kind, events_of
 _MAX_ANSWERS = 5
 #: Maximum trails in an answer.
 _MAX_TRAILS = 20
+#: Maximum actions, and differences of one kind, in an answer.
+_MAX_NAMES = 10
+#: What a policy of calls leaves open: actions or events → calls.
+_LEFT_OPEN = ("unverified", "unlimited", "unmapped")
+#: Name in an answer → member of a tested policy.
+_DIFFERENCES = {
+    "newly_denied": "newlyDenied",
+    "newly_allowed": "newlyAllowed",
+    "cannot_be_decided": "unknown",
+}
+_ACTION = re.compile(r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}")
 _PERIOD = re.compile(r"(\d{1,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Get(Protocol):
-    """Reads from the JSON API."""
+class Ask(Protocol):
+    """Asks the JSON API."""
 
-    def __call__(self, path: str, query: Mapping[str, str | None], /) -> dict[str, Any]:
-        """Return the answer to a GET.
+    def __call__(
+        self, path: str, query: Mapping[str, str | None], body: Json | None = None, /
+    ) -> dict[str, Any]:
+        """Return the answer; a body makes it a POST.
 
         Raises:
             OpentrailError: the server refuses the request, or cannot be reached.
@@ -60,18 +73,18 @@ class Tools:
     """The tools.
 
     Args:
-        get: reads from the JSON API.
+        ask: asks the JSON API.
         clock: returns the time at which `2h` ends.
     """
 
-    def __init__(self, get: Get, clock: Callable[[], datetime] = now) -> None:
-        self._get = get
+    def __init__(self, ask: Ask, clock: Callable[[], datetime] = now) -> None:
+        self._ask = ask
         self._clock = clock
 
     def who(self, resource: str, resource_type: str, account: str) -> Answer:
         """Returns who created, changed and deleted what has a name."""
         query = {"resource": resource, "type": resource_type or None, "account": account or None}
-        found = self._get("/api/v1/who", query)
+        found = self._ask("/api/v1/who", query)
         answers = found["answers"]
 
         def candidates() -> Iterator[Answer]:
@@ -189,6 +202,62 @@ class Tools:
         untrusted = {"event": text, "error_message": message, "resource": denial.resource}
         return first_that_fits(iter([Answer(facts, cleaned(_without_nothing(untrusted)), 1)]))
 
+    def policy_for(self, principal: str, since: str, resources: str) -> Answer:
+        """Returns a policy that allows what a principal was seen to do, and little else."""
+        query = {
+            "principal": principal,
+            "since": self._time("since", since),
+            "resources": resources,
+        }
+        made = self._ask("/api/v1/policy", query)
+        policies = made["policies"]
+        facts = {
+            "query": _without_nothing(query),
+            **_basis(made),
+            "calls": made["calls"],
+            "refused_by_it": made["refusedByIt"],
+            **{name: len(made[name]) for name in _LEFT_OPEN},
+        }
+
+        def candidates() -> Iterator[Answer]:
+            for count in range(len(policies), -1, -1):
+                shown = {**facts, "policies": len(policies), "more_policies": len(policies) - count}
+                left_open = {name: dict([*made[name].items()][:_MAX_NAMES]) for name in _LEFT_OPEN}
+                texts = {"policies": policies[:count], **left_open}
+                yield Answer(shown, cleaned(texts), made["events"])
+
+        return first_that_fits(candidates())
+
+    def test_policy(self, principal: str, policy: str, since: str) -> Answer:
+        """Returns what a policy would have decided about past calls of a principal."""
+        try:
+            document = orjson.loads(policy)
+        except orjson.JSONDecodeError as error:
+            raise UsageError(f"policy must be a JSON document: {error}") from error
+        policies = document if isinstance(document, list) else [document]
+        query = {"principal": principal, "since": self._time("since", since)}
+        body = _without_nothing({**query, "policies": policies})
+        tested = self._ask("/api/v1/policy/test", {}, body)
+
+        def candidates() -> Iterator[Answer]:
+            for count in (_MAX_NAMES, 3, 1, 0):
+                facts = {"query": _without_nothing(query), **_basis(tested)}
+                facts["allowed_calls"] = tested["allowedCalls"]
+                facts["denied_calls"] = tested["deniedCalls"]
+                untrusted: Json = {}
+                for name, member in _DIFFERENCES.items():
+                    rows = tested[member]
+                    parts = [
+                        numbered(n, split(row, _DIFFERENCE))
+                        for n, row in enumerate(rows[:count], 1)
+                    ]
+                    facts[name] = [fact for fact, _ in parts]
+                    facts[f"more_{name}"] = len(rows) - len(parts)
+                    untrusted[name] = [text for _, text in parts]
+                yield Answer(facts, untrusted, tested["events"])
+
+        return first_that_fits(candidates())
+
     def insights(self, since: str, until: str, account: str, region: str, limit: int) -> Answer:
         """Returns incidents of unusual activity, newest first."""
         query = {
@@ -211,13 +280,13 @@ class Tools:
                 }
                 yield Answer(facts, {"incidents": [text for _, text in parts]}, count)
 
-        found = self._get("/api/v1/insights", {**query, "limit": str(limit + 1)})
+        found = self._ask("/api/v1/insights", {**query, "limit": str(limit + 1)})
         incidents = found["incidents"]
         return first_that_fits(candidates())
 
     def verify(self, trail: str) -> Answer:
         """Returns the state of the store, and what the last verifications of trails found."""
-        health = self._get("/api/v1/health", {})
+        health = self._ask("/api/v1/health", {})
         facts: Json = {
             "store": {
                 "status": health["status"],
@@ -228,7 +297,7 @@ class Tools:
         }
         untrusted: Json = {"store": {"problems": health["degradations"]}}
         try:
-            trails = self._get("/api/v1/trails", {})["trails"]
+            trails = self._ask("/api/v1/trails", {})["trails"]
         except OpentrailError as error:
             # What a viewer may not see; the state of the store is an answer, too.
             note = "Trails cannot be seen; this needs the role auditor."
@@ -254,10 +323,10 @@ class Tools:
         An id is never part of a path: an imported event may have any text as its id.
         """
         query = {"expression": f'id="{_escaped(event_id)}"', "categories": "all", "limit": "1"}
-        rows = self._get("/api/v1/events/rows", query)["events"]
+        rows = self._ask("/api/v1/events/rows", query)["events"]
         if not rows:
             raise UsageError(f"there is no event {event_id}")
-        (event,) = self._get("/api/v1/events", query)["events"]
+        (event,) = self._ask("/api/v1/events", query)["events"]
         return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
 
     def _page(
@@ -271,11 +340,11 @@ class Tools:
 
         def read(limit: int) -> Json:
             more = {"limit": str(limit), "cursor": cursor or None}
-            return self._get("/api/v1/events/rows", {**query, **more})
+            return self._ask("/api/v1/events/rows", {**query, **more})
 
         page, shown = read(limit), _without_nothing(query)
         if not page["events"] and query["expression"]:
-            page["nearest"] = self._get("/api/v1/events/nearest", query)["nearest"]
+            page["nearest"] = self._ask("/api/v1/events/nearest", query)["nearest"]
         rows = page["events"]
 
         def is_too_large(count: int) -> bool:
@@ -288,10 +357,10 @@ class Tools:
 
     def _caller_of_newest(self, query: Mapping[str, str | None]) -> tuple[Json, Json] | None:
         """Returns how the caller of the newest event got its credentials; None without events."""
-        rows = self._get("/api/v1/events/rows", {**query, "limit": "1"})["events"]
+        rows = self._ask("/api/v1/events/rows", {**query, "limit": "1"})["events"]
         if not rows or not is_event_id(rows[0]["eventId"]):
             return None
-        chain = self._get(f"/api/v1/events/{rows[0]['eventId']}/caller", {})
+        chain = self._ask(f"/api/v1/events/{rows[0]['eventId']}/caller", {})
         steps = [numbered(n, split_row(row)) for n, row in enumerate(chain["steps"], 1)]
         facts = {"kind": chain["kind"], "steps": [fact for fact, _ in steps]}
         words = {"origin": chain["origin"], "end": chain["end"]}
@@ -320,6 +389,11 @@ def _without_nothing(members: Mapping[str, Any]) -> Json:
 def _missing(answer: Mapping[str, Any]) -> Json:
     """Returns how many ranges event history lacks, if any."""
     return {"missing_ranges": len(answer["missing"])} if answer["missing"] else {}
+
+
+def _basis(answer: Mapping[str, Any]) -> Json:
+    """Returns how much an answer about a policy rests on."""
+    return {"events": answer["events"], "complete": answer["complete"], **_missing(answer)}
 
 
 def _page_facts(query: Json, page: Json) -> Json:
@@ -364,6 +438,29 @@ def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
 
 def _time_of(row: Json) -> str | None:
     return row["eventTime"] if is_time(row["eventTime"]) else None
+
+
+def _is_action(value: Any) -> bool:
+    return isinstance(value, str) and _ACTION.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _is_never_a_fact(_value: Any) -> bool:
+    return False
+
+
+#: Member of a difference → whether a value is a fact.
+_DIFFERENCE: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "action": ("action", _is_action),
+    "calls": ("calls", _is_count),
+    "event_id": ("eventId", is_event_id),
+    "time": ("eventTime", is_time),
+    "resource": ("resource", _is_never_a_fact),
+    "reason": ("reason", _is_never_a_fact),
+}
 
 
 def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:

@@ -46,6 +46,16 @@ class GeneratedPolicy:
     #: Events whose records do not say what they needed.
     unmapped: Counter[str] = field(default_factory=Counter)
 
+    def document(self) -> Document:
+        """Returns it as JSON."""
+        return {
+            "policies": self.documents,
+            "calls": {outcome.value: count for outcome, count in self.outcomes.items()},
+            "unverified": self.unverified,
+            "unlimited": self.unlimited,
+            "unmapped": self.unmapped,
+        }
+
 
 def generate(
     records: Iterable[Mapping[str, Any]], resources: str = PREFIX, with_failed: bool = False

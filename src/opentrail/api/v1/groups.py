@@ -9,6 +9,7 @@ from opentrail.api.v1.administration import AccessAdministration, ImportedFiles,
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
+from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions
@@ -30,6 +31,7 @@ GROUPS: tuple[type, ...] = (
     Tail,
     Marks,
     Stories,
+    LeastPrivilege,
     Incidents,
     Trails,
     TrailAdministration,

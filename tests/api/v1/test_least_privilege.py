@@ -1,0 +1,99 @@
+"""Policies made of what principals did, and policies tested on past calls, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.browser import Browser
+from tests.asking import did
+from tests.factories import an_assumed_role, an_iam_user, event_id
+from tests.fakes import asynchronous
+
+MARY = {"userIdentity": an_iam_user("Mary")}
+ALLOW_IAM = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}],
+}
+
+
+async def with_calls() -> Browser:
+    browser = Browser()
+    browser.api.world.clock.advance(3_600)
+    browser.open_link()
+    denied = {"errorCode": "AccessDenied", "errorMessage": "no", **MARY}
+    calls = [
+        did(1, "CreateUser", {"userName": "Eve"}, **MARY),
+        did(2, "DeleteUser", {"userName": "Eve"}, **MARY),
+        did(3, "DeleteUser", {"userName": "Eve"}, **denied),
+        did(4, "CreateUser", {"userName": "Bob"}),
+        did(5, "CreateUser", {"userName": "Bob"}, userIdentity=an_assumed_role("DataRole", "etl")),
+    ]
+    await browser.api.record([{**call, "eventID": event_id(n)} for n, call in enumerate(calls)])
+    return browser
+
+
+@asynchronous
+async def test_a_policy_allows_what_a_principal_did() -> None:
+    browser = await with_calls()
+    made = (await browser.get("policy", principal="Mary", resources="exact")).json
+    (policy,) = made["policies"]
+    actions = [action for each in policy["Statement"] for action in each["Action"]]
+    assert sorted(actions) == ["iam:CreateUser", "iam:DeleteUser"]
+    assert made["calls"] == {"allowed": 2, "denied": 1}
+    assert (made["events"], made["complete"], made["refusedByIt"]) == (3, True, 0)
+    of_role = (await browser.get("policy", principal="DataRole")).json
+    assert of_role["calls"] == {"allowed": 1}
+    later = (await browser.get("policy", principal="Mary", since="2020-01-01T09:02:00Z")).json
+    assert later["calls"] == {"allowed": 1, "denied": 1}
+
+
+@asynchronous
+async def test_policies_are_tested_on_past_calls() -> None:
+    browser = await with_calls()
+    body = {"principal": "Mary", "policies": [ALLOW_IAM]}
+    tested = (await browser.post("policy/test", body)).json
+    assert tested["allowedCalls"] == {"allowed": 2, "denied": 0, "unknown": 0}
+    assert tested["deniedCalls"]["allowed"] == 1
+    (newly,) = tested["newlyAllowed"]
+    assert (newly["action"], newly["eventId"]) == ("iam:DeleteUser", event_id(2))
+    nothing = {**ALLOW_IAM, "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    tested = (await browser.post("policy/test", {**body, "policies": [nothing]})).json
+    assert {row["action"] for row in tested["newlyDenied"]} == {"iam:CreateUser", "iam:DeleteUser"}
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({}, "principal must be the name or ARN"),
+        ({"principal": "Mary", "resources": "few"}, "resources must be exact, prefix or any"),
+        ({"principal": "Mary", "since": "90d"}, "since must be a time"),
+    ],
+)
+@asynchronous
+async def test_wrong_questions_are_refused(query: dict[str, str], message: str) -> None:
+    browser = await with_calls()
+    wrong = await browser.get("policy", **query)
+    assert wrong.status == 400
+    assert message in wrong.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"principal": 5}, "principal must be the name or ARN"),
+        ({"since": 5}, "since must be a time"),
+        ({"policies": ALLOW_IAM}, "policies must be a list"),
+        ({"policies": []}, "policies must be a list"),
+        ({"policies": [{"Version": "2012-10-17"}]}, "Missing required field Statement"),
+        ({"policies": ["x"]}, "policies must be valid"),
+    ],
+)
+@asynchronous
+async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> None:
+    browser = await with_calls()
+    body = {"principal": "Mary", "policies": [ALLOW_IAM], **change}
+    wrong = await browser.post("policy/test", body)
+    assert wrong.status == 400
+    assert message in wrong.json["error"]
