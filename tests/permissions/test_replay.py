@@ -69,3 +69,22 @@ def test_a_verdict_names_what_is_missing_and_why() -> None:
 def test_a_call_that_needs_no_permission_is_allowed() -> None:
     record = a_record(eventSource="sts.amazonaws.com", eventName="GetCallerIdentity")
     assert verdict_on(record, []) == Verdict(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("resource", "judgement"),
+    [
+        (["*:snapshot/*", "*:volume/*"], ALLOWED),
+        ("*:volume/*", DENIED),
+        (["*:snapshot/*", "*:volume/vol-1"], UNKNOWN),
+    ],
+)
+def test_what_a_record_does_not_name_cannot_be_decided(resource: Any, judgement: Judgement) -> None:
+    record = a_record(
+        eventSource="ec2.amazonaws.com",
+        eventName="CreateVolume",
+        requestParameters={"snapshotId": "snap-37beda4c"},
+        responseElements=None,
+    )
+    statement = {"Effect": "Allow", "Action": "ec2:*", "Resource": resource}
+    assert verdict_on(record, [a_policy(statement)]).judgement is judgement

@@ -93,6 +93,8 @@ def generate(
 def _resource_of(permission: NeededPermission) -> str:
     """Returns the pattern of a permission's resource, `*` if the action cannot be limited to it."""
     action, arn = permission.action, permission.resource
+    if permission.is_unnamed:
+        return arn
     if not takes_resources(action):
         return "*"
     if arn == "*" or (is_known(action) and resource_type(action, arn) is None):

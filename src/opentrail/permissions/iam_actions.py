@@ -33,7 +33,10 @@ _PASS_ROLE = frozenset(
         "ssm:SendCommand",
     }
 )
-_VARIABLE = re.compile(r"\$\{\w+\}")
+#: What ends the name of a type that an action requires.
+_REQUIRED = "*"
+#: A variable in the form of an ARN.
+VARIABLE = re.compile(r"\$\{\w+\}")
 
 
 @cache
@@ -67,10 +70,25 @@ def resource_type(action: str, arn: str) -> str | None:
     prefix, _, name = action.partition(":")
     service = _services().get(prefix, _NOTHING)
     for kind in service["actions"].get(name, ()):
-        form = service["resources"].get(kind)
+        form = service["resources"].get(kind.rstrip(_REQUIRED))
         if form is not None and _pattern(form).fullmatch(arn):
-            return str(kind)
+            return str(kind).rstrip(_REQUIRED)
     return None
+
+
+def forms_of_required(action: str) -> dict[str, str]:
+    """Returns the types of resources of which a call must be allowed one each, with their ARNs.
+
+    Only for actions of EC2, which asks about each: other services mark types as required of which
+    one is enough, such as the models of Bedrock.
+    """
+    prefix, _, name = action.partition(":")
+    if prefix != "ec2":
+        return {}
+    service = _services()[prefix]
+    types = service["actions"].get(name, ())
+    required = [kind.rstrip(_REQUIRED) for kind in types if kind.endswith(_REQUIRED)]
+    return {kind: service["resources"][kind] for kind in required}
 
 
 def matching(pattern: str) -> list[str]:
@@ -97,7 +115,7 @@ def _pattern(form: str) -> re.Pattern[str]:
     has none.
     """
     parts, begin = [], 0
-    for variable in _VARIABLE.finditer(form):
+    for variable in VARIABLE.finditer(form):
         rest = form[variable.end() :]
         parts.append(re.escape(form[begin : variable.start()]))
         at_end = not rest and variable[0] != "${BucketName}"

@@ -9,7 +9,12 @@ from typing import Any
 
 from opentrail.core.event import as_object
 from opentrail.permissions.actions import actions_of, prefix_of, source_label
-from opentrail.permissions.iam_actions import passes_role, resource_type
+from opentrail.permissions.iam_actions import (
+    VARIABLE,
+    forms_of_required,
+    passes_role,
+    resource_type,
+)
 from opentrail.permissions.resources import arns_of, copied_object
 
 Context = dict[str, tuple[str, ...]]
@@ -56,6 +61,8 @@ class NeededPermission:
     action: str
     resource: str
     condition: StringCondition | None = None
+    #: Whether `resource` stands for one that the record does not name: `arn:…:instance/*`.
+    is_unnamed: bool = False
 
 
 def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
@@ -66,6 +73,11 @@ def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
         NeededPermission(action, resource, forwarded)
         for action in actions
         for resource in _suited(action, resources)
+    ]
+    needed += [
+        NeededPermission(action, resource, forwarded, is_unnamed=True)
+        for action in actions
+        for resource in _unnamed(action, resources, record)
     ]
     if source := copied_object(record):
         needed.append(NeededPermission("s3:GetObject", source, forwarded))
@@ -78,6 +90,22 @@ def _suited(action: str, resources: Sequence[str]) -> Sequence[str]:
     """Returns the resources of the types that an action takes; all, if there are none."""
     suited = [resource for resource in resources if resource_type(action, resource)]
     return suited or resources
+
+
+def _unnamed(action: str, resources: Sequence[str], record: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what an action needs, too, and the request cannot name, such as a new instance."""
+    required = forms_of_required(action)
+    kinds = {resource_type(action, resource) for resource in resources}
+    if not required or kinds == {None}:
+        return
+    place = {
+        "${Partition}": "aws",
+        "${Region}": str(record.get("awsRegion", "")),
+        "${Account}": str(record.get("recipientAccountId", "")),
+    }
+    for kind, form in required.items():
+        if kind not in kinds:
+            yield VARIABLE.sub(lambda match: place.get(match[0], "*"), form)
 
 
 def context_of(record: Mapping[str, Any], permission: NeededPermission) -> Context:

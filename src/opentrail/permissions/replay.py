@@ -62,6 +62,8 @@ def _verdict(
         return Verdict(Judgement.UNKNOWN, permission, f"the record does not have {key}")
     if decision.is_allowed:
         return Verdict(Judgement.ALLOWED)
+    if permission.is_unnamed and decision.outcome is Outcome.IMPLICIT_DENY:
+        return Verdict(Judgement.UNKNOWN, permission, "the record does not name it")
     return Verdict(Judgement.DENIED, permission, decision.reason(permission.action))
 
 

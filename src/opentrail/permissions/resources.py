@@ -163,7 +163,8 @@ def _arn_of(resource: Resource, record: Mapping[str, Any]) -> str | None:
     if resource.type is None or resource.type in _INCOMPLETE:
         return None
     service, kind = _KINDS[resource.type]
-    account = str(record.get("recipientAccountId", ""))
+    identity = as_object(record.get("userIdentity"))
+    account = str(record.get("recipientAccountId") or identity.get("accountId") or "")
     region = "" if service in _WITHOUT_REGION else str(record.get("awsRegion", ""))
     if service in _WITHOUT_ACCOUNT or resource.type in ("AWS::EC2::Ami", "AWS::EC2::Snapshot"):
         account = ""
