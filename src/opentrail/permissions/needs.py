@@ -61,7 +61,7 @@ class NeededPermission:
     action: str
     resource: str
     condition: StringCondition | None = None
-    #: Whether `resource` stands for one that the record does not name: `arn:…:instance/*`.
+    #: Whether `resource` is any of a type, as the record does not name it: `arn:…:instance/*`.
     is_unnamed: bool = False
 
 
