@@ -165,10 +165,21 @@ def traits_of(
         is_read_only(source, operation or name),
         event_source in GLOBAL_SERVICES,
         api_version(service.name) if service is not None else None,
-        keeps_answer(source, operation or ""),
+        keeps_answer(source, operation or "") and _may_show_answer(service, operation),
         source in kinds["answer_read"]["sources"],
         tuple(kinds["parameters_left_out"].get(source, ())),
     )
+
+
+def _may_show_answer(service: Service | None, operation: str | None) -> bool:
+    """Returns whether the model has an operation, and does not mark its answer as sensitive."""
+    model = service.operation(operation) if service is not None and operation is not None else None
+    return model is not None and not is_sensitive(model.output_shape)
+
+
+def is_sensitive(shape: Any) -> bool:
+    """Returns whether a model marks a whole request or answer as sensitive."""
+    return shape is not None and bool(shape.metadata.get("sensitive"))
 
 
 @lru_cache(_CACHED_CALLS)

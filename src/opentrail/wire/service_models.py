@@ -14,6 +14,8 @@ import botocore
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 
+#: Operations of which what is compiled from their models is kept; callers may make up others.
+OPERATIONS = 4_096
 _HEAD_BYTES = 8_192
 
 

@@ -29,7 +29,6 @@ from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.model_form import (
     decode_parameters,
-    is_sensitive,
     model_answer,
     model_parameters,
 )
@@ -405,9 +404,6 @@ def _add_answer(draft: Draft) -> None:
 def _answer(draft: Draft) -> dict[str, Any] | None:
     route, response = draft.exchange.route, draft.exchange.response
     if response is None or draft.error or not draft.traits.keeps_answer:
-        return None
-    model = route.model
-    if model is None or is_sensitive(model.output_shape):
         return None
     try:
         return draft.form.answer(route, response)

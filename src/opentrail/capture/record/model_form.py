@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.record_rules import lower_first, rules, source_of
+from opentrail.capture.record_rules import is_sensitive, lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
 from opentrail.capture.redaction.redact import (
     PLACEHOLDERS,
@@ -39,11 +39,9 @@ from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import ByShape, WireTime
 from opentrail.wire.routing import Route
-from opentrail.wire.service_models import Service
+from opentrail.wire.service_models import OPERATIONS, Service
 
 ABSENT: Final = object()
-#: Operations whose renderers are kept; callers may make up others.
-_OPERATIONS = 4_096
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 Renderer = Callable[[Any], Any]
 
@@ -69,7 +67,7 @@ def _rendered_request(route: Route, parameters: dict[str, Any]) -> Any:
     return render(parameters)
 
 
-@lru_cache(maxsize=_OPERATIONS)
+@lru_cache(maxsize=OPERATIONS)
 def _request_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's requests, None if the operation is not known."""
     model = Route(service, operation, None).model
@@ -103,7 +101,7 @@ def model_answer(route: Route, response: Response) -> dict[str, Any] | None:
     return render(decoded) if render is not None else None
 
 
-@lru_cache(maxsize=_OPERATIONS)
+@lru_cache(maxsize=OPERATIONS)
 def _answer_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's answers, None if they are not recorded."""
     model = Route(service, operation, None).model
@@ -136,11 +134,6 @@ def _answer_names(service: str) -> tuple[Mapping[str, str], bool]:
     members = names["answer_member"].get(service, {}).items()
     renamed = {lower_first(modelled): recorded for modelled, recorded in members}
     return renamed, service in names["answer_unwrapped"]["services"]
-
-
-def is_sensitive(shape: Any) -> bool:
-    """Returns whether a model marks a whole request or answer as sensitive."""
-    return shape is not None and bool(shape.metadata.get("sensitive"))
 
 
 @lru_cache(maxsize=512)

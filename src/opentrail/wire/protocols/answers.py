@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -16,6 +18,7 @@ from opentrail.wire.protocols.requests import read_cbor
 from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
 from opentrail.wire.routing import Route
+from opentrail.wire.service_models import OPERATIONS, Service
 
 #: S3 calls that may fail after they have begun to answer 200.
 _LATE_ERRORS = frozenset(
@@ -48,14 +51,15 @@ def decode_answer(route: Route, response: Response) -> dict[str, Any]:
     Raises:
         ValueError: the body is not what the protocol says.
     """
+    if route.protocol in ("query", "ec2"):
+        body = plain_body(response.headers, response.body)
+        return _answer_reader(route.service, route.operation)(body) if body.strip() else {}
     model = route.model
     if model is None or model.output_shape is None or route.service is None:
         return {}
     body = plain_body(response.headers, response.body)
     if response.headers.get("content-type", "").startswith(_EVENTS):
         body = b""  # frames of events are not elements of the answer
-    if route.protocol in ("query", "ec2"):
-        return _from_query_answer(route.service.name, model, body)
     if route.protocol in ("rest-json", "rest-xml"):
         return _from_rest_answer(route, model, response, body)
     if not body.strip():
@@ -65,17 +69,24 @@ def decode_answer(route: Route, response: Response) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _from_query_answer(service: str, model: OperationModel, body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-
-    root = parse_xml(body)
+@lru_cache(maxsize=OPERATIONS)
+def _answer_reader(
+    service: Service | None, operation: str | None
+) -> Callable[[bytes], dict[str, Any]]:
+    """Returns what reads the answers of an operation of the query protocol or of EC2."""
+    model = Route(service, operation, None).model
+    if model is None or model.output_shape is None or service is None:
+        return lambda _body: {}
     wrapper = model.output_shape.serialization.get("resultWrapper")
-    element = root.child(wrapper) if wrapper else root
-    if element is None:
-        return {}
-    decoded = xml_decoders(service).decoder(model.output_shape)(element)
-    return decoded if isinstance(decoded, dict) else {}
+    decode = xml_decoders(service.name).decoder(model.output_shape)
+
+    def read(body: bytes) -> dict[str, Any]:
+        root = parse_xml(body)
+        element = root.child(wrapper) if wrapper else root
+        decoded = decode(element) if element is not None else None
+        return decoded if isinstance(decoded, dict) else {}
+
+    return read
 
 
 def _from_rest_answer(

@@ -65,6 +65,8 @@ class FormDecoders(ByShape):
             shape.type_name
         )
         if make is None:
+            if shape.type_name == "string":
+                return lambda node: node.get(_VALUE, "")
             of_text = from_text(shape)
             return lambda node: of_text(node.get(_VALUE, ""))
         flattened = bool(shape.serialization.get("flattened"))

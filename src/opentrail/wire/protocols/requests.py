@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -16,6 +17,7 @@ from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
 from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
 from opentrail.wire.routing import Route, query_pairs
+from opentrail.wire.service_models import OPERATIONS, Service
 from opentrail.wire.sigv4 import SIGNING_QUERY
 
 #: Parameters of the protocols themselves, not of operations.
@@ -78,17 +80,27 @@ def _by_json_shape(route: Route, value: Any) -> dict[str, Any]:
 
 def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     fields = operation_fields(route, request)
-    model = route.model
-    if model is None or route.service is None:
-        return dict(fields), []
-    if model.input_shape is None:
-        return {}, []
-    decoders = form_decoders(route.protocol or "query", route.service.name)
-    operation = (route.operation or "") if route.service.name == "sqs" else ""
-    parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(fields))
-    if route.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
-        parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
+    parameters = _form_reader(route.service, route.operation, route.protocol)(fields)
+    is_sqs = route.service is not None and route.service.name == "sqs"
+    if is_sqs and request.path != "/" and route.model is not None:
+        parameters.setdefault("QueueUrl", f"http://{request.headers.get('host', '')}{request.path}")
     return parameters, repeated_fields(fields)
+
+
+@lru_cache(maxsize=OPERATIONS)
+def _form_reader(
+    service: Service | None, operation: str | None, protocol: str | None
+) -> Callable[[Sequence[tuple[str, str]]], dict[str, Any]]:
+    """Returns what makes an operation's parameters of the fields of a form."""
+    model = Route(service, operation, None).model
+    if model is None or service is None:
+        return dict
+    if model.input_shape is None:
+        return lambda _fields: {}
+    decoders = form_decoders(protocol or "query", service.name)
+    of_batches = (operation or "") if service.name == "sqs" else ""
+    decode = decoders.decoder(model.input_shape, of_batches)
+    return lambda fields: decode(tree_of(fields))
 
 
 def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
