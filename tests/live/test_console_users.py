@@ -10,7 +10,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
 from tests.live.browser import Browser, browser
-from tests.live.processes import Opentrail
+from tests.live.processes import Opentrail, run_opentrail
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -107,3 +107,40 @@ def test_an_administrator_creates_disables_and_deletes_users(
     active = {user["name"]: user["active"] for user in listed}
     assert active["olga"] is False
     assert "paul" not in active
+
+
+def test_an_administrator_creates_and_removes_tokens(chromium: Chromium, server: Opentrail) -> None:
+    once = create(server, "alma", "admin")
+    create(server, "theo", "viewer")
+    with browser(chromium, server) as opened:
+        page = opened.page
+        opened.go("")
+        sign_in(opened, "alma", once)
+        choose_password(opened)
+        opened.go("users")
+        page.get_by_role("button", name="Create token").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="User").click()
+        page.get_by_role("option", name="theo").click()
+        dialog.get_by_label("Name").fill("laptop")
+        assert opened.violations() == []
+        dialog.get_by_label("Valid for").fill("500")
+        dialog.get_by_role("button", name="Create token").click()
+        expect(dialog).to_contain_text("days must be 1 to 366")
+        dialog.get_by_label("Valid for").fill("30")
+        dialog.get_by_role("button", name="Create token").click()
+        expect(page.get_by_text("Token laptop of theo")).to_be_visible()
+        secret = page.get_by_text("ot_").inner_text()
+        assert looks_up(server, secret) == 0
+        assert opened.violations() == []
+        page.get_by_role("button", name="Remove token laptop of theo").click()
+        expect(page.get_by_text("There are no tokens.")).to_be_visible()
+        assert looks_up(server, secret) != 0
+        opened.problems[:] = [one for one in opened.problems if "status of 400" not in one]
+        check(opened)
+
+
+def looks_up(server: Opentrail, token: str) -> int:
+    """Returns the exit code of a look-up with a personal token."""
+    endpoint = ("--endpoint", server.console)
+    return run_opentrail("lookup", *endpoint, OPENTRAIL_TOKEN=token).returncode

@@ -18,6 +18,7 @@ import { ROLES } from "../app/session";
 import { Copy } from "../parts/Copy";
 import { DialogButtons } from "../parts/DialogButtons";
 import { Problem } from "../parts/Problem";
+import { UserTokens } from "../parts/UserTokens";
 import { stamp, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 
@@ -101,6 +102,7 @@ export default function Users(): ReactNode {
           ]}
         />
       </div>
+      <UserTokens users={data?.users.map(({ name }) => name) ?? []} />
       {deleting && <Delete name={deleting.name} onCancel={() => setDeleting(null)} onConfirm={() => (setDeleting(null), change(deleting, "delete"))} />}
       {creating && <Create onClose={() => setCreating(false)} onCreated={(made) => (setCreating(false), setIssued(made), reload())} />}
     </SpaceBetween>
