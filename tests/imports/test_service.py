@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.duckdb.files import left_over, remove
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import CloudTrailError, RecordRefused
@@ -30,7 +31,7 @@ ALL = EventQuery(10_000, Snapshot(0))
 @asynccontextmanager
 async def opened(root: Path) -> AsyncIterator[tuple[Imports, IpcEventStore]]:
     history, journal = root / "history", root / "journal"
-    history.mkdir()
+    history.mkdir(exist_ok=True)
     journal.mkdir()
     store = IpcEventStore(history, SqliteJournalSource(journal), 1_000)
     await store.open()
@@ -70,8 +71,30 @@ async def test_many_at_once_that_overlap_bring_each_event_once(tmp_path: Path) -
         assert sum(answer["files"][0]["imported"] for answer in done) == 330
         found = await store.lookup(ALL)
         assert len({event.event_id for event in found}) == len(found) == 330
-    # What a batch was staged in is gone; a merge may have been under way.
-    assert list((tmp_path / "history").glob(f"import-{'[0-9a-f]' * 16}.tmp")) == []
+    assert list((tmp_path / "history").glob("batch-*")) == []
+
+
+@asynchronous
+async def test_a_start_of_event_history_leaves_the_batch_under_way_alone(tmp_path: Path) -> None:
+    history = tmp_path / "history"
+
+    async def interrupted() -> AsyncIterator[bytes]:
+        async for chunk in body(1, 40):
+            yield chunk
+        assert list(history.glob("batch-*"))
+        remove(left_over(history))
+
+    async with opened(tmp_path) as (imports, _):
+        done = await imports.take(interrupted())
+        assert [file["imported"] for file in done["files"]] == [40]
+
+
+@asynchronous
+async def test_a_batch_of_a_server_that_was_killed_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "batch-0123456789abcdef.import").write_bytes(b"half")
+    async with opened(tmp_path) as (_, _):
+        assert list((tmp_path / "history").glob("batch-*")) == []
 
 
 @pytest.mark.anomaly

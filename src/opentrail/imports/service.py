@@ -20,6 +20,8 @@ from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
 
+#: Names of batches under way; event history, which starts by itself, leaves them alone.
+_BATCH = "batch-*.import"
 #: Requests that may wait for a worker.
 _WAITING = 16
 _MAX_BATCH_BYTES = 1 << 30
@@ -60,6 +62,8 @@ class Imports:
         store: IpcEventStore,
         reached: Callable[[int], Awaitable[None]],
     ) -> None:
+        for unfinished in history.glob(_BATCH):
+            unfinished.unlink()
         self._reached = reached
         self._history = history
         self._journal = journal
@@ -81,7 +85,7 @@ class Imports:
         if self._under_way >= WORKERS + _WAITING:
             raise RecordRefused("too many imports are under way")
         self._under_way += 1
-        batch = self._history / f"import-{secrets.token_hex(8)}.tmp"
+        batch = self._history / _BATCH.replace("*", secrets.token_hex(8))
         try:
             await _spool(chunks, batch)
             async with self._turns:
