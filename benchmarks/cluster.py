@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import multiprocessing
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from benchmarks.main_job import under_load
 from benchmarks.nginx import stub
 from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import Connection, percentile
+from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.event import NewEntry, new_event_id
+from tests.factories import a_new_entry
 from tests.postgres import PostgresServer, database_in, primary_and_standby
 
 Figures = dict[str, float]
 CALLS = 1_000
 #: Calls a second to all servers: three of them and two of PostgreSQL share two cores here.
 RATE = 200
+#: Appends at a time of each process, and for how long.
+WRITERS, APPENDING_SECONDS = 500, 10
 #: Name in the figures → number of servers on PostgreSQL; 0 is one with files.
 KINDS = {"files": 0, "one on PostgreSQL": 1, "three on PostgreSQL": 3}
 
@@ -76,4 +90,50 @@ def _visible(servers: Sequence[Server]) -> Iterator[tuple[str, float]]:
         yield f"look-up {name} ms at {RATE} calls/s", percentile(looks, share)
 
 
-BENCHMARKS = {"Several servers on PostgreSQL": cluster}
+def into_journal() -> Figures:
+    """Measures how many records a second processes append to a journal, one in each append."""
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        figures["files: records/s"] = _appended(folder, 1)
+    with primary_and_standby(fsync=True) as (primary, standby):
+        for count in (1, 3):
+            database = database_in(primary.new_database())
+            url = f"postgresql://trusted@/{database}?host={primary.folder},{standby.folder}"
+            figures[f"{count} on PostgreSQL: records/s"] = _appended(url, count)
+    return figures
+
+
+def _appended(place: str, processes: int) -> float:
+    """Returns how many records a second were appended to a folder or a database."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool:
+        return sum(pool.map(_append, [place] * processes, chunksize=1)) / APPENDING_SECONDS
+
+
+def _append(place: str) -> int:
+    """Appends for some seconds; returns how many records have a position."""
+    return asyncio.run(_append_for(place))
+
+
+async def _append_for(place: str) -> int:
+    is_shared = place.startswith("postgresql:")
+    journal = PostgresJournal(place) if is_shared else SqliteJournal(Path(place))
+    record = a_new_entry(recorded_at=datetime.now(UTC))
+    end = time.monotonic() + APPENDING_SECONDS
+    counts = await asyncio.gather(*(_append_until(journal, record, end) for _ in range(WRITERS)))
+    await journal.close()
+    return sum(counts)
+
+
+async def _append_until(journal: Any, record: NewEntry, end: float) -> int:
+    count = 0
+    while time.monotonic() < end:
+        await journal.append([replace(record, event_id=new_event_id())])
+        count += 1
+    return count
+
+
+BENCHMARKS = {
+    "Several servers on PostgreSQL": cluster,
+    "Records into a journal on PostgreSQL": into_journal,
+}
