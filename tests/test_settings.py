@@ -140,6 +140,7 @@ PAIRS = {
     "oidc_client_id",
     "oidc_client_secret",
     "files",
+    "history_cache",
     "otlp_endpoint",
     "otlp_headers",
 }
@@ -627,6 +628,10 @@ def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() ->
         ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth enforced"),
         ({"recorders": "257"}, "recorders", "at most 256"),
         ({"files": "s3://history"}, "files", "needs --journal and --control-store on PostgreSQL"),
+        ({"history_cache": "1GB"}, "history-cache", "needs --files"),
+        ({"history_cache": "20"}, "history-cache", "a size from 10MB on, such as 20GB, not '20'"),
+        ({"history_cache": "9MB"}, "history-cache", "a size from 10MB on"),
+        ({"history_cache": "999999TB"}, "history-cache", "a size from 10MB on"),
         ({"files": "history"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
         ({"files": "s3://Logs/x"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
     ],

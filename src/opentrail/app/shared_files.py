@@ -159,7 +159,10 @@ class SharedFiles:
 
     async def _upload_index(self, file: Path) -> str:
         """Uploads what is known of a file without reading it; returns its SHA-256."""
-        (path,) = await run_child("index", file)
+        try:
+            (path,) = await run_child("index", file)
+        except (RuntimeError, TimeoutError) as error:
+            raise StorageFailed(f"{file.name} cannot be indexed: {error}") from error
         try:
             digest = await asyncio.to_thread(_sha256, path)
             await self._upload(path, _index_name(file.name, digest))
@@ -269,6 +272,8 @@ class SharedFiles:
                 whole.write_bytes(await self._content(name))
                 try:
                     await run_child("index", whole)
+                except (RuntimeError, TimeoutError) as error:
+                    raise StorageFailed(f"{name} cannot be indexed: {error}") from error
                 finally:
                     whole.unlink()
             return
