@@ -392,7 +392,15 @@ async def test_a_server_with_a_cache_downloads_indexes_and_reads_blocks(tmp_path
     cache = HistoryCache(server.cache, 10_000_000, server.read, listed)
     store = IpcEventStore(cluster.history("new"), source, 1_000, cache=cache)
     assert await store.open() == 30
+    outcomes = set[str]()
+    server.on_read = outcomes.add
     assert await store.read(0, 50, 30) == await journal.read(0, 50, 30)
+    assert outcomes == {"downloaded"}
+    cluster.objects.down = "ServiceUnavailable"
+    with pytest.raises(ObjectStoreError):
+        await server.read(str(listed[0].name), 0, 1)
+    cluster.objects.down = None
+    assert outcomes == {"downloaded", "failed"}
     await journal.append(some_new_entries(10))
     await worker.publish(journal, source)
     await store.use_shared(await server.fetch_indexes())

@@ -165,6 +165,8 @@ async def open_engines(
     await identities.load()
     stack.push_async_callback(store.close)
     metrics = Metrics(settings.has_history)
+    if files is not None:
+        files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
     if cluster is not None:
         metrics.worker.set_function(lambda: cluster.is_worker)

@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +82,8 @@ class SharedFiles:
         self._kept = kept
         #: Why the last files could not be uploaded; empty: they are there.
         self.problems: list[str] = []
+        #: Is called with `downloaded` or `failed` for each part of a file that is read.
+        self.on_read: Callable[[str], None] = lambda outcome: None
         #: Names of the files whose indexes are in the cache.
         self._indexed: set[str] = set()
 
@@ -291,7 +293,15 @@ class SharedFiles:
         Raises:
             ObjectStoreError: the store does not answer, or lacks the file.
         """
-        return await self._objects.get_range(self._bucket, self._prefix + name, first, length)
+        try:
+            content = await self._objects.get_range(
+                self._bucket, self._prefix + name, first, length
+            )
+        except ObjectStoreError:
+            self.on_read("failed")
+            raise
+        self.on_read("downloaded")
+        return content
 
 
 def _index_name(name: str, digest: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from opentrail.adapters.duckdb.file_index import BLOCK_BYTES, FileIndex
+from opentrail.adapters.duckdb.file_index import FileIndex
 from opentrail.adapters.duckdb.table_set import SCHEME
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
@@ -98,15 +98,17 @@ class BlockCache:
             FilesUnreachable: a block is not on the disk and cannot be downloaded.
             StorageFailed: what was downloaded is damaged.
         """
-        end = min(start + length, self.index_of(name).size)
-        first = start // BLOCK_BYTES
-        blocks = range(first, -(-end // BLOCK_BYTES))
+        index = self.index_of(name)
+        end = min(start + length, index.size)
+        first = start // index.block_bytes
+        blocks = range(first, -(-end // index.block_bytes))
         try:
             content = b"".join(self._block(name, number) for number in blocks)
         except StorageFailed as error:
             self._threads.failure = error
             raise
-        return content[start - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
+        begin = first * index.block_bytes
+        return content[start - begin : end - begin]
 
     def failure(self) -> StorageFailed | None:
         """Returns why a file could not be read in this thread; None if it could.
@@ -129,8 +131,8 @@ class BlockCache:
                 content = self._path(key).read_bytes()
                 if hashlib.sha256(content).digest() == digest:
                     return content
-        start = number * BLOCK_BYTES
-        content = self._download(name, start, min(BLOCK_BYTES, index.size - start))
+        start = number * index.block_bytes
+        content = self._download(name, start, min(index.block_bytes, index.size - start))
         if hashlib.sha256(content).digest() != digest:
             raise FilesUnreachable(f"block {number} of the history file {name} in S3 is damaged")
         self._store(key, content)

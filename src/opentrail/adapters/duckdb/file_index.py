@@ -25,7 +25,7 @@ from opentrail.adapters.duckdb.value_filters import COLUMNS
 from opentrail.adapters.files import write_durably
 from opentrail.core.errors import StorageFailed
 
-#: Bytes of a sealed file that are downloaded, verified and cached together.
+#: Bytes of a sealed file that are downloaded, verified and cached together, in new indexes.
 BLOCK_BYTES = 512 * 1024
 _BITS = 0xFFFF_FFFF
 _HASHED = HASH.format("category || ' ' || value")
@@ -51,6 +51,7 @@ class _Header(msgspec.Struct, frozen=True):
     chain_before: bytes
     #: Bytes of the sealed file.
     size: int
+    block_bytes: int
     #: SHA-256 of each of its blocks.
     blocks: tuple[bytes, ...]
     categories: tuple[str, ...]
@@ -82,7 +83,8 @@ class FileIndex:
         self.oldest, self.newest = header.oldest, header.newest
         self.newest_recorded = header.newest_recorded
         self.chain_before = header.chain_before
-        self.size, self.blocks = header.size, header.blocks
+        self.size, self.block_bytes = header.size, header.block_bytes
+        self.blocks = header.blocks
         self._categories = header.categories
         self._hashes: dict[str, memoryview] = {}
         for attribute, count in header.hashes.items():
@@ -126,6 +128,7 @@ def write_index(file: Path) -> Path:
         blocks = [hashlib.sha256(b).digest() for b in iter(partial(content.read, BLOCK_BYTES), b"")]
     more: dict[str, Any] = {
         "size": file.stat().st_size,
+        "block_bytes": BLOCK_BYTES,
         "blocks": tuple(blocks),
         "categories": tuple(category for (category,) in categories),
         "hashes": {attribute: len(hashes) // 4 for attribute, hashes in lists.items()},
