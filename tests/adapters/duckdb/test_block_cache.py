@@ -142,7 +142,7 @@ def test_many_threads_read_the_right_bytes_within_the_limit(s3: SharedFolder) ->
 
     def read(seed: int) -> int:
         chance, most = random.Random(seed), 0
-        for _ in range(100):
+        for _ in range(1_000):
             name = chance.choice(list(contents))
             first = chance.randrange(len(contents[name]))
             assert s3.cache.read(name, first, 1_000) == contents[name][first : first + 1_000]

@@ -426,3 +426,24 @@ async def test_a_look_up_that_needs_s3_while_it_is_away_says_so(tmp_path: Path) 
                 await store.lookup(ALL)
             s3.is_away = False
             await here.check(store)
+
+
+@asynchronous
+async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        entries = await here.write(200)
+        s3 = SharedFolder(tmp_path, max_bytes=1_000_000)
+        files = await here.share(s3, *((first, first + 39) for first in range(1, 200, 40)))
+        async with here.opened(s3.cache, files) as store:
+            queries = [
+                replace(ALL, limit=chance, attribute=attribute)
+                for chance in (3, 50, 500)
+                for attribute in (None, ("EventName", "DeleteUser"), ("EventId", event_id(77)))
+            ]
+            pages = asyncio.gather(*(store.lookup(query) for query in queries * 4))
+            counts = asyncio.gather(*(store.count(ALL) for _ in range(10)))
+            assert await pages == [naive_page(entries, query) for query in queries * 4]
+            assert await counts == [200] * 10
+            assert s3.cached_bytes <= 1_000_000

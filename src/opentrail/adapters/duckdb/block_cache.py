@@ -146,11 +146,15 @@ class BlockCache:
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             temporary.write_bytes(content)
-            temporary.replace(path)
+            with self._lock:
+                if key in self._sizes:
+                    temporary.replace(path)
+                else:  # another thread has made room meanwhile
+                    temporary.unlink()
         except OSError as error:
             log.warning("a block of a history file cannot be stored", extra={"error": str(error)})
-            with self._lock:
-                self.bytes -= self._sizes.pop(key, 0)
+            with self._lock, suppress(OSError):
+                self._delete(key)
             with suppress(OSError):
                 temporary.unlink()
 
@@ -217,9 +221,6 @@ class _SharedFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         size = self._cache.index_of(self._name).size
         self._position = offset + (0, self._position, size)[whence]
-        return self._position
-
-    def tell(self) -> int:
         return self._position
 
     def read(self, size: int = -1) -> bytes:

@@ -75,8 +75,9 @@ class FileIndex:
         place = _LENGTH.size + length
         header = msgspec.msgpack.decode(content[_LENGTH.size : place], type=_Header)
         if header.format != FORMAT:
+            name = path.with_suffix(".duckdb").name
             raise StorageFailed(
-                f"history: {path.stem}.duckdb in S3 is of format {header.format}; this version "
+                f"history: {name} in S3 is of format {header.format}; this version "
                 f"reads format {FORMAT}"
             )
         self.first, self.last = header.first, header.last
