@@ -445,6 +445,9 @@ async def test_a_damaged_index_is_refused_and_one_on_the_disk_is_replaced(tmp_pa
     await cluster.server("new").fetch_indexes()  # after a restart
     assert path.read_bytes() == content
     path.unlink()
+    await server.fetch_indexes()
+    assert path.read_bytes() == content
+    path.unlink()
     key = next(key for key in cluster.objects.disk.objects[BUCKET] if key.endswith(".index"))
     del cluster.objects.disk.objects[BUCKET][key]
     await cluster.objects.put(NewObject(BUCKET, key, b"something else"))

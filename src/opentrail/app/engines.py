@@ -120,9 +120,7 @@ async def open_engines(
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
     files = _shared_files(settings, cluster, objects, data, clock)
-    cache = None
-    if files is not None and settings.has_history and settings.history_cache is not None:
-        cache = HistoryCache(files.cache, settings.history_cache, files.read)
+    cache = _cache_of(settings, files)
     if cluster is None:
         known = await known_positions(control, data.history, inventory.written)
     else:
@@ -252,6 +250,12 @@ def _shared_files(
         clock,
         timedelta(days=settings.history_retention_days),
     )
+
+
+def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:
+    if files is None or settings.history_cache is None or not settings.has_history:
+        return None
+    return HistoryCache(files.cache, settings.history_cache, files.read)
 
 
 def cluster_of(

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -259,27 +260,32 @@ class SharedFiles:
         """
         files = await self.files()
         self.cache.mkdir(mode=0o700, exist_ok=True)
+        # When it starts, the process of event history deletes files that it does not know of yet.
+        present = await asyncio.to_thread(os.listdir, self.cache)
         for file in files:
-            if file.name is not None and file.name not in self._indexed:
-                await self._fetch_index(file.name, file.index)
+            if file.name is None:
+                continue
+            path = (self.cache / file.name).with_suffix(".index")
+            if file.name not in self._indexed or path.name not in present:
+                await self._fetch_index(path, file.name, file.index)
                 self._indexed.add(file.name)
         return files
 
-    async def _fetch_index(self, name: str, digest: str | None) -> None:
-        path = (self.cache / name).with_suffix(".index")
+    async def _fetch_index(self, path: Path, name: str, digest: str | None) -> None:
+        is_present = await asyncio.to_thread(path.exists)
         if digest is None:
             # An earlier version has uploaded it.
-            if not path.exists():
-                whole = self.cache / name
-                whole.write_bytes(await self._content(name))
+            if not is_present:
+                whole = path.with_suffix(".whole")
                 try:
+                    await asyncio.to_thread(whole.write_bytes, await self._content(name))
                     await run_child("index", whole)
                 except (RuntimeError, TimeoutError) as error:
                     raise StorageFailed(f"{name} cannot be indexed: {error}") from error
                 finally:
-                    whole.unlink()
+                    whole.unlink(missing_ok=True)
             return
-        if path.exists() and await asyncio.to_thread(_sha256, path) == digest:
+        if is_present and await asyncio.to_thread(_sha256, path) == digest:
             return
         index_name = _index_name(name, digest)
         content = await self._objects.get(self._bucket, self._prefix + index_name)

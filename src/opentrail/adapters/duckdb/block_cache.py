@@ -12,7 +12,7 @@ import io
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from opentrail.adapters.duckdb.file_index import FileIndex
+from opentrail.adapters.duckdb.files import remove
 from opentrail.adapters.duckdb.table_set import SCHEME
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
@@ -51,19 +52,18 @@ class BlockCache:
         self._indexes: dict[str, FileIndex] = {}
         self._threads = threading.local()
 
-    def open(self, names: Container[str]) -> None:
+    def open(self, names: Iterable[str]) -> None:
         """Finds the blocks of files with these names, and deletes all else."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        for path in self._folder.glob("*.index"):
-            if f"{path.stem}.duckdb" not in names:
-                path.unlink()
+        kept = {*names, *(Path(name).with_suffix(".index").name for name in names)}
+        remove(path for path in self._folder.iterdir() if path.name not in kept)
         found = []
         for path in self._folder.glob("*/*"):
-            if path.name.isdecimal() and path.parent.name in names:
+            if path.name.isdecimal():
                 stat = path.stat()
                 found.append((stat.st_mtime, (path.parent.name, int(path.name)), stat.st_size))
             else:
-                path.unlink()
+                path.unlink()  # was being written
         for _, key, size in sorted(found):
             self._reserve(key, size)
 
