@@ -161,10 +161,11 @@ class BlockCache:
     def _reserve(self, key: _Key, size: int) -> None:
         """Counts a block, and deletes the least recently used ones to make room for it."""
         with self._lock:
-            self.bytes += size - self._sizes.pop(key, 0)
-            self._sizes[key] = size
-            while self.bytes > self._max_bytes:
+            self.bytes -= self._sizes.pop(key, 0)
+            while self._sizes and self.bytes + size > self._max_bytes:
                 self._delete(next(iter(self._sizes)))
+            self._sizes[key] = size
+            self.bytes += size
 
     def _delete(self, key: _Key) -> None:
         if key in self._sizes:
