@@ -608,6 +608,16 @@ def test_files_may_be_in_s3_with_journal_and_control_store_on_postgresql() -> No
         assert load({}, {**shared, "OPENTRAIL_FILES": place}).files == place
 
 
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [("20GB", 20 * 10**9), ("1.5TB", 15 * 10**11), ("10mb", 10**7), ("0.25 GB", 25 * 10**7)],
+)
+def test_a_part_of_the_files_in_s3_has_a_size(size: str, read: int) -> None:
+    shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
+    found = load({"files": "s3://history", "history_cache": size}, shared)
+    assert found.history_cache == read
+
+
 def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
     found = load({"listen": "192.0.2.1:4747", "auth": "enforced"}, {})
     assert found.listen == Address("192.0.2.1", 4747)

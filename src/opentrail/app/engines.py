@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import secrets
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from opentrail.app.shared_files import SharedFiles
 from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.installation import command_for
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
@@ -255,6 +257,8 @@ def _shared_files(
 def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:
     if files is None or settings.history_cache is None or not settings.has_history:
         return None
+    if importlib.util.find_spec("fsspec") is None:
+        raise UsageError(f"--history-cache needs the package fsspec: {command_for('postgres')}")
     return HistoryCache(files.cache, settings.history_cache, files.read)
 
 
