@@ -65,7 +65,7 @@ def ten_million() -> Figures:
         with opentrail(upstream, *flags) as server, _watch(server) as memory:
             note(_import_all(server))
             note(_settled(server))
-            values = _values(server.data / "history")
+            values = drawn_values(server.data / "history")
             note(_look_ups("", server, values))
             note({"memory, import and look-ups MB": memory.most})
             with _arrivals(server, ARRIVING, ARRIVING_SECONDS):
@@ -162,10 +162,12 @@ def _sealed_files(server: Server) -> int:
 # Look-ups
 
 
-def _values(folder: Path) -> dict[str, list[str]]:
+def drawn_values(
+    folder: Path, pattern: str = "import-*.duckdb", looks: int = LOOKS
+) -> dict[str, list[str]]:
     """Draws values of each attribute evenly from those that occur, and one in ten that do not."""
     chance = random.Random(1)
-    files = sorted(folder.glob("import-*.duckdb"))
+    files = sorted(folder.glob(pattern))
     drawn: dict[str, list[str]] = {}
     for key, column in COLUMNS.items():
         found: set[str] = set()
@@ -182,7 +184,7 @@ def _values(folder: Path) -> dict[str, list[str]]:
             "absent-value"
             if key != "ReadOnly" and chance.random() < ABSENT
             else chance.choice(ordered)
-            for _ in range(LOOKS)
+            for _ in range(looks)
         ]
     return drawn
 

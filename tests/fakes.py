@@ -555,6 +555,10 @@ class MemoryObjects:
         """Returns an object's bytes."""
         return await self._call(lambda: self._get(bucket, key).content)
 
+    async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
+        """Returns some of an object's bytes."""
+        return (await self.get(bucket, key))[first : first + length]
+
     async def read(self, bucket: str, key: str) -> StoredContent:
         """Returns an object's bytes and metadata."""
         found = await self._call(lambda: self._get(bucket, key))

@@ -140,6 +140,7 @@ PAIRS = {
     "oidc_client_id",
     "oidc_client_secret",
     "files",
+    "history_cache",
     "otlp_endpoint",
     "otlp_headers",
 }
@@ -607,6 +608,16 @@ def test_files_may_be_in_s3_with_journal_and_control_store_on_postgresql() -> No
         assert load({}, {**shared, "OPENTRAIL_FILES": place}).files == place
 
 
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [("20GB", 20 * 10**9), ("1.5TB", 15 * 10**11), ("10mb", 10**7), ("0.25 GB", 25 * 10**7)],
+)
+def test_a_part_of_the_files_in_s3_has_a_size(size: str, read: int) -> None:
+    shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
+    found = load({"files": "s3://history", "history_cache": size}, shared)
+    assert found.history_cache == read
+
+
 def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
     found = load({"listen": "192.0.2.1:4747", "auth": "enforced"}, {})
     assert found.listen == Address("192.0.2.1", 4747)
@@ -627,6 +638,10 @@ def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() ->
         ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth enforced"),
         ({"recorders": "257"}, "recorders", "at most 256"),
         ({"files": "s3://history"}, "files", "needs --journal and --control-store on PostgreSQL"),
+        ({"history_cache": "1GB"}, "history-cache", "needs --files"),
+        ({"history_cache": "20"}, "history-cache", "a size from 10MB on, such as 20GB, not '20'"),
+        ({"history_cache": "9MB"}, "history-cache", "a size from 10MB on"),
+        ({"history_cache": "999999TB"}, "history-cache", "a size from 10MB on"),
         ({"files": "history"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
         ({"files": "s3://Logs/x"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
     ],

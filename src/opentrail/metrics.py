@@ -89,6 +89,12 @@ class Metrics:
             "Last position look-ups see",
             registry=self.registry if has_history else None,
         )
+        self.history_blocks = Counter(
+            "opentrail_history_blocks",
+            "Blocks of history files that were not in the cache: downloaded from S3, or failed",
+            ["outcome"],
+            registry=self.registry if has_history else None,
+        )
         self.control_store_failing = Gauge(
             "opentrail_control_store_failing",
             "1 while the control store cannot be read or changed, else 0",

@@ -152,6 +152,9 @@ class Settings:
     #: `s3://BUCKET/PREFIX`, in the S3 that trails deliver to. It needs journal and control store on
     #: PostgreSQL.
     files: str | None = None
+    #: Bytes of the files there that this server keeps on its disk, beside their indexes; None: all.
+    #: With a unit: `20GB`. What a lookup needs is downloaded, the least recently used is deleted.
+    history_cache: int | None = None
     #: What a server of a cluster does besides answering and recording calls. `all` and `worker`
     #: keep event history, and one of them works for all servers; `query` keeps event history only;
     #: `recorder` does neither, and needs less memory and disk.
@@ -461,6 +464,15 @@ def _place(value: Any, source: str) -> str:
     return value
 
 
+def _size(value: Any, source: str) -> int:
+    """Reads a number of bytes with its unit, such as `20GB`; units are powers of 1,000."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if not _MIN_SIZE_BYTES <= size < _MAX_SIZE_BYTES:
+        raise UsageError(f"{source} must be a size from 10MB on, such as 20GB, not {value!r}")
+    return size
+
+
 def _issuer(value: Any, source: str) -> str:
     if not isinstance(value, str) or not value.startswith(("https://", *_LOCAL_ISSUERS)):
         raise UsageError(f"{source} must be an https URL, not {value!r}")
@@ -514,6 +526,10 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
 #: A bucket of S3, perhaps with a prefix.
 _PLACE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?")
+_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]B)", re.ASCII | re.IGNORECASE)
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_MIN_SIZE_BYTES = 10 * 10**6
+_MAX_SIZE_BYTES = 10**15
 #: Issuers on this machine, which need no TLS.
 _LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 _READERS: Mapping[str, Callable[[Any, str], Any]] = {
@@ -523,6 +539,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "control_store": _database,
     "journal": _database,
     "files": _place,
+    "history_cache": _size,
     "otlp_endpoint": _collector,
     "otlp_headers": _headers,
     "oidc_issuer": _issuer,
@@ -585,14 +602,20 @@ def _check(settings: Settings) -> None:
         raise UsageError("--tls-certificate and --tls-key belong together")
     if settings.auth == "permissive" and settings.unknown_keys == "refuse":
         raise UsageError("--unknown-keys refuse needs --auth enforced")
-    if settings.files is not None and "sqlite" in (settings.journal, settings.control_store):
-        raise UsageError("--files needs --journal and --control-store on PostgreSQL")
+    _check_files(settings)
     if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
         raise UsageError("--oidc-issuer and --oidc-client-id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:
         raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
     if not settings.insecure_trusted_networks:
         _check_addresses(settings)
+
+
+def _check_files(settings: Settings) -> None:
+    if settings.files is not None and "sqlite" in (settings.journal, settings.control_store):
+        raise UsageError("--files needs --journal and --control-store on PostgreSQL")
+    if settings.history_cache is not None and settings.files is None:
+        raise UsageError("--history-cache needs --files")
 
 
 def _check_addresses(settings: Settings) -> None:

@@ -205,6 +205,16 @@ def test_a_first_sealed_file_that_is_gone_is_named_unless_the_journal_has_its_po
     assert findings(world) == []
 
 
+def test_files_that_are_read_in_s3_are_not_missing(world: World) -> None:
+    gone = sorted(world.history.glob("*.duckdb"))[0]
+    gone.unlink()
+    _segment(world).unlink()
+    cache = world.history.with_name("history-cache")
+    cache.mkdir()
+    (cache / gone.with_suffix(".index").name).touch()
+    assert findings(world) == []
+
+
 def on_postgresql(folder: Path, url: str) -> list[Damage]:
     source = PostgresJournalSource(url)
     check = StoreCheck(folder / "journal", folder / "history", lambda *_: None, source=source)

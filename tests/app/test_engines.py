@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.app.core import start_history
 from opentrail.app.engines import Engines, open_engines
 from opentrail.core.errors import CloudTrailError, UsageError
@@ -36,6 +39,19 @@ async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[E
         failures: list[str] = []
         yield await open_engines(stack, replace(settings, data_dir=folder), data, failures.append)
     assert failures == []
+
+
+@asynchronous
+async def test_a_cache_without_the_package_that_it_needs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    url = shared_server().new_database()
+    shared = replace(SETTINGS, journal=url, control_store=url, files="s3://history")
+    with pytest.raises(UsageError, match="--history-cache needs the package fsspec: "):
+        async with opened(tmp_path, replace(shared, history_cache=10**9)):
+            pass
 
 
 @asynchronous

@@ -28,6 +28,14 @@ async def test_of_a_new_data_directory_nothing_is_known(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_files_that_are_read_in_s3_count_as_sealed(tmp_path: Path) -> None:
+    control = MemoryControl()
+    assert await known_positions(control, tmp_path, shared=50) == KnownPositions(50, 50)
+    (tmp_path / f"{stem_of(Series.JOURNAL, 1, 70)}-{'0' * 16}.duckdb").touch()
+    assert await known_positions(control, tmp_path, shared=50) == KnownPositions(70, 70)
+
+
+@asynchronous
 async def test_a_journal_without_records_is_known_to_have_been_there(tmp_path: Path) -> None:
     control = MemoryControl()
     await mark_journal(control, MemoryJournal())

@@ -27,7 +27,8 @@ from opentrail.adapters.duckdb.files import (
     sealed_files,
     stem_of,
 )
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
@@ -129,7 +130,9 @@ async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> Non
     await worker.publish(journal, source)  # what is there is not uploaded again
     listed = await worker.files()
     assert [(file.first, file.last) for file in listed] == [(1, 10), (11, 20), (21, 30)]
-    assert sorted(cluster.objects.disk.objects[BUCKET]) == [f"events/{f.name}" for f in listed]
+    assert [key for key in sorted(cluster.objects.disk.objects[BUCKET]) if "index" not in key] == [
+        f"events/{file.name}" for file in listed
+    ]
     assert list(cluster.history("worker").parent.iterdir()) == [cluster.history("worker")]
 
     await cluster.server("new").fetch()
@@ -207,7 +210,7 @@ async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: 
     cluster.control = UnwritableControl()
     with pytest.raises(StorageFailed):
         await cluster.server("one").publish(journal, source)
-    assert len(cluster.objects.disk.objects[BUCKET]) == 1
+    assert len(cluster.objects.disk.objects[BUCKET]) == 2  # a file and its index
     cluster.control = MemoryControl()
     cluster.objects.down = "ServiceUnavailable"
     two = cluster.server("two")
@@ -229,16 +232,20 @@ class UnwritableControl(MemoryControl):
         raise StorageFailed("the control store does not answer")
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_files_from_before_the_journal_was_trimmed_are_shared_as_they_are(
     tmp_path: Path,
 ) -> None:
     cluster = Servers(tmp_path)
     worker = cluster.server("worker")
-    for first, last, is_expired in ((1, 50, True), (51, 130, False), (131, 140, False)):
-        cluster.has("worker", first, last, is_expired)
-    journal = TrimmedTo(135)
-    await worker.publish(journal, SqliteJournalSource(tmp_path))  # type: ignore[arg-type]
+    journal, source = a_journal(tmp_path)
+    await journal.append(some_new_entries(140))
+    await journal.close()
+    cluster.has("worker", 1, 50, is_expired=True)
+    for first, last in ((51, 130), (131, 140)):
+        await asyncio.to_thread(seal, source, cluster.history("worker"), first, last)
+    await worker.publish(TrimmedTo(135), source)  # type: ignore[arg-type]
     assert [(file.first, file.last) for file in await worker.files()] == [(51, 130), (131, 140)]
     await cluster.server("new").fetch()
     assert cluster.ranges("new") == [(1, 50, True), (51, 130, False), (131, 140, False)]
@@ -362,3 +369,88 @@ def test_own_and_shared_files_become_one_line(
         # Nothing but what the cluster, or this server, had expired is gone.
         expired = max((end for _, end, is_expired in ranges if is_expired), default=0)
         assert expired <= max(begin, own[0] if own and has_expired else 0)
+
+
+# A server with a cache
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_server_with_a_cache_downloads_indexes_and_reads_blocks(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    journal, source = a_journal(tmp_path)
+    await journal.append(some_new_entries(35))
+    worker = cluster.server("worker")
+    await worker.publish(journal, source)
+    objects = cluster.objects.disk.objects[BUCKET]
+    assert sum(key.endswith(".index") for key in objects) == 3
+    server = cluster.server("new")
+    listed = await server.fetch_indexes()
+    calls = cluster.objects.calls
+    assert await server.fetch_indexes() == listed
+    assert cluster.objects.calls == calls
+    cache = HistoryCache(server.cache, 10_000_000, server.read, listed)
+    store = IpcEventStore(cluster.history("new"), source, 1_000, cache=cache)
+    assert await store.open() == 30
+    outcomes = set[str]()
+    server.on_read = outcomes.add
+    assert await store.read(0, 50, 30) == await journal.read(0, 50, 30)
+    assert outcomes == {"downloaded"}
+    cluster.objects.down = "ServiceUnavailable"
+    with pytest.raises(ObjectStoreError):
+        await server.read(str(listed[0].name), 0, 1)
+    cluster.objects.down = None
+    assert outcomes == {"downloaded", "failed"}
+    await journal.append(some_new_entries(10))
+    await worker.publish(journal, source)
+    await store.use_shared(await server.fetch_indexes())
+    assert store.position == 40
+    assert list(cluster.history("new").iterdir()) == []
+    await store.close()
+    await journal.close()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_files_of_an_earlier_version_get_an_index_of_their_own(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    journal, source = a_journal(tmp_path)
+    await journal.append(some_new_entries(10))
+    await cluster.server("worker").publish(journal, source)
+    (stored,) = await cluster.control.scan(SHARED_FILE)
+    document = {name: value for name, value in stored.document.items() if name != "index"}
+    await cluster.control.apply([Put(SHARED_FILE, stored.key, document, expected=stored.version)])
+    server = cluster.server("new")
+    (file,) = await server.fetch_indexes()
+    assert file.index is None
+    assert [path.suffix for path in server.cache.iterdir()] == [".index"]
+    (path,) = server.cache.iterdir()
+    (key,) = (key for key in cluster.objects.disk.objects[BUCKET] if key.endswith(".index"))
+    assert path.read_bytes() == await cluster.objects.get(BUCKET, key)
+    await journal.close()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_damaged_index_is_refused_and_one_on_the_disk_is_replaced(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    journal, source = a_journal(tmp_path)
+    await journal.append(some_new_entries(10))
+    await cluster.server("worker").publish(journal, source)
+    server = cluster.server("new")
+    await server.fetch_indexes()
+    (path,) = server.cache.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    await cluster.server("new").fetch_indexes()  # after a restart
+    assert path.read_bytes() == content
+    path.unlink()
+    await server.fetch_indexes()
+    assert path.read_bytes() == content
+    path.unlink()
+    key = next(key for key in cluster.objects.disk.objects[BUCKET] if key.endswith(".index"))
+    del cluster.objects.disk.objects[BUCKET][key]
+    await cluster.objects.put(NewObject(BUCKET, key, b"something else"))
+    with pytest.raises(StorageFailed, match=r"\.index is damaged"):
+        await cluster.server("new").fetch_indexes()
+    await journal.close()

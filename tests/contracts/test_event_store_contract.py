@@ -37,6 +37,7 @@ from opentrail.ports.event_store import (
     ValueCounts,
 )
 from opentrail.ports.journal import Journal
+from tests.adapters.duckdb.shared_folder import SharedFolder
 from tests.factories import (
     ABSENT,
     ACCOUNT,
@@ -60,6 +61,7 @@ KINDS = (
     "duckdb, hot",
     "duckdb, sealed",
     pytest.param("duckdb, merged", marks=pytest.mark.slow),
+    "duckdb, in S3",
     pytest.param("another process", marks=pytest.mark.slow),
 )
 #: Expressions as they are read, and as the web console writes them.
@@ -96,6 +98,15 @@ class Place:
         if self.kind == "duckdb, merged" and parts:
             merge(parts)
         store: DuckdbEvents | IpcEventStore
+        if self.kind == "duckdb, in S3":
+            shared = SharedFolder(self._history.parent, max_bytes=1_000_000)
+            store = DuckdbEvents(
+                self._history, SqliteJournalSource(self._journal_folder), cache=shared.cache
+            )
+            self._store = store
+            assert await store.open(shared=shared.take(parts)) == sealed
+            await self.add(records[sealed:])
+            return store
         if self.kind == "another process":
             store = IpcEventStore(self._history, SqliteJournalSource(self._journal_folder), 120_000)
         else:

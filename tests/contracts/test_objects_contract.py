@@ -43,6 +43,19 @@ async def test_an_object_comes_back_as_it_was_stored(store: ObjectStore, bucket:
 
 
 @asynchronous
+async def test_a_part_of_an_object_is_read(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    content = bytes(range(256)) * 1_000
+    await store.put(NewObject(bucket, "key", content))
+    for first, length in ((0, 1), (100, 5_000), (len(content) - 3, 3), (0, len(content))):
+        assert (
+            await store.get_range(bucket, "key", first, length) == content[first : first + length]
+        )
+    with pytest.raises(ObjectMissing):
+        await store.get_range(bucket, "other", 0, 1)
+
+
+@asynchronous
 async def test_compressed_content_is_not_unpacked(store: ObjectStore, bucket: str) -> None:
     await store.create_bucket(bucket)
     content = gzip.compress(b'{"Records":[]}', mtime=0)

@@ -15,6 +15,7 @@ from opentrail.adapters.duckdb.files import (
     Series,
     attaching,
     is_whole,
+    read_name,
     sealed_files,
 )
 from opentrail.adapters.sqlite.at_rest import reading
@@ -110,6 +111,8 @@ class StoreCheck:
             first = self._source.first_position()
         elif segments:
             name, first = segments[0].path.name, segments[0].first
+        # What is in S3 is verified when it is read.
+        recorded = sorted([*recorded, *self._indexed()], key=lambda file: file.first)
         yield from _between(recorded, first)
         yield from _lost_imports(imported, self._imported)
         yield from _before(name, first, recorded)
@@ -122,6 +125,12 @@ class StoreCheck:
         if last < self._written:
             problem = "the journal ends before positions that were written"
             yield Damage("journal", problem, last + 1, self._written)
+
+    def _indexed(self) -> list[SealedFile]:
+        """Returns the files in S3 that a server reads through its cache."""
+        indexes = self._history.with_name("history-cache").glob("*.index")
+        files = [read_name(path.with_suffix(".duckdb")) for path in indexes]
+        return [file for file in files if file is not None]
 
     # Segments of the journal
 

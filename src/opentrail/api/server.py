@@ -33,7 +33,6 @@ from opentrail.api.replays import Replays
 from opentrail.api.validation import validate
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
-    STORE_UNREACHABLE,
     CloudTrailError,
     ObjectStoreError,
     OpentrailError,
@@ -111,7 +110,7 @@ class CloudTrailApi:
             return _error(500, "InternalFailure", message, is_cbor)
         except StoreUnreachable as error:
             log.error("operation failed", extra={"error": str(error)})
-            return _error(503, "ServiceUnavailable", STORE_UNREACHABLE, is_cbor)
+            return _error(503, "ServiceUnavailable", error.public_text, is_cbor)
         except OpentrailError as error:
             log.error("operation failed", extra={"error": str(error)})
             return _error(500, "InternalFailure", INTERNAL_FAILURE, is_cbor)

@@ -163,6 +163,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         partial(engines.files.publish, engines.trimmed_journal, engines.source)
         if engines.files
         else None,
+        engines.files.fetch_indexes if engines.files and settings.history_cache else None,
     )
     if settings.has_history:
         run_beside(stack, housekeeping.run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import secrets
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.files import DataDirectory, write_durably
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access
@@ -34,6 +35,7 @@ from opentrail.app.shared_files import SharedFiles
 from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.installation import command_for
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
@@ -120,10 +122,11 @@ async def open_engines(
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
     files = _shared_files(settings, cluster, objects, data, clock)
+    cache = _cache_of(settings, files)
     if cluster is None:
         known = await known_positions(control, data.history, inventory.written)
     else:
-        known = await _join(cluster, files, data, control, inventory, settings.has_history)
+        known = await _join(cluster, files, cache, data, control, inventory, settings.has_history)
     trimmed_journal = await open_journal(
         stack,
         settings,
@@ -150,6 +153,7 @@ async def open_engines(
         lambda: history.follower.catch_up_to(trimmed_journal.head),
         trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
+        cache=cache,
     )
     journal = ArchivedJournal(trimmed_journal, store if settings.has_history else NoArchive())
     stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
@@ -161,6 +165,8 @@ async def open_engines(
     await identities.load()
     stack.push_async_callback(store.close)
     metrics = Metrics(settings.has_history)
+    if files is not None:
+        files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
     if cluster is not None:
         metrics.worker.set_function(lambda: cluster.is_worker)
@@ -200,6 +206,7 @@ async def open_engines(
 async def _join(
     cluster: Cluster,
     files: SharedFiles | None,
+    cache: HistoryCache | None,
     data: DataDirectory,
     control: ControlStore,
     inventory: DataInventory,
@@ -207,12 +214,17 @@ async def _join(
 ) -> KnownPositions | None:
     """Downloads what event history lacks, notes what it has, and returns the known positions.
 
-    All of it before the journal is opened, so that what this server lacks is not trimmed.
+    With a cache, it downloads the indexes of files only. All of it before the journal is opened, so
+    that what this server lacks is not trimmed.
     """
     if files is not None and has_history:
         await cluster.note(None, 0)
-        await files.fetch()
-    known = await known_positions(control, data.history, inventory.written)
+        if cache is None:
+            await files.fetch()
+        else:
+            cache.files = await files.fetch_indexes()
+    shared = cache.files[-1].last if cache and cache.files else 0
+    known = await known_positions(control, data.history, inventory.written, shared)
     sealed = known.sealed if known else 0
     await cluster.note(None, sealed if has_history else None)
     if has_history:
@@ -240,6 +252,14 @@ def _shared_files(
         clock,
         timedelta(days=settings.history_retention_days),
     )
+
+
+def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:
+    if files is None or settings.history_cache is None or not settings.has_history:
+        return None
+    if importlib.util.find_spec("fsspec") is None:
+        raise UsageError(f"--history-cache needs the package fsspec: {command_for('postgres')}")
+    return HistoryCache(files.cache, settings.history_cache, files.read)
 
 
 def cluster_of(

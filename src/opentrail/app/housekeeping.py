@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
+from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
 from opentrail.trails.worker import Deliveries
 
@@ -36,6 +37,8 @@ class Housekeeping:
         cluster: the servers that share the journal; None if there are no others.
         share: puts files of event history in S3, if this server is the worker; None: no files are
             there.
+        list_files: returns the files there once they can be read through the cache; None: this
+            server has all of event history on its disk.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Housekeeping:
         deliveries: Deliveries,
         cluster: Cluster | None = None,
         share: Callable[[], Awaitable[None]] | None = None,
+        list_files: Callable[[], Awaitable[Sequence[SharedFile]]] | None = None,
     ) -> None:
         self._journal = journal
         self._store = store
@@ -55,6 +59,7 @@ class Housekeeping:
         self._deliveries = deliveries
         self._cluster = cluster
         self._share = share
+        self._list_files = list_files
 
     async def run(self) -> None:
         """Runs until it is cancelled; the next round makes up for a failed one."""
@@ -72,6 +77,8 @@ class Housekeeping:
         gone = await self._store.expire(self._history.kept_since, needed)
         if gone:
             log.info("expired from event history", extra={"records": gone})
+        if self._list_files is not None:
+            await self._store.use_shared(await self._list_files())
         await self._store.refresh()
         if self._cluster is not None and self._journal.first > self._store.position + 1:
             self._cluster.end("the journal was trimmed of what event history lacks")

@@ -30,7 +30,7 @@ _CURSORS = {
 
 
 async def known_positions(
-    control: ControlStore, history: Path, noted: int = 0
+    control: ControlStore, history: Path, noted: int = 0, shared: int = 0
 ) -> KnownPositions | None:
     """Returns the positions that the journal must have reached; None if there was no journal.
 
@@ -38,8 +38,9 @@ async def known_positions(
         control: the control store.
         history: the folder of sealed files.
         noted: a position that is known to have been written.
+        shared: the last position in files that are read in S3.
     """
-    sealed = max((file.last for file in sealed_files(history, Series.JOURNAL)), default=0)
+    sealed = max([shared, *(file.last for file in sealed_files(history, Series.JOURNAL))])
     mark = await marked_position(control)
     written = [sealed, mark or 0, noted]
     for kind, member in _CURSORS.items():

@@ -2,7 +2,8 @@
 
 The worker seals one range of the journal after the other, uploads the file, reads it back, and
 lists it in the control store. The journal is trimmed only up to the last file that is listed. A
-server that starts downloads what its own event history lacks.
+server that starts downloads what its own event history lacks, or, with a cache, only the index of
+each file: it reads blocks of the files when lookups need them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-from opentrail.adapters.duckdb.children import files_of_child
+from opentrail.adapters.duckdb.children import files_of_child, run_child
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
@@ -37,6 +38,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Put, Remove
+from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.objects import NewObject, ObjectStore
@@ -46,18 +48,6 @@ log = logging.getLogger(__name__)
 #: Kind of the documents that list the files; their keys sort as the positions do.
 SHARED_FILE = "history-file"
 _CONTENT_TYPE = "application/vnd.duckdb"
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFile:
-    """A range of positions, and the file that has what the journal has not lost of it."""
-
-    first: int
-    last: int
-    #: None: the journal has lost the whole range.
-    name: str | None
-    #: When it was listed, after all of its records were made.
-    listed: datetime
 
 
 class SharedFiles:
@@ -93,6 +83,10 @@ class SharedFiles:
         self._kept = kept
         #: Why the last files could not be uploaded; empty: they are there.
         self.problems: list[str] = []
+        #: Is called with `downloaded` or `failed` for each part of a file that is read.
+        self.on_read: Callable[[str], None] = lambda outcome: None
+        #: Names of the files whose indexes are in the cache.
+        self._indexed: set[str] = set()
 
     async def files(self) -> list[SharedFile]:
         """Returns the files in order; each begins where the one before it ends."""
@@ -155,8 +149,9 @@ class SharedFiles:
         for file in files:
             if file.first > first:
                 listed.append(SharedFile(first, file.first - 1, None, now))
-            await self._upload(file)
-            listed.append(SharedFile(file.first, file.last, file.path.name, now))
+            await self._upload(file.path, file.path.name)
+            index = await self._upload_index(file.path)
+            listed.append(SharedFile(file.first, file.last, file.path.name, now, index))
             first = file.last + 1
         if first <= last:
             listed.append(SharedFile(first, last, None, now))
@@ -165,9 +160,22 @@ class SharedFiles:
         )
         log.info("history files are in S3", extra={"until": last})
 
-    async def _upload(self, file: SealedFile) -> None:
-        content = await asyncio.to_thread(file.path.read_bytes)
-        key = self._prefix + file.path.name
+    async def _upload_index(self, file: Path) -> str:
+        """Uploads what is known of a file without reading it; returns its SHA-256."""
+        try:
+            (path,) = await run_child("index", file)
+        except (RuntimeError, TimeoutError) as error:
+            raise StorageFailed(f"{file.name} cannot be indexed: {error}") from error
+        try:
+            digest = await asyncio.to_thread(_sha256, path)
+            await self._upload(path, _index_name(file.name, digest))
+        finally:
+            path.unlink()
+        return digest
+
+    async def _upload(self, path: Path, name: str) -> None:
+        content = await asyncio.to_thread(path.read_bytes)
+        key = self._prefix + name
         with suppress(ObjectExists):  # another worker has been interrupted here
             await self._objects.put(NewObject(self._bucket, key, content, _CONTENT_TYPE, None))
         if await self._objects.get(self._bucket, key) != content:
@@ -210,13 +218,19 @@ class SharedFiles:
 
     async def _download(self, file: SharedFile) -> Path:
         """Returns the file under a name that event history ignores."""
-        content = await self._objects.get(self._bucket, f"{self._prefix}{file.name}")
         path = self._history / f"{file.name}.tmp"
-        named = read_name(self._history / str(file.name))
-        if named is None or hashlib.sha256(content).hexdigest()[:16] != named.digest:
-            raise StorageFailed(f"s3://{self._bucket}/{self._prefix}{file.name} is damaged")
-        await asyncio.to_thread(write_durably, path, content)
+        await asyncio.to_thread(write_durably, path, await self._content(str(file.name)))
         return path
+
+    async def _content(self, name: str) -> bytes:
+        content = await self._objects.get(self._bucket, self._prefix + name)
+        named = read_name(Path(name))
+        if named is None or hashlib.sha256(content).hexdigest()[:16] != named.digest:
+            raise self._damaged(name)
+        return content
+
+    def _damaged(self, name: str) -> StorageFailed:
+        return StorageFailed(f"s3://{self._bucket}/{self._prefix}{name} is damaged")
 
     def _adopt(
         self, downloaded: Sequence[Path], own: Sequence[SealedFile], begin: int, follows_own: bool
@@ -229,6 +243,80 @@ class SharedFiles:
         for path in downloaded:
             path.replace(path.with_suffix(""))
         sync_folder(self._history)
+
+    # A server with a cache reads parts of them
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what a server with a cache keeps."""
+        return self._history.with_name("history-cache")
+
+    async def fetch_indexes(self) -> list[SharedFile]:
+        """Returns the files once their indexes are in the folder of the cache.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or lacks a file.
+            StorageFailed: a file is not what was uploaded.
+        """
+        files = await self.files()
+        self.cache.mkdir(mode=0o700, exist_ok=True)
+        # When it starts, the process of event history deletes files that it does not know of yet.
+        present = await asyncio.to_thread(os.listdir, self.cache)
+        for file in files:
+            if file.name is None:
+                continue
+            path = (self.cache / file.name).with_suffix(".index")
+            if file.name not in self._indexed or path.name not in present:
+                await self._fetch_index(path, file.name, file.index)
+                self._indexed.add(file.name)
+        return files
+
+    async def _fetch_index(self, path: Path, name: str, digest: str | None) -> None:
+        is_present = await asyncio.to_thread(path.exists)
+        if digest is None:
+            # An earlier version has uploaded it.
+            if not is_present:
+                whole = path.with_suffix(".whole")
+                try:
+                    await asyncio.to_thread(whole.write_bytes, await self._content(name))
+                    await run_child("index", whole)
+                except (RuntimeError, TimeoutError) as error:
+                    raise StorageFailed(f"{name} cannot be indexed: {error}") from error
+                finally:
+                    whole.unlink(missing_ok=True)
+            return
+        if is_present and await asyncio.to_thread(_sha256, path) == digest:
+            return
+        index_name = _index_name(name, digest)
+        content = await self._objects.get(self._bucket, self._prefix + index_name)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise self._damaged(index_name)
+        await asyncio.to_thread(write_durably, path, content)
+
+    async def read(self, name: str, first: int, length: int) -> bytes:
+        """Returns bytes of a file, which the caller verifies.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or lacks the file.
+        """
+        try:
+            content = await self._objects.get_range(
+                self._bucket, self._prefix + name, first, length
+            )
+        except ObjectStoreError:
+            self.on_read("failed")
+            raise
+        self.on_read("downloaded")
+        return content
+
+
+def _index_name(name: str, digest: str) -> str:
+    """Returns the name of an index in S3; other versions may write another one of the same file."""
+    return f"{name}.{digest[:16]}.index"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
@@ -259,9 +347,16 @@ def _key(file: SharedFile) -> str:
 
 def _file_of(document: Document) -> SharedFile:
     listed = parse_time(document["listed"])
-    return SharedFile(document["first"], document["last"], document["name"], listed)
+    range_and_name = document["first"], document["last"], document["name"]
+    return SharedFile(*range_and_name, listed, document.get("index"))
 
 
 def _document(file: SharedFile) -> Document:
     listed = format_time(file.listed)
-    return {"first": file.first, "last": file.last, "name": file.name, "listed": listed}
+    return {
+        "first": file.first,
+        "last": file.last,
+        "name": file.name,
+        "listed": listed,
+        "index": file.index,
+    }

@@ -69,6 +69,7 @@ _FLAGS = {
         ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--journal", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--files", "s3://…", "history files that several servers share, in S3"),
+        ("--history-cache", "SIZE", "of the files there on this disk, such as 20GB (all)"),
         ("--role", "ROLE", "of a server in a cluster: all, recorder, worker or query"),
         ("--recorders", "N", "recorder processes ({d.recorders})"),
         ("--on-record-failure", "MODE", "refuse (default) or allow"),

@@ -42,8 +42,24 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
+#: AWS's text of the error `InternalFailure`; the log has the cause, which may name files.
+INTERNAL_FAILURE = (
+    "The request processing has failed because of an unknown error, exception or failure."
+)
+_UNREACHABLE = "The request has failed: {} cannot be reached. Try again later."
+
+
 class StoreUnreachable(StorageFailed):
     """The control store is on another machine and does not answer; it may do so later."""
+
+    #: What clients see; the log has the cause, which may name files.
+    public_text = _UNREACHABLE.format("the control store")
+
+
+class FilesUnreachable(StoreUnreachable):
+    """Files of event history in S3 cannot be read; it may be possible later."""
+
+    public_text = _UNREACHABLE.format("files of event history in S3")
 
 
 class StateLost(StorageFailed):
@@ -137,13 +153,6 @@ class ServiceError(OpentrailError):
 
 class ServiceMissing(ServiceError):
     """The named resource does not exist."""
-
-
-#: AWS's text of the error `InternalFailure`; the log has the cause, which may name files.
-STORE_UNREACHABLE = "The request has failed: the control store cannot be reached. Try again later."
-INTERNAL_FAILURE = (
-    "The request processing has failed because of an unknown error, exception or failure."
-)
 
 
 class CloudTrailError(OpentrailError):

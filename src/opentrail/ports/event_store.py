@@ -214,6 +214,20 @@ class EventOverview:
     values: dict[CountedField, list[ValueCount]]
 
 
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A range of positions, and the file in S3 that has what the journal has not lost of it."""
+
+    first: int
+    last: int
+    #: None: the journal has lost the whole range.
+    name: str | None
+    #: When it was listed, after all of its records were made.
+    listed: datetime
+    #: SHA-256 of its index, in hexadecimal digits; None: it has none yet.
+    index: str | None = None
+
+
 class EventStore(Protocol):
     """Records by their attributes.
 

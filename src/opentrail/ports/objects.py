@@ -65,6 +65,10 @@ class ObjectStore(Protocol):
         """Return the object's bytes as stored."""
         ...
 
+    async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
+        """Return `length` of the object's bytes as stored, from byte `first` (0 or more) on."""
+        ...
+
     async def read(self, bucket: str, key: str) -> StoredContent:
         """Return the object's bytes as stored, and its metadata."""
         ...

@@ -87,7 +87,7 @@ def found(path: Path, condition: str, arguments: list[Any]) -> list[int]:
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
 def test_a_hash_is_the_same_here_and_in_sql(text: str) -> None:
     with duckdb.connect(":memory:") as database:
-        asked = f"SELECT {module._HASH.format('?')}"
+        asked = f"SELECT {module.HASH.format('?')}"
         assert database.execute(asked, [text]).fetchall() == [(hash_of(text),)]
 
 
@@ -182,7 +182,7 @@ async def test_ids_with_the_same_hash_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As somebody might make them on purpose; here all ids of one length have one hash."""
-    monkeypatch.setattr(module, "_HASH", "CAST(length({}) AS BIGINT)")
+    monkeypatch.setattr(module, "HASH", "CAST(length({}) AS BIGINT)")
     monkeypatch.setattr(module, "hash_of", len)
     async with a_sealed_store(tmp_path, 60) as store:
         for number in (1, 30, 60):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,12 @@ from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Attributes
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import FilesUnreachable, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import FoundEvent, Snapshot
+from opentrail.ports.event_store import FoundEvent, SharedFile, Snapshot
+from tests.adapters.duckdb.shared_folder import SharedFolder
 from tests.adapters.duckdb.worlds import ALL, NAME, world
-from tests.factories import event_id
+from tests.factories import MOMENT, event_id
 from tests.fakes import TIMEOUT_SECONDS, asynchronous, naive_page, turns
 
 pytestmark = pytest.mark.slow
@@ -318,3 +320,130 @@ async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) ->
             await here.check(store)
             seen = await store.read(0, 1_000, 100)
             assert [entry.position for entry in seen] == list(range(1, seen[-1].position + 1))
+
+
+# Files in S3
+
+
+@pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.campaign)])
+@asynchronous
+async def test_answers_are_the_same_while_files_in_s3_replace_own_ones(
+    tmp_path: Path, seed: int
+) -> None:
+    chance, files = random.Random(seed), list[SharedFile]()
+    async with world(tmp_path) as here:
+        s3 = SharedFolder(tmp_path, max_bytes=2_000_000)
+        for _restart in range(3):
+            s3.cache.open([str(file.name) for file in files])
+            async with here.opened(s3.cache, files) as store:
+                for _step in range(4):
+                    await store.add(await here.write(chance.randrange(5, 60)))
+                    if chance.random() < 0.5:
+                        await store.idle()
+                    first = files[-1].last + 1 if files else 1
+                    while first + 24 <= here.journal.head - chance.choice((0, 40)):
+                        files += await here.share(s3, (first, first + 24))
+                        first += 25
+                    await store.recorded.use_shared(files)
+                    await here.check(store)
+                    assert s3.cached_bytes <= 2_000_000
+                assert await store.read(0, 1_000, files[-1].last) == [
+                    entry for entry in await here.entries() if entry.position <= files[-1].last
+                ]
+        assert s3.reads
+        end = files[-1].last
+        assert all(first > end for first, _ in here.ranges())
+
+
+@asynchronous
+async def test_what_the_journal_no_longer_has_is_found_in_s3(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        files = await here.share(s3, (1, 50), (51, 90))
+        async with here.opened(s3.cache) as store:  # it has all of them itself
+            await store.idle()
+            assert here.ranges()[0][0] == 1
+        async with here.opened(s3.cache, files) as store:
+            await here.check(store)
+            assert store.recorded.missing == []
+            assert store.recorded.sealed >= 90
+            # The oldest is no longer listed.
+            await store.recorded.use_shared(files[1:])
+            found = await store.lookup(ALL)
+            assert min(event.position for event in found) == 51
+            assert not list(s3.cached.glob(f"{Path(str(files[0].name)).stem}*"))
+
+
+@asynchronous
+async def test_a_server_that_is_behind_goes_on_after_the_files_in_s3(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        async with here.opened(s3.cache) as store:
+            entries = await here.write(100)
+            await store.add(entries[:30])
+            files = await here.share(s3, (1, 50), (51, 75))
+            await store.recorded.use_shared(files)
+            assert store.position == 75
+            await store.add(entries[30:])
+            await here.check(store)
+            await store.recorded.use_shared(files)  # nothing changes
+            await here.check(store)
+
+
+@asynchronous
+async def test_what_the_journal_has_lost_is_reported_with_files_in_s3(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(40)
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        first, last = await here.share(s3, (1, 10), (16, 40))
+        lost = SharedFile(11, 15, None, MOMENT)
+        async with here.opened(s3.cache, [first, lost, last]) as store:
+            await store.recorded.use_shared([first, lost, last])
+            assert store.recorded.missing == [(11, 15)]
+            assert len(await store.lookup(ALL)) == 35
+
+
+@asynchronous
+async def test_a_look_up_that_needs_s3_while_it_is_away_says_so(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        files = await here.share(s3, (1, 50), (51, 90))
+        async with here.opened(s3.cache, files) as store:
+            s3.is_away = True
+            newest = replace(ALL, limit=3, attribute=("EventId", event_id(95)))
+            assert len(await store.lookup(newest)) == 1  # it is not in a file in S3
+            for _attempt in range(2):
+                with pytest.raises(FilesUnreachable, match="S3 is away"):
+                    await store.lookup(ALL)
+                with pytest.raises(FilesUnreachable, match="S3 is away"):
+                    await store.histogram(ALL, 60)
+            s3.is_away = False
+            assert len(await store.lookup(replace(newest, attribute=("EventId", event_id(9))))) == 1
+            s3.is_away = True  # now that one of the files is open
+            with pytest.raises(FilesUnreachable, match="S3 is away"):
+                await store.lookup(ALL)
+            s3.is_away = False
+            await here.check(store)
+
+
+@asynchronous
+async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        entries = await here.write(200)
+        s3 = SharedFolder(tmp_path, max_bytes=1_000_000)
+        files = await here.share(s3, *((first, first + 39) for first in range(1, 200, 40)))
+        async with here.opened(s3.cache, files) as store:
+            queries = [
+                replace(ALL, limit=chance, attribute=attribute)
+                for chance in (3, 50, 500)
+                for attribute in (None, ("EventName", "DeleteUser"), ("EventId", event_id(77)))
+            ]
+            pages = asyncio.gather(*(store.lookup(query) for query in queries * 4))
+            counts = asyncio.gather(*(store.count(ALL) for _ in range(10)))
+            assert await pages == [naive_page(entries, query) for query in queries * 4]
+            assert await counts == [200] * 10
+            assert s3.cached_bytes <= 1_000_000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from opentrail.adapters.duckdb.block_cache import BlockCache
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
@@ -17,7 +18,8 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery, Snapshot
+from opentrail.ports.event_store import EventQuery, SharedFile, Snapshot
+from tests.adapters.duckdb.shared_folder import SharedFolder
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes
 from tests.fakes import naive_page
 
@@ -63,6 +65,11 @@ class World:
                 seal, SqliteJournalSource(self.journal_folder), self.history, first, last
             )
 
+    async def share(self, s3: SharedFolder, *ranges: tuple[int, int]) -> list[SharedFile]:
+        """Makes files of the journal in S3."""
+        source = SqliteJournalSource(self.journal_folder)
+        return s3.take([await asyncio.to_thread(seal, source, s3.folder, *r) for r in ranges])
+
     async def imports(self, *counts: int) -> list[Path]:
         """Imports this many records each time, and returns the files."""
         staging = Staging(self.history, SqliteJournalSource(self.journal_folder))
@@ -79,13 +86,14 @@ class World:
         return paths
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[DuckdbEvents]:
+    async def opened(
+        self, cache: BlockCache | None = None, shared: Sequence[SharedFile] = ()
+    ) -> AsyncIterator[DuckdbEvents]:
         """Opens a store and adds what it lacks, as the follower does."""
-        store = DuckdbEvents(
-            self.history, SqliteJournalSource(self.journal_folder), self.seal_records
-        )
+        source = SqliteJournalSource(self.journal_folder)
+        store = DuckdbEvents(self.history, source, self.seal_records, cache=cache)
         try:
-            await store.add(await self.entries(await store.open()))
+            await store.add(await self.entries(await store.open(shared=shared)))
             yield store
         finally:
             await store.close()

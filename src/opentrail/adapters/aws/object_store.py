@@ -120,6 +120,16 @@ class S3Objects:
         """Returns the object's bytes as stored."""
         return (await self.read(bucket, key)).content
 
+    async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
+        """Returns `length` of the object's bytes as stored, from byte `first` (0 or more) on."""
+
+        def get(s3: Any) -> bytes:
+            span = f"bytes={first}-{first + length - 1}"
+            content: bytes = s3.get_object(Bucket=bucket, Key=key, Range=span)["Body"].read()
+            return content
+
+        return await self._call(get, f"s3://{bucket}/{key}")
+
     async def read(self, bucket: str, key: str) -> StoredContent:
         """Returns the object's bytes as stored, and its metadata."""
 

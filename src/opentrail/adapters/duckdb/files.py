@@ -87,7 +87,7 @@ def left_over(folder: Path) -> list[Path]:
         for file in files
         if _is_left_over(file, files)
     ]
-    return [*folder.glob("*.tmp*"), *obsolete]
+    return [*folder.glob("*.tmp*"), *folder.glob("*.index"), *obsolete]
 
 
 def remove(paths: Iterable[Path]) -> None:

@@ -21,7 +21,7 @@ from opentrail.adapters.duckdb.files import Series
 from opentrail.adapters.duckdb.partitions import PARTS
 
 #: Forty bits of MD5. Two ids may have the same hash, so the id itself is compared as well.
-_HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"
+HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"
 _TABLES = (
     "CREATE TABLE made.ids (h BIGINT, place INTEGER)",
     "CREATE TABLE made.resources (h BIGINT, name VARCHAR, category VARCHAR, places INTEGER[])",
@@ -82,7 +82,7 @@ class Index:
 
 
 def hash_of(text: str) -> int:
-    """Returns the value of `_HASH`; DuckDB would compute it each time it plans a statement."""
+    """Returns the value of `HASH`; DuckDB would compute it each time it plans a statement."""
     digest = hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     return int.from_bytes(digest[8:], "little") >> 24
 
@@ -125,7 +125,7 @@ def hash_ids(connection: duckdb.DuckDBPyConnection) -> None:
     """Creates `temp.hashed`: the positions of the table `staged`, and the hashes of their ids."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE hashed AS SELECT position,"  # noqa: S608 - ours
-        f" {_HASH.format('event_id')} AS h FROM staged"
+        f" {HASH.format('event_id')} AS h FROM staged"
     )
 
 
@@ -139,12 +139,12 @@ def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
     """Fills the index from `temp.keys`; the file's first row has the number `first`."""
     place = f"((abs(position) - ?) * {PARTS} + part)"
     connection.execute(
-        f"INSERT INTO made.ids SELECT {_HASH.format('event_id')} AS h,"  # noqa: S608 - ours
+        f"INSERT INTO made.ids SELECT {HASH.format('event_id')} AS h,"  # noqa: S608 - ours
         f" {place} AS place FROM temp.keys ORDER BY h, place",
         [first],
     )
     names = (
-        f"SELECT {_HASH.format('name')} AS h, name, category, place FROM"  # noqa: S608 - ours
+        f"SELECT {HASH.format('name')} AS h, name, category, place FROM"  # noqa: S608 - ours
         f" (SELECT unnest(list_distinct(names)) AS name, category, {place} AS place FROM temp.keys)"
     )
     connection.execute(_INTO_LISTS.format(names), [first])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ class LookupPool:
         run = self._database.search if is_search else self._database.run
         results = await asyncio.gather(
             *(
-                self._result([table], run(function, *arguments))
+                self._result([table], partial(run, function, *arguments))
                 for table, function, arguments in work
             ),
             return_exceptions=True,  # all have ended before the tables may be released
@@ -82,13 +83,20 @@ class LookupPool:
             StorageFailed: the work failed for another reason.
         """
         run = self._database.search if is_search else self._database.run
-        return await self._result(tables, run(work, *arguments))
+        return await self._result(tables, partial(run, work, *arguments))
 
-    async def _result(self, tables: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
+    async def _result(
+        self, tables: Sequence[EventTable], work: Callable[[], Awaitable[list[T]]]
+    ) -> list[T]:
         try:
-            return await work
+            for table in tables:
+                if not table.is_attached:
+                    await self._database.ensure_attached(table)
+            return await work()
         except duckdb.Error as error:
             for table in tables:
+                if table.is_remote:
+                    continue  # what is read of it is verified
                 if table.file is not None and not await self._is_intact(table.file):
                     log.error("sealed file cannot be read", extra={"error": str(error)})
                     raise Damaged(table) from error

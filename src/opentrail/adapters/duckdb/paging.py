@@ -34,6 +34,8 @@ from opentrail.ports.event_store import EventQuery, FoundEvent
 
 #: Rows that are read in the first step where SQL alone cannot decide which ones match.
 _FIRST_STEP = 200
+#: Tables that are probed by one statement each.
+_PROBED_ALONE = 2
 #: Maximum rows of a step.
 _MAX_STEP = 5_000
 
@@ -99,8 +101,12 @@ class Pages:
             if len(keys) == query.limit:
                 waiting = [table for table in waiting if table.newest >= keys[-1].seconds]
             if unknown := [table for table in waiting if table not in places]:
-                # The first two tables are probed alone, all others by one statement.
-                places |= await self._probe(unknown if len(places) > 1 else unknown[:1], query)
+                # The first two tables are probed alone, all others by one statement; files in S3
+                # only a few at a time, because the page may be full before the others.
+                most = 1 if len(places) < _PROBED_ALONE else len(unknown)
+                if any(table.is_remote for table in unknown[:most]):
+                    most = min(most, PARALLEL_LOOKUPS)
+                places |= await self._probe(unknown[:most], query)
                 waiting = [table for table in waiting if places.get(table) != []]
             if not waiting:
                 break

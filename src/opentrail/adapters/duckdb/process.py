@@ -1,6 +1,8 @@
 """The process in which event history lives, so that lookups do not delay what is being recorded.
 
-python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL SEAL-RECORDS
+python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL SEAL-RECORDS [CACHE BYTES]
+
+With a folder for the cache, files in S3 are read, through the server.
 
 It ends with the server. All that it keeps is in sealed files; the rest comes from the journal.
 """
@@ -8,12 +10,14 @@ It ends with the server. All that it keeps is in sealed files; the rest comes fr
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
-from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.ipc.link import Link, LinkError
 from opentrail.adapters.ipc.messages import (
     READS,
     AddEntries,
@@ -24,25 +28,50 @@ from opentrail.adapters.ipc.messages import (
     HistoryState,
     OpenStore,
     ReadSealed,
+    ReadSharedFile,
     RepairJournal,
     ShowImports,
+    UseSharedFiles,
 )
 from opentrail.adapters.ipc.remote import handlers_of
 from opentrail.adapters.journal_source import open_source
+from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal_source import JournalSource
 
+if TYPE_CHECKING:
+    from opentrail.adapters.duckdb.block_cache import BlockCache
+
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
+#: Seconds to wait for a block of a file in S3.
+_DOWNLOAD_SECONDS = 30.0
 
 
 class HistoryProcess:
     """Handles the server's requests to one store."""
 
-    def __init__(self, history: Path, journal: JournalSource, seal_records: int) -> None:
-        self._store = DuckdbEvents(history, journal, seal_records, self._repair_journal)
+    def __init__(
+        self,
+        history: Path,
+        journal: JournalSource,
+        seal_records: int,
+        cache: tuple[Path, int] | None = None,
+    ) -> None:
+        self._cache: BlockCache | None = None
+        if cache is not None:
+            # Here, because it imports what only servers with a cache need.
+            from opentrail.adapters.duckdb.block_cache import BlockCache
+
+            self._cache = BlockCache(*cache, self._download)
+        self._store = DuckdbEvents(
+            history, journal, seal_records, self._repair_journal, self._cache
+        )
         self._link: Link | None = None
+        self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        #: What lookups wait for.
+        self._downloads: set[concurrent.futures.Future[bytes]] = set()
 
     async def serve(self, end: socket.socket) -> None:
         """Handles requests until the server asks it to end, or is gone."""
@@ -51,6 +80,7 @@ class HistoryProcess:
             {
                 **handlers_of(self._store, READS),
                 OpenStore: self._open,
+                UseSharedFiles: self._use_shared,
                 AddEntries: self._add,
                 ReadSealed: self._read,
                 FindSealed: self._find,
@@ -61,14 +91,39 @@ class HistoryProcess:
             },
         )
         await until_gone(self._link, self._stopped)
+        self._stopped.set()
+        for download in self._downloads.copy():
+            download.cancel()
         await self._store.close()
+
+    def _download(self, name: str, first: int, length: int) -> bytes:
+        """Returns bytes of a file in S3; runs in the thread of a lookup."""
+        if self._link is None or self._stopped.is_set():
+            raise FilesUnreachable("event history is being closed")
+        download = asyncio.run_coroutine_threadsafe(
+            self._link.ask(ReadSharedFile(name, first, length)), self._loop
+        )
+        self._downloads.add(download)
+        try:
+            return download.result(_DOWNLOAD_SECONDS)
+        except (LinkError, TimeoutError, concurrent.futures.CancelledError) as error:
+            raise FilesUnreachable(f"history file {name} in S3: {error!r}") from error
+        finally:
+            self._downloads.discard(download)
 
     async def _repair_journal(self, first: int, last: int) -> None:
         if self._link is not None:
             await self._link.ask(RepairJournal(first, last))
 
     async def _open(self, request: OpenStore) -> HistoryState:
-        await self._store.open(request.last_import)
+        if self._cache is not None:
+            names = {file.name for file in request.shared if file.name is not None}
+            await asyncio.to_thread(self._cache.open, names)
+        await self._store.open(request.last_import, request.shared)
+        return await self._state()
+
+    async def _use_shared(self, request: UseSharedFiles) -> HistoryState:
+        await self._store.recorded.use_shared(request.files)
         return await self._state()
 
     async def _add(self, request: AddEntries) -> HistoryState:
@@ -112,8 +167,10 @@ class HistoryProcess:
 
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
-    history, journal, seal_records = arguments
-    await HistoryProcess(Path(history), open_source(journal), int(seal_records)).serve(ends[0])
+    history, journal, seal_records, *cached = arguments
+    cache = (Path(cached[0]), int(cached[1])) if cached else None
+    process = HistoryProcess(Path(history), open_source(journal), int(seal_records), cache)
+    await process.serve(ends[0])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros
+from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import first_not_lost
 from opentrail.ports.journal_source import JournalSource
 
@@ -60,10 +61,21 @@ class RecordedEvents(EventFiles):
         #: Position and chain of the last entry that was read.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
-    async def open(self) -> None:
-        """Attaches the files; what is missing or damaged is sealed from the journal again."""
-        sealed = 0
+    async def open(self, shared: Sequence[SharedFile] = ()) -> None:
+        """Attaches the files; what is missing or damaged is sealed from the journal again.
+
+        Files in S3 are used in place of own ones of their range.
+        """
+        self._use_lost(shared)
+        self.tables.insert(*self._remote_tables(shared))
+        sealed = shared_end = shared[-1].last if shared else 0
         for file in await asyncio.to_thread(sealed_files, self._folder, self._series):
+            if file.first <= shared_end and not file.is_expired:
+                if file.last > shared_end:
+                    self.tables.insert(*await self._sealed_again(shared_end + 1, file.last))
+                    sealed = file.last
+                await asyncio.to_thread(remove, [file.path])
+                continue
             if file.first > sealed + 1:
                 self.tables.insert(*await self._sealed_again(sealed + 1, file.first - 1))
             if not file.is_expired and file.first <= sealed:
@@ -81,6 +93,65 @@ class RecordedEvents(EventFiles):
         self.tables.insert(await self._database.write(self._database.new_hot, sealed + 1))
         self.begin_check()
         self.begin_compaction()
+
+    # Files in S3
+
+    async def use_shared(self, shared: Sequence[SharedFile]) -> None:
+        """Uses files in S3 from now on, in place of others there and of own ones of their range.
+
+        An own table that ends after them is sealed again from there: the journal has that part.
+        """
+        if not shared:
+            return
+        end = shared[-1].last
+        async with self._changing:
+            async with self._adding:
+                if self.tables.tables[-1].first <= end:  # the one that grows
+                    following = max(self.position, end) + 1
+                    self.tables.insert(
+                        await self._database.write(self._database.new_hot, following)
+                    )
+                new = self._remote_tables(shared)
+                old = [t for t in self.tables.tables if t.first <= end and t not in new]
+                if self.position <= end:
+                    # Nothing may be added between these two.
+                    self.position = end
+                    self.tables.swap(old, *new)
+            last = max((table.last for table in old), default=0)
+            if last > end:
+                new += await self._sealed(end + 1, last)
+            self.tables.swap(old, *new)
+            self._use_lost(shared)
+            await self.tables.release(old)
+            for table in old:
+                if table.file is not None and table.is_remote and self._database.cache is not None:
+                    self._database.cache.remove(table.file.path.name)
+            own = [t.file.path for t in old if t.file is not None and not t.is_remote]
+            await asyncio.to_thread(remove, own)
+
+    def _remote_tables(self, shared: Sequence[SharedFile]) -> list[EventTable]:
+        """Returns the tables of files in S3: those that there are, and new ones."""
+        cache = self._database.cache
+        if cache is None:
+            return []
+        known = {t.file.path.name: t for t in self.tables.tables if t.file and t.is_remote}
+        tables = []
+        for name in (file.name for file in shared if file.name is not None):
+            if name not in known:
+                sealed_file = read_name(Path(name))
+                if sealed_file is None:
+                    raise StorageFailed(f"history: {name} in S3 is not a sealed file")
+                known[name] = self._database.shared(sealed_file, cache.add(name))
+            tables.append(known[name])
+        return tables
+
+    def _use_lost(self, shared: Sequence[SharedFile]) -> None:
+        """Takes what is missing in the range of files in S3 from their list."""
+        end = shared[-1].last if shared else 0
+        lost = [(file.first, file.last) for file in shared if file.name is None]
+        self.missing = [gap for gap in self.missing if gap[1] > end or gap in lost]
+        for gap in lost:
+            self._report_missing(*gap, "lost by the journal")
 
     @property
     def sealed(self) -> int:
@@ -237,6 +308,8 @@ class RecordedEvents(EventFiles):
         deleted = 0
         async with self._changing:
             for table in self.tables.tables.copy():
+                if table.is_remote:
+                    continue  # it is used until it is no longer listed
                 is_old = table.file is not None and table.newest_recorded < recorded_before
                 if not is_old or table.last > last_needed:
                     break

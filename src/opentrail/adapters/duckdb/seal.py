@@ -3,6 +3,7 @@
 python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST
 python -m opentrail.adapters.duckdb.seal merge FILE FILE...
 python -m opentrail.adapters.duckdb.seal check FILE...
+python -m opentrail.adapters.duckdb.seal index FILE...
 
 It ends when its parent ends: its standard input is a pipe from there.
 """
@@ -19,6 +20,7 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
+from opentrail.adapters.duckdb.file_index import write_index
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
@@ -139,7 +141,10 @@ def main() -> None:
             sys.exit(JOURNAL_DAMAGED)
     else:
         files = [Path(argument) for argument in arguments]
-        paths = [merge(files)] if work == "merge" else damaged(files)
+        if work == "index":
+            paths = [write_index(file) for file in files]
+        else:
+            paths = [merge(files)] if work == "merge" else damaged(files)
     sys.stdout.write("".join(f"{path}\n" for path in paths))
 
 

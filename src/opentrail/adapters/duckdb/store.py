@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from opentrail.adapters.duckdb.counting import Counts, events_between
 from opentrail.adapters.duckdb.event_files import EventFiles
@@ -27,11 +27,15 @@ from opentrail.ports.event_store import (
     FoundEvent,
     PeriodCounts,
     PrincipalCounts,
+    SharedFile,
     Snapshot,
     ValueCount,
     ValueCounts,
 )
 from opentrail.ports.journal_source import JournalSource
+
+if TYPE_CHECKING:
+    from opentrail.adapters.duckdb.block_cache import BlockCache
 
 T = TypeVar("T")
 
@@ -40,7 +44,7 @@ class DuckdbEvents:
     """An `EventStore` and `Archive`; the names of the sealed files say what they contain.
 
     `journal` is what sealing reads; `repair_journal` is called to repair positions of
-    it that turn out to be damaged.
+    it that turn out to be damaged. Files in S3 are read through the cache.
     """
 
     def __init__(
@@ -49,9 +53,10 @@ class DuckdbEvents:
         journal: JournalSource,
         seal_records: int = SEAL_RECORDS,
         repair_journal: RepairJournal | None = None,
+        cache: BlockCache | None = None,
     ) -> None:
         self._folder = folder
-        self._database = Database(folder / "look-ups.tmp.swap")
+        self._database = Database(folder / "look-ups.tmp.swap", cache)
         self._pool = LookupPool(self._database)
         self._pages = Pages(self._database, self._pool)
         self._counts = Counts(self._database, self._pool)
@@ -60,15 +65,16 @@ class DuckdbEvents:
         )
         self.imported = ImportedEvents(folder, self._database)
 
-    async def open(self, last_import: int = 0) -> int:
+    async def open(self, last_import: int = 0, shared: Sequence[SharedFile] = ()) -> int:
         """Attaches the sealed files and returns the last sealed position.
 
         Args:
             last_import: the number of the last imported event, if its file may be gone.
+            shared: the files in S3.
         """
         await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         await self.imported.open(last_import)
-        await self.recorded.open()
+        await self.recorded.open(shared)
         return self.recorded.position
 
     @property
@@ -84,7 +90,8 @@ class DuckdbEvents:
     @property
     def files(self) -> int:
         """The number of sealed files."""
-        return sum(len(part.tables.sealed()) for part in self._parts)
+        tables = [table for part in self._parts for table in part.tables.tables]
+        return sum(table.file is not None for table in tables)
 
     @property
     def damaged(self) -> list[str]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -22,6 +22,11 @@ from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import EventQuery
+
+if TYPE_CHECKING:
+    # It imports fsspec, which only servers with a cache need.
+    from opentrail.adapters.duckdb.block_cache import BlockCache
+    from opentrail.adapters.duckdb.file_index import FileIndex
 
 T = TypeVar("T")
 
@@ -40,6 +45,8 @@ PARALLEL_LOOKUPS = 3
 PARALLEL_SEARCHES = 2
 #: Seconds until a search that has not stopped yet is interrupted again.
 _INTERRUPT_SECONDS = 0.05
+#: The scheme under which DuckDB opens files in S3, through the cache.
+SCHEME = "shared"
 #: The oldest event time of an empty table.
 _LATE = 2**62
 
@@ -59,7 +66,11 @@ class EventTable:
     newest_recorded: int = -1
     file: SealedFile | None = None
     chain_before: bytes = b""
-    values: ValueFilter | None = None
+    values: ValueFilter | FileIndex | None = None
+    #: The file is in S3: DuckDB reads blocks of it through a cache.
+    is_remote: bool = False
+    is_attached: bool = True
+    attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
     readers: int = 0
     #: When the first rows of a hot table were inserted, by the loop's clock.
     since: float | None = None
@@ -116,9 +127,12 @@ class _Stop:
 
 
 class Database:
-    """DuckDB in memory, with sealed files attached; statements run in a few threads."""
+    """DuckDB in memory, with sealed files attached; statements run in a few threads.
 
-    def __init__(self, swap: Path) -> None:
+    `cache` has files in S3; None: there are none.
+    """
+
+    def __init__(self, swap: Path, cache: BlockCache | None = None) -> None:
         self._threads = ThreadPoolExecutor(PARALLEL_LOOKUPS, thread_name_prefix="history")
         # Searches may take long: they must not delay lookups, nor lookups delay inserts.
         self._searches = ThreadPoolExecutor(PARALLEL_SEARCHES, thread_name_prefix="history-search")
@@ -136,6 +150,11 @@ class Database:
         )
         # Steps of a search that SQL does not decide are longer than the default of 50 rows, too.
         self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
+        self.cache = cache
+        if cache is not None:
+            from opentrail.adapters.duckdb.block_cache import SharedFileSystem
+
+            self._connection.register_filesystem(SharedFileSystem(cache))
         self._numbers = iter(range(1, 1 << 62))
         self._naming = threading.Lock()
         self._stops = threading.local()
@@ -178,6 +197,10 @@ class Database:
             if stop is not None:
                 stop.watch(cursor)
             return cursor.execute(statement, list(arguments)).fetchall()
+        except duckdb.Error as error:
+            if self.cache is not None and (failure := self.cache.failure()) is not None:
+                raise failure from error
+            raise
         finally:
             if stop is not None:
                 stop.watch(None)
@@ -230,11 +253,42 @@ class Database:
         table = Table(f"{name}.events", Index(name, first, file.series))
         return EventTable(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
 
+    def shared(self, file: SealedFile, index: FileIndex) -> EventTable:
+        """Returns the table of a file in S3, which is attached when a lookup needs it."""
+        name = self._name("shared")
+        return EventTable(
+            Table(f"{name}.events", Index(name, index.first, file.series)),
+            index.first,
+            index.last,
+            index.oldest,
+            index.newest,
+            index.newest_recorded,
+            file,
+            index.chain_before,
+            index,
+            is_remote=True,
+            is_attached=False,
+        )
+
+    async def ensure_attached(self, table: EventTable) -> None:
+        """Attaches the file of a table unless it is.
+
+        Raises:
+            FilesUnreachable: it cannot be downloaded.
+        """
+        async with table.attaching:
+            if table.is_attached or table.file is None:
+                return
+            name = table.table.name.partition(".")[0]
+            address = f"{SCHEME}://{table.file.path.name}"
+            await self.run(self.execute, f"ATTACH '{address}' AS {name} (READ_ONLY)")
+            table.is_attached = True
+
     def release(self, table: EventTable) -> None:
         """Drops or detaches a table that has no readers."""
         if table.file is None:
             self.execute(f"DROP TABLE {table.table.name}")
-        else:
+        elif table.is_attached:
             self.execute(f"DETACH {table.table.name.partition('.')[0]}")
 
     def close(self) -> None:
@@ -270,16 +324,28 @@ class TableSet:
                 table.unread.set()
 
     def sealed(self) -> list[tuple[EventTable, SealedFile]]:
-        """Returns the tables of sealed files, each with its file."""
-        return [(table, table.file) for table in self.tables if table.file is not None]
+        """Returns the tables of sealed files on the disk, each with its file."""
+        return [
+            (table, table.file)
+            for table in self.tables
+            if table.file is not None and not table.is_remote
+        ]
 
     def insert(self, *tables: EventTable) -> None:
         self.tables = sorted([*self.tables, *tables], key=_order)
 
     async def replace(self, old: Sequence[EventTable], *new: EventTable) -> None:
         """Replaces tables by others, and releases the old ones once they have no readers."""
-        others = [table for table in self.tables if table not in old]
+        self.swap(old, *new)
+        await self.release(old)
+
+    def swap(self, old: Sequence[EventTable], *new: EventTable) -> None:
+        """Lets lookups that begin now read `new` instead of `old`, which has to be released."""
+        others = [table for table in self.tables if table not in (*old, *new)]
         self.tables = sorted([*others, *new], key=_order)
+
+    async def release(self, old: Sequence[EventTable]) -> None:
+        """Releases tables that were swapped for others, once they have no readers."""
         for table in old:
             while table.readers:
                 table.unread.clear()

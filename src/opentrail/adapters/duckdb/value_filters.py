@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import duckdb
 
 #: Attribute key of LookupEvents → its values in a table of events.
-_COLUMNS = {
+COLUMNS = {
     "EventName": "event_name",
     "EventSource": "event_source",
     "Username": "username",
@@ -24,7 +24,7 @@ VALUES = "CREATE TABLE made.held (attribute VARCHAR, value VARCHAR, category VAR
 
 def fill_values(connection: duckdb.DuckDBPyConnection) -> None:
     """Lists the values in `made.events`."""
-    for attribute, values in _COLUMNS.items():
+    for attribute, values in COLUMNS.items():
         rows = connection.execute(
             "SELECT DISTINCT * FROM"  # noqa: S608 - ours
             f" (SELECT {values} AS value, category FROM made.events) WHERE value IS NOT NULL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -18,13 +19,15 @@ from opentrail.adapters.ipc.messages import (
     HistoryState,
     OpenStore,
     ReadSealed,
+    ReadSharedFile,
     RepairJournal,
     ShowImports,
+    UseSharedFiles,
 )
 from opentrail.adapters.ipc.remote import parts, remote
-from opentrail.core.errors import StoreRestarted
+from opentrail.core.errors import FilesUnreachable, StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventStore, Snapshot
+from opentrail.ports.event_store import EventStore, SharedFile, Snapshot
 from opentrail.ports.journal_source import JournalSource
 
 T = TypeVar("T")
@@ -32,6 +35,18 @@ T = TypeVar("T")
 _CLOSE_SECONDS = 5.0
 _SECONDS = 120.0
 _LONG_SECONDS = 3_600.0
+
+
+@dataclass(slots=True)
+class HistoryCache:
+    """Where parts of the files in S3 are kept."""
+
+    folder: Path
+    max_bytes: int
+    #: Returns bytes of a file in S3, given its name, the first byte and their number.
+    read: Callable[[str, int, int], Awaitable[bytes]]
+    #: The files in S3; their indexes are in the folder.
+    files: Sequence[SharedFile] = ()
 
 
 class IpcEventStore:
@@ -50,15 +65,20 @@ class IpcEventStore:
         repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
         last_import: int = 0,
         silence_seconds: float = SILENCE_SECONDS,
+        cache: HistoryCache | None = None,
     ) -> None:
         self._on_restart = on_restart
         self._repair = repair_journal
+        self._cache = cache
         #: Until the process has started, its `imported` is the last import known from before.
         self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
             "opentrail.adapters.duckdb.process",
-            (str(folder), journal.address, str(seal_records)),
-            {RepairJournal: self._repair_journal},
+            (
+                *(str(folder), journal.address, str(seal_records)),
+                *((str(cache.folder), str(cache.max_bytes)) if cache else ()),
+            ),
+            {RepairJournal: self._repair_journal, ReadSharedFile: self._read_shared},
             self._prepare,
             prepare_seconds=_LONG_SECONDS,
             heartbeat=self._refresh,
@@ -96,7 +116,7 @@ class IpcEventStore:
         return self.state.position
 
     async def _prepare(self, link: Link) -> None:
-        self.state = await link.ask(OpenStore(self.state.imported))
+        self.state = await link.ask(OpenStore(self.state.imported, self._files))
         if self._child.generation:
             self._on_restart()
 
@@ -107,6 +127,21 @@ class IpcEventStore:
         if self._repair is None:
             raise LinkError("this journal cannot be repaired")
         await self._repair(request.first, request.last)
+
+    async def _read_shared(self, request: ReadSharedFile) -> bytes:
+        if self._cache is None:
+            raise LinkError("there are no files in S3")
+        return await self._cache.read(request.name, request.first, request.length)
+
+    @property
+    def _files(self) -> tuple[SharedFile, ...]:
+        return tuple(self._cache.files) if self._cache else ()
+
+    async def use_shared(self, files: Sequence[SharedFile]) -> None:
+        """Reads these files in S3 from now on; their indexes are in the folder of the cache."""
+        if self._cache is not None:
+            self._cache.files = files
+            self.state = await self._child.ask(UseSharedFiles(self._files), _LONG_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once lookups see the entries; those already there are left out."""
@@ -129,18 +164,32 @@ class IpcEventStore:
     async def _ask(self, request: IpcRequest[T], seconds: float, resend: bool) -> T:
         """Returns the response to a request that reads the hot layer, too."""
         generation = self._child.generation
-        response = await self._child.ask(request, seconds, resend=resend)
+        response = await self._answer(request, seconds, resend)
         if generation and self._child.generation != generation:
             raise StoreRestarted("history was started again")
         return response
 
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:
         """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
-        return await self._child.ask(ReadSealed(after, limit, until), _SECONDS)
+        return await self._answer(ReadSealed(after, limit, until), _SECONDS)
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the sealed record of the journal with this event id."""
-        return await self._child.ask(FindSealed(event_id), _SECONDS)
+        return await self._answer(FindSealed(event_id), _SECONDS)
+
+    async def _answer(self, request: IpcRequest[T], seconds: float, resend: bool = True) -> T:
+        """Returns the response to a request that may read files in S3.
+
+        Raises:
+            FilesUnreachable: they cannot be read now.
+        """
+        try:
+            return await self._child.ask(request, seconds, resend=resend)
+        except StorageFailed as error:
+            kind, _, text = str(error.__cause__).partition(": ")
+            if kind == FilesUnreachable.__name__:
+                raise FilesUnreachable(text) from error
+            raise
 
     async def show_imports(self) -> None:
         """Makes the events of all files that imports have written visible."""

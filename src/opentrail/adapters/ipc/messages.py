@@ -9,7 +9,7 @@ import msgspec
 
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventStore
+from opentrail.ports.event_store import EventStore, SharedFile
 
 #: First and last position of a range.
 Range = tuple[int, int]
@@ -55,6 +55,14 @@ class OpenStore(IpcRequest[HistoryState], frozen=True):
     """Open the store; `last_import` is the number of the last known imported event."""
 
     last_import: int
+    #: Files in S3 that are read through the cache.
+    shared: tuple[SharedFile, ...] = ()
+
+
+class UseSharedFiles(IpcRequest[HistoryState], frozen=True):
+    """Read these files in S3 in place of others, and of what the server has of their range."""
+
+    files: tuple[SharedFile, ...]
 
 
 class AddEntries(IpcRequest[HistoryState], frozen=True):
@@ -96,7 +104,7 @@ class CloseStore(IpcRequest[None], frozen=True):
     """Close the store and end."""
 
 
-# A request of the history process to the server
+# Requests of the history process to the server
 
 
 class RepairJournal(IpcRequest[None], frozen=True):
@@ -104,6 +112,14 @@ class RepairJournal(IpcRequest[None], frozen=True):
 
     first: int
     last: int
+
+
+class ReadSharedFile(IpcRequest[bytes], frozen=True):
+    """Read bytes of a file in S3."""
+
+    name: str
+    first: int
+    length: int
 
 
 # Requests to an import worker

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleRole
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
-    STORE_UNREACHABLE,
     CloudTrailError,
     ObjectStoreError,
     OpentrailError,
@@ -89,7 +88,7 @@ def describe_error(
         return "TimedOut", "This took too long; narrow the search.", 504
     log.error("a request failed", extra={"error": str(error), "request": request_id})
     if isinstance(error, StoreUnreachable):
-        return "ServiceUnavailable", STORE_UNREACHABLE, 503
+        return "ServiceUnavailable", error.public_text, 503
     return "InternalFailure", str(error) if shows_cause else INTERNAL_FAILURE, 500
 
 

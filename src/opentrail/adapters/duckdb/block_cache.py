@@ -1,0 +1,230 @@
+"""Blocks of sealed files in S3, of which a bounded number of bytes is kept on the disk.
+
+DuckDB reads a block at a time, and needs a few of each file. A block is compared with its SHA-256
+in the file's index each time that it is read: one that is damaged, or was not written completely,
+is downloaded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from opentrail.adapters.duckdb.file_index import FileIndex
+from opentrail.adapters.duckdb.files import remove
+from opentrail.adapters.duckdb.table_set import SCHEME
+from opentrail.core.errors import FilesUnreachable, StorageFailed
+
+log = logging.getLogger(__name__)
+
+#: Returns bytes of a file in S3, given its name, the first byte and their number; blocks.
+Download = Callable[[str, int, int], bytes]
+#: File and number of a block.
+_Key = tuple[str, int]
+
+
+class BlockCache:
+    """The blocks of files; for use in threads.
+
+    Args:
+        folder: where the blocks are, in a folder for each file.
+        max_bytes: of all blocks together; the least recently used ones are deleted first.
+        download: called for blocks that are not there.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, download: Download) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._download = download
+        self._lock = threading.Lock()
+        #: The size of each block on the disk, in order of their use; under the lock, as `bytes`.
+        self._sizes: OrderedDict[_Key, int] = OrderedDict()
+        self.bytes = 0
+        self._indexes: dict[str, FileIndex] = {}
+        self._threads = threading.local()
+
+    def open(self, names: Iterable[str]) -> None:
+        """Finds the blocks of files with these names, and deletes all else."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        kept = {*names, *(Path(name).with_suffix(".index").name for name in names)}
+        remove(path for path in self._folder.iterdir() if path.name not in kept)
+        found = []
+        for path in self._folder.glob("*/*"):
+            if path.name.isdecimal():
+                stat = path.stat()
+                found.append((stat.st_mtime, (path.parent.name, int(path.name)), stat.st_size))
+            else:
+                path.unlink()  # was being written
+        for _, key, size in sorted(found):
+            self._reserve(key, size)
+
+    def add(self, name: str) -> FileIndex:
+        """Adds a file, which DuckDB may open then, and returns its index, which is in the folder.
+
+        Raises:
+            StorageFailed: the file's format is another one.
+        """
+        index = FileIndex((self._folder / name).with_suffix(".index"))
+        self._indexes[name] = index
+        return index
+
+    def remove(self, name: str) -> None:
+        """Removes a file and its blocks."""
+        self._indexes.pop(name, None)
+        with self._lock:
+            for key in [key for key in self._sizes if key[0] == name]:
+                self._delete(key)
+        with suppress(OSError):
+            (self._folder / name).rmdir()
+        (self._folder / name).with_suffix(".index").unlink(missing_ok=True)
+
+    def index_of(self, name: str) -> FileIndex:
+        """Returns the index of a file that was added."""
+        return self._indexes[name]
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """Returns bytes of a file.
+
+        Raises:
+            FilesUnreachable: a block is not on the disk and cannot be downloaded.
+            StorageFailed: what was downloaded is damaged.
+        """
+        index = self.index_of(name)
+        end = min(start + length, index.size)
+        first = start // index.block_bytes
+        blocks = range(first, -(-end // index.block_bytes))
+        try:
+            content = b"".join(self._block(name, number) for number in blocks)
+        except StorageFailed as error:
+            self._threads.failure = error
+            raise
+        begin = first * index.block_bytes
+        return content[start - begin : end - begin]
+
+    def failure(self) -> StorageFailed | None:
+        """Returns why a file could not be read in this thread; None if it could.
+
+        DuckDB reports an error of its own, with a traceback in its text.
+        """
+        error: StorageFailed | None = getattr(self._threads, "failure", None)
+        self._threads.failure = None
+        return error
+
+    def _block(self, name: str, number: int) -> bytes:
+        index, key = self.index_of(name), (name, number)
+        digest = index.blocks[number]
+        with self._lock:
+            is_there = key in self._sizes
+            if is_there:
+                self._sizes.move_to_end(key)
+        if is_there:
+            with suppress(OSError):  # another thread has deleted it
+                content = self._path(key).read_bytes()
+                if hashlib.sha256(content).digest() == digest:
+                    return content
+        start = number * index.block_bytes
+        content = self._download(name, start, min(index.block_bytes, index.size - start))
+        if hashlib.sha256(content).digest() != digest:
+            raise FilesUnreachable(f"block {number} of the history file {name} in S3 is damaged")
+        self._store(key, content)
+        return content
+
+    def _store(self, key: _Key, content: bytes) -> None:
+        """Writes a block; a disk that is full makes lookups slow, but does not end them."""
+        path = self._path(key)
+        temporary = path.with_name(f"{path.name}.{threading.get_ident()}.tmp")
+        self._reserve(key, len(content))
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            temporary.write_bytes(content)
+            with self._lock:
+                if key in self._sizes:
+                    temporary.replace(path)
+                else:  # another thread has made room meanwhile
+                    temporary.unlink()
+        except OSError as error:
+            log.warning("a block of a history file cannot be stored", extra={"error": str(error)})
+            with self._lock, suppress(OSError):
+                self._delete(key)
+            with suppress(OSError):
+                temporary.unlink()
+
+    def _reserve(self, key: _Key, size: int) -> None:
+        """Counts a block, and deletes the least recently used ones to make room for it."""
+        with self._lock:
+            self.bytes -= self._sizes.pop(key, 0)
+            while self._sizes and self.bytes + size > self._max_bytes:
+                self._delete(next(iter(self._sizes)))
+            self._sizes[key] = size
+            self.bytes += size
+
+    def _delete(self, key: _Key) -> None:
+        if key in self._sizes:
+            self.bytes -= self._sizes.pop(key)
+            self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: _Key) -> Path:
+        name, number = key
+        return self._folder / name / str(number)
+
+
+class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    """Opens the files of a cache for DuckDB."""
+
+    protocol = SCHEME
+    cachable = False
+
+    def __init__(self, cache: BlockCache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    def isfile(self, path: str) -> bool:
+        """Returns whether there is a file; DuckDB looks for a write-ahead log, too."""
+        try:
+            self._cache.index_of(self._strip_protocol(path))
+        except KeyError:
+            return False
+        return True
+
+    def info(self, path: str, **_options: Any) -> dict[str, Any]:
+        """Returns name and size of a file."""
+        name = self._strip_protocol(path)
+        return {"name": name, "size": self._cache.index_of(name).size, "type": "file"}
+
+    def _open(self, path: str, mode: str = "rb", **_options: Any) -> _SharedFile:
+        return _SharedFile(self._cache, self._strip_protocol(path))
+
+
+class _SharedFile(io.RawIOBase):
+    """A file as DuckDB reads it."""
+
+    def __init__(self, cache: BlockCache, name: str) -> None:
+        super().__init__()
+        self._cache = cache
+        self._name = name
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        size = self._cache.index_of(self._name).size
+        self._position = offset + (0, self._position, size)[whence]
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._cache.read(self._name, self._position, size)
+        self._position += len(content)
+        return content

@@ -1,0 +1,140 @@
+"""The index of a sealed file in S3: what is known of the file without reading it.
+
+`<name>.index` has a header in msgpack, with its length in four bytes before it, and behind it one
+list for each attribute of LookupEvents but ReadOnly: the hashes, of 32 bits and in order, of the
+values that the file's events have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+
+from opentrail.adapters.duckdb.index import HASH, hash_of
+from opentrail.adapters.duckdb.schema import FORMAT
+from opentrail.adapters.duckdb.value_filters import COLUMNS
+from opentrail.adapters.files import write_durably
+from opentrail.core.errors import StorageFailed
+
+#: Bytes of a sealed file that are downloaded, verified and cached together, in new indexes.
+BLOCK_BYTES = 512 * 1024
+_BITS = 0xFFFF_FFFF
+_HASHED = HASH.format("category || ' ' || value")
+_LENGTH = struct.Struct("<I")
+#: What a hash is of: a category and a value, so that files with the value in other categories are
+#: not read. Event ids are found in any category.
+_VALUES = (
+    f"SELECT DISTINCT CAST({_HASHED} & {_BITS} AS UINTEGER) AS h"  # noqa: S608
+    " FROM (SELECT {} AS value, category FROM {}) WHERE value IS NOT NULL ORDER BY h"
+)
+_IDS = f"SELECT DISTINCT CAST(h & {_BITS} AS UINTEGER) AS h FROM ids ORDER BY h"  # noqa: S608
+_ABOUT = ("format", "first", "last", "oldest", "newest", "newest_recorded", "chain_before")
+
+
+class _Header(msgspec.Struct, frozen=True):
+    #: That of the sealed file.
+    format: int
+    first: int
+    last: int
+    oldest: int
+    newest: int
+    newest_recorded: int
+    chain_before: bytes
+    #: Bytes of the sealed file.
+    size: int
+    block_bytes: int
+    #: SHA-256 of each of its blocks.
+    blocks: tuple[bytes, ...]
+    categories: tuple[str, ...]
+    #: Attribute → the number of its hashes; their lists follow one another in this order.
+    hashes: dict[str, int]
+
+
+class FileIndex:
+    """An index in memory; the lists of hashes stay on the disk.
+
+    `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
+
+    Raises:
+        StorageFailed: it is of a file whose format this version does not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        (length,) = _LENGTH.unpack_from(content)
+        place = _LENGTH.size + length
+        header = msgspec.msgpack.decode(content[_LENGTH.size : place], type=_Header)
+        if header.format != FORMAT:
+            name = path.with_suffix(".duckdb").name
+            raise StorageFailed(
+                f"history: {name} in S3 is of format {header.format}; this version "
+                f"reads format {FORMAT}"
+            )
+        self.first, self.last = header.first, header.last
+        self.oldest, self.newest = header.oldest, header.newest
+        self.newest_recorded = header.newest_recorded
+        self.chain_before = header.chain_before
+        self.size, self.block_bytes = header.size, header.block_bytes
+        self.blocks = header.blocks
+        self._categories = header.categories
+        self._hashes: dict[str, memoryview] = {}
+        for attribute, count in header.hashes.items():
+            self._hashes[attribute] = content[place : place + 4 * count].cast("I")
+            place += 4 * count
+
+    def may_contain(
+        self, attribute: str, value: str, categories: Sequence[str] | None = None
+    ) -> bool:
+        """Returns False only if no event of these categories (None: of any) has this value."""
+        hashes = self._hashes.get(attribute)
+        if hashes is None:
+            return True
+        if attribute == "EventId":
+            return _contains(hashes, value)
+        searched = self._categories if categories is None else categories
+        return any(_contains(hashes, f"{category} {value}") for category in searched)
+
+
+def _contains(hashes: memoryview, value: str) -> bool:
+    number = hash_of(value) & _BITS
+    place = bisect_left(hashes, number)
+    return place < len(hashes) and bool(hashes[place] == number)
+
+
+def write_index(file: Path) -> Path:
+    """Writes the index of a sealed file beside it, and returns its path."""
+    with duckdb.connect(str(file), read_only=True) as connection:
+        about = connection.execute(f"SELECT {', '.join(_ABOUT)} FROM about").fetchall()[0]  # noqa: S608
+        categories = connection.execute(
+            "SELECT DISTINCT category FROM events ORDER BY 1"
+        ).fetchall()
+        statements = {"EventId": _IDS, "ResourceName": _VALUES.format("name", "resources")}
+        for attribute, column in COLUMNS.items():
+            statements[attribute] = _VALUES.format(column, "events")
+        lists = {
+            attribute: connection.execute(statement).fetchnumpy()["h"].astype("<u4").tobytes()
+            for attribute, statement in statements.items()
+        }
+    with file.open("rb") as content:
+        blocks = [hashlib.sha256(b).digest() for b in iter(partial(content.read, BLOCK_BYTES), b"")]
+    more: dict[str, Any] = {
+        "size": file.stat().st_size,
+        "block_bytes": BLOCK_BYTES,
+        "blocks": tuple(blocks),
+        "categories": tuple(category for (category,) in categories),
+        "hashes": {attribute: len(hashes) // 4 for attribute, hashes in lists.items()},
+    }
+    header = msgspec.msgpack.encode(_Header(**dict(zip(_ABOUT, about, strict=True)), **more))
+    path = file.with_suffix(".index")
+    write_durably(path, b"".join((_LENGTH.pack(len(header)), header, *lists.values())))
+    return path
