@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opentrail.cli import main
-from opentrail.commands.policy import expression_of, read_policies, since_of
+from opentrail.commands.policy import expression_of, read_policies
 from opentrail.core.errors import UsageError
 from tests.factories import a_data_record, a_record, record_bytes
 from tests.stub_console import StubConsole
@@ -48,15 +47,6 @@ def test_a_principal_is_found_by_name_or_arn(principal: str, expression: str) ->
 def test_what_cannot_be_a_principal_is_refused(principal: str) -> None:
     with pytest.raises(UsageError, match="PRINCIPAL must be the name or ARN"):
         expression_of(principal)
-
-
-def test_a_time_may_be_so_long_ago() -> None:
-    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
-    assert since_of("90d", now) == "2025-12-31T12:00:00Z"
-    assert since_of("30m", now) == "2026-03-31T11:30:00Z"
-    assert since_of("2020-01-01T09:00:00Z", now) == "2020-01-01T09:00:00Z"
-    with pytest.raises(UsageError, match="--since must be such as 90d"):
-        since_of("99999999d", now)
 
 
 def test_all_events_of_all_regions_are_asked_for(console: StubConsole, capsys: Capture) -> None:

@@ -9,17 +9,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from opentrail.commands.arguments import Actions, add_client
-from opentrail.commands.client import find
-from opentrail.commands.rendering import warn_of_missing
+from opentrail.commands.past_events import Record, records, since_of
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
-from opentrail.core.event import format_time
 from opentrail.core.expression import literal
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import printable
@@ -36,11 +32,6 @@ from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement, Verdict, verdict_on
 
-Record = Mapping[str, Any]
-
-_STREAM = "/api/v1/events/stream"
-_AGO = re.compile(r"(\d+)([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: Maximum lines of one list.
 _MAX_LINES = 20
 
@@ -90,22 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace) -> Iterator[Record]:
     """Yields the records of a principal's calls, newest first, in all accounts and Regions."""
-    query = {
-        "expression": expression_of(options.principal),
-        "since": since_of(options.since, datetime.now(UTC)),
-        "categories": "all",
-    }
-    with find(options).lines(_STREAM, query) as answer:
-        for lines in answer:
-            for line in lines:
-                if "EventId" in line:
-                    yield orjson.loads(line["CloudTrailEvent"])
-                elif "error" in line:
-                    raise OpentrailError(printable(str(line["error"])))
-                else:
-                    warn_of_missing(line)
-                    return
-    raise OpentrailError("the server's answer was cut")
+    return records(options, expression_of(options.principal))
 
 
 def expression_of(principal: str) -> str:
@@ -123,17 +99,6 @@ def expression_of(principal: str) -> str:
     if ":role/" in principal:
         return f"userIdentity.sessionContext.sessionIssuer.arn={value}"
     return f"principal={value}"
-
-
-def since_of(text: str, now: datetime) -> str:
-    """Returns a time as the API takes it; `90d` is 90 days ago."""
-    match = _AGO.fullmatch(text)
-    if match is None:
-        return text  # the server checks it
-    try:
-        return format_time(now - timedelta(**{_UNITS[match[2]]: int(match[1])}))
-    except OverflowError as error:
-        raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
 
 
 def read_policies(path: Path) -> list[Policy]:
