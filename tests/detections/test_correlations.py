@@ -79,8 +79,9 @@ def test_old_groups_and_too_many_events_are_forgotten(monkeypatch: pytest.Monkey
 def test_an_event_is_counted_by_its_group() -> None:
     record = a_record(sourceIPAddress="192.0.2.1", eventID="an-id")
     arn = record["userIdentity"]["arn"]
-    counted = [(GROUP, Occurrence(7, 3, "an-id", "s", arn))]
+    group = (record["recipientAccountId"], *GROUP)
+    counted = [(group, Occurrence(7, 3, "an-id", "s", arn))]
     assert occurrences_of(COUNT, 0, record, 7, 3) == counted
-    assert occurrences_of(VALUES, 0, record, 7, 3) == [(GROUP, Occurrence(7, 3, "an-id", arn, arn))]
+    assert occurrences_of(VALUES, 0, record, 7, 3) == [(group, Occurrence(7, 3, "an-id", arn, arn))]
     del record["sourceIPAddress"]
     assert occurrences_of(COUNT, 0, record, 7, 3) == []

@@ -19,8 +19,8 @@ DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
 DETECTION = "Detection"
-#: Categories of events that this server finds in others.
-NOT_CALLS = frozenset({INSIGHT, DETECTION})
+#: Category of events that are found in others → member that says what was found.
+FOUND_DETAILS = {INSIGHT: "insightDetails", DETECTION: "detectionDetails"}
 
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"

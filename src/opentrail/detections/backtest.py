@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Any, NamedTuple
 
-from opentrail.core.event import NOT_CALLS, Record, format_time, from_micros, parse_time
+from opentrail.core.event import FOUND_DETAILS, Record, format_time, from_micros, parse_time
 from opentrail.core.expression import literal
 from opentrail.detections.correlations import Occurrence, Window, occurrences_of, principal_of
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, RuleIndex
@@ -114,7 +114,7 @@ def backtest(rules: Sequence[Rule], records: Iterable[Record]) -> list[Outcome]:
     )
     counted: list[tuple[Occurrence, int, tuple[str, ...], str]] = []
     for position, record in enumerate(records):
-        if record.get("eventCategory") in NOT_CALLS:
+        if record.get("eventCategory") in FOUND_DETAILS:
             continue
         for number, part in index.matching(record):
             time = int(parse_time(str(record["eventTime"])).timestamp())

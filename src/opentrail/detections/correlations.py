@@ -15,6 +15,7 @@ from opentrail.detections.rules import Correlation
 MAX_EVENTS = 200_000
 #: Maximum characters of a value that groups or is counted; longer ones are cut.
 _MAX_VALUE_LENGTH = 512
+Group = tuple[str, ...]
 
 
 class Occurrence(NamedTuple):
@@ -30,10 +31,14 @@ class Occurrence(NamedTuple):
 
 def occurrences_of(
     correlation: Correlation, selection: int, record: Record, time: int, position: int
-) -> list[tuple[tuple[str, ...], Occurrence]]:
-    """Returns the group of an event, and what is counted of it; nothing if a field is missing."""
+) -> list[tuple[Group, Occurrence]]:
+    """Returns the group of an event, and what is counted of it; nothing if a field is missing.
+
+    A group is of one account, so that a match shows its readers only what is theirs.
+    """
     chosen = correlation.selections[selection]
-    group = []
+    identity = as_object(record.get("userIdentity"))
+    group = [str(record.get("recipientAccountId") or identity.get("accountId"))]
     for name in chosen.group_by:
         value = next(values_at(record, name), None)
         if value is None:
@@ -66,12 +71,12 @@ class Window:
 
     def __init__(self, correlation: Correlation) -> None:
         self._correlation = correlation
-        self._groups: OrderedDict[tuple[str, ...], list[Occurrence]] = OrderedDict()
+        self._groups: OrderedDict[Group, list[Occurrence]] = OrderedDict()
         self._size = 0
         #: Groups that were forgotten because there were too many events.
         self.forgotten = 0
 
-    def add(self, key: tuple[str, ...], occurrence: Occurrence) -> Sequence[Occurrence] | None:
+    def add(self, key: Group, occurrence: Occurrence) -> Sequence[Occurrence] | None:
         """Counts an event; returns the events of a match that it completes, in order of time."""
         wanted, is_count = self._correlation.count, self._correlation.type == "event_count"
         events = self._groups.setdefault(key, [])

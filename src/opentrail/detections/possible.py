@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
 
+from opentrail.core.event import FOUND_DETAILS
 from opentrail.core.expression.fields import MEMBERS
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, glob
 from opentrail.detections.rules import (
@@ -24,8 +25,8 @@ from opentrail.permissions.iam_actions import is_known, prefixes
 from opentrail.wire.service_models import Service, ServiceCatalog
 
 _SUFFIX = ".amazonaws.com"
-#: Members of a record besides those that a path of a search may begin with.
-_MEMBERS = MEMBERS | {
+#: Members of the records that rules are applied to.
+_MEMBERS = (MEMBERS - set(FOUND_DETAILS.values())) | {
     *("awsRegion", "errorCode", "eventCategory", "eventID", "eventName", "eventSource"),
     *("eventTime", "readOnly", "recipientAccountId", "sourceIPAddress"),
 }
