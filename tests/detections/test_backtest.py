@@ -11,17 +11,17 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.expression import holds, parse
 from opentrail.detections import backtest as module
 from opentrail.detections.backtest import backtest, narrowing
-from opentrail.detections.rules import AllOf, Correlation, Like, OneOf, Rule, Selection
+from opentrail.detections.rules import AllOf, Correlation, DetectionRule, Like, OneOf, RuleSelection
 from tests.factories import a_record
 
 LOGINS = OneOf("eventName", ("ConsoleLogin",))
-SINGLE = Rule("login", "Sign-in", "low", condition=LOGINS)
-MANY = Rule(
+SINGLE = DetectionRule("login", "Sign-in", "low", condition=LOGINS)
+MANY = DetectionRule(
     "logins",
     "Sign-ins",
     "high",
     correlation=Correlation(
-        "event_count", (Selection("login", LOGINS, ("sourceIPAddress",)),), 60, 3
+        "event_count", (RuleSelection("login", LOGINS, ("sourceIPAddress",)),), 60, 3
     ),
 )
 
@@ -47,7 +47,7 @@ def test_matches_are_counted_newest_first() -> None:
 
 
 def test_what_the_server_found_itself_is_no_event_of_a_rule() -> None:
-    any_event = Rule("any", "Any", condition=Like("*", "eventID"))
+    any_event = DetectionRule("any", "Any", condition=Like("*", "eventID"))
     [outcome] = backtest([any_event], [login(1, eventCategory="Insight")])
     assert outcome.document()["last"] is None
     assert outcome.matches == 0
@@ -61,14 +61,19 @@ def test_too_many_events_of_correlations(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_search_narrows_events_to_those_that_could_match() -> None:
     odd = OneOf("eventName", ('odd"*name',))
-    of_source = Rule("source", "Source", condition=OneOf("eventSource", ("iam.amazonaws.com",)))
+    of_source = DetectionRule(
+        "source", "Source", condition=OneOf("eventSource", ("iam.amazonaws.com",))
+    )
     both = AllOf((LOGINS, Like("*x*", "userAgent")))
-    expression = narrowing([MANY, Rule("both", "Both", condition=both), of_source])
+    expression = narrowing([MANY, DetectionRule("both", "Both", condition=both), of_source])
     assert expression == 'eventName:"consolelogin" OR eventSource:"iam.amazonaws.com"'
-    text = narrowing([Rule("odd", "Odd", condition=odd)])
+    text = narrowing([DetectionRule("odd", "Odd", condition=odd)])
     record = a_record(eventName='ODD"*NAME')
     parsed = parse(text, datetime.now(UTC))
     assert holds(parsed, attributes_of(record), record)
-    assert narrowing([SINGLE, Rule("agent", "Agent", condition=Like("*x*", "userAgent"))]) == ""
+    assert (
+        narrowing([SINGLE, DetectionRule("agent", "Agent", condition=Like("*x*", "userAgent"))])
+        == ""
+    )
     names = OneOf("eventName", tuple(f"Name{number}" for number in range(1_000)))
-    assert narrowing([Rule("many", "Many", condition=names)]) == ""
+    assert narrowing([DetectionRule("many", "Many", condition=names)]) == ""

@@ -8,10 +8,10 @@ import pytest
 
 from opentrail.detections import correlations
 from opentrail.detections.correlations import Occurrence, Window, occurrences_of
-from opentrail.detections.rules import Correlation, OneOf, Selection
+from opentrail.detections.rules import Correlation, OneOf, RuleSelection
 from tests.factories import a_record
 
-SELECTION = Selection("s", OneOf("eventName", ("x",)), ("sourceIPAddress",))
+SELECTION = RuleSelection("s", OneOf("eventName", ("x",)), ("sourceIPAddress",))
 COUNT = Correlation("event_count", (SELECTION,), 60, 3)
 VALUES = Correlation("value_count", (SELECTION,), 60, 2, "userIdentity.arn")
 GROUP = ("192.0.2.1",)

@@ -7,13 +7,13 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.detections import enabled as module
 from opentrail.detections.enabled import EnabledRule, EnabledRules
-from opentrail.detections.rules import OneOf, Rule
+from opentrail.detections.rules import DetectionRule, OneOf
 from tests.fakes import MemoryControl, asynchronous
 
 
 def an_enabled_rule(name: str = "users", after: int = 0, **changes: object) -> EnabledRule:
     condition = OneOf("eventName", ("CreateUser",))
-    rule = Rule(name, "A user was created", **{"condition": condition, **changes})  # type: ignore[arg-type]
+    rule = DetectionRule(name, "A user was created", **{"condition": condition, **changes})  # type: ignore[arg-type]
     return EnabledRule(rule, after, "2020-01-01T09:00:00Z", "ann")
 
 

@@ -14,7 +14,14 @@ from opentrail.core.event import Entry
 from opentrail.detections import follower as module
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.follower import DetectionFollower
-from opentrail.detections.rules import Correlation, Like, Matches, OneOf, Rule, Selection
+from opentrail.detections.rules import (
+    Correlation,
+    DetectionRule,
+    Like,
+    Matches,
+    OneOf,
+    RuleSelection,
+)
 from opentrail.follow import catch_up
 from opentrail.metrics import Metrics
 from tests.detections.test_enabled import an_enabled_rule
@@ -28,7 +35,7 @@ from tests.fakes import (
     asynchronous,
 )
 
-SELECTION = Selection("users", OneOf("eventName", ("CreateUser",)), ("userIdentity.arn",))
+SELECTION = RuleSelection("users", OneOf("eventName", ("CreateUser",)), ("userIdentity.arn",))
 THREE = an_enabled_rule(
     "three",
     condition=None,
@@ -231,10 +238,12 @@ def test_groups_of_two_accounts_are_apart() -> None:
     @asynchronous
     async def run() -> None:
         world = World()
-        rule = Rule(
+        rule = DetectionRule(
             "three",
             "Three",
-            correlation=Correlation("event_count", (Selection("u", SELECTION.condition),), 60, 3),
+            correlation=Correlation(
+                "event_count", (RuleSelection("u", SELECTION.condition),), 60, 3
+            ),
         )
         await world.enable(EnabledRule(rule, 0, "", ""))
         await world.record(0, 2)

@@ -17,7 +17,7 @@ from sigma.rule import SigmaRule
 
 from opentrail.core.errors import UsageError
 from opentrail.detections.matching import RuleIndex, compiled, glob
-from opentrail.detections.rules import AllOf, AnyOf, Like, Matches, Not, OneOf, Ordered
+from opentrail.detections.rules import AllOf, AnyOf, Compared, Like, Matches, Negation, OneOf
 from opentrail.detections.sigma import read_rules
 from tests.collection import WHOLE, collected_records
 from tests.detections.reference import fires
@@ -97,7 +97,7 @@ def test_a_long_value_is_no_way_to_stop_the_server() -> None:
 
 
 def test_only_rules_that_could_match_are_tried() -> None:
-    named = AllOf((OneOf("eventName", ("CreateUser", "DeleteUser")), Ordered("x", ">", 1)))
+    named = AllOf((OneOf("eventName", ("CreateUser", "DeleteUser")), Compared("x", ">", 1)))
     of_source = OneOf("eventSource", ("IAM.amazonaws.com",))
     index = RuleIndex([("named", named), ("source", of_source)])
     assert index.may_match("CREATEUSER", "")
@@ -106,7 +106,7 @@ def test_only_rules_that_could_match_are_tried() -> None:
     record = a_record(eventName="createUser", x="2.5")
     assert sorted(index.matching(record)) == ["named", "source"]
     assert index.matching(a_record(eventName="createUser", x="text")) == ["source"]
-    assert RuleIndex([("any", Not(named))]).may_match("Other", "s3.amazonaws.com")
+    assert RuleIndex([("any", Negation(named))]).may_match("Other", "s3.amazonaws.com")
 
 
 def test_a_name_of_another_type_matches_no_name() -> None:

@@ -1,7 +1,16 @@
 """Conditions that no record can match; `test_sigma.py` has them as rules."""
 
 from opentrail.detections.possible import impossible
-from opentrail.detections.rules import AllOf, AnyOf, Condition, Exists, Like, Not, OneOf, SameAs
+from opentrail.detections.rules import (
+    AllOf,
+    AnyOf,
+    Condition,
+    Exists,
+    Like,
+    Negation,
+    OneOf,
+    SameAs,
+)
 from tests.collection import collected_records
 
 NEVER = OneOf("status", ("success",))
@@ -23,7 +32,7 @@ def test_one_possible_alternative_is_enough() -> None:
 
 
 def test_a_negation_is_possible() -> None:
-    assert reasons(Not(NEVER)) == ([], ["records have no member 'status'"])
+    assert reasons(Negation(NEVER)) == ([], ["records have no member 'status'"])
 
 
 def test_fields_of_all_comparisons_are_checked() -> None:

@@ -7,11 +7,13 @@ import json
 from opentrail.core.attributes import attributes_of
 from opentrail.detections.correlations import Occurrence
 from opentrail.detections.records import match_event
-from opentrail.detections.rules import Correlation, OneOf, Rule, Selection
+from opentrail.detections.rules import Correlation, DetectionRule, OneOf, RuleSelection
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry
 
 CONDITION = OneOf("eventName", ("CreateUser",))
-RULE = Rule("users", "A user", "high", "an-id", "Ada", tags=("attack.t1136",), condition=CONDITION)
+RULE = DetectionRule(
+    "users", "A user", "high", "an-id", "Ada", tags=("attack.t1136",), condition=CONDITION
+)
 
 
 def test_a_match_names_rule_author_and_event() -> None:
@@ -49,13 +51,17 @@ def test_the_same_events_are_the_same_match() -> None:
     record = a_record()
     first = match_event(RULE, an_entry(1, record), record, MOMENT)
     again = match_event(RULE, an_entry(9, record), record, MOMENT)
-    other = match_event(Rule("b", "B", condition=CONDITION), an_entry(1, record), record, MOMENT)
+    other = match_event(
+        DetectionRule("b", "B", condition=CONDITION), an_entry(1, record), record, MOMENT
+    )
     assert first.event_id == again.event_id != other.event_id
 
 
 def test_a_correlation_names_all_events_and_what_they_share() -> None:
-    selection = Selection("users", CONDITION, ("sourceIPAddress",))
-    rule = Rule("many", "Many", correlation=Correlation("event_count", (selection,), 60, 2))
+    selection = RuleSelection("users", CONDITION, ("sourceIPAddress",))
+    rule = DetectionRule(
+        "many", "Many", correlation=Correlation("event_count", (selection,), 60, 2)
+    )
     events = [Occurrence(n, n, f"id-{n}", "users", "arn:a" if n else None) for n in range(3)]
     record = a_record()
     group = (ACCOUNT, "192.0.2.1")

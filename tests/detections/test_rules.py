@@ -9,11 +9,11 @@ from opentrail.detections.rules import (
     AnyOf,
     Condition,
     Correlation,
+    DetectionRule,
     Like,
-    Not,
+    Negation,
     OneOf,
-    Rule,
-    Selection,
+    RuleSelection,
     rule_of,
     values_that,
 )
@@ -32,7 +32,7 @@ OTHER = Like("*x*", "userAgent")
         (AnyOf((USERS, ROLES)), {"createuser", "deleteuser", "createrole"}),
         (AnyOf((USERS, OTHER)), None),
         (AnyOf(()), None),
-        (Not(USERS), None),
+        (Negation(USERS), None),
     ],
 )
 def test_names_that_matches_have(condition: Condition, names: set[str] | None) -> None:
@@ -40,21 +40,23 @@ def test_names_that_matches_have(condition: Condition, names: set[str] | None) -
 
 
 def test_a_rule_is_the_same_after_it_was_stored() -> None:
-    rule = Rule("a_rule", "A rule", "high", tags=("attack.t1110",), condition=Not(USERS))
+    rule = DetectionRule(
+        "a_rule", "A rule", "high", tags=("attack.t1110",), condition=Negation(USERS)
+    )
     assert rule_of(msgspec.to_builtins(rule)) == rule
     [selection] = rule.selections
     assert (selection.name, selection.condition) == ("a_rule", rule.condition)
 
 
 def correlation(**changes: object) -> dict[str, object]:
-    selection = Selection("base", USERS, ("userIdentity.arn",))
-    whole = Rule("r", "R", correlation=Correlation("event_count", (selection,), 600, 3))
+    selection = RuleSelection("base", USERS, ("userIdentity.arn",))
+    whole = DetectionRule("r", "R", correlation=Correlation("event_count", (selection,), 600, 3))
     document = msgspec.to_builtins(whole)
     document["correlation"].update(changes)
     return dict(document)
 
 
-ROLE_SELECTION = msgspec.to_builtins(Selection("other", ROLES))
+ROLE_SELECTION = msgspec.to_builtins(RuleSelection("other", ROLES))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,6 @@ def test_selections_are_grouped_by_as_many_fields() -> None:
 def test_a_rule_is_not_nested_without_end() -> None:
     condition: dict[str, object] = msgspec.to_builtins(USERS)
     for _ in range(5_000):
-        condition = {"type": "Not", "part": condition}
+        condition = {"type": "Negation", "part": condition}
     with pytest.raises(UsageError):
         rule_of({"name": "r", "title": "R", "condition": condition})

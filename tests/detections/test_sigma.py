@@ -10,12 +10,12 @@ from opentrail.core.errors import UsageError
 from opentrail.detections.rules import (
     AllOf,
     AnyOf,
+    Compared,
     Correlation,
     Like,
-    Not,
+    Negation,
     OneOf,
-    Ordered,
-    Selection,
+    RuleSelection,
 )
 from opentrail.detections.sigma import read_rules
 from tests.detections.sample import DETECTIONS, sample_rule, write_samples
@@ -58,9 +58,9 @@ def test_a_folder_of_rules(tmp_path: Path) -> None:
     assert by_name["names"] == AnyOf(
         (OneOf("eventName", ("GetObject", "createuser")), Like("List*", "eventName"))
     )
-    assert by_name["number"] == Ordered("additionalEventData.bytesTransferredIn", "=", 0)
+    assert by_name["number"] == Compared("additionalEventData.bytesTransferredIn", "=", 0)
     assert isinstance(by_name["two_fields"], AllOf)
-    assert isinstance(by_name["not_source"], Not)
+    assert isinstance(by_name["not_source"], Negation)
 
 
 def test_a_correlation_takes_the_place_of_its_rules(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_correlation_takes_the_place_of_its_rules(tmp_path: Path) -> None:
             OneOf("errorMessage", ("Failed authentication",)),
         )
     )
-    selection = Selection("failed_login", condition, ("sourceIPAddress",))
+    selection = RuleSelection("failed_login", condition, ("sourceIPAddress",))
     assert rule.correlation == Correlation("event_count", (selection,), 600, 5)
     file.write_text(LOGINS.replace("timespan", "generate: true\n  timespan"))
     both = read_rules([file]).rules

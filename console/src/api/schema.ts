@@ -83,7 +83,7 @@ export interface DetectionMatches {
 }
 
 /** An enabled rule, and how often it matched. */
-export interface DetectionRule {
+export interface DetectionRow {
   author: string;
   correlation: string | null;
   description: string;
@@ -101,7 +101,7 @@ export interface DetectionRule {
 /** The enabled rules by name; the newest 10,000 matches are counted. */
 export interface DetectionRules {
   missing: string[];
-  rules: DetectionRule[];
+  rules: DetectionRow[];
 }
 
 /** Events around one, with something in common, in the order in which they happened. */

@@ -16,8 +16,8 @@ from opentrail.commands.client import ask
 from opentrail.commands.past_events import records
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.text import counted, printable
-from opentrail.detections.backtest import Outcome, backtest, narrowing
-from opentrail.detections.rules import Rule
+from opentrail.detections.backtest import Backtest, backtest, narrowing
+from opentrail.detections.rules import DetectionRule
 from opentrail.installation import command_for
 
 _ROUTE = "/api/v1/detections"
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     return actions[options.action](options)
 
 
-def _read(options: argparse.Namespace) -> tuple[list[Rule], Mapping[str, str]]:
+def _read(options: argparse.Namespace) -> tuple[list[DetectionRule], Mapping[str, str]]:
     """Returns the rules of the files, and why others are refused, which it prints as well."""
     try:
         from opentrail.detections.sigma import read_rules
@@ -96,7 +96,7 @@ def _test(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def _print_outcomes(outcomes: Sequence[Backtest]) -> None:
     for outcome in outcomes:
         found, rule = outcome.document(), outcome.rule
         out = sys.stdout.write

@@ -11,7 +11,7 @@ from opentrail.core.event import FOUND_DETAILS, Record, format_time, from_micros
 from opentrail.core.expression import literal
 from opentrail.detections.correlations import Occurrence, Window, occurrences_of, principal_of
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, RuleIndex
-from opentrail.detections.rules import Rule, values_that
+from opentrail.detections.rules import DetectionRule, values_that
 
 #: Maximum examples of a rule.
 MAX_EXAMPLES = 5
@@ -32,10 +32,10 @@ class Example(NamedTuple):
 
 
 @dataclass(slots=True)
-class Outcome:
+class Backtest:
     """What a rule would have found."""
 
-    rule: Rule
+    rule: DetectionRule
     matches: int = 0
     first: int = 0
     last: int = 0
@@ -74,7 +74,7 @@ def _time(seconds: int) -> str:
     return format_time(from_micros(seconds * 1_000_000))
 
 
-def narrowing(rules: Sequence[Rule]) -> str:
+def narrowing(rules: Sequence[DetectionRule]) -> str:
     """Returns a search expression that finds all events that any of the rules could match.
 
     It asks for names of events, or parts of them, or is empty if a rule asks for none or they are
@@ -99,14 +99,14 @@ def _part_of(field_name: str, value: str) -> str:
     return f'{field_name}:"{quoted}"'
 
 
-def backtest(rules: Sequence[Rule], records: Iterable[Record]) -> list[Outcome]:
+def backtest(rules: Sequence[DetectionRule], records: Iterable[Record]) -> list[Backtest]:
     """Returns what each rule would have found in records, which may be in any order.
 
     Raises:
         UsageError: a regular expression is wrong.
         OverflowError: correlations have too many events.
     """
-    outcomes = [Outcome(rule) for rule in rules]
+    outcomes = [Backtest(rule) for rule in rules]
     index = RuleIndex(
         ((number, part), selection.condition)
         for number, rule in enumerate(rules)

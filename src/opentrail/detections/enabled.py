@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from opentrail.core.errors import UsageError
-from opentrail.detections.rules import Rule
+from opentrail.detections.rules import DetectionRule
 from opentrail.ports.control import ControlStore, Put, Remove
 
 KIND = "detection"
@@ -18,7 +18,7 @@ MAX_RULES = 2_000
 class EnabledRule(msgspec.Struct, frozen=True):
     """A rule that is applied to the events after a position of the journal."""
 
-    rule: Rule
+    rule: DetectionRule
     after: int
     enabled_at: str
     enabled_by: str

@@ -18,14 +18,14 @@ from opentrail.core.expression.tree import Pattern, as_text
 from opentrail.detections.rules import (
     AllOf,
     AnyOf,
+    Compared,
     Condition,
     Exists,
     InNetwork,
     Like,
     Matches,
-    Not,
+    Negation,
     OneOf,
-    Ordered,
     SameAs,
     values_that,
 )
@@ -112,7 +112,7 @@ def compiled(condition: Condition) -> Test:
         case AnyOf(parts):
             tests = [compiled(part) for part in parts]
             return lambda record: any(test(record) for test in tests)
-        case Not(part):
+        case Negation(part):
             inner = compiled(part)
             return lambda record: not inner(record)
         case Exists(field, or_null):
@@ -123,11 +123,11 @@ def compiled(condition: Condition) -> Test:
         case Like(pattern, None, cased):
             fits = glob(pattern, cased)
             return lambda record: any(fits(as_text(value)) for value in _all_values(record))
-        case OneOf() | Like() | Matches() | InNetwork() | Ordered():
+        case OneOf() | Like() | Matches() | InNetwork() | Compared():
             return _on(str(condition.field), _value_test(condition))
 
 
-def _value_test(condition: OneOf | Like | Matches | InNetwork | Ordered) -> Fits:
+def _value_test(condition: OneOf | Like | Matches | InNetwork | Compared) -> Fits:
     match condition:
         case OneOf(_, values):
             lowered = frozenset(value.lower() for value in values)
@@ -138,13 +138,13 @@ def _value_test(condition: OneOf | Like | Matches | InNetwork | Ordered) -> Fits
             return _regex(regex)
         case InNetwork(_, network):
             return _network(network)
-        case Ordered(_, name, bound):
+        case Compared(_, name, bound):
             compare = _ORDERS[name]
             return lambda text: _compares(compare, text, bound)
 
 
 def values_at(record: Record, field: str) -> Iterator[str]:
-    """Yields the values of a field as strings; objects are their JSON, null is no value."""
+    """Yields the values of a field as strings; objects are their JSON, null is none."""
     return _texts(record, tuple(field.split(".")))
 
 
@@ -216,7 +216,7 @@ def _network(network: str) -> Fits:
     try:
         within = ipaddress.ip_network(network, strict=False)
     except ValueError as error:
-        raise UsageError(f"{network!r} is no network such as 10.0.0.0/8") from error
+        raise UsageError(f"{network!r} is not a network such as 10.0.0.0/8") from error
 
     def fits(text: str) -> bool:
         try:

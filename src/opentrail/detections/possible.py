@@ -15,7 +15,7 @@ from opentrail.detections.rules import (
     Condition,
     Exists,
     Like,
-    Not,
+    Negation,
     OneOf,
     SameAs,
     values_that,
@@ -73,7 +73,7 @@ class _Check:
                 found = [self.reasons(part) for part in parts]
                 every = [reason for reasons in found for reason in reasons]
                 return self._alternatives(every, bool(parts) and all(found))
-            case Not(part):
+            case Negation(part):
                 self._warnings += _unknown_fields(part)
                 return []
             case OneOf(field, values) if not _unknown_fields(condition):
@@ -130,7 +130,7 @@ class _Check:
 def _unknown_fields(condition: Condition) -> list[str]:
     """Returns which fields of a single comparison no record has; not for a negation."""
     match condition:
-        case AllOf() | AnyOf() | Not():
+        case AllOf() | AnyOf() | Negation():
             return []
         case Exists(field) | OneOf(field):
             fields = [field]

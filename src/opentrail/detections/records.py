@@ -10,7 +10,7 @@ import orjson
 
 from opentrail.core.event import DETECTION, EVENT_VERSION, Entry, NewEntry, Record
 from opentrail.detections.correlations import Group, Occurrence, principal_of
-from opentrail.detections.rules import Rule
+from opentrail.detections.rules import DetectionRule
 
 EVENT_TYPE = "OpentrailDetection"
 #: The event source of matches, and of changes of rules.
@@ -21,7 +21,7 @@ _MAX_PRINCIPALS = 20
 
 
 def match_event(
-    rule: Rule,
+    rule: DetectionRule,
     entry: Entry,
     record: Record,
     now: datetime,

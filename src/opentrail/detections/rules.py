@@ -36,7 +36,7 @@ class AnyOf(_Condition, frozen=True):
     parts: tuple[Condition, ...]
 
 
-class Not(_Condition, frozen=True):
+class Negation(_Condition, frozen=True):
     part: Condition
 
 
@@ -72,7 +72,7 @@ class InNetwork(_Condition, frozen=True):
     network: str
 
 
-class Ordered(_Condition, frozen=True):
+class Compared(_Condition, frozen=True):
     """A value is a number, or the text of one, that compares so with the bound."""
 
     field: str
@@ -95,10 +95,12 @@ class SameAs(_Condition, frozen=True):
     how: Literal["equals", "starts", "ends"] = "equals"
 
 
-Condition = AllOf | AnyOf | Not | OneOf | Like | Matches | InNetwork | Ordered | Exists | SameAs
+Condition = (
+    AllOf | AnyOf | Negation | OneOf | Like | Matches | InNetwork | Compared | Exists | SameAs
+)
 
 
-class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RuleSelection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of the rules that a correlation counts the events of."""
 
     name: str
@@ -115,13 +117,13 @@ class Correlation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     type: Literal["event_count", "value_count", "temporal"]
-    selections: tuple[Selection, ...]
+    selections: tuple[RuleSelection, ...]
     seconds: int
     count: int
     field: str | None = None
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DetectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A rule; it has either a condition on single events, or a correlation."""
 
     name: str
@@ -136,22 +138,22 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     correlation: Correlation | None = None
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[RuleSelection, ...]:
         """What the rule looks for in single events."""
         if self.correlation is not None:
             return self.correlation.selections
         assert self.condition is not None  # noqa: S101
-        return (Selection(self.name, self.condition),)
+        return (RuleSelection(self.name, self.condition),)
 
 
-def rule_of(document: Any) -> Rule:
+def rule_of(document: Any) -> DetectionRule:
     """Returns the rule in a JSON document.
 
     Raises:
         UsageError: it is none; the text names the member and what was expected.
     """
     try:
-        rule = msgspec.convert(document, Rule)
+        rule = msgspec.convert(document, DetectionRule)
     except (msgspec.ValidationError, RecursionError) as error:
         raise UsageError(f"the rule is not valid: {error}") from error
     if not NAME.fullmatch(rule.name):
@@ -186,7 +188,7 @@ def conditions_in(condition: Condition) -> list[Condition]:
     match condition:
         case AllOf(parts) | AnyOf(parts):
             return [condition, *(inner for part in parts for inner in conditions_in(part))]
-        case Not(part):
+        case Negation(part):
             return [condition, *conditions_in(part)]
     return [condition]
 

@@ -44,18 +44,18 @@ from opentrail.detections.rules import (
     LEVELS,
     AllOf,
     AnyOf,
+    Compared,
     Condition,
     Correlation,
+    DetectionRule,
     Exists,
     InNetwork,
     Like,
     Matches,
-    Not,
+    Negation,
     OneOf,
-    Ordered,
-    Rule,
+    RuleSelection,
     SameAs,
-    Selection,
     rule_of,
 )
 
@@ -75,7 +75,7 @@ _CORRELATIONS = ("event_count", "value_count", "temporal")
 class RuleSet:
     """What was read: rules, and what is wrong with others, by name of the rule or file."""
 
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[DetectionRule] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
@@ -91,8 +91,8 @@ def read_rules(paths: Iterable[Path]) -> RuleSet:
     for path in paths:
         for file in _files_in(path):
             _read_file(file, documents, found)
-    rules: dict[str, Rule] = {}
-    selections: dict[str, Selection] = {}
+    rules: dict[str, DetectionRule] = {}
+    selections: dict[str, RuleSelection] = {}
     # Rules on single events first, since correlations refer to them by name or id.
     for name, document in sorted(documents.items(), key=lambda item: "correlation" in item[1]):
         try:
@@ -145,14 +145,16 @@ def _read_file(file: Path, documents: dict[str, dict[str, Any]], found: RuleSet)
             documents[name or "rule"] = part
 
 
-def _rule_of(name: str, document: dict[str, Any], found: RuleSet) -> Rule:
+def _rule_of(name: str, document: dict[str, Any], found: RuleSet) -> DetectionRule:
     """Returns the rule on single events in a document.
 
     Raises:
         SigmaError, UsageError: it is not valid, or can never match.
     """
     if "action" in document or "filter" in document:
-        raise UsageError("it is no rule: collections with 'action' and filters are not supported")
+        raise UsageError(
+            "it is not a rule: collections with 'action' and filters are not supported"
+        )
     sigma = _parsed(SigmaRule, document)
     source = sigma.logsource
     if (source.product, source.service) != ("aws", "cloudtrail"):
@@ -187,14 +189,14 @@ def _parsed(kind: Any, document: dict[str, Any]) -> Any:
     try:
         rule = kind.from_dict(document, collect_errors=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"it is no Sigma rule: {error}") from error
+        raise UsageError(f"it is not a Sigma rule: {error}") from error
     if rule.errors:
         raise UsageError("; ".join(str(error) for error in rule.errors))
     return rule
 
 
-def _described(name: str, sigma: Any, **of_rule: Any) -> Rule:
-    return Rule(
+def _described(name: str, sigma: Any, **of_rule: Any) -> DetectionRule:
+    return DetectionRule(
         name,
         str(sigma.title),
         next((level for level in LEVELS if level == str(sigma.level).lower()), "medium"),
@@ -207,7 +209,7 @@ def _described(name: str, sigma: Any, **of_rule: Any) -> Rule:
     )
 
 
-def _checked(rule: Rule) -> Rule:
+def _checked(rule: DetectionRule) -> DetectionRule:
     return rule_of(msgspec.to_builtins(rule))
 
 
@@ -215,8 +217,8 @@ def _checked(rule: Rule) -> Rule:
 
 
 def _correlation_of(
-    name: str, document: dict[str, Any], selections: dict[str, Selection]
-) -> tuple[Rule, bool]:
+    name: str, document: dict[str, Any], selections: dict[str, RuleSelection]
+) -> tuple[DetectionRule, bool]:
     """Returns the correlation in a document, and whether its rules are rules of their own, too.
 
     Raises:
@@ -238,7 +240,7 @@ def _correlation_of(
             mapping = {ref.reference: text for ref, text in aliases.get(group_field, {}).items()}
             fields.append(_known(mapping.get(reference, group_field)))
         selection = selections[reference]
-        parts.append(Selection(selection.name, selection.condition, tuple(fields)))
+        parts.append(RuleSelection(selection.name, selection.condition, tuple(fields)))
     counted, count = None, len(references)
     if kind != "temporal":
         count = _count_of(sigma.condition)
@@ -278,7 +280,7 @@ def _condition(part: Any) -> Condition:
         case ConditionOR():
             return _any_of([_condition(argument) for argument in part.args])
         case ConditionNOT():
-            return Not(_condition(part.args[0]))
+            return Negation(_condition(part.args[0]))
         case ConditionFieldEqualsValueExpression():
             return _comparison(str(part.field), part.value)
         case ConditionValueExpression():
@@ -309,10 +311,10 @@ def _comparison(name: str, value: Any) -> Condition:
         case SigmaBool():
             return OneOf(name, ("true" if value.boolean else "false",))
         case SigmaNull():
-            return Not(Exists(name))
+            return Negation(Exists(name))
         case SigmaExists():
             there = Exists(name, or_null=True)
-            return there if value.exists else Not(there)
+            return there if value.exists else Negation(there)
         case SigmaCIDRExpression():
             return InNetwork(name, str(value.network))
         case SigmaFieldReference():
@@ -339,10 +341,10 @@ def _number(name: str, value: SigmaNumber | SigmaCompareExpression) -> Condition
     if isinstance(value, SigmaTimestampPart):
         raise UsageError("the modifiers minute, hour, day, week, month, year are not supported")
     if isinstance(value, SigmaNumber):
-        return Ordered(name, "=", float(value.number))
+        return Compared(name, "=", float(value.number))
     if isinstance(value.number, SigmaTimestampPart) or value.op.name not in _OPERATORS:
         raise UsageError(f"the comparison {value.op.name.lower()} of {name} is not supported")
-    return Ordered(name, _OPERATORS[value.op.name], float(value.number.number))
+    return Compared(name, _OPERATORS[value.op.name], float(value.number.number))
 
 
 def _reference(name: str, value: SigmaFieldReference) -> Condition:

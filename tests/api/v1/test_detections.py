@@ -10,21 +10,21 @@ import pytest
 
 from opentrail.access.users import ConsoleRole
 from opentrail.detections.records import match_event
-from opentrail.detections.rules import Matches, OneOf, Rule
+from opentrail.detections.rules import DetectionRule, Matches, OneOf
 from tests.api.browser import Browser
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, a_record, an_entry, event_id
 from tests.fakes import asynchronous
 
 ROUTE = "/api/v1/detections"
-RULE = Rule("users", "A user", "high", condition=OneOf("eventName", ("CreateUser",)))
+RULE = DetectionRule("users", "A user", "high", condition=OneOf("eventName", ("CreateUser",)))
 
 
-def body(rule: Rule = RULE) -> bytes:
+def body(rule: DetectionRule = RULE) -> bytes:
     return json.dumps({"rule": msgspec.to_builtins(rule)}).encode()
 
 
-def a_match(api: Api, number: int, rule: Rule = RULE, **changes: Any) -> dict[str, Any]:
+def a_match(api: Api, number: int, rule: DetectionRule = RULE, **changes: Any) -> dict[str, Any]:
     record = a_record(eventID=event_id(number), **changes)
     entry = an_entry(number, record)
     return dict(json.loads(match_event(rule, entry, record, api.world.clock.now()).record))
@@ -37,7 +37,7 @@ async def test_an_enabled_rule_is_listed_with_its_matches() -> None:
     await api.record([a_record()])
     enabled = (await api.post(ROUTE, body())).json
     assert (enabled["name"], enabled["matches"], enabled["enabledBy"]) == ("users", 0, "operator")
-    other = Rule("other", "Other", condition=RULE.condition)
+    other = DetectionRule("other", "Other", condition=RULE.condition)
     await api.record([a_match(api, 1), a_match(api, 2), a_match(api, 3, other)])
     [rule] = (await api.ask(ROUTE)).json["rules"]
     assert (rule["title"], rule["level"], rule["matches"]) == ("A user", "high", 2)
@@ -93,7 +93,7 @@ async def test_only_an_administrator_changes_rules() -> None:
         ("", b'{"rule": {"name": "a"}}', "missing required field `title`"),
         (
             "",
-            body(Rule("a", "A", condition=Matches("userAgent", "(?=a)"))),
+            body(DetectionRule("a", "A", condition=Matches("userAgent", "(?=a)"))),
             "RE2 does not take the regular expression '(?=a)'",
         ),
         ("/disable", b"{}", "name must be the name of an enabled rule"),

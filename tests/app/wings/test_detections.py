@@ -18,3 +18,5 @@ async def test_the_wing_has_calls_and_a_follower(tmp_path: Path) -> None:
         (group,) = wing.groups(Api().services, list)
         assert isinstance(group, Detections)
         assert len(wing.followers) == 1
+    async with a_core(tmp_path / "webhook", detections_webhook="http://alerts.example") as core:
+        assert len(detections.start(core).followers) == 2

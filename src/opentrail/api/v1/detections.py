@@ -31,7 +31,7 @@ from opentrail.core.trail import GLOBAL_REGION
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
 from opentrail.detections.records import DETECTIONS_SOURCE
-from opentrail.detections.rules import Rule, rule_of
+from opentrail.detections.rules import DetectionRule, rule_of
 from opentrail.history.event_history import PAGE, Search
 from opentrail.version import __version__
 
@@ -39,7 +39,7 @@ from opentrail.version import __version__
 _MAX_COUNTED = 10_000
 
 
-class DetectionRule(TypedDict):
+class DetectionRow(TypedDict):
     """An enabled rule, and how often it matched."""
 
     name: str
@@ -60,7 +60,7 @@ class DetectionRule(TypedDict):
 class DetectionRules(TypedDict):
     """The enabled rules by name; the newest 10,000 matches are counted."""
 
-    rules: list[DetectionRule]
+    rules: list[DetectionRow]
     missing: list[str]
 
 
@@ -160,7 +160,7 @@ class Detections:
         "enable a rule",
         body='{"rule": {"name": "…", "title": "…", "level": "high", "condition": {"…": "…"}}}',
     )
-    async def enable(self, request: Request, body: Json) -> DetectionRule:
+    async def enable(self, request: Request, body: Json) -> DetectionRow:
         """Applies a rule to all events from now on, in place of the one with its name."""
         rule = rule_of(body.get("rule"))
         RuleIndex((0, selection.condition) for selection in rule.selections)  # it is usable
@@ -182,7 +182,7 @@ class Detections:
         await self._rules.remove(name)
         return {}
 
-    async def _record(self, request: Request, event_name: str, rule: Rule) -> None:
+    async def _record(self, request: Request, event_name: str, rule: DetectionRule) -> None:
         """Returns once it is durable who changes which rule."""
         now, event_id = self._services.clock.now(), new_event_id()
         parameters: Any = {"name": rule.name}
@@ -215,7 +215,7 @@ def _both(first: Expression | None, second: Expression) -> Expression:
     return second if first is None else And((first, second))
 
 
-def _document(enabled: EnabledRule, matches: int, last: str | None) -> DetectionRule:
+def _document(enabled: EnabledRule, matches: int, last: str | None) -> DetectionRow:
     rule = enabled.rule
     return {
         "name": rule.name,

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from opentrail.adapters.webhook import HttpWebhook
 from opentrail.api.operation import Services
 from opentrail.api.v1.detections import Detections
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled import EnabledRules
 from opentrail.detections.follower import DetectionFollower
+from opentrail.detections.notifications import WebhookFollower
 from opentrail.follow import follow
 
 #: Seconds of events that are matched together.
@@ -21,7 +23,7 @@ _CHECK_SECONDS = 2.0
 
 
 def start(core: Core) -> Wing:
-    """Records what the enabled rules match; nothing is read while none is enabled."""
+    """Records what the enabled rules match, and sends it to the webhook if there is one."""
     engines, control = core.engines, core.worker_control
 
     async def follow_journal() -> None:
@@ -36,7 +38,20 @@ def start(core: Core) -> Wing:
         )
         await follow(engines.journal, follower, _LINGER)
 
+    async def notify() -> None:
+        settings = core.settings
+        webhook = HttpWebhook(
+            str(settings.detections_webhook),
+            settings.detections_webhook_secret,
+            settings.detections_webhook_networks,
+        )
+        follower = WebhookFollower(control, webhook, engines.metrics, lambda: engines.journal.head)
+        await follow(engines.journal, follower)
+
     def groups(services: Services, missing: Missing) -> Sequence[object]:
         return (Detections(services, EnabledRules(services.control), core.account, missing),)
 
-    return Wing(groups=groups, followers=(follow_journal,))
+    followers = [follow_journal]
+    if core.settings.detections_webhook is not None:
+        followers.append(notify)
+    return Wing(groups=groups, followers=tuple(followers))
