@@ -14,6 +14,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 #: Maximum bytes of a rule as JSON.
 MAX_RULE_BYTES = 64 * 1024
+#: Maximum levels of conditions.
+MAX_DEPTH = 50
 #: Maximum seconds between the first and the last event of a correlation.
 MAX_SECONDS = 7 * 86_400
 #: Maximum events, or values, that a correlation may ask for.
@@ -166,6 +168,8 @@ def rule_of(document: Any) -> DetectionRule:
     size = len(msgspec.json.encode(rule))
     if size > MAX_RULE_BYTES:
         raise UsageError(f"rule {rule.name!r} must have at most {MAX_RULE_BYTES} bytes, not {size}")
+    if max((_depth(selection.condition) for selection in rule.selections), default=0) > MAX_DEPTH:
+        raise UsageError(f"rule {rule.name!r} is nested more than {MAX_DEPTH} levels deep")
     if rule.correlation is not None:
         _check(rule.name, rule.correlation)
     return rule
@@ -183,14 +187,19 @@ def _check(name: str, correlation: Correlation) -> None:
         raise UsageError(f"rule {name!r}: a field is for value_count, which needs it")
 
 
-def conditions_in(condition: Condition) -> list[Condition]:
-    """Returns a condition and all within it."""
-    match condition:
-        case AllOf(parts) | AnyOf(parts):
-            return [condition, *(inner for part in parts for inner in conditions_in(part))]
-        case Negation(part):
-            return [condition, *conditions_in(part)]
-    return [condition]
+def _depth(condition: Condition) -> int:
+    """Returns how deep conditions are nested."""
+    level, depth = [condition], 0
+    while level:
+        depth += 1
+        inner: list[Condition] = []
+        for each in level:
+            if isinstance(each, AllOf | AnyOf):
+                inner += each.parts
+            elif isinstance(each, Negation):
+                inner.append(each.part)
+        level = inner
+    return depth
 
 
 def values_that(condition: Condition, field: str) -> frozenset[str] | None:

@@ -241,7 +241,7 @@ def _correlation_of(
             fields.append(_known(mapping.get(reference, group_field)))
         selection = selections[reference]
         parts.append(RuleSelection(selection.name, selection.condition, tuple(fields)))
-    counted, count = None, len(references)
+    counted, count = None, len({part.name for part in parts})
     if kind != "temporal":
         count = _count_of(sigma.condition)
     if kind == "value_count":
