@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.live.browser import Browser
 from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -82,3 +85,27 @@ def test_a_rule_from_its_test_to_its_events(tmp_path: Path) -> None:
             assert counts(server)["many_keys"] == 1, "the burst goes on"
             printed(server, "detections", "disable", "many_keys")
             assert set(counts(server)) == {"key_for_another_user"}
+
+
+@pytest.mark.campaign
+def test_the_console_leads_from_a_rule_to_its_events(
+    console: Browser, server: Opentrail, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    printed(server, "detections", "enable", str(rules))
+    make_keys(server, "fred", "gina")
+    expected = {"key_for_another_user": 2, "many_keys": 1}
+    eventually(lambda: counts(server) == expected, "all are matched")
+    page = console.page
+    console.go("detections")
+    page.get_by_role("table", name="Rules").get_by_role("link", name="Many keys").click()
+    expect(page.get_by_role("heading", name="Newest matches of Many keys")).to_be_visible()
+    expect(page.get_by_role("table", name="Matches").get_by_role("row")).to_have_count(2)
+    assert console.violations() == []
+    page.get_by_role("link", name="2 events").click()
+    expect(page.get_by_role("grid", name="Events").get_by_role("row")).to_have_count(3)
+    console.go("detections?name=key_for_another_user")
+    page.get_by_role("link", name="CreateAccessKey").first.click()
+    expect(page).to_have_url(re.compile("/console/events/[0-9a-f-]{36}$"))
+    expect(page.get_by_role("heading", name="IAM user admin")).to_be_visible()
