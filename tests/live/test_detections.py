@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.live.browser import Browser
 from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
+from tests.live.test_cluster import cluster_in
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -85,6 +86,26 @@ def test_a_rule_from_its_test_to_its_events(tmp_path: Path) -> None:
             assert counts(server)["many_keys"] == 1, "the burst goes on"
             printed(server, "detections", "disable", "many_keys")
             assert set(counts(server)) == {"key_for_another_user"}
+
+
+@pytest.mark.campaign
+def test_in_a_cluster_each_match_is_recorded_once(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    with cluster_in(tmp_path) as cluster:
+        one, two = cluster.add("one", "two")
+        worker = cluster.worker()
+        [other] = cluster.others(worker)
+        printed(other, "detections", "enable", str(rules))
+        make_keys(one, "ann")
+        make_keys(two, "bob")
+        expected = {"key_for_another_user": 2, "many_keys": 1}
+        eventually(lambda: counts(other) == expected, "all are matched")
+        make_keys(other, "carl")
+        worker.kill()
+        make_keys(other, "dora")
+        eventually(lambda: counts(other)["key_for_another_user"] == 4, "the other goes on")
+        assert counts(other)["many_keys"] == 1
 
 
 @pytest.mark.campaign
