@@ -142,7 +142,7 @@ class Metrics:
         )
         self.detections = Counter(
             "opentrail_detections",
-            "Matches of rules: recorded, or suppressed because a rule matches too often",
+            "Matches of rules: recorded, or suppressed; failed: events that cannot be matched",
             ["outcome"],
             registry=self.registry,
         )

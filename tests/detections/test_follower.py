@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -252,3 +253,45 @@ def test_groups_of_two_accounts_are_apart() -> None:
         assert world.matches() == []
 
     run()
+
+
+@asynchronous
+async def test_text_that_is_not_unicode_is_matched() -> None:
+    world = World()
+    by_agent = RuleSelection("u", Matches("userAgent", "^tool.*x$"), ("userAgent",))
+    await world.enable(
+        an_enabled_rule("regex", condition=by_agent.condition),
+        an_enabled_rule("object", condition=Like('*"note":*', "requestParameters")),
+        an_enabled_rule(
+            "two", condition=None, correlation=Correlation("event_count", (by_agent,), 60, 2)
+        ),
+    )
+    hostile = {"userAgent": "tool \ud800 x", "requestParameters": {"note": "\udfff", "n": 10**30}}
+    entries = []
+    for number in range(2):
+        record = a_record(eventID=event_id(number), **hostile)
+        raw = json.dumps(record).encode()
+        entries.append(replace(a_new_entry(a_record(eventID=event_id(number))), record=raw))
+    await world.journal.append(entries)
+    await world.follow()
+    assert Counter(name for name, _ in world.matches()) == {"regex": 2, "object": 2, "two": 1}
+
+
+@asynchronous
+async def test_an_event_that_cannot_be_read_does_not_stop_others() -> None:
+    world = World()
+    await world.enable(an_enabled_rule())
+    raw = json.dumps({**a_record(), "requestParameters": 0}).encode()
+    raw = raw.replace(
+        b'"requestParameters": 0', b'"requestParameters": ' + b"[" * 9_999 + b"]" * 9_999
+    )
+    await world.journal.append([replace(a_new_entry(a_record(eventID=event_id(7))), record=raw)])
+    await world.record(0, 1)
+    await world.follow()
+    names = [
+        details["eventName"]
+        for entry in world.entries[1:]
+        if (details := json.loads(entry.record).get("detectionDetails"))
+    ]
+    assert names == ["users"]
+    assert world.metrics.detections.labels("failed")._value.get() == 1

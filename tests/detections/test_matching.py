@@ -17,7 +17,16 @@ from sigma.rule import SigmaRule
 
 from opentrail.core.errors import UsageError
 from opentrail.detections.matching import RuleIndex, compiled, glob
-from opentrail.detections.rules import AllOf, AnyOf, Compared, Like, Matches, Negation, OneOf
+from opentrail.detections.rules import (
+    AllOf,
+    AnyOf,
+    Compared,
+    Exists,
+    Like,
+    Matches,
+    Negation,
+    OneOf,
+)
 from opentrail.detections.sigma import read_rules
 from tests.collection import WHOLE, collected_records
 from tests.detections.reference import fires
@@ -124,3 +133,20 @@ def test_an_alternative_without_name_is_tried_for_every_event() -> None:
 def test_a_wrong_regular_expression_is_refused() -> None:
     with pytest.raises(UsageError, match=r"RE2 does not take the regular expression '\(\?=a\)'"):
         compiled(Matches("userAgent", "(?=a)"))
+
+
+def test_a_record_that_is_nested_deep_hides_nothing() -> None:
+    deep: Any = "needle"
+    for number in range(20_000):
+        deep = [deep] if number % 2 else {"a": deep}
+    record = {"eventName": "CreateUser", "requestParameters": {"deep": deep, "name": "x"}}
+    index = RuleIndex(
+        [
+            ("keyword", Like("*needle*")),
+            ("field", OneOf("requestParameters.name", ("x",))),
+            ("object", Like("*needle*", "requestParameters")),
+            ("exists", Exists("requestParameters.deep.a")),
+            ("named", OneOf("eventName", ("CreateUser",))),
+        ]
+    )
+    assert sorted(index.matching(record)) == ["exists", "field", "keyword", "named"]

@@ -104,7 +104,7 @@ class DetectionFollower:
             for start in range(0, len(entries), _SLICE):
                 for entry in entries[start : start + _SLICE] if self._enabled else ():
                     if entry.category not in FOUND_DETAILS and entry.origin != "import":
-                        self._match(entry, found)
+                        self._match_guarded(entry, found)
                 await asyncio.sleep(0)
             if found:
                 await self._append(found)
@@ -116,6 +116,15 @@ class DetectionFollower:
         except BaseException:
             self._cursor = None
             raise
+
+    def _match_guarded(self, entry: Entry, found: list[NewEntry]) -> None:
+        """Does `_match`; an event that cannot be matched is counted, and stops no others."""
+        try:
+            self._match(entry, found)
+        except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            about = {"event": entry.event_id, "error": repr(error)[:200]}
+            log.error("an event cannot be matched with the rules", extra=about)
+            self._metrics.detections.labels("failed").inc()
 
     def _match(self, entry: Entry, found: list[NewEntry]) -> None:
         """Adds the matches that an event completes to `found`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import operator
 import re
 from collections import defaultdict
@@ -117,7 +118,7 @@ def compiled(condition: Condition) -> Test:
             return lambda record: not inner(record)
         case Exists(field, or_null):
             path = tuple(field.split("."))
-            return lambda record: _exists(record, path, or_null)
+            return lambda record: any(or_null or v is not None for v in _values(record, path))
         case SameAs(field, other, how):
             return _same(field, other, how)
         case Like(pattern, None, cased):
@@ -149,16 +150,38 @@ def values_at(record: Record, field: str) -> Iterator[str]:
 
 
 def _texts(value: Any, path: Sequence[str]) -> Iterator[str]:
-    if value.__class__ is list:
-        for item in value:
-            yield from _texts(item, path)
-    elif path:
-        if value.__class__ is dict and path[0] in value:
-            yield from _texts(value[path[0]], path[1:])
-    elif value.__class__ is dict:
-        yield orjson.dumps(value).decode()
-    elif value is not None:
-        yield as_text(value)
+    for found in _values(value, path):
+        if found.__class__ is dict:
+            yield json_of(found).decode()
+        elif found is not None:
+            yield as_text(found)
+
+
+def _values(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Yields what is at a path; lists are searched. Callers may nest as deep as they want."""
+    left = [(value, 0)]
+    while left:
+        node, depth = left.pop()
+        if node.__class__ is list:
+            left += [(item, depth) for item in reversed(node)]
+        elif depth == len(path):
+            yield node
+        elif node.__class__ is dict and path[depth] in node:
+            left.append((node[path[depth]], depth + 1))
+
+
+def json_of(value: Any) -> bytes:
+    """Returns JSON without spaces, also of lone surrogates and integers that orjson refuses.
+
+    What is nested too deep for any encoder is an empty object.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        try:
+            return json.dumps(value, separators=(",", ":")).encode()
+        except RecursionError:
+            return b"{}"
 
 
 def _on(field: str, fits: Fits) -> Test:
@@ -174,24 +197,16 @@ def _on(field: str, fits: Fits) -> Test:
     return test
 
 
-def _exists(value: Any, path: Sequence[str], or_null: bool) -> bool:
-    if value.__class__ is list:
-        return any(_exists(item, path, or_null) for item in value)
-    if path:
-        is_there = value.__class__ is dict and path[0] in value
-        return is_there and _exists(value[path[0]], path[1:], or_null)
-    return or_null or value is not None
-
-
-def _all_values(value: Any) -> Iterator[Any]:
-    if value.__class__ is dict:
-        for item in value.values():
-            yield from _all_values(item)
-    elif value.__class__ is list:
-        for item in value:
-            yield from _all_values(item)
-    elif value is not None:
-        yield value
+def _all_values(record: Record) -> Iterator[Any]:
+    left: list[Any] = [record]
+    while left:
+        node = left.pop()
+        if node.__class__ is dict:
+            left += node.values()
+        elif node.__class__ is list:
+            left += node
+        elif node is not None:
+            yield node
 
 
 def _same(field: str, other: str, how: str) -> Test:
@@ -243,7 +258,8 @@ def _regex(pattern: str) -> Fits:
         raise UsageError(
             f"RE2 does not take the regular expression {pattern!r}: {reason}"
         ) from error
-    return lambda text: regex.search(text) is not None
+    # RE2 reads UTF-8, which has no lone surrogates.
+    return lambda text: regex.search(text.encode(errors="replace").decode()) is not None
 
 
 @cache

@@ -6,10 +6,9 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-import orjson
-
 from opentrail.core.event import DETECTION, EVENT_VERSION, Entry, NewEntry, Record
 from opentrail.detections.correlations import Group, Occurrence, principal_of
+from opentrail.detections.matching import json_of
 from opentrail.detections.rules import DetectionRule
 
 EVENT_TYPE = "OpentrailDetection"
@@ -43,7 +42,7 @@ def match_event(
     event_ids = [each.event_id for each in occurrences] or [entry.event_id]
     principals = [each.principal for each in occurrences] or [principal_of(record)]
     names = [name for name in dict.fromkeys(principals) if name is not None]
-    parts = orjson.dumps([rule.name, entry.account, entry.region, event_ids])
+    parts = json_of([rule.name, entry.account, entry.region, event_ids])
     event_id = str(uuid.uuid5(_NAMESPACE, parts.decode()))
     details = {
         "eventSource": DETECTIONS_SOURCE,
@@ -72,5 +71,5 @@ def match_event(
         "detectionDetails": {key: value for key, value in details.items() if value is not None},
         "eventCategory": DETECTION,
     }
-    raw = orjson.dumps(document)
+    raw = json_of(document)
     return NewEntry("detection", now, entry.account, entry.region, DETECTION, event_id, raw)
