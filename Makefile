@@ -89,7 +89,7 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra postgres --extra oidc -o requirements/release.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --extra mcp --group dev requirements/build.in -o requirements/dev.txt
+	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --extra mcp --extra detections --group dev requirements/build.in -o requirements/dev.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -86,7 +86,7 @@ def arriving() -> Figures:
         for rate, seconds in ((FAST, FAST_SECONDS), (STEADY, STEADY_SECONDS)):
             with opentrail(upstream) as server, _watch(server) as memory:
                 name = f"{rate:,}/s for {seconds} s"
-                figures |= _offered(name, server, rate, seconds)
+                figures |= offered(name, server, rate, seconds)
                 figures[f"{name}: memory at most MB"] = memory.most
     return figures
 
@@ -243,7 +243,7 @@ def _call(port: int, rate: float, seconds: int, caller: int) -> None:
         connection.call(create_user(f"arriving-{caller}-{number}"))
 
 
-def _offered(name: str, server: Server, rate: int, seconds: int) -> Figures:
+def offered(name: str, server: Server, rate: int, seconds: int) -> Figures:
     """Posts records in batches; each is durable when it is answered, and then is to be visible."""
     sender = multiprocessing.Process(
         target=_post, args=(server.console, server.data, rate, seconds)

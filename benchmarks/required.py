@@ -19,6 +19,8 @@ REQUIRED = {
     "allow at half load p99 ms": "< 10",
     "Insights on / off, calls/s ratio": ">= 0.9",
     "Insights on / off, visible p99 ms ratio": "<= 1.1",
+    "500 rules at 2,000 events/s: cores": "< 0.5",
+    "with rules / without, visible p99 ratio": "<= 1.1",
     "opentrail up MB/s": ">= 300",
     "opentrail down MB/s": ">= 300",
     "opentrail up memory growth MB": "< 20",

@@ -143,6 +143,9 @@ PAIRS = {
     "history_cache",
     "otlp_endpoint",
     "otlp_headers",
+    "detections_webhook",
+    "detections_webhook_secret",
+    "detections_webhook_networks",
 }
 
 
@@ -187,6 +190,43 @@ def test_a_collector_has_a_url_and_headers(write: Write) -> None:
     ],
 )
 def test_what_is_wrong_about_a_collector_is_named(
+    flags: dict[str, str], environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        load(flags, environment)
+    assert "s3cret" not in str(refused.value)
+
+
+WEBHOOK = "https://alerts.example/hook?token=s3cret"
+
+
+def test_a_webhook_has_a_url_a_secret_and_networks() -> None:
+    flags = {"detections_webhook": WEBHOOK, "detections_webhook_networks": "10.0.0.0/8,::1"}
+    found = load(flags, {variable("detections_webhook_secret"): "s3cret"})
+    assert found.detections_webhook == WEBHOOK
+    assert found.detections_webhook_secret == "s3cret"
+    assert found.detections_webhook_networks == ("10.0.0.0/8", "::1")
+    assert "s3cret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        ({"detections_webhook": "alerts/s3cret"}, {}, "--detections-webhook must be a URL such as"),
+        ({"detections_webhook": "file:///s3cret"}, {}, "--detections-webhook must be a URL such"),
+        ({"detections_webhook": "http://a:s3cret@c"}, {}, "without user, spaces and fragment"),
+        ({"detections_webhook": "http://c/s3cret x"}, {}, "without user, spaces and fragment"),
+        ({"detections_webhook": "http://c/s3cret\r\nA: b"}, {}, "must be a URL such as"),
+        ({"detections_webhook_secret": "s3cret"}, {}, "set OPENTRAIL_DETECTIONS_WEBHOOK_SECRET"),
+        ({}, {"OPENTRAIL_DETECTIONS_WEBHOOK_SECRET": "s3cret"}, "must be given with its secret"),
+        (
+            {"detections_webhook": WEBHOOK, "detections_webhook_networks": "0.0.0.0/0"},
+            {},
+            "must be private networks",
+        ),
+    ],
+)
+def test_what_is_wrong_about_a_webhook_is_named(
     flags: dict[str, str], environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:

@@ -88,6 +88,10 @@ _COMMANDS = {
         "make policies of what principals did, and test policies on past calls",
         "Only what events show counts; data events are part of it.",
     ),
+    "detections": _Command(
+        "test Sigma rules on past events, and match new events with them",
+        "Rules are for product aws, service cloudtrail. Exit code 1: a rule was refused.",
+    ),
     "policies": _Command(
         "manage what users and roles may do with the CloudTrail API",
         "Policies count with --auth enforced. A FILE.json has the document of the policy FILE.",

@@ -146,6 +146,18 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.detections = Counter(
+            "opentrail_detections",
+            "Matches of rules: recorded, or suppressed; failed: events that cannot be matched",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.webhook_events = Counter(
+            "opentrail_webhook_events",
+            "Matches of rules for the webhook: accepted (taken), or rejected",
+            ["outcome"],
+            registry=self.registry,
+        )
 
     def count(self, service: str, category: str, seconds: float, more: int = 0) -> None:
         """Counts a recorded call.

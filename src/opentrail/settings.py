@@ -113,6 +113,14 @@ class Settings:
     #: Types of unusual activity of principals to record in event history, such as
     #: `new-api,access-denied`, or `all`; none by default.
     insights_types: tuple[str, ...] = ()
+    #: Webhook that gets each match of a detection, such as `https://alerts.example/opentrail`; none
+    #: by default. It must have an address of the internet, or of `--detections-webhook-networks`.
+    detections_webhook: str | None = field(default=None, repr=False)
+    #: Signs the requests to it (HMAC-SHA-256); refused in the flag, where other users of the
+    #: machine could see it.
+    detections_webhook_secret: str | None = field(default=None, repr=False)
+    #: Private networks, such as `10.0.0.0/8`, to which requests to it may go.
+    detections_webhook_networks: tuple[str, ...] = ()
     #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
     trails_per_region: int = 5
     #: Days that event history shows.
@@ -485,11 +493,11 @@ def _text(value: Any, source: str) -> str:
     return value
 
 
-def _client_secret(value: Any, source: str) -> str:
+def _secret(value: Any, source: str) -> str:
     if source.startswith("--"):
+        name = source.removeprefix("--").replace("-", "_").upper()
         raise UsageError(
-            f"{source} would be seen by other users of this machine; "
-            "set OPENTRAIL_OIDC_CLIENT_SECRET"
+            f"{source} would be seen by other users of this machine; set OPENTRAIL_{name}"
         )
     if not isinstance(value, str) or not value:
         raise UsageError(f"{source} must be a text that is not empty")
@@ -502,6 +510,16 @@ def _collector(value: Any, source: str) -> str:
         raise UsageError(f"{source} must be a URL such as http://127.0.0.1:4318, not {value!r}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"{source} must be a URL without user, query and fragment")
+    return str(value)
+
+
+def _webhook(value: Any, source: str) -> str:
+    """Reads a URL; no message has it, since a path or query may be a secret."""
+    parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{source} must be a URL such as https://alerts.example/opentrail")
+    if parts.username or parts.password or parts.fragment or " " in str(value):
+        raise UsageError(f"{source} must be a URL without user, spaces and fragment")
     return str(value)
 
 
@@ -542,9 +560,12 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "history_cache": _size,
     "otlp_endpoint": _collector,
     "otlp_headers": _headers,
+    "detections_webhook": _webhook,
+    "detections_webhook_secret": _secret,
+    "detections_webhook_networks": _private_networks,
     "oidc_issuer": _issuer,
     "oidc_client_id": _text,
-    "oidc_client_secret": _client_secret,
+    "oidc_client_secret": _secret,
     "oidc_role_claim": _text,
 }
 
@@ -603,12 +624,20 @@ def _check(settings: Settings) -> None:
     if settings.auth == "permissive" and settings.unknown_keys == "refuse":
         raise UsageError("--unknown-keys refuse needs --auth enforced")
     _check_files(settings)
+    _check_oidc(settings)
+    if settings.detections_webhook is None and (
+        settings.detections_webhook_secret or settings.detections_webhook_networks
+    ):
+        raise UsageError("--detections-webhook must be given with its secret or networks")
+    if not settings.insecure_trusted_networks:
+        _check_addresses(settings)
+
+
+def _check_oidc(settings: Settings) -> None:
     if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
         raise UsageError("--oidc-issuer and --oidc-client-id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:
         raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
-    if not settings.insecure_trusted_networks:
-        _check_addresses(settings)
 
 
 def _check_files(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
 from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
+from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
@@ -41,6 +42,7 @@ from opentrail.app.wings.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
+from opentrail.detections.enabled import EnabledRules
 from opentrail.history.event_history import History
 from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
@@ -251,6 +253,7 @@ class Api:
             Stories(self.services, self._missing),
             LeastPrivilege(self.services, self._missing),
             Incidents(self.services, self.insights, self._missing),
+            Detections(self.services, EnabledRules(self.world.control), ACCOUNT, self._missing),
             Marks(self.services),
             self.tail,
             Trails(self.services, self._verify, self.verifications),

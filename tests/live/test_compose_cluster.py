@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from opentrail.cli import parser
 from tests.live.processes import BIN, TIMEOUT_SECONDS, Opentrail, clean_environment, eventually

@@ -29,6 +29,7 @@ PAGES = {
     "live": "Live",
     "insights": "Insights",
     "insights/absent": "Insight",
+    "detections": "Detections",
     "principals": "Principals",
     "resources": "Resources",
     "resources?name=user-1": "user-1",

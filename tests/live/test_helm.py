@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.version import __version__

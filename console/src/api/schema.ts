@@ -60,6 +60,50 @@ export interface DeliveredFiles {
   trail: string;
 }
 
+/** A match of a rule. */
+export interface DetectionMatch {
+  account: string;
+  eventId: string;
+  eventIds: string[];
+  eventName: string;
+  eventSource: string;
+  eventTime: string;
+  groupBy: Record<string, string>;
+  level: string;
+  principals: string[];
+  region: string;
+  rule: string;
+  title: string;
+}
+
+/** Matches, newest first, and what event history lacks. */
+export interface DetectionMatches {
+  matches: DetectionMatch[];
+  missing: string[];
+}
+
+/** An enabled rule, and how often it matched. */
+export interface DetectionRow {
+  author: string;
+  correlation: string | null;
+  description: string;
+  enabledAt: string;
+  enabledBy: string;
+  lastMatch: string | null;
+  level: string;
+  matches: number;
+  name: string;
+  references: string[];
+  tags: string[];
+  title: string;
+}
+
+/** The enabled rules by name; the newest 10,000 matches are counted. */
+export interface DetectionRules {
+  missing: string[];
+  rules: DetectionRow[];
+}
+
 /** Events around one, with something in common, in the order in which they happened. */
 export interface EventContext {
   after: EventRow[];

@@ -41,6 +41,8 @@ export type {
   User,
   UserList,
   CountedValue as ValueCount,
+  DetectionMatch,
+  DetectionRow as Detection,
   Verification,
   ViewState,
 } from "./schema";

@@ -236,6 +236,7 @@ const NAVIGATION = [
   ["/events", "Event history"],
   ["/live", "Live"],
   ["/insights", "Insights"],
+  ["/detections", "Detections"],
   ["/principals", "Principals"],
   ["/resources", "Resources"],
   ["/timeline", "Timeline"],

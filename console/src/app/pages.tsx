@@ -30,6 +30,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/live$/, "Live", () => import("../pages/Live")),
   page(/^\/insights$/, "Insights", () => import("../pages/Insights")),
   page(/^\/insights\/([^/]+)$/, "Insight", () => import("../pages/Insight")),
+  page(/^\/detections$/, "Detections", () => import("../pages/Detections")),
   page(/^\/principals$/, "Principals", () => import("../pages/Principals")),
   page(/^\/policy$/, "Least privilege", () => import("../pages/Policy"), "auditor"),
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),

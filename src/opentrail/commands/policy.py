@@ -12,12 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from opentrail.commands.arguments import Actions, add_client
-from opentrail.commands.client import find
 from opentrail.commands.conditions import since_of
-from opentrail.commands.rendering import warn_of_missing
+from opentrail.commands.past_events import Record, records
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import printable
@@ -36,9 +33,6 @@ from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement
 from opentrail.who.subjects import events_of
 
-Record = Mapping[str, Any]
-
-_STREAM = "/api/v1/events/stream"
 #: Maximum lines of one list.
 _MAX_LINES = 20
 
@@ -88,22 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace) -> Iterator[Record]:
     """Yields the records of a principal's calls, newest first, in all accounts and Regions."""
-    query = {
-        "expression": expression_of(options.principal),
-        "since": since_of(options.since, datetime.now(UTC)),
-        "categories": "all",
-    }
-    with find(options).lines(_STREAM, query) as answer:
-        for lines in answer:
-            for line in lines:
-                if "EventId" in line:
-                    yield orjson.loads(line["CloudTrailEvent"])
-                elif "error" in line:
-                    raise OpentrailError(printable(str(line["error"])))
-                else:
-                    warn_of_missing(line)
-                    return
-    raise OpentrailError("the server's answer was cut")
+    return records(options, expression_of(options.principal))
 
 
 def expression_of(principal: str) -> str:

@@ -98,6 +98,12 @@ _FLAGS = {
         ("--insights", "MODE", "on (default): record unusual activity; or off"),
         ("--insights-preset", "NAME", "balanced (default), strict or aws"),
         ("--insights-types", "NAMES", "types about principals to record, or all"),
+        ("--detections-webhook", "URL", "webhook that gets each match of a detection"),
+        (
+            "--detections-webhook-networks",
+            "NETWORKS",
+            "private networks to which requests to it may go",
+        ),
     ),
 }
 

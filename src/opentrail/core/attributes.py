@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from opentrail.core.agents import agent_of
 from opentrail.core.event import (
     DATA,
-    INSIGHT,
+    FOUND_DETAILS,
     MANAGEMENT,
     Record,
     as_object,
@@ -83,7 +83,7 @@ def attributes_of(record: Record) -> Attributes:
     management = record.get("managementEvent")
     accounts = record.get("recipientAccountId"), identity.get("accountId")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
-    details = as_object(record.get("insightDetails")) if category == INSIGHT else {}
+    details = as_object(record.get(FOUND_DETAILS.get(str(category), "")))
     agent = agent_of(record)
     return Attributes(
         event_id=str(record.get("eventID", "")),

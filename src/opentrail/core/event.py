@@ -18,6 +18,9 @@ MANAGEMENT = "Management"
 DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
+DETECTION = "Detection"
+#: Category of events that are found in others → member that says what was found.
+FOUND_DETAILS = {INSIGHT: "insightDetails", DETECTION: "detectionDetails"}
 
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"
@@ -32,7 +35,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
-    #: What made the record: `recorder`, `api`, `hook` or `insight`.
+    #: What made the record: `recorder`, `api`, `hook`, `insight` or `detection`.
     origin: str
     recorded_at: datetime
     account: str

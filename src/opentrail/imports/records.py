@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from opentrail.core.event import INSIGHT, Record, as_object, parse_time
+from opentrail.core.event import FOUND_DETAILS, Record, as_object, parse_time
 
 NOT_JSON = "not JSON"
 NOT_UTF8 = "not valid UTF-8"
@@ -155,8 +155,9 @@ def accept(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
     """
     time, identifier = record.get("eventTime"), record.get("eventID")
     name, source = record.get("eventName"), record.get("eventSource")
-    if record.get("eventCategory") == INSIGHT:
-        details = as_object(record.get("insightDetails"))
+    member = FOUND_DETAILS.get(str(record.get("eventCategory")))
+    if member is not None:
+        details = as_object(record.get(member))
         name, source = details.get("eventName") or name, details.get("eventSource") or source
     if not (_is_text(time) and _is_text(name) and _is_text(source) and _is_text(identifier)):
         raise _lacking(eventTime=time, eventName=name, eventSource=source, eventID=identifier)

@@ -13,7 +13,7 @@ from typing import Any
 from opentrail.core.event import as_object
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
-_PREFIXES = {
+PREFIXES = {
     "amazonmq": "mq",
     "appstream2": "appstream",
     "email": "ses",
@@ -164,7 +164,7 @@ def prefix_of(label: str) -> str:
     >>> prefix_of("monitoring"), prefix_of("s3")
     ('cloudwatch', 's3')
     """
-    return _PREFIXES.get(label, label)
+    return PREFIXES.get(label, label)
 
 
 def without_version(event_name: str) -> str:

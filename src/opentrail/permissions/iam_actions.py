@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -44,6 +45,11 @@ def _services() -> dict[str, Any]:
     packed = files("opentrail.permissions").joinpath("iam.json.gz").read_bytes()
     services: dict[str, Any] = json.loads(gzip.decompress(packed))
     return services
+
+
+def prefixes() -> Iterable[str]:
+    """Returns the prefixes of all actions, one for each service."""
+    return _services().keys()
 
 
 def is_known(action: str) -> bool:

@@ -100,3 +100,19 @@ class LogCollector(Protocol):
             ServiceError: it does not answer, or accepts nothing now; it may have the records.
         """
         ...
+
+
+class Webhook(Protocol):
+    """Takes events, one by one."""
+
+    async def send(self, event_id: str, body: bytes) -> bool:
+        """Return once it has answered: whether it has accepted the event, or refuses it for good.
+
+        Args:
+            event_id: the same if an event is sent again.
+            body: the JSON of the event's record.
+
+        Raises:
+            ServiceError: it does not answer, or accepts nothing now; it may have the event.
+        """
+        ...

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from opentrail.app.wings import sinks
+from opentrail.core.event import DETECTION
+from opentrail.trails.registry import TrailRegistry
 from tests.app.wings.cores import a_core
-from tests.fakes import asynchronous
+from tests.factories import a_record, a_trail, an_entry, entries_of
+from tests.fakes import MemoryControl, asynchronous
 
 
 @asynchronous
@@ -19,3 +22,16 @@ async def test_an_event_bus_gets_events_unless_that_is_off(tmp_path: Path) -> No
         wing = sinks.start(core)
         assert wing.followers == ()
         assert len(wing.sinks) == 2
+
+
+@asynchronous
+async def test_the_bus_gets_matches_of_rules_in_accounts_whose_trails_log() -> None:
+    trails = TrailRegistry(MemoryControl())
+    assert await sinks._matcher(trails) is None
+    await trails.add(a_trail().started(0, "2020-01-01T09:00:00.000000+00:00"))
+    matcher = await sinks._matcher(trails)
+    assert matcher is not None
+    match = an_entry(2, a_record(eventCategory=DETECTION))
+    other = an_entry(3, a_record(eventCategory=DETECTION, recipientAccountId="9" * 12))
+    [call] = entries_of([a_record()])
+    assert matcher([call, match, other]) == [call, match]

@@ -103,6 +103,7 @@ async def test_events_are_on_the_bus_in_awss_form() -> None:
         ({"eventType": "AwsServiceEvent"}, "aws.iam", "AWS Service Event via CloudTrail"),
         ({"eventType": "AwsConsoleAction"}, "aws.iam", "AWS Console Action via CloudTrail"),
         ({"eventType": "AwsCloudTrailInsight"}, "aws.cloudtrail", "AWS Insight via CloudTrail"),
+        ({"eventType": "OpentrailDetection"}, "opentrail.detections", "Opentrail Detection"),
         ({"eventType": "AwsVpceEvent"}, None, "AWS Network Activity Event via CloudTrail"),
         ({"eventType": "AwsNewThing"}, None, "AWS API Call via CloudTrail"),
     ],

@@ -365,8 +365,9 @@ def row_of(event: FoundEvent) -> EventRow:
     attributes = attributes_of(record)
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
-    is_call = "eventName" in record  # an Insights event is about an API, not by a caller
-    unusual = f"{event.event_name}: unusual activity"
+    is_call = "eventName" in record  # others are about calls, not by a caller
+    detected = as_object(record.get("detectionDetails")).get("title")
+    unusual = f"{event.event_name}: {detected or 'unusual activity'}"
     words = parts(record) if is_call else [Part("verb", unusual)]
     method = method_of(record) if is_call else None
     agent = agent_of(record) if is_call else None

@@ -7,6 +7,7 @@ from opentrail.api.console.sign_in import SignIn
 from opentrail.api.console.web import WebSession
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
 from opentrail.api.v1.counts import EventCounts
+from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
@@ -33,6 +34,7 @@ GROUPS: tuple[type, ...] = (
     Stories,
     LeastPrivilege,
     Incidents,
+    Detections,
     Trails,
     TrailAdministration,
     Proofs,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from opentrail.app.wing import StartWing
-from opentrail.app.wings import console, imports, insights, organizations, sinks
+from opentrail.app.wings import console, detections, imports, insights, organizations, sinks
 
 WINGS: tuple[StartWing, ...] = (
     imports.start,
     organizations.start,
     sinks.start,
     insights.start,
+    detections.start,
     console.start,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
 from opentrail.adapters.otlp import OtlpCollector
 from opentrail.app.wing import Core, Wing
+from opentrail.core.event import DETECTION, Entry
 from opentrail.follow import follow
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
@@ -57,5 +59,29 @@ def start(core: Core) -> Wing:
 
 
 async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:
-    """Returns the matcher of entries that logging trails select."""
-    return EntrySelector.matcher_of([stored.trail for stored in await trails.all()])
+    """Returns the matcher of entries for the event bus.
+
+    These are what logging trails select, and matches of rules in the accounts of those trails.
+    """
+    all_trails = [stored.trail for stored in await trails.all()]
+    selected_by_trails = EntrySelector.matcher_of(all_trails)
+    if selected_by_trails is None:
+        return None
+    accounts = {
+        account
+        for trail in all_trails
+        for span in trail.spans
+        if span.open
+        for account in span.accounts or (trail.account,)
+    }
+
+    def matches(entries: Sequence[Entry]) -> Sequence[Entry]:
+        selected = {entry.position for entry in selected_by_trails(entries)}
+        return [
+            entry
+            for entry in entries
+            if entry.position in selected
+            or (entry.category == DETECTION and entry.account in accounts)
+        ]
+
+    return matches

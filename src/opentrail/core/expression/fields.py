@@ -30,6 +30,7 @@ MEMBERS = frozenset(
         "additionalEventData",
         "annotation",
         "apiVersion",
+        "detectionDetails",
         "edgeDeviceDetails",
         "errorMessage",
         "eventContext",

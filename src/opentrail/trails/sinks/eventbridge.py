@@ -48,8 +48,10 @@ _DETAIL_TYPES = {
     "AwsServiceEvent": "AWS Service Event via CloudTrail",
     "AwsCloudTrailInsight": "AWS Insight via CloudTrail",
     "AwsVpceEvent": "AWS Network Activity Event via CloudTrail",
+    "OpentrailDetection": "Opentrail Detection",
 }
 _INSIGHT = "AwsCloudTrailInsight"
+_DETECTION = "OpentrailDetection"
 #: Event sources that have another name on the bus.
 _SOURCES = {"monitoring": "cloudwatch"}
 
@@ -214,7 +216,7 @@ def bus_event(record: EventRecord) -> BusEvent:
     name = record.fields.event_source.removesuffix(".amazonaws.com")
     source = "cloudtrail" if kind == _INSIGHT else _SOURCES.get(name, name)
     return BusEvent(
-        f"aws.{source}",
+        "opentrail.detections" if kind == _DETECTION else f"aws.{source}",
         _DETAIL_TYPES.get(kind or "", _DETAIL_TYPES["AwsApiCall"]),
         parse_time(record.event_time),
         record.raw.decode(),

@@ -1,0 +1,124 @@
+"""A webhook: one HTTP request for each event, to an address that the operator chose."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import http.client
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from opentrail.core.errors import ServiceError
+from opentrail.version import __version__
+
+log = logging.getLogger(__name__)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SECONDS = 10.0
+_MAX_ANSWER_BYTES = 4_096
+#: Statuses that refuse this content; all others may accept it later.
+_REFUSED = frozenset({400, 413, 415, 422})
+_FAILED = "WebhookFailed"
+#: IPv6 addresses that a gateway translates to IPv4 (RFC 6052).
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+
+
+class HttpWebhook:
+    """A `Webhook`.
+
+    The host is resolved once for each request, and the request goes to an address that was checked:
+    one of the internet, or of the networks. Redirects are not followed.
+
+    Args:
+        url: where requests go.
+        secret: signs them, if there is one.
+        networks: private networks to which requests may go, such as `10.0.0.0/8`.
+    """
+
+    def __init__(self, url: str, secret: str | None, networks: Sequence[str] = ()) -> None:
+        self._parts = urlsplit(url)
+        self._secret = secret
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._tls = ssl.create_default_context() if self._parts.scheme == "https" else None
+
+    async def send(self, event_id: str, body: bytes) -> bool:
+        """Returns once the webhook has answered: whether it has accepted the event."""
+        status = await asyncio.to_thread(self._post, event_id, body)
+        if status // 100 == 2:
+            return True
+        if status in _REFUSED:
+            log.error("the webhook refuses an event", extra={"status": status, "event": event_id})
+            return False
+        raise ServiceError(_FAILED, f"{self._parts.hostname} answers with status {status}")
+
+    def _post(self, event_id: str, body: bytes) -> int:
+        """Returns the status of the answer."""
+        host = str(self._parts.hostname)
+        port = self._parts.port or (443 if self._tls else 80)
+        path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
+        connection = http.client.HTTPConnection(host, port)
+        try:
+            opened = socket.create_connection((self._address(host, port), port), _SECONDS)
+            connection.sock = opened
+            if self._tls is not None:
+                connection.sock = self._tls.wrap_socket(opened, server_hostname=host)
+            connection.request("POST", path, body, self._headers(event_id, body))
+            answer = connection.getresponse()
+            answer.read(_MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(_FAILED, f"{host} does not answer: {error!r}") from error
+        finally:
+            connection.close()
+        return answer.status
+
+    def _address(self, host: str, port: int) -> str:
+        """Returns an address of a host, if requests may go there.
+
+        Raises:
+            ServiceError: they may not.
+            OSError: the host has no address.
+        """
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        text = str(found[0][4][0])
+        address = _reached(ipaddress.ip_address(text.partition("%")[0]))
+        is_public = address.is_global and not address.is_multicast
+        if not is_public and not any(address in network for network in self._networks):
+            message = (
+                f"{host} is {address}, which is not an address of the internet: allow it with "
+                "--detections-webhook-networks"
+            )
+            raise ServiceError(_FAILED, message)
+        return text
+
+    def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"opentrail/{__version__}",
+            "X-Opentrail-Event-Id": event_id,
+        }
+        if self._secret is not None:
+            moment = str(int(time.time()))
+            signed = f"{moment}.".encode() + body
+            digest = hmac.new(self._secret.encode(), signed, hashlib.sha256).hexdigest()
+            headers["X-Opentrail-Timestamp"] = moment
+            headers["X-Opentrail-Signature"] = f"sha256={digest}"
+        return headers
+
+
+def _reached(address: Address) -> Address:
+    """Returns the IPv4 address that an IPv6 address leads to, if it does.
+
+    >>> _reached(ipaddress.ip_address("::ffff:10.0.0.1"))
+    IPv4Address('10.0.0.1')
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -1,0 +1,153 @@
+"""`opentrail detections`: Sigma rules, tested on past events and enabled for new ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opentrail.commands.arguments import Actions, add_client
+from opentrail.commands.client import ask
+from opentrail.commands.past_events import records
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.text import counted, printable
+from opentrail.detections.backtest import Backtest, backtest, narrowing
+from opentrail.detections.rules import DetectionRule
+from opentrail.installation import command_for
+
+_ROUTE = "/api/v1/detections"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = Actions(parser)
+    testing = actions.add("test", "show how often rules would have matched past events")
+    testing.add_argument(
+        "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
+    )
+    enabling = actions.add("enable", "match new events, in place of rules with the same names")
+    for reading in (testing, enabling):
+        reading.add_argument(
+            "rules", nargs="+", metavar="RULES", help="a file of Sigma rules, or a folder of them"
+        )
+    actions.add("list", "list the enabled rules, and how often they matched")
+    disabling = actions.add("disable", "match no more events")
+    disabling.add_argument("names", nargs="+", metavar="NAME", help="name of an enabled rule")
+    for action_parser in actions:
+        add_client(action_parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs `opentrail detections` and returns its exit code: 1 if a rule was refused.
+
+    Raises:
+        UsageError: an argument is wrong, or no server is found.
+    """
+    actions = {"test": _test, "enable": _enable, "list": _list, "disable": _disable}
+    return actions[options.action](options)
+
+
+def _read(options: argparse.Namespace) -> tuple[list[DetectionRule], Mapping[str, str]]:
+    """Returns the rules of the files, and why others are refused, which it prints as well."""
+    try:
+        from opentrail.detections.sigma import read_rules
+    except ImportError as error:
+        raise UsageError(f"Sigma rules need pySigma: {command_for('detections')}") from error
+    found = read_rules(map(Path, options.rules))
+    for name, reasons in found.warnings.items():
+        for reason in reasons:
+            sys.stderr.write(printable(f"warning: rule {name}: {reason}") + "\n")
+    for name, reason in found.refused.items():
+        sys.stderr.write(printable(f"refused: rule {name}: {reason}") + "\n")
+    return found.rules, found.refused
+
+
+# Test
+
+
+def _test(options: argparse.Namespace) -> int:
+    rules, refused = _read(options)
+    if not rules:
+        return 1
+    seen = 0
+
+    def counting() -> Any:
+        nonlocal seen
+        for record in records(options, narrowing(rules)):
+            seen += 1
+            yield record
+
+    try:
+        outcomes = backtest(rules, counting())
+    except OverflowError as error:
+        raise OpentrailError(f"{error}; give a later --since") from error
+    outcomes.sort(key=lambda outcome: (-outcome.matches, outcome.rule.name))
+    if options.json:
+        document = {"rules": [outcome.document() for outcome in outcomes], "refused": refused}
+        print(json.dumps(document))
+    else:
+        _print_outcomes(outcomes)
+        sys.stderr.write(f"{counted(seen, 'event')} that the rules could match were read\n")
+    return 1 if refused else 0
+
+
+def _print_outcomes(outcomes: Sequence[Backtest]) -> None:
+    for outcome in outcomes:
+        found, rule = outcome.document(), outcome.rule
+        out = sys.stdout.write
+        out(f"{printable(rule.name)} ({rule.level}): {_matches(outcome.matches)}")
+        out(f", {found['first']} to {found['last']}\n" if outcome.matches else "\n")
+        for example in found["examples"]:
+            ids, who = example["eventIds"], printable(str(example["principal"] or "no principal"))
+            more = f" and {counted(len(ids) - 1, 'earlier event')}" if len(ids) > 1 else ""
+            name = printable(example["eventName"])
+            out(f"  {example['eventTime']}  {name} by {who}: {printable(ids[-1])}{more}\n")
+
+
+def _matches(count: int) -> str:
+    return "1 match" if count == 1 else f"{count:,} matches"
+
+
+# Live
+
+
+def _enable(options: argparse.Namespace) -> int:
+    rules, refused = _read(options)
+    enabled = []
+    for rule in rules:
+        answer = ask(options, _ROUTE, {}, {"rule": msgspec.to_builtins(rule)})
+        enabled.append(answer)
+        if not options.json:
+            sys.stdout.write(f"enabled: {printable(rule.name)} ({rule.level})\n")
+    if options.json:
+        print(json.dumps({"enabled": enabled, "refused": refused}))
+    return 1 if refused else 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    answer = ask(options, _ROUTE, {})
+    if options.json:
+        print(json.dumps(answer))
+        return 0
+    for rule in answer["rules"]:
+        last = f", the last at {rule['lastMatch']}" if rule["lastMatch"] else ""
+        line = f"{rule['name']} ({rule['level']}): {_matches(rule['matches'])}{last}"
+        sys.stdout.write(printable(line) + "\n")
+    if not answer["rules"]:
+        sys.stderr.write("no rules are enabled: 'opentrail detections enable RULES' does it\n")
+    return 0
+
+
+def _disable(options: argparse.Namespace) -> int:
+    for name in options.names:
+        ask(options, f"{_ROUTE}/disable", {}, {"name": name})
+        if not options.json:
+            sys.stdout.write(f"disabled: {printable(name)}\n")
+    if options.json:
+        print(json.dumps({"disabled": options.names}))
+    return 0

@@ -1,0 +1,1 @@
+"""Detections: Sigma rules, tested on recorded events and applied to new ones."""

@@ -1,0 +1,304 @@
+"""Which rules an event matches: rules are compiled once, and found by the event's name."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from opentrail.core.errors import UsageError
+from opentrail.core.event import Record
+from opentrail.core.expression.tree import Pattern, as_text
+from opentrail.detections.rules import (
+    AllOf,
+    AnyOf,
+    Compared,
+    Condition,
+    Exists,
+    InNetwork,
+    Like,
+    Matches,
+    Negation,
+    OneOf,
+    SameAs,
+    values_that,
+)
+from opentrail.installation import command_for
+
+K = TypeVar("K")
+Test = Callable[[Record], bool]
+Fits = Callable[[str], bool]
+#: Fields by which rules are found.
+EVENT_NAME = "eventName"
+EVENT_SOURCE = "eventSource"
+
+_ORDERS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+_SAME: dict[str, Callable[[str, str], bool]] = {
+    "equals": operator.eq,
+    "starts": str.startswith,
+    "ends": str.endswith,
+}
+
+
+class RuleIndex(Generic[K]):
+    """Conditions, each with a key: those that an event could match are found by its name.
+
+    A condition that asks for no name is found by the event source, one without that is tried for
+    every event.
+
+    Raises:
+        UsageError: a regular expression is wrong, or RE2 is not installed.
+    """
+
+    def __init__(self, conditions: Iterable[tuple[K, Condition]]) -> None:
+        self._by_name: defaultdict[str, list[tuple[Test, K]]] = defaultdict(list)
+        self._by_source: defaultdict[str, list[tuple[Test, K]]] = defaultdict(list)
+        self._others: list[tuple[Test, K]] = []
+        for key, condition in conditions:
+            rule = compiled(condition), key
+            names = values_that(condition, EVENT_NAME)
+            sources = values_that(condition, EVENT_SOURCE)
+            if names is not None:
+                for name in names:
+                    self._by_name[name].append(rule)
+            elif sources is not None:
+                for source in sources:
+                    self._by_source[source].append(rule)
+            else:
+                self._others.append(rule)
+
+    def may_match(self, event_name: str, event_source: str) -> bool:
+        """Returns whether any condition could match an event, so that it must be decoded."""
+        return (
+            bool(self._others)
+            or event_name.lower() in self._by_name
+            or event_source.lower() in self._by_source
+        )
+
+    def matching(self, record: Record) -> list[K]:
+        """Returns the keys of the conditions that a record matches."""
+        name, source = record.get(EVENT_NAME), record.get(EVENT_SOURCE)
+        keys = [key for test, key in self._others if test(record)]
+        for value, rules in ((name, self._by_name), (source, self._by_source)):
+            if rules and value.__class__ is str:
+                keys += [key for test, key in rules.get(value.lower(), ()) if test(record)]
+        return keys
+
+
+def compiled(condition: Condition) -> Test:
+    """Returns a function that says whether a record matches.
+
+    Raises:
+        UsageError: a regular expression is wrong, or RE2 is not installed.
+    """
+    match condition:
+        case AllOf(parts):
+            tests = [compiled(part) for part in parts]
+            return lambda record: all(test(record) for test in tests)
+        case AnyOf(parts):
+            tests = [compiled(part) for part in parts]
+            return lambda record: any(test(record) for test in tests)
+        case Negation(part):
+            inner = compiled(part)
+            return lambda record: not inner(record)
+        case Exists(field, or_null):
+            path = tuple(field.split("."))
+            return lambda record: any(or_null or v is not None for v in _values(record, path))
+        case SameAs(field, other, how):
+            return _same(field, other, how)
+        case Like(pattern, None, cased):
+            fits = glob(pattern, cased)
+            return lambda record: any(fits(as_text(value)) for value in _all_values(record))
+        case OneOf() | Like() | Matches() | InNetwork() | Compared():
+            return _on(str(condition.field), _value_test(condition))
+
+
+def _value_test(condition: OneOf | Like | Matches | InNetwork | Compared) -> Fits:
+    match condition:
+        case OneOf(_, values):
+            lowered = frozenset(value.lower() for value in values)
+            return lambda text: text.lower() in lowered
+        case Like(pattern, _, cased):
+            return glob(pattern, cased)
+        case Matches(_, regex):
+            return _regex(regex)
+        case InNetwork(_, network):
+            return _network(network)
+        case Compared(_, name, bound):
+            compare = _ORDERS[name]
+            return lambda text: _compares(compare, text, bound)
+
+
+def values_at(record: Record, field: str) -> Iterator[str]:
+    """Yields the values of a field as strings; objects are their JSON, null is none."""
+    return _texts(record, tuple(field.split(".")))
+
+
+def _texts(value: Any, path: Sequence[str]) -> Iterator[str]:
+    for found in _values(value, path):
+        if found.__class__ is dict:
+            yield json_of(found).decode()
+        elif found is not None:
+            yield as_text(found)
+
+
+def _values(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Yields what is at a path; lists are searched. Callers may nest as deep as they want."""
+    left = [(value, 0)]
+    while left:
+        node, depth = left.pop()
+        if node.__class__ is list:
+            left += [(item, depth) for item in reversed(node)]
+        elif depth == len(path):
+            yield node
+        elif node.__class__ is dict and path[depth] in node:
+            left.append((node[path[depth]], depth + 1))
+
+
+def json_of(value: Any) -> bytes:
+    """Returns JSON without spaces, also of lone surrogates and integers that orjson refuses.
+
+    What is nested too deep for any encoder is an empty object.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        try:
+            return json.dumps(value, separators=(",", ":")).encode()
+        except RecursionError:
+            return b"{}"
+
+
+def _on(field: str, fits: Fits) -> Test:
+    first, *others = field.split(".")
+    rest = tuple(others)
+
+    def test(record: Record) -> bool:
+        value = record.get(first)
+        if value.__class__ is str and not rest:
+            return fits(value)
+        return value is not None and any(fits(text) for text in _texts(value, rest))
+
+    return test
+
+
+def _all_values(record: Record) -> Iterator[Any]:
+    left: list[Any] = [record]
+    while left:
+        node = left.pop()
+        if node.__class__ is dict:
+            left += node.values()
+        elif node.__class__ is list:
+            left += node
+        elif node is not None:
+            yield node
+
+
+def _same(field: str, other: str, how: str) -> Test:
+    fits: Callable[[str, str], bool] = _SAME[how]
+
+    def test(record: Record) -> bool:
+        others = [text.lower() for text in values_at(record, other)]
+        values = (text.lower() for text in values_at(record, field)) if others else ()
+        return any(fits(value, text) for value in values for text in others)
+
+    return test
+
+
+def _compares(compare: Callable[[float, float], bool], text: str, bound: float) -> bool:
+    try:
+        return compare(float(text), bound)
+    except ValueError:
+        return False
+
+
+def _network(network: str) -> Fits:
+    try:
+        within = ipaddress.ip_network(network, strict=False)
+    except ValueError as error:
+        raise UsageError(f"{network!r} is not a network such as 10.0.0.0/8") from error
+
+    def fits(text: str) -> bool:
+        try:
+            return ipaddress.ip_address(text) in within
+        except ValueError:
+            return False
+
+    return fits
+
+
+def _regex(pattern: str) -> Fits:
+    """Returns what searches for a regular expression, in time linear in the length of the text."""
+    try:
+        import re2
+    except ImportError as error:
+        message = f"regular expressions in rules need google-re2: {command_for('detections')}"
+        raise UsageError(message) from error
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        regex = re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        raise UsageError(
+            f"RE2 does not take the regular expression {pattern!r}: {reason}"
+        ) from error
+    # RE2 reads UTF-8, which has no lone surrogates.
+    return lambda text: regex.search(text.encode(errors="replace").decode()) is not None
+
+
+@cache
+def glob(pattern: str, cased: bool = False) -> Fits:
+    r"""Returns what matches a whole text, in time linear in its length for each `*`.
+
+    >>> glob("*Kali*Linux*")("Boto3/1.9 kali-linux"), glob("a?c")("abbc")
+    (True, False)
+    """
+    parts = Pattern.parse(pattern if cased else pattern.lower()).parts
+    segments: list[re.Pattern[str]] = []
+    segment = ""
+    for part in parts:
+        if part is None:
+            segments.append(re.compile(segment, re.DOTALL))
+            segment = ""
+        else:
+            segment += "." if part is ... else re.escape(part)
+    tail = re.compile(segment, re.DOTALL)
+    if not segments:
+        return _cased(lambda text: tail.fullmatch(text) is not None, cased)
+    head, *middle = segments
+    tail_length = sum(1 if part is ... else len(part) for part in _after_last_star(parts))
+    inner = [part for part in middle if part.pattern]
+
+    def fits(text: str) -> bool:
+        end = len(text) - tail_length
+        found = head.match(text)
+        for part in inner:
+            found = found and part.search(text, found.end())
+        return found is not None and found.end() <= end and tail.match(text, end) is not None
+
+    return _cased(fits, cased)
+
+
+def _after_last_star(parts: Sequence[Any]) -> Sequence[Any]:
+    last = max(number for number, part in enumerate(parts) if part is None)
+    return parts[last + 1 :]
+
+
+def _cased(fits: Fits, cased: bool) -> Fits:
+    return fits if cased else lambda text: fits(text.lower())

@@ -1,0 +1,128 @@
+"""A webhook over HTTP: what is sent, where, and what answers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from opentrail.adapters.webhook import HttpWebhook, _reached
+from opentrail.core.errors import ServiceError
+from tests.fakes import asynchronous
+from tests.serving import serving
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+class Stub:
+    """What came, and the statuses of the next answers; 204 follows."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.statuses: list[int] = []
+        self.came: list[tuple[str, dict[str, str], bytes]] = []
+
+
+@contextmanager
+def stub_webhook() -> Iterator[Stub]:
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            stub.came.append((self.path, dict(self.headers), body))
+            self.send_response(stub.statuses.pop(0) if stub.statuses else 204)
+            self.send_header("Location", stub.url)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keeps quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.url = f"http://127.0.0.1:{server.server_port}"
+    with serving(server):
+        yield stub
+
+
+@asynchronous
+async def test_an_event_is_sent_with_its_id_and_a_signature() -> None:
+    with stub_webhook() as stub:
+        webhook = HttpWebhook(f"{stub.url}/hook?a=b", "s3cret", LOOPBACK)
+        assert await webhook.send("an-id", b'{"a":1}')
+    [(path, headers, body)] = stub.came
+    assert (path, body) == ("/hook?a=b", b'{"a":1}')
+    assert headers["Host"] == stub.url.removeprefix("http://")
+    assert headers["X-Opentrail-Event-Id"] == "an-id"
+    signed = headers["X-Opentrail-Timestamp"].encode() + b"." + body
+    digest = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
+    assert headers["X-Opentrail-Signature"] == f"sha256={digest}"
+
+
+@asynchronous
+async def test_without_a_secret_there_is_no_signature() -> None:
+    with stub_webhook() as stub:
+        assert await HttpWebhook(stub.url, None, LOOPBACK).send("an-id", b"{}")
+    assert "X-Opentrail-Signature" not in stub.came[0][1]
+
+
+@pytest.mark.parametrize("status", [302, 401, 404, 408, 429, 500, 503])
+@asynchronous
+async def test_what_may_be_accepted_later_is_sent_again(status: int) -> None:
+    with stub_webhook() as stub:
+        stub.statuses = [status]
+        webhook = HttpWebhook(stub.url, None, LOOPBACK)
+        with pytest.raises(ServiceError, match=f"answers with status {status}"):
+            await webhook.send("an-id", b"{}")
+        assert len(stub.came) == 1, "a redirect is not followed"
+        assert await webhook.send("an-id", b"{}")
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@asynchronous
+async def test_content_that_is_refused_is_not_sent_again(status: int) -> None:
+    with stub_webhook() as stub:
+        stub.statuses = [status]
+        assert not await HttpWebhook(stub.url, None, LOOPBACK).send("an-id", b"{}")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.1.2.3", "169.254.169.254"),
+        *("[fd00::1]", "0.0.0.0", "100.64.0.1", "224.0.0.1", "[64:ff9b::a9fe:a9fe]"),  # noqa: S104
+        "2130706433",
+    ],
+)
+@asynchronous
+async def test_nothing_is_sent_to_private_addresses(host: str) -> None:
+    with pytest.raises(ServiceError, match="which is not an address of the internet"):
+        await HttpWebhook(f"http://{host}:9/", None, ("192.168.0.0/16",)).send("an-id", b"{}")
+
+
+@asynchronous
+async def test_a_webhook_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    closed = HttpWebhook(f"http://127.0.0.1:{port}", None, LOOPBACK)
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1 does not answer"):
+        await closed.send("an-id", b"{}")
+    with stub_webhook() as stub:
+        webhook = HttpWebhook(stub.url.replace("http", "https"), None, LOOPBACK)
+        with pytest.raises(ServiceError, match="does not answer: SSL"):
+            await webhook.send("an-id", b"{}")
+
+
+def test_an_address_that_leads_to_another_is_that() -> None:
+    for text, reached in (
+        ("2002:0a00:0001::", "10.0.0.1"),
+        ("64:ff9b::10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ):
+        assert _reached(ipaddress.ip_address(text)) == ipaddress.ip_address(reached)

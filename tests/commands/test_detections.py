@@ -1,0 +1,100 @@
+"""`opentrail detections`: what it asks a server for, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.cli import main
+from tests.detections.sample import sample_rule
+from tests.factories import a_record, record_bytes
+from tests.stub_console import Asked, StubConsole
+
+Capture = pytest.CaptureFixture[str]
+USERS = "{s: {eventName: CreateUser}, condition: s}"
+NEVER = "{s: {status: x}, condition: s}"
+
+
+def streamed(*records: dict[str, Any]) -> bytes:
+    lines = [
+        {"EventId": record["eventID"], "CloudTrailEvent": record_bytes(record).decode()}
+        for record in records
+    ]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in [*lines, {"end": True}])
+
+
+def a_file(folder: Path, name: str = "users", detection: str = USERS) -> str:
+    file = folder / f"{name}.yml"
+    file.write_text(sample_rule(name, detection))
+    return str(file)
+
+
+def test_a_test_says_how_often_rules_would_have_matched(
+    console: StubConsole, capsys: Capture, tmp_path: Path
+) -> None:
+    console.body = streamed(a_record(eventID="an-id"))
+    never = a_file(tmp_path, "roles", "{s: {eventName: CreateRole}, condition: s}")
+    assert main(["detections", "test", a_file(tmp_path), never, "--since", "2020-01-01"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == (
+        "users (medium): 1 match, 2020-01-01T09:00:00Z to 2020-01-01T09:00:00Z\n"
+        "  2020-01-01T09:00:00Z  CreateUser by arn:aws:iam::123456789012:user/John: an-id\n"
+        "roles (medium): 0 matches\n"
+    )
+    assert shown.err == "1 event that the rules could match were read\n"
+    asked = console.asked[0].path
+    assert "expression=eventName%3A%22createrole%22+OR+eventName%3A%22createuser%22" in asked
+    assert "since=2020-01-01" in asked
+
+
+def test_a_rule_that_cannot_match_is_named(
+    console: StubConsole, capsys: Capture, tmp_path: Path
+) -> None:
+    console.body = streamed()
+    never = a_file(tmp_path, "never", NEVER)
+    assert main(["detections", "test", a_file(tmp_path), never, "--json"]) == 1
+    shown = capsys.readouterr()
+    reason = "it can never match: records have no member 'status'"
+    assert shown.err == f"refused: rule never: {reason}\n"
+    document = json.loads(shown.out)
+    assert document["refused"] == {"never": reason}
+    assert [rule["rule"] for rule in document["rules"]] == ["users"]
+    assert main(["detections", "test", never]) == 1
+
+
+def test_rules_are_enabled_listed_and_disabled(
+    console: StubConsole, capsys: Capture, tmp_path: Path
+) -> None:
+    row = {"name": "users", "level": "high", "matches": 2, "lastMatch": "2020-01-01T09:00:00Z"}
+
+    def react(asked: Asked) -> tuple[int, Any]:
+        return 200, {"rules": [row], "missing": []} if asked.method == "GET" else row
+
+    console.react = react
+    assert main(["detections", "enable", a_file(tmp_path)]) == 0
+    assert main(["detections", "list"]) == 0
+    assert main(["detections", "disable", "users"]) == 0
+    assert capsys.readouterr().out == (
+        "enabled: users (medium)\n"
+        "users (high): 2 matches, the last at 2020-01-01T09:00:00Z\n"
+        "disabled: users\n"
+    )
+    enabled, _, disabled = console.asked
+    rule = json.loads(enabled.body)["rule"]
+    assert rule["condition"] == {"type": "OneOf", "field": "eventName", "values": ["CreateUser"]}
+    assert (disabled.path.rstrip("?"), disabled.body) == (
+        "/api/v1/detections/disable",
+        b'{"name": "users"}',
+    )
+    for arguments in (["enable", a_file(tmp_path)], ["list"], ["disable", "users"]):
+        assert main(["detections", *arguments, "--json"]) == 0
+        assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+def test_no_rules_are_said(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"rules": [], "missing": []})
+    assert main(["detections", "list"]) == 0
+    assert "no rules are enabled: 'opentrail detections enable RULES'" in capsys.readouterr().err

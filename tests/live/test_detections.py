@@ -1,0 +1,132 @@
+"""Detections from a rule to its events, against a server of real processes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.live.browser import Browser
+from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
+from tests.live.test_cluster import cluster_in
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+RULES = """
+title: A key for another user
+name: key_for_another_user
+level: high
+author: Ada
+logsource: {product: aws, service: cloudtrail}
+detection:
+  s: {eventName: CreateAccessKey, requestParameters.userName|exists: true}
+  condition: s
+---
+title: Many keys
+name: many_keys
+level: critical
+correlation:
+  type: value_count
+  rules: [key_for_another_user]
+  group-by: [sourceIPAddress]
+  timespan: 1h
+  condition: {gte: 2, field: requestParameters.userName}
+  generate: true
+"""
+
+
+def printed(server: Opentrail, *arguments: str) -> Any:
+    answer = server.opentrail(*arguments, "--json")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def make_keys(server: Opentrail, *users: str) -> None:
+    iam = server.boto("iam")
+    for user in users:
+        iam.create_user(UserName=user)
+        iam.create_access_key(UserName=user)
+
+
+def counts(server: Opentrail) -> dict[str, int]:
+    return {
+        rule["name"]: rule["matches"] for rule in printed(server, "detections", "list")["rules"]
+    }
+
+
+def test_a_rule_from_its_test_to_its_events(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    folder = tmp_path / "server"
+    with moto_server() as upstream:
+        with opentrail_server(folder, "--upstream", upstream) as server:
+            make_keys(server, "ann", "bob")
+            tested = printed(server, "detections", "test", str(rules))
+            found = {rule["rule"]: rule["matches"] for rule in tested["rules"]}
+            assert found == {"key_for_another_user": 2, "many_keys": 1}
+            printed(server, "detections", "enable", str(rules))
+            make_keys(server, "carl", "dora")
+            expected = {"key_for_another_user": 2, "many_keys": 1}
+            eventually(lambda: counts(server) == expected, "all are matched")
+            match = "eventCategory=Detection AND eventName=many_keys"
+            lines = server.opentrail("lookup", match, "--all-categories", "--json").stdout
+            details = json.loads(lines)["detectionDetails"]
+            assert len(details["eventIDs"]) == 2
+            named = server.opentrail("lookup", f"eventID={details['eventIDs'][-1]}", "--json")
+            assert json.loads(named.stdout)["requestParameters"] == {"userName": "dora"}
+            events = server.boto("cloudtrail").lookup_events()["Events"]
+            assert not any("detectionDetails" in event["CloudTrailEvent"] for event in events)
+        with opentrail_server(folder, "--upstream", upstream) as server:
+            make_keys(server, "emma")
+            eventually(lambda: counts(server)["key_for_another_user"] == 3, "it goes on")
+            assert counts(server)["many_keys"] == 1, "the burst goes on"
+            printed(server, "detections", "disable", "many_keys")
+            assert set(counts(server)) == {"key_for_another_user"}
+
+
+@pytest.mark.campaign
+def test_in_a_cluster_each_match_is_recorded_once(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    with cluster_in(tmp_path) as cluster:
+        one, two = cluster.add("one", "two")
+        worker = cluster.worker()
+        [other] = cluster.others(worker)
+        printed(other, "detections", "enable", str(rules))
+        make_keys(one, "ann")
+        make_keys(two, "bob")
+        expected = {"key_for_another_user": 2, "many_keys": 1}
+        eventually(lambda: counts(other) == expected, "all are matched")
+        make_keys(other, "carl")
+        worker.kill()
+        make_keys(other, "dora")
+        eventually(lambda: counts(other)["key_for_another_user"] == 4, "the other goes on")
+        assert counts(other)["many_keys"] == 1
+
+
+@pytest.mark.campaign
+def test_the_console_leads_from_a_rule_to_its_events(
+    console: Browser, server: Opentrail, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    printed(server, "detections", "enable", str(rules))
+    make_keys(server, "fred", "gina")
+    expected = {"key_for_another_user": 2, "many_keys": 1}
+    eventually(lambda: counts(server) == expected, "all are matched")
+    page = console.page
+    console.go("detections")
+    page.get_by_role("table", name="Rules").get_by_role("link", name="Many keys").click()
+    expect(page.get_by_role("heading", name="Newest matches of Many keys")).to_be_visible()
+    expect(page.get_by_role("table", name="Matches").get_by_role("row")).to_have_count(2)
+    assert console.violations() == []
+    page.get_by_role("link", name="2 events").click()
+    expect(page.get_by_role("grid", name="Events").get_by_role("row")).to_have_count(3)
+    console.go("detections?name=key_for_another_user")
+    page.get_by_role("link", name="CreateAccessKey").first.click()
+    expect(page).to_have_url(re.compile("/console/events/[0-9a-f-]{36}$"))
+    expect(page.get_by_role("heading", name="IAM user admin")).to_be_visible()
