@@ -18,7 +18,7 @@ from opentrail.commands.past_events import Record, records
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import printable
-from opentrail.permissions.backtest import Backtest, backtest, refused_by
+from opentrail.permissions.backtest import ReplayedCalls, backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -191,7 +191,7 @@ def _test(options: argparse.Namespace) -> int:
     return 1 if tested.was_allowed[Judgement.DENIED] else 0
 
 
-def _print_test(tested: Backtest) -> None:
+def _print_test(tested: ReplayedCalls) -> None:
     out = sys.stdout.write
     was_allowed, was_denied = tested.was_allowed, tested.was_denied
     out(

@@ -40,7 +40,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Backtest:
+class ReplayedCalls:
     """Counts of calls by what policies would have decided, and where that differs."""
 
     was_allowed: Counter[Judgement] = field(default_factory=Counter)
@@ -60,14 +60,14 @@ class Backtest:
         }
 
 
-def backtest(records: Iterable[Mapping[str, Any]], policies: Sequence[Policy]) -> Backtest:
+def backtest(records: Iterable[Mapping[str, Any]], policies: Sequence[Policy]) -> ReplayedCalls:
     """Returns what policies would have decided about the calls of one principal.
 
     Args:
         records: its records, newest first; calls that failed for another reason do not count.
         policies: all that is attached to the principal.
     """
-    tested = Backtest()
+    tested = ReplayedCalls()
     known: dict[tuple[int, str, str], Difference] = {}
     for record in records:
         outcome = outcome_of(record)
