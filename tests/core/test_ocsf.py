@@ -10,7 +10,14 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from opentrail.core.ocsf import VERSION, ocsf_event
-from tests.factories import ACCOUNT, MOMENT, REGION, a_record, real_records
+from tests.factories import (
+    ACCOUNT,
+    MOMENT,
+    REGION,
+    a_record,
+    an_insight_record,
+    real_records,
+)
 
 
 @cache
@@ -84,3 +91,12 @@ def test_a_failed_call_has_its_error() -> None:
     assert event["status_id"] == 2
     assert event["api"]["response"]["error"] == "AccessDenied"
     assert event["api"]["response"]["message"] == "no"
+
+
+def test_an_insight_is_about_the_api_in_its_details() -> None:
+    record = an_insight_record()
+    details = record["insightDetails"]
+    assert problems(record) == []
+    api = ocsf_event(record)["api"]
+    assert api["operation"] == details["eventName"]
+    assert api["service"]["name"] == details["eventSource"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -10,8 +11,9 @@ import ipaddress
 import logging
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from opentrail.core.errors import ServiceError
@@ -20,7 +22,8 @@ from opentrail.version import __version__
 log = logging.getLogger(__name__)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SECONDS = 10.0
+#: Seconds of silence, and of a whole request.
+_SECONDS, _MAX_SECONDS = 10.0, 30.0
 _MAX_ANSWER_BYTES = 4_096
 #: Statuses that refuse this content; all others may accept it later.
 _REFUSED = frozenset({400, 413, 415, 422})
@@ -62,10 +65,11 @@ class HttpWebhook:
         host = str(self._parts.hostname)
         port = self._parts.port or (443 if self._tls else 80)
         path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
-        connection = http.client.HTTPConnection(host, port)
+        connection, end = http.client.HTTPConnection(host, port), contextlib.ExitStack()
         try:
             opened = socket.create_connection((self._address(host, port), port), _SECONDS)
             connection.sock = opened
+            end.enter_context(_deadline(opened))
             if self._tls is not None:
                 connection.sock = self._tls.wrap_socket(opened, server_hostname=host)
             connection.request("POST", path, body, self._headers(event_id, body))
@@ -74,6 +78,7 @@ class HttpWebhook:
         except (OSError, http.client.HTTPException) as error:
             raise ServiceError(_FAILED, f"{host} does not answer: {error!r}") from error
         finally:
+            end.close()
             connection.close()
         return answer.status
 
@@ -109,6 +114,24 @@ class HttpWebhook:
             headers["X-Opentrail-Timestamp"] = moment
             headers["X-Opentrail-Signature"] = f"sha256={digest}"
         return headers
+
+
+@contextlib.contextmanager
+def _deadline(opened: socket.socket) -> Iterator[None]:
+    """Ends a connection whose peer answers, but never to the end."""
+    same = opened.dup()  # TLS takes the socket itself
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            same.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(_MAX_SECONDS, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        same.close()
 
 
 def _reached(address: Address) -> Address:

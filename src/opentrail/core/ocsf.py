@@ -98,9 +98,12 @@ def _api_of(record: Mapping[str, Any]) -> Json:
         error=error,
         message=record.get("errorMessage"),
     )
+    # Insights and detections name the API in their details.
+    details = as_object(record.get("insightDetails")) or as_object(record.get("detectionDetails"))
+    named = {**details, **record}
     return {
-        "operation": str(record.get("eventName", "")),
-        "service": {"name": str(record.get("eventSource", ""))},
+        "operation": str(named.get("eventName", "")),
+        "service": {"name": str(named.get("eventSource", ""))},
         **_given(version=record.get("apiVersion"), response=response),
         # A request of OCSF has an id.
         **({"request": request} if "uid" in request else {}),
