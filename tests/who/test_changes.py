@@ -1,16 +1,12 @@
 """What calls do to resources: the tables, against AWS's models, and what follows from them."""
 
-import re
-
 import pytest
 
 from opentrail.core.resource_types import RESOURCE_MEMBERS
 from opentrail.who.changes import (
-    CALL_PHRASES,
     CHANGERS,
     OVERWRITING,
     UNMAKERS,
-    VERBS,
     changes,
     creates,
     deletes,
@@ -142,27 +138,6 @@ def test_a_call_changes_what_it_is_about_and_not_what_it_names(
 def operations(source: str) -> set[str]:
     services = [catalog().services[name] for name in SERVICES.get(source, (source,))]
     return {name for service in services for name in service.model.operation_names}
-
-
-#: Events whose records have another name than the operation, or are no operation.
-OTHER_NAMES = {
-    *("PutBucketLifecycle", "PutBucketPublicAccessBlock", "DeleteBucketPublicAccessBlock"),
-    *("ConsoleLogin", "SwitchRole", "McpToolCall"),
-}
-
-
-@pytest.mark.parametrize("source", sorted(CALL_PHRASES))
-def test_words_are_for_operations_that_there_are(source: str) -> None:
-    known = set() if source in ("signin", "mcp") else operations(source)
-    assert set(CALL_PHRASES[source]) - known <= OTHER_NAMES
-
-
-def test_words_fit_into_a_sentence() -> None:
-    for words in (*VERBS.values(), *(w for calls in CALL_PHRASES.values() for w in calls.values())):
-        assert words == words.strip()
-        assert words[0].islower()
-        assert not words.endswith(".")
-        assert re.fullmatch(r"[^{}]*(\{[\w-]+\}[^{}]*)*", words)
 
 
 def test_calls_of_the_tables_are_operations_that_there_are() -> None:

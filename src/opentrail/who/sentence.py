@@ -12,7 +12,8 @@ from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 from opentrail.version import __version__
-from opentrail.who.changes import CALL_PHRASES, VERBS, changes, creates, deletes
+from opentrail.who.changes import changes, creates, deletes
+from opentrail.who.phrases import CALL_PHRASES, VERBS
 
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")

@@ -1,0 +1,28 @@
+"""The words for calls, against AWS's models."""
+
+import re
+
+import pytest
+
+from opentrail.who.phrases import CALL_PHRASES, VERBS
+from tests.who.test_changes import operations
+
+#: Events whose records have another name than the operation, or are no operation.
+OTHER_NAMES = {
+    *("PutBucketLifecycle", "PutBucketPublicAccessBlock", "DeleteBucketPublicAccessBlock"),
+    *("ConsoleLogin", "SwitchRole", "McpToolCall"),
+}
+
+
+@pytest.mark.parametrize("source", sorted(CALL_PHRASES))
+def test_words_are_for_operations_that_there_are(source: str) -> None:
+    known = set() if source in ("signin", "mcp") else operations(source)
+    assert set(CALL_PHRASES[source]) - known <= OTHER_NAMES
+
+
+def test_words_fit_into_a_sentence() -> None:
+    for words in (*VERBS.values(), *(w for calls in CALL_PHRASES.values() for w in calls.values())):
+        assert words == words.strip()
+        assert words[0].islower()
+        assert not words.endswith(".")
+        assert re.fullmatch(r"[^{}]*(\{[\w-]+\}[^{}]*)*", words)
