@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb.block_cache import BlockCache
+from opentrail.adapters.duckdb.block_cache import BlockCache, SharedFileSystem
 from opentrail.adapters.duckdb.file_index import BLOCK_BYTES
 from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.table_set import SCHEME
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.core.errors import FilesUnreachable
+from opentrail.core.errors import FilesUnreachable, StorageFailed
 from tests.adapters.duckdb.shared_folder import SharedFolder
 from tests.factories import some_new_entries
 from tests.fakes import run
@@ -153,3 +154,27 @@ def test_many_threads_read_the_right_bytes_within_the_limit(s3: SharedFolder) ->
     with ThreadPoolExecutor(5) as threads:
         assert max(threads.map(read, range(5))) <= 3 * BLOCK_BYTES
     assert s3.cached_bytes <= 3 * BLOCK_BYTES
+
+
+def test_each_thread_has_a_position_of_its_own(s3: SharedFolder) -> None:
+    name, content = next((path.name, path.read_bytes()) for path in s3.folder.iterdir())
+    s3.cache.add(name)
+    file = SharedFileSystem(s3.cache).open(f"{SCHEME}://{name}")
+    file.seek(8)
+
+    def elsewhere() -> bytes:
+        file.seek(5_000)
+        return bytes(file.read(7))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(elsewhere).result() == content[5_000:5_007]
+    assert file.read(4) == content[8:12] == b"DUCK"
+
+
+@pytest.mark.parametrize("kept", [0, 3, 40, 300])
+def test_an_index_that_was_cut_is_an_error_that_names_it(s3: SharedFolder, kept: int) -> None:
+    name = next(path.name for path in s3.folder.iterdir())
+    index = (s3.cached / name).with_suffix(".index")
+    index.write_bytes(index.read_bytes()[:kept])
+    with pytest.raises(StorageFailed, match=f"the index {index.name} is damaged"):
+        s3.cache.add(name)

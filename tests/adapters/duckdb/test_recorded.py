@@ -447,3 +447,42 @@ async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache
             assert await pages == [naive_page(entries, query) for query in queries * 4]
             assert await counts == [200] * 10
             assert s3.cached_bytes <= 1_000_000
+
+
+@asynchronous
+async def test_a_table_is_not_sealed_once_a_file_in_s3_has_its_events(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        async with here.opened(s3.cache) as store:
+            async with store.recorded._changing:  # as a merge has it
+                await store.add(await here.write(100))
+                files = await here.share(s3, (1, 40), (41, 80))
+                using = asyncio.create_task(store.recorded.use_shared(files))
+                await asyncio.sleep(0)
+            await using
+            await store.idle()
+            await here.check(store)
+
+
+@asynchronous
+async def test_an_own_file_that_cannot_be_sealed_again_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
+        files = await here.share(s3, (1, 10))
+        async with here.opened(s3.cache) as store:
+            await store.idle()
+            own = here.ranges()
+
+        async def full(*_work: object) -> list[Path]:
+            raise StorageFailed("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recorded_module, "files_of_child", full)
+            async with here.opened(s3.cache, files):
+                assert here.ranges() == own
+        async with here.opened(s3.cache, files) as store:
+            await here.check(store)
+            assert store.recorded.missing == []

@@ -147,10 +147,11 @@ class BlockCache:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             temporary.write_bytes(content)
             with self._lock:
-                if key in self._sizes:
+                if key in self._sizes and key[0] in self._indexes:
                     temporary.replace(path)
-                else:  # another thread has made room meanwhile
+                else:  # another thread has made room, or removed the file, meanwhile
                     temporary.unlink()
+                    self._delete(key)
         except OSError as error:
             log.warning("a block of a history file cannot be stored", extra={"error": str(error)})
             with self._lock, suppress(OSError):
@@ -205,13 +206,13 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _SharedFile(io.RawIOBase):
-    """A file as DuckDB reads it."""
+    """A file as DuckDB reads it, in several threads at once: each has a position of its own."""
 
     def __init__(self, cache: BlockCache, name: str) -> None:
         super().__init__()
         self._cache = cache
         self._name = name
-        self._position = 0
+        self._threads = threading.local()
 
     def readable(self) -> bool:
         return True
@@ -221,10 +222,14 @@ class _SharedFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         size = self._cache.index_of(self._name).size
-        self._position = offset + (0, self._position, size)[whence]
+        self._threads.position = offset + (0, self._position, size)[whence]
         return self._position
 
     def read(self, size: int = -1) -> bytes:
         content = self._cache.read(self._name, self._position, size)
-        self._position += len(content)
+        self._threads.position = self._position + len(content)
         return content
+
+    @property
+    def _position(self) -> int:
+        return getattr(self._threads, "position", 0)

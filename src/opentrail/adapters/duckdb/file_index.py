@@ -69,11 +69,14 @@ class FileIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        (length,) = _LENGTH.unpack_from(content)
-        place = _LENGTH.size + length
-        header = msgspec.msgpack.decode(content[_LENGTH.size : place], type=_Header)
+        try:
+            with path.open("rb") as file:
+                content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            (length,) = _LENGTH.unpack_from(content)
+            place = _LENGTH.size + length
+            header = msgspec.msgpack.decode(content[_LENGTH.size : place], type=_Header)
+        except (ValueError, struct.error, msgspec.MsgspecError) as error:
+            raise StorageFailed(f"history: the index {path.name} is damaged: {error}") from error
         if header.format != FORMAT:
             name = path.with_suffix(".duckdb").name
             raise StorageFailed(

@@ -109,6 +109,7 @@ class HistoryProcess:
         except (LinkError, TimeoutError, concurrent.futures.CancelledError) as error:
             raise FilesUnreachable(f"history file {name} in S3: {error!r}") from error
         finally:
+            download.cancel()
             self._downloads.discard(download)
 
     async def _repair_journal(self, first: int, last: int) -> None:

@@ -71,11 +71,14 @@ class RecordedEvents(EventFiles):
         sealed = shared_end = shared[-1].last if shared else 0
         for file in await asyncio.to_thread(sealed_files, self._folder, self._series):
             if file.first <= shared_end and not file.is_expired:
+                again: list[EventTable] = []
                 if file.last > shared_end:
-                    self.tables.insert(*await self._sealed_again(shared_end + 1, file.last))
+                    again = await self._sealed_again(shared_end + 1, file.last)
+                    self.tables.insert(*again)
                     sealed = file.last
-                await asyncio.to_thread(remove, [file.path])
-                continue
+                if again or file.last <= shared_end:
+                    await asyncio.to_thread(remove, [file.path])
+                continue  # what could not be sealed again is tried at the next start
             if file.first > sealed + 1:
                 self.tables.insert(*await self._sealed_again(sealed + 1, file.first - 1))
             if not file.is_expired and file.first <= sealed:
@@ -220,12 +223,12 @@ class RecordedEvents(EventFiles):
     # Sealing
 
     async def _seal_next(self) -> bool:
-        full = self._hot()[:-1]  # the last one still grows
-        if not full:
-            return False
         async with self._changing:
+            full = self._hot()[:-1]  # the last one still grows
+            if not full:
+                return False
             tables = await self._sealed(full[0].first, full[0].last)
-        await self.tables.replace(full[:1], *tables)
+            await self.tables.replace(full[:1], *tables)
         return True
 
     async def _sealed(self, first: int, last: int) -> list[EventTable]:
