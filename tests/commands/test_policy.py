@@ -15,6 +15,8 @@ from tests.factories import a_data_record, a_record, record_bytes
 from tests.stub_console import StubConsole
 
 Capture = pytest.CaptureFixture[str]
+NO_SESSION = "AND NOT (userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser)"
+ISSUER = "userIdentity.sessionContext.sessionIssuer"
 USER = "arn:aws:iam::123456789012:user/ada"
 ROLE = "arn:aws:iam::123456789012:role/team/deploy"
 SESSION = "arn:aws:sts::123456789012:assumed-role/deploy/ci"
@@ -32,11 +34,11 @@ def answer(console: StubConsole, *records: dict[str, Any], end: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("principal", "expression"),
     [
-        ("ada", '(user="ada" OR userIdentity.sessionContext.sessionIssuer.userName="ada")'),
+        ("ada", f'(user="ada" {NO_SESSION} OR {ISSUER}.userName="ada")'),
         (USER, f'principal="{USER}"'),
         (SESSION, f'principal="{SESSION}"'),
         (ROLE, f'userIdentity.sessionContext.sessionIssuer.arn="{ROLE}"'),
-        ("a*", r'(user="a\*" OR userIdentity.sessionContext.sessionIssuer.userName="a\*")'),
+        ("a*", rf'(user="a\*" {NO_SESSION} OR {ISSUER}.userName="a\*")'),
     ],
 )
 def test_a_principal_is_found_by_name_or_arn(principal: str, expression: str) -> None:
@@ -56,7 +58,7 @@ def test_all_events_of_all_regions_are_asked_for(console: StubConsole, capsys: C
     assert json.loads(shown.out)["Version"] == "2012-10-17"
     assert "from 2 calls that were allowed; left out: 0 denied, 0 that failed" in shown.err
     asked = console.asked[0].path
-    assert asked.startswith("/api/v1/events/stream?expression=%28user%3D%22John%22+OR")
+    assert asked.startswith("/api/v1/events/stream?expression=%28user%3D%22John%22+AND")
     assert "since=2020-01-01T00%3A00%3A00Z" in asked
     assert "categories=all" in asked
     assert "region" not in asked

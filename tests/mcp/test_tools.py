@@ -399,3 +399,13 @@ async def test_a_policy_is_tested_on_past_calls() -> None:
         wrong = await agent.refusal("test_policy", policy="{}", **asked)
         assert "Missing required field Statement" in wrong
         assert agent.desk.paths.count("/api/v1/policy/test") == 2
+
+
+@asynchronous
+async def test_a_policy_that_cannot_be_shown_as_it_is_is_left_out() -> None:
+    record = {**a_put("aws-cli/2", "two  spaces", "ci"), "eventName": "PutObject"}
+    del record["errorCode"], record["errorMessage"]
+    async with connected(record) as agent:
+        answer = await agent.ask("policy_for", principal="Deploy", since="2019-01-01T00:00:00Z")
+        assert (answer["facts"]["policies"], answer["facts"]["more_policies"]) == (1, 1)
+        assert answer["untrusted"]["policies"] == []

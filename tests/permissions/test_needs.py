@@ -111,3 +111,20 @@ def test_an_account_that_a_record_lacks_is_that_of_the_caller() -> None:
     assert [one.resource for one in permissions_of(record)] == [
         f"arn:aws:sqs:us-east-1:{ACCOUNT}:jobs"
     ]
+
+
+def test_a_caller_cannot_name_a_role_that_is_passed_by_tags_or_variables() -> None:
+    chosen: dict[str, Any] = {
+        "tags": {"role": ROLE},
+        "environment": {"variables": {"ROLE": ROLE}},
+        "role": "arn:x:role/",
+    }
+    needed = permissions_of(a_call("lambda", "CreateFunction20150331", functionName="f", **chosen))
+    assert [one.action for one in needed] == ["lambda:CreateFunction"]
+
+
+def test_what_a_call_of_ec2_makes_is_of_the_account_of_the_caller() -> None:
+    record = a_call("ec2", "CreateVolume", snapshotId="snap-37beda4c")
+    del record["recipientAccountId"]
+    *_, made = permissions_of(record)
+    assert made.resource == f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*"

@@ -14,6 +14,8 @@ from opentrail.who.subjects import Kind, events_of
 from tests.factories import ACCOUNT, a_record, an_assumed_role, an_iam_user
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NO_SESSION = "AND NOT (userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser)"
+ISSUER = "userIdentity.sessionContext.sessionIssuer"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/DataRole"
 
 
@@ -23,7 +25,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/DataRole"
         (
             "Ann",
             "principal",
-            '(user="Ann" OR userIdentity.sessionContext.sessionIssuer.userName="Ann")',
+            f'(user="Ann" {NO_SESSION} OR {ISSUER}.userName="Ann")',
         ),
         (f"arn:aws:iam::{ACCOUNT}:user/Ann", "principal", None),
         (ROLE, "principal", f'userIdentity.sessionContext.sessionIssuer.arn="{ROLE}"'),
@@ -69,6 +71,8 @@ def test_a_name_finds_calls_that_give_the_arn(arn: str) -> None:
 
 def test_a_role_has_the_calls_of_its_sessions() -> None:
     record = a_record(userIdentity=an_assumed_role("DataRole", "etl"))
+    user = parse(events_of("etl", "principal"), NOW)
+    assert not holds(user, attributes_of(record), record), "a session's name is not a user's"
     names: dict[str, Kind] = {ROLE: "principal", "DataRole": "principal", "etl": "session"}
     for name, kind in names.items():
         expression = parse(events_of(name, kind), NOW)

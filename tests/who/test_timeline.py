@@ -94,3 +94,23 @@ async def test_an_entry_lists_few_of_many_events() -> None:
     (entry,) = await timeline(*(created(1, f"user-{n}") for n in range(30)))
     assert entry.words == f"IAM user John created 30 IAM users{CLI}"
     assert (entry.calls, len(entry.event_ids), len(entry.resources)) == (30, 20, 20)
+
+
+@asynchronous
+async def test_sessions_of_one_name_are_those_of_different_callers() -> None:
+    """A record without an access key distinguishes sessions by when they began."""
+    records = []
+    for minute, name, user in ((1, "Alice", "Mary"), (5, "Mallory", "Eve")):
+        began = f"2020-01-01T09:{minute:02}:00Z"
+        session = {k: v for k, v in an_assumed_role("Ops", "s").items() if k != "accessKeyId"}
+        context = {**session["sessionContext"], "attributes": {"creationDate": began}}
+        used = {**session, "sessionContext": context}
+        made = assumed(minute, f"ASIA{name.upper():X<16}", an_iam_user(name), "Ops")
+        made["responseElements"]["assumedRoleUser"] = {"arn": session["arn"]}
+        made["requestParameters"]["roleSessionName"] = "s"
+        records += [made, created(minute + 1, user, userIdentity=used)]
+    entries = [
+        entry for entry in await timeline(*records) if entry.first.event_name != "AssumeRole"
+    ]
+    assert [entry.calls for entry in entries] == [1, 1]
+    assert [entry.behind for entry in entries] == ["IAM user Alice", "IAM user Mallory"]

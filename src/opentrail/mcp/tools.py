@@ -210,7 +210,9 @@ class Tools:
             "resources": resources,
         }
         made = self._ask("/api/v1/policy", query)
-        policies = made["policies"]
+        # A policy that is not shown as it is would be another one.
+        policies = [policy for policy in made["policies"] if cleaned(policy) == policy]
+        of_all = len(made["policies"])
         facts = {
             "query": _without_nothing(query),
             **_basis(made),
@@ -221,7 +223,7 @@ class Tools:
 
         def candidates() -> Iterator[Answer]:
             for count in range(len(policies), -1, -1):
-                shown = {**facts, "policies": len(policies), "more_policies": len(policies) - count}
+                shown = {**facts, "policies": of_all, "more_policies": of_all - count}
                 left_open = {name: dict([*made[name].items()][:_MAX_NAMES]) for name in _LEFT_OPEN}
                 texts = {"policies": policies[:count], **left_open}
                 yield Answer(shown, cleaned(texts), made["events"])

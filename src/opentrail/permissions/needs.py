@@ -15,7 +15,7 @@ from opentrail.permissions.iam_actions import (
     passes_role,
     resource_type,
 )
-from opentrail.permissions.resources import arns_of, copied_object
+from opentrail.permissions.resources import account_of, arns_of, copied_object
 
 Context = dict[str, tuple[str, ...]]
 #: Query parameters of S3 that are condition keys.
@@ -41,6 +41,8 @@ _PASSED_TO = {
 }
 #: The name of a service that calls for others.
 _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com")
+_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,576}")
+_CHOSEN = re.compile("tag|environment|variables", re.IGNORECASE)
 #: Maximum depth at which the ARN of a passed role is searched.
 _MAX_DEPTH = 4
 
@@ -101,7 +103,7 @@ def _unnamed(action: str, resources: Sequence[str], record: Mapping[str, Any]) -
     place = {
         "${Partition}": "aws",
         "${Region}": str(record.get("awsRegion", "")),
-        "${Account}": str(record.get("recipientAccountId", "")),
+        "${Account}": account_of(record),
     }
     for kind, form in required.items():
         if kind not in kinds:
@@ -112,7 +114,7 @@ def context_of(record: Mapping[str, Any], permission: NeededPermission) -> Conte
     """Returns the condition keys that are known of a call."""
     identity = as_object(record.get("userIdentity"))
     parameters = as_object(record.get("requestParameters"))
-    account = str(record.get("recipientAccountId", ""))
+    account = account_of(record)
     texts = {
         "aws:currenttime": record.get("eventTime"),
         "aws:principalaccount": identity.get("accountId"),
@@ -151,10 +153,11 @@ def _passed_roles(record: Mapping[str, Any]) -> Iterator[NeededPermission]:
 def _roles_in(value: object, depth: int, name: str = "") -> Iterator[str]:
     """Yields the ARNs of roles in the members of a request that are named for roles."""
     if isinstance(value, str):
-        if "role" in name.lower() and value.startswith("arn:") and ":role/" in value:
+        if "role" in name.lower() and _ROLE.fullmatch(value):
             yield value
     elif depth and isinstance(value, dict):
-        for member, each in value.items():
+        # Callers choose the names of tags and of variables.
+        for member, each in value.items() if not _CHOSEN.match(name) else ():
             yield from _roles_in(each, depth - 1, member)
     elif depth and isinstance(value, list):
         for each in value:

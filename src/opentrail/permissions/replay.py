@@ -16,6 +16,7 @@ from opentrail.permissions.needs import (
     context_of,
     permissions_of,
 )
+from opentrail.permissions.resources import account_of
 
 
 class Judgement(Enum):
@@ -51,7 +52,7 @@ def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict
 def _verdict(
     record: Mapping[str, Any], permission: NeededPermission, policies: Sequence[Policy]
 ) -> Verdict:
-    account = str(record.get("recipientAccountId", ""))
+    account = account_of(record)
     arn = as_object(record.get("userIdentity")).get("arn")
     caller = Caller(account, str(arn) if arn else None)
     request = AccessRequest(

@@ -74,6 +74,12 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     return arns or [_own_user(record, label) or EVERYTHING]
 
 
+def account_of(record: Mapping[str, Any]) -> str:
+    """Returns the account of a call's resources: its recipient, else the caller's."""
+    identity = as_object(record.get("userIdentity"))
+    return str(record.get("recipientAccountId") or identity.get("accountId") or "")
+
+
 def _own_user(record: Mapping[str, Any], label: str) -> str | None:
     """Returns the ARN of the caller, whom calls of IAM about a user mean if they name none."""
     identity = as_object(record.get("userIdentity"))
@@ -163,8 +169,7 @@ def _arn_of(resource: Resource, record: Mapping[str, Any]) -> str | None:
     if resource.type is None or resource.type in _INCOMPLETE:
         return None
     service, kind = _KINDS[resource.type]
-    identity = as_object(record.get("userIdentity"))
-    account = str(record.get("recipientAccountId") or identity.get("accountId") or "")
+    account = account_of(record)
     region = "" if service in _WITHOUT_REGION else str(record.get("awsRegion", ""))
     if service in _WITHOUT_ACCOUNT or resource.type in ("AWS::EC2::Ami", "AWS::EC2::Snapshot"):
         account = ""

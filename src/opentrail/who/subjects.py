@@ -11,6 +11,7 @@ from opentrail.core.expression import literal
 Kind = Literal["principal", "session", "resource"]
 
 _ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
+_SESSION = "userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser"
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
 
 
@@ -35,7 +36,8 @@ def _by_principal(name: str) -> str:
     if _ACCESS_KEY.fullmatch(name):
         return f"key={value}"
     if not name.startswith("arn:"):
-        return f"(user={value} OR {_ISSUER}.userName={value})"
+        # Who assumes a role chooses the name of the session; it is not a user.
+        return f"(user={value} AND NOT ({_SESSION}) OR {_ISSUER}.userName={value})"
     return f"{_ISSUER}.arn={value}" if ":role/" in name else f"principal={value}"
 
 

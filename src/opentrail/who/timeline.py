@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import orjson
 
@@ -14,6 +15,8 @@ from opentrail.ports.event_store import FoundEvent
 from opentrail.who.callers import chain_of
 from opentrail.who.sentence import Part, join, parts
 
+#: Members of records that are the same in an entry.
+_SAME = ("userAgent", "eventSource", "errorCode")
 #: Longest pause between two calls of one entry.
 _PAUSE = timedelta(minutes=15)
 #: Maximum event ids, and names of resources, of an entry.
@@ -108,7 +111,7 @@ async def name_original_callers(history: History, entries: Iterable[CallGroup]) 
         identity = as_object(entry.record.get("userIdentity"))
         if identity.get("type") not in ("AssumedRole", "FederatedUser"):
             continue
-        session = str(identity.get("accessKeyId") or identity.get("arn") or "")
+        session = "|".join(map(str, _credentials_of(identity)))
         if session not in behind and len(behind) < _MAX_ORIGINS:
             origin = (await chain_of(history, entry.record)).origin
             behind[session] = origin.words
@@ -119,9 +122,15 @@ def _kind_of(event: FoundEvent, record: Record) -> tuple[object, ...]:
     """Returns what the calls of an entry have in common."""
     identity = as_object(record.get("userIdentity"))
     caller = identity.get("arn") or identity.get("principalId") or identity.get("invokedBy")
-    key, agent = identity.get("accessKeyId"), record.get("userAgent")
-    source, error = record.get("eventSource"), record.get("errorCode")
-    return str(caller), str(key), str(agent), str(source), event.event_name, str(error)
+    members = (caller, *_credentials_of(identity), *map(record.get, _SAME), event.event_name)
+    return tuple(map(str, members))
+
+
+def _credentials_of(identity: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns what distinguishes credentials: sessions of one name may be of different callers."""
+    context = as_object(identity.get("sessionContext"))
+    created = as_object(context.get("attributes")).get("creationDate")
+    return identity.get("arn"), identity.get("accessKeyId"), created
 
 
 def _plural(words: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.api.v1 import least_privilege
 from tests.api.browser import Browser
 from tests.asking import did
 from tests.factories import an_assumed_role, an_iam_user, event_id
@@ -88,6 +89,7 @@ async def test_wrong_questions_are_refused(query: dict[str, str], message: str) 
         ({"policies": []}, "policies must be a list"),
         ({"policies": [{"Version": "2012-10-17"}]}, "Missing required field Statement"),
         ({"policies": ["x"]}, "policies must be valid"),
+        ({"policies": [ALLOW_IAM] * 1_000}, "policies must have at most 61,440 characters"),
     ],
 )
 @asynchronous
@@ -97,3 +99,11 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
     wrong = await browser.post("policy/test", body)
     assert wrong.status == 400
     assert message in wrong.json["error"]
+
+
+@asynchronous
+async def test_a_policy_that_takes_too_long_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_privilege, "_MAX_SECONDS", -1.0)
+    browser = await with_calls()
+    late = await browser.post("policy/test", {"principal": "Mary", "policies": [ALLOW_IAM]})
+    assert (late.status, late.json["code"]) == (504, "TimedOut")

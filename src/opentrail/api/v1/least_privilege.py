@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -18,12 +19,23 @@ from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.permissions.backtest import backtest, refused_by
-from opentrail.permissions.generate import ANY, EXACT, PREFIX, generate
+from opentrail.permissions.generate import (
+    ANY,
+    EXACT,
+    MAX_CHARACTERS,
+    PREFIX,
+    characters,
+    generate,
+)
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.subjects import events_of
 
 #: Maximum events that an answer rests on.
 _MAX_EVENTS = 5_000
+#: Maximum characters of tested policies, as many as ten managed ones have.
+_MAX_CHARACTERS = 10 * MAX_CHARACTERS
+#: Maximum seconds of an answer.
+_MAX_SECONDS = 10.0
 
 
 class CallBasis(TypedDict):
@@ -88,6 +100,8 @@ class LeastPrivilege:
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
+        #: One at a time, since each takes much of a processor.
+        self._turn = asyncio.Lock()
 
     @route(
         "GET",
@@ -106,11 +120,13 @@ class LeastPrivilege:
         events, basis = await self._calls_of(request, query)
 
         def make() -> Json:
-            made = generate(_records(events), resources)
-            refused = refused_by(made, _records(events))
+            end = time.monotonic() + _MAX_SECONDS
+            made = generate(_records(events, end), resources)
+            refused = refused_by(made, _records(events, end))
             return {**made.document(), "refusedByIt": refused}
 
-        return cast(PolicyOfCalls, {**basis, **await asyncio.to_thread(make)})
+        async with self._turn:
+            return cast(PolicyOfCalls, {**basis, **await asyncio.to_thread(make)})
 
     @route(
         "POST",
@@ -123,7 +139,9 @@ class LeastPrivilege:
         """Returns what policies would have decided about what a principal did."""
         policies = _policies_in(body)
         events, basis = await self._calls_of(request, body)
-        tested = await asyncio.to_thread(backtest, _records(events), policies)
+        async with self._turn:
+            end = time.monotonic() + _MAX_SECONDS
+            tested = await asyncio.to_thread(backtest, _records(events, end), policies)
         return cast(PolicyTest, {**basis, **tested.document()})
 
     async def _calls_of(
@@ -149,9 +167,15 @@ class LeastPrivilege:
         }
 
 
-def _records(events: Sequence[FoundEvent]) -> Iterator[Mapping[str, Any]]:
-    """Yields the records of events; one at a time is parsed."""
+def _records(events: Sequence[FoundEvent], end: float) -> Iterator[Mapping[str, Any]]:
+    """Yields the records of events; one at a time is parsed.
+
+    Raises:
+        TimeoutError: the time of the monotonic clock is after `end`.
+    """
     for event in events:
+        if time.monotonic() > end:
+            raise TimeoutError
         yield orjson.loads(event.record)
 
 
@@ -159,6 +183,11 @@ def _policies_in(body: Json) -> list[Policy]:
     documents = body.get("policies")
     if not isinstance(documents, list) or not documents:
         raise invalid_parameter("policies must be a list of policy documents")
+    if (size := sum(map(characters, documents))) > _MAX_CHARACTERS:
+        message = (
+            f"policies must have at most {_MAX_CHARACTERS:,} characters together, not {size:,}"
+        )
+        raise invalid_parameter(message)
     try:
         return [parse_policy(json.dumps(each), PolicyKind.IDENTITY) for each in documents]
     except MalformedPolicy as error:
