@@ -29,7 +29,7 @@ from opentrail.mcp.events import (
     split_row,
 )
 from opentrail.permissions.denials import explain
-from opentrail.who.subjects import Kind, events_of
+from opentrail.who.subjects import Kind, events_of, quoted
 
 #: Maximum resources of one name in an answer.
 _MAX_ANSWERS = 5
@@ -324,7 +324,7 @@ class Tools:
 
         An id is never part of a path: an imported event may have any text as its id.
         """
-        query = {"expression": f'id="{_escaped(event_id)}"', "categories": "all", "limit": "1"}
+        query = {"expression": f"id={quoted(event_id)}", "categories": "all", "limit": "1"}
         rows = self._ask("/api/v1/events/rows", query)["events"]
         if not rows:
             raise UsageError(f"there is no event {event_id}")
@@ -412,11 +412,6 @@ def _event_list(query: Json, page: Json) -> Answer:
             [{"value": item["value"], "nearest": item["nearest"]} for item in nearest]
         )
     return Answer(facts, untrusted, len(parts))
-
-
-def _escaped(text: str) -> str:
-    """Returns text that means itself between the quotation marks of an expression."""
-    return re.sub(r'([\\"*?])', r"\\\1", text)
 
 
 def _groups_of(rows: Sequence[Json]) -> list[list[Json]]:

@@ -32,7 +32,7 @@ def events_of(name: str, kind: Kind | None = None) -> str:
 
 def _by_principal(name: str) -> str:
     """Returns the expression for the calls of a principal; a role has those of its sessions."""
-    value = _quoted(name)
+    value = quoted(name)
     if _ACCESS_KEY.fullmatch(name):
         return f"key={value}"
     if not name.startswith("arn:"):
@@ -43,26 +43,27 @@ def _by_principal(name: str) -> str:
 
 def _by_session(name: str) -> str:
     if _ACCESS_KEY.fullmatch(name):
-        return f"key={_quoted(name)}"
+        return f"key={quoted(name)}"
     if name.startswith("arn:"):
-        return f"principal={_quoted(name)}"
+        return f"principal={quoted(name)}"
     return f'principal="arn:*:sts::*:assumed-role/*/{_escaped(name)}"'
 
 
 def _about_resource(name: str) -> str:
     """Returns the expression for the events that name a resource, with or without its ARN."""
-    value = _quoted(name)
+    value = quoted(name)
     if not name.startswith("arn:"):
         escaped = _escaped(name)
         return f'(resource={value} OR resource="arn:*/{escaped}" OR resource="arn:*:{escaped}")'
     arn = parse_arn(name)
     if arn is None or not arn.type or not arn.account:
         return f"resource={value}"
-    by_name = f"resource={_quoted(arn.name)} AND resourceType={_quoted(arn.type)}"
-    return f"(resource={value} OR ({by_name} AND account={_quoted(arn.account)}))"
+    by_name = f"resource={quoted(arn.name)} AND resourceType={quoted(arn.type)}"
+    return f"(resource={value} OR ({by_name} AND account={quoted(arn.account)}))"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Returns text as a value of an expression that only this text matches."""
     return f'"{_escaped(text)}"'
 
 

@@ -34,25 +34,22 @@ class CallGroup:
     record: Record
     #: The last call.
     last: FoundEvent
-    clauses: set[str]
+    #: Of the first call.
     parts: list[Part]
-    objects: set[str]
-    calls: int = 1
+    calls: int = 0
+    clauses: set[str] = field(default_factory=set)
+    objects: set[str] = field(default_factory=set)
     event_ids: list[str] = field(default_factory=list)
     resources: dict[str, None] = field(default_factory=dict)
     #: The original caller behind a session, in words, if it is recorded.
     behind: str | None = None
 
     def add(self, event: FoundEvent, words: Sequence[Part]) -> None:
-        """Adds a call that came after the others."""
+        """Adds a call, which came after the others."""
         self.calls += 1
         self.last = event
         self.clauses.add(join(words))
         self.objects.update(part.text for part in words if part.kind == "object")
-        self.list(event)
-
-    def list(self, event: FoundEvent) -> None:
-        """Lists the ID of an event and the resources that it names."""
         if len(self.event_ids) < _MAX_LISTED:
             self.event_ids.append(event.event_id)
         for resource in event.resources:
@@ -65,9 +62,8 @@ class CallGroup:
         if len(self.clauses) == 1:
             times = "" if self.calls == 1 else f", {self.calls:,} times"
             return join(self.parts) + times
-        objects = [index for index, part in enumerate(self.parts) if part.kind == "object"]
         types = [part.text for part in self.parts if part.kind == "object-type"]
-        if len(objects) == len(types) == 1:
+        if len(types) == 1 == sum(part.kind == "object" for part in self.parts):
             several = Part("object", f"{len(self.objects):,} {_plural(types[0].strip())}")
             words = [
                 several if part.kind == "object" else part
@@ -93,14 +89,10 @@ def entries_of(events: Iterable[FoundEvent]) -> list[CallGroup]:
         words = parts(record)
         kind = _kind_of(event, record)
         entry = open_entries.get(kind)
-        if entry is not None and event.event_time - entry.last.event_time <= _PAUSE:
-            entry.add(event, words)
-            continue
-        objects = {part.text for part in words if part.kind == "object"}
-        entry = CallGroup(event, record, event, {join(words)}, words, objects)
-        entry.list(event)
-        entries.append(entry)
-        open_entries[kind] = entry
+        if entry is None or event.event_time - entry.last.event_time > _PAUSE:
+            entry = open_entries[kind] = CallGroup(event, record, event, words)
+            entries.append(entry)
+        entry.add(event, words)
     return entries
 
 
