@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+from benchmarks.load import latencies_at
 from benchmarks.nginx import stub
-from benchmarks.processes import proportional_mb_of_all
-from benchmarks.servers import opentrail
+from benchmarks.processes import proportional_mb_of_all, two_cpus
+from benchmarks.servers import create_user, opentrail
 
 Figures = dict[str, float]
 ROUNDS = 5
+_CALLS_A_SECOND, _SECONDS_OF_CALLS = 1000, 14
 _ALL_MODELS = """
 import json, os, time
 import opentrail.app.server
@@ -28,18 +30,24 @@ print(json.dumps([len(models), seconds, resident_mb(os.getpid()) - before]))
 
 
 def start_and_memory() -> Figures:
-    """Starts some times; idle memory after a second of rest; then all models in a process."""
+    """Starts some times; memory after a second of rest, and of calls; all models in a process."""
     times, memory = [], []
     for _ in range(ROUNDS):
         with stub() as upstream, opentrail(upstream) as server:
             times.append(server.seconds_to_ready)
             time.sleep(1)
             memory.append(proportional_mb_of_all(server.process.pid))
+    with stub() as upstream, opentrail(upstream) as server:
+        call, rate = create_user("bench"), _CALLS_A_SECOND
+        latencies_at(server.port, call, rate, _SECONDS_OF_CALLS, two_cpus()[1])
+        time.sleep(1)
+        after_calls = proportional_mb_of_all(server.process.pid)
     services, seconds, grown = _all_models()
     return {
         "start to ready, median s": statistics.median(times),
         "start to ready, worst s": max(times),
         "idle memory of all processes (PSS), median MB": statistics.median(memory),
+        f"the same after {rate * _SECONDS_OF_CALLS:,} calls of CreateUser, MB": after_calls,
         f"loading all {services:.0f} service models would take s": seconds,
         "and as much more memory, MB": grown,
     }
