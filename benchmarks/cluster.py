@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.main_job import under_load
 from benchmarks.nginx import stub
+from benchmarks.processes import proportional_mb_of_all
 from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import Connection, percentile
 from opentrail.adapters.postgres.journal import PostgresJournal
@@ -45,6 +46,8 @@ def cluster() -> Figures:
             with _servers(upstream, primary, standby, count) as servers:
                 figures |= {f"{kind}: {name}": value for name, value in _added(upstream, servers)}
                 figures |= {f"{kind}: {name}": value for name, value in _visible(servers)}
+                memory = max(proportional_mb_of_all(server.process.pid) for server in servers)
+                figures[f"{kind}: memory of a server (PSS) MB"] = memory
     return figures
 
 
@@ -99,8 +102,21 @@ def into_journal() -> Figures:
         for count in (1, 3):
             database = database_in(primary.new_database())
             url = f"postgresql://trusted@/{database}?host={primary.folder},{standby.folder}"
+            before = _bytes_of(primary, database)
             figures[f"{count} on PostgreSQL: records/s"] = _appended(url, count)
+            written = zip(_bytes_of(primary, database), before, strict=True)
+            data, log = (after - earlier for after, earlier in written)
+            (records,) = primary.execute(database, "SELECT sum(count) FROM opentrail.batch")[0]
+            figures[f"{count} on PostgreSQL: bytes a record"] = data / float(records)
+            figures[f"{count} on PostgreSQL: WAL bytes a record"] = log / float(records)
     return figures
+
+
+def _bytes_of(server: PostgresServer, database: str) -> tuple[int, int]:
+    """Returns the size of a database, and how much its server has written to the WAL so far."""
+    sizes = "SELECT pg_database_size(current_database()), pg_current_wal_lsn() - '0/0'"
+    size, log = server.execute(database, sizes)[0]
+    return int(size), int(log)
 
 
 def _appended(place: str, processes: int) -> float:
