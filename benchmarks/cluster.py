@@ -48,6 +48,7 @@ def cluster() -> Figures:
                 figures |= {f"{kind}: {name}": value for name, value in _visible(servers)}
                 memory = max(proportional_mb_of_all(server.process.pid) for server in servers)
                 figures[f"{kind}: memory of a server (PSS) MB"] = memory
+                figures[f"{kind}: connections to PostgreSQL"] = _connections(primary)
     return figures
 
 
@@ -110,6 +111,11 @@ def into_journal() -> Figures:
             figures[f"{count} on PostgreSQL: bytes a record"] = data / float(records)
             figures[f"{count} on PostgreSQL: WAL bytes a record"] = log / float(records)
     return figures
+
+
+def _connections(server: PostgresServer) -> int:
+    clients = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    return int(server.execute("postgres", clients)[0][0])
 
 
 def _bytes_of(server: PostgresServer, database: str) -> tuple[int, int]:
