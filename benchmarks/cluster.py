@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 from benchmarks.main_job import under_load
 from benchmarks.nginx import stub
 from benchmarks.processes import proportional_mb_of_all
+from benchmarks.records import Multiplier
 from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import Connection, percentile
 from opentrail.adapters.postgres.journal import PostgresJournal
@@ -31,6 +34,8 @@ CALLS = 1_000
 RATE = 200
 #: Appends at a time of each process, and for how long.
 WRITERS, APPENDING_SECONDS = 500, 10
+#: Different records that each process appends, again and again.
+RECORDS = 20_000
 #: Name in the figures → number of servers on PostgreSQL; 0 is one with files.
 KINDS = {"files": 0, "one on PostgreSQL": 1, "three on PostgreSQL": 3}
 
@@ -140,17 +145,19 @@ def _append(place: str) -> int:
 async def _append_for(place: str) -> int:
     is_shared = place.startswith("postgresql:")
     journal = PostgresJournal(place) if is_shared else SqliteJournal(Path(place))
-    record = a_new_entry(recorded_at=datetime.now(UTC))
+    one = a_new_entry(recorded_at=datetime.now(UTC))
+    made = Multiplier(3_600, seed=os.getpid()).records(0, RECORDS, RECORDS)
+    records = itertools.cycle([replace(one, record=record) for record in made])
     end = time.monotonic() + APPENDING_SECONDS
-    counts = await asyncio.gather(*(_append_until(journal, record, end) for _ in range(WRITERS)))
+    counts = await asyncio.gather(*(_append_until(journal, records, end) for _ in range(WRITERS)))
     await journal.close()
     return sum(counts)
 
 
-async def _append_until(journal: Any, record: NewEntry, end: float) -> int:
+async def _append_until(journal: Any, records: Iterator[NewEntry], end: float) -> int:
     count = 0
     while time.monotonic() < end:
-        await journal.append([replace(record, event_id=new_event_id())])
+        await journal.append([replace(next(records), event_id=new_event_id())])
         count += 1
     return count
 

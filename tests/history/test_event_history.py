@@ -691,6 +691,17 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
 
 
 @asynchronous
+async def test_a_token_waits_for_what_another_server_has_imported() -> None:
+    entries = entries_of(some_records(10))
+    ahead, behind = World(), World()
+    ahead.store.add_imported(an_entry(-1))
+    token = await first_token(await ahead.filled(entries), Search())
+    with pytest.raises(CloudTrailError, match="try again") as error:
+        await (await behind.filled(entries)).search(Search(), 3, token)
+    assert error.value.code == "ThrottlingException"
+
+
+@asynchronous
 async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
     world = World()
     await world.history.follower.process(entries_of(some_records(3)))

@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from tests.factories import some_records
 from tests.live.processes import Opentrail, eventually, moto_server, run_opentrail
 from tests.live.test_control_store import health
 from tests.postgres import shared_server
@@ -45,10 +46,12 @@ class Cluster:
         self.servers: list[Opentrail] = []
         self._numbers = itertools.count(1)
 
-    def add(self, *names: str, recorders: int = 1, role: str = "all") -> list[Opentrail]:
-        """Starts further servers at the same time."""
+    def add(
+        self, *names: str, recorders: int = 1, role: str = "all", more: Sequence[str] = ()
+    ) -> list[Opentrail]:
+        """Starts further servers at the same time; `more` are flags."""
         flags = ("--upstream", self.upstream, "--recorders", str(recorders), "--role", role)
-        servers = [Opentrail(self._folder / name, *flags) for name in names]
+        servers = [Opentrail(self._folder / name, *flags, *more) for name in names]
         self.servers += servers
         with ThreadPoolExecutor(len(servers)) as threads:
             return list(threads.map(lambda server: server.start(**self.environment), servers))
@@ -305,7 +308,46 @@ def test_a_server_with_another_journal_is_refused(cluster: Cluster, tmp_path: Pa
     assert "a cluster uses the control store: to join it, set OPENTRAIL_JOURNAL" in other.stderr
 
 
-def test_files_are_not_imported_into_one_server_of_a_cluster(
+def test_what_one_server_imports_is_found_on_each_and_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    s3 = boto3.client(
+        *("s3", "us-east-1"),
+        endpoint_url=cluster.upstream,
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    s3.create_bucket(Bucket="history")
+    in_s3 = ("--files", "s3://history/events")
+    one, two = cluster.add("one", "two", more=in_s3)
+    for number in range(4):
+        records = some_records(300, first=1 + 200 * number)
+        (tmp_path / f"{number}.json").write_text(json.dumps({"Records": records}))
+
+    def bring(number: int) -> None:
+        server = (one, two)[number % 2]
+        done = server.opentrail("import", str(tmp_path / f"{number}.json"))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(bring, range(4)))
+    (third,) = cluster.add("three", more=in_s3)
+    for server in (one, two, third):
+        eventually(lambda server=server: len(exported(server)) == 900, "all events are found")  # type: ignore[misc]
+        assert set(exported(server).values()) == {1}
+
+
+def exported(server: Opentrail) -> Counter[str]:
+    """Returns how often event history has each event that was imported."""
+    done = server.opentrail(
+        "lookup", "--all-accounts", "--all-regions", "--limit", "5000", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return Counter(event["eventID"] for event in events)
+
+
+def test_files_are_not_imported_into_one_server_of_several_without_a_place_in_s3(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     file = tmp_path / "records.json"
@@ -315,7 +357,7 @@ def test_files_are_not_imported_into_one_server_of_a_cluster(
     cluster.add("two")
     imported = one.opentrail("import", str(file))
     assert imported.returncode != 0
-    assert "importing files while several servers share the journal" in imported.stderr
+    assert "importing files into several servers without --files" in imported.stderr
 
 
 def test_each_server_does_what_its_role_says(cluster: Cluster, tmp_path: Path) -> None:

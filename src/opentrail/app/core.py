@@ -160,9 +160,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         engines.identities,
         deliveries,
         cluster,
-        partial(engines.files.publish, engines.trimmed_journal, engines.source)
-        if engines.files
-        else None,
+        partial(_share, engines) if engines.files else None,
         engines.files.fetch_indexes if engines.files and settings.history_cache else None,
     )
     if settings.has_history:
@@ -186,6 +184,13 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         clock,
         organizations or NoOrganizations(),
     )
+
+
+async def _share(engines: Engines) -> None:
+    """Puts files of event history in S3, and lists those no longer that have expired."""
+    if engines.files is not None and engines.imports is not None:
+        await engines.files.publish(engines.trimmed_journal, engines.source)
+        await engines.imports.forget_expired()
 
 
 def _no_files() -> None:

@@ -32,6 +32,7 @@ from opentrail.app.known_positions import (
     mark_journal,
 )
 from opentrail.app.shared_files import SharedFiles
+from opentrail.app.shared_imports import SharedImports
 from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
@@ -82,6 +83,8 @@ class Engines:
     objects: S3Objects
     #: Files of event history there; None: there are none.
     files: SharedFiles | None
+    #: Files of imported events there; None: there are none.
+    imports: SharedImports | None
 
 
 async def open_engines(
@@ -122,11 +125,13 @@ async def open_engines(
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
     files = _shared_files(settings, cluster, objects, data, clock)
+    imports = _shared_imports(settings, files, control, data, clock)
     cache = _cache_of(settings, files)
     if cluster is None:
         known = await known_positions(control, data.history, inventory.written)
     else:
-        known = await _join(cluster, files, cache, data, control, inventory, settings.has_history)
+        sources = (files, imports, cache) if settings.has_history else (None, None, None)
+        known = await _join(cluster, *sources, data, control, inventory, settings.has_history)
     trimmed_journal = await open_journal(
         stack,
         settings,
@@ -200,12 +205,14 @@ async def open_engines(
         cluster=cluster,
         objects=objects,
         files=files,
+        imports=imports,
     )
 
 
 async def _join(
     cluster: Cluster,
     files: SharedFiles | None,
+    imports: SharedImports | None,
     cache: HistoryCache | None,
     data: DataDirectory,
     control: ControlStore,
@@ -217,7 +224,7 @@ async def _join(
     With a cache, it downloads the indexes of files only. All of it before the journal is opened, so
     that what this server lacks is not trimmed.
     """
-    if files is not None and has_history:
+    if files is not None:
         await cluster.note(None, 0)
         if cache is None:
             await files.fetch()
@@ -227,7 +234,9 @@ async def _join(
     known = await known_positions(control, data.history, inventory.written, shared)
     sealed = known.sealed if known else 0
     await cluster.note(None, sealed if has_history else None)
-    if has_history:
+    if imports is not None:
+        await imports.take_over()
+    elif has_history:
         await cluster.require_imports(data.history, await known_imports(control))
     return known
 
@@ -252,6 +261,19 @@ def _shared_files(
         clock,
         timedelta(days=settings.history_retention_days),
     )
+
+
+def _shared_imports(
+    settings: Settings,
+    files: SharedFiles | None,
+    control: ControlStore,
+    data: DataDirectory,
+    clock: Clock,
+) -> SharedImports | None:
+    if files is None:
+        return None
+    kept = timedelta(days=settings.history_retention_days)
+    return SharedImports(files, control, data.history, clock, kept)
 
 
 def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:

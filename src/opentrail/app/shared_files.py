@@ -90,7 +90,7 @@ class SharedFiles:
 
     async def files(self) -> list[SharedFile]:
         """Returns the files in order; each begins where the one before it ends."""
-        return [_file_of(stored.document) for stored in await self._control.scan(SHARED_FILE)]
+        return await listed(self._control, SHARED_FILE)
 
     # The worker uploads
 
@@ -128,7 +128,7 @@ class SharedFiles:
         since = self._clock.now() - self._kept
         expired = list(itertools.takewhile(lambda file: file.listed < since, files[:-1]))
         if expired:
-            await self._control.apply([Remove(SHARED_FILE, _key(file)) for file in expired])
+            await self._control.apply([Remove(SHARED_FILE, key_of(file)) for file in expired])
 
     async def _publish_range(self, source: JournalSource, first: int, last: int) -> None:
         folder = self._history.with_name("shared-files")
@@ -145,19 +145,17 @@ class SharedFiles:
 
     async def _list(self, files: Sequence[SealedFile], first: int, last: int) -> None:
         """Uploads the files of a range, and lists them with what the journal has lost of it."""
-        listed, now = [], self._clock.now()
+        shared, now = [], self._clock.now()
         for file in files:
             if file.first > first:
-                listed.append(SharedFile(first, file.first - 1, None, now))
-            await self._upload(file.path, file.path.name)
+                shared.append(SharedFile(first, file.first - 1, None, now))
+            await self.upload(file.path, file.path.name)
             index = await self._upload_index(file.path)
-            listed.append(SharedFile(file.first, file.last, file.path.name, now, index))
+            shared.append(SharedFile(file.first, file.last, file.path.name, now, index))
             first = file.last + 1
         if first <= last:
-            listed.append(SharedFile(first, last, None, now))
-        await self._control.apply(
-            [Put(SHARED_FILE, _key(file), _document(file), expected=0) for file in listed]
-        )
+            shared.append(SharedFile(first, last, None, now))
+        await self._control.apply([to_list(SHARED_FILE, file) for file in shared])
         log.info("history files are in S3", extra={"until": last})
 
     async def _upload_index(self, file: Path) -> str:
@@ -168,12 +166,18 @@ class SharedFiles:
             raise StorageFailed(f"{file.name} cannot be indexed: {error}") from error
         try:
             digest = await asyncio.to_thread(_sha256, path)
-            await self._upload(path, _index_name(file.name, digest))
+            await self.upload(path, _index_name(file.name, digest))
         finally:
             path.unlink()
         return digest
 
-    async def _upload(self, path: Path, name: str) -> None:
+    async def upload(self, path: Path, name: str) -> None:
+        """Returns once a file is in S3, and was read back.
+
+        Raises:
+            ObjectStoreError: the store refused it.
+            StorageFailed: it does not return what was written.
+        """
         content = await asyncio.to_thread(path.read_bytes)
         key = self._prefix + name
         with suppress(ObjectExists):  # another worker has been interrupted here
@@ -211,15 +215,20 @@ class SharedFiles:
             return
         begin = _common_end(own, ends, files)
         missing = [file for file in files if file.first > begin and file.name is not None]
-        downloaded = [await self._download(file) for file in missing]
+        downloaded = [await self.download(str(file.name)) for file in missing]
         follows_own = begin in (0, *ends)
         await asyncio.to_thread(self._adopt, downloaded, own, begin, follows_own)
         log.info("history files were downloaded", extra={"files": len(missing), "after": begin})
 
-    async def _download(self, file: SharedFile) -> Path:
-        """Returns the file under a name that event history ignores."""
-        path = self._history / f"{file.name}.tmp"
-        await asyncio.to_thread(write_durably, path, await self._content(str(file.name)))
+    async def download(self, name: str) -> Path:
+        """Returns a file under a name that event history ignores.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or lacks it.
+            StorageFailed: it is not what was uploaded.
+        """
+        path = self._history / f"{name}.tmp"
+        await asyncio.to_thread(write_durably, path, await self._content(name))
         return path
 
     async def _content(self, name: str) -> bytes:
@@ -341,22 +350,29 @@ def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[
     return max(common, *(end for end in ends if end in starts), 0)
 
 
-def _key(file: SharedFile) -> str:
+def key_of(file: SharedFile) -> str:
+    """Returns the key of the document that lists a file."""
     return f"{file.first:020d}"
 
 
-def _file_of(document: Document) -> SharedFile:
-    listed = parse_time(document["listed"])
-    range_and_name = document["first"], document["last"], document["name"]
-    return SharedFile(*range_and_name, listed, document.get("index"))
-
-
-def _document(file: SharedFile) -> Document:
-    listed = format_time(file.listed)
-    return {
+def to_list(kind: str, file: SharedFile) -> Put:
+    """Returns the change that lists a file, unless one that begins there is listed already."""
+    document = {
         "first": file.first,
         "last": file.last,
         "name": file.name,
-        "listed": listed,
+        "listed": format_time(file.listed),
         "index": file.index,
     }
+    return Put(kind, key_of(file), document, expected=0)
+
+
+async def listed(control: ControlStore, kind: str) -> list[SharedFile]:
+    """Returns the files that documents of a kind list, in order."""
+    return [_file_of(stored.document) for stored in await control.scan(kind)]
+
+
+def _file_of(document: Document) -> SharedFile:
+    time = parse_time(document["listed"])
+    range_and_name = document["first"], document["last"], document["name"]
+    return SharedFile(*range_and_name, time, document.get("index"))

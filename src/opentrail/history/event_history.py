@@ -303,7 +303,8 @@ class History:
             CloudTrailError: it is not ours, was given for another search, or this server is behind.
         """
         page_token = self._tokens.read(token, self._conditions(search))
-        if not await self.follower.is_visible(page_token.snapshot.recorded):
+        is_behind = self._store.snapshot.imported < page_token.imported
+        if is_behind or not await self.follower.is_visible(page_token.snapshot.recorded):
             message = "This server does not have the events of the former page yet; try again."
             raise CloudTrailError("ThrottlingException", message)
         return page_token

@@ -8,13 +8,18 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, Stage
-from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectStoreError,
+    RecordRefused,
+    StorageFailed,
+)
 from opentrail.imports.batch import WORKERS
 from opentrail.ports.journal_source import JournalSource
 
@@ -49,10 +54,28 @@ class _Worker:
         self.ending: asyncio.TimerHandle | None = None
 
 
+class OtherServers(Protocol):
+    """The servers of a cluster, which have what any of them imports."""
+
+    #: Is held while files of imported events change.
+    changing: asyncio.Lock
+
+    async def take_over(self) -> None:
+        """Makes what the others have imported part of the files here."""
+
+    async def publish(self) -> bool:
+        """Shares the files that an import has written; False: another server was faster."""
+
+
 class Imports:
     """Accepts batches; each is imported completely and durably before it is answered.
 
-    `reached` stores the number of the last imported event, so that a file that is gone shows.
+    Args:
+        history: the folder of event history.
+        journal: has records that history does not have yet.
+        store: shows what was imported.
+        reached: stores the number of the last imported event, so that a file that is gone shows.
+        others: the servers that share what is imported; None: there are none.
     """
 
     def __init__(
@@ -61,6 +84,7 @@ class Imports:
         journal: JournalSource,
         store: IpcEventStore,
         reached: Callable[[int], Awaitable[None]],
+        others: OtherServers | None = None,
     ) -> None:
         for unfinished in history.glob(_BATCH):
             unfinished.unlink()
@@ -71,7 +95,8 @@ class Imports:
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._turns = asyncio.Semaphore(WORKERS)
-        self._committing = asyncio.Lock()
+        self._others = others
+        self._committing = asyncio.Lock() if others is None else others.changing
         self._under_way = 0
         self._ends: set[asyncio.Task[None]] = set()
 
@@ -90,7 +115,7 @@ class Imports:
             await _spool(chunks, batch)
             async with self._turns:
                 return await self._imported(batch)
-        except (OSError, StorageFailed) as error:
+        except (OSError, StorageFailed, ObjectStoreError) as error:
             raise RecordRefused(f"the import failed, it can be tried again: {error}") from error
         finally:
             self._under_way -= 1
@@ -99,16 +124,8 @@ class Imports:
     async def _imported(self, batch: Path) -> dict[str, Any]:
         worker = await self._worker()
         try:
-            invalid = await worker.child.ask(Stage(str(batch)), _SECONDS, resend=False)
-            if invalid is not None:
-                raise CloudTrailError(invalid.code, invalid.message)
-            # One at a time, so that no two write the same event.
-            async with self._committing:
-                commit = Commit(str(batch), self._store.snapshot.imported)
-                files = await worker.child.ask(commit, _SECONDS, resend=False)
-                # Also those of a commit whose answer was lost.
-                await self._store.show_imports()
-                await self._reached(self._store.snapshot.imported)
+            while (files := await self._files_of(batch, worker)) is None:
+                log.info("another server has imported meanwhile; the import is done again")
         except CloudTrailError:
             self._set_idle(worker)
             raise
@@ -119,6 +136,25 @@ class Imports:
             raise
         self._set_idle(worker)
         return {"files": files}
+
+    async def _files_of(self, batch: Path, worker: _Worker) -> list[dict[str, Any]] | None:
+        """Returns the outcome of each file; None: another server's import came between."""
+        invalid = await worker.child.ask(Stage(str(batch)), _SECONDS, resend=False)
+        if invalid is not None:
+            raise CloudTrailError(invalid.code, invalid.message)
+        # One at a time, so that no two write the same event.
+        async with self._committing:
+            if self._others is not None:
+                await self._others.take_over()
+                await self._store.show_imports()
+            commit = Commit(str(batch), self._store.snapshot.imported)
+            files = await worker.child.ask(commit, _SECONDS, resend=False)
+            if self._others is not None and not await self._others.publish():
+                return None
+            # Also those of a commit whose answer was lost.
+            await self._store.show_imports()
+            await self._reached(self._store.snapshot.imported)
+        return files
 
     async def _worker(self) -> _Worker:
         if self._idle:

@@ -149,6 +149,15 @@ def test_files_that_were_imported_are_known_until_their_events_go(place: Place) 
     assert place.staging.report_of("hash-1") is None
 
 
+def test_reports_are_read_after_imported_events_have_expired(place: Place) -> None:
+    place.bring(some_records(3))
+    (file,) = place.history.glob("import-*.duckdb")
+    file.rename(file.with_name(f"{file.stem.rpartition('-')[0]}.expired")).write_bytes(b"")
+    place.staging.load_reports()
+    assert place.staging.report_of("hash-0") is None
+    assert place.bring(some_records(3)) == (3, {}, {})
+
+
 def test_nothing_is_written_if_all_is_there_already(place: Place) -> None:
     assert place.bring() == (0, {}, {})
     assert place.bring([]) == (0, {}, {})

@@ -90,7 +90,8 @@ class Staging:
 
         If it fails with one of `MOVED`, it may be called again.
         """
-        imported, journal = self._imported(), self._sealed()
+        imported = [file for file in self._imported() if not file.is_expired]
+        journal = self._sealed()
         for path in self._attached.keys() - {file.path for file in [*imported, *journal]}:
             self._connection.execute(f"DETACH {self._attached.pop(path)}")
             self._reports.pop(path, None)

@@ -1,0 +1,214 @@
+"""Files of imported events in S3: what one server of a cluster imports, each of them has.
+
+An import is numbered after those that the control store lists, and is not over before its file is
+in S3 and listed as well. Of two servers that import at the same time, one finds its numbers taken,
+and imports again. The other servers download what is listed and put it beside their own files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    read_name,
+    remove,
+    sealed_files,
+    stem_of,
+)
+from opentrail.adapters.files import sync_folder
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.app.known_positions import known_imports
+from opentrail.app.shared_files import SharedFiles, key_of, listed, to_list
+from opentrail.core.errors import Conflict, OpentrailError
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Remove
+from opentrail.ports.event_store import SharedFile
+
+log = logging.getLogger(__name__)
+
+#: Kind of the documents that list the files; their keys sort as the numbers do.
+IMPORTED_FILE = "imported-file"
+#: Seconds between two checks for what other servers have imported.
+_INTERVAL = 1.0
+
+
+class SharedImports:
+    """The files of imported events in one place of S3.
+
+    Args:
+        files: the place.
+        control: lists the files; any server changes it.
+        history: the folder of this server's event history.
+        clock: the time.
+        kept: for how long a file is listed, as event history keeps its events.
+    """
+
+    def __init__(
+        self,
+        files: SharedFiles,
+        control: ControlStore,
+        history: Path,
+        clock: Clock,
+        kept: timedelta,
+    ) -> None:
+        self._files = files
+        self._control = control
+        self._history = history
+        self._clock = clock
+        self._kept = kept
+        #: Held while files of imported events are written, until they are listed and shown.
+        self.changing = asyncio.Lock()
+
+    async def follow(self, store: IpcEventStore) -> None:
+        """Shows what other servers import, until it is cancelled; the next check retries."""
+        known, is_failing = "", False
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            try:
+                revision = (await self._control.revisions([IMPORTED_FILE]))[IMPORTED_FILE]
+                if revision != known:
+                    async with self.changing:
+                        await self.take_over()
+                        await store.show_imports()
+                    known = revision
+            except (OpentrailError, OSError) as error:
+                if not is_failing:
+                    about = {"error": str(error)}
+                    log.error("imports of other servers cannot be read yet", extra=about)
+                is_failing = True
+            else:
+                is_failing = False
+
+    async def take_over(self) -> None:
+        """Makes this server's files those that are listed, before they are shown.
+
+        It downloads what other servers have imported, lists what was imported before files were
+        shared, and sets aside what an import has left that was not acknowledged.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or lacks a file.
+            StorageFailed: a file is not what was uploaded.
+        """
+        files = await listed(self._control, IMPORTED_FILE) or await self._share_earlier()
+        own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
+        damaged = await asyncio.to_thread(self._damaged, files)
+        valid = [file for file in own if _is_valid(file, files) and file.path not in damaged]
+        missing = [file for file in files if not any(_covers(one, file) for one in valid)]
+        downloaded = [await self._files.download(str(file.name)) for file in missing]
+        unlisted = [file.path for file in own if file not in valid and file.path not in damaged]
+        await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, files)
+        if missing:
+            log.info("imported events were downloaded", extra={"files": len(missing)})
+
+    async def publish(self) -> bool:
+        """Uploads and lists the files that an import has written; returns whether it succeeded.
+
+        If not, another server has imported meanwhile: the import must be done again.
+
+        Raises:
+            ObjectStoreError: the store refused a file.
+            StorageFailed: it does not return what was written.
+        """
+        files = await listed(self._control, IMPORTED_FILE)
+        own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
+        new = [file for file in own if not _is_valid(file, files)]
+        try:
+            if files and any(file.first <= files[-1].last for file in new):
+                raise Conflict("these numbers are listed")
+            await self._list(new)
+        except Conflict:
+            await asyncio.to_thread(remove, [file.path for file in new])
+            return False
+        return True
+
+    async def forget_expired(self) -> None:
+        """Lists the oldest files no longer; the last one says how far the numbers are."""
+        files = await listed(self._control, IMPORTED_FILE)
+        since = self._clock.now() - self._kept
+        expired = itertools.takewhile(lambda file: file.listed < since, files[:-1])
+        if removed := [Remove(IMPORTED_FILE, key_of(file)) for file in expired]:
+            await self._control.apply(removed)
+
+    async def _share_earlier(self) -> list[SharedFile]:
+        """Lists the imports of a server that was alone, or had no place in S3."""
+        acknowledged = await known_imports(self._control)
+        own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
+        earlier = [file for file in own if file.last <= acknowledged and not file.is_expired]
+        with suppress(Conflict):  # another server shares them
+            await self._list(earlier)
+        return await listed(self._control, IMPORTED_FILE)
+
+    async def _list(self, files: Sequence[SealedFile]) -> None:
+        """Uploads files, then lists all of them at once.
+
+        Raises:
+            Conflict: one of the numbers is listed already.
+        """
+        now = self._clock.now()
+        for file in files:
+            await self._files.upload(file.path, file.path.name)
+        shared = [SharedFile(file.first, file.last, file.path.name, now) for file in files]
+        if shared:
+            await self._control.apply([to_list(IMPORTED_FILE, file) for file in shared])
+
+    def _damaged(self, files: Sequence[SharedFile]) -> list[Path]:
+        """Returns what is left here of damaged files whose events can be downloaded."""
+        found = []
+        for path in self._history.glob(f"{Series.IMPORTED.value}*.damaged"):
+            file = read_name(path.with_suffix(".duckdb"))
+            marker = path.with_name(f"{path.stem.rpartition('-')[0]}.expired")
+            if file is not None and files and file.first >= files[0].first and marker.exists():
+                found += [path, marker]
+        return found
+
+    def _replace(
+        self,
+        unlisted: Sequence[Path],
+        damaged: Sequence[Path],
+        downloaded: Sequence[Path],
+        files: Sequence[SharedFile],
+    ) -> None:
+        """Puts downloaded files in the place of what is not valid."""
+        for path in unlisted:
+            log.warning("imported events are set aside", extra={"file": path.name})
+            path.replace(path.with_suffix(".unlisted"))
+        remove(damaged)
+        own = sealed_files(self._history, Series.IMPORTED)
+        for path in downloaded:
+            path.replace(path.with_suffix(""))
+        if files:
+            first = files[0].first
+            ends = [file.last for file in own if file.first < first]
+            # The cluster has expired what is between them.
+            begin = max(ends, default=0 if not own else first) + 1
+            if begin < first:
+                stem = stem_of(Series.IMPORTED, begin, first - 1)
+                (self._history / f"{stem}.expired").touch(mode=0o600)
+        sync_folder(self._history)
+
+
+def _is_valid(file: SealedFile, files: Sequence[SharedFile]) -> bool:
+    """Returns whether a file has events of files that are listed, or were until they expired.
+
+    One that is listed has its name; what is merged here of several has another one.
+    """
+    if file.is_expired:
+        return True
+    names = {(one.first, one.last): one.name for one in files}
+    if name := names.get((file.first, file.last)):
+        return file.path.name == name
+    first = files[0].first if files else 1
+    begins = file.first < first or any(one.first == file.first for one in files)
+    return begins and (file.last < first or any(one.last == file.last for one in files))
+
+
+def _covers(own: SealedFile, file: SharedFile) -> bool:
+    return own.first <= file.first and file.last <= own.last

@@ -1,0 +1,249 @@
+"""Imports into a cluster: what one server imports is found on each of them, once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.duckdb.files import Series, sealed_files
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.app.background import run_beside
+from opentrail.app.known_positions import known_imports, mark_imports
+from opentrail.app.shared_files import SharedFiles, listed
+from opentrail.app.shared_imports import IMPORTED_FILE, SharedImports
+from opentrail.core.errors import RecordRefused
+from opentrail.imports.service import Imports
+from opentrail.ports.event_store import EventQuery, Snapshot
+from tests.factories import MOMENT
+from tests.fakes import (
+    TIMEOUT_SECONDS,
+    Breaker,
+    Buckets,
+    Documents,
+    MemoryControl,
+    MemoryObjects,
+    PowerCutError,
+    SettableClock,
+    asynchronous,
+)
+from tests.imports.test_service import body
+
+pytestmark = pytest.mark.slow
+
+ALL = EventQuery(10_000, Snapshot(0))
+BUCKET = "history"
+DAYS = timedelta(days=90)
+
+
+@dataclass
+class Server:
+    """The event history of a server, and its imports."""
+
+    imports: Imports
+    store: IpcEventStore
+    shared: SharedImports
+
+    async def take(self, first: int, count: int) -> int:
+        """Returns how many of these events were imported."""
+        done = await self.imports.take(body(first, count))
+        return int(done["files"][0]["imported"])
+
+    async def event_ids(self) -> list[str]:
+        return sorted(event.event_id for event in await self.store.lookup(ALL))
+
+
+class Servers:
+    """A control store and a bucket, with the data of several servers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.disks = Documents(), Buckets()
+        self.use(Breaker())
+        self.clock = SettableClock(MOMENT)
+
+    def use(self, breaker: Breaker) -> None:
+        """Has servers that start from now on meet a breaker."""
+        documents, buckets = self.disks
+        self.control = MemoryControl(documents, breaker)
+        self.objects = MemoryObjects(BUCKET, disk=buckets, breaker=breaker)
+
+    def shared(self, name: str) -> SharedImports:
+        address = f"s3://{BUCKET}/events"
+        history = self.history(name)
+        history.mkdir(parents=True, exist_ok=True)
+        files = SharedFiles(address, self.objects, self.control, history, 10, self.clock, DAYS)
+        return SharedImports(files, self.control, history, self.clock, DAYS)
+
+    def history(self, name: str) -> Path:
+        return self._folder / name / "history"
+
+    async def start(
+        self, stack: AsyncExitStack, name: str, *, is_alone: bool = False, follows: bool = True
+    ) -> Server:
+        """Starts a server, as `serve` does; one that is alone shares nothing."""
+        shared, history, journal = self.shared(name), self.history(name), self._folder / "journal"
+        journal.mkdir(exist_ok=True)
+        if not is_alone:
+            await shared.take_over()
+        source = SqliteJournalSource(journal)
+        store = IpcEventStore(history, source, 1_000, last_import=await known_imports(self.control))
+        await store.open()
+        stack.push_async_callback(store.close)
+        reached = partial(mark_imports, self.control)
+        imports = Imports(history, source, store, reached, None if is_alone else shared)
+        stack.push_async_callback(imports.close)
+        if follows and not is_alone:
+            run_beside(stack, shared.follow(store))
+        return Server(imports, store, shared)
+
+
+async def until_all_find(servers: list[Server], count: int) -> None:
+    """Returns once each server finds this number of events, each of them once."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            found = [await server.event_ids() for server in servers]
+            if all(len(ids) == len(set(ids)) == count for ids in found):
+                return
+            await asyncio.sleep(0.05)
+
+
+@asynchronous
+async def test_what_one_server_imports_is_found_on_all(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one, two = [await servers.start(stack, name) for name in ("one", "two")]
+        assert await one.take(1, 40) == 40
+        await until_all_find([one, two], 40)
+        assert await two.take(21, 40) == 20, "what the first has imported is known to the second"
+        third = await servers.start(stack, "three")
+        await until_all_find([one, two, third], 60)
+        assert one.store.state.lost_imports == third.store.state.lost_imports == ()
+
+
+@asynchronous
+async def test_servers_that_import_at_once_import_each_event_once(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        both = [await servers.start(stack, name) for name in ("one", "two")]
+        parts = [(1, 60), (31, 60), (61, 60), (91, 60)]
+        counts = await asyncio.gather(
+            *(both[number % 2].take(*part) for number, part in enumerate(parts))
+        )
+        assert sum(counts) == 150
+        await until_all_find(both, 150)
+        files = await listed(servers.control, IMPORTED_FILE)
+        assert [file.first for file in files[1:]] == [file.last + 1 for file in files[:-1]]
+
+
+@asynchronous
+async def test_numbers_that_another_server_has_listed_are_not_used(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        await (await servers.start(stack, "one", is_alone=True)).take(1, 10)
+        await mark_imports(servers.control, 0)  # as if both had begun at the same time
+        await (await servers.start(stack, "two", follows=False)).take(51, 10)
+    assert await servers.shared("one").publish() is False
+    assert sealed_files(servers.history("one"), Series.IMPORTED) == []
+
+
+@asynchronous
+async def test_what_was_imported_before_files_were_shared_is_shared(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        await (await servers.start(stack, "one", is_alone=True)).take(1, 30)
+    async with AsyncExitStack() as stack:
+        both = [await servers.start(stack, name) for name in ("one", "two")]
+        await until_all_find(both, 30)
+
+
+@asynchronous
+async def test_an_import_that_was_not_acknowledged_is_set_aside_and_can_be_repeated(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        servers.objects.down = "SlowDown"
+        with pytest.raises(RecordRefused, match="it can be tried again"):
+            await one.take(1, 40)
+        assert await one.event_ids() == []
+    servers.objects.down = None
+    async with AsyncExitStack() as stack:
+        one, two = [await servers.start(stack, name) for name in ("one", "two")]
+        assert len(list(servers.history("one").glob("*.unlisted"))) == 1
+        assert await two.take(101, 10) == 10
+        assert await one.take(1, 40) == 40
+        await until_all_find([one, two], 50)
+
+
+@asynchronous
+async def test_damaged_imports_are_downloaded_again(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await one.take(1, 30)
+        await one.take(31, 30)
+    (file, *_) = sealed_files(servers.history("one"), Series.IMPORTED)
+    file.path.with_suffix(".damaged").write_bytes(b"")
+    file.path.unlink()
+    file.path.with_name(f"{file.path.stem.rpartition('-')[0]}.expired").touch()
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await until_all_find([one], 60)
+        assert one.store.state.lost_imports == ()
+        assert not list(servers.history("one").glob("*.damaged"))
+
+
+@asynchronous
+async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await one.take(1, 30)
+        servers.clock.advance(timedelta(days=91).total_seconds())
+        await one.take(31, 30)
+        await one.shared.forget_expired()
+        assert [file.first for file in await listed(servers.control, IMPORTED_FILE)] == [31]
+        two = await servers.start(stack, "two")
+        await until_all_find([two], 30)
+        assert two.store.state.lost_imports == ()
+        assert await two.take(61, 5) == 5
+        await until_all_find([one], 65)
+
+
+@pytest.mark.campaign
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_power_cut_at_any_step_of_an_import_leaves_each_event_once(
+    tmp_path: Path,
+) -> None:
+    steps_of_start = 0
+    for cut in itertools.count(1):
+        servers = Servers(tmp_path / str(cut))
+        async with AsyncExitStack() as stack:
+            await (await servers.start(stack, "two")).take(1, 10)
+        breaker = Breaker(at=steps_of_start and steps_of_start + cut, done=True)
+        servers.use(breaker)
+        with suppress(PowerCutError):
+            async with AsyncExitStack() as stack:
+                one = await servers.start(stack, "one", follows=False)
+                steps_of_start = breaker.count
+                await one.take(5, 20)
+        servers.use(Breaker())
+        async with AsyncExitStack() as stack:
+            both = [await servers.start(stack, name) for name in ("two", "one")]
+            await both[0].take(101, 5)
+            await both[1].take(5, 20)
+            await until_all_find(both, 29)
+        if cut > 1 and not breaker.tripped:
+            return
