@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.postgres.database import SharedDatabase
+from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
@@ -22,7 +23,7 @@ from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
 from opentrail.ports.control import Put
 from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
-from tests.factories import MOMENT
+from tests.factories import MOMENT, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous
 from tests.postgres import database_in, shared_server
 
@@ -134,6 +135,26 @@ async def test_a_worker_whose_lease_was_taken_stops_and_may_be_the_worker_again(
         await one.works.wait()
         assert one.cluster.is_worker
         assert not other.works.is_set()
+
+
+@asynchronous
+async def test_only_the_worker_appends_as_the_worker_and_not_once_its_lease_was_taken() -> None:
+    async with two_servers() as (url, one, other):
+        journal = PostgresJournal(url)
+        try:
+            one.start()
+            await one.works.wait()
+            assert await one.cluster.append(journal, some_new_entries(2)) == 2
+            with pytest.raises(LeaseLost):
+                await other.cluster.append(journal, some_new_entries(1, 10))
+            taken = "UPDATE opentrail.lease SET holder = 'other', epoch = epoch + 1"
+            shared_server().execute(database_in(url), f"{taken} WHERE name = 'worker'")
+            assert one.cluster.is_worker, "it does not know yet"
+            with pytest.raises(LeaseLost):
+                await one.cluster.append(journal, some_new_entries(1, 20))
+            assert await journal.append(some_new_entries(1, 30)) == 3
+        finally:
+            await journal.close()
 
 
 @asynchronous

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
@@ -16,7 +17,9 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 class Append:
     """The entries of one caller, who waits for `done`; `size` is the bytes of their records.
 
-    `since` is a time of the loop's clock. With `is_written`, the caller waits for no position.
+    `since` is a time of the loop's clock. With `is_written`, the caller waits for no position. With
+    a `fence` it is a group of its own: the fence is called in the transaction that writes it, and
+    may raise an error.
     """
 
     entries: Sequence[NewEntry]
@@ -24,6 +27,7 @@ class Append:
     done: asyncio.Future[int]
     since: float
     is_written: bool = False
+    fence: Callable[[Any], None] | None = None
 
     def succeed(self, last: int) -> None:
         """Completes the append with the position of its last entry."""
@@ -85,7 +89,8 @@ class Appends:
         self._under_way = self._queue[0].since if self._queue else None
         while self._queue and records < most_records:
             append = self._queue[0]
-            if group and size + append.size > most_bytes:
+            is_fenced = append.fence is not None or (group and group[-1].fence is not None)
+            if group and (is_fenced or size + append.size > most_bytes):
                 break
             self._queue.popleft()
             group.append(append)

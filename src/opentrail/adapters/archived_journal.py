@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Awaitable, Callable, Sequence
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
@@ -30,6 +31,15 @@ class ArchivedJournal:
     def __init__(self, journal: TrimmedJournal, archive: Archive) -> None:
         self._journal = journal
         self._archive = archive
+        self._append: Callable[[Sequence[NewEntry]], Awaitable[int]] = journal.append
+
+    def appending_by(
+        self, append: Callable[[Sequence[NewEntry]], Awaitable[int]]
+    ) -> ArchivedJournal:
+        """Returns the same journal; `append` appends to it."""
+        made = copy.copy(self)
+        made._append = append
+        return made
 
     @property
     def engine(self) -> JournalEngine:
@@ -72,7 +82,7 @@ class ArchivedJournal:
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
-        return await self._journal.append(entries)
+        return await self._append(entries)
 
     async def newest(self) -> int:
         """Returns the position of the last durable record."""

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.postgres.database import SharedDatabase, split_password
@@ -31,13 +31,17 @@ from opentrail.core.errors import (
     StorageFailed,
     UsageError,
 )
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import NewEntry, format_time, parse_time
 from opentrail.core.trail import stored_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Put, Remove
+from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from opentrail.version import __version__
+
+if TYPE_CHECKING:
+    from opentrail.adapters.postgres.journal import PostgresJournal
 
 log = logging.getLogger(__name__)
 
@@ -303,6 +307,23 @@ class Cluster:
                 "folder history of another server into it first"
             )
 
+    async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
+        """Appends entries as the worker.
+
+        Raises:
+            LeaseLost: this server is not the worker, or no longer; nothing is recorded.
+        """
+        lease = self._require_lease()
+        return await cast("PostgresJournal", journal).append_fenced(
+            entries, lambda transaction: self._leases.fence(transaction, lease)
+        )
+
+    def _require_lease(self) -> Lease:
+        lease = self.worker_control.lease
+        if lease is None:
+            raise LeaseLost("this server is not the worker of the cluster")
+        return lease
+
     def sealed_everywhere(self, transaction: Transaction) -> int:
         """Returns the last position in verified files of every server, for the worker alone.
 
@@ -315,10 +336,7 @@ class Cluster:
         Raises:
             LeaseLost: this server is not the worker.
         """
-        lease = self.worker_control.lease
-        if lease is None:
-            raise LeaseLost("this server is not the worker of the cluster")
-        self._leases.fence(transaction, lease)
+        self._leases.fence(transaction, self._require_lease())
         transaction.rows(_LOCK_JOURNAL)
         documents = [json.loads(body) for (body,) in transaction.rows(_SERVERS, [_SERVER])]
         servers = [_server_of("", document) for document in documents]

@@ -63,7 +63,10 @@ def core_of(
     console_url: str,
 ) -> Core:
     """Returns what wings may use; the arguments are members of it."""
-    settings = engines.settings
+    settings, worker_journal = engines.settings, engines.journal
+    if engines.cluster is not None:
+        append = partial(engines.cluster.append, engines.trimmed_journal)
+        worker_journal = engines.journal.appending_by(append)
     return Core(
         stack,
         settings,
@@ -71,6 +74,7 @@ def core_of(
         engines,
         TrailRegistry(engines.control, settings.trails_per_region),
         engines.cluster.worker_control if engines.cluster else engines.control,
+        worker_journal,
         EntrySelector(engines.journal),
         engines.objects,
         ServiceClients(partial(service_access, settings)),

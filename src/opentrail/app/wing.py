@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.services import ServiceClients
 from opentrail.adapters.files import DataDirectory
@@ -40,6 +41,8 @@ class Core:
     trails: TrailRegistry
     #: The control store as followers change it: one server of a cluster at a time.
     worker_control: ControlStore
+    #: The journal as followers append to it: one server of a cluster at a time.
+    worker_journal: ArchivedJournal
     #: Reads the entries that trails select.
     selector: EntrySelector
     objects: S3Objects

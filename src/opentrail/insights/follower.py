@@ -140,6 +140,7 @@ class Insights:
         expected: the incidents that were marked as expected.
         of_principals: whether types about principals are on, which are learned separately.
         works_elsewhere: returns whether another server of a cluster watches.
+        worker_journal: is appended to while this server watches; None: `journal` is.
     """
 
     name = "insights"
@@ -155,9 +156,11 @@ class Insights:
         expected: ExpectedIncidents,
         of_principals: bool = False,
         works_elsewhere: Callable[[], bool] = lambda: False,
+        worker_journal: Journal | None = None,
     ) -> None:
         self.expected = expected
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
+        self._worker_journal = worker_journal or journal
         self._until_visible, self._sources = until_visible, sources
         #: The position up to which the follower has had entries counted.
         self._counted = 0
@@ -328,21 +331,15 @@ class Insights:
         async with self._lock:
             for start, end in incidents:
                 for source in await self._sources(start.key, False):
-                    entries += [await self._append(detection, source) for detection in (start, end)]
+                    for detection in (start, end):
+                        entries += [event := await self._event(detection, source)]
+                        await _append_once(self._journal, event)
         return entries
 
-    async def _append(self, finding: Detection, source: str | None) -> NewEntry:
-        """Appends the record of a finding, unless it exists already."""
+    async def _event(self, finding: Detection, source: str | None) -> NewEntry:
+        """Returns the record of a finding."""
         now, snapshot = self._clock.now(), self._store.snapshot
-        return await self._append_once(
-            await insight_event(self._store, snapshot, finding, now, source)
-        )
-
-    async def _append_once(self, event: NewEntry) -> NewEntry:
-        """Appends an event, unless it was appended before."""
-        if await self._journal.find(event.event_id) is None:
-            await self._journal.append([event])
-        return event
+        return await insight_event(self._store, snapshot, finding, now, source)
 
     async def _count_until(self, position: int) -> None:
         """Counts what is learned in the watch that is replaced, too: it may report something."""
@@ -359,9 +356,10 @@ class Insights:
         for finding in state.findings:
             for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)
-                await self._append(finding, source)
+                await _append_once(self._worker_journal, await self._event(finding, source))
         for finding_of_principal in state.principal_findings:
-            await self._append_once(principal_event(finding_of_principal, self._clock.now()))
+            event = principal_event(finding_of_principal, self._clock.now())
+            await _append_once(self._worker_journal, event)
         if state.findings or state.principal_findings:
             numbers = [finding.number for finding in state.findings]
             numbers += [finding.number for finding in state.principal_findings]
@@ -376,3 +374,9 @@ class Insights:
             for source in await self._sources(finding.key, True)
             if await self._journal.find(start_id(finding.key, finding.start, source)) is not None
         ]
+
+
+async def _append_once(journal: Journal, event: NewEntry) -> None:
+    """Appends an event, unless it was appended before."""
+    if await journal.find(event.event_id) is None:
+        await journal.append([event])

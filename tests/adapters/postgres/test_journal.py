@@ -14,7 +14,14 @@ import pytest
 
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.core.errors import JournalDamaged, RecordRefused, StorageFailed, StoreUnreachable
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.core.errors import (
+    JournalDamaged,
+    LeaseLost,
+    RecordRefused,
+    StorageFailed,
+    StoreUnreachable,
+)
 from opentrail.core.event import Entry
 from opentrail.ports.journal import QUEUE_RECORDS, LostPositions
 from opentrail.ports.leases import Lease
@@ -70,6 +77,27 @@ async def append_while(
             await asyncio.to_thread(disturb)
         acknowledged.append((number, await journal.append(some_new_entries(1, number))))
     return acknowledged
+
+
+@asynchronous
+async def test_an_append_whose_fence_fails_takes_no_other_with_it() -> None:
+    url = shared_server().new_database()
+
+    def refuse(_transaction: Transaction) -> None:
+        raise LeaseLost("another process has it")
+
+    async with opened(url) as (journal,):
+        done = await asyncio.gather(
+            journal.append(some_new_entries(1, 1)),
+            journal.append_fenced(some_new_entries(1, 2), refuse),
+            journal.append(some_new_entries(1, 3)),
+            journal.append_fenced(some_new_entries(1, 4), lambda _transaction: None),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in done] == [int, LeaseLost, int, int]
+        assert journal.failure is None
+        ids = [entry.event_id for entry in await everything(journal)]
+        assert ids == [event_id(1), event_id(3), event_id(4)]
 
 
 @asynchronous

@@ -27,6 +27,7 @@ from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import (
     JournalDamaged,
+    LeaseLost,
     OpentrailError,
     RecordRefused,
     StorageFailed,
@@ -214,13 +215,29 @@ class PostgresJournal:
         """Returns only once the records are durable; the result is the last one's position."""
         return await self._append(entries, is_written=False)
 
-    async def _append(self, entries: Sequence[NewEntry], is_written: bool) -> int:
+    async def append_fenced(
+        self, entries: Sequence[NewEntry], fence: Callable[[Transaction], None]
+    ) -> int:
+        """As `append`, in one transaction with the check of a lease.
+
+        Raises:
+            LeaseLost: raised by `fence`; nothing is recorded.
+        """
+        return await self._append(entries, is_written=False, fence=fence)
+
+    async def _append(
+        self,
+        entries: Sequence[NewEntry],
+        is_written: bool,
+        fence: Callable[[Transaction], None] | None = None,
+    ) -> int:
         failure = self.failure
         if failure or self._is_closing:
             raise RecordRefused(failure or "the journal is closing")
         if not entries:
             return self.head
         append = append_of(entries, self._loop, is_written)
+        append.fence = fence
         self._appends.add(append)
         self._has_appends.set()
         # The sequencer may wait for a standby, or for PostgreSQL; a call waits that long at most.
@@ -252,8 +269,11 @@ class PostgresJournal:
         now = self._clock.now()
         batch_id = new_batch_id(now)
         self._unordered[batch_id] = group
+        fence = group[0].fence
 
         def insert(transaction: Transaction) -> None:
+            if fence is not None:
+                fence(transaction)
             if self._day != now.date():
                 create_partitions(transaction, now.date())
             insert_batch(transaction, batch_id, self._node, len(entries), encode(entries))
@@ -261,6 +281,9 @@ class PostgresJournal:
         # The same insert is repeated until PostgreSQL has answered: it is there once.
         try:
             await self._repeat(partial(self._inserts.run, insert))
+        except LeaseLost as error:
+            self._unordered.pop(batch_id)
+            group[0].fail(error)
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})
             self._fail(batch_id, group, f"the journal cannot be written: {error}")
@@ -270,9 +293,7 @@ class PostgresJournal:
         else:
             self._day = now.date()
             self._has_unordered.set()
-            for append in group:
-                if append.is_written:
-                    append.succeed(self.head)
+            _acknowledge(group, self.head)
         self._appends.end_group()
 
     def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:
@@ -538,6 +559,13 @@ def _last_unordered(transaction: Transaction) -> tuple[int | None, JournalExtent
 def _is_unordered(transaction: Transaction, number: int) -> tuple[bool, JournalExtent]:
     """Returns whether a batch up to a number has no position yet, and the journal's extent."""
     return bool(transaction.rows(_ANY_UNORDERED, [number])), read_extent(transaction)
+
+
+def _acknowledge(group: Sequence[Append], head: int) -> None:
+    """Completes those appends of a durable group that wait for no position."""
+    for append in group:
+        if append.is_written:
+            append.succeed(head)
 
 
 def _refuse(group: Sequence[Append], reason: str) -> None:

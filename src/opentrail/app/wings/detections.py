@@ -34,7 +34,7 @@ def start(core: Core) -> Wing:
                     break
             await asyncio.sleep(_CHECK_SECONDS)
         follower = DetectionFollower(
-            control, rules, engines.journal, engines.clock, engines.metrics
+            control, rules, core.worker_journal, engines.clock, engines.metrics
         )
         await follow(engines.journal, follower, _LINGER)
 

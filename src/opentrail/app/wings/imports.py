@@ -43,7 +43,9 @@ def start(core: Core) -> Wing:
             raise Unsupported("importing files into several servers without --files")
         return await imports.take(body)
 
-    regaining = Regaining(core.worker_control, core.objects, engines.journal, engines.clock, take)
+    regaining = Regaining(
+        core.worker_control, core.objects, core.worker_journal, engines.clock, take
+    )
 
     async def regain() -> None:
         """Begins once event history has all that the journal has."""

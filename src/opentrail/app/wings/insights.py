@@ -57,6 +57,7 @@ def start(core: Core) -> Wing:
         ExpectedIncidents(engines.control),
         of_principals=bool(types),
         works_elsewhere=lambda: is_on and bool(engines.cluster and not engines.cluster.is_worker),
+        worker_journal=core.worker_journal,
     )
 
     async def follow_journal() -> None:
