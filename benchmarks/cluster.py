@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.load import calls_per_second
 from benchmarks.main_job import under_load
 from benchmarks.nginx import stub
 from benchmarks.processes import proportional_mb_of_all
@@ -32,6 +33,7 @@ Figures = dict[str, float]
 CALLS = 1_000
 #: Calls a second to all servers: three of them and two of PostgreSQL share two cores here.
 RATE = 200
+LOAD_SECONDS = 10
 #: Appends at a time of each process, and for how long.
 WRITERS, APPENDING_SECONDS = 500, 10
 #: Different records that each process appends, again and again.
@@ -41,7 +43,7 @@ KINDS = {"files": 0, "one on PostgreSQL": 1, "three on PostgreSQL": 3}
 
 
 def cluster() -> Figures:
-    """Measures calls in turn, then calls at a steady rate and when they are found, of each kind.
+    """Measures calls in turn, calls at a steady rate and when they are found, and as many as can be.
 
     PostgreSQL has a synchronous standby. Everything is on the CPUs of one machine.
     """
@@ -51,6 +53,8 @@ def cluster() -> Figures:
             with _servers(upstream, primary, standby, count) as servers:
                 figures |= {f"{kind}: {name}": value for name, value in _added(upstream, servers)}
                 figures |= {f"{kind}: {name}": value for name, value in _visible(servers)}
+                rate = calls_per_second(servers[0].port, create_user("bench"), LOAD_SECONDS, None)
+                figures[f"{kind}: calls/s through one server"] = rate
                 memory = max(proportional_mb_of_all(server.process.pid) for server in servers)
                 figures[f"{kind}: memory of a server (PSS) MB"] = memory
                 figures[f"{kind}: connections to PostgreSQL"] = _connections(primary)

@@ -33,7 +33,7 @@ end
 """
 
 
-def calls_per_second(port: int, request: bytes, seconds: int, cpu: int) -> float:
+def calls_per_second(port: int, request: bytes, seconds: int, cpu: int | None) -> float:
     """Returns how many calls wrk had answered each second; all with 200.
 
     Raises:
