@@ -43,7 +43,7 @@ KINDS = {"files": 0, "one on PostgreSQL": 1, "three on PostgreSQL": 3}
 
 
 def cluster() -> Figures:
-    """Measures calls in turn, calls at a steady rate and when they are found, and as many as can be.
+    """Measures calls in turn, when calls at a steady rate are found, and as many calls as can be.
 
     PostgreSQL has a synchronous standby. Everything is on the CPUs of one machine.
     """
