@@ -325,7 +325,9 @@ async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) ->
 # Files in S3
 
 
-@pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in (2, 3))]
+)
 @asynchronous
 async def test_answers_are_the_same_while_files_in_s3_replace_own_ones(
     tmp_path: Path, seed: int
