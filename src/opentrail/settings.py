@@ -106,6 +106,9 @@ class Settings:
     #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
     #: where other users of the machine could see them.
     otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Body of these logs: `record`, the exact record; `ocsf`, the event as OCSF 1.5 has it; `none`,
+    #: only the attributes.
+    otlp_body: str = "record"
     #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
     insights: str = "on"
     #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
@@ -210,6 +213,7 @@ _CHOICES = {
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
+    "otlp_body": ("record", "ocsf", "none"),
     "organization": ("off", "upstream"),
     "insights": ("on", "off"),
     "upstream_check": ("on", "off"),

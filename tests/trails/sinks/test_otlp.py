@@ -10,6 +10,7 @@ import pytest
 
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
+from opentrail.core.ocsf import ocsf_event
 from opentrail.metrics import Metrics
 from opentrail.trails.sinks.otlp import MAX_BYTES, MAX_EVENTS, OtlpFollower, logs_of
 from tests.factories import (
@@ -178,6 +179,20 @@ def test_every_real_record_is_sent_whole(record: dict[str, Any]) -> None:
     assert json.loads(log["body"]["stringValue"]) == record
     names = [one["key"] for one in log["attributes"]]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("record", real_records(), ids=lambda one: str(one["eventName"]))
+def test_the_body_may_be_the_event_in_ocsf(record: dict[str, Any]) -> None:
+    entry = an_entry(1, record)
+    (log,), (plain_log,) = records_of(logs_of([entry], "ocsf")), records_of(logs_of([entry]))
+    assert json.loads(log["body"]["stringValue"]) == ocsf_event(record)
+    assert {**log, "body": None} == {**plain_log, "body": None}
+
+
+def test_there_may_be_no_body() -> None:
+    (log,) = records_of(logs_of(entries(1), "none"))
+    assert "body" not in log
+    assert log["attributes"]
 
 
 @asynchronous

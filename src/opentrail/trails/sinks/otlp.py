@@ -1,7 +1,8 @@
 """Events as logs of OpenTelemetry, for a collector (OTLP/HTTP with JSON).
 
 Attributes have the names that the OpenTelemetry Collector gives to CloudTrail's records (its
-encoding `aws.cloudtrail`, semantic conventions 1.38); the body is the exact record.
+encoding `aws.cloudtrail`, semantic conventions 1.38); the body is the exact record, the event in
+OCSF as JSON, or nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from opentrail.core.event import Entry, as_object, micros, parse_time
+from opentrail.core.ocsf import ocsf_event
 from opentrail.metrics import Metrics
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.services import LogCollector
@@ -83,6 +85,9 @@ class OtlpFollower:
 
     What the collector refuses for good is counted and left out; while it does not answer, events
     wait in the journal.
+
+    Args:
+        body: what the body of a log is: `record`, `ocsf` or `none`.
     """
 
     name = "otlp"
@@ -93,11 +98,13 @@ class OtlpFollower:
         collector: LogCollector,
         metrics: Metrics,
         head: Callable[[], int],
+        body: str = "record",
     ) -> None:
         self._control = control
         self._collector = collector
         self._metrics = metrics
         self._head = head
+        self._body = body
         self._cursor: int | None = None
 
     async def cursor(self) -> int:
@@ -118,7 +125,7 @@ class OtlpFollower:
         """
         sent_until = await self.cursor()
         for batch in _batches([entry for entry in entries if entry.position > sent_until]):
-            rejected = await self._collector.send(logs_of(batch))
+            rejected = await self._collector.send(logs_of(batch, self._body))
             self._metrics.otlp_events.labels("rejected").inc(rejected)
             self._metrics.otlp_events.labels("taken").inc(len(batch) - rejected)
             await self._store(batch[-1].position)
@@ -143,11 +150,11 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def logs_of(entries: Sequence[Entry]) -> Json:
+def logs_of(entries: Sequence[Entry], body: str = "record") -> Json:
     """Returns the request with some events (`ExportLogsServiceRequest`), grouped by their place."""
     by_place: dict[tuple[str, str], list[Json]] = defaultdict(list)
     for entry in entries:
-        by_place[entry.account, entry.region].append(_log_record(entry))
+        by_place[entry.account, entry.region].append(_log_record(entry, body))
     return {
         "resourceLogs": [
             {
@@ -173,14 +180,21 @@ def logs_of(entries: Sequence[Entry]) -> Json:
     }
 
 
-def _log_record(entry: Entry) -> Json:
+def _log_record(entry: Entry, body: str) -> Json:
     record = msgspec.json.decode(entry.record)
     return {
         "timeUnixNano": str(micros(parse_time(record["eventTime"])) * 1000),
         "observedTimeUnixNano": str(micros(entry.recorded_at) * 1000),
-        "body": {"stringValue": entry.record.decode()},
+        **_body(entry, record, body),
         "attributes": [_attribute(name, value) for name, value in _attributes(record)],
     }
+
+
+def _body(entry: Entry, record: Mapping[str, Any], body: str) -> Json:
+    if body == "none":
+        return {}
+    text = msgspec.json.encode(ocsf_event(record)) if body == "ocsf" else entry.record
+    return {"body": {"stringValue": text.decode()}}
 
 
 def _attributes(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
