@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ from tests.factories import (
     real_records,
 )
 from tests.fakes import MemoryControl, asynchronous
+
+#: Records with what the OpenTelemetry Collector makes of them (`data/SOURCES.md`).
+GOLDEN = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "data" / "collector-cloudtrail.ndjson")
+    .read_text()
+    .splitlines()
+]
 
 
 class Collector:
@@ -149,6 +158,20 @@ def test_a_record_has_the_attributes_of_the_collectors_encoding() -> None:
     ]
     assert found["aws.session.console"] is True
     assert (found["aws.error.code"], found["aws.error.message"]) == ("AccessDenied", "no")
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda one: str(one["record"]["eventID"]))
+def test_attributes_are_those_that_the_collector_gives(golden: dict[str, Any]) -> None:
+    logs = logs_of([an_entry(1, golden["record"])])
+    (resource,), (log,) = logs["resourceLogs"], records_of(logs)
+    assert attributes(log["attributes"]) == golden["attributes"]
+    assert log["timeUnixNano"] == golden["timeUnixNano"]
+    # The collector gives the place of one record to all; each has its own here.
+    assert attributes(resource["resource"]["attributes"]) == {
+        "cloud.provider": "aws",
+        "cloud.region": golden["record"]["awsRegion"],
+        "cloud.account.id": golden["record"]["recipientAccountId"],
+    }
 
 
 def test_a_session_of_a_role_has_its_issuer() -> None:
