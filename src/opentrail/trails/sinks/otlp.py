@@ -15,16 +15,13 @@ import msgspec
 
 from opentrail.core.event import Entry, as_object, micros, parse_time
 from opentrail.core.ocsf import ocsf_event
+from opentrail.follow import StoredCursor
 from opentrail.metrics import Metrics
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.control import ControlStore
 from opentrail.ports.services import LogCollector
 
 Json = dict[str, Any]
 
-#: Kind of the document with the cursor.
-_KIND = "otlp"
-#: Its key.
-_KEY = "place"
 #: Maximum events of one request.
 MAX_EVENTS = 500
 #: Maximum bytes of their records; attributes make a request up to three times as large.
@@ -74,12 +71,6 @@ _ISSUER = {
 _RESOURCE = {"accountId": "account.id", "type": "type", "ARN": "arn"}
 
 
-class OtlpCursor(msgspec.Struct, frozen=True):
-    """How far events are at the collector, as the control store has it."""
-
-    position: int
-
-
 class OtlpFollower:
     """A follower that sends all events to a collector, at least once and in order.
 
@@ -100,22 +91,14 @@ class OtlpFollower:
         head: Callable[[], int],
         body: str = "record",
     ) -> None:
-        self._control = control
         self._collector = collector
         self._metrics = metrics
-        self._head = head
         self._body = body
-        self._cursor: int | None = None
+        self._cursor = StoredCursor(control, "otlp", head)
 
     async def cursor(self) -> int:
         """Returns the cursor, which begins at the current head of the journal."""
-        if self._cursor is not None:
-            return self._cursor
-        stored = await self._control.get(_KIND, _KEY)
-        if stored is None:
-            return await self._store(self._head())
-        self._cursor = msgspec.convert(stored.document, OtlpCursor).position
-        return self._cursor
+        return await self._cursor.position()
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Sends the entries, in requests of limited size.
@@ -128,13 +111,7 @@ class OtlpFollower:
             rejected = await self._collector.send(logs_of(batch, self._body))
             self._metrics.otlp_events.labels("rejected").inc(rejected)
             self._metrics.otlp_events.labels("taken").inc(len(batch) - rejected)
-            await self._store(batch[-1].position)
-
-    async def _store(self, position: int) -> int:
-        document = msgspec.to_builtins(OtlpCursor(position))
-        await self._control.apply([Put(_KIND, _KEY, document)])
-        self._cursor = position
-        return position
+            await self._cursor.store(batch[-1].position)
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
