@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from opentrail.core.batches import batches
 from opentrail.core.event import Entry, as_object, micros, parse_time
 from opentrail.core.ocsf import ocsf_event
 from opentrail.follow import StoredCursor
@@ -107,24 +108,12 @@ class OtlpFollower:
             ServiceError: the collector does not take any now.
         """
         sent_until = await self.cursor()
-        for batch in _batches([entry for entry in entries if entry.position > sent_until]):
+        unsent = [entry for entry in entries if entry.position > sent_until]
+        for batch in batches(unsent, lambda entry: len(entry.record), MAX_BYTES, MAX_EVENTS):
             rejected = await self._collector.send(logs_of(batch, self._body))
             self._metrics.otlp_events.labels("rejected").inc(rejected)
             self._metrics.otlp_events.labels("taken").inc(len(batch) - rejected)
             await self._cursor.store(batch[-1].position)
-
-
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if batch and (len(batch) == MAX_EVENTS or size + len(entry.record) > MAX_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry.record)
-    if batch:
-        yield batch
 
 
 def logs_of(entries: Sequence[Entry], body: str = "record") -> Json:
