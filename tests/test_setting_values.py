@@ -35,6 +35,7 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "read_file": (__file__, Path(__file__)),
     "read_number": ("1.5", 1.5),
 }
+WRONG_URLS = ("http://[", "http://a:b", "http://me:s3cret@a:99999")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda value: st.lists(value, max_size=3) | st.dictionaries(st.text(), value, max_size=3),
@@ -46,6 +47,20 @@ VALUES = st.recursive(
 def test_a_good_value_is_read(name: str) -> None:
     value, expected = GOOD[name]
     assert READERS[name](value, "OPENTRAIL_X") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, url) for name in ("read_collector", "read_webhook") for url in WRONG_URLS),
+        pytest.param("read_number", 10**400, id="a large number"),
+        pytest.param("read_file", "x" * 5_000, id="a long name"),
+    ],
+)
+def test_a_strange_value_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=r"^OPENTRAIL_X must ") as refused:
+        READERS[name](value, "OPENTRAIL_X")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", sorted(READERS))

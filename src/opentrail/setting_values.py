@@ -10,7 +10,7 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
@@ -140,10 +140,21 @@ def read_secret(value: Any, source: str) -> str:
     return value
 
 
+def _parts_of(value: Any) -> SplitResult | None:
+    """Returns the parts of an HTTP URL; None if it is none."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except (AttributeError, TypeError, ValueError):
+        return None
+    is_url = isinstance(value, str) and parts.scheme in ("http", "https") and parts.hostname
+    return parts if is_url else None
+
+
 def read_collector(value: Any, source: str) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{source} must be a URL such as http://127.0.0.1:4318, not {value!r}")
+    parts = _parts_of(value)
+    if parts is None:
+        raise UsageError(f"{source} must be a URL such as http://127.0.0.1:4318")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"{source} must be a URL without user, query and fragment")
     return str(value)
@@ -151,8 +162,8 @@ def read_collector(value: Any, source: str) -> str:
 
 def read_webhook(value: Any, source: str) -> str:
     """Reads a URL; no message has it, since a path or query may be a secret."""
-    parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _parts_of(value)
+    if parts is None or not value.isprintable():
         raise UsageError(f"{source} must be a URL such as https://alerts.example/opentrail")
     if parts.username or parts.password or parts.fragment or " " in str(value):
         raise UsageError(f"{source} must be a URL without user, spaces and fragment")
@@ -193,15 +204,18 @@ def read_upstreams(value: Any, source: str) -> dict[str, str]:
 
 
 def read_file(value: Any, source: str) -> Path:
-    if not isinstance(value, str | Path) or not Path(value).is_file():
-        raise UsageError(f"{source} must name a file, not {value!r}")
-    return Path(value)
+    try:
+        if isinstance(value, str | Path) and Path(value).is_file():
+            return Path(value)
+    except OSError:  # such as a name that is too long
+        pass
+    raise UsageError(f"{source} must name a file, not {value!r}")
 
 
 def read_number(value: Any, source: str, is_whole: bool = False) -> float:
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = -1.0
     if not 0 < number < 1e9 or (is_whole and number != int(number)):
         kind = "whole number" if is_whole else "number"
