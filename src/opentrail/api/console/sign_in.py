@@ -10,7 +10,7 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, text_in
 from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of
 from opentrail.api.v1.own_events import address_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
@@ -113,8 +113,8 @@ class SignIn:
     )
     async def login(self, request: Request, body: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""
-        name, password = _text(body, "name"), _text(body, "password")
-        new = None if body.get("newPassword") is None else _text(body, "newPassword")
+        name, password = text_in(body, "name"), text_in(body, "password")
+        new = None if body.get("newPassword") is None else text_in(body, "newPassword")
 
         async def check() -> ConsoleUser:
             return await self._users.sign_in(
@@ -145,7 +145,7 @@ class SignIn:
         if not user.has_password:
             message = f"{user.name} has no password here"
             raise CloudTrailError("InvalidParameterException", message)
-        _text(body, "newPassword")
+        text_in(body, "newPassword")
         return await self.login(request, {**body, "name": user.name})
 
     async def _verify(
@@ -172,10 +172,3 @@ class SignIn:
 def session_user(user: ConsoleUser) -> ApiCaller:
     """Returns a user with a password as sessions have it."""
     return ApiCaller(user.name, user.role, user.accounts, has_password=True)
-
-
-def _text(body: Json, member: str) -> str:
-    value = body.get(member)
-    if not isinstance(value, str) or not value:
-        raise CloudTrailError("InvalidParameterException", f"{member} must be a text")
-    return value
