@@ -206,6 +206,7 @@ EXIT_CODES = {
 #: Areas of messages by folder or module of src/opentrail, in the page's order.
 AREAS = {
     "settings": "Settings and flags",
+    "setting_values": "Settings and flags",
     "app": "Starting a server",
     "commands": "Commands",
     "cli": "Commands",

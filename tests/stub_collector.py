@@ -37,7 +37,12 @@ class StubCollector:
 
     def event_names(self) -> list[str]:
         """Returns the names of the events that were taken, in order."""
-        return [json.loads(one["body"]["stringValue"])["eventName"] for one in self.records()]
+        return [
+            attribute["value"]["stringValue"]
+            for record in self.records()
+            for attribute in record["attributes"]
+            if attribute["key"] == "rpc.method"
+        ]
 
 
 @contextmanager

@@ -10,9 +10,16 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.follow import BATCH, catch_up, follow
+from opentrail.follow import BATCH, StoredCursor, catch_up, follow
 from tests.factories import a_new_entry, event_id, some_records
-from tests.fakes import MemoryJournal, asynchronous, eventually, run_skipping_time, turns
+from tests.fakes import (
+    MemoryControl,
+    MemoryJournal,
+    asynchronous,
+    eventually,
+    run_skipping_time,
+    turns,
+)
 
 DAY = 86_400.0
 
@@ -369,3 +376,13 @@ def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger:
 def test_the_linger_grows_with_the_batch(size: int, waits: float) -> None:
     between = pauses(size, 0.0, 0.05, longest=0.25)
     assert between == pytest.approx([waits] * len(between))
+
+
+@asynchronous
+async def test_a_stored_cursor_begins_at_the_head_and_is_known_to_all() -> None:
+    control = MemoryControl()
+    first, second = (StoredCursor(control, "otlp", lambda: 7) for _ in range(2))
+    assert await first.position() == 7
+    assert await first.store(9) == 9
+    assert (await first.position(), await second.position()) == (9, 9)
+    assert await StoredCursor(control, "webhook", lambda: 8).position() == 8

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import msgspec
 
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry
+from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,43 @@ class Follower(Protocol):
     async def process(self, entries: Sequence[Entry]) -> None:
         """Return once the batch has been processed, so that the cursor may move."""
         ...
+
+
+class StoredPosition(msgspec.Struct, frozen=True):
+    """A position, as the control store has it."""
+
+    position: int
+
+
+class StoredCursor:
+    """A cursor in the control store; at first it is the head of the journal.
+
+    Args:
+        kind: the kind of its document.
+        head: returns the last position of the journal.
+    """
+
+    def __init__(self, control: ControlStore, kind: str, head: Callable[[], int]) -> None:
+        self._control = control
+        self._kind = kind
+        self._head = head
+        self._position: int | None = None
+
+    async def position(self) -> int:
+        """Returns what was stored last."""
+        if self._position is None:
+            stored = await self._control.get(self._kind, "place")
+            if stored is None:
+                return await self.store(self._head())
+            self._position = msgspec.convert(stored.document, StoredPosition).position
+        return self._position
+
+    async def store(self, position: int) -> int:
+        """Stores a position and returns it."""
+        document = msgspec.to_builtins(StoredPosition(position))
+        await self._control.apply([Put(self._kind, "place", document)])
+        self._position = position
+        return position
 
 
 async def follow(

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
-from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.core.organization import Organization, read_organization
+from opentrail.setting_values import (
+    read_collector,
+    read_database,
+    read_file,
+    read_headers,
+    read_insights_types,
+    read_issuer,
+    read_networks,
+    read_number,
+    read_place,
+    read_private_networks,
+    read_secret,
+    read_size,
+    read_text,
+    read_upstreams,
+    read_webhook,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,9 @@ class Settings:
     #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
     #: where other users of the machine could see them.
     otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Body of these logs: `record`, the exact record; `ocsf`, the event as OCSF 1.5 has it; `none`,
+    #: only the attributes.
+    otlp_body: str = "record"
     #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
     insights: str = "on"
     #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
@@ -210,6 +227,7 @@ _CHOICES = {
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
+    "otlp_body": ("record", "ocsf", "none"),
     "organization": ("off", "upstream"),
     "insights": ("on", "off"),
     "upstream_check": ("on", "off"),
@@ -316,7 +334,7 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
         source = f"vpc_endpoints.{name} in {file}"
         if not isinstance(entry, dict) or entry.keys() - {"networks", "account"}:
             raise UsageError(f"{source} must be a table with networks and perhaps account")
-        networks = _networks(entry.get("networks", []), f"{source}: networks")
+        networks = read_networks(entry.get("networks", []), f"{source}: networks")
         account = entry.get("account", "0" * 12)
         if not isinstance(account, str) or len(account) != 12 or not account.isdigit():
             raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
@@ -328,56 +346,6 @@ def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
     if not isinstance(value, dict) or not set(map(str, value.values())) <= set(_ROLES):
         raise UsageError(f"oidc_roles in {file} must map texts to {', '.join(_ROLES)}")
     return value
-
-
-def _networks(value: Any, source: str) -> tuple[str, ...]:
-    texts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not texts:
-        raise UsageError(f"{source} must be networks like 10.0.0.0/8, not {value!r}")
-    for text in texts:
-        try:
-            ipaddress.ip_network(str(text).strip())
-        except ValueError as error:
-            raise UsageError(
-                f"{source} must be networks like 10.0.0.0/8, not {text!r}: {error}"
-            ) from error
-    return tuple(str(text).strip() for text in texts)
-
-
-#: Networks that the internet does not route (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
-_PRIVATE = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"),
-        *("127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"),
-    )
-)
-
-
-def _private_networks(value: Any, source: str) -> tuple[str, ...]:
-    networks = _networks(value, source)
-    for text in networks:
-        network = ipaddress.ip_network(text)
-        if not any(
-            network.version == block.version and network.subnet_of(block)  # type: ignore[arg-type]
-            for block in _PRIVATE
-        ):
-            raise UsageError(
-                f"{source} must be private networks, such as 172.16.0.0/12, not {text!r}"
-            )
-    return networks
-
-
-def _insights_types(value: Any, source: str) -> tuple[str, ...]:
-    """Reads names of types, or `all`, with commas between them or in a list."""
-    parts = value.split(",") if isinstance(value, str) else value
-    names = [str(part).strip() for part in parts] if isinstance(parts, list | tuple) else None
-    if names == ["all"]:
-        return PRINCIPAL_TYPES
-    if names is None or not set(names) <= {*PRINCIPAL_TYPES, ""}:
-        expected = f"all, or some of {', '.join(PRINCIPAL_TYPES)}"
-        raise UsageError(f"{source} must be {expected}, not {value!r}")
-    return tuple(name for name in PRINCIPAL_TYPES if name in names)
 
 
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
@@ -421,17 +389,17 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     if name in ("listen", "console_listen"):
         value = Address.parse(str(value), source)
     elif name in ("tls_certificate", "tls_key", "upstream_ca"):
-        value = _file(value, source)
+        value = read_file(value, source)
     elif name == "data_dir":
         if not isinstance(value, str | Path) or not str(value):
             raise UsageError(f"{source} must name a folder, not {value!r}")
         value = Path(value)
     elif name == "upstream":
-        value = {**settings.upstream, **_upstreams(value, source)}
+        value = {**settings.upstream, **read_upstreams(value, source)}
     elif name in _READERS:
         value = _READERS[name](value, source)
     elif name in _SECONDS:
-        value = _number(value, source)
+        value = read_number(value, source)
     elif name in _WHOLE:
         value = _whole(name, value, source)
     elif name in _CHOICES and value not in _CHOICES[name]:
@@ -439,174 +407,28 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     return replace(settings, **{name: value})
 
 
-def _database(value: Any, source: str) -> str:
-    """Returns `sqlite` or a URL; no message contains the URL, as it may have a password."""
-    form = "sqlite or postgresql://USER:PASSWORD@HOST/DATABASE"
-    if not isinstance(value, str):
-        raise UsageError(f"{source} must be {form}")
-    if value == "sqlite":
-        return value
-    scheme, mark, _ = value.partition("://")
-    if scheme != "postgresql" or not mark:
-        shown = f", not {scheme}://" if mark and scheme.isascii() and scheme.isalnum() else ""
-        raise UsageError(f"{source} must be {form}{shown}")
-    try:
-        parts = urlsplit(value)
-        has_password = parts.password is not None or "password" in parse_qs(parts.query)
-        for host in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
-        raise UsageError(f"{source} must be {form}; its host or port is not valid") from None
-    if has_password and source.startswith("--"):
-        variable = f"OPENTRAIL_{source[2:].replace('-', '_').upper()}"
-        raise UsageError(
-            f"{source} must not have a password, which other users of this machine could see; set "
-            f"{variable}, or the password alone as PGPASSWORD or in ~/.pgpass"
-        )
-    return value
-
-
-def _place(value: Any, source: str) -> str:
-    if not isinstance(value, str) or not _PLACE.fullmatch(value):
-        raise UsageError(f"{source} must be s3://BUCKET or s3://BUCKET/PREFIX, not {value!r}")
-    return value
-
-
-def _size(value: Any, source: str) -> int:
-    """Reads a number of bytes with its unit, such as `20GB`; units are powers of 1,000."""
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if not _MIN_SIZE_BYTES <= size < _MAX_SIZE_BYTES:
-        raise UsageError(f"{source} must be a size from 10MB on, such as 20GB, not {value!r}")
-    return size
-
-
-def _issuer(value: Any, source: str) -> str:
-    if not isinstance(value, str) or not value.startswith(("https://", *_LOCAL_ISSUERS)):
-        raise UsageError(f"{source} must be an https URL, not {value!r}")
-    return value
-
-
-def _text(value: Any, source: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{source} must be a text that is not empty, not {value!r}")
-    return value
-
-
-def _secret(value: Any, source: str) -> str:
-    if source.startswith("--"):
-        name = source.removeprefix("--").replace("-", "_").upper()
-        raise UsageError(
-            f"{source} would be seen by other users of this machine; set OPENTRAIL_{name}"
-        )
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{source} must be a text that is not empty")
-    return value
-
-
-def _collector(value: Any, source: str) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{source} must be a URL such as http://127.0.0.1:4318, not {value!r}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(f"{source} must be a URL without user, query and fragment")
-    return str(value)
-
-
-def _webhook(value: Any, source: str) -> str:
-    """Reads a URL; no message has it, since a path or query may be a secret."""
-    parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{source} must be a URL such as https://alerts.example/opentrail")
-    if parts.username or parts.password or parts.fragment or " " in str(value):
-        raise UsageError(f"{source} must be a URL without user, spaces and fragment")
-    return str(value)
-
-
-def _headers(value: Any, source: str) -> dict[str, str]:
-    """Reads `NAME=VALUE,NAME=VALUE`, or a table; no message has a value, which may be a secret."""
-    if source.startswith("--"):
-        raise UsageError(
-            f"{source} would be seen by other users of this machine; set OPENTRAIL_OTLP_HEADERS"
-        )
-    if isinstance(value, dict):
-        pairs = [(str(name), str(text)) for name, text in value.items()]
-    else:
-        entries = [entry.partition("=") for entry in str(value).split(",")]
-        pairs = [(name.strip(), text.strip()) for name, _, text in entries]
-    for name, text in pairs:
-        if not _HEADER_NAME.fullmatch(name) or not text or not _HEADER_VALUE.fullmatch(text):
-            raise UsageError(f"{source} must be headers: NAME=VALUE,NAME=VALUE")
-    return dict(pairs)
-
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
-#: A bucket of S3, perhaps with a prefix.
-_PLACE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?")
-_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]B)", re.ASCII | re.IGNORECASE)
-_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
-_MIN_SIZE_BYTES = 10 * 10**6
-_MAX_SIZE_BYTES = 10**15
-#: Issuers on this machine, which need no TLS.
-_LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 _READERS: Mapping[str, Callable[[Any, str], Any]] = {
-    "trusted_proxies": _networks,
-    "insecure_trusted_networks": _private_networks,
-    "insights_types": _insights_types,
-    "control_store": _database,
-    "journal": _database,
-    "files": _place,
-    "history_cache": _size,
-    "otlp_endpoint": _collector,
-    "otlp_headers": _headers,
-    "detections_webhook": _webhook,
-    "detections_webhook_secret": _secret,
-    "detections_webhook_networks": _private_networks,
-    "oidc_issuer": _issuer,
-    "oidc_client_id": _text,
-    "oidc_client_secret": _secret,
-    "oidc_role_claim": _text,
+    "trusted_proxies": read_networks,
+    "insecure_trusted_networks": read_private_networks,
+    "insights_types": read_insights_types,
+    "control_store": read_database,
+    "journal": read_database,
+    "files": read_place,
+    "history_cache": read_size,
+    "otlp_endpoint": read_collector,
+    "otlp_headers": read_headers,
+    "detections_webhook": read_webhook,
+    "detections_webhook_secret": read_secret,
+    "detections_webhook_networks": read_private_networks,
+    "oidc_issuer": read_issuer,
+    "oidc_client_id": read_text,
+    "oidc_client_secret": read_secret,
+    "oidc_role_claim": read_text,
 }
 
 
-def _upstreams(value: Any, source: str) -> dict[str, str]:
-    """Reads `URL` and `SERVICE=URL` entries."""
-    entries = [value] if isinstance(value, str) else value
-    if not isinstance(entries, list | tuple):
-        raise UsageError(f"{source} must be URL or SERVICE=URL, not {value!r}")
-    urls = {}
-    for entry in entries:
-        service, equals, url = str(entry).strip().partition("=")
-        if not equals or "://" in service:
-            service, url = "", str(entry).strip()
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{source} must be URL or SERVICE=URL, not {entry!r}")
-        urls[service] = url
-    return urls
-
-
-def _file(value: Any, source: str) -> Path:
-    if not isinstance(value, str | Path) or not Path(value).is_file():
-        raise UsageError(f"{source} must name a file, not {value!r}")
-    return Path(value)
-
-
-def _number(value: Any, source: str, is_whole: bool = False) -> float:
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 < number < 1e9 or (is_whole and number != int(number)):
-        kind = "whole number" if is_whole else "number"
-        raise UsageError(
-            f"{source} must be a {kind} greater than 0 and less than 10^9, not {value!r}"
-        )
-    return number
-
-
 def _whole(name: str, value: Any, source: str) -> int:
-    number = int(_number(value, source, is_whole=True))
+    number = int(read_number(value, source, is_whole=True))
     if name == "signing_key_days" and number > MAX_DAYS:
         raise UsageError(f"{source} must be at most {MAX_DAYS}, not {number}")
     return number

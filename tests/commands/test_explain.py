@@ -23,8 +23,6 @@ def answer(console: StubConsole, record: dict[str, Any] | None) -> None:
     def react(asked: Asked) -> tuple[int, Any]:
         if record is None:
             return 200, {"events": []}
-        if asked.path.startswith("/api/v1/events/rows"):
-            return 200, {"events": [{"sentence": "IAM user John tried to create IAM user Mary"}]}
         return 200, {"events": [{"CloudTrailEvent": record_bytes(record).decode()}]}
 
     console.react = react
@@ -35,11 +33,12 @@ def test_a_denied_call_is_explained(console: StubConsole, capsys: Capture) -> No
     answer(console, record)
     assert main(["explain", record["eventID"]]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("IAM user John tried to create IAM user Mary.\n\n")
+    said = "On January 1, 2020 at 9:00 AM UTC, IAM user John called CreateUser on IAM user Mary"
+    assert out.startswith(said)
     assert "  verdict   explicit deny (identity-based policy)\n  action    iam:CreateUser\n" in out
     assert "  resource  arn:aws:iam::123456789012:user/Mary\n" in out
     assert "- A statement of one identity-based policy denies the action." in out
-    asked = console.asked[0].path
+    (asked,) = [one.path for one in console.asked]
     assert f"expression=id%3D%22{record['eventID']}%22&categories=all" in asked
 
 

@@ -119,8 +119,9 @@ def names(folder: Path) -> list[str]:
 
 def ids_in(file: Path) -> list[str]:
     if file.suffix == ".parquet":
-        rows = duckdb.execute(f"SELECT event_id FROM read_parquet('{file}')").fetchall()  # noqa: S608
-        return [row[0] for row in rows]
+        table = duckdb.read_parquet(str(file))
+        column = "event_id" if "event_id" in table.columns else "metadata.uid"
+        return [row[0] for row in table.select(column).fetchall()]
     with file.open(newline="") as lines:
         if file.suffix == ".csv":
             return [row["event_id"] for row in csv.DictReader(lines)]
@@ -143,7 +144,8 @@ def test_events_fill_one_file_after_the_other(
     for first, count in ((1, 7), (8, 20), (28, 3)):
         parts.add(events(count, first))
     parts.finish()
-    assert names(folder) == ["_SUCCESS", *(f"events-0000{n}.{kind}" for n in (1, 2, 3))]
+    suffix = KINDS[kind][0]
+    assert names(folder) == ["_SUCCESS", *(f"events-0000{n}.{suffix}" for n in (1, 2, 3))]
     found = [ids_in(folder / name) for name in parts.names]
     assert [len(ids) for ids in found] == [10, 10, 10]
     assert [one for ids in found for one in ids] == [event_id(n) for n in range(1, 31)]
@@ -165,8 +167,8 @@ def test_no_events_make_one_empty_file(kind: str, tmp_path: Path) -> None:
     parts = Parts(tmp_path, kind, overwrite=False)
     parts.begin()
     parts.finish()
-    assert names(tmp_path) == ["_SUCCESS", f"events-00001.{kind}"]
-    assert ids_in(tmp_path / f"events-00001.{kind}") == []
+    assert names(tmp_path) == ["_SUCCESS", *parts.names]
+    assert ids_in(tmp_path / parts.names[0]) == []
 
 
 @pytest.mark.parametrize("kind", SUFFIXES)
@@ -177,9 +179,10 @@ def test_what_is_not_whole_has_no_name(
     parts = Parts(tmp_path, kind, overwrite=False)
     parts.begin()
     parts.add(events(15))
-    assert f"events-00002.{kind}" not in names(tmp_path)
+    suffix = KINDS[kind][0]
+    assert f"events-00002.{suffix}" not in names(tmp_path)
     parts.abandon()
-    assert names(tmp_path) == [f"events-00001.{kind}"]
+    assert names(tmp_path) == [f"events-00001.{suffix}"]
     assert parts.whole == 10
 
 
@@ -278,6 +281,16 @@ def test_ocsf_has_an_event_for_each_record(console: StubConsole, tmp_path: Path)
     assert main(["export", "--ocsf", str(tmp_path / "out")]) == 0
     (line,) = (tmp_path / "out" / "events-00001.ocsf").read_text().splitlines()
     assert json.loads(line) == ocsf_event(a_record())
+
+
+def test_ocsf_is_written_as_parquet(console: StubConsole, tmp_path: Path) -> None:
+    stream(console, records())
+    assert main(["export", "--ocsf-parquet", str(tmp_path / "out")]) == 0
+    names = "SELECT metadata.uid, api.request.data->>'userName', actor.user.name"
+    rows = duckdb.execute(f"{names} FROM '{tmp_path}/out/events-*.parquet'").fetchall()
+    assert [row[0] for row in rows] == [event_id(n) for n in (1, 2, 3, 4)]
+    assert [row[1] for row in rows[1:3]] == [EVIL, "x" * 300_000]
+    assert {row[2] for row in rows} == {"John"}
 
 
 def test_ndjson_holds_the_exact_records(console: StubConsole, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ MISTAKES = (
     ("import", "required: PATH"),
     ("import gone.json", "no file or folder gone.json"),
     ("import s3://", "s3:// names no bucket", "s3://BUCKET/PREFIX"),
-    ("export", "--parquet --ndjson --ocsf --csv is required"),
+    ("export", "--parquet --ndjson --ocsf --ocsf-parquet --csv is required"),
     ("export --csv full", "full is not empty", "--overwrite"),
     ("export --csv text", "text is not a folder"),
     ("insights show", "needs the ID of an incident"),

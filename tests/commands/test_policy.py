@@ -57,7 +57,7 @@ def test_all_events_of_all_regions_are_asked_for(console: StubConsole, capsys: C
     shown = capsys.readouterr()
     assert json.loads(shown.out)["Version"] == "2012-10-17"
     assert "from 2 calls that were allowed; left out: 0 denied, 0 that failed" in shown.err
-    asked = console.asked[0].path
+    (asked,) = [one.path for one in console.asked]
     assert asked.startswith("/api/v1/events/stream?expression=%28user%3D%22John%22+AND")
     assert "since=2020-01-01T00%3A00%3A00Z" in asked
     assert "categories=all" in asked

@@ -28,7 +28,12 @@ def validator() -> Draft202012Validator:
 
 
 def problems(record: dict[str, Any]) -> list[str]:
-    return [error.message for error in validator().iter_errors(ocsf_event(record))]
+    return problems_of(ocsf_event(record))
+
+
+def problems_of(event: dict[str, Any]) -> list[str]:
+    """Returns what the schema finds wrong with an event."""
+    return [error.message for error in validator().iter_errors(event)]
 
 
 @pytest.mark.parametrize("record", real_records(), ids=lambda one: str(one["eventName"]))
@@ -47,6 +52,7 @@ def test_every_real_record_becomes_a_valid_event(record: dict[str, Any]) -> None
         {"requestID": None, "requestParameters": {"a": [1, None, {"b": True}]}},
         {"resources": [{"ARNPrefix": "arn:aws:s3:::a/"}, {"ARN": "arn:aws:s3:::a", "type": "t"}]},
         {"errorCode": "AccessDenied", "errorMessage": "no"},
+        {"userIdentity": {"arn": "a", "sessionContext": {"attributes": {"creationDate": "soon"}}}},
         {"apiVersion": "2010-05-08", "eventCategory": "Data", "readOnly": True},
     ],
     ids=lambda one: " ".join(one),

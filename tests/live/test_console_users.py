@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser as Chromium
@@ -38,6 +40,19 @@ def choose_password(opened: Browser) -> None:
     page.get_by_label("New password again").fill(OWN)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+
+
+@contextmanager
+def administering(chromium: Chromium, server: Opentrail, name: str) -> Iterator[Browser]:
+    """Opens the page of users as a new administrator; what went wrong there fails at the end."""
+    once = create(server, name, "admin")
+    with browser(chromium, server) as opened:
+        opened.go("")
+        sign_in(opened, name, once)
+        choose_password(opened)
+        opened.go("users")
+        yield opened
+        check(opened)
 
 
 def check(opened: Browser) -> None:
@@ -79,14 +94,9 @@ def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
 def test_an_administrator_creates_disables_and_deletes_users(
     chromium: Chromium, server: Opentrail
 ) -> None:
-    once = create(server, "adam", "admin")
     create(server, "paul", "viewer")
-    with browser(chromium, server) as opened:
+    with administering(chromium, server, "adam") as opened:
         page = opened.page
-        opened.go("")
-        sign_in(opened, "adam", once)
-        choose_password(opened)
-        opened.go("users")
         page.get_by_role("button", name="Create user").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_label("Name").fill("olga")
@@ -102,7 +112,6 @@ def test_an_administrator_creates_disables_and_deletes_users(
         page.get_by_role("button", name="Delete paul").click()
         dialog.get_by_role("button", name="Delete user").click()
         expect(page.get_by_role("button", name="Delete paul")).to_have_count(0)
-        check(opened)
     listed = json.loads(server.opentrail("users", "list", "--json").stdout)["users"]
     active = {user["name"]: user["active"] for user in listed}
     assert active["olga"] is False
@@ -110,14 +119,9 @@ def test_an_administrator_creates_disables_and_deletes_users(
 
 
 def test_an_administrator_creates_and_removes_tokens(chromium: Chromium, server: Opentrail) -> None:
-    once = create(server, "alma", "admin")
     create(server, "theo", "viewer")
-    with browser(chromium, server) as opened:
+    with administering(chromium, server, "alma") as opened:
         page = opened.page
-        opened.go("")
-        sign_in(opened, "alma", once)
-        choose_password(opened)
-        opened.go("users")
         page.get_by_role("button", name="Create token").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="User").click()
@@ -137,7 +141,6 @@ def test_an_administrator_creates_and_removes_tokens(chromium: Chromium, server:
         expect(page.get_by_text("There are no tokens.")).to_be_visible()
         assert looks_up(server, secret) != 0
         opened.problems[:] = [one for one in opened.problems if "status of 400" not in one]
-        check(opened)
 
 
 def looks_up(server: Opentrail, token: str) -> int:

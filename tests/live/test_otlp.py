@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,6 +47,22 @@ def test_events_reach_a_collector_though_both_sides_are_ended(tmp_path: Path) ->
         ]
     # At least once, and in order.
     assert sorted(set(names)) == list("01234")
+
+
+def test_events_reach_a_collector_in_ocsf(tmp_path: Path) -> None:
+    with moto_server() as upstream, stub_collector() as collector:
+        flags = ("--upstream", upstream, "--otlp-endpoint", collector.url, "--otlp-body", "ocsf")
+        server = Opentrail(tmp_path / "data", *flags)
+        try:
+            server.start()
+            server.boto("iam").create_user(UserName="Mary")
+            has_users(collector, 1)
+        finally:
+            server.close()
+    bodies = [json.loads(one["body"]["stringValue"]) for one in collector.records()]
+    (event,) = [body for body in bodies if body["api"]["operation"] == "CreateUser"]
+    assert event["class_uid"] == 6003
+    assert event["api"]["request"]["data"] == {"userName": "Mary"}
 
 
 def test_a_server_records_while_its_collector_is_down(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-import Button from "@cloudscape-design/components/button";
 import ColumnLayout from "@cloudscape-design/components/column-layout";
 import FormField from "@cloudscape-design/components/form-field";
 import Input from "@cloudscape-design/components/input";
-import Modal from "@cloudscape-design/components/modal";
 import { type ReactNode, useState } from "react";
-import { DialogButtons } from "../parts/DialogButtons";
+import { Dialog } from "../parts/Dialog";
 import { fromZone, stamp, zoneName } from "../text/time";
 import { type Range, sinceOf } from "./conditions";
 
@@ -33,18 +31,7 @@ export default function RangeDialog({ range, zone, onChange, onClose }: Props): 
     onClose();
   };
   return (
-    <Modal
-      visible
-      onDismiss={onClose}
-      header={`Time range (${zoneName(zone)})`}
-      footer={
-        <DialogButtons onCancel={onClose}>
-          <Button variant="primary" onClick={apply} disabled={Boolean(wrong)}>
-            Apply
-          </Button>
-        </DialogButtons>
-      }
-    >
+    <Dialog header={`Time range (${zoneName(zone)})`} action="Apply" disabled={Boolean(wrong)} onCancel={onClose} onAction={apply}>
       <form onSubmit={(event) => (event.preventDefault(), apply())}>
         <ColumnLayout columns={2}>
           <FormField label="From" description="Empty: from the beginning" errorText={since && !from ? invalid : undefined}>
@@ -55,6 +42,6 @@ export default function RangeDialog({ range, zone, onChange, onClose }: Props): 
           </FormField>
         </ColumnLayout>
       </form>
-    </Modal>
+    </Dialog>
   );
 }

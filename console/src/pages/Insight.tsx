@@ -8,20 +8,19 @@ import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
-import Modal from "@cloudscape-design/components/modal";
 import SegmentedControl from "@cloudscape-design/components/segmented-control";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useMemo, useRef, useState } from "react";
-import { type ApiError, get, post } from "../api/client";
+import { get, post } from "../api/client";
 import type { IncidentDetail, Page } from "../api/types";
-import { asApiError, useCall } from "../api/useCall";
+import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, useQuery } from "../app/router";
 import { useMay } from "../app/session";
 import { toExpression } from "../filter/expression";
-import { DialogButtons } from "../parts/DialogButtons";
+import { FormDialog } from "../parts/Dialog";
 import { csv, save, svgFile } from "../parts/download";
 import { EventList } from "../parts/EventList";
 import { JsonTree } from "../parts/JsonTree";
@@ -277,44 +276,16 @@ function Events({ incident }: { incident: IncidentDetail }): ReactNode {
 
 function Expected({ incident, onClose, onDone }: { incident: IncidentDetail; onClose: () => void; onDone: () => void }): ReactNode {
   const [note, setNote] = useState("");
-  const [error, setError] = useState<ApiError | null>(null);
-  const [saving, setSaving] = useState(false);
-  const save = (): void => {
-    setSaving(true);
-    post(`insights/${encodeURIComponent(incident.id)}/expected`, { note }).then(
-      () => {
-        onDone();
-        onClose();
-      },
-      (failure) => {
-        setError(asApiError(failure));
-        setSaving(false);
-      },
-    );
-  };
+  const send = (): Promise<unknown> => post(`insights/${encodeURIComponent(incident.id)}/expected`, { note });
   return (
-    <Modal
-      visible
-      onDismiss={onClose}
-      header="Mark as expected"
-      footer={
-        <DialogButtons onCancel={onClose}>
-          <Button variant="primary" loading={saving} onClick={save}>
-            Mark as expected
-          </Button>
-        </DialogButtons>
-      }
-    >
-      <SpaceBetween size="m">
-        <Box>
-          For 90 days, {visible(incident.eventName)} of {visible(incident.eventSource)} is then reported only if there are more calls
-          than in this incident.
-        </Box>
-        <FormField label="Note" description="Why it is expected">
-          <Input autoFocus value={note} placeholder="Load test" onChange={({ detail }) => setNote(detail.value.slice(0, 1000))} />
-        </FormField>
-        <Problem error={error} what="The incident could not be marked" />
-      </SpaceBetween>
-    </Modal>
+    <FormDialog action="Mark as expected" failed="The incident could not be marked" send={send} onCancel={onClose} onSent={() => (onDone(), onClose())}>
+      <Box>
+        For 90 days, {visible(incident.eventName)} of {visible(incident.eventSource)} is then reported only if there are more calls
+        than in this incident.
+      </Box>
+      <FormField label="Note" description="Why it is expected">
+        <Input autoFocus value={note} placeholder="Load test" onChange={({ detail }) => setNote(detail.value.slice(0, 1000))} />
+      </FormField>
+    </FormDialog>
   );
 }

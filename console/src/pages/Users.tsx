@@ -4,7 +4,6 @@ import Button from "@cloudscape-design/components/button";
 import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
-import Modal from "@cloudscape-design/components/modal";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
@@ -16,7 +15,7 @@ import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { ROLES } from "../app/session";
 import { Copy } from "../parts/Copy";
-import { DialogButtons } from "../parts/DialogButtons";
+import { Dialog, FormDialog } from "../parts/Dialog";
 import { Problem } from "../parts/Problem";
 import { UserTokens } from "../parts/UserTokens";
 import { stamp, zoneName } from "../text/time";
@@ -121,20 +120,9 @@ function Password({ name, password }: { name: string; password: string }): React
 
 function Delete({ name, onCancel, onConfirm }: { name: string; onCancel: () => void; onConfirm: () => void }): ReactNode {
   return (
-    <Modal
-      visible
-      onDismiss={onCancel}
-      header={`Delete user ${visible(name)}?`}
-      footer={
-        <DialogButtons onCancel={onCancel}>
-          <Button variant="primary" onClick={onConfirm}>
-            Delete user
-          </Button>
-        </DialogButtons>
-      }
-    >
+    <Dialog header={`Delete user ${visible(name)}?`} action="Delete user" onCancel={onCancel} onAction={onConfirm}>
       {visible(name)} is signed out everywhere and cannot sign in any more. The events of what the user did stay.
-    </Modal>
+    </Dialog>
   );
 }
 
@@ -142,46 +130,24 @@ function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made:
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("viewer");
   const [accounts, setAccounts] = useState("");
-  const [error, setError] = useState<ApiError | null>(null);
-  const [busy, setBusy] = useState(false);
-  const create = (): void => {
-    setBusy(true);
-    setError(null);
-    const ids = accounts.split(/[\s,]+/).filter(Boolean);
-    post<ChangedUser>("users", { name, role, accounts: ids.length ? ids : null })
-      .then(onCreated, (failure) => setError(asApiError(failure)))
-      .finally(() => setBusy(false));
-  };
+  const ids = accounts.split(/[\s,]+/).filter(Boolean);
+  const send = (): Promise<ChangedUser> => post("users", { name, role, accounts: ids.length ? ids : null });
   return (
-    <Modal
-      visible
-      onDismiss={onClose}
-      header="Create user"
-      footer={
-        <DialogButtons onCancel={onClose}>
-          <Button variant="primary" loading={busy} disabled={!name} onClick={create}>
-            Create user
-          </Button>
-        </DialogButtons>
-      }
-    >
-      <SpaceBetween size="m">
-        <FormField label="Name">
-          <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
-        </FormField>
-        <FormField label="Role" description="Each role may do all that the ones before it may.">
-          <Select
-            selectedOption={{ value: role, label: role }}
-            options={ROLES.map((value) => ({ value, label: value, description: PURPOSES[value] }))}
-            onChange={({ detail }) => setRole(detail.selectedOption.value as Role)}
-          />
-        </FormField>
-        <FormField label="Accounts" description="Ids of the only accounts whose events the user may see; empty: all.">
-          <Input value={accounts} placeholder="111111111111, 222222222222" onChange={({ detail }) => setAccounts(detail.value)} />
-        </FormField>
-        <Problem error={error} what="The user was not created" />
-      </SpaceBetween>
-    </Modal>
+    <FormDialog action="Create user" failed="The user was not created" disabled={!name} send={send} onCancel={onClose} onSent={onCreated}>
+      <FormField label="Name">
+        <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
+      </FormField>
+      <FormField label="Role" description="Each role may do all that the ones before it may.">
+        <Select
+          selectedOption={{ value: role, label: role }}
+          options={ROLES.map((value) => ({ value, label: value, description: PURPOSES[value] }))}
+          onChange={({ detail }) => setRole(detail.selectedOption.value as Role)}
+        />
+      </FormField>
+      <FormField label="Accounts" description="Ids of the only accounts whose events the user may see; empty: all.">
+        <Input value={accounts} placeholder="111111111111, 222222222222" onChange={({ detail }) => setAccounts(detail.value)} />
+      </FormField>
+    </FormDialog>
   );
 }
 

@@ -2,13 +2,12 @@ import Button from "@cloudscape-design/components/button";
 import Checkbox from "@cloudscape-design/components/checkbox";
 import ColumnLayout from "@cloudscape-design/components/column-layout";
 import FormField from "@cloudscape-design/components/form-field";
-import Modal from "@cloudscape-design/components/modal";
 import SegmentedControl from "@cloudscape-design/components/segmented-control";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { type ReactNode, useState } from "react";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery } from "../app/router";
-import { DialogButtons } from "./DialogButtons";
+import { Dialog } from "./Dialog";
 import { COLUMNS, columnsOf, PRESETS } from "./columns";
 
 const SIZES = ["50", "100", "200"];
@@ -31,17 +30,12 @@ export default function ColumnChooser({ shown, onClose }: { shown: readonly stri
     onClose();
   };
   return (
-    <Modal
-      visible
-      onDismiss={onClose}
+    <Dialog
       header="Columns and page size"
-      footer={
-        <DialogButtons onCancel={onClose}>
-          <Button variant="primary" onClick={save} disabled={!chosen.some((id) => id === "what" || id === "name")}>
-            Apply
-          </Button>
-        </DialogButtons>
-      }
+      action="Apply"
+      disabled={!chosen.some((id) => id === "what" || id === "name")}
+      onCancel={onClose}
+      onAction={save}
     >
       <ColumnLayout columns={2}>
         <FormField label="Columns" description="What happened or Event name must be shown.">
@@ -81,6 +75,6 @@ export default function ColumnChooser({ shown, onClose }: { shown: readonly stri
           </FormField>
         </SpaceBetween>
       </ColumnLayout>
-    </Modal>
+    </Dialog>
   );
 }

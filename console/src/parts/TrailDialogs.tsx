@@ -1,12 +1,10 @@
 import Alert from "@cloudscape-design/components/alert";
 import Box from "@cloudscape-design/components/box";
-import Button from "@cloudscape-design/components/button";
-import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import type { ReactNode } from "react";
 import type { TrailSummary } from "../api/types";
 import { visible } from "../text/visible";
-import { DialogButtons } from "./DialogButtons";
+import { Dialog } from "./Dialog";
 
 export type Ending = "StopLogging" | "DeleteTrail";
 
@@ -23,17 +21,11 @@ interface Props {
 export function EndTrail({ ending, trail, last, onCancel, onConfirm }: Props): ReactNode {
   const deletes = ending === "DeleteTrail";
   return (
-    <Modal
-      visible
-      onDismiss={onCancel}
+    <Dialog
       header={deletes ? `Delete trail ${visible(trail.name)}?` : `Stop logging of trail ${visible(trail.name)}?`}
-      footer={
-        <DialogButtons onCancel={onCancel}>
-          <Button variant="primary" onClick={onConfirm}>
-            {deletes ? "Delete trail" : "Stop logging"}
-          </Button>
-        </DialogButtons>
-      }
+      action={deletes ? "Delete trail" : "Stop logging"}
+      onCancel={onCancel}
+      onAction={onConfirm}
     >
       <SpaceBetween size="s">
         <Box>
@@ -42,6 +34,6 @@ export function EndTrail({ ending, trail, last, onCancel, onConfirm }: Props): R
         </Box>
         {last && trail.logging && <Alert type="warning">No other trail is logging: events will be in no bucket, and no digest will prove them.</Alert>}
       </SpaceBetween>
-    </Modal>
+    </Dialog>
   );
 }

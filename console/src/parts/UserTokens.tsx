@@ -4,7 +4,6 @@ import Button from "@cloudscape-design/components/button";
 import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
-import Modal from "@cloudscape-design/components/modal";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
@@ -16,7 +15,7 @@ import { usePreferences } from "../app/preferences";
 import { stamp, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 import { Copy } from "./Copy";
-import { DialogButtons } from "./DialogButtons";
+import { FormDialog } from "./Dialog";
 import { Problem } from "./Problem";
 
 /** Tokens with which programs, such as AI agents, may do what their user may. */
@@ -88,44 +87,23 @@ function Create({ users, onClose, onCreated }: { users: string[]; onClose: () =>
   const [user, setUser] = useState(users[0] ?? "");
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
-  const [error, setError] = useState<ApiError | null>(null);
-  const [busy, setBusy] = useState(false);
-  const create = (): void => {
-    setBusy(true);
-    setError(null);
-    post<NewPersonalToken>("users/tokens", { user, name, days: Number(days) })
-      .then(onCreated, (failure) => setError(asApiError(failure)))
-      .finally(() => setBusy(false));
-  };
+  const send = (): Promise<NewPersonalToken> => post("users/tokens", { user, name, days: Number(days) });
+  const wrong = !name || !/^\d{1,3}$/.test(days);
   return (
-    <Modal
-      visible
-      onDismiss={onClose}
-      header="Create token"
-      footer={
-        <DialogButtons onCancel={onClose}>
-          <Button variant="primary" loading={busy} disabled={!name || !/^\d{1,3}$/.test(days)} onClick={create}>
-            Create token
-          </Button>
-        </DialogButtons>
-      }
-    >
-      <SpaceBetween size="m">
-        <FormField label="User">
-          <Select
-            selectedOption={{ value: user, label: visible(user) }}
-            options={users.map((value) => ({ value, label: visible(value) }))}
-            onChange={({ detail }) => setUser(detail.selectedOption.value ?? "")}
-          />
-        </FormField>
-        <FormField label="Name" description="Of the program or its machine, such as laptop.">
-          <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
-        </FormField>
-        <FormField label="Valid for" description="Days, 1 to 366">
-          <Input inputMode="numeric" value={days} onChange={({ detail }) => setDays(detail.value)} />
-        </FormField>
-        <Problem error={error} what="The token was not created" />
-      </SpaceBetween>
-    </Modal>
+    <FormDialog action="Create token" failed="The token was not created" disabled={wrong} send={send} onCancel={onClose} onSent={onCreated}>
+      <FormField label="User">
+        <Select
+          selectedOption={{ value: user, label: visible(user) }}
+          options={users.map((value) => ({ value, label: visible(value) }))}
+          onChange={({ detail }) => setUser(detail.selectedOption.value ?? "")}
+        />
+      </FormField>
+      <FormField label="Name" description="Of the program or its machine, such as laptop.">
+        <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
+      </FormField>
+      <FormField label="Valid for" description="Days, 1 to 366">
+        <Input inputMode="numeric" value={days} onChange={({ detail }) => setDays(detail.value)} />
+      </FormField>
+    </FormDialog>
   );
 }

@@ -13,6 +13,7 @@ from opentrail.commands.client import ask
 from opentrail.core.errors import UsageError
 from opentrail.core.text import printable
 from opentrail.permissions.denials import Denial, explain
+from opentrail.who.sentence import sentence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +31,16 @@ def run(options: argparse.Namespace) -> int:
     if not options.event or '"' in options.event or "\\" in options.event:
         raise UsageError(f"EVENT-ID must be the id of an event, not {options.event!r}")
     query = {"expression": f'id="{options.event}"', "categories": "all", "limit": "1"}
-    rows = ask(options, "/api/v1/events/rows", query)["events"]
     events = ask(options, "/api/v1/events", query)["events"]
-    if not rows or not events:
+    if not events:
         raise UsageError(f"there is no event {printable(options.event)}")
     record = orjson.loads(events[0]["CloudTrailEvent"])
     denial = explain(record)
+    is_call = "eventName" in record
+    words = sentence(record) if is_call else "There is no sentence about this event"
     if options.json:
         document = {
-            "sentence": rows[0]["sentence"],
+            "sentence": words,
             "verdict": denial.verdict,
             "action": denial.action,
             "isActionRecorded": denial.is_action_recorded,
@@ -50,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(document))
     else:
-        _print(rows[0]["sentence"], denial, record.get("errorMessage"))
+        _print(words, denial, record.get("errorMessage"))
     return 1 if denial.verdict == "not denied" else 0
 
 
-def _print(sentence: str | None, denial: Denial, message: str | None) -> None:
+def _print(words: str, denial: Denial, message: str | None) -> None:
     out = sys.stdout.write
-    out(f"{printable(sentence or 'There is no sentence about this event')}.\n\n")
+    out(f"{printable(words)}.\n\n")
     if denial.verdict == "not denied":
         out("It was not denied.\n")
         return

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
+from opentrail.adapters.duckdb.parquet import COLUMNS, OcsfParquetFile, ParquetFile
 from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument("--parquet", metavar="DIR", help="Parquet: typed columns and the record")
     kinds.add_argument("--ndjson", metavar="DIR", help="the exact records, one on each line")
     kinds.add_argument("--ocsf", metavar="DIR", help="OCSF 1.5 API Activity, one on each line")
+    kinds.add_argument("--ocsf-parquet", metavar="DIR", help="the same as Parquet: nested columns")
     kinds.add_argument("--csv", metavar="DIR", help="CSV: the same columns as Parquet")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the files of an earlier export"
@@ -161,6 +162,10 @@ def ocsf_line(event: dict[str, Any]) -> str:
     return orjson.dumps(ocsf_event(orjson.loads(event["CloudTrailEvent"]))).decode() + "\n"
 
 
+def ocsf_row(event: dict[str, Any]) -> Row:
+    return (ocsf_line(event),)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(item or "" for item in value)
@@ -223,12 +228,13 @@ class CsvFile(NdjsonFile):
         self._writer.writerows(rows)
 
 
-#: Kind → its file, and the function that makes a row.
-KINDS: dict[str, tuple[Callable[[Path], PartFile], Callable[[Event], Any]]] = {
-    "parquet": (ParquetFile, row_of),
-    "ndjson": (NdjsonFile, record_line),
-    "ocsf": (NdjsonFile, ocsf_line),
-    "csv": (CsvFile, csv_cells),
+#: Kind → the end of a file's name, its file, and the function that makes a row.
+KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[Event], Any]]] = {
+    "parquet": ("parquet", ParquetFile, row_of),
+    "ndjson": ("ndjson", NdjsonFile, record_line),
+    "ocsf": ("ocsf", NdjsonFile, ocsf_line),
+    "ocsf_parquet": ("parquet", OcsfParquetFile, ocsf_row),
+    "csv": ("csv", CsvFile, csv_cells),
 }
 
 
@@ -245,8 +251,7 @@ class Parts:
         self.names: list[str] = []
         #: Events in complete files.
         self.whole = 0
-        self._kind = kind
-        self._make, self._form = KINDS[kind]
+        self._suffix, self._make, self._form = KINDS[kind]
         self._overwrite = overwrite
         self._part: PartFile | None = None
         self._rows = self._bytes = 0
@@ -327,7 +332,7 @@ class Parts:
 
     @property
     def _name(self) -> str:
-        return f"events-{len(self.names) + 1:05}.{self._kind}"
+        return f"events-{len(self.names) + 1:05}.{self._suffix}"
 
     @property
     def _temporary(self) -> Path:

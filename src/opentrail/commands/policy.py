@@ -6,11 +6,14 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import orjson
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.conditions import since_of
@@ -127,9 +130,12 @@ def _documents_in(path: Path) -> list[tuple[dict[str, Any], Policy]]:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    made = generate(_records(options), options.resources, options.with_failed)
-    _require_calls(options, made.outcomes.total())
-    refused = refused_by(made, _records(options))
+    with tempfile.TemporaryFile() as copy:  # for the policy is known only after all calls
+        calls = _copied(_records(options), copy)
+        made = generate(calls, options.resources, options.with_failed)
+        _require_calls(options, made.outcomes.total())
+        copy.seek(0)
+        refused = refused_by(made, map(orjson.loads, copy))
     if options.json:
         print(json.dumps({**made.document(), "refusedByIt": refused}))
     else:
@@ -137,6 +143,13 @@ def _generate(options: argparse.Namespace) -> int:
         print(json.dumps(one_or_all, indent=2))
         _describe(made, refused)
     return 1 if refused else 0
+
+
+def _copied(calls: Iterable[Record], copy: IO[bytes]) -> Iterator[Record]:
+    """Yields records, each after it is written to a file, one on each line."""
+    for record in calls:
+        copy.write(orjson.dumps(record) + b"\n")
+        yield record
 
 
 def _require_calls(options: argparse.Namespace, calls: int) -> None:

@@ -93,6 +93,7 @@ _FLAGS = {
         ("--organization", "MODE", "accounts of organization trails: {organization}"),
         ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
         ("--otlp-endpoint", "URL", "collector of OpenTelemetry that gets all events as logs"),
+        ("--otlp-body", "FORM", "of these logs: record (default), ocsf, or none"),
     ),
     "unusual activity": (
         ("--insights", "MODE", "on (default): record unusual activity; or off"),

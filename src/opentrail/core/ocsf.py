@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from opentrail.core.event import as_object, format_time, micros, parse_time
@@ -124,8 +125,8 @@ def _actor_of(identity: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
         **_account(identity.get("accountId")),
     }
     session: Json = _given(issuer=as_object(context.get("sessionIssuer")).get("arn"))
-    if created := attributes.get("creationDate"):
-        session["created_time"] = _milliseconds(str(created))
+    with suppress(KeyError, ValueError):  # imported records may have any text here
+        session["created_time"] = _milliseconds(str(attributes["creationDate"]))
     if "mfaAuthenticated" in attributes:
         session["is_mfa"] = attributes["mfaAuthenticated"] == "true"
     federation = as_object(context.get("webIdFederationData"))

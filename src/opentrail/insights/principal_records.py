@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from opentrail.core.event import INSIGHT, NewEntry, format_time
+from opentrail.core.event import NewEntry, format_time
 from opentrail.core.insight_types import NEW_REGION, insight_type
 from opentrail.insights.findings import PrincipalFinding
-from opentrail.insights.records import END, INSIGHT_EVENT_VERSION, START, event_id
+from opentrail.insights.records import END, START, insight_entry
 
 _NAMESPACE = uuid.UUID("1f0a2f5e-6d0e-5e0c-8a44-6b8d0c1c5f27")
 
@@ -28,7 +28,6 @@ def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
     """Returns the event of a finding; `now` is when the record is made."""
     state = START if finding.end is None else END
     shared = shared_event_id(finding)
-    own_id = event_id(shared, state)
     details: dict[str, Any] = {
         "state": state,
         "eventSource": finding.event_source,
@@ -36,19 +35,8 @@ def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
         "insightType": insight_type(finding.type),
         "extension": _extension(finding),
     }
-    record = {
-        "eventVersion": INSIGHT_EVENT_VERSION,
-        "eventTime": format_time(_time(finding.start if finding.end is None else finding.end)),
-        "awsRegion": finding.region,
-        "eventID": own_id,
-        "eventType": "AwsCloudTrailInsight",
-        "recipientAccountId": finding.account,
-        "sharedEventID": shared,
-        "insightDetails": details,
-        "eventCategory": INSIGHT,
-    }
-    raw = orjson.dumps(record)
-    return NewEntry("insight", now, finding.account, finding.region, INSIGHT, own_id, raw)
+    time = _time(finding.start if finding.end is None else finding.end)
+    return insight_entry(now, finding.account, finding.region, time, shared, details)
 
 
 def _extension(finding: PrincipalFinding) -> dict[str, Any]:

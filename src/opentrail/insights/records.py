@@ -92,20 +92,27 @@ async def insight_event(
         },
         "attributions": _attributions(key, unusual, minutes, usual, baseline_minutes),
     }
-    own_id = event_id(shared, state)
+    time = begin if finding.end is None else end
+    return insight_entry(now, key.account, key.region, time, shared, details)
+
+
+def insight_entry(
+    now: datetime, account: str, region: str, time: datetime, shared: str, details: dict[str, Any]
+) -> NewEntry:
+    """Returns the event with some details; `now` is when it is made, `time` that of the event."""
+    own_id = event_id(shared, details["state"])
     record = {
         "eventVersion": INSIGHT_EVENT_VERSION,
-        "eventTime": format_time(begin if finding.end is None else end),
-        "awsRegion": key.region,
+        "eventTime": format_time(time),
+        "awsRegion": region,
         "eventID": own_id,
         "eventType": "AwsCloudTrailInsight",
-        "recipientAccountId": key.account,
+        "recipientAccountId": account,
         "sharedEventID": shared,
         "insightDetails": details,
         "eventCategory": INSIGHT,
     }
-    raw = orjson.dumps(record)
-    return NewEntry("insight", now, key.account, key.region, INSIGHT, own_id, raw)
+    return NewEntry("insight", now, account, region, INSIGHT, own_id, orjson.dumps(record))
 
 
 def average(events: int, minutes: int) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
+from opentrail.adapters.duckdb.parquet import COLUMNS, OcsfParquetFile, ParquetFile
 from opentrail.core.errors import StorageFailed
+from opentrail.core.ocsf import ocsf_event
+from tests.core.test_ocsf import problems_of
+from tests.factories import a_record, an_insight_record, real_records
 
 EVIL = "名\x00\"',\r\n\u2028\U0001f600=1"
 
@@ -82,3 +86,70 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match=r"a\.parquet"):
         file.finish()
     file.close()
+
+
+def write_ocsf(path: Path, events: list[dict[str, Any]]) -> None:
+    file = OcsfParquetFile(path)
+    file.add([(json.dumps(event),) for event in events])
+    file.finish()
+
+
+def read_ocsf(path: Path) -> list[dict[str, Any]]:
+    """Returns the events of a file as JSON has them."""
+    time = "strftime(time_dt AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ')"
+    rows = duckdb.execute(
+        f"SELECT to_json(e) FROM (SELECT * REPLACE ({time} AS time_dt)"  # noqa: S608
+        f" FROM read_parquet('{path}')) e"
+    ).fetchall()
+    events = [without_nulls(json.loads(row[0])) for row in rows]
+    for event in events:
+        parse(event, "unmapped")
+        parse(event["api"].get("request", {}), "data")
+        parse(event["api"].get("response", {}), "data")
+    return events
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def parse(members: dict[str, Any], name: str) -> None:
+    """Makes JSON in a text an object."""
+    if name in members:
+        members[name] = json.loads(members[name])
+
+
+def test_events_in_ocsf_come_back_whole_and_valid(tmp_path: Path) -> None:
+    records = [
+        *real_records(),
+        an_insight_record(),
+        a_record(userAgent=EVIL, requestParameters={EVIL: [EVIL, None, {"a": 1.5}], "n": 2**63}),
+        a_record(sourceIPAddress="::1", vpcEndpointId="vpce-1", apiVersion="2010-05-08"),
+        a_record(userIdentity={"type": "FederatedUser", "arn": "a", "identityProvider": "p"}),
+        a_record(userIdentity={"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}),
+    ]
+    events = [ocsf_event(record) for record in records]
+    write_ocsf(tmp_path / "it's.parquet", events)
+    found = read_ocsf(tmp_path / "*.parquet")
+    assert found == events
+    assert [problem for event in found for problem in problems_of(event)] == []
+
+
+def test_columns_in_ocsf_do_not_depend_on_the_events(tmp_path: Path) -> None:
+    write_ocsf(tmp_path / "1.parquet", [])
+    write_ocsf(tmp_path / "2.parquet", [ocsf_event(record) for record in real_records()])
+    empty, full = (
+        duckdb.execute(f"DESCRIBE FROM read_parquet('{tmp_path}/{n}.parquet')").fetchall()
+        for n in (1, 2)
+    )
+    assert empty == full
+    query = (
+        "SELECT count(*) FILTER (api.response.error = 'AccessDenied'), count(DISTINCT unmapped),"
+        " count(DISTINCT actor.user.uid)"
+    )
+    ((denied, *distinct),) = duckdb.execute(f"{query} FROM '{tmp_path}/*.parquet'").fetchall()
+    codes = [record.get("errorCode") for record in real_records()]
+    assert denied == codes.count("AccessDenied")
+    assert min(distinct) > 1

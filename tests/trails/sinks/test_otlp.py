@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
+from opentrail.core.ocsf import ocsf_event
 from opentrail.metrics import Metrics
 from opentrail.trails.sinks.otlp import MAX_BYTES, MAX_EVENTS, OtlpFollower, logs_of
 from tests.factories import (
@@ -22,6 +24,14 @@ from tests.factories import (
     real_records,
 )
 from tests.fakes import MemoryControl, asynchronous
+
+#: Records with what the OpenTelemetry Collector makes of them (`data/SOURCES.md`).
+GOLDEN = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "data" / "collector-cloudtrail.ndjson")
+    .read_text()
+    .splitlines()
+]
 
 
 class Collector:
@@ -150,6 +160,20 @@ def test_a_record_has_the_attributes_of_the_collectors_encoding() -> None:
     assert (found["aws.error.code"], found["aws.error.message"]) == ("AccessDenied", "no")
 
 
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda one: str(one["record"]["eventID"]))
+def test_attributes_are_those_that_the_collector_gives(golden: dict[str, Any]) -> None:
+    logs = logs_of([an_entry(1, golden["record"])])
+    (resource,), (log,) = logs["resourceLogs"], records_of(logs)
+    assert attributes(log["attributes"]) == golden["attributes"]
+    assert log["timeUnixNano"] == golden["timeUnixNano"]
+    # The collector gives the place of one record to all; each has its own here.
+    assert attributes(resource["resource"]["attributes"]) == {
+        "cloud.provider": "aws",
+        "cloud.region": golden["record"]["awsRegion"],
+        "cloud.account.id": golden["record"]["recipientAccountId"],
+    }
+
+
 def test_a_session_of_a_role_has_its_issuer() -> None:
     session = {
         "attributes": {"mfaAuthenticated": "false", "creationDate": "2020-01-01T09:00:00Z"},
@@ -178,6 +202,20 @@ def test_every_real_record_is_sent_whole(record: dict[str, Any]) -> None:
     assert json.loads(log["body"]["stringValue"]) == record
     names = [one["key"] for one in log["attributes"]]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("record", real_records(), ids=lambda one: str(one["eventName"]))
+def test_the_body_may_be_the_event_in_ocsf(record: dict[str, Any]) -> None:
+    entry = an_entry(1, record)
+    (log,), (plain_log,) = records_of(logs_of([entry], "ocsf")), records_of(logs_of([entry]))
+    assert json.loads(log["body"]["stringValue"]) == ocsf_event(record)
+    assert {**log, "body": None} == {**plain_log, "body": None}
+
+
+def test_there_may_be_no_body() -> None:
+    (log,) = records_of(logs_of(entries(1), "none"))
+    assert "body" not in log
+    assert log["attributes"]
 
 
 @asynchronous

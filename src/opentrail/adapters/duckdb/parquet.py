@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,77 @@ COLUMNS = {
     "resource_names": "VARCHAR[]",
     "record": "VARCHAR",
 }
+_ACCOUNT = {"uid": "VARCHAR"}
+#: Member of an event in OCSF → its type, in the form of DuckDB's `json_transform`: the same for all
+#: events, so that files can be read together. Objects with members of any name are JSON in a text.
+OCSF_COLUMNS = {
+    "activity_id": "INTEGER",
+    "activity_name": "VARCHAR",
+    "category_uid": "INTEGER",
+    "category_name": "VARCHAR",
+    "class_uid": "INTEGER",
+    "class_name": "VARCHAR",
+    "type_uid": "BIGINT",
+    "severity_id": "INTEGER",
+    "status_id": "INTEGER",
+    "time": "BIGINT",
+    "time_dt": "TIMESTAMPTZ",
+    "metadata": {
+        "version": "VARCHAR",
+        "profiles": ["VARCHAR"],
+        "uid": "VARCHAR",
+        "event_code": "VARCHAR",
+        "product": {
+            "name": "VARCHAR",
+            "vendor_name": "VARCHAR",
+            "version": "VARCHAR",
+            "feature": {"name": "VARCHAR"},
+        },
+    },
+    "cloud": {"provider": "VARCHAR", "region": "VARCHAR", "account": _ACCOUNT},
+    "api": {
+        "operation": "VARCHAR",
+        "service": {"name": "VARCHAR"},
+        "version": "VARCHAR",
+        "request": {"uid": "VARCHAR", "data": "VARCHAR"},
+        "response": {"data": "VARCHAR", "error": "VARCHAR", "message": "VARCHAR"},
+    },
+    "actor": {
+        "user": {
+            "uid": "VARCHAR",
+            "name": "VARCHAR",
+            "type": "VARCHAR",
+            "uid_alt": "VARCHAR",
+            "credential_uid": "VARCHAR",
+            "account": _ACCOUNT,
+        },
+        "session": {"issuer": "VARCHAR", "created_time": "BIGINT", "is_mfa": "BOOLEAN"},
+        "invoked_by": "VARCHAR",
+        "idp": {"name": "VARCHAR"},
+    },
+    "src_endpoint": {"ip": "VARCHAR", "domain": "VARCHAR", "uid": "VARCHAR"},
+    "http_request": {"user_agent": "VARCHAR"},
+    "resources": [{"uid": "VARCHAR", "type": "VARCHAR", "owner": {"account": _ACCOUNT}}],
+    "unmapped": "VARCHAR",
+}
 #: Rows per INSERT.
 _STEP = 2_000
 _ROW_GROUP = 10_240
 
 
+def _value(name: str, kind: str) -> str:
+    """Returns the expression that makes a column of a list of values."""
+    return "to_timestamp(unnest(?::BIGINT[]))" if name == "event_time" else f"unnest(?::{kind}[])"
+
+
 class ParquetFile:
-    """A file whose rows are collected in memory until `finish` writes it."""
+    """A file whose rows are collected in memory until `finish` writes it.
+
+    Rows have the columns of `COLUMNS`.
+    """
+
+    _create = f"CREATE TABLE events ({', '.join(f'{n} {kind}' for n, kind in COLUMNS.items())})"
+    _insert_rows = f"INSERT INTO events SELECT {', '.join(_value(*c) for c in COLUMNS.items())}"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,11 +110,10 @@ class ParquetFile:
         self._database = duckdb.connect(
             ":memory:", config={"threads": 1, "preserve_insertion_order": True}
         )
-        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        self._database.execute(f"CREATE TABLE events ({columns})")
+        self._database.execute(self._create)
 
     def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Adds rows, whose values are in the order of `COLUMNS`.
+        """Adds rows, whose values are in the order of the columns.
 
         Raises:
             StorageFailed: they cannot be stored.
@@ -59,18 +123,10 @@ class ParquetFile:
             self._insert()
 
     def _insert(self) -> None:
-        if not self._rows:
-            return
-        values = []
-        for name, kind in COLUMNS.items():
-            if name == "event_time":
-                values.append("to_timestamp(unnest(?::BIGINT[]))")
-            else:
-                values.append(f"unnest(?::{kind}[])")
-        lists = [list(column) for column in zip(*self._rows, strict=True)]
-        statement = f"INSERT INTO events SELECT {', '.join(values)}"
-        self._execute(statement, lists)
-        self._rows.clear()
+        if self._rows:
+            lists = [list(column) for column in zip(*self._rows, strict=True)]
+            self._execute(self._insert_rows, lists)
+            self._rows.clear()
 
     def _execute(self, statement: str, lists: Sequence[Any] = ()) -> None:
         try:
@@ -93,3 +149,14 @@ class ParquetFile:
     def close(self) -> None:
         """Frees the memory."""
         self._database.close()
+
+
+class OcsfParquetFile(ParquetFile):
+    """A file with the columns of `OCSF_COLUMNS`; a row has one value, the JSON of an event."""
+
+    _types = json.dumps(OCSF_COLUMNS)
+    _create = f"CREATE TABLE events AS SELECT unnest(json_transform('{{}}', '{_types}')) LIMIT 0"
+    _insert_rows = (
+        "INSERT INTO events SELECT unnest(event) FROM"  # noqa: S608
+        f" (SELECT json_transform(unnest(?::VARCHAR[]), '{_types}') AS event)"
+    )

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import structs
 
 from opentrail.adapters.ipc.link import Handlers, IpcRequest
+from opentrail.core.batches import batches
 from opentrail.core.event import Entry
 
 Method = Callable[..., Awaitable[Any]]
@@ -84,13 +85,4 @@ def handlers_of(target: object, methods: Iterable[Method]) -> Handlers:
 
 def parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Splits entries into parts that requests can carry."""
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if part and size + len(entry.record) > _MAX_PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += len(entry.record)
-    if part:
-        yield part
+    return batches(entries, lambda entry: len(entry.record), _MAX_PART_BYTES)

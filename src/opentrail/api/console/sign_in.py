@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, text_in
 from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of
+from opentrail.api.v1.own_events import address_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import (
     CloudTrailError,
@@ -21,15 +21,7 @@ from opentrail.core.errors import (
     TooManyTries,
     UsageError,
 )
-from opentrail.core.event import (
-    EVENT_VERSION,
-    MANAGEMENT,
-    SIGN_IN,
-    NewEntry,
-    format_time,
-    new_event_id,
-)
-from opentrail.core.trail import GLOBAL_REGION
+from opentrail.core.event import SIGN_IN
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 
@@ -77,41 +69,26 @@ class LoginRecords:
         await self._append(request, unknown, "No username found in supplied account")
 
     async def _append(self, request: Request, identity: Json, failure: str | None) -> None:
-        now = self._clock.now()
-        record = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": identity,
-            "eventTime": format_time(now),
-            "eventSource": SIGN_IN,
-            "eventName": "ConsoleLogin",
-            "awsRegion": GLOBAL_REGION,
-            "sourceIPAddress": address_of(request),
-            "userAgent": agent_of(request, _MAX_HEADER_LENGTH),
+        page = str(request.url.replace(path=_PAGE, query="", fragment=""))
+        more = {
             **({"errorMessage": failure} if failure else {}),
             "requestParameters": None,
             "responseElements": {"ConsoleLogin": "Failure" if failure else "Success"},
             "additionalEventData": {
-                "LoginTo": str(request.url.replace(path=_PAGE, query="", fragment=""))[
-                    :_MAX_HEADER_LENGTH
-                ],
+                "LoginTo": page[:_MAX_HEADER_LENGTH],
                 "MobileVersion": "No",
                 "MFAUsed": "No",
             },
-            "eventID": new_event_id(),
-            "readOnly": False,
-            "eventType": "AwsConsoleSignIn",
-            "managementEvent": True,
-            "recipientAccountId": self._account,
-            "eventCategory": MANAGEMENT,
         }
-        entry = NewEntry(
-            "api",
-            now,
-            self._account,
-            GLOBAL_REGION,
-            MANAGEMENT,
-            str(record["eventID"]),
-            orjson.dumps(record),
+        entry = own_event(
+            request,
+            self._clock.now(),
+            identity,
+            SIGN_IN,
+            "ConsoleLogin",
+            agent_of(request, _MAX_HEADER_LENGTH),
+            more,
+            event_type="AwsConsoleSignIn",
         )
         await self._journal.append([entry])
 
@@ -136,8 +113,8 @@ class SignIn:
     )
     async def login(self, request: Request, body: Json) -> Response:
         """Begins a session by `name` and `password`; `newPassword` replaces the password."""
-        name, password = _text(body, "name"), _text(body, "password")
-        new = None if body.get("newPassword") is None else _text(body, "newPassword")
+        name, password = text_in(body, "name"), text_in(body, "password")
+        new = None if body.get("newPassword") is None else text_in(body, "newPassword")
 
         async def check() -> ConsoleUser:
             return await self._users.sign_in(
@@ -168,7 +145,7 @@ class SignIn:
         if not user.has_password:
             message = f"{user.name} has no password here"
             raise CloudTrailError("InvalidParameterException", message)
-        _text(body, "newPassword")
+        text_in(body, "newPassword")
         return await self.login(request, {**body, "name": user.name})
 
     async def _verify(
@@ -195,15 +172,3 @@ class SignIn:
 def session_user(user: ConsoleUser) -> ApiCaller:
     """Returns a user with a password as sessions have it."""
     return ApiCaller(user.name, user.role, user.accounts, has_password=True)
-
-
-def address_of(request: Request) -> str:
-    """Returns the address from which a request came."""
-    return request.client.host if request.client else "unknown"
-
-
-def _text(body: Json, member: str) -> str:
-    value = body.get(member)
-    if not isinstance(value, str) or not value:
-        raise CloudTrailError("InvalidParameterException", f"{member} must be a text")
-    return value

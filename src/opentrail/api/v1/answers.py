@@ -123,3 +123,15 @@ async def read_object(request: Request, max_bytes: int, example: str) -> Json:
             "InvalidParameterException", f"the body must be a JSON object such as {example}"
         )
     return document
+
+
+def text_in(body: Json, member: str) -> str:
+    """Returns a text that a request must have.
+
+    Raises:
+        CloudTrailError: `InvalidParameterException`.
+    """
+    value = body.get(member)
+    if not isinstance(value, str) or not value:
+        raise invalid_parameter(f"{member} must be a text")
+    return value

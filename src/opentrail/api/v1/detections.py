@@ -16,18 +16,14 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.own_events import own_event
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.core.event import (
     DETECTION,
-    EVENT_VERSION,
-    MANAGEMENT,
-    NewEntry,
     as_object,
     format_time,
-    new_event_id,
 )
 from opentrail.core.expression import And, Compare, Expression, literal
-from opentrail.core.trail import GLOBAL_REGION
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
 from opentrail.detections.records import DETECTIONS_SOURCE
@@ -184,30 +180,18 @@ class Detections:
 
     async def _record(self, request: Request, event_name: str, rule: DetectionRule) -> None:
         """Returns once it is durable who changes which rule."""
-        now, event_id = self._services.clock.now(), new_event_id()
         parameters: Any = {"name": rule.name}
         if event_name == "EnableDetection":
             parameters = {"rule": msgspec.to_builtins(rule)}
-        record = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": identity_of_user(self._account, caller_of(request).name),
-            "eventTime": format_time(now),
-            "eventSource": DETECTIONS_SOURCE,
-            "eventName": event_name,
-            "awsRegion": GLOBAL_REGION,
-            "sourceIPAddress": request.client.host if request.client else "unknown",
-            "userAgent": f"opentrail/{__version__}",
-            "requestParameters": parameters,
-            "responseElements": None,
-            "eventID": event_id,
-            "readOnly": False,
-            "eventType": "AwsApiCall",
-            "managementEvent": True,
-            "recipientAccountId": self._account,
-            "eventCategory": MANAGEMENT,
-        }
-        raw = orjson.dumps(record)
-        entry = NewEntry("api", now, self._account, GLOBAL_REGION, MANAGEMENT, event_id, raw)
+        entry = own_event(
+            request,
+            self._services.clock.now(),
+            identity_of_user(self._account, caller_of(request).name),
+            DETECTIONS_SOURCE,
+            event_name,
+            f"opentrail/{__version__}",
+            {"requestParameters": parameters, "responseElements": None},
+        )
         await self._services.journal.append([entry])
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from typing import TypedDict
 
-import orjson
 from starlette.requests import Request
 
 from opentrail.access.users import identity_of_user
 from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
 from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.own_events import own_event
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
-from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 from opentrail.version import __version__
@@ -78,34 +76,25 @@ class AgentQuestions:
         if not isinstance(failed, bool):
             raise invalid_parameter("failed must be true or false")
         agent, version = _text_in(body, "agent"), _text_in(body, "agentVersion")
-        now = self._clock.now()
-        event_id = new_event_id()
         failure = {"errorCode": "QuestionFailed", "errorMessage": "The question was not answered."}
-        record = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": identity_of_user(self._account, caller_of(request).name),
-            "eventTime": format_time(now),
-            "eventSource": AGENT_SOURCE,
-            "eventName": _EVENT_NAME,
-            "awsRegion": GLOBAL_REGION,
-            "sourceIPAddress": request.client.host if request.client else "unknown",
-            "userAgent": f"{agent}/{version} opentrail-mcp/{__version__}",
+        more = {
             **(failure if failed else {}),
             "requestParameters": {"tool": tool, "argumentsSha256": arguments},
             "responseElements": None,
             "additionalEventData": {"agent": agent, "agentVersion": version, "rows": rows},
-            "eventID": event_id,
-            "readOnly": True,
-            "eventType": "AwsApiCall",
-            "managementEvent": True,
-            "recipientAccountId": self._account,
-            "eventCategory": MANAGEMENT,
         }
-        entry = NewEntry(
-            "api", now, self._account, GLOBAL_REGION, MANAGEMENT, event_id, orjson.dumps(record)
+        entry = own_event(
+            request,
+            self._clock.now(),
+            identity_of_user(self._account, caller_of(request).name),
+            AGENT_SOURCE,
+            _EVENT_NAME,
+            f"{agent}/{version} opentrail-mcp/{__version__}",
+            more,
+            is_read_only=True,
         )
         await self._journal.append([entry])
-        return {"eventId": event_id}
+        return {"eventId": entry.event_id}
 
 
 def _text_in(body: Json, member: str) -> str:

@@ -7,7 +7,7 @@ from typing import TypedDict
 from starlette.requests import Request
 
 from opentrail.access.user_tokens import DEFAULT_DAYS, UserToken, UserTokens
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.event import format_time
 
@@ -57,7 +57,7 @@ class UserTokenAdministration:
         days = body.get("days", DEFAULT_DAYS)
         if type(days) is not int:
             raise invalid_parameter(f"days must be a whole number, not {days!r}")
-        user, name = _text_in(body, "user"), _text_in(body, "name")
+        user, name = text_in(body, "user"), text_in(body, "name")
         token, secret = await self._tokens.add(user, name, days)
         return {"token": _document(token), "secret": secret}
 
@@ -70,7 +70,7 @@ class UserTokenAdministration:
     )
     async def remove(self, _request: Request, body: Json) -> Json:
         """Removes a personal token, which is not valid from then on."""
-        await self._tokens.remove(_text_in(body, "user"), _text_in(body, "name"))
+        await self._tokens.remove(text_in(body, "user"), text_in(body, "name"))
         return {}
 
 
@@ -81,10 +81,3 @@ def _document(token: UserToken) -> PersonalToken:
         "created": format_time(token.created),
         "expires": format_time(token.expires),
     }
-
-
-def _text_in(body: Json, member: str) -> str:
-    value = body.get(member)
-    if not isinstance(value, str) or not value:
-        raise invalid_parameter(f"{member} must be a text")
-    return value

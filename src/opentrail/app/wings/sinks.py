@@ -40,8 +40,11 @@ def start(core: Core) -> Wing:
         await follow(engines.journal, bus, _BUS_LINGER)
 
     async def send_to_collector() -> None:
-        collector = OtlpCollector(str(core.settings.otlp_endpoint), core.settings.otlp_headers)
-        follower = OtlpFollower(control, collector, metrics, lambda: engines.journal.head)
+        settings = core.settings
+        collector = OtlpCollector(str(settings.otlp_endpoint), settings.otlp_headers)
+        follower = OtlpFollower(
+            control, collector, metrics, lambda: engines.journal.head, settings.otlp_body
+        )
         await follow(engines.journal, follower, _COLLECTOR_LINGER)
 
     followers = [follow_journal] if core.settings.event_bridge == "auto" else []

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from opentrail.core.batches import batches
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
@@ -124,7 +125,7 @@ class EventBridgeFollower:
         """
         events_by_region = await self._events_of(entries)
         for region, events in events_by_region.items():
-            for batch in _batches(events):
+            for batch in batches(events, _size_of, _MAX_BYTES, _MAX_EVENTS):
                 await self._put(region, batch)
         self._cursor = entries[-1].position
         self._put_already.clear()
@@ -223,14 +224,5 @@ def bus_event(record: EventRecord) -> BusEvent:
     )
 
 
-def _batches(events: Sequence[tuple[int, BusEvent]]) -> list[list[tuple[int, BusEvent]]]:
-    batches: list[list[tuple[int, BusEvent]]] = []
-    size = 0
-    for event in events:
-        own = len(event[1].detail.encode()) + _MORE_BYTES
-        if not batches or len(batches[-1]) == _MAX_EVENTS or size + own > _MAX_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(event)
-        size += own
-    return batches
+def _size_of(event: tuple[int, BusEvent]) -> int:
+    return len(event[1].detail.encode()) + _MORE_BYTES

@@ -1,7 +1,8 @@
 """Events as logs of OpenTelemetry, for a collector (OTLP/HTTP with JSON).
 
 Attributes have the names that the OpenTelemetry Collector gives to CloudTrail's records (its
-encoding `aws.cloudtrail`, semantic conventions 1.38); the body is the exact record.
+encoding `aws.cloudtrail`, semantic conventions 1.38); the body is the exact record, the event in
+OCSF as JSON, or nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from typing import Any
 
 import msgspec
 
+from opentrail.core.batches import batches
 from opentrail.core.event import Entry, as_object, micros, parse_time
+from opentrail.core.ocsf import ocsf_event
+from opentrail.follow import StoredCursor
 from opentrail.metrics import Metrics
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.control import ControlStore
 from opentrail.ports.services import LogCollector
 
 Json = dict[str, Any]
 
-#: Kind of the document with the cursor.
-_KIND = "otlp"
-#: Its key.
-_KEY = "place"
 #: Maximum events of one request.
 MAX_EVENTS = 500
 #: Maximum bytes of their records; attributes make a request up to three times as large.
@@ -72,17 +72,14 @@ _ISSUER = {
 _RESOURCE = {"accountId": "account.id", "type": "type", "ARN": "arn"}
 
 
-class OtlpCursor(msgspec.Struct, frozen=True):
-    """How far events are at the collector, as the control store has it."""
-
-    position: int
-
-
 class OtlpFollower:
     """A follower that sends all events to a collector, at least once and in order.
 
     What the collector refuses for good is counted and left out; while it does not answer, events
     wait in the journal.
+
+    Args:
+        body: what the body of a log is: `record`, `ocsf` or `none`.
     """
 
     name = "otlp"
@@ -93,22 +90,16 @@ class OtlpFollower:
         collector: LogCollector,
         metrics: Metrics,
         head: Callable[[], int],
+        body: str = "record",
     ) -> None:
-        self._control = control
         self._collector = collector
         self._metrics = metrics
-        self._head = head
-        self._cursor: int | None = None
+        self._body = body
+        self._cursor = StoredCursor(control, "otlp", head)
 
     async def cursor(self) -> int:
         """Returns the cursor, which begins at the current head of the journal."""
-        if self._cursor is not None:
-            return self._cursor
-        stored = await self._control.get(_KIND, _KEY)
-        if stored is None:
-            return await self._store(self._head())
-        self._cursor = msgspec.convert(stored.document, OtlpCursor).position
-        return self._cursor
+        return await self._cursor.position()
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Sends the entries, in requests of limited size.
@@ -117,37 +108,19 @@ class OtlpFollower:
             ServiceError: the collector does not take any now.
         """
         sent_until = await self.cursor()
-        for batch in _batches([entry for entry in entries if entry.position > sent_until]):
-            rejected = await self._collector.send(logs_of(batch))
+        unsent = [entry for entry in entries if entry.position > sent_until]
+        for batch in batches(unsent, lambda entry: len(entry.record), MAX_BYTES, MAX_EVENTS):
+            rejected = await self._collector.send(logs_of(batch, self._body))
             self._metrics.otlp_events.labels("rejected").inc(rejected)
             self._metrics.otlp_events.labels("taken").inc(len(batch) - rejected)
-            await self._store(batch[-1].position)
-
-    async def _store(self, position: int) -> int:
-        document = msgspec.to_builtins(OtlpCursor(position))
-        await self._control.apply([Put(_KIND, _KEY, document)])
-        self._cursor = position
-        return position
+            await self._cursor.store(batch[-1].position)
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if batch and (len(batch) == MAX_EVENTS or size + len(entry.record) > MAX_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry.record)
-    if batch:
-        yield batch
-
-
-def logs_of(entries: Sequence[Entry]) -> Json:
+def logs_of(entries: Sequence[Entry], body: str = "record") -> Json:
     """Returns the request with some events (`ExportLogsServiceRequest`), grouped by their place."""
     by_place: dict[tuple[str, str], list[Json]] = defaultdict(list)
     for entry in entries:
-        by_place[entry.account, entry.region].append(_log_record(entry))
+        by_place[entry.account, entry.region].append(_log_record(entry, body))
     return {
         "resourceLogs": [
             {
@@ -173,14 +146,21 @@ def logs_of(entries: Sequence[Entry]) -> Json:
     }
 
 
-def _log_record(entry: Entry) -> Json:
+def _log_record(entry: Entry, body: str) -> Json:
     record = msgspec.json.decode(entry.record)
     return {
         "timeUnixNano": str(micros(parse_time(record["eventTime"])) * 1000),
         "observedTimeUnixNano": str(micros(entry.recorded_at) * 1000),
-        "body": {"stringValue": entry.record.decode()},
+        **_body(entry, record, body),
         "attributes": [_attribute(name, value) for name, value in _attributes(record)],
     }
+
+
+def _body(entry: Entry, record: Mapping[str, Any], body: str) -> Json:
+    if body == "none":
+        return {}
+    text = msgspec.json.encode(ocsf_event(record)) if body == "ocsf" else entry.record
+    return {"body": {"stringValue": text.decode()}}
 
 
 def _attributes(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

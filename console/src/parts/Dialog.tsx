@@ -1,0 +1,76 @@
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import Modal from "@cloudscape-design/components/modal";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import { type ReactNode, useState } from "react";
+import type { ApiError } from "../api/client";
+import { asApiError } from "../api/useCall";
+import { Problem } from "./Problem";
+
+interface Props {
+  header: string;
+  /** What the dialog is for, on its button. */
+  action: string;
+  disabled?: boolean;
+  loading?: boolean;
+  onCancel: () => void;
+  onAction: () => void;
+  children: ReactNode;
+}
+
+/** A dialog with the buttons Cancel and what it is for. */
+export function Dialog({ header, action, disabled, loading, onCancel, onAction, children }: Props): ReactNode {
+  return (
+    <Modal
+      visible
+      onDismiss={onCancel}
+      header={header}
+      footer={
+        <Box float="right">
+          <SpaceBetween direction="horizontal" size="xs">
+            <Button variant="link" onClick={onCancel}>
+              Cancel
+            </Button>
+            <Button variant="primary" disabled={disabled} loading={loading} onClick={onAction}>
+              {action}
+            </Button>
+          </SpaceBetween>
+        </Box>
+      }
+    >
+      {children}
+    </Modal>
+  );
+}
+
+interface FormProps<T> {
+  action: string;
+  /** What is said, with the reason, when the server refuses it. */
+  failed: string;
+  disabled?: boolean;
+  send: () => Promise<T>;
+  onCancel: () => void;
+  onSent: (answer: T) => void;
+  children: ReactNode;
+}
+
+/** A dialog with fields, which stays open until the server has accepted them. */
+export function FormDialog<T>({ action, failed, disabled, send, onCancel, onSent, children }: FormProps<T>): ReactNode {
+  const [error, setError] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
+  const run = (): void => {
+    setBusy(true);
+    setError(null);
+    send()
+      .then(onSent, (failure) => setError(asApiError(failure)))
+      .finally(() => setBusy(false));
+  };
+  return (
+    <Dialog header={action} action={action} disabled={disabled} loading={busy} onCancel={onCancel} onAction={run}>
+      <SpaceBetween size="m">
+        {children}
+        <Problem error={error} what={failed} />
+      </SpaceBetween>
+    </Dialog>
+  );
+}

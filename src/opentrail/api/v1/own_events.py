@@ -1,0 +1,55 @@
+"""Events of what users do with opentrail itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from opentrail.api.v1.answers import Json
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
+from opentrail.core.trail import GLOBAL_REGION
+
+
+def own_event(
+    request: Request,
+    now: datetime,
+    identity: Json,
+    source: str,
+    name: str,
+    user_agent: str,
+    more: Json,
+    is_read_only: bool = False,
+    event_type: str = "AwsApiCall",
+) -> NewEntry:
+    """Returns the event that records a request.
+
+    Arguments are members of its record; `more` has those about parameters, answer and error.
+    """
+    account, event_id = identity["accountId"], new_event_id()
+    record: dict[str, Any] = {
+        "eventVersion": EVENT_VERSION,
+        "userIdentity": identity,
+        "eventTime": format_time(now),
+        "eventSource": source,
+        "eventName": name,
+        "awsRegion": GLOBAL_REGION,
+        "sourceIPAddress": address_of(request),
+        "userAgent": user_agent,
+        **more,
+        "eventID": event_id,
+        "readOnly": is_read_only,
+        "eventType": event_type,
+        "managementEvent": True,
+        "recipientAccountId": account,
+        "eventCategory": MANAGEMENT,
+    }
+    raw = orjson.dumps(record)
+    return NewEntry("api", now, account, GLOBAL_REGION, MANAGEMENT, event_id, raw)
+
+
+def address_of(request: Request) -> str:
+    """Returns the address from which a request came."""
+    return request.client.host if request.client else "unknown"
