@@ -66,6 +66,23 @@ def test_what_was_denied_or_failed_is_left_out() -> None:
     assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
 
 
+def test_no_pattern_covers_what_was_denied() -> None:
+    calls = [an_s3_call("GetObject", f"in/{name}") for name in "abc"]
+    denied = an_s3_call("GetObject", "in/secret", errorCode="AccessDenied")
+    begin = "arn:aws:s3:::data/in/"
+    (statement,) = statements(*calls, denied)
+    assert statement["Resource"] == [f"{begin}{name}" for name in "abc"]
+    # It was allowed later, or it is another action.
+    (statement,) = statements(*calls, an_s3_call("GetObject", "in/secret"), denied)
+    assert statement["Resource"] == [f"{begin}*"]
+    other = an_s3_call("PutObject", "in/secret", errorCode="AccessDenied")
+    (statement,) = statements(*calls, other)
+    assert statement["Resource"] == [f"{begin}*"]
+    many = [an_s3_call("GetObject", f"{number}") for number in range(20)]
+    (statement,) = statements(*many, denied)
+    assert len(statement["Resource"]) == 20
+
+
 def test_many_names_become_what_they_have_in_common() -> None:
     begin = "arn:aws:s3:::data/"
     assert resources_for("in/a", "in/b") == [f"{begin}in/a", f"{begin}in/b"]
