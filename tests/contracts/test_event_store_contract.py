@@ -810,11 +810,13 @@ def random_records(count: int) -> list[dict[str, Any]]:
         if chance.random() < 0.1:
             answer = {"ConsoleLogin": chance.choice(["Failure", "Success"])}
             login = {"eventSource": "signin.amazonaws.com", "responseElements": answer}
+        elif chance.random() < 0.1:
+            login = {"eventSource": "bedrock-agentcore.amazonaws.com"}
         made.append(
             make(
                 eventID=event_id(number),
                 eventTime=at(chance.randrange(25)),
-                eventName=chance.choice(["CreateUser", "DeleteUser", "GetUser"]),
+                eventName=chance.choice(["CreateUser", "DeleteUser", "InvokeMcp"]),
                 readOnly=chance.random() < 0.5,
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
@@ -896,6 +898,7 @@ terms = st.sampled_from(
         "region IN (eu-west-1, x)",
         "account=210987654321",
         "agent=Terraform",
+        'agent="Bedrock AgentCore"',
         "agent=*l*",
         "agent!=Terraform",
         "agent:CODE",

@@ -311,6 +311,20 @@ def test_a_tool_call_at_the_mcp_server_of_aws_is_by_its_client() -> None:
     assert agent_of(early) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
+def test_a_tool_call_at_a_gateway_of_agentcore_is_by_its_client() -> None:
+    gateway = {"eventSource": "bedrock-agentcore.amazonaws.com", "eventType": "AwsApiCall"}
+    call = {**gateway, "eventName": "InvokeMcp", "userAgent": "python-httpx/0.28.1"}
+
+    assert agent_of(call) == {"name": "Bedrock AgentCore", "kind": "agent"}
+    assert agent_of({**call, "userAgent": "claude-code/2.1.284 (cli)"}) == {
+        "name": "Claude Code",
+        "kind": "agent",
+    }
+    assert agent_of({**call, "eventSource": "iam.amazonaws.com"}) is None
+    administration = {**gateway, "eventName": "CreateGateway", "userAgent": BOTO3}
+    assert agent_of(administration) is None
+
+
 # What callers may write
 
 PLAIN = re.compile(r"[\w+=,.@ -]{1,64}", re.ASCII)
@@ -338,14 +352,22 @@ anything = st.one_of(texts, st.none(), st.booleans(), st.integers(), st.lists(te
     session=anything,
     source_identity=anything,
     invoked_by=anything | st.just("aws-mcp.amazonaws.com"),
-    event_source=anything | st.just("aws-mcp.amazonaws.com"),
+    event_source=anything
+    | st.sampled_from(["aws-mcp.amazonaws.com", "bedrock-agentcore.amazonaws.com"]),
+    event_name=anything | st.just("InvokeMcp"),
 )
 def test_whatever_callers_write_an_agent_is_a_few_short_plain_words(
-    user_agent: Any, session: Any, source_identity: Any, invoked_by: Any, event_source: Any
+    user_agent: Any,
+    session: Any,
+    source_identity: Any,
+    invoked_by: Any,
+    event_source: Any,
+    event_name: Any,
 ) -> None:
     record = {
         "userAgent": user_agent,
         "eventSource": event_source,
+        "eventName": event_name,
         "userIdentity": {
             "arn": f"arn:aws:sts::123456789012:assumed-role/R/{session}",
             "invokedBy": invoked_by,

@@ -1,7 +1,7 @@
 """Agents and tools behind a call: which one made it, as far as its record says.
 
 Callers choose their user agent, session name and source identity, so an agent is a claim and
-proves nothing. Only `invokedBy` and the event source of AWS's own MCP server are AWS's words.
+proves nothing. Only `invokedBy` and the events of AWS's own MCP servers are AWS's words.
 Ordinary use of the SDKs, the AWS CLI and the console is by no agent.
 """
 
@@ -49,6 +49,9 @@ _MAX_LENGTH = 1_024
 
 _AWS_MCP = "aws-mcp.amazonaws.com"
 _AWS_MCP_SERVER = "AWS MCP Server"
+#: The event source of Amazon Bedrock AgentCore, whose InvokeMcp is a call of an agent.
+AGENTCORE = "bedrock-agentcore.amazonaws.com"
+_BEDROCK_AGENTCORE = "Bedrock AgentCore"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 #: Agents by their words in session names, source identities, application ids and names of MCP
@@ -112,7 +115,7 @@ _MARKS = (
     _Mark("client#", r"\bmd/client#(?P<name>[\w.-]{1,64})", "agent"),
     _Mark("awslabs", r"\bawslabs(?:#mcp#|/mcp/|\.)(?P<name>[\w.-]{1,64})", "agent"),
     _Mark("agentcore-mcp-server", r"\bagentcore-mcp-server/", "agent", "agentcore-mcp-server"),
-    _Mark("bedrock-agentcore", r"\bbedrock-agentcore/", "agent", "Bedrock AgentCore"),
+    _Mark("bedrock-agentcore", r"\bbedrock-agentcore/", "agent", _BEDROCK_AGENTCORE),
     _Mark("amazonq-for-", r"\b(?:exec-env|app)/AmazonQ-For-", "agent", "Amazon Q Developer"),
     *(
         _Mark(word, rf"(?:^|[ \[(]){word}/", "agent", name)
@@ -177,13 +180,22 @@ def agent_of(record: Record) -> Agent | None:
         as_object(identity.get("sessionContext")).get("sourceIdentity"),
         identity.get("invokedBy"),
         record.get("eventSource"),
+        record.get("eventName"),
     )
 
 
 def agent_in(
-    user_agent: Any, arn: Any, source_identity: Any, invoked_by: Any, event_source: Any
+    user_agent: Any,
+    arn: Any,
+    source_identity: Any,
+    invoked_by: Any,
+    event_source: Any,
+    event_name: Any = None,
 ) -> Agent | None:
-    """Returns the agent that these members of a record name; a record may hold anything there."""
+    """Returns the agent that these members of a record name; a record may hold anything there.
+
+    The name of the event is read for `AGENTCORE` only.
+    """
     if invoked_by == _AWS_MCP:
         return {"name": _AWS_MCP_SERVER, "kind": "agent"}
     agent = read_agent(
@@ -191,9 +203,13 @@ def agent_in(
         _text(arn),
         _text(source_identity),
     )
-    if agent is None and _text(event_source).startswith("aws-mcp."):
+    if agent is not None:
+        return agent
+    if _text(event_source).startswith("aws-mcp."):
         return {"name": _AWS_MCP_SERVER, "kind": "agent"}
-    return agent
+    if event_source == AGENTCORE and event_name == "InvokeMcp":
+        return {"name": _BEDROCK_AGENTCORE, "kind": "agent"}
+    return None
 
 
 def _text(value: Any) -> str:
