@@ -58,6 +58,21 @@ def is_known(action: str) -> bool:
     return name in _services().get(prefix, _NOTHING)["actions"]
 
 
+def spelled(action: str) -> str:
+    """Returns an action as IAM spells it, which compares without case; itself if it is not known.
+
+    >>> spelled("amplify:CreateWebhook")
+    'amplify:CreateWebHook'
+    """
+    prefix, _, name = action.partition(":")
+    return f"{prefix}:{_spellings(prefix).get(name.lower(), name)}"
+
+
+@cache
+def _spellings(prefix: str) -> dict[str, str]:
+    return {name.lower(): name for name in _services().get(prefix, _NOTHING)["actions"]}
+
+
 def passes_role(action: str) -> bool:
     """Returns whether an action that names a role needs `iam:PassRole` for it."""
     prefix, _, name = action.partition(":")
