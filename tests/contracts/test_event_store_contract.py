@@ -822,6 +822,9 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
                 userAgent=chance.choice(USER_AGENTS),
+                additionalEventData=chance.choice(
+                    [ABSENT, ABSENT, ABSENT, {"opentrail": {"agentTag": "agent=codex"}}]
+                ),
                 errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
@@ -899,6 +902,7 @@ terms = st.sampled_from(
         "account=210987654321",
         "agent=Terraform",
         'agent="Bedrock AgentCore"',
+        "agent=Codex",
         "agent=*l*",
         "agent!=Terraform",
         "agent:CODE",

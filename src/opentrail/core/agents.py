@@ -155,6 +155,7 @@ _SESSIONS: dict[str, Agent] = {
 #: Words in lower case, each with the name of the agent that has it; None: of several agents.
 _WORDS = (
     ("agent+", None),
+    ("agent=", None),
     ("aws-mcp.", _AWS_MCP_SERVER),
     *_AGENTS.items(),
     *((mark.word, mark.name) for mark in _MARKS),
@@ -178,6 +179,7 @@ def agent_of(record: Record) -> Agent | None:
         record.get("userAgent"),
         identity.get("arn"),
         as_object(identity.get("sessionContext")).get("sourceIdentity"),
+        agent_tag_of(record),
         identity.get("invokedBy"),
         record.get("eventSource"),
         record.get("eventName"),
@@ -188,6 +190,7 @@ def agent_in(
     user_agent: Any,
     arn: Any,
     source_identity: Any,
+    tag: Any,
     invoked_by: Any,
     event_source: Any,
     event_name: Any = None,
@@ -202,6 +205,7 @@ def agent_in(
         _text(user_agent),
         _text(arn),
         _text(source_identity),
+        _text(tag),
     )
     if agent is not None:
         return agent
@@ -216,8 +220,15 @@ def _text(value: Any) -> str:
     return value[:_MAX_LENGTH] if isinstance(value, str) else ""
 
 
+def agent_tag_of(record: Record) -> str | None:
+    """Returns the tag `agent` of the session that made a call, if opentrail recorded it."""
+    extra = as_object(as_object(record.get("additionalEventData")).get("opentrail"))
+    tag = extra.get("agentTag")
+    return tag if isinstance(tag, str) else None
+
+
 @lru_cache(512)
-def read_agent(user_agent: str, arn: str, source_identity: str) -> Agent | None:
+def read_agent(user_agent: str, arn: str, source_identity: str, tag: str = "") -> Agent | None:
     """Returns the agent that a caller says it is; each text has at most a kilobyte.
 
     What an operator sets precedes what a program says of itself.
@@ -225,13 +236,14 @@ def read_agent(user_agent: str, arn: str, source_identity: str) -> Agent | None:
     session = _sts_name(arn.rpartition("/")[2]) if ":assumed-role/" in arn else ""
     source = _sts_name(source_identity)
     user_agent = user_agent[:_MAX_USER_AGENT_LENGTH]
-    said = f"{user_agent} {session} {source}".lower()
+    said = f"{user_agent} {session} {source} {tag}".lower()
     if not any(word in said for word, _ in _WORDS):
         return None
     application = _APPLICATION.search(user_agent)
     source_agent = _by_convention(source)
     agent = (
         source_agent
+        or _by_tag(tag)
         or _by_convention(session, is_session=True)
         or (_by_convention(application[1]) if application else None)
         or _SESSIONS.get(session)
@@ -257,6 +269,12 @@ def _by_convention(text: str, *, is_session: bool = False) -> Agent | None:
     if match["delegator"]:
         agent["delegator"] = match["delegator"]
     return agent
+
+
+def _by_tag(tag: str) -> Agent | None:
+    """Returns the agent of a tag: its value is the name, or has the form of a session's name."""
+    key, _, value = tag.partition("=")
+    return _by_convention(f"agent+{value.removeprefix('agent+')}") if key == "agent" else None
 
 
 def _in_user_agent(user_agent: str) -> Agent | None:

@@ -83,7 +83,7 @@ _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{2
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _OF_AGENT = (
     "'$.userAgent', '$.userIdentity.arn', '$.userIdentity.sessionContext.sourceIdentity',"
-    " '$.userIdentity.invokedBy', '$.eventSource'"
+    " '$.additionalEventData.opentrail.agentTag', '$.userIdentity.invokedBy', '$.eventSource'"
 )
 #: The members of a record that `agent_in` reads, in its order, the name of the event only where it
 #: matters, as calls are counted by these; NULL for a record that DuckDB rejects, such as one with
