@@ -91,7 +91,7 @@ def _kms(
 
 
 def _first_key(names: Sequence[Any]) -> str | None:
-    """Returns the first name of a key that is no alias."""
+    """Returns the first name of a key, except aliases."""
     return next(
         (name for name in names if isinstance(name, str) and name and "alias/" not in name), None
     )
