@@ -198,8 +198,12 @@ def _of_agent(expression: Compare) -> SqlCondition:
     }
     words = words_of(matches.get(expression.operator, lambda _: True))
     has_word = f"regexp_matches(array_to_string({AGENT_MEMBERS}, ' '), ?)"
-    pattern = "(?i)" + "|".join(map(re.escape, words))
-    return SqlCondition(f"coalesce({has_word}, TRUE)", (pattern,))
+    return SqlCondition(f"coalesce({has_word}, TRUE)", (pattern_of(words),))
+
+
+def pattern_of(words: Sequence[str]) -> str:
+    """Returns the pattern of a text that has one of some words, in any case."""
+    return "(?i)" + "|".join(map(re.escape, words))
 
 
 def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition:
