@@ -66,6 +66,23 @@ def test_what_was_denied_or_failed_is_left_out() -> None:
     assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
 
 
+def test_no_name_that_a_caller_chooses_widens_the_policy() -> None:
+    assert resources_for("a\nb", "c") == ["arn:aws:s3:::data/a\nb", "arn:aws:s3:::data/c"]
+
+
+def test_each_item_of_a_transaction_needs_its_own_table() -> None:
+    items = [{"put": {"tableName": "a"}}, {"delete": {"tableName": "b"}}]
+    tables = [f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/{name}" for name in "ab"]
+    record = a_record(
+        eventSource="dynamodb.amazonaws.com",
+        eventName="TransactWriteItems",
+        requestParameters={"transactItems": items},
+        resources=[{"type": "AWS::DynamoDB::Table", "ARN": table} for table in tables],
+    )
+    made = [(each["Action"], each["Resource"]) for each in statements(record)]
+    assert made == [(["dynamodb:DeleteItem"], tables[1:]), (["dynamodb:PutItem"], tables[:1])]
+
+
 def test_no_pattern_covers_what_was_denied() -> None:
     calls = [an_s3_call("GetObject", f"in/{name}") for name in "abc"]
     denied = an_s3_call("GetObject", "in/secret", errorCode="AccessDenied")

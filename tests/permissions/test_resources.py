@@ -89,6 +89,7 @@ def test_arns_are_made_of_names(
         ("INSERT INTO Orders VALUE {'id': 1}", "Orders"),
         ('UPDATE "Orders" SET a = 1', "Orders"),
         ("DELETE FROM Orders WHERE id = 1", "Orders"),
+        ("SELECT \"a FROM Secrets b\", 'c FROM Secrets d' FROM Orders", "Orders"),
         ("EXISTS(SELECT * FROM Orders)", None),
         ("SELECT * FROM a*", None),
     ],

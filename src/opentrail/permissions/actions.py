@@ -190,7 +190,7 @@ WITHOUT_PERMISSION = frozenset({"s3:DeleteObjects", "sts:GetCallerIdentity", "st
 #: The name of an action. Another text from a record, such as `iam:*`, must not pass for one.
 ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
 #: Member of `transactItems` → action.
-_TRANSACT_ITEMS = {
+TRANSACT_ITEMS = {
     "conditionCheck": "ConditionCheckItem",
     "delete": "DeleteItem",
     "put": "PutItem",
@@ -262,7 +262,7 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(f"dynamodb:{action}" for action in sorted(filter(None, found)) or [name])
     if prefix == "dynamodb" and name == "TransactWriteItems":
         kinds = {kind for item in _objects_in(parameters.get("transactItems")) for kind in item}
-        names = {_TRANSACT_ITEMS[kind] for kind in kinds if kind in _TRANSACT_ITEMS}
+        names = {TRANSACT_ITEMS[kind] for kind in kinds if kind in TRANSACT_ITEMS}
         return tuple(f"dynamodb:{action}" for action in sorted(names))
     action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
     if ":" in action_name:

@@ -57,9 +57,9 @@ _IAM_TYPES = (
 )
 #: The table, and the index if there is one, of a statement of PartiQL.
 _PARTIQL_TABLE = re.compile(
-    r"""\s*(?:SELECT\s.*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
+    r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
         "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE | re.ASCII,
+    re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 _IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
 
