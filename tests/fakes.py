@@ -811,11 +811,12 @@ class MemoryEvents:
         for entry in self._between(start, end, snapshot, recorded_since):
             known = _attributes(entry.record)
             if known.category in ("Management", "Data"):
-                agent = _decoded(entry.record).get("userAgent")
+                user_agent = _decoded(entry.record).get("userAgent")
                 kind = (
                     *(known.account, known.region, known.event_source, known.event_name),
                     known.principal_arn and without_session(known.principal_arn),
-                    family_of(agent) if agent else None,
+                    family_of(user_agent) if user_agent else None,
+                    known.agent,
                     known.error_code,
                 )
                 minute = int(known.event_time.timestamp()) // 60

@@ -736,6 +736,8 @@ async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -
         a_call(5, 3, userIdentity=an_iam_user("John"), userAgent="/", errorCode="AccessDenied"),
         a_call(6, 4, userIdentity=service, userAgent=ABSENT, awsRegion="eu-west-1"),
         a_call(7, 5, userIdentity="AWS", userAgent="a" * 70),
+        a_call(11, 8, userIdentity=an_iam_user("John"), userAgent="b/1 app/agent-codex"),
+        a_call(12, 9, userIdentity=an_iam_user("John"), userAgent="b/2 app/codex-cli"),
         a_data_record(eventID="p-8", eventTime=at(6), userAgent='é"\n\0/1'),
         {**an_insight_record(), "eventID": "p-9", "eventTime": at(7)},
         a_call(10, 120, **cli),
@@ -749,7 +751,7 @@ async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -
         counted = {
             (
                 *(c.account, c.region, c.event_source, c.event_name),
-                *(c.principal, c.user_agent_family, c.error_code),
+                *(c.principal, c.user_agent_family, c.agent, c.error_code),
             ): {
                 minute - _FIRST_MINUTE: count
                 for minute, count in zip(c.minutes, c.counts, strict=True)
@@ -758,14 +760,15 @@ async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -
         }
         assert len(counted) == len(found)
         assert counted == {
-            (*iam, *creates, f"{role}/Deploy", "aws-cli", None): {0: 2, 1: 1},
-            (*iam, *creates, john, "HashiCorp", None): {0: 1},
-            (*iam, *creates, john, None, "AccessDenied"): {0: 1},
-            (ACCOUNT, "eu-west-1", *creates, None, None, None): {0: 1},
-            (*iam, *creates, None, "a" * 64, None): {0: 1},
-            (*puts, f"{role}/DataRole", 'é"\n\0', None): {0: 1},
+            (*iam, *creates, f"{role}/Deploy", "aws-cli", None, None): {0: 2, 1: 1},
+            (*iam, *creates, john, "HashiCorp", None, None): {0: 1},
+            (*iam, *creates, john, "b", "Codex", None): {0: 2},
+            (*iam, *creates, john, None, None, "AccessDenied"): {0: 1},
+            (ACCOUNT, "eu-west-1", *creates, None, None, None, None): {0: 1},
+            (*iam, *creates, None, "a" * 64, None, None): {0: 1},
+            (*puts, f"{role}/DataRole", 'é"\n\0', None, None): {0: 1},
         }
-        assert len(await store.count_principals(*between(0, 121))) == 7
+        assert len(await store.count_principals(*between(0, 121))) == 8
         assert await store.count_principals(*between(0, 120), Snapshot(0)) == []
         since = MOMENT + timedelta(seconds=1)
         assert await store.count_principals(*between(0, 120), recorded_since=since) == []
@@ -810,16 +813,21 @@ def random_records(count: int) -> list[dict[str, Any]]:
         if chance.random() < 0.1:
             answer = {"ConsoleLogin": chance.choice(["Failure", "Success"])}
             login = {"eventSource": "signin.amazonaws.com", "responseElements": answer}
+        elif chance.random() < 0.1:
+            login = {"eventSource": "bedrock-agentcore.amazonaws.com"}
         made.append(
             make(
                 eventID=event_id(number),
                 eventTime=at(chance.randrange(25)),
-                eventName=chance.choice(["CreateUser", "DeleteUser", "GetUser"]),
+                eventName=chance.choice(["CreateUser", "DeleteUser", "InvokeMcp"]),
                 readOnly=chance.random() < 0.5,
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
                 userAgent=chance.choice(USER_AGENTS),
+                additionalEventData=chance.choice(
+                    [ABSENT, ABSENT, ABSENT, {"opentrail": {"agentTag": "agent=codex"}}]
+                ),
                 errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
@@ -896,6 +904,8 @@ terms = st.sampled_from(
         "region IN (eu-west-1, x)",
         "account=210987654321",
         "agent=Terraform",
+        'agent="Bedrock AgentCore"',
+        "agent=Codex",
         "agent=*l*",
         "agent!=Terraform",
         "agent:CODE",

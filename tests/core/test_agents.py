@@ -205,8 +205,12 @@ def test_of_the_records_that_aws_wrote_those_of_tools_have_an_agent() -> None:
 # Sessions
 
 
-def in_session(session: str, source_identity: str | None = None, **members: Any) -> Agent | None:
+def in_session(
+    session: str, source_identity: str | None = None, tag: str | None = None, **members: Any
+) -> Agent | None:
     identity = an_assumed_role(session=session)
+    if tag is not None:
+        members["additionalEventData"] = {"opentrail": {"agentTag": tag}}
     if source_identity is not None:
         identity["sessionContext"]["sourceIdentity"] = source_identity
     return agent_of(a_record(userIdentity=identity, **{"userAgent": CLI, **members}))
@@ -265,6 +269,32 @@ def test_a_source_identity_is_the_delegator_unless_it_names_an_agent() -> None:
     assert in_session("release", "ada") is None
 
 
+@pytest.mark.parametrize(
+    ("tag", "agent"),
+    [
+        ("agent=claude-code", {"name": "Claude Code"}),
+        ("agent=payroll.bot_2", {"name": "payroll.bot_2"}),
+        ("agent=claude-code+ada", {"name": "Claude Code", "delegator": "ada"}),
+        ("agent=agent+cursor", {"name": "Cursor"}),
+    ],
+)
+def test_a_session_tag_names_the_agent(tag: str, agent: dict[str, str]) -> None:
+    assert in_session("agent+codex", tag=tag) == {**agent, "kind": "agent"}
+    assert in_session("night", tag=tag, userAgent=f"{APN}/1.9.5") == {**agent, "kind": "agent"}
+
+
+@pytest.mark.parametrize("tag", ["agent=", "agent=a b", "agent", "team=claude-code", 5, None])
+def test_other_tags_name_none(tag: Any) -> None:
+    assert in_session("night", tag=tag) is None
+
+
+def test_a_source_identity_precedes_a_session_tag() -> None:
+    agent = in_session("night", "agent+cursor", "agent=codex")
+    assert agent == {"name": "Cursor", "kind": "agent"}
+    agent = in_session("night", "ada", "agent=codex")
+    assert agent == {"name": "Codex", "kind": "agent", "delegator": "ada"}
+
+
 def test_what_an_operator_sets_precedes_what_a_program_says() -> None:
     terraform = f"{APN}/1.9.5 app/agent-codex"
 
@@ -311,6 +341,20 @@ def test_a_tool_call_at_the_mcp_server_of_aws_is_by_its_client() -> None:
     assert agent_of(early) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
+def test_a_tool_call_at_a_gateway_of_agentcore_is_by_its_client() -> None:
+    gateway = {"eventSource": "bedrock-agentcore.amazonaws.com", "eventType": "AwsApiCall"}
+    call = {**gateway, "eventName": "InvokeMcp", "userAgent": "python-httpx/0.28.1"}
+
+    assert agent_of(call) == {"name": "Bedrock AgentCore", "kind": "agent"}
+    assert agent_of({**call, "userAgent": "claude-code/2.1.284 (cli)"}) == {
+        "name": "Claude Code",
+        "kind": "agent",
+    }
+    assert agent_of({**call, "eventSource": "iam.amazonaws.com"}) is None
+    administration = {**gateway, "eventName": "CreateGateway", "userAgent": BOTO3}
+    assert agent_of(administration) is None
+
+
 # What callers may write
 
 PLAIN = re.compile(r"[\w+=,.@ -]{1,64}", re.ASCII)
@@ -338,14 +382,25 @@ anything = st.one_of(texts, st.none(), st.booleans(), st.integers(), st.lists(te
     session=anything,
     source_identity=anything,
     invoked_by=anything | st.just("aws-mcp.amazonaws.com"),
-    event_source=anything | st.just("aws-mcp.amazonaws.com"),
+    event_source=anything
+    | st.sampled_from(["aws-mcp.amazonaws.com", "bedrock-agentcore.amazonaws.com"]),
+    event_name=anything | st.just("InvokeMcp"),
+    tag=anything | texts.map("agent={}".format),
 )
 def test_whatever_callers_write_an_agent_is_a_few_short_plain_words(
-    user_agent: Any, session: Any, source_identity: Any, invoked_by: Any, event_source: Any
+    user_agent: Any,
+    session: Any,
+    source_identity: Any,
+    invoked_by: Any,
+    event_source: Any,
+    event_name: Any,
+    tag: Any,
 ) -> None:
     record = {
+        "additionalEventData": {"opentrail": {"agentTag": tag}},
         "userAgent": user_agent,
         "eventSource": event_source,
+        "eventName": event_name,
         "userIdentity": {
             "arn": f"arn:aws:sts::123456789012:assumed-role/R/{session}",
             "invokedBy": invoked_by,
@@ -364,11 +419,13 @@ def test_whatever_callers_write_an_agent_is_a_few_short_plain_words(
 def test_members_of_any_form_have_no_agent(value: Any) -> None:
     agent_of({"userIdentity": value, "userAgent": {"name": value}, "eventSource": value})
     agent_of({"userIdentity": {"arn": value, "sessionContext": value}})
+    agent_of({"additionalEventData": value})
+    agent_of({"additionalEventData": {"opentrail": value}})
 
 
 def test_the_words_of_all_agents_are_plain_in_json() -> None:
     words = words_of(lambda _: True)
-    assert all(re.fullmatch(r"[a-z0-9 _.#+-]*[a-z][a-z0-9 _.#+-]*", word) for word in words)
+    assert all(re.fullmatch(r"[a-z0-9 _.#+=-]*[a-z][a-z0-9 _.#+=-]*", word) for word in words)
     assert set(words_of(lambda name: name == "Terraform")) < set(words)
     assert "terraform" in words_of(lambda name: name == "Terraform")
     assert "terraform" not in words_of(lambda name: name == "Codex")

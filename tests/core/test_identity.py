@@ -263,6 +263,32 @@ def test_assuming_a_role_teaches_the_session_behind_the_new_key() -> None:
     }
 
 
+def test_the_tag_that_names_an_agent_is_of_the_session_and_of_those_it_assumes() -> None:
+    asked = assume_role()["requestParameters"]
+    tags = [{"key": "team", "value": "a"}, {"key": "Agent", "value": "claude-code+ada"}]
+    (identity,) = learn(assume_role(requestParameters={**asked, "tags": tags}), {}).identities
+    assert identity.agent_tag == "agent=claude-code+ada"
+    assert "agent" not in str(identity.as_record())
+    by_session = {"opentrail": {"agentTag": "agent=codex"}}
+    (chained,) = learn(assume_role(additionalEventData=by_session), {}).identities
+    assert chained.agent_tag == "agent=codex"
+
+
+@pytest.mark.parametrize("tags", [None, {}, [1], [{"key": "agent"}], [{"value": "x"}], "agent"])
+def test_other_tags_name_no_agent(tags: Any) -> None:
+    asked = {**assume_role()["requestParameters"], "tags": tags}
+    (identity,) = learn(assume_role(requestParameters=asked), {}).identities
+    assert identity.agent_tag is None
+
+
+@pytest.mark.parametrize("value", ["", "a" * 257, "a\n", "\ud800", "ä", 5])
+def test_a_tag_that_aws_would_refuse_names_no_agent(value: Any) -> None:
+    tags = [{"key": "agent", "value": value}]
+    asked = {**assume_role()["requestParameters"], "tags": tags}
+    (identity,) = learn(assume_role(requestParameters=asked), {}).identities
+    assert identity.agent_tag is None
+
+
 def test_a_role_of_another_account_acts_in_its_own() -> None:
     other = "210987654321"
     answer = assume_role()["responseElements"]

@@ -11,6 +11,7 @@ def test_every_type_has_its_own_name_in_records_and_none_is_one_of_awss() -> Non
         "OpenTrail.NewRegion",
         "OpenTrail.NewPrincipal",
         "OpenTrail.NewUserAgent",
+        "OpenTrail.NewAgent",
         "OpenTrail.AccessDenied",
         "OpenTrail.ApiFanOut",
     }

@@ -168,7 +168,9 @@ async def test_other_records_teach_nothing(record: Mapping[str, Any]) -> None:
 @asynchronous
 async def test_what_was_stored_is_known_after_a_restart_without_the_journal() -> None:
     control, journal = MemoryControl(), MemoryJournal()
-    journal.disk.extend(entries_of([create_user(), create_key(), assume_role()]))
+    session = assume_role()
+    session["requestParameters"]["tags"] = [{"key": "agent", "value": "codex"}]
+    journal.disk.extend(entries_of([create_user(), create_key(), session]))
     identities = Identities(control)
     await replay(identities, journal)
     expected = [identities.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)]
@@ -177,6 +179,7 @@ async def test_what_was_stored_is_known_after_a_restart_without_the_journal() ->
     await later.load()
     assert [later.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)] == expected
     assert later.resolve(NEW_KEY).learned_from == event_id(2)
+    assert later.resolve(SESSION_KEY).agent_tag == "agent=codex"
     assert await later.cursor() == 3
     later.learn(create_key("Mary", "AKIASECOND"))
     assert arn(later, "AKIASECOND") == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"

@@ -25,6 +25,7 @@ from opentrail.insights.follower import Insights
 from opentrail.ports.event_store import CallKey
 from tests.factories import (
     ACCOUNT,
+    AGENT,
     REGION,
     a_new_entry,
     a_record,
@@ -38,6 +39,7 @@ from tests.fakes import MemoryControl, MemoryEvents, MemoryJournal, SettableCloc
 NOW = utc("2024-01-29T10:00:00Z")
 MINUTE = timedelta(minutes=1)
 LAUNCHES = CallKey(ACCOUNT, REGION, "Management", "ec2.amazonaws.com", "RunInstances")
+CODEX = {"userAgent": f"{AGENT} app/agent-codex"}
 DEPLOY = an_assumed_role("deploy", session="i-0abc")
 
 
@@ -291,7 +293,7 @@ async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path
             assert w.found() == [], "nothing that was learned is new"
             john = an_iam_user("John")
             for minute in range(3):
-                changes = {"awsRegion": "eu-west-3"} if minute == 1 else {}
+                changes = {1: {"awsRegion": "eu-west-3"}, 2: CODEX}.get(minute, {})
                 await w.pass_minutes(
                     1, 12, userIdentity=john, errorCode="Client.UnauthorizedOperation", **changes
                 )
@@ -308,6 +310,7 @@ async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path
     assert [(d["insightType"], d["state"]) for _, d in found[0]] == [
         ("OpenTrail.NewRegion", "Start"),
         ("OpenTrail.AccessDenied", "Start"),
+        ("OpenTrail.NewAgent", "Start"),
         ("OpenTrail.AccessDenied", "End"),
     ]
     assert found[1] == found[0]

@@ -78,6 +78,10 @@ def test_a_sentence_says_how_much_is_usual_and_who_it_was() -> None:
             "IAM user John used Boto3 for the first time in 28 days",
         ),
         (
+            a_principal_record("new-agent", value="Claude Code"),
+            "IAM user John called through Claude Code for the first time in 28 days",
+        ),
+        (
             a_principal_record("access-denied", observed=1200, usual=3),
             "IAM user John was denied 1,200 calls in 15 minutes, at most 3 in the 28 days before",
         ),

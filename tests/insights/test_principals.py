@@ -10,6 +10,7 @@ from opentrail.core.event import format_time
 from opentrail.core.insight_types import (
     ACCESS_DENIED,
     API_FAN_OUT,
+    NEW_AGENT,
     NEW_API,
     NEW_PRINCIPAL,
     NEW_REGION,
@@ -82,6 +83,7 @@ def day(number: float) -> datetime:
             f"arn:aws:iam::{ACCOUNT}:user/Ann",
         ),
         (NEW_USER_AGENT, {"userAgent": "Boto3/1.34 md/Botocore"}, "Boto3"),
+        (NEW_AGENT, {"userAgent": "aws-cli/2.15 app/agent-claude-code"}, "Claude Code"),
     ],
 )
 def test_a_first_use_is_found_after_14_days(name: str, changes: dict[str, Any], value: str) -> None:
@@ -209,6 +211,20 @@ def test_fewer_than_20_refused_calls_are_no_burst(count: int, findings: int) -> 
     assert len(account.found()) == findings
 
 
+def test_an_agent_that_is_learned_is_not_new_for_its_principal_only() -> None:
+    account = Account([NEW_AGENT])
+    codex: Any = {"userAgent": "aws-cli/2.15 app/agent-codex"}
+    for who, counted in ((None, "Codex"), (f"{JOHN}2", None)):
+        account.principals.add(learned(counts(0, agent=counted, principal=who or JOHN)))
+    account.work(1, 20, userIdentity=an_iam_user("John2"))
+    account.call(day(21), userIdentity=an_iam_user("John"), **codex)
+    assert account.said() == []
+    account.principals = Principals.of(account.principals.state())
+    account.call(day(21), userIdentity=an_iam_user("John2"), **codex)
+    account.call(day(22), userIdentity=an_iam_user("John2"), **codex)
+    assert account.said() == [(NEW_AGENT, "Codex", 21)]
+
+
 @pytest.mark.parametrize(("count", "findings"), [(36, 0), (37, 2)])
 def test_a_burst_is_more_than_three_times_the_largest_before(count: int, findings: int) -> None:
     account = Account([ACCESS_DENIED])
@@ -275,7 +291,10 @@ def test_a_state_goes_on_as_if_nothing_had_happened(cut: int) -> None:
         account.call(day(21) + 9 * MINUTE, userIdentity=an_iam_user("Ann"), awsRegion="eu-west-3")
         account.pass_time(day(21) + 60 * MINUTE)
     assert stopped.found() == whole.found()
-    assert {each.type for each in whole.found()} == {*PRINCIPAL_TYPES} - {NEW_USER_AGENT}
+    assert {each.type for each in whole.found()} == {*PRINCIPAL_TYPES} - {
+        NEW_AGENT,
+        NEW_USER_AGENT,
+    }
     assert stopped.principals.state() == whole.principals.state()
 
 
@@ -288,6 +307,7 @@ def counts(number: float, minutes: int = 1, **changes: Any) -> PrincipalCounts:
         "event_name": "CreateUser",
         "principal": JOHN,
         "user_agent_family": "aws-cli",
+        "agent": None,
         "error_code": None,
         "minutes": [first + n for n in range(minutes)],
         "counts": [2] * minutes,

@@ -22,7 +22,7 @@ def agent_in_record(server: Opentrail, name: str) -> Any:
     return record["additionalEventData"]["opentrail"].get("agent")
 
 
-def in_a_session(server: Opentrail, session: str, **more: str) -> dict[str, Any]:
+def in_a_session(server: Opentrail, session: str, **more: Any) -> dict[str, Any]:
     """Returns the arguments of a client that uses a session of a new role."""
     role = server.boto("iam").create_role(
         RoleName=f"For-{session.replace('+', '-')}", AssumeRolePolicyDocument="{}"
@@ -61,6 +61,22 @@ def test_a_session_name_and_a_source_identity_name_agent_and_delegator(server: O
     }
     said = server.opentrail("who", "by-session").stdout
     assert "'s agent payroll-bot (session agent+payroll-bot) created IAM group" in said
+
+
+def test_a_session_tag_names_the_agent_of_all_calls_of_the_session(server: Opentrail) -> None:
+    tags = [{"Key": "agent", "Value": "night-bot+ada"}]
+    session = in_a_session(server, "tagged", Tags=tags)
+    server.boto("iam", **session).create_group(GroupName="by-tag")
+
+    bot = {"name": "night-bot", "kind": "agent", "delegator": "ada"}
+    assert agent_in_record(server, "by-tag") == bot
+    assert [r["requestParameters"] for r in server.records("agent=night-bot", "is:write")] == [
+        {"groupName": "by-tag"}
+    ]
+    assert (
+        "'s agent night-bot (session tagged) created IAM group"
+        in server.opentrail("who", "by-tag").stdout
+    )
 
 
 def test_calls_of_ordinary_clients_have_no_agent(server: Opentrail) -> None:

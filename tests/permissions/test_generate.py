@@ -66,6 +66,40 @@ def test_what_was_denied_or_failed_is_left_out() -> None:
     assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
 
 
+def test_no_name_that_a_caller_chooses_widens_the_policy() -> None:
+    assert resources_for("a\nb", "c") == ["arn:aws:s3:::data/a\nb", "arn:aws:s3:::data/c"]
+
+
+def test_each_item_of_a_transaction_needs_its_own_table() -> None:
+    items = [{"put": {"tableName": "a"}}, {"delete": {"tableName": "b"}}]
+    tables = [f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/{name}" for name in "ab"]
+    record = a_record(
+        eventSource="dynamodb.amazonaws.com",
+        eventName="TransactWriteItems",
+        requestParameters={"transactItems": items},
+        resources=[{"type": "AWS::DynamoDB::Table", "ARN": table} for table in tables],
+    )
+    made = [(each["Action"], each["Resource"]) for each in statements(record)]
+    assert made == [(["dynamodb:DeleteItem"], tables[1:]), (["dynamodb:PutItem"], tables[:1])]
+
+
+def test_no_pattern_covers_what_was_denied() -> None:
+    calls = [an_s3_call("GetObject", f"in/{name}") for name in "abc"]
+    denied = an_s3_call("GetObject", "in/secret", errorCode="AccessDenied")
+    begin = "arn:aws:s3:::data/in/"
+    (statement,) = statements(*calls, denied)
+    assert statement["Resource"] == [f"{begin}{name}" for name in "abc"]
+    # It was allowed later, or it is another action.
+    (statement,) = statements(*calls, an_s3_call("GetObject", "in/secret"), denied)
+    assert statement["Resource"] == [f"{begin}*"]
+    other = an_s3_call("PutObject", "in/secret", errorCode="AccessDenied")
+    (statement,) = statements(*calls, other)
+    assert statement["Resource"] == [f"{begin}*"]
+    many = [an_s3_call("GetObject", f"{number}") for number in range(20)]
+    (statement,) = statements(*many, denied)
+    assert len(statement["Resource"]) == 20
+
+
 def test_many_names_become_what_they_have_in_common() -> None:
     begin = "arn:aws:s3:::data/"
     assert resources_for("in/a", "in/b") == [f"{begin}in/a", f"{begin}in/b"]

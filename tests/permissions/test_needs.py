@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from opentrail.permissions.needs import (
     NeededPermission,
     StringCondition,
@@ -121,6 +123,24 @@ def test_a_caller_cannot_name_a_role_that_is_passed_by_tags_or_variables() -> No
     }
     needed = permissions_of(a_call("lambda", "CreateFunction20150331", functionName="f", **chosen))
     assert [one.action for one in needed] == ["lambda:CreateFunction"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters"),
+    [
+        ("ssm", "SendCommand", {"documentName": "d", "parameters": {"role": [ROLE]}}),
+        ("glue", "CreateJob", {"defaultArguments": {"--role": ROLE}}),
+        ("batch", "RegisterJobDefinition", {"parameters": {"roleArn": ROLE}}),
+    ],
+)
+def test_nor_by_the_parameters_of_what_it_runs(
+    source: str, name: str, parameters: dict[str, Any]
+) -> None:
+    needed = permissions_of(a_call(source, name, **parameters))
+    assert "iam:PassRole" not in [one.action for one in needed]
+    parameters["roleArn"] = ROLE
+    needed = permissions_of(a_call(source, name, **parameters))
+    assert "iam:PassRole" in [one.action for one in needed]
 
 
 def test_what_a_call_of_ec2_makes_is_of_the_account_of_the_caller() -> None:

@@ -64,6 +64,7 @@ def test_what_a_record_lists_counts() -> None:
             {"secretId": "db/pw"},
             f"arn:aws:secretsmanager:{HERE}:secret:db/pw-??????",
         ),
+        ("ssm", "GetParametersByPath", {"path": "/a/b"}, f"arn:aws:ssm:{HERE}:parameter/a/b"),
         ("ec2", "StopInstances", {"instanceId": "i-1"}, f"arn:aws:ec2:{HERE}:instance/i-1"),
         ("events", "PutRule", {"name": "r"}, f"arn:aws:events:{HERE}:rule/r"),
         ("logs", "CreateLogStream", {"logGroupName": "/g", "logStreamName": "s"}, None),
@@ -77,6 +78,38 @@ def test_arns_are_made_of_names(
     group = f"arn:aws:logs:{HERE}:log-group:/g"
     expected = {None: f"{group}:*", "log-stream:s": f"{group}:log-stream:s"}.get(expected, expected)
     assert arns(source, name, parameters) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ('SELECT * FROM "Orders" WHERE id = 1', "Orders"),
+        ("select id, 'from x' from Orders", "Orders"),
+        ('SELECT a FROM "Orders.old"."by-day"', "Orders.old/index/by-day"),
+        ("INSERT INTO Orders VALUE {'id': 1}", "Orders"),
+        ('UPDATE "Orders" SET a = 1', "Orders"),
+        ("DELETE FROM Orders WHERE id = 1", "Orders"),
+        ("SELECT \"a FROM Secrets b\", 'c FROM Secrets d' FROM Orders", "Orders"),
+        ("EXISTS(SELECT * FROM Orders)", None),
+        ("SELECT * FROM a*", None),
+    ],
+)
+def test_a_statement_of_partiql_names_its_table(statement: str, name: str | None) -> None:
+    expected = f"arn:aws:dynamodb:{HERE}:table/{name}" if name else "*"
+    assert arns("dynamodb", "ExecuteStatement", {"statement": statement}) == [expected]
+
+
+def test_an_arn_in_the_request_is_the_resource_if_no_other_is_known() -> None:
+    table = f"arn:aws:dynamodb:{HERE}:table/t"
+    given = {"resourceArn": table, "other": f"arn:aws:sns:{HERE}:t"}
+    assert arns("dynamodb", "ListTagsOfResource", given, readOnly=True) == [table]
+
+
+def test_a_version_in_an_answer_of_lambda_is_not_what_the_call_was_about() -> None:
+    function = f"arn:aws:lambda:{HERE}:function:f"
+    answer = {"functionName": "f", "functionArn": f"{function}:1", "version": "1"}
+    given = {"functionName": "f"}
+    assert arns("lambda", "PublishVersion20150331", given, responseElements=answer) == [function]
 
 
 def test_the_answer_knows_the_path_of_a_user() -> None:

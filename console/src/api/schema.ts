@@ -251,6 +251,7 @@ export interface InsightsState {
 /** The identity behind an access key id. */
 export interface KnownIdentity {
   account: string;
+  agentTag: string | null;
   deletedBy: string | null;
   userIdentity: unknown;
 }

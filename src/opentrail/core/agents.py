@@ -1,7 +1,7 @@
 """Agents and tools behind a call: which one made it, as far as its record says.
 
 Callers choose their user agent, session name and source identity, so an agent is a claim and
-proves nothing. Only `invokedBy` and the event source of AWS's own MCP server are AWS's words.
+proves nothing. Only `invokedBy` and the events of AWS's own MCP servers are AWS's words.
 Ordinary use of the SDKs, the AWS CLI and the console is by no agent.
 """
 
@@ -49,6 +49,9 @@ _MAX_LENGTH = 1_024
 
 _AWS_MCP = "aws-mcp.amazonaws.com"
 _AWS_MCP_SERVER = "AWS MCP Server"
+#: The event source of Amazon Bedrock AgentCore, whose InvokeMcp is a call of an agent.
+AGENTCORE = "bedrock-agentcore.amazonaws.com"
+_BEDROCK_AGENTCORE = "Bedrock AgentCore"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 #: Agents by their words in session names, source identities, application ids and names of MCP
@@ -112,7 +115,7 @@ _MARKS = (
     _Mark("client#", r"\bmd/client#(?P<name>[\w.-]{1,64})", "agent"),
     _Mark("awslabs", r"\bawslabs(?:#mcp#|/mcp/|\.)(?P<name>[\w.-]{1,64})", "agent"),
     _Mark("agentcore-mcp-server", r"\bagentcore-mcp-server/", "agent", "agentcore-mcp-server"),
-    _Mark("bedrock-agentcore", r"\bbedrock-agentcore/", "agent", "Bedrock AgentCore"),
+    _Mark("bedrock-agentcore", r"\bbedrock-agentcore/", "agent", _BEDROCK_AGENTCORE),
     _Mark("amazonq-for-", r"\b(?:exec-env|app)/AmazonQ-For-", "agent", "Amazon Q Developer"),
     *(
         _Mark(word, rf"(?:^|[ \[(]){word}/", "agent", name)
@@ -152,6 +155,7 @@ _SESSIONS: dict[str, Agent] = {
 #: Words in lower case, each with the name of the agent that has it; None: of several agents.
 _WORDS = (
     ("agent+", None),
+    ("agent=", None),
     ("aws-mcp.", _AWS_MCP_SERVER),
     *_AGENTS.items(),
     *((mark.word, mark.name) for mark in _MARKS),
@@ -175,33 +179,56 @@ def agent_of(record: Record) -> Agent | None:
         record.get("userAgent"),
         identity.get("arn"),
         as_object(identity.get("sessionContext")).get("sourceIdentity"),
+        agent_tag_of(record),
         identity.get("invokedBy"),
         record.get("eventSource"),
+        record.get("eventName"),
     )
 
 
 def agent_in(
-    user_agent: Any, arn: Any, source_identity: Any, invoked_by: Any, event_source: Any
+    user_agent: Any,
+    arn: Any,
+    source_identity: Any,
+    tag: Any,
+    invoked_by: Any,
+    event_source: Any,
+    event_name: Any = None,
 ) -> Agent | None:
-    """Returns the agent that these members of a record name; a record may hold anything there."""
+    """Returns the agent that these members of a record name; a record may hold anything there.
+
+    The name of the event is read for `AGENTCORE` only.
+    """
     if invoked_by == _AWS_MCP:
         return {"name": _AWS_MCP_SERVER, "kind": "agent"}
     agent = read_agent(
         _text(user_agent),
         _text(arn),
         _text(source_identity),
+        _text(tag),
     )
-    if agent is None and _text(event_source).startswith("aws-mcp."):
+    if agent is not None:
+        return agent
+    if _text(event_source).startswith("aws-mcp."):
         return {"name": _AWS_MCP_SERVER, "kind": "agent"}
-    return agent
+    if event_source == AGENTCORE and event_name == "InvokeMcp":
+        return {"name": _BEDROCK_AGENTCORE, "kind": "agent"}
+    return None
 
 
 def _text(value: Any) -> str:
     return value[:_MAX_LENGTH] if isinstance(value, str) else ""
 
 
+def agent_tag_of(record: Record) -> str | None:
+    """Returns the tag `agent` of the session that made a call, if opentrail recorded it."""
+    extra = as_object(as_object(record.get("additionalEventData")).get("opentrail"))
+    tag = extra.get("agentTag")
+    return tag if isinstance(tag, str) else None
+
+
 @lru_cache(512)
-def read_agent(user_agent: str, arn: str, source_identity: str) -> Agent | None:
+def read_agent(user_agent: str, arn: str, source_identity: str, tag: str = "") -> Agent | None:
     """Returns the agent that a caller says it is; each text has at most a kilobyte.
 
     What an operator sets precedes what a program says of itself.
@@ -209,13 +236,14 @@ def read_agent(user_agent: str, arn: str, source_identity: str) -> Agent | None:
     session = _sts_name(arn.rpartition("/")[2]) if ":assumed-role/" in arn else ""
     source = _sts_name(source_identity)
     user_agent = user_agent[:_MAX_USER_AGENT_LENGTH]
-    said = f"{user_agent} {session} {source}".lower()
+    said = f"{user_agent} {session} {source} {tag}".lower()
     if not any(word in said for word, _ in _WORDS):
         return None
     application = _APPLICATION.search(user_agent)
     source_agent = _by_convention(source)
     agent = (
         source_agent
+        or _by_tag(tag)
         or _by_convention(session, is_session=True)
         or (_by_convention(application[1]) if application else None)
         or _SESSIONS.get(session)
@@ -241,6 +269,12 @@ def _by_convention(text: str, *, is_session: bool = False) -> Agent | None:
     if match["delegator"]:
         agent["delegator"] = match["delegator"]
     return agent
+
+
+def _by_tag(tag: str) -> Agent | None:
+    """Returns the agent of a tag: its value is the name, or has the form of a session's name."""
+    key, _, value = tag.partition("=")
+    return _by_convention(f"agent+{value.removeprefix('agent+')}") if key == "agent" else None
 
 
 def _in_user_agent(user_agent: str) -> Agent | None:

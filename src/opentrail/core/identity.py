@@ -12,12 +12,15 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
+from opentrail.core.agents import agent_tag_of
 from opentrail.core.event import Record, as_object, is_account
 from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
 #: Key ids of IAM and STS ("IAM identifiers": AKIA for long-term keys, ASIA for temporary ones).
 _KEY_ID = re.compile(r"A[A-Z]{2}A[A-Z2-7]{16}")
+#: The value of a session tag (STS API reference), without other letters than those of ASCII.
+_TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,256}", re.ASCII)
 
 
 @value_class(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Identity:
     learned_from: str | None = None
     #: Event that deleted the key; later calls with it still have this identity.
     deleted_by: str | None = None
+    #: The session's tag `agent`, which names an agent: `agent=VALUE`.
+    agent_tag: str | None = None
     #: The form in records, once it was asked for.
     _shown: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -289,7 +294,17 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
         return Learned()
     claimed = identity.get("accountId")
     account = str(claimed if is_account(claimed) else record.get("recipientAccountId"))
-    return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
+    tag = _agent_tag(parameters) or agent_tag_of(record)
+    return Learned((Identity(key_id, account, identity, str(record.get("eventID")), None, tag),))
+
+
+def _agent_tag(parameters: Mapping[str, Any]) -> str | None:
+    """Returns the tag `agent` of the session that a call asks for."""
+    tags = parameters.get("tags")
+    items = [as_object(tag) for tag in tags] if isinstance(tags, list) else []
+    values = [tag.get("value") for tag in items if str(tag.get("key")).lower() == "agent"]
+    is_value = values and isinstance(values[0], str) and _TAG_VALUE.fullmatch(values[0])
+    return f"agent={values[0]}" if is_value else None
 
 
 def _account_in(principal: Any) -> str:

@@ -257,6 +257,7 @@ class Identities(KnownIdentities):
                 stored.document["userIdentity"],
                 stored.document["learnedFrom"],
                 stored.document.get("deletedBy"),
+                stored.document.get("agentTag"),
             )
             for stored in await self._control.scan("identity")
         ]
@@ -351,6 +352,7 @@ class Identities(KnownIdentities):
                 "userIdentity": dict(identity.user_identity),
                 "learnedFrom": identity.learned_from,
                 "deletedBy": identity.deleted_by,
+                "agentTag": identity.agent_tag,
             }
             yield Put("identity", key_id, document)
 

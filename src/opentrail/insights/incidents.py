@@ -12,6 +12,7 @@ from opentrail.core.insight_types import (
     ACCESS_DENIED,
     API_FAN_OUT,
     BURST_TYPES,
+    NEW_AGENT,
     NEW_API,
     NEW_PRINCIPAL,
     NEW_REGION,
@@ -167,6 +168,7 @@ def _sentence_of_principal(incident: IncidentReport, extension: Mapping[str, Any
         NEW_REGION: f"Account {incident.account} used {value} {first}, by {by}",
         NEW_PRINCIPAL: f"{who} used account {incident.account} {first}",
         NEW_USER_AGENT: f"{who} used {value} {first}",
+        NEW_AGENT: f"{who} called through {value} {first}",
         ACCESS_DENIED: f"{who} was denied {observed} calls {before}",
         API_FAN_OUT: f"{who} called {observed} different APIs {before}",
     }

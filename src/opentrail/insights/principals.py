@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from opentrail.core.agents import agent_of
 from opentrail.core.arns import without_session
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
@@ -16,6 +17,7 @@ from opentrail.core.insight_types import (
     API_FAN_OUT,
     BURST_TYPES,
     DENIED,
+    NEW_AGENT,
     NEW_API,
     NEW_PRINCIPAL,
     NEW_REGION,
@@ -110,6 +112,7 @@ class _Use:
     account: str
     principal: str | None
     user_agent: str | None
+    agent: str | None
     error_code: str | None
     time: int
     trigger: _Trigger
@@ -149,7 +152,7 @@ class Principals:
 
     def observe(self, entry: Entry) -> list[PrincipalFinding]:
         """Processes a management or data event; returns what it is the first use of."""
-        use = _use_of(entry) if self.types else None
+        use = _use_of(entry, NEW_AGENT in self.types) if self.types else None
         if use is None or not -FORGOTTEN_DAYS * DAY < use.minute - self.now < _TOO_EARLY:
             return []
         first_uses = self._see(use)
@@ -170,6 +173,7 @@ class Principals:
                 kind.account,
                 kind.principal,
                 kind.user_agent_family,
+                kind.agent,
                 kind.error_code,
                 kind.minutes[0] * _SECONDS,
                 trigger,
@@ -210,9 +214,14 @@ class Principals:
             api = (trigger.event_source, trigger.event_name)
             if self._is_new(use, "api", use.account, principal, *api):
                 first_uses.append((NEW_API, api_name(*api)))
-        agent = use.user_agent if NEW_USER_AGENT in self.types else None
-        if agent is not None and self._is_new(use, "user agent", use.account, principal, agent):
-            first_uses.append((NEW_USER_AGENT, agent))
+        for name, kind, value in (
+            (NEW_USER_AGENT, "user agent", use.user_agent),
+            (NEW_AGENT, "agent", use.agent),
+        ):
+            if value is None or name not in self.types:
+                continue
+            if self._is_new(use, kind, use.account, principal, value):
+                first_uses.append((name, value))
         return first_uses
 
     def _is_watched(self, account: str, principal: str) -> bool:
@@ -426,17 +435,19 @@ def _size(name: str, minutes: Iterable[_Minute]) -> int:
     return sum(minute.events for minute in minutes)
 
 
-def _use_of(entry: Entry) -> _Use | None:
+def _use_of(entry: Entry, with_agent: bool) -> _Use | None:
     record = EventRecord(entry.record)
     try:
         time = int(parse_time(record.event_time).timestamp())
     except (KeyError, ValueError):
         return None  # a foreign record
-    fields, agent = record.fields, record.user_agent
+    fields, user_agent = record.fields, record.user_agent
+    agent = agent_of(record.document) if with_agent else None
     return _Use(
         _clean(entry.account),
         _clean(without_session(fields.user_arn)) if fields.user_arn else None,
-        family_of(_clean(agent)) if agent else None,
+        family_of(_clean(user_agent)) if user_agent else None,
+        agent["name"] if agent else None,
         fields.error_code,
         time,
         _Trigger(

@@ -11,20 +11,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentrail.core.event import as_object
+from opentrail.permissions.iam_actions import spelled
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
 PREFIXES = {
+    "agreement-marketplace": "aws-marketplace",
     "amazonmq": "mq",
     "appstream2": "appstream",
+    "cassandra-streams": "cassandra",
+    "chime-sdk-media-pipelines": "chime",
+    "cloudcontrolapi": "cloudformation",
+    "cloudsearchdomain": "cloudsearch",
+    "contact-lens": "connect",
+    "data-signer": "signer",
+    "deployment-marketplace": "aws-marketplace",
     "email": "ses",
+    "forecastquery": "forecast",
     "iotdata": "iot",
+    "ivsrealtime": "ivs",
+    "mail-manager": "ses",
+    "marketplace": "aws-marketplace",
     "marketplacecatalog": "aws-marketplace",
     "metering-marketplace": "aws-marketplace",
+    "migrationhub-config": "mgh",
     "models.lex": "lex",
     "monitoring": "cloudwatch",
     "mturk-requester": "mechanicalturk",
+    "partnercentral-account": "partnercentral",
+    "partnercentral-benefits": "partnercentral",
+    "partnercentral-channel": "partnercentral",
+    "partnercentral-selling": "partnercentral",
+    "personalize-events": "personalize",
+    "personalize-runtime": "personalize",
+    "pinpoint": "sms-voice",
     "rdsdata": "rds-data",
+    "reporting-marketplace": "aws-marketplace",
     "runtime.lex": "lex",
+    "servicecatalog-appregistry": "servicecatalog",
     "streams.dynamodb": "dynamodb",
     "tagging": "tag",
 }
@@ -55,6 +78,7 @@ _S3 = {
     "GetBucketLifecycle": "GetLifecycleConfiguration",
     "GetBucketMetricsConfiguration": "GetMetricsConfiguration",
     "GetBucketReplication": "GetReplicationConfiguration",
+    "GetBucket": "s3-outposts:GetBucket",
     "HeadBucket": "ListBucket",
     "HeadObject": "GetObject",
     "ListBucketAnalyticsConfigurations": "GetAnalyticsConfiguration",
@@ -66,6 +90,7 @@ _S3 = {
     "ListObjectVersions": "ListBucketVersions",
     "ListObjects": "ListBucket",
     "ListParts": "ListMultipartUploadParts",
+    "ListRegionalBuckets": "s3-outposts:ListRegionalBuckets",
     "PutBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
     "PutBucketCors": "PutBucketCORS",
     "PutBucketEncryption": "PutEncryptionConfiguration",
@@ -77,9 +102,11 @@ _S3 = {
     "SelectObjectContent": "GetObject",
     "UploadPart": "PutObject",
     "UploadPartCopy": "PutObject",
+    "WriteGetObjectResponse": "s3-object-lambda:WriteGetObjectResponse",
 }
 #: The same, with the names of the API, which the records of other tools have.
 _S3_OPERATIONS = {
+    "DeleteBucketLifecycleConfiguration": "PutLifecycleConfiguration",
     "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
     "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
     "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
@@ -105,12 +132,44 @@ S3_VERSIONED = {
     "PutObjectTagging": "PutObjectVersionTagging",
 }
 
-#: Prefix → name of an event → name of the action. Not listed: they are the same.
+#: Prefix → name of an event → name of the action, with a prefix if it has another one. Not listed:
+#: they are the same.
 ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
     "s3": _S3,
+    "apigateway": dict.fromkeys(
+        ("DeleteConnection", "GetConnection", "PostToConnection"), "execute-api:ManageConnections"
+    ),
+    "autoscaling": {
+        name: f"autoscaling-plans:{name}"
+        for name in (
+            *("CreateScalingPlan", "DeleteScalingPlan", "DescribeScalingPlanResources"),
+            *("DescribeScalingPlans", "GetScalingPlanResourceForecastData", "UpdateScalingPlan"),
+        )
+    },
     "budgets": {
-        **dict.fromkeys(("CreateBudget", "DeleteBudget", "UpdateBudget"), "ModifyBudget"),
+        **{
+            f"{verb}{kind}": "ModifyBudget"
+            for verb in ("Create", "Delete", "Update")
+            for kind in ("Budget", "Notification", "Subscriber")
+        },
         **dict.fromkeys(("DescribeBudget", "DescribeBudgets"), "ViewBudget"),
+        "DescribeBudgetPerformanceHistory": "ViewBudget",
+        "DescribeNotificationsForBudget": "ViewBudget",
+        "DescribeSubscribersForNotification": "ViewBudget",
+    },
+    "cloudsearch": {"Search": "search", "Suggest": "suggest", "UploadDocuments": "document"},
+    "dynamodb": {"TransactGetItems": "GetItem"},
+    "glue": {
+        "BatchUpdatePartition": "UpdatePartition",
+        "CreatePartitionIndex": "UpdateTable",
+        "DeleteColumnStatisticsForPartition": "UpdatePartition",
+        "DeleteColumnStatisticsForTable": "UpdateTable",
+        "DeletePartitionIndex": "UpdateTable",
+        "GetColumnStatisticsForPartition": "GetPartition",
+        "GetColumnStatisticsForTable": "GetTable",
+        "GetPartitionIndexes": "GetTable",
+        "UpdateColumnStatisticsForPartition": "UpdatePartition",
+        "UpdateColumnStatisticsForTable": "UpdateTable",
     },
     "lambda": {
         "GetLayerVersionByArn": "GetLayerVersion",
@@ -118,20 +177,20 @@ ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
         "InvokeAsync": "InvokeFunction",
         "InvokeWithResponseStream": "InvokeFunction",
     },
-    "dynamodb": {"TransactGetItems": "GetItem"},
     "sns": {"PublishBatch": "Publish"},
     "sqs": {
         "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
         "DeleteMessageBatch": "DeleteMessage",
         "SendMessageBatch": "SendMessage",
     },
+    "timestream": {"Query": "Select"},
 }
 #: Events that need no permission: AWS checks none, or the record of each object has its own.
 WITHOUT_PERMISSION = frozenset({"s3:DeleteObjects", "sts:GetCallerIdentity", "sts:GetSessionToken"})
 #: The name of an action. Another text from a record, such as `iam:*`, must not pass for one.
 ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
 #: Member of `transactItems` → action.
-_TRANSACT_ITEMS = {
+TRANSACT_ITEMS = {
     "conditionCheck": "ConditionCheckItem",
     "delete": "DeleteItem",
     "put": "PutItem",
@@ -144,6 +203,14 @@ _STATEMENTS = {
     "UPDATE": "PartiQLUpdate",
     "DELETE": "PartiQLDelete",
 }
+#: Events with statements of PartiQL → the list that has them; ExecuteStatement has one in itself.
+_PARTIQL = {
+    "ExecuteStatement": "",
+    "BatchExecuteStatement": "statements",
+    "ExecuteTransaction": "transactStatements",
+}
+#: Imports of API Gateway that replace something.
+_PUT = frozenset({"ImportApi", "ImportDocumentationParts"})
 #: First word of an event of API Gateway → HTTP method, which its actions are named for.
 _METHODS = {
     **dict.fromkeys(("Create", "Import", "Generate", "Test"), "POST"),
@@ -189,21 +256,29 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
         return ("kms:ReEncryptFrom", "kms:ReEncryptTo")
     if prefix == "sts" and name.startswith("AssumeRole"):
         return tuple(f"sts:{action}" for action in _sts_actions(name, parameters))
-    if prefix == "dynamodb" and name == "ExecuteStatement":
-        return (f"dynamodb:{_partiql_action(parameters.get('statement')) or name}",)
+    if prefix == "dynamodb" and name in _PARTIQL:
+        statements = [parameters, *_objects_in(parameters.get(_PARTIQL[name]))]
+        found = {_partiql_action(each.get("statement")) for each in statements}
+        return tuple(f"dynamodb:{action}" for action in sorted(filter(None, found)) or [name])
     if prefix == "dynamodb" and name == "TransactWriteItems":
-        items = parameters.get("transactItems")
-        kinds = {kind for item in items or () for kind in as_object(item)}
-        names = {_TRANSACT_ITEMS[kind] for kind in kinds if kind in _TRANSACT_ITEMS}
+        kinds = {kind for item in _objects_in(parameters.get("transactItems")) for kind in item}
+        names = {TRANSACT_ITEMS[kind] for kind in kinds if kind in TRANSACT_ITEMS}
         return tuple(f"dynamodb:{action}" for action in sorted(names))
+    action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
+    if ":" in action_name:
+        return (action_name,)
     if prefix == "apigateway":
         words = re.findall("[A-Z][a-z]*", name)
-        return (f"apigateway:{_METHODS.get(words[0] if words else '', 'GET')}",)
-    action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
+        method = "PUT" if name in _PUT else _METHODS.get(words[0] if words else "", "GET")
+        return (f"apigateway:{method}",)
     if prefix != "s3":
-        return (f"{prefix}:{action_name}",)
+        return (spelled(f"{prefix}:{action_name}"),)
     action_name = _S3_OPERATIONS.get(name, action_name)
     return tuple(f"s3:{action}" for action in _s3_actions(action_name, parameters))
+
+
+def _objects_in(items: object) -> list[Mapping[str, Any]]:
+    return [as_object(item) for item in items] if isinstance(items, list) else []
 
 
 def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:

@@ -70,9 +70,13 @@ def generate(
     """
     made = GeneratedPolicy([])
     used: dict[tuple[StringCondition | None, str], Counter[str]] = defaultdict(Counter)
+    denied: dict[str, set[str]] = defaultdict(set)
     for record in records:
         outcome = outcome_of(record)
         made.outcomes[outcome] += 1
+        if outcome is CallOutcome.DENIED:
+            for permission in permissions_of(record):
+                denied[permission.action].add(_resource_of(permission))
         if outcome is CallOutcome.ALLOWED or (with_failed and outcome is CallOutcome.FAILED):
             permissions = permissions_of(record)
             named = [one for one in permissions if ACTION_NAME.fullmatch(one.action)]
@@ -86,7 +90,7 @@ def generate(
             made.unverified[action] += seen.total()
         if seen["*"] and takes_resources(action):
             made.unlimited[action] += seen["*"]
-    made.documents = _split(_statements(used, resources))
+    made.documents = _split(_statements(used, denied, resources))
     return made
 
 
@@ -106,14 +110,17 @@ def _resource_of(permission: NeededPermission) -> str:
 
 
 def _statements(
-    used: Mapping[tuple[StringCondition | None, str], Counter[str]], resources: str
+    used: Mapping[tuple[StringCondition | None, str], Counter[str]],
+    denied: Mapping[str, set[str]],
+    resources: str,
 ) -> list[Document]:
     """Returns statements, each of actions that were used on the same resources."""
     on_same: dict[tuple[StringCondition | None, tuple[str, ...]], set[str]] = defaultdict(set)
     for (condition, action), seen in used.items():
         # An action on every resource needs no other resource.
         names = ["*"] if "*" in seen or resources == ANY else list(seen)
-        patterns = _in_common(names) if resources == PREFIX else names
+        others = denied.get(action, set()).difference(names)
+        patterns = _in_common(names, others) if resources == PREFIX else names
         on_same[condition, tuple(sorted(patterns))].add(action)
     rows = [(condition, sorted(on_same[condition, names]), names) for condition, names in on_same]
     rows.sort(key=lambda row: (row[0] is not None, row[0] or StringCondition("", "", ""), row[1:]))
@@ -133,23 +140,33 @@ def _statement(
     return statement
 
 
-def _in_common(patterns: Iterable[str]) -> list[str]:
-    """Returns the patterns, with one for many that begin alike: never for all names of a type."""
+def _in_common(patterns: Iterable[str], denied: Iterable[str]) -> list[str]:
+    """Returns the patterns, with one for many that begin alike.
+
+    Never for all names of a type, nor for one that was denied.
+    """
     names: dict[str, list[str]] = defaultdict(list)
     for pattern in patterns:
         head, name = _head_and_name(pattern)
         names[head].append(name)
-    return [pattern for head, group in names.items() for pattern in _shortened(head, group)]
+    common: list[str] = []
+    for head, group in names.items():
+        begin = _begin_of(head, group)
+        if begin is None or any(resource.startswith(begin) for resource in denied):
+            common += [f"{head}{name}" for name in group]
+        else:
+            common.append(f"{begin}*")
+    return common
 
 
-def _shortened(head: str, names: Sequence[str]) -> Iterator[str]:
+def _begin_of(head: str, names: Sequence[str]) -> str | None:
+    """Returns what one pattern for all of these resources begins with; None if there is none."""
     begin = _SEPARATORS.match(_common_begin(min(names), max(names)))
     if len(names) >= _MANY and begin and re.search("[A-Za-z0-9]", begin[0]):
-        yield f"{head}{begin[0]}*"
-    elif head.startswith("arn:aws:s3:::") and head.endswith("/") and len(names) >= _MANY_OBJECTS:
-        yield f"{head}*"
-    else:
-        yield from (f"{head}{name}" for name in names)
+        return f"{head}{begin[0]}"
+    if head.startswith("arn:aws:s3:::") and head.endswith("/") and len(names) >= _MANY_OBJECTS:
+        return head
+    return None
 
 
 def _common_begin(one: str, other: str) -> str:

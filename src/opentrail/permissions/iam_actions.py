@@ -58,6 +58,21 @@ def is_known(action: str) -> bool:
     return name in _services().get(prefix, _NOTHING)["actions"]
 
 
+def spelled(action: str) -> str:
+    """Returns an action as IAM spells it, which compares without case; itself if it is not known.
+
+    >>> spelled("amplify:CreateWebhook")
+    'amplify:CreateWebHook'
+    """
+    prefix, _, name = action.partition(":")
+    return f"{prefix}:{_spellings(prefix).get(name.lower(), name)}"
+
+
+@cache
+def _spellings(prefix: str) -> dict[str, str]:
+    return {name.lower(): name for name in _services().get(prefix, _NOTHING)["actions"]}
+
+
 def passes_role(action: str) -> bool:
     """Returns whether an action that names a role needs `iam:PassRole` for it."""
     prefix, _, name = action.partition(":")
@@ -117,8 +132,8 @@ _NOTHING: dict[str, Any] = {"actions": {}, "resources": {}, "passRole": ()}
 def _pattern(form: str) -> re.Pattern[str]:
     """Returns what matches the ARNs of a form such as `arn:${Partition}:sqs:${Region}:…`.
 
-    A name at the end may have slashes, as paths of users and keys of objects do; that of a bucket
-    has none.
+    A name at the end may have slashes, as paths of users and keys of objects do, and keys may have
+    lines; that of a bucket has neither.
     """
     parts, begin = [], 0
     for variable in VARIABLE.finditer(form):
@@ -127,4 +142,4 @@ def _pattern(form: str) -> re.Pattern[str]:
         at_end = not rest and variable[0] != "${BucketName}"
         parts.append(".+" if at_end else "[^:]*" if rest.startswith(":") else "[^:/]+")
         begin = variable.end()
-    return re.compile("".join(parts) + re.escape(form[begin:]))
+    return re.compile("".join(parts) + re.escape(form[begin:]), re.DOTALL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.event import as_object
-from opentrail.permissions.actions import actions_of, prefix_of, source_label
+from opentrail.permissions.actions import TRANSACT_ITEMS, actions_of, prefix_of, source_label
 from opentrail.permissions.iam_actions import (
     VARIABLE,
     forms_of_required,
@@ -42,7 +42,10 @@ _PASSED_TO = {
 #: The name of a service that calls for others.
 _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com")
 _ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,576}")
-_CHOSEN = re.compile("tag|environment|variables", re.IGNORECASE)
+#: Members with objects whose names callers choose.
+_CHOSEN = re.compile(
+    "tag|environment|variables|metadata|.*(?:arguments|labels|parameters)$", re.IGNORECASE
+)
 #: Maximum depth at which the ARN of a passed role is searched.
 _MAX_DEPTH = 4
 
@@ -74,7 +77,7 @@ def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
     needed = [
         NeededPermission(action, resource, forwarded)
         for action in actions
-        for resource in _suited(action, resources)
+        for resource in _suited(action, _of_items(action, resources, record))
     ]
     needed += [
         NeededPermission(action, resource, forwarded, is_unnamed=True)
@@ -86,6 +89,19 @@ def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
     if any(passes_role(action) for action in actions):
         needed += _passed_roles(record)
     return needed
+
+
+def _of_items(action: str, resources: Sequence[str], record: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the tables of the items of a transaction that need an action; all of other calls."""
+    items = as_object(record.get("requestParameters")).get("transactItems")
+    tables = {
+        str(as_object(part).get("tableName"))
+        for item in (items if isinstance(items, list) else [])
+        for kind, part in as_object(item).items()
+        if action == f"dynamodb:{TRANSACT_ITEMS.get(kind)}"
+    }
+    named = [each for each in resources if tables & {each, each.rpartition("/")[2]}]
+    return named or resources
 
 
 def _suited(action: str, resources: Sequence[str]) -> Sequence[str]:
@@ -156,7 +172,6 @@ def _roles_in(value: object, depth: int, name: str = "") -> Iterator[str]:
         if "role" in name.lower() and _ROLE.fullmatch(value):
             yield value
     elif depth and isinstance(value, dict):
-        # Callers choose the names of tags and of variables.
         for member, each in value.items() if not _CHOSEN.match(name) else ():
             yield from _roles_in(each, depth - 1, member)
     elif depth and isinstance(value, list):

@@ -55,6 +55,12 @@ _IAM_TYPES = (
     ("LoginProfile", "AWS::IAM::User"),
     ("Policy", "AWS::IAM::Policy"),
 )
+#: The table, and the index if there is one, of a statement of PartiQL.
+_PARTIQL_TABLE = re.compile(
+    r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
+        "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
+    re.IGNORECASE | re.VERBOSE | re.ASCII,
+)
 _IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
 
 
@@ -70,7 +76,11 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     arns = _recorded_arns(record, parameters)
     if not arns and label == "logs" and "logGroupName" in parameters:
         arns = [_log_group(record, parameters)]
-    arns = arns or _named_arns(record, label)
+    if not arns and label == "dynamodb" and isinstance(parameters.get("statement"), str):
+        arns = _partiql_tables(record, parameters["statement"])
+    if not arns and label == "ssm" and isinstance(parameters.get("path"), str):
+        arns = [f"arn:aws:ssm:{_place(record)}:parameter/{parameters['path'].lstrip('/')}"]
+    arns = arns or _named_arns(record, label) or _arns_in(parameters, prefix_of(label))
     return arns or [_own_user(record, label) or EVERYTHING]
 
 
@@ -117,9 +127,28 @@ def _recorded_arns(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
     return arns
 
 
+def _place(record: Mapping[str, Any]) -> str:
+    """Returns Region and account as ARNs have them."""
+    return f"{record.get('awsRegion', '')}:{account_of(record)}"
+
+
+def _partiql_tables(record: Mapping[str, Any], statement: str) -> list[str]:
+    """Returns the ARN of the table of a statement of PartiQL, or of its index."""
+    found = _PARTIQL_TABLE.match(statement)
+    if found is None:
+        return []
+    table = f"arn:aws:dynamodb:{_place(record)}:table/{found['table']}"
+    return [f"{table}/index/{found['index']}" if found["index"] else table]
+
+
+def _arns_in(parameters: Mapping[str, Any], service: str) -> list[str]:
+    """Returns the ARNs of a service that are members of a request."""
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    return [text for text in texts if text.startswith("arn:") and text.split(":")[2:3] == [service]]
+
+
 def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
-    place = f"{record.get('awsRegion', '')}:{record.get('recipientAccountId', '')}"
-    group = f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}"
+    group = f"arn:aws:logs:{_place(record)}:log-group:{parameters['logGroupName']}"
     stream = parameters.get("logStreamName")
     is_about_stream = stream and record.get("eventName") != "CreateLogStream"
     return f"{group}:log-stream:{stream}" if is_about_stream else f"{group}:*"
@@ -130,7 +159,9 @@ def _named_arns(record: Mapping[str, Any], label: str) -> list[str]:
     if label == "ec2" and not takes_resources(f"ec2:{record.get('eventName')}"):
         return []  # such as EC2's Describe actions
     service = "iam" if label == "sts" else prefix_of(label)
-    request_resources = resources_of({**record, "responseElements": None}) if label == "ec2" else ()
+    # EC2 answers with what it has made; Lambda with the ARN of a version.
+    is_in_request = label in ("ec2", "lambda")
+    request_resources = resources_of({**record, "responseElements": None}) if is_in_request else ()
     own = [
         resource
         for resource in request_resources or resources_of(dict(record))

@@ -141,11 +141,11 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class PrincipalCounts:
-    """The number of events of one kind by one principal with one program, by minute of event time.
+    """The number of events of one kind by one principal, program and agent, by minute.
 
     `principal` is an ARN, without the session's name if it is a role session's; None if the caller
-    has no ARN. `user_agent_family` is as in `core/user_agents.py`. `minutes` and `counts` are as in
-    `CallCounts`.
+    has no ARN. `user_agent_family` is as in `core/user_agents.py`, `agent` the name of the agent as
+    in `core/agents.py`. `minutes`, of event times, and `counts` are as in `CallCounts`.
     """
 
     account: str
@@ -154,6 +154,7 @@ class PrincipalCounts:
     event_name: str
     principal: str | None
     user_agent_family: str | None
+    agent: str | None
     error_code: str | None
     minutes: list[int]
     counts: list[int]

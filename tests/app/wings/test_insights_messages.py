@@ -43,7 +43,7 @@ MINUTES = ([26_000_000, 26_000_001], [7, 1])
         ),
         (
             RemoteWatch.learn_principals,
-            ([PrincipalCounts(ACCOUNT, REGION, *NAMES, None, "Boto3", None, *MINUTES)],),
+            ([PrincipalCounts(ACCOUNT, REGION, *NAMES, None, "Boto3", "Codex", None, *MINUTES)],),
         ),
         (RemoteWatch.adopt, (2**62, 0)),
     ],

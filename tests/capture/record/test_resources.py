@@ -133,6 +133,17 @@ def test_an_alias_is_not_recorded_as_a_key(key: str | None) -> None:
     assert touched(json_call("kms", "TrentService.Encrypt"), "kms", {"keyId": key}) == []
 
 
+def test_a_call_that_encrypts_again_touches_both_keys() -> None:
+    request = json_call("kms", "TrentService.ReEncrypt")
+    other = KEY_ARN.replace("1234abcd", "4321dcba")
+    answer = {"SourceKeyId": KEY_ARN, "KeyId": other}
+    parameters = {"destinationKeyId": "alias/app"}
+    found = touched(request, "kms", parameters, answer)
+    assert [entry["ARN"] for entry in found] == [KEY_ARN, other]
+    parameters = {"destinationKeyId": KEY_ARN, "sourceKeyId": KEY_ARN}
+    assert [entry["ARN"] for entry in touched(request, "kms", parameters)] == [KEY_ARN]
+
+
 # Data services
 
 

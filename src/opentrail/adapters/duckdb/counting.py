@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,16 @@ from typing import Any, get_args
 
 import orjson
 
-from opentrail.adapters.duckdb.expressions import AGENT_MEMBERS, SqlCondition, lower_of
+from opentrail.adapters.duckdb.expressions import (
+    AGENT_MEMBERS,
+    SqlCondition,
+    lower_of,
+    pattern_of,
+)
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.schema import conditions_of, matching, select_rows
 from opentrail.adapters.duckdb.table_set import Database, EventTable
-from opentrail.core.agents import agent_in
+from opentrail.core.agents import agent_in, words_of
 from opentrail.core.arns import ROLE_SESSION
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
@@ -75,15 +80,19 @@ SELECT number, value, events FROM counted WHERE value IS NOT NULL OR number = 3
 QUALIFY row_number() OVER (PARTITION BY number ORDER BY events DESC, value) <= ?
 ORDER BY number, events DESC, value
 """  # noqa: S608 - ours
-_USER = "account, region, event_source, event_name, principal, agent, error_code"
+_USER = "account, region, event_source, event_name, principal, family, error_code, members"
 _AGENT_FAMILY = (
     f"nullif(regexp_extract(TRY(json_extract_string(record, '$.userAgent')), '{FAMILY}', 1), '')"
 )
+_ANY_AGENT = pattern_of(words_of(lambda _: True))
 _USED = (
     f"account, region, event_source, event_name, {_WITHOUT_SESSION} AS principal,"
-    f" {_AGENT_FAMILY} AS agent, error_code, event_time"
+    f" {_AGENT_FAMILY} AS family, error_code,"
+    f" CASE WHEN regexp_matches(array_to_string({AGENT_MEMBERS}, ' '), '{_ANY_AGENT}')"
+    f" THEN {AGENT_MEMBERS} END AS members, event_time"
 )
-#: One row per kind, principal and program, as in `_CALLS`.
+#: One row per kind, principal, program and content of the members that name agents, if they may
+#: name one; as in `_CALLS`.
 _PRINCIPALS = (
     f"SELECT {_USER}, list(minute ORDER BY minute), list(events ORDER BY minute) FROM"  # noqa: S608
     f" (SELECT {_USER}, event_time // 60 AS minute, count(*) AS events FROM ({{events}})"
@@ -219,7 +228,16 @@ class Counts:
         """
         calls_query = replace(query, categories=(MANAGEMENT, DATA))
         rows = await self._rows(tables, calls_query, [], _USED, _PRINCIPALS)
-        return [PrincipalCounts(*row) for row in rows]
+        by_kind: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
+        for *kind, error_code, members, minutes, counts in rows:
+            agent = agent_in(*members) if members else None
+            name = agent["name"] if agent else None
+            by_kind[*kind, name, error_code].update(dict(zip(minutes, counts, strict=True)))
+        counted: list[tuple[Any, ...]] = [
+            (*kind, sorted(events), [events[minute] for minute in sorted(events)])
+            for kind, events in by_kind.items()
+        ]
+        return [PrincipalCounts(*row) for row in counted]
 
     async def by_period(
         self, tables: Sequence[EventTable], key: CallKey, query: EventQuery, period: int

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from opentrail.adapters.duckdb.index import Index
-from opentrail.core.agents import words_of
+from opentrail.core.agents import AGENTCORE, words_of
 from opentrail.core.event import SIGN_IN
 from opentrail.core.expression import (
     And,
@@ -81,12 +81,17 @@ _MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
 _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{20})"
 #: A number of an address, as `ipaddress` accepts it.
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-#: The members of a record that `agent_in` reads, in its order; NULL for a record that DuckDB
-#: rejects, such as one with an escaped lone surrogate.
+_OF_AGENT = (
+    "'$.userAgent', '$.userIdentity.arn', '$.userIdentity.sessionContext.sourceIdentity',"
+    " '$.additionalEventData.opentrail.agentTag', '$.userIdentity.invokedBy', '$.eventSource'"
+)
+#: The members of a record that `agent_in` reads, in its order, the name of the event only where it
+#: matters, as calls are counted by these; NULL for a record that DuckDB rejects, such as one with
+#: an escaped lone surrogate.
 AGENT_MEMBERS = (
-    "TRY(json_extract_string(record, ['$.userAgent', '$.userIdentity.arn',"
-    " '$.userIdentity.sessionContext.sourceIdentity', '$.userIdentity.invokedBy',"
-    " '$.eventSource']))"
+    f"CASE WHEN event_source = '{AGENTCORE}'"
+    f" THEN TRY(json_extract_string(record, [{_OF_AGENT}, '$.eventName']))"
+    f" ELSE TRY(json_extract_string(record, [{_OF_AGENT}])) END"
 )
 _SUFFIX = ".amazonaws.com"
 _SHORT_SOURCE = r"regexp_replace(event_source, '\.amazonaws\.com$', '')"
@@ -193,8 +198,12 @@ def _of_agent(expression: Compare) -> SqlCondition:
     }
     words = words_of(matches.get(expression.operator, lambda _: True))
     has_word = f"regexp_matches(array_to_string({AGENT_MEMBERS}, ' '), ?)"
-    pattern = "(?i)" + "|".join(map(re.escape, words))
-    return SqlCondition(f"coalesce({has_word}, TRUE)", (pattern,))
+    return SqlCondition(f"coalesce({has_word}, TRUE)", (pattern_of(words),))
+
+
+def pattern_of(words: Sequence[str]) -> str:
+    """Returns the pattern of a text that has one of some words, in any case."""
+    return "(?i)" + "|".join(map(re.escape, words))
 
 
 def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition:

@@ -21,6 +21,8 @@ class KnownIdentity(TypedDict):
     account: str
     userIdentity: Any
     deletedBy: str | None
+    #: The session's tag that names an agent: `agent=VALUE`.
+    agentTag: str | None
 
 
 class Taken(TypedDict):
@@ -100,6 +102,7 @@ class ReceivedRecords:
             "account": identity.account,
             "userIdentity": identity.user_identity,
             "deletedBy": identity.deleted_by,
+            "agentTag": identity.agent_tag,
         }
 
 

@@ -151,6 +151,7 @@ class ServerShipper:
                 answer["account"],
                 answer["userIdentity"],
                 deleted_by=answer.get("deletedBy"),
+                agent_tag=answer.get("agentTag"),
             )
         except (RecordRefused, ValueError, KeyError, TypeError):
             self._silent_until = now + _SILENT_SECONDS

@@ -219,6 +219,8 @@ class Assembler:
             notes["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:
             notes["identity"] = f"this access key was deleted: event {identity.deleted_by}"
+        if identity.agent_tag is not None:
+            notes["agentTag"] = identity.agent_tag
         return identity.as_record(), identity.account
 
     def _record(self, draft: Draft) -> dict[str, Any]:
@@ -246,6 +248,7 @@ class Assembler:
             user_agent,
             str(draft.identity.get("arn"))[:MAX_TEXT_BYTES],
             str(source_identity or "")[:MAX_TEXT_BYTES],
+            draft.notes.get("agentTag", ""),
         )
         if agent is not None:
             draft.notes["agent"] = agent

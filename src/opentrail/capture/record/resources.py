@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parseaddr
 from typing import Any
 
@@ -68,26 +68,33 @@ def _kms(
     """
     answer = answer or {}
     metadata = answer.get("KeyMetadata")
-    keys = [
+    keys = (
         answer.get("KeyId"),
         metadata.get("Arn") if isinstance(metadata, Mapping) else None,
         parameters.get("keyId"),
         parameters.get("targetKeyId"),
-    ]
+        parameters.get("destinationKeyId"),
+    )
+    sources = answer.get("SourceKeyId"), parameters.get("sourceKeyId")  # of ReEncrypt
     arns = []
-    for key in keys:
-        if isinstance(key, str) and key and "alias/" not in key:
-            arns.append(
-                key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
-            )
-            break
-    resources = [_resource_of("AWS::KMS::Key", arn, account) for arn in arns]
+    for key in (_first_key(sources), _first_key(keys)):
+        if key:
+            arn = key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
+            arns.append(arn)
+    resources = [_resource_of("AWS::KMS::Key", arn, account) for arn in dict.fromkeys(arns)]
     alias = parameters.get("aliasName")
     if isinstance(alias, str) and alias:
         resources.insert(
             0, _resource_of("AWS::KMS::Key", f"arn:aws:kms:{region}:{account}:{alias}", account)
         )
     return resources
+
+
+def _first_key(names: Sequence[Any]) -> str | None:
+    """Returns the first name of a key, except aliases."""
+    return next(
+        (name for name in names if isinstance(name, str) and name and "alias/" not in name), None
+    )
 
 
 def _by_table(
