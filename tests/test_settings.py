@@ -85,7 +85,6 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     ),
     "organization": (('"upstream"', "upstream"), ("off", "off"), ("upstream", "upstream")),
     "event_bridge": (('"off"', "off"), ("auto", "auto"), ("off", "off")),
-    "otlp_body": (('"ocsf"', "ocsf"), ("none", "none"), ("record", "record")),
     "insights": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "upstream_check": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "role": (('"recorder"', "recorder"), ("query", "query"), ("worker", "worker")),
@@ -144,6 +143,7 @@ PAIRS = {
     "history_cache",
     "otlp_endpoint",
     "otlp_headers",
+    "otlp_body",
     "detections_webhook",
     "detections_webhook_secret",
     "detections_webhook_networks",
@@ -170,6 +170,9 @@ def test_certificate_and_key_belong_together() -> None:
 
 def test_a_collector_has_a_url_and_headers(write: Write) -> None:
     url = "http://127.0.0.1:4318"
+    assert load({"otlp_endpoint": url, "otlp_body": "ocsf"}, {}).otlp_body == "ocsf"
+    with pytest.raises(UsageError, match="--otlp-endpoint must be given"):
+        load({"otlp_body": "none"}, {})
     headers = {variable("otlp_headers"): "Authorization=Bearer s3cret=, X-Scope-OrgID=1"}
     found = load({"otlp_endpoint": url}, headers)
     assert found.otlp_endpoint == url

@@ -451,6 +451,8 @@ def _check(settings: Settings) -> None:
         settings.detections_webhook_secret or settings.detections_webhook_networks
     ):
         raise UsageError("--detections-webhook must be given with its secret or networks")
+    if settings.otlp_endpoint is None and (settings.otlp_headers or settings.otlp_body != "record"):
+        raise UsageError("--otlp-endpoint must be given with its headers or body")
     if not settings.insecure_trusted_networks:
         _check_addresses(settings)
 

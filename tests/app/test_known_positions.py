@@ -47,6 +47,8 @@ async def test_a_journal_without_records_is_known_to_have_been_there(tmp_path: P
     [
         ("place", {"position": 44}),
         ("event-bus", {"position": 44}),
+        ("webhook", {"position": 44}),
+        ("detections-cursor", {"position": 44, "resume_after": 40}),
         ("delivery", {"position": 44}),
         ("plan", {"until": 44}),
     ],

@@ -24,6 +24,8 @@ _CURSORS = {
     "place": "position",
     "event-bus": "position",
     "otlp": "position",
+    "webhook": "position",
+    "detections-cursor": "position",
     "delivery": "position",
     "plan": "until",
 }
