@@ -89,8 +89,7 @@ class Appends:
         self._under_way = self._queue[0].since if self._queue else None
         while self._queue and records < most_records:
             append = self._queue[0]
-            is_fenced = append.fence is not None or (group and group[-1].fence is not None)
-            if group and (is_fenced or size + append.size > most_bytes):
+            if group and (append.fence or group[-1].fence or size + append.size > most_bytes):
                 break
             self._queue.popleft()
             group.append(append)

@@ -16,17 +16,17 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from opentrail.adapters.duckdb.children import files_of_child, run_child
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
+    expired_name,
     read_name,
     remove,
     sealed_files,
-    stem_of,
 )
 from opentrail.adapters.files import sync_folder, write_durably
 from opentrail.core.errors import (
@@ -125,10 +125,8 @@ class SharedFiles:
 
     async def _forget_expired(self, files: Sequence[SharedFile]) -> None:
         """Lists the oldest files no longer; the last one says how far all of them reach."""
-        since = self._clock.now() - self._kept
-        expired = list(itertools.takewhile(lambda file: file.listed < since, files[:-1]))
-        if expired:
-            await self._control.apply([Remove(SHARED_FILE, key_of(file)) for file in expired])
+        if expired := to_forget(SHARED_FILE, files, self._clock.now() - self._kept):
+            await self._control.apply(expired)
 
     async def _publish_range(self, source: JournalSource, first: int, last: int) -> None:
         folder = self._history.with_name("shared-files")
@@ -246,7 +244,7 @@ class SharedFiles:
     ) -> None:
         """Puts downloaded files in the place of own ones that end after position `begin`."""
         if not follows_own:  # the cluster has expired what is before them
-            (self._history / f"{stem_of(Series.JOURNAL, 1, begin)}.expired").touch(mode=0o600)
+            (self._history / expired_name(Series.JOURNAL, 1, begin)).touch(mode=0o600)
         remove(file.path for file in own if file.last > begin)
         sync_folder(self._history)
         for path in downloaded:
@@ -350,9 +348,17 @@ def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[
     return max(common, *(end for end in ends if end in starts), 0)
 
 
-def key_of(file: SharedFile) -> str:
-    """Returns the key of the document that lists a file."""
+def _key(file: SharedFile) -> str:
     return f"{file.first:020d}"
+
+
+def to_forget(kind: str, files: Sequence[SharedFile], since: datetime) -> list[Remove]:
+    """Returns the changes that list the oldest files no longer, if they were listed before a time.
+
+    The last file stays: it says how far all of them reach.
+    """
+    expired = itertools.takewhile(lambda file: file.listed < since, files[:-1])
+    return [Remove(kind, _key(file)) for file in expired]
 
 
 def to_list(kind: str, file: SharedFile) -> Put:
@@ -364,7 +370,7 @@ def to_list(kind: str, file: SharedFile) -> Put:
         "listed": format_time(file.listed),
         "index": file.index,
     }
-    return Put(kind, key_of(file), document, expected=0)
+    return Put(kind, _key(file), document, expected=0)
 
 
 async def listed(control: ControlStore, kind: str) -> list[SharedFile]:

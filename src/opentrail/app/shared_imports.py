@@ -8,7 +8,6 @@ and imports again. The other servers download what is listed and put it beside t
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,18 +17,18 @@ from pathlib import Path
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
+    expired_name,
     read_name,
     remove,
     sealed_files,
-    stem_of,
 )
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.app.known_positions import known_imports
-from opentrail.app.shared_files import SharedFiles, key_of, listed, to_list
+from opentrail.app.shared_files import SharedFiles, listed, to_forget, to_list
 from opentrail.core.errors import Conflict, OpentrailError
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Remove
+from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import SharedFile
 
 log = logging.getLogger(__name__)
@@ -132,10 +131,8 @@ class SharedImports:
     async def forget_expired(self) -> None:
         """Lists the oldest files no longer; the last one says how far the numbers are."""
         files = await listed(self._control, IMPORTED_FILE)
-        since = self._clock.now() - self._kept
-        expired = itertools.takewhile(lambda file: file.listed < since, files[:-1])
-        if removed := [Remove(IMPORTED_FILE, key_of(file)) for file in expired]:
-            await self._control.apply(removed)
+        if expired := to_forget(IMPORTED_FILE, files, self._clock.now() - self._kept):
+            await self._control.apply(expired)
 
     async def _share_earlier(self) -> list[SharedFile]:
         """Lists the imports of a server that was alone, or had no place in S3."""
@@ -164,8 +161,10 @@ class SharedImports:
         found = []
         for path in self._history.glob(f"{Series.IMPORTED.value}*.damaged"):
             file = read_name(path.with_suffix(".duckdb"))
-            marker = path.with_name(f"{path.stem.rpartition('-')[0]}.expired")
-            if file is not None and files and file.first >= files[0].first and marker.exists():
+            if file is None or not files or file.first < files[0].first:
+                continue
+            marker = self._history / expired_name(file.series, file.first, file.last)
+            if marker.exists():
                 found += [path, marker]
         return found
 
@@ -190,8 +189,8 @@ class SharedImports:
             # The cluster has expired what is between them.
             begin = max(ends, default=0 if not own else first) + 1
             if begin < first:
-                stem = stem_of(Series.IMPORTED, begin, first - 1)
-                (self._history / f"{stem}.expired").touch(mode=0o600)
+                name = expired_name(Series.IMPORTED, begin, first - 1)
+                (self._history / name).touch(mode=0o600)
         sync_folder(self._history)
 
 

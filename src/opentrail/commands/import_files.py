@@ -19,6 +19,7 @@ from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.import_sources import Found, NotSent, check, find_files, read_all
 from opentrail.commands.progress import Progress
+from opentrail.core.batches import batches as limited_batches
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
 from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of
@@ -180,20 +181,20 @@ def batches(
     pieces: Iterable[BatchFile | NotSent], note: Callable[[NotSent], None]
 ) -> Iterator[list[BatchFile]]:
     """Yields the files of each request; passes what is not sent to `note`."""
-    batch: list[BatchFile] = []
-    size = 0
-    for piece in pieces:
-        if isinstance(piece, NotSent):
-            note(piece)
-            continue
-        guess = len(piece.content) * (_UNPACKED_RATIO if piece.content.startswith(_GZIP) else 1)
-        if batch and (size + guess > _MAX_BATCH_BYTES or len(batch) == MAX_FILES):
-            yield batch
-            batch, size = [], 0
-        batch.append(piece)
-        size += guess
-    if batch:
-        yield batch
+
+    def sent() -> Iterator[BatchFile]:
+        for piece in pieces:
+            if isinstance(piece, NotSent):
+                note(piece)
+            else:
+                yield piece
+
+    return limited_batches(sent(), _unpacked_size, _MAX_BATCH_BYTES, MAX_FILES)
+
+
+def _unpacked_size(file: BatchFile) -> int:
+    """Returns a guess of the bytes of a file once it is unpacked."""
+    return len(file.content) * (_UNPACKED_RATIO if file.content.startswith(_GZIP) else 1)
 
 
 class Sender:

@@ -78,6 +78,11 @@ def as_object(value: Any) -> Record:
     return value if isinstance(value, Mapping) else {}
 
 
+def objects_in(value: Any) -> list[Record]:
+    """Returns the objects of a member that should be a list of them; [] if it is not a list."""
+    return [as_object(item) for item in value] if isinstance(value, list) else []
+
+
 def refusal(record: Record) -> str | None:
     """Returns why a call was refused; None if it was not.
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.core.agents import agent_tag_of
-from opentrail.core.event import Record, as_object, is_account
+from opentrail.core.event import Record, as_object, is_account, objects_in
 from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
@@ -300,9 +300,8 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
 
 def _agent_tag(parameters: Mapping[str, Any]) -> str | None:
     """Returns the tag `agent` of the session that a call asks for."""
-    tags = parameters.get("tags")
-    items = [as_object(tag) for tag in tags] if isinstance(tags, list) else []
-    values = [tag.get("value") for tag in items if str(tag.get("key")).lower() == "agent"]
+    tags = objects_in(parameters.get("tags"))
+    values = [tag.get("value") for tag in tags if str(tag.get("key")).lower() == "agent"]
     is_value = values and isinstance(values[0], str) and _TAG_VALUE.fullmatch(values[0])
     return f"agent={values[0]}" if is_value else None
 

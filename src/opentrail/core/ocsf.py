@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opentrail.core.event import as_object, format_time, micros, parse_time
+from opentrail.core.event import as_object, format_time, micros, objects_in, parse_time
 
 Json = dict[str, Any]
 
@@ -158,7 +158,7 @@ def _source_of(record: Mapping[str, Any]) -> Json:
 
 def _resources_of(record: Mapping[str, Any]) -> list[Json]:
     resources = record.get("resources")
-    listed = [as_object(one) for one in resources] if isinstance(resources, list) else []
+    listed = objects_in(resources)
     return [
         {
             "uid": str(one["ARN"]),

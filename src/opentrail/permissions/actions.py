@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.core.event import as_object
+from opentrail.core.event import as_object, objects_in
 from opentrail.permissions.iam_actions import spelled
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
@@ -257,11 +257,11 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     if prefix == "sts" and name.startswith("AssumeRole"):
         return tuple(f"sts:{action}" for action in _sts_actions(name, parameters))
     if prefix == "dynamodb" and name in _PARTIQL:
-        statements = [parameters, *_objects_in(parameters.get(_PARTIQL[name]))]
+        statements = [parameters, *objects_in(parameters.get(_PARTIQL[name]))]
         found = {_partiql_action(each.get("statement")) for each in statements}
         return tuple(f"dynamodb:{action}" for action in sorted(filter(None, found)) or [name])
     if prefix == "dynamodb" and name == "TransactWriteItems":
-        kinds = {kind for item in _objects_in(parameters.get("transactItems")) for kind in item}
+        kinds = {kind for item in objects_in(parameters.get("transactItems")) for kind in item}
         names = {TRANSACT_ITEMS[kind] for kind in kinds if kind in TRANSACT_ITEMS}
         return tuple(f"dynamodb:{action}" for action in sorted(names))
     action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
@@ -275,10 +275,6 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
         return (spelled(f"{prefix}:{action_name}"),)
     action_name = _S3_OPERATIONS.get(name, action_name)
     return tuple(f"s3:{action}" for action in _s3_actions(action_name, parameters))
-
-
-def _objects_in(items: object) -> list[Mapping[str, Any]]:
-    return [as_object(item) for item in items] if isinstance(items, list) else []
 
 
 def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:

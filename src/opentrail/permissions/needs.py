@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.core.event import as_object
+from opentrail.core.event import as_object, objects_in
 from opentrail.permissions.actions import TRANSACT_ITEMS, actions_of, prefix_of, source_label
 from opentrail.permissions.iam_actions import (
     VARIABLE,
@@ -96,8 +96,8 @@ def _of_items(action: str, resources: Sequence[str], record: Mapping[str, Any]) 
     items = as_object(record.get("requestParameters")).get("transactItems")
     tables = {
         str(as_object(part).get("tableName"))
-        for item in (items if isinstance(items, list) else [])
-        for kind, part in as_object(item).items()
+        for item in objects_in(items)
+        for kind, part in item.items()
         if action == f"dynamodb:{TRANSACT_ITEMS.get(kind)}"
     }
     named = [each for each in resources if tables & {each, each.rpartition("/")[2]}]

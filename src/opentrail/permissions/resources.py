@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
-from opentrail.core.event import as_object
+from opentrail.core.event import as_object, objects_in
 from opentrail.permissions.actions import prefix_of, source_label
 from opentrail.permissions.iam_actions import takes_resources
 
@@ -119,7 +119,7 @@ def _s3(parameters: Mapping[str, Any]) -> str:
 
 def _recorded_arns(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
     resources = record.get("resources")
-    entries = [as_object(item) for item in resources] if isinstance(resources, list) else []
+    entries = objects_in(resources)
     arns = [str(entry["ARN"]) for entry in entries if entry.get("ARN")]
     index = parameters.get("indexName")
     if isinstance(index, str) and source_label(record) == "dynamodb":

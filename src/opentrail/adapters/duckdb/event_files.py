@@ -13,9 +13,9 @@ from opentrail.adapters.duckdb.compaction import next_merge
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
+    expired_name,
     is_intact,
     remove,
-    stem_of,
 )
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
@@ -122,7 +122,7 @@ class EventFiles(abc.ABC):
 
     def _mark_expired(self, first: int, last: int) -> None:
         """Creates the empty file whose name says that a range has expired."""
-        (self._folder / f"{stem_of(self._series, first, last)}.expired").touch(mode=0o600)
+        (self._folder / expired_name(self._series, first, last)).touch(mode=0o600)
         sync_folder(self._folder)
         crash_point("history.expired")
 

@@ -59,6 +59,11 @@ def stem_of(series: Series, first: int, last: int) -> str:
     return f"{series.value}{first:020d}-{last:020d}"
 
 
+def expired_name(series: Series, first: int, last: int) -> str:
+    """Returns the name of the empty file that says that a range has expired."""
+    return f"{stem_of(series, first, last)}.expired"
+
+
 def read_name(path: Path) -> SealedFile | None:
     """Returns what a file's name says; None for other files."""
     match = _NAME.match(path.name)

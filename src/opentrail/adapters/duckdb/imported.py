@@ -11,7 +11,13 @@ import logging
 from pathlib import Path
 
 from opentrail.adapters.duckdb.event_files import EventFiles
-from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, sealed_files, stem_of
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    expired_name,
+    read_name,
+    sealed_files,
+)
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 
 log = logging.getLogger(__name__)
@@ -82,7 +88,7 @@ class ImportedEvents(EventFiles):
         for first, last in [*((f.first, f.last) for f in files), (known_last + 1, known_last)]:
             if first > end + 1:
                 lost.add((end + 1, first - 1))
-                acknowledgement = f"{stem_of(self._series, end + 1, first - 1)}.expired"
+                acknowledgement = expired_name(self._series, end + 1, first - 1)
                 log.error(
                     "a file of imported events is missing; import them again, or create an empty "
                     "file of this name to acknowledge it",
