@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.installed import installed
 from tests.live.processes import (
     TIMEOUT_SECONDS,
     Opentrail,
@@ -26,15 +26,7 @@ ACCOUNT, REGIONS = "123456789012", ("us-east-1", "eu-west-1")
 def trailscraper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the command, installed into an environment of its own."""
     folder = tmp_path_factory.mktemp("trailscraper")
-    uv = Path(sys.executable).parent / "uv"
-    for command in (
-        [str(uv), "venv", "-q", "--python", sys.executable, str(folder / "env")],
-        [str(uv), "pip", "install", "-q", "--python", str(folder / "env"), "trailscraper"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            pytest.skip(f"trailscraper cannot be installed: {done.stderr.strip()}")
-    return folder / "env" / "bin" / "trailscraper"
+    return installed(folder, "trailscraper", "setuptools<81") / "trailscraper"
 
 
 def scraped(trailscraper: Path, server: Opentrail, folder: Path) -> list[dict[str, str]]:
