@@ -45,7 +45,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.core.expression.tree import field_values
-from opentrail.core.user_agents import family_of
+from opentrail.core.user_agent_families import family_of
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
 from opentrail.ports.event_store import (
     PRESENT,

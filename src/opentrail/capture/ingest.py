@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from opentrail.capture.limits import to_bytes
 from opentrail.capture.record.assemble import UNVERIFIED
+from opentrail.capture.record_limits import to_bytes
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.core.event import (
     MANAGEMENT,

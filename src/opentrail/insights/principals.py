@@ -24,7 +24,7 @@ from opentrail.core.insight_types import (
     NEW_USER_AGENT,
     WINDOW_MINUTES,
 )
-from opentrail.core.user_agents import family_of
+from opentrail.core.user_agent_families import family_of
 from opentrail.insights.baseline import DAY
 from opentrail.insights.findings import PrincipalFinding
 from opentrail.insights.seen_values import FORGOTTEN_DAYS, SeenState, SeenValues, hash_of

@@ -1,12 +1,50 @@
-"""What is wrong with the arguments of a tool, in plain sentences."""
+"""Arguments of tools: their forms and limits, and what is wrong with one, in plain sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from opentrail.mcp.answer import clean
+
+#: Results of an answer.
+MAX_LIMIT = 50
+DEFAULT_LIMIT = 10
+#: Characters of an expression, or of the ARN of an object in S3.
+MAX_TEXT_LENGTH = 1_200
+Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
+Account = Annotated[
+    str, Field(pattern=r"^(\d{12})?$", description="only of this account, 12 digits")
+]
+Region = Annotated[str, Field(max_length=63, description="only of this Region")]
+Since = Annotated[
+    str,
+    Field(
+        max_length=40, description="from then on: 2026-01-01T09:00:00Z, or 30m, 2h, 7d before now"
+    ),
+]
+Until = Annotated[str, Field(max_length=40, description="up to then, in the same forms")]
+Limit = Annotated[
+    int,
+    Field(ge=1, le=MAX_LIMIT, description=f"maximum number of results, AT MOST {MAX_LIMIT}"),
+]
+Cursor = Annotated[
+    str, Field(max_length=MAX_TEXT_LENGTH, description="`cursor` of the former page")
+]
+Principal = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TEXT_LENGTH, description="name or ARN of a user or role"),
+]
+Resources = Annotated[
+    Literal["exact", "prefix", "any"],
+    Field(description="how far names of resources are generalised"),
+]
+#: Characters of policies: ten managed ones.
+MAX_POLICY_LENGTH = 61_440
+EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id of an event")]
 
 #: Maximum characters of a value in a sentence.
 _MAX_SHOWN = 60

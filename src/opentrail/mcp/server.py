@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal, Protocol, TypeVar, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -18,7 +18,24 @@ from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 
 from opentrail.core.errors import OpentrailError
 from opentrail.mcp.answer import Answer, Json, clean
-from opentrail.mcp.arguments import describe_errors, unknown_argument
+from opentrail.mcp.arguments import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_POLICY_LENGTH,
+    MAX_TEXT_LENGTH,
+    Account,
+    Cursor,
+    EventId,
+    Limit,
+    Principal,
+    Region,
+    Resources,
+    Since,
+    Text,
+    Until,
+    describe_errors,
+    unknown_argument,
+)
 from opentrail.mcp.tools import Ask, Tools
 from opentrail.version import __version__
 
@@ -41,8 +58,6 @@ _READ_ONLY = ToolAnnotations(
 )
 #: Tokens come from no authorization server; without the URL of a resource none is announced.
 _AUTH = AuthSettings(issuer_url=AnyHttpUrl("http://127.0.0.1"), resource_server_url=None)
-_MAX_LIMIT = 50
-_DEFAULT_LIMIT = 10
 #: Characters of the name of an agent's program, and of its version.
 _MAX_AGENT_LENGTH = 100
 
@@ -57,36 +72,6 @@ class Result(BaseModel):
 
 
 Answered = Annotated[CallToolResult, Result]
-#: Characters of an expression, or of the ARN of an object in S3.
-_MAX_TEXT = 1_200
-_Text = Annotated[str, Field(max_length=_MAX_TEXT)]
-Account = Annotated[
-    str, Field(pattern=r"^(\d{12})?$", description="only of this account, 12 digits")
-]
-Region = Annotated[str, Field(max_length=63, description="only of this Region")]
-Since = Annotated[
-    str,
-    Field(
-        max_length=40, description="from then on: 2026-01-01T09:00:00Z, or 30m, 2h, 7d before now"
-    ),
-]
-Until = Annotated[str, Field(max_length=40, description="up to then, in the same forms")]
-Limit = Annotated[
-    int,
-    Field(ge=1, le=_MAX_LIMIT, description=f"maximum number of results, AT MOST {_MAX_LIMIT}"),
-]
-Cursor = Annotated[str, Field(max_length=_MAX_TEXT, description="`cursor` of the former page")]
-Principal = Annotated[
-    str,
-    Field(min_length=1, max_length=_MAX_TEXT, description="name or ARN of a user or role"),
-]
-Resources = Annotated[
-    Literal["exact", "prefix", "any"],
-    Field(description="how far names of resources are generalised"),
-]
-#: Characters of policies: ten managed ones.
-_MAX_POLICY = 61_440
-EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id of an event")]
 
 
 class RecordToolUse(Protocol):
@@ -186,7 +171,11 @@ class OpentrailMcpServer(MCPServer[Any]):
         def who(
             resource: Annotated[
                 str,
-                Field(min_length=1, max_length=_MAX_TEXT, description="name or ARN, such as Mary"),
+                Field(
+                    min_length=1,
+                    max_length=MAX_TEXT_LENGTH,
+                    description="name or ARN, such as Mary",
+                ),
             ],
             type: Annotated[  # noqa: A002 - the word that agents use
                 str, Field(max_length=200, description="only of this type, such as AWS::IAM::User")
@@ -202,12 +191,13 @@ class OpentrailMcpServer(MCPServer[Any]):
             " resource=logs, requestParameters.bucketName=logs, NOT, OR, parentheses, wildcards"
             ' in name=Create*, quotes in user="Mary Ann"; more in opentrail://reference/expressions.'
             " Questions such as this one are events, too: NOT source=mcp.opentrail.internal leaves"
-            f" them out. Returns {_DEFAULT_LIMIT} events, AT MOST {_MAX_LIMIT}; get_event has the"
+            f" them out. Returns {DEFAULT_LIMIT} events, AT MOST {MAX_LIMIT}; get_event has the"
             " whole record of one.",
         )
         def lookup(
             expression: Annotated[
-                str, Field(max_length=_MAX_TEXT, description="such as: name=CreateUser user=John")
+                str,
+                Field(max_length=MAX_TEXT_LENGTH, description="such as: name=CreateUser user=John"),
             ] = "",
             since: Since = "",
             until: Until = "",
@@ -216,7 +206,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             data_events: Annotated[
                 bool, Field(description="whether data events, such as GetObject, count, too")
             ] = False,
-            limit: Limit = _DEFAULT_LIMIT,
+            limit: Limit = DEFAULT_LIMIT,
             cursor: Cursor = "",
         ) -> Answered:
             return _result(
@@ -234,18 +224,18 @@ class OpentrailMcpServer(MCPServer[Any]):
             "What happened to it, or what it did",
             "Read the history of one resource, or what one principal or session did, newest first."
             " Give exactly one of resource, principal and session. Equal calls of a page are one"
-            f" group. Reads {_DEFAULT_LIMIT} events, AT MOST {_MAX_LIMIT}.",
+            f" group. Reads {DEFAULT_LIMIT} events, AT MOST {MAX_LIMIT}.",
         )
         def history_of(
-            resource: Annotated[_Text, Field(description="name or ARN of a resource")] = "",
+            resource: Annotated[Text, Field(description="name or ARN of a resource")] = "",
             principal: Annotated[
-                _Text, Field(description="name of a user, or ARN of a caller")
+                Text, Field(description="name of a user, or ARN of a caller")
             ] = "",
             session: Annotated[
-                _Text, Field(description="session name of a role, or an access key id")
+                Text, Field(description="session name of a role, or an access key id")
             ] = "",
             since: Since = "",
-            limit: Limit = _DEFAULT_LIMIT,
+            limit: Limit = DEFAULT_LIMIT,
             cursor: Cursor = "",
         ) -> Answered:
             return _result(tools.history_of(resource, principal, session, since, limit, cursor))
@@ -261,7 +251,7 @@ class OpentrailMcpServer(MCPServer[Any]):
         @add(
             "Unusual activity",
             "List incidents of unusual activity, newest first: APIs with far more, or fewer, calls"
-            f" or errors than usual. Returns {_DEFAULT_LIMIT}, AT MOST {_MAX_LIMIT}; if `more` is"
+            f" or errors than usual. Returns {DEFAULT_LIMIT}, AT MOST {MAX_LIMIT}; if `more` is"
             " true, narrow since and until.",
         )
         def insights(
@@ -269,7 +259,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             until: Until = "",
             account: Account = "",
             region: Region = "",
-            limit: Limit = _DEFAULT_LIMIT,
+            limit: Limit = DEFAULT_LIMIT,
         ) -> Answered:
             return _result(tools.insights(since, until, account, region, limit))
 
@@ -279,7 +269,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             " It starts no verification: opentrail validate does.",
         )
         def verify(
-            trail: Annotated[_Text, Field(description="only this trail, by name or ARN")] = "",
+            trail: Annotated[Text, Field(description="only this trail, by name or ARN")] = "",
         ) -> Answered:
             return _result(tools.verify(trail))
 
@@ -306,7 +296,9 @@ class OpentrailMcpServer(MCPServer[Any]):
             principal: Principal,
             policy: Annotated[
                 str,
-                Field(max_length=_MAX_POLICY, description="a policy document in JSON, or a list"),
+                Field(
+                    max_length=MAX_POLICY_LENGTH, description="a policy document in JSON, or a list"
+                ),
             ],
             since: Since = "90d",
         ) -> Answered:

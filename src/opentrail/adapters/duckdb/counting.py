@@ -27,7 +27,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.expression import holds
-from opentrail.core.user_agents import FAMILY
+from opentrail.core.user_agent_families import FAMILY
 from opentrail.ports.event_store import (
     NO_ERROR,
     CallCounts,

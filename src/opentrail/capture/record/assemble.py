@@ -14,16 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from opentrail.capture.limits import (
-    MAX_NAME_LENGTH,
-    MAX_OWNERS,
-    MAX_REASON_LENGTH,
-    MAX_REGION_LENGTH,
-    MAX_RESOURCES,
-    MAX_TEXT_BYTES,
-    encode_record,
-    truncate,
-)
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
@@ -39,6 +29,16 @@ from opentrail.capture.record.s3_form import (
     decode_s3_values,
     s3_answer,
     s3_parameters,
+)
+from opentrail.capture.record_limits import (
+    MAX_NAME_LENGTH,
+    MAX_OWNERS,
+    MAX_REASON_LENGTH,
+    MAX_REGION_LENGTH,
+    MAX_RESOURCES,
+    MAX_TEXT_BYTES,
+    encode_record,
+    truncate,
 )
 from opentrail.capture.record_rules import (
     OperationTraits,

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.capture.limits import (
+from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record.resources import s3_resources
+from opentrail.capture.record.s3_form import decode_s3_head
+from opentrail.capture.record_limits import (
     MAX_DELETED_BYTES,
     MAX_DELETED_OBJECTS,
     MAX_DELETION_MESSAGES,
@@ -20,9 +23,6 @@ from opentrail.capture.limits import (
     to_bytes,
     truncate,
 )
-from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.resources import s3_resources
-from opentrail.capture.record.s3_form import decode_s3_head
 from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, redact_message
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.core.event import new_event_id

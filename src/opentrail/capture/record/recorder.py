@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opentrail.capture.limits import to_bytes
 from opentrail.capture.record.assemble import Assembled, Assembler
 from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record_limits import to_bytes
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import (
     EVENT_VERSION,

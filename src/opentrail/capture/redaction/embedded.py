@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from opentrail.capture.limits import MAX_OBJECT_BYTES
+from opentrail.capture.record_limits import MAX_OBJECT_BYTES
 from opentrail.capture.redaction.command_text import (
     may_command,
     without_command_secrets,

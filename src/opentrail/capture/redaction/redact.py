@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from opentrail.capture.limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
+from opentrail.capture.record_limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
 from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret

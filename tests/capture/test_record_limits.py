@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.limits import encode_record, to_bytes, truncate
+from opentrail.capture.record_limits import encode_record, to_bytes, truncate
 from tests.factories import a_record, record_bytes
 
 FITTING = st.recursive(
