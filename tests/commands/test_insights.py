@@ -117,6 +117,7 @@ def test_the_status_is_one_line_for_each_figure(
         "daysToLearn": 28,
         "watchedUntil": None,
         "unwatchedCalls": 0,
+        "unwatchedUses": 0,
         "daysToScan": None,
     }
     server.answers(status)
@@ -130,6 +131,7 @@ def test_the_status_is_one_line_for_each_figure(
         "keys": 1200,
         "openIncidents": 1,
         "unwatchedCalls": 5,
+        "unwatchedUses": 1_000,
         "daysScanned": 3,
         "daysToScan": 34,
     }
@@ -143,6 +145,7 @@ def test_the_status_is_one_line_for_each_figure(
         "open incidents  1",
         "scan            3 of 34 days",
         "not watched     5 calls: there are too many keys",
+        "not compared    1,000 uses by principals: there are too many values",
     ]
     run(server, "status", "--json")
     assert json.loads(capsys.readouterr().out) == watching

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -19,9 +20,11 @@ from opentrail.app.wings.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.follow import BATCH
+from opentrail.insights import follower
 from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
+from opentrail.ports.control import Put, Remove
 from opentrail.ports.event_store import CallKey
 from tests.factories import (
     ACCOUNT,
@@ -33,7 +36,15 @@ from tests.factories import (
     an_entry,
     an_iam_user,
 )
-from tests.fakes import MemoryControl, MemoryEvents, MemoryJournal, SettableClock, asynchronous, utc
+from tests.fakes import (
+    MemoryControl,
+    MemoryEvents,
+    MemoryJournal,
+    SettableClock,
+    asynchronous,
+    eventually,
+    utc,
+)
 
 #: A Monday.
 NOW = utc("2024-01-29T10:00:00Z")
@@ -259,6 +270,28 @@ async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> No
         await w.pass_minutes(3, 9, userIdentity=DEPLOY)
         status = await w.insights.status()
         assert (status.watched_until, status.incidents) == (NOW + 3 * MINUTE, 1)
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_mark_that_cannot_be_read_delays_findings_and_does_not_end_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follower, "_TICK_SECONDS", 0.01)
+    async with world(tmp_path) as w:
+        await w.follow()
+        await w.control.apply([Put("expected-incident", "damaged", {"key": 1})])
+        running = asyncio.create_task(w.insights.run())
+        try:
+            await eventually(lambda: "insights failed unexpectedly" in caplog.text)
+            await w.control.apply([Remove("expected-incident", "damaged")])
+            await w.journal.append(w.launches(99, w.clock.now(), userIdentity=DEPLOY))
+            await w.insights.process(await w.journal.read(await w.insights.cursor(), BATCH))
+            w.clock.advance(120)
+            await eventually(w.found)
+            assert not running.done()
+        finally:
+            running.cancel()
 
 
 @pytest.mark.campaign

@@ -41,6 +41,21 @@ def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.see(2, 300)
 
 
+def test_what_was_seen_once_leaves_room_for_what_is_seen_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seen_values, "MAX_VALUES", 4)
+    seen = SeenValues()
+    for value, days in ((1, (70, 100)), (2, (90,)), (3, (98,)), (4, (100,))):
+        for day in days:
+            seen.see(value, day)
+    seen.forget(100)
+    assert [value for value in range(1, 5) if seen.last(value)] == [1, 3, 4]
+    seen.see(5, 100)
+    seen.forget(101)
+    assert [value for value in range(1, 6) if seen.last(value)] == [1, 4, 5]
+
+
 def test_sets_are_added_and_what_is_refused_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = SeenValues(), SeenValues()
     one.see(1, 100)

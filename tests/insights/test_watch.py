@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import MANAGEMENT, Entry, format_time
+from opentrail.insights import watch as watch_module
 from opentrail.insights.findings import minute_of
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts
@@ -159,6 +160,17 @@ def test_keys_without_calls_for_35_days_are_forgotten() -> None:
     starts = [start for _, start, end in results[0] if end is None]
     assert minute_of(START + 36 * DAY) - 4 in starts
     assert len(results[0]) == 2 * len(starts)
+
+
+def test_invented_names_keep_others_out_for_a_day_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "MAX_KEYS", 8)
+    watch = a_watch()
+    watch.observe([entry(n, n * 3_600.0, eventName="CreateRole") for n in range(1, 24)])
+    watch.observe([entry(100 + n, 86_300.0 + n, eventName=f"Invented{n}") for n in range(20)])
+    assert (watch.state.keys, watch.unwatched) == (8, 13)
+    watch.observe([entry(200 + n, 86_400.0 + n * 3_600, eventName="CreateRole") for n in range(26)])
+    watch.observe([entry(300, 2.2 * 86_400, eventName="CreateUser")])
+    assert (watch.state.keys, watch.unwatched) == (2, 13)
 
 
 def test_a_name_that_is_no_text_is_not_watched() -> None:

@@ -245,6 +245,7 @@ export interface InsightsState {
   openIncidents: number;
   state: string;
   unwatchedCalls: number;
+  unwatchedUses: number;
   watchedUntil: string | null;
 }
 

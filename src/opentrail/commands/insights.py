@@ -153,6 +153,9 @@ def show_status(options: argparse.Namespace) -> int:
         lines["scan"] = f"{status['daysScanned']} of {status['daysToScan']} days"
     if status["unwatchedCalls"]:
         lines["not watched"] = f"{status['unwatchedCalls']:,} calls: there are too many keys"
+    if status["unwatchedUses"]:
+        uses = f"{status['unwatchedUses']:,} uses by principals: there are too many values"
+        lines["not compared"] = uses
     for name, value in lines.items():
         sys.stdout.write(f"{name:<16}{value}\n")
     return 0

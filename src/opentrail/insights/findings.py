@@ -72,7 +72,7 @@ class WatchState(msgspec.Struct, frozen=True):
     findings: tuple[Detection, ...] = ()
     principal_findings: tuple[PrincipalFinding, ...] = ()
     #: Uses that the types about principals do not watch, because there were too many values.
-    unwatched_values: int = 0
+    unwatched_uses: int = 0
 
 
 def minute_of(moment: datetime) -> int:

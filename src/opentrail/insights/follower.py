@@ -110,6 +110,8 @@ class InsightsStatus:
         watched_until: the end of the last minute whose events are counted.
         keys: the number of APIs, and of their error codes, by account and Region.
         unwatched: calls that are not counted because there are too many keys.
+        unwatched_uses: uses of which it is not known whether they are first ones, because there are
+            too many values.
         incidents: the number of those that are going on.
         scanned: days of old events that were looked at, and are to be, if a scan is under way.
     """
@@ -121,6 +123,7 @@ class InsightsStatus:
     watched_until: datetime | None = None
     keys: int = 0
     unwatched: int = 0
+    unwatched_uses: int = 0
     incidents: int = 0
     scanned: tuple[int, int] | None = None
 
@@ -193,6 +196,7 @@ class Insights:
             time_of(watch.now + 1),
             watch.keys,
             watch.unwatched,
+            watch.unwatched_uses,
             watch.incidents,
             self._scanned,
         )
@@ -232,6 +236,8 @@ class Insights:
                 await self.tick()
             except (OpentrailError, OSError) as error:
                 log.warning("insights failed, trying again", extra={"error": str(error)})
+            except Exception:  # a bug must not end the watch
+                log.exception("insights failed unexpectedly, trying again")
 
     async def tick(self) -> None:
         """Records what is found as time passes, and learns again once an import has ended."""

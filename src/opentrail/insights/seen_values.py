@@ -11,7 +11,11 @@ import msgspec
 FORGOTTEN_DAYS = 90
 #: Maximum number of values; further ones are not stored.
 MAX_VALUES = 500_000
+#: Days after which values that were seen on one day only are forgotten while there is little room.
+#: Anyone may invent services and programs, but hardly the same ones again and again.
+_FORGOTTEN_WITHOUT_ROOM = (30, 7, 1)
 _DAY_BITS = 16
+_DAY_MASK = (1 << _DAY_BITS) - 1
 
 
 class SeenState(msgspec.Struct):
@@ -48,7 +52,7 @@ class SeenValues:
     def last(self, value: int) -> int | None:
         """Returns the last day of a value."""
         days = self._days.get(value)
-        return None if days is None else days & ((1 << _DAY_BITS) - 1)
+        return None if days is None else days & _DAY_MASK
 
     def has(self, value: int, day: int) -> bool:
         """Returns whether a value is known on a day, and not forgotten."""
@@ -63,13 +67,21 @@ class SeenValues:
         first = last = day
         if days is not None and self.has(value, day):
             first = min(first, days >> _DAY_BITS)
-            last = max(last, days & ((1 << _DAY_BITS) - 1))
+            last = max(last, days & _DAY_MASK)
         self._days[value] = first << _DAY_BITS | last
         return True
 
     def forget(self, day: int) -> None:
         """Forgets values that were not seen in the days before this one."""
         self._days = {value: days for value, days in self._days.items() if self.has(value, day)}
+        for idle in _FORGOTTEN_WITHOUT_ROOM:
+            if len(self._days) <= MAX_VALUES * 3 // 4:
+                break
+            self._days = {
+                value: days
+                for value, days in self._days.items()
+                if self.first(value) != self.last(value) or day - (days & _DAY_MASK) <= idle
+            }
 
     def add(self, other: SeenValues) -> int:
         """Adds all values of another set; returns for how many there was not room."""

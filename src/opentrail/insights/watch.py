@@ -40,8 +40,9 @@ _TOO_EARLY = DAY
 _UNOBSERVED = 10
 #: Maximum number of keys; calls of others are not watched.
 MAX_KEYS = 250_000
-#: Days without a call after which a key is forgotten.
-_FORGOTTEN = 35
+#: Days without a call after which a key is forgotten: the first of these that leaves room. Anyone
+#: may call operations that do not exist, but must repeat them every day to keep others out.
+_FORGOTTEN = (35, 14, 7, 3, 1)
 _FORMAT = 1
 _NO_SNAPSHOT = (ValueError, KeyError, OSError, EOFError, BadZipFile, msgspec.MsgspecError)
 
@@ -190,9 +191,13 @@ class Watch:
             self._set_next()
 
     def _forget(self) -> None:
-        """Forgets the keys that had no call for a long time."""
+        """Forgets the keys that had no call for a long time, a shorter one if there is no room."""
         detector = self.detector
-        idle = set(detector.idle(_FORGOTTEN).tolist()) - detector.expected_drops
+        for days in _FORGOTTEN:
+            idle = set(detector.idle(days).tolist())
+            if len(self._keys) - len(idle) <= MAX_KEYS * 3 // 4:
+                break
+        idle -= detector.expected_drops
         for rows_in_use in (detector.incidents, detector.expected_sums):
             idle -= rows_in_use.keys()
         for counts in (*self._pending.values(), *self._late.values()):

@@ -133,6 +133,7 @@ async def test_the_status_says_how_far_insights_is() -> None:
         "watchedUntil": "2020-01-01T11:59:00Z",
         "keys": 1,
         "unwatchedCalls": 0,
+        "unwatchedUses": 0,
         "openIncidents": 0,
         "daysScanned": None,
         "daysToScan": None,

@@ -59,6 +59,7 @@ class InsightsState(TypedDict):
     watchedUntil: str | None
     keys: int
     unwatchedCalls: int
+    unwatchedUses: int
     openIncidents: int
     daysScanned: int | None
     daysToScan: int | None
@@ -209,6 +210,7 @@ async def describe(insights: Insights) -> InsightsState:
         "watchedUntil": format_time(until) if until else None,
         "keys": status.keys,
         "unwatchedCalls": status.unwatched,
+        "unwatchedUses": status.unwatched_uses,
         "openIncidents": status.incidents,
         "daysScanned": status.scanned[0] if status.scanned else None,
         "daysToScan": status.scanned[1] if status.scanned else None,
