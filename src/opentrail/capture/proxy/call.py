@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
@@ -26,6 +27,8 @@ from opentrail.wire.sigv4 import (
     read_credential,
     read_signer_in_body,
 )
+
+log = logging.getLogger(__name__)
 
 #: Maximum bytes of a refused call's body that are awaited.
 _MAX_REST_BYTES = 64 * 1024
@@ -217,8 +220,11 @@ class Call:
         request = self._request(body, self.sent.is_whole)
         if not self._is_whole and body:
             # Query protocols name their operation in the body, version 2 signatures their key.
-            self.credential = self.credential or read_credential(request)
-            self.route = self.endpoint.router.identify(request, self.credential)
+            try:
+                self.credential = self.credential or read_credential(request)
+                self.route = self.endpoint.router.identify(request, self.credential)
+            except Exception:  # the call is recorded as far as its head says
+                log.exception("a body could not be read", extra={"eventID": self.event_id})
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
