@@ -47,7 +47,7 @@ async def answer_by_api(call: Call) -> bool:
         position = await recorder.record(exchange)
     except RecordRefused as error:
         # The call took effect; its effects count from here on, although it has no record.
-        position, lost = recorder.count_lost(exchange, str(error)), str(error)
+        position, lost = recorder.position, str(error)
         api_call.is_lost = True
     await _run_all(api_call.when_recorded, position)
     if lost is not None and recorder.refuse:
