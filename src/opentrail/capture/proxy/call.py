@@ -10,7 +10,7 @@ from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
 from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.gate import Admission, Claim, wording_of
 from opentrail.capture.proxy.head import Headers, response_head, wants_websocket
-from opentrail.capture.proxy.refusals import Refusal, answer_of
+from opentrail.capture.proxy.refusals import NoAnswer, Refusal, answer_of
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.s3_form import body_is_parameters
@@ -54,6 +54,7 @@ class Call:
         sending: passes on a body that had not come with its head.
         refused: why the caller is not the one that the call claims.
         answer: the head of the upstream's answer.
+        origin: the journal's name for the source of its record.
         is_sent: whether the upstream, or opentrail's API, may have received some of it.
         is_answering: whether a part of the answer has been sent.
         is_recorded: whether its record has been started, or counted as lost.
@@ -75,6 +76,7 @@ class Call:
         self.sending: asyncio.Task[None] | None = None
         self.refused: SignatureRefused | None = None
         self.answer: AnswerHead | None = None
+        self.origin = "recorder"
         self.is_sent = self.is_answering = self.is_recorded = False
         self._started = self.endpoint.clock.now()
         #: What the head alone says: the whole request was there, its signer, what is wrong with it.
@@ -112,6 +114,23 @@ class Call:
                 self.sent.store_start(FIELDS_BYTES)
             else:
                 self.sent.drop()
+
+    async def whole_body(self, limit: int) -> bytes:
+        """Returns the request's body once all of it has come.
+
+        Raises:
+            NoAnswer: it has more than `limit` bytes.
+            BrokenOffError: the client broke it off.
+        """
+        self.client.ask_to_continue(self.incoming)
+        pieces: list[bytes] = []
+        while piece := await self.incoming.body.next():
+            pieces.append(piece)
+            self.sent.add(piece)
+            if self.sent.length > limit:
+                reason = f"body is larger than {limit} bytes"
+                raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+        return b"".join(pieces)
 
     @property
     def path_and_query(self) -> tuple[str, str]:
@@ -241,6 +260,7 @@ class Call:
             failure=failure,
             bytes_in=self.sent.length,
             bytes_out=self.received.length,
+            origin=self.origin,
             tls=self.client.tls,
             notes=notes,
             signature=self._signature(),
