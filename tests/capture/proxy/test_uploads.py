@@ -10,7 +10,7 @@ import pytest
 from opentrail.capture.proxy.gate import Gate
 from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, ok
 from tests.factories import MOMENT
-from tests.fakes import MemoryJournal, run
+from tests.fakes import MemoryJournal, run, turns
 from tests.wire.signed_requests import SECRETS
 
 pytestmark = pytest.mark.live
@@ -104,3 +104,46 @@ def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection(
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b'"eventName":"CreateUser"' in record
     assert b'"userName":"xy"' in record
+
+
+def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:
+    """Its first piece is held until it is verified, and would be missing in the second request."""
+
+    async def check() -> tuple[bytes, int]:
+        requests = 0
+        is_asked, may_close = asyncio.Event(), asyncio.Event()
+
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal requests
+            for _ in range(2):
+                await reader.readuntil(b"\r\n\r\n")
+                requests += 1
+                if requests == 1:
+                    writer.write(ok())
+            is_asked.set()
+            await may_close.wait()
+            writer.close()
+
+        upstream = await asyncio.start_server(once, "127.0.0.1", 0)
+        gate = Gate(SECRETS.get, lambda: MOMENT, True)
+        port = upstream.sockets[0].getsockname()[1]
+        async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, served):
+            reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+            writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+            await reader.readuntil(b"<ok/>")
+            writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+            await is_asked.wait()
+            writer.write(b"first")
+            (connection,) = served.connections
+            while connection.body is None or connection.body.size < len(b"first"):
+                await asyncio.sleep(0)
+            await turns()
+            may_close.set()
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+        upstream.close()
+        return answer, requests
+
+    answer, requests = run(check())
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert requests == 2
