@@ -182,6 +182,17 @@ PARTS = (
     f'--XX\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"x" * 70_000}\r\n'
     f'--XX\r\nContent-Disposition: form-data; name="AWSAccessKeyId"\r\n\r\n{KEY}\r\n--XX--\r\n'
 ).encode()
+ODD_PARTS = [
+    f"--XX\nContent-Disposition: form-data; {name}\n{more}\n{KEY}\n--XX--\n"
+    for name, more in (
+        ('name="AWSAccessKeyId"', "X-A: 1\n" * 6),
+        ('name="AWSAccessKeyId"', f"X-A: {'a' * 300}\n"),
+        ('name="AWSAccessKeyId"', f"X-A: {'a' * 5_000}\n"),
+        ("name*=UTF-8''AWSAccess%4BeyId", ""),
+        ('name*0="AWSAccess"; name*1="KeyId"', ""),
+        ('name="AWSAccess\\KeyId"', ""),
+    )
+]
 ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
 
 
@@ -223,6 +234,12 @@ def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> Non
         ({"Content-Encoding": "gzip"}, FIELDS),
         ({"Content-Encoding": "gzip"}, ZEROS),
         ({"Content-Type": "multipart/form-data; boundary=XX"}, PARTS),
+        ({"Content-Type": "text/plain; a=multipart/form-data"}, FIELDS),
+        *(
+            ({"Content-Type": "multipart/form-data; boundary=XX"}, head.replace("\n", end).encode())
+            for end in ("\n", "\r\n", "\r")
+            for head in ODD_PARTS
+        ),
     ],
 )
 def test_a_known_key_in_the_body_is_refused(

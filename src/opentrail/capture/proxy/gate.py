@@ -55,11 +55,8 @@ _RUN = re.compile("[A-Z0-9]{16,}")
 _NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
 #: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
-_NAMING_PART = re.compile(
-    rb'name="?(?:awsaccesskeyid|x-amz-credential)\b[^\r\n]{,200}\r?\n'
-    rb"(?:[^\r\n]{1,200}\r?\n){,4}\r?\n([^\r\n]{1,200})",
-    re.I,
-)
+#: The first line after the head of a part, with any of the line ends that servers read.
+_FIRST_LINE = re.compile(rb"(?>\r\n|\n|\r){2}([^\r\n]{1,200})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,17 +270,26 @@ class _KeysInFields:
 
 
 class _KeysInParts(_KeysInFields):
-    """The same for the parts of `multipart/form-data`."""
+    """The same, and for the parts of `multipart/form-data`.
+
+    Their names have too many spellings, so a key counts wherever it is the first line of a part.
+    """
+
+    _tail = b""
 
     def feed(self, piece: bytes) -> None:
-        text = self._field + piece
-        for match in _NAMING_PART.finditer(text):
-            self._note(match[1])
+        super().feed(piece)
+        text = self._tail + piece
+        for match in _FIRST_LINE.finditer(text):
+            if match.end() < len(text):
+                self._note(match[1])
         # The next piece may continue what ends this one.
-        self._field = text[-_FIELD_BYTES:]
+        self._tail = text[-_FIELD_BYTES:]
 
-    def _end_field(self) -> None:
-        pass
+    def refuse_others(self, key_id: str) -> None:
+        for match in _FIRST_LINE.finditer(self._tail):
+            self._note(match[1])
+        super().refuse_others(key_id)
 
 
 class _KeysInGzip:
