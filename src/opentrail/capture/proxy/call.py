@@ -219,7 +219,13 @@ class Call:
         head = self.incoming.head
         request = self._request(b"", is_whole=False)
         return Claim(
-            request, head.target, head.headers, self._signer_in_head, self.route, own_services
+            request,
+            head.target,
+            head.headers,
+            self._signer_in_head,
+            self.route,
+            own_services,
+            self.source_ip,
         )
 
     # Its record
@@ -305,7 +311,10 @@ class Call:
         """Records and answers a call whose caller is not who it claims."""
         self.refused = refused
         if self.endpoint.gate is not None:
-            self.endpoint.gate.count_failure(self.credential, self.source_ip)
+            signer = self.credential
+            # A signer in a body that came after its head is known to the gate alone.
+            key_id = signer.access_key_id if signer else refused.access_key_id
+            self.endpoint.gate.count_failure(key_id, self.source_ip)
         refusal = Refusal(refused.status, refused.code, refused.message)
         return await self.refuse(refusal, "signature")
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from opentrail.capture.proxy.refusals import likely_protocol
+from opentrail.capture.proxy.refusals import NoAnswer, likely_protocol, locked_out
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
@@ -71,6 +71,8 @@ class Claim:
     route: Route
     #: For opentrail's own API: the names of services that a signature may be made for.
     own_services: frozenset[str] | None = None
+    #: The caller's address.
+    source_ip: str = ""
 
 
 class Admission:
@@ -98,6 +100,7 @@ class Admission:
 
         Raises:
             SignatureRefused: it is not the body that was signed.
+            NoAnswer: it names a signer that had too many refused signatures.
         """
 
 
@@ -204,16 +207,15 @@ class Gate:
     def is_closed_to(self, credential: Credential | None, address: str) -> bool:
         """Returns whether a key had too many refused signatures from an address."""
         return credential is not None and self._failures.are_too_many(
-            self._counter_key(credential), address, self._now()
+            self._counter_key(credential.access_key_id), address, self._now()
         )
 
-    def count_failure(self, credential: Credential | None, address: str) -> None:
-        """Counts a refused signature."""
-        self._failures.add(self._counter_key(credential), address, self._now())
+    def count_failure(self, key_id: str | None, address: str) -> None:
+        """Counts a refused signature of a key."""
+        self._failures.add(self._counter_key(key_id or ""), address, self._now())
 
-    def _counter_key(self, credential: Credential | None) -> str:
+    def _counter_key(self, key_id: str) -> str:
         """Returns the name that failures are counted under: all unknown keys have one."""
-        key_id = credential.access_key_id if credential else ""
         return key_id if self._find_secret(key_id) is not None else ""
 
 
@@ -428,6 +430,8 @@ class _SignerInBody(Admission):
         start, head = bytes(self._start), self._claim.request
         request = Request(head.method, head.path, head.query, head.headers, start, False)
         credential = read_signer_in_body(request)
+        if self._gate.is_closed_to(credential, self._claim.source_ip):  # guarantee A8
+            raise NoAnswer(locked_out(self._claim.route, form=True))
         if credential is not None and self._gate.is_to_verify(credential, self._wording):
             self.caller = self._gate.verify_form(self._claim, start, self._wording)
             self.signature = Signature.VERIFIED
