@@ -1,5 +1,6 @@
 """Who says to have signed a request: every form of cloudtrail-format §10.1."""
 
+import contextlib
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from opentrail.core.event import is_region
 from opentrail.wire.message import Request
 from opentrail.wire.signature_errors import Problem
-from opentrail.wire.sigv4 import ClaimRefused, Credential, read_claim, read_credential
+from opentrail.wire.sigv4 import (
+    ClaimRefused,
+    Credential,
+    read_claim,
+    read_credential,
+    read_signer_in_body,
+    signing_texts,
+)
 
 SIGNATURE = "0f" * 32
 SCOPE = "AKIAEXAMPLE/20200101/eu-central-1/iam/aws4_request"
@@ -335,3 +343,54 @@ def test_every_region_that_botocore_knows_has_the_form_of_one() -> None:
     }
     assert len(regions) > 30
     assert [region for region in regions if not is_region(region)] == []
+
+
+# Whatever is sent
+
+_NAMES = ("AWSAccessKeyId", "ZAWSAccessKeyId", "SignatureVersion", "X-Amz-Credential", "Signature")
+_TEXTS = st.sampled_from(
+    ["", "2", "x", SCOPE, SIGNATURE, "/", "%", "%ff", "\ud800", "AWS4-HMAC-SHA256"]
+)
+_PAIRS = st.lists(st.tuples(st.sampled_from(_NAMES) | st.text(max_size=5), _TEXTS), max_size=5).map(
+    lambda pairs: "&".join(f"{name}={text}" for name, text in pairs)
+)
+_TYPES = st.sampled_from([FORM, "multipart/form-data; boundary=b", "application/json", ""])
+
+
+def _part(pair: tuple[str, str]) -> str:
+    return f'--b\r\nContent-Disposition: form-data; name="{pair[0]}"\r\n\r\n{pair[1]}\r\n'
+
+
+_PARTS = st.lists(st.tuples(st.sampled_from(_NAMES), _TEXTS), max_size=4).map(
+    lambda pairs: "".join(map(_part, pairs))
+)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=500)
+@given(
+    body=st.binary(max_size=80)
+    | (_PAIRS | _PARTS).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    query=_PAIRS | st.text(max_size=40),
+    authorization=st.text(max_size=60)
+    | st.tuples(_TEXTS, _PAIRS).map(lambda parts: f"{parts[0]} {parts[1].replace('&', ', ')}"),
+    content_type=_TYPES | st.text(max_size=40).map("multipart/form-data; boundary={}".format),
+)
+def test_nothing_that_is_sent_makes_the_reading_fail(
+    body: bytes, query: str, authorization: str, content_type: str
+) -> None:
+    for headers in (
+        {"content-type": content_type},
+        {"content-type": content_type, "authorization": authorization},
+    ):
+        request = Request("POST", "/", query, headers, body)
+        read_credential(request)
+        read_signer_in_body(request)
+        list(signing_texts(request))
+        with contextlib.suppress(ClaimRefused):
+            read_claim(request)
+
+
+@pytest.mark.parametrize("name", ["ZAWSAccessKeyId=x", "AWSAccessKeyId="])
+def test_a_form_of_version_2_without_a_key_has_no_signer(name: str) -> None:
+    assert signed_by_body(f"Action=CreateUser&SignatureVersion=2&{name}") is None

@@ -221,9 +221,10 @@ def _from_form(request: Request) -> Credential | None:
     if "form-urlencoded" not in request.headers.get("content-type", ""):
         return None
     pairs = dict(parse_qsl(request.body.decode("latin-1"), keep_blank_values=True))
-    if pairs.get("SignatureVersion") != "2":
+    key_id = pairs.get("AWSAccessKeyId")
+    if pairs.get("SignatureVersion") != "2" or not key_id:
         return None
-    return Credential(pairs["AWSAccessKeyId"], None, None, "SigV2", "QueryString")
+    return Credential(key_id, None, None, "SigV2", "QueryString")
 
 
 def _from_upload_form(request: Request) -> Credential | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import resource
 
 import pytest
 
@@ -66,9 +67,10 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     kept = StoredBody(keep=True)
     for start in range(0, size, 300_000):
         kept.add(content[start : start + 300_000])
-        assert kept.peek() == content[: start + 300_000]
+        if start % 900_000 == 0:  # also in between, after which more may come
+            assert kept.content() == content[: start + 300_000]
     assert kept.is_whole
-    assert kept.content() == content
+    assert kept.content() == kept.content() == content
     assert kept.length == size
     assert kept.oversize is None
 
@@ -78,6 +80,22 @@ def test_of_a_larger_body_length_and_hash_are_kept() -> None:
     kept = StoredBody(keep=True)
     for start in range(0, len(content), 1_000_000):
         kept.add(content[start : start + 1_000_000])
+    assert not kept.is_whole
+    assert kept.oversize == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert kept.content() == b""
+
+
+@pytest.mark.parametrize("limit", [0, 1_500_000, 5_000_000])
+def test_a_body_that_there_is_no_room_for_is_counted_and_hashed(limit: int) -> None:
+    content = random.Random(1).randbytes(8 * 1024 * 1024)
+    kept = StoredBody(keep=True)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+    try:
+        for start in range(0, len(content), 300_000):
+            kept.add(content[start : start + 300_000])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert not kept.is_whole
     assert kept.oversize == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert kept.content() == b""

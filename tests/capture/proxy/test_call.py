@@ -6,6 +6,8 @@ import hashlib
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head, Headers
@@ -56,6 +58,22 @@ def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
     body = b"Action=ListUsers&Version=2010-05-08"
     made.sent.add(body)
     assert made.exchange(made.sent.content()).route.operation == "ListUsers"
+
+
+def test_an_exchange_is_made_although_the_operation_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
+    made.sent.add(b"Action=ListUsers")
+
+    def failing(*_: object) -> None:
+        raise KeyError("Action")
+
+    monkeypatch.setattr(ROUTER, "identify", failing)
+    for _ in range(2):
+        exchange = made.exchange(made.sent.content())
+        assert exchange.route == made.route
+        assert exchange.request.body == b"Action=ListUsers"
 
 
 def test_objects_are_counted_and_not_kept() -> None:

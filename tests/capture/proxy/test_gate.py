@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.proxy.gate import MAX_FAILURES, Admission, Claim, Gate, wording_of
+from opentrail.capture.proxy.refusals import NoAnswer
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.routing import Router
@@ -182,6 +184,17 @@ PARTS = (
     f'--XX\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"x" * 70_000}\r\n'
     f'--XX\r\nContent-Disposition: form-data; name="AWSAccessKeyId"\r\n\r\n{KEY}\r\n--XX--\r\n'
 ).encode()
+ODD_PARTS = [
+    f"--XX\nContent-Disposition: form-data; {name}\n{more}\n{KEY}\n--XX--\n"
+    for name, more in (
+        ('name="AWSAccessKeyId"', "X-A: 1\n" * 6),
+        ('name="AWSAccessKeyId"', f"X-A: {'a' * 300}\n"),
+        ('name="AWSAccessKeyId"', f"X-A: {'a' * 5_000}\n"),
+        ("name*=UTF-8''AWSAccess%4BeyId", ""),
+        ('name*0="AWSAccess"; name*1="KeyId"', ""),
+        ('name="AWSAccess\\KeyId"', ""),
+    )
+]
 ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
 
 
@@ -223,6 +236,12 @@ def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> Non
         ({"Content-Encoding": "gzip"}, FIELDS),
         ({"Content-Encoding": "gzip"}, ZEROS),
         ({"Content-Type": "multipart/form-data; boundary=XX"}, PARTS),
+        ({"Content-Type": "text/plain; a=multipart/form-data"}, FIELDS),
+        *(
+            ({"Content-Type": "multipart/form-data; boundary=XX"}, head.replace("\n", end).encode())
+            for end in ("\n", "\r\n", "\r")
+            for head in ODD_PARTS
+        ),
     ],
 )
 def test_a_known_key_in_the_body_is_refused(
@@ -255,7 +274,7 @@ def test_failures_are_counted_by_key_and_address() -> None:
     known = Credential(KEY, "eu-west-1", "s3", "SigV4", "AuthHeader")
     for _ in range(MAX_FAILURES):
         assert not guarded.is_closed_to(known, "192.0.2.1")
-        guarded.count_failure(known, "192.0.2.1")
+        guarded.count_failure(KEY, "192.0.2.1")
     assert guarded.is_closed_to(known, "192.0.2.1")
     assert not guarded.is_closed_to(known, "192.0.2.2")
     assert not guarded.is_closed_to(None, "192.0.2.1")
@@ -266,11 +285,38 @@ def test_failures_are_counted_by_key_and_address() -> None:
 def test_unknown_keys_share_one_count() -> None:
     guarded = gate()
     for number in range(MAX_FAILURES):
-        guarded.count_failure(Credential(f"AKIA{number}", None, "s3", "SigV4", "AuthHeader"), "::1")
+        guarded.count_failure(f"AKIA{number}", "::1")
     other = Credential("AKIAOTHER", None, "s3", "SigV4", "AuthHeader")
     assert guarded.is_closed_to(other, "::1")
     assert not guarded.is_closed_to(None, "::1")
     assert not guarded.is_closed_to(Credential(KEY, None, "s3", "SigV4", "AuthHeader"), "::1")
+
+
+def test_too_many_failures_close_the_gate_for_a_signer_in_a_late_body() -> None:
+    parts = [
+        _FORM % (b"x-amz-credential", f"{KEY}/20260101/eu-west-1/s3/aws4_request".encode()),
+        _FORM % (b"x-amz-algorithm", b"AWS4-HMAC-SHA256"),
+        _FORM % (b"x-amz-date", b"20260101T000000Z"),
+        _FORM % (b"x-amz-signature", b"0" * 64),
+    ]
+    headers = [(b"Host", b"localhost"), (b"Content-Type", b"multipart/form-data; boundary=b")]
+    request = made("POST", b"/bucket", headers, b"".join(parts) + b"--b--\r\n")
+    guarded, claim = gate(), replace(claim_of(request), source_ip="192.0.2.1")
+
+    def refused() -> SignatureRefused:
+        admission = guarded.admit(claim)
+        admission.feed(request.body)
+        with pytest.raises(SignatureRefused) as error:
+            admission.finish()
+        return error.value
+
+    for _ in range(MAX_FAILURES):
+        error = refused()
+        assert error.access_key_id == KEY
+        guarded.count_failure(error.access_key_id, "192.0.2.1")
+    with pytest.raises(NoAnswer) as closed:
+        refused()
+    assert closed.value.refusal.status == 429
 
 
 _FORM = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'

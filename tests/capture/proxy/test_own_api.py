@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.proxy.gate import Gate
+from opentrail.core.event import Entry
 from tests.capture.proxy.wires import Wire, endpoint, scope
+from tests.factories import MOMENT
 from tests.fakes import TIMEOUT_SECONDS, MemoryJournal, run
 from tests.live.processes import opentrail_server
 
@@ -38,32 +41,51 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
         assert [r["eventName"] for r in server.records()] == ["ListTrails"] * 4
 
 
-def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded() -> None:
+@pytest.mark.parametrize(
+    ("ending", "failure"),
+    [
+        ("forged", b'"errorCode":"IncompleteSignatureException"'),
+        ("internal error", b'"errorCode":"InternalFailure"'),
+        ("cut off", b'"failure":"cut off by the end of the server"'),
+    ],
+)
+def test_a_call_is_recorded_with_its_parameters_however_it_ends(
+    ending: str, failure: bytes
+) -> None:
     """The API may have done what was asked, and only its answer is missing."""
 
-    async def check() -> list[bytes]:
+    async def check() -> list[Entry]:
         is_asked = asyncio.Event()
 
-        async def never(*_request: object) -> ApiAnswer:
+        async def unanswered(*_request: object) -> ApiAnswer:
+            if ending == "internal error":
+                raise KeyError("a bug")
             is_asked.set()
             await asyncio.Event().wait()
             raise AssertionError("nothing ends this but the end of the server")
 
         journal = MemoryJournal()
-        async with endpoint(journal, 9, never) as (port, served):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        gate = Gate(lambda _key_id: None, lambda: MOMENT, False) if ending == "forged" else None
+        async with endpoint(journal, 9, unanswered, gate) as (port, served):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging"
             head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
-            head += f"X-Amz-Target: {target}\r\nContent-Length: 2\r\n\r\n{{}}"
+            body = '{"Name": "audit"}'
+            head += f"X-Amz-Target: {target}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
             writer.write(head.encode())
-            await asyncio.wait_for(is_asked.wait(), TIMEOUT_SECONDS)
-            (connection,) = served.connections
-            connection.abort()
-            await connection.done
+            if ending == "cut off":
+                await asyncio.wait_for(is_asked.wait(), TIMEOUT_SECONDS)
+                (connection,) = served.connections
+                connection.abort()
+                await connection.done
+            else:
+                await reader.readuntil(b"\r\n\r\n")
             await served.recorder.drain()
             writer.close()
-        return [entry.record for entry in journal.disk]
+        return journal.disk
 
-    (record,) = run(check())
-    assert b'"eventName":"StopLogging"' in record
-    assert b'"failure":"cut off by the end of the server"' in record
+    (entry,) = run(check())
+    assert b'"eventName":"StopLogging"' in entry.record
+    assert b'"requestParameters":{"name":"audit"}' in entry.record
+    assert failure in entry.record
+    assert entry.origin == "api"

@@ -28,6 +28,7 @@ TYPES = (
     "application/x-www-form-urlencoded",
     "Application/X-WWW-Form-Urlencoded; charset=utf-8",
     "multipart/form-data; boundary=XX",
+    "application/x-www-form-urlencoded; a=multipart/form-data",
     "application/json",
     "text/plain",
 )
@@ -87,16 +88,22 @@ def fields(choose: random.Random) -> str:
     return "&".join(pairs)
 
 
+def spelled(choose: random.Random, name: str) -> str:
+    """Returns the name of a part in one of the ways that werkzeug reads."""
+    ways = (f'name="{name}"', f"name={name}", f"name*=UTF-8''{name}", f'name="\\{name}"')
+    return choose.choice((*ways, f'name*0="{name[:3]}"; name*1="{name[3:]}"'))
+
+
 def body(choose: random.Random, content_type: str | None) -> bytes:
     if content_type is not None and content_type.startswith("multipart"):
+        end = choose.choice(("\r\n", "\r\n", "\n", "\r"))
         parts = [field.partition("=")[::2] for field in fields(choose).split("&")]
-        return (
-            "".join(
-                f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-                for name, value in parts
-            ).encode()
-            + b"--XX--\r\n"
+        text = "".join(
+            f"--XX{end}Content-Disposition: form-data; {spelled(choose, name)}{end}"
+            f"{f'X-A: 1{end}' * choose.choice((0, 0, 7))}{end}{value}{end}"
+            for name, value in parts
         )
+        return f"{text}--XX--{end}".encode()
     return (choose.choice(("", "", "{}&", "a=b&")) + fields(choose)).encode()
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.capture.proxy.wires import HEAD, Wire, between
+from opentrail.capture.proxy.gate import Gate
+from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, ok
+from tests.factories import MOMENT
+from tests.fakes import MemoryJournal, run, turns
+from tests.wire.signed_requests import SECRETS
 
 pytestmark = pytest.mark.live
+
+_FORM_HEAD = (
+    "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    "Content-Length: {}\r\n\r\n"
+)
+_FORM = "Action=CreateUser&Version=2010-05-08&UserName=xy&SignatureVersion=2&ZAWSAccessKeyId=x"
 
 
 def test_an_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> None:
@@ -38,3 +49,101 @@ def test_a_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None
             records = list(server.records())
         failure = records[0]["additionalEventData"]["opentrail"]["failure"]  # type: ignore[index]
         assert failure == "the client closed before its request was complete"
+
+
+async def _late_form(form: str, gate: Gate | None) -> tuple[bytes, bytes, list[bytes]]:
+    """Sends a form after its head; returns what the upstream read, the answer and the records."""
+    read = asyncio.get_running_loop().create_future()
+    has_head = asyncio.Event()
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        has_head.set()
+        try:
+            read.set_result(await reader.readexactly(len(form)))
+            writer.write(ok())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            read.set_result(b"cut off")
+        writer.close()
+
+    upstream = await asyncio.start_server(answering, "127.0.0.1", 0)
+    journal = MemoryJournal()
+    port = upstream.sockets[0].getsockname()[1]
+    async with endpoint(journal, port, gate=gate) as (own_port, served):
+        reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+        writer.write(_FORM_HEAD.format(len(form)).encode())
+        await has_head.wait()
+        writer.write(form.encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        seen = await read
+        await served.recorder.drain()
+        writer.close()
+    upstream.close()
+    return seen, answer, [entry.record for entry in journal.disk]
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_a_late_form_is_recorded_whatever_it_says_of_its_signer(is_verified: bool) -> None:
+    gate = Gate(SECRETS.get, lambda: MOMENT, True) if is_verified else None
+    seen, answer, (record,) = run(_late_form(_FORM, gate))
+    assert seen == _FORM.encode()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"eventName":"CreateUser"' in record
+    assert b'"userName":"xy"' in record
+
+
+def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection() -> None:
+    """Else the upstream would wait for the rest of the body, and the call for the upstream."""
+
+    def failing(_key_id: str) -> None:
+        raise MemoryError("the directory of keys does not answer")
+
+    gate = Gate(failing, lambda: MOMENT, True)
+    seen, answer, (record,) = run(_late_form(_FORM.replace("ZAWS", "AWS"), gate))
+    assert seen == b"cut off"
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b'"eventName":"CreateUser"' in record
+    assert b'"userName":"xy"' in record
+
+
+def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:
+    """Its first piece is held until it is verified, and would be missing in the second request."""
+
+    async def check() -> tuple[bytes, int]:
+        requests = 0
+        is_asked, may_close = asyncio.Event(), asyncio.Event()
+
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal requests
+            for _ in range(2):
+                await reader.readuntil(b"\r\n\r\n")
+                requests += 1
+                if requests == 1:
+                    writer.write(ok())
+            is_asked.set()
+            await may_close.wait()
+            writer.close()
+
+        upstream = await asyncio.start_server(once, "127.0.0.1", 0)
+        gate = Gate(SECRETS.get, lambda: MOMENT, True)
+        port = upstream.sockets[0].getsockname()[1]
+        async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, served):
+            reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+            writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+            await reader.readuntil(b"<ok/>")
+            writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+            await is_asked.wait()
+            writer.write(b"first")
+            (connection,) = served.connections
+            while connection.body is None or connection.body.size < len(b"first"):
+                await asyncio.sleep(0)
+            await turns()
+            may_close.set()
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+        upstream.close()
+        return answer, requests
+
+    answer, requests = run(check())
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert requests == 2

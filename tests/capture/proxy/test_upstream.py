@@ -343,6 +343,37 @@ def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:
             assert Wire.to(server.url).send(sent).answer()[2] == name
 
 
+def test_a_client_connection_holds_one_upstream_connection_at_most(tmp_path: Path) -> None:
+    """Else clients that alternate between services would exhaust the descriptors."""
+    s3_is_closed, sts_is_closed = threading.Event(), threading.Event()
+
+    def until_closed(closed: threading.Event) -> Script:
+        def script(wire: Wire) -> None:
+            for _ in range(2):
+                wire.request()
+                wire.send(ok())
+            wire.rest()
+            closed.set()
+
+        return script
+
+    with (
+        scripted(until_closed(s3_is_closed)) as s3,
+        scripted(until_closed(sts_is_closed)) as sts,
+        opentrail_server(
+            tmp_path / "data", "--upstream", f"s3={s3.url}", "--upstream", f"sts={sts.url}"
+        ) as server,
+    ):
+        wire = Wire.to(server.url)
+        for service in ("s3", "s3", "sts", "sts"):
+            head = f"Host: h\r\nAuthorization: {scope(service)}\r\n"
+            sent = f"GET /a/b?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
+            assert wire.send(sent).answer()[0] == 200
+        assert s3_is_closed.wait(TIMEOUT_SECONDS)
+        assert not sts_is_closed.is_set()
+        assert (s3.connections, sts.connections) == (1, 1)
+
+
 def test_upstream_urls_are_parsed_strictly() -> None:
     assert Upstream.parse("https://example.com").port == 443
     assert Upstream.parse("http://[::1]:9000").url == "http://[::1]:9000"

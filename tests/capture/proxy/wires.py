@@ -11,6 +11,7 @@ from pathlib import Path
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall, ApiAnswer
+from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.commands.sandbox import ADMIN_KEY_ID
@@ -209,7 +210,10 @@ async def _no_api(*_: object) -> ApiAnswer:
 
 @asynccontextmanager
 async def endpoint(
-    journal: JournalWriter, upstream: int, answer_api_call: AnswerApiCall | None = None
+    journal: JournalWriter,
+    upstream: int,
+    answer_api_call: AnswerApiCall | None = None,
+    gate: Gate | None = None,
 ) -> AsyncIterator[tuple[int, Endpoint]]:
     """Runs an endpoint in this loop, before an upstream at a port; yields its own port and it."""
     clock, metrics = SettableClock(), Metrics()
@@ -222,6 +226,7 @@ async def endpoint(
         answer_api_call=answer_api_call or _no_api,
         clock=clock,
         metrics=metrics,
+        gate=gate,
     )
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: ClientConnection(served, None), "127.0.0.1", 0)

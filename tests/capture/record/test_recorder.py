@@ -162,6 +162,44 @@ async def test_what_is_not_durable_is_refused_and_teaches_nothing() -> None:
     with pytest.raises(RecordRefused, match="no room"):
         await world.recorder.record(an_exchange())
     assert world.learned == []
+    assert world.recorder.lost == 1
+
+
+class FailingJournal(BrokenJournal):
+    """A journal that fails a second after it was asked to append."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        await asyncio.sleep(1)
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [RecordRefused("no room"), OSError(5, "no room")])
+def test_every_record_that_is_not_written_is_counted_whether_or_not_it_is_awaited(
+    error: Exception,
+) -> None:
+    """The server ends while the disk stalls: calls are cut off, and their records refused."""
+
+    async def story() -> None:
+        world = World(True, FailingJournal(error))
+        leaving = asyncio.ensure_future(world.recorder.record_or_count(an_exchange()))
+        staying = asyncio.ensure_future(world.recorder.record_or_count(an_exchange()))
+        position = asyncio.ensure_future(world.recorder.record(an_exchange()))
+        await turns()
+        leaving.cancel()
+        assert "no room" in str(await staying)
+        with pytest.raises(RecordRefused, match="no room"):
+            await position
+        await world.recorder.drain()
+        assert leaving.cancelled()
+        assert world.recorder.lost == 3
+        assert world.sample("opentrail_lost_records_total") == 3
+        assert [gap and gap.count for gap in world.kept] == [1, 2, 3]
+
+    run_skipping_time(story())
 
 
 @asynchronous

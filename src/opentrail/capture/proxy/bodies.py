@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import logging
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +15,8 @@ from typing import IO
 from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chunk
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
+
+log = logging.getLogger(__name__)
 
 #: Bytes; a sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
@@ -107,7 +112,8 @@ class Flow:
 class StoredBody:
     """A copy of a body for the record, up to 16 MiB; beyond that, only its length and hash.
 
-    More than 1 MiB is stored in a temporary file, so that large bodies do not take up memory.
+    More than 1 MiB is stored in a temporary file, so that large bodies do not take up memory; what
+    there is no room for is treated like a larger body.
     """
 
     _file: IO[bytes] | None = None
@@ -132,16 +138,15 @@ class StoredBody:
         if self._hash is not None:
             self._hash.update(piece)
             return
+        self._pieces.append(piece)
         if self.length > MAX_BODY:
-            self._stop_storing(piece)
-        elif self._file is not None:
-            self._file.write(piece)
-        else:
-            self._pieces.append(piece)
-            if self.length > _SPILL_BYTES:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `content`
-                self._file.write(b"".join(self._pieces))
-                self._pieces.clear()
+            self._stop_storing()
+        elif self.length > _SPILL_BYTES:
+            try:
+                self._spill()
+            except OSError as error:  # the call goes on, as with a larger body
+                log.warning("a body cannot be stored for its record", extra={"error": str(error)})
+                self._stop_storing()
 
     def store_start(self, length: int) -> None:
         """Stores only the first `length` bytes."""
@@ -155,27 +160,33 @@ class StoredBody:
             self._file.close()
             self._file = None
 
-    def _stop_storing(self, piece: bytes) -> None:
-        self._hash = hashlib.sha256(self.content())
-        self._hash.update(piece)
+    def _spill(self) -> None:
+        """Moves the pieces to the file.
 
-    def peek(self) -> bytes:
-        """Returns what was stored."""
+        Raises:
+            OSError: there is no room for them; they stay.
+        """
         if self._file is None:
-            return b"".join(self._pieces)
-        self._file.seek(0)
-        return self._file.read()  # this is where the next piece is written
+            # Without a buffer no error comes later, when the file is read.
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
+        pieces = b"".join(self._pieces)
+        if self._file.write(pieces) < len(pieces):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._pieces.clear()
+
+    def _stop_storing(self) -> None:
+        self._hash = hashlib.sha256(self.content())
+        self._pieces.clear()
 
     def content(self) -> bytes:
-        """Returns and releases what was stored."""
+        """Returns what was stored, from now on in memory."""
         if self._file is not None:
             self._file.seek(0)
-            content = self._file.read()
+            self._pieces.insert(0, self._file.read(self.length - sum(map(len, self._pieces))))
             self._file.close()
             self._file = None
-            return content
         content = b"".join(self._pieces)
-        self._pieces.clear()
+        self._pieces = [content]
         return content
 
     @property

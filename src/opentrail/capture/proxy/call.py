@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
 from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.gate import Admission, Claim, wording_of
 from opentrail.capture.proxy.head import Headers, response_head, wants_websocket
-from opentrail.capture.proxy.refusals import Refusal, answer_of
+from opentrail.capture.proxy.refusals import NoAnswer, Refusal, answer_of
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.s3_form import body_is_parameters
@@ -26,6 +27,8 @@ from opentrail.wire.sigv4 import (
     read_credential,
     read_signer_in_body,
 )
+
+log = logging.getLogger(__name__)
 
 #: Maximum bytes of a refused call's body that are awaited.
 _MAX_REST_BYTES = 64 * 1024
@@ -51,6 +54,7 @@ class Call:
         sending: passes on a body that had not come with its head.
         refused: why the caller is not the one that the call claims.
         answer: the head of the upstream's answer.
+        origin: the journal's name for the source of its record.
         is_sent: whether the upstream, or opentrail's API, may have received some of it.
         is_answering: whether a part of the answer has been sent.
         is_recorded: whether its record has been started, or counted as lost.
@@ -72,6 +76,7 @@ class Call:
         self.sending: asyncio.Task[None] | None = None
         self.refused: SignatureRefused | None = None
         self.answer: AnswerHead | None = None
+        self.origin = "recorder"
         self.is_sent = self.is_answering = self.is_recorded = False
         self._started = self.endpoint.clock.now()
         #: What the head alone says: the whole request was there, its signer, what is wrong with it.
@@ -109,6 +114,23 @@ class Call:
                 self.sent.store_start(FIELDS_BYTES)
             else:
                 self.sent.drop()
+
+    async def whole_body(self, limit: int) -> bytes:
+        """Returns the request's body once all of it has come.
+
+        Raises:
+            NoAnswer: it has more than `limit` bytes.
+            BrokenOffError: the client broke it off.
+        """
+        self.client.ask_to_continue(self.incoming)
+        pieces: list[bytes] = []
+        while piece := await self.incoming.body.next():
+            pieces.append(piece)
+            self.sent.add(piece)
+            if self.sent.length > limit:
+                reason = f"body is larger than {limit} bytes"
+                raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+        return b"".join(pieces)
 
     @property
     def path_and_query(self) -> tuple[str, str]:
@@ -197,7 +219,13 @@ class Call:
         head = self.incoming.head
         request = self._request(b"", is_whole=False)
         return Claim(
-            request, head.target, head.headers, self._signer_in_head, self.route, own_services
+            request,
+            head.target,
+            head.headers,
+            self._signer_in_head,
+            self.route,
+            own_services,
+            self.source_ip,
         )
 
     # Its record
@@ -217,8 +245,11 @@ class Call:
         request = self._request(body, self.sent.is_whole)
         if not self._is_whole and body:
             # Query protocols name their operation in the body, version 2 signatures their key.
-            self.credential = self.credential or read_credential(request)
-            self.route = self.endpoint.router.identify(request, self.credential)
+            try:
+                self.credential = self.credential or read_credential(request)
+                self.route = self.endpoint.router.identify(request, self.credential)
+            except Exception:  # the call is recorded as far as its head says
+                log.exception("a body could not be read", extra={"eventID": self.event_id})
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
@@ -235,6 +266,7 @@ class Call:
             failure=failure,
             bytes_in=self.sent.length,
             bytes_out=self.received.length,
+            origin=self.origin,
             tls=self.client.tls,
             notes=notes,
             signature=self._signature(),
@@ -279,7 +311,10 @@ class Call:
         """Records and answers a call whose caller is not who it claims."""
         self.refused = refused
         if self.endpoint.gate is not None:
-            self.endpoint.gate.count_failure(self.credential, self.source_ip)
+            signer = self.credential
+            # A signer in a body that came after its head is known to the gate alone.
+            key_id = signer.access_key_id if signer else refused.access_key_id
+            self.endpoint.gate.count_failure(key_id, self.source_ip)
         refusal = Refusal(refused.status, refused.code, refused.message)
         return await self.refuse(refusal, "signature")
 

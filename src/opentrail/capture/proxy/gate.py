@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from opentrail.capture.proxy.refusals import likely_protocol
+from opentrail.capture.proxy.refusals import NoAnswer, likely_protocol, locked_out
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
@@ -55,11 +55,8 @@ _RUN = re.compile("[A-Z0-9]{16,}")
 _NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
 #: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
-_NAMING_PART = re.compile(
-    rb'name="?(?:awsaccesskeyid|x-amz-credential)\b[^\r\n]{,200}\r?\n'
-    rb"(?:[^\r\n]{1,200}\r?\n){,4}\r?\n([^\r\n]{1,200})",
-    re.I,
-)
+#: The first line after the head of a part, with any of the line ends that servers read.
+_FIRST_LINE = re.compile(rb"(?>\r\n|\n|\r){2}([^\r\n]{1,200})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +71,8 @@ class Claim:
     route: Route
     #: For opentrail's own API: the names of services that a signature may be made for.
     own_services: frozenset[str] | None = None
+    #: The caller's address.
+    source_ip: str = ""
 
 
 class Admission:
@@ -101,6 +100,7 @@ class Admission:
 
         Raises:
             SignatureRefused: it is not the body that was signed.
+            NoAnswer: it names a signer that had too many refused signatures.
         """
 
 
@@ -207,16 +207,15 @@ class Gate:
     def is_closed_to(self, credential: Credential | None, address: str) -> bool:
         """Returns whether a key had too many refused signatures from an address."""
         return credential is not None and self._failures.are_too_many(
-            self._counter_key(credential), address, self._now()
+            self._counter_key(credential.access_key_id), address, self._now()
         )
 
-    def count_failure(self, credential: Credential | None, address: str) -> None:
-        """Counts a refused signature."""
-        self._failures.add(self._counter_key(credential), address, self._now())
+    def count_failure(self, key_id: str | None, address: str) -> None:
+        """Counts a refused signature of a key."""
+        self._failures.add(self._counter_key(key_id or ""), address, self._now())
 
-    def _counter_key(self, credential: Credential | None) -> str:
+    def _counter_key(self, key_id: str) -> str:
         """Returns the name that failures are counted under: all unknown keys have one."""
-        key_id = credential.access_key_id if credential else ""
         return key_id if self._find_secret(key_id) is not None else ""
 
 
@@ -273,17 +272,26 @@ class _KeysInFields:
 
 
 class _KeysInParts(_KeysInFields):
-    """The same for the parts of `multipart/form-data`."""
+    """The same, and for the parts of `multipart/form-data`.
+
+    Their names have too many spellings, so a key counts wherever it is the first line of a part.
+    """
+
+    _tail = b""
 
     def feed(self, piece: bytes) -> None:
-        text = self._field + piece
-        for match in _NAMING_PART.finditer(text):
-            self._note(match[1])
+        super().feed(piece)
+        text = self._tail + piece
+        for match in _FIRST_LINE.finditer(text):
+            if match.end() < len(text):
+                self._note(match[1])
         # The next piece may continue what ends this one.
-        self._field = text[-_FIELD_BYTES:]
+        self._tail = text[-_FIELD_BYTES:]
 
-    def _end_field(self) -> None:
-        pass
+    def refuse_others(self, key_id: str) -> None:
+        for match in _FIRST_LINE.finditer(self._tail):
+            self._note(match[1])
+        super().refuse_others(key_id)
 
 
 class _KeysInGzip:
@@ -422,6 +430,8 @@ class _SignerInBody(Admission):
         start, head = bytes(self._start), self._claim.request
         request = Request(head.method, head.path, head.query, head.headers, start, False)
         credential = read_signer_in_body(request)
+        if self._gate.is_closed_to(credential, self._claim.source_ip):  # guarantee A8
+            raise NoAnswer(locked_out(self._claim.route, form=True))
         if credential is not None and self._gate.is_to_verify(credential, self._wording):
             self.caller = self._gate.verify_form(self._claim, start, self._wording)
             self.signature = Signature.VERIFIED

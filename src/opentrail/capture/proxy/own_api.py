@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from opentrail.capture.proxy.asgi import ApiCall
-from opentrail.capture.proxy.bodies import BrokenOffError
 from opentrail.capture.proxy.call import Call
-from opentrail.capture.proxy.refusals import Refusal, unrecorded
+from opentrail.capture.proxy.refusals import unrecorded
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
 
@@ -19,20 +18,16 @@ async def answer_by_api(call: Call) -> bool:
 
     Raises:
         SignatureRefused: the caller is not who the request claims.
+        NoAnswer: the request is too large.
+        BrokenOffError: the client broke it off.
     """
-    try:
-        body = await _whole_body(call)
-    except BrokenOffError as error:
-        return await call.refuse(Refusal(400, error.failure.code, error.failure.message))
-    if body is None:
-        reason = f"body is larger than {_MAX_BODY} bytes"
-        return await call.refuse(Refusal(413, "RequestEntityTooLarge", reason))
+    call.origin = "api"
+    body = await call.whole_body(_MAX_BODY)
     call.admit(body, call.api_services)
     endpoint, recorder = call.endpoint, call.endpoint.recorder
     if call.folded.get("expect", "").lower() == "100-continue":
         call.folded.pop("expect")
     exchange = call.exchange(body)
-    exchange.origin = "api"
     api_call = _api_call(call, *recorder.caller(exchange))
     head = call.incoming.head
     # From here on it may have its effect, and is recorded in any case (guarantee D18).
@@ -47,7 +42,7 @@ async def answer_by_api(call: Call) -> bool:
         position = await recorder.record(exchange)
     except RecordRefused as error:
         # The call took effect; its effects count from here on, although it has no record.
-        position, lost = recorder.count_lost(exchange, str(error)), str(error)
+        position, lost = recorder.position, str(error)
         api_call.is_lost = True
     await _run_all(api_call.when_recorded, position)
     if lost is not None and recorder.refuse:
@@ -68,16 +63,6 @@ def _api_call(call: Call, account: str, region: str) -> ApiCall:
     if call.admission is not None and (caller := call.admission.caller) is not None:
         api_call.signature, api_call.valid_until = caller.signature, caller.valid_until
     return api_call
-
-
-async def _whole_body(call: Call) -> bytes | None:
-    """Returns the request's body, None if it is too large for opentrail's API."""
-    call.client.ask_to_continue(call.incoming)
-    while piece := await call.incoming.body.next():
-        call.sent.add(piece)
-        if call.sent.length > _MAX_BODY:
-            return None
-    return call.sent.content()
 
 
 async def _run_all(actions: list[Callable[[int], Awaitable[None]]], position: int) -> None:

@@ -55,7 +55,7 @@ async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> 
     )
     if credential is None or credential.method == "HTMLForm":
         return UpstreamRequest(_with(head, with_host(original)))
-    body = await _whole_body(call) if needs_body(original) else None
+    body = await call.whole_body(MAX_BODY) if needs_body(original) else None
     try:
         signed = resign(original, key, body, call.endpoint.clock.now())
     except CannotResign as error:
@@ -63,20 +63,6 @@ async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> 
     return UpstreamRequest(
         _with(head, signed, without_expect=body is not None), body, signed.chunks
     )
-
-
-async def _whole_body(call: Call) -> bytes:
-    """Returns the body of a call whose head cannot be signed without it."""
-    call.client.ask_to_continue(call.incoming)
-    pieces, length = [], 0
-    while piece := await call.incoming.body.next():
-        pieces.append(piece)
-        call.sent.add(piece)
-        length += len(piece)
-        if length > MAX_BODY:
-            reason = f"a body of more than {MAX_BODY} bytes cannot be re-signed"
-            raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
-    return b"".join(pieces)
 
 
 def _with(head: Head, signed: Resigned, without_expect: bool = False) -> Head:

@@ -87,7 +87,7 @@ async def _merged(call: Call, status: int, body: bytes) -> tuple[int, bytes] | N
     recorder, credential, admission = call.endpoint.recorder, call.credential, call.admission
     if credential is None or (admission is not None and admission.caller is None):
         return None
-    request = call.sent.peek()
+    request = call.sent.content()
     account, region = recorder.caller(call.exchange(request))
     identity = recorder.identity(credential.access_key_id)
 

@@ -83,7 +83,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             return False
 
         # 3. What of the answer leaves before the record?
-        is_sent_whole = call.sending is None or call.sending.done()
+        sending = call.sending
+        is_sent_whole = sending is None or (sending.done() and sending.exception() is None)
         call.drop_unrecorded_answer(answer)
         client.begin_answer(body)
         unsent = b""
@@ -213,13 +214,15 @@ async def _ask(
             call.answer = await _answer_head(call, upstream)
             return upstream, call.answer, body
         except (ConnectionError, TimeoutError) as error:
-            is_upload = call.sending is not None
+            upload = call.sending
             await call.leave_upstream()
             if was_idle and _may_repeat(call, error):
                 continue
-            if call.refused is not None:
-                raise call.refused from error
-            if is_upload and call.incoming.body.broken is not None:
+            if upload is not None and not upload.cancelled():
+                failure = upload.exception()
+                if failure is not None and not isinstance(failure, ConnectionError):
+                    raise failure from error
+            if upload is not None and call.incoming.body.broken is not None:
                 raise BrokenOffError(call.incoming.body.broken) from error
             if isinstance(error, TimeoutError):
                 late = Refusal(504, "GatewayTimeout", "the upstream did not answer")

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TypeVar
 
 from opentrail.capture.proxy.call import Call
-from opentrail.capture.proxy.gate import Admission
 from opentrail.capture.proxy.head import LAST_CHUNK, chunk
 from opentrail.capture.proxy.upstream import UpstreamConnection
 from opentrail.capture.record.exchange import Failure
@@ -45,13 +44,15 @@ class _Upload:
         self._held = b""
 
     async def run(self) -> None:
+        """Passes the body on.
+
+        Raises:
+            SignatureRefused: it is not the body that was signed.
+            ConnectionError: it broke off.
+        """
         call, upstream = self._call, self._upstream
-        admission, next_piece = call.admission, self._body.next
-        if admission is not None and not admission.is_done:
-            next_piece = partial(self._next_verified, admission)
         try:
-            while piece := await next_piece():
-                call.sent.add(piece)
+            while piece := await self._next():
                 if self._chunks is not None:
                     piece = self._signed(partial(self._chunks.feed, piece))
                 if piece:
@@ -60,26 +61,29 @@ class _Upload:
                 call.client.extend_answer_deadline()
             if self._chunks is not None:
                 self._signed(self._chunks.finish)
-        except ConnectionError:
-            # The client has gone; its request cannot be completed.
-            upstream.close()
+        except BaseException as error:
+            if isinstance(error, SignatureRefused):
+                call.refused = error
+            upstream.close()  # it must not wait for the rest, which will not come
             raise
-        except SignatureRefused as refused:
-            call.refused = refused
-            call.sent.add(self._held)  # the record names what was asked for
-            upstream.close()
-            return
         if call.incoming.chunked:
             upstream.write(LAST_CHUNK)
 
-    async def _next_verified(self, admission: Admission) -> bytes:
+    async def _next(self) -> bytes:
         """Returns the next piece; the last one only once all of the body is verified."""
+        admission = self._call.admission
+        if admission is not None and admission.is_done:
+            admission = None
         while piece := await self._body.next():
+            self._call.sent.add(piece)
+            if admission is None:
+                return piece
             admission.feed(piece)
             previous, self._held = self._held, piece
             if previous:
                 return previous
-        admission.finish()
+        if admission is not None:
+            admission.finish()
         previous, self._held = self._held, b""
         return previous
 

@@ -338,11 +338,16 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """A client connection's idle connections, at most one to each upstream."""
+    """A client connection's idle connection: the one of its latest call.
+
+    One is enough: SDKs have client connections of their own for each service. More would exhaust
+    the descriptors, of which the limit of connections counts one for the upstream.
+    """
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._idle: dict[Upstream, UpstreamConnection] = {}
+        self._upstream: Upstream | None = None
+        self._idle: UpstreamConnection | None = None
 
     async def acquire(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
         """Returns a connection for the next call, and whether it has served one before.
@@ -350,21 +355,20 @@ class ConnectionPool:
         Raises:
             OSError, TimeoutError: the upstream cannot be reached.
         """
-        idle = self._idle.pop(upstream, None)
-        if idle is not None and idle.reusable and not idle.lost:
-            return idle, True
+        idle, self._idle = self._idle, None
         if idle is not None:
+            if idle.reusable and not idle.lost and self._upstream == upstream:
+                return idle, True
             idle.close()
         return await UpstreamConnection.connect(upstream, self._context), False
 
     def release(self, upstream: Upstream, connection: UpstreamConnection) -> None:
         """Stores a connection for the next call if it can serve one."""
         if connection.reusable and not connection.lost:
-            self._idle[upstream] = connection
+            self._upstream, self._idle = upstream, connection
         else:
             connection.close()
 
     def close(self) -> None:
-        for connection in self._idle.values():
-            connection.close()
-        self._idle.clear()
+        if self._idle is not None:
+            self._idle.close()

@@ -97,6 +97,11 @@ class Recorder:
         """Whether records wait too long for the disk to accept further calls (guarantee D16)."""
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
+    @property
+    def position(self) -> int:
+        """The last position of the journal."""
+        return self._journal.head
+
     def identity(self, access_key_id: str) -> Identity:
         return self._assembler.identity(access_key_id)
 
@@ -108,20 +113,22 @@ class Recorder:
         """Returns the record's position, only once it is durable.
 
         Raises:
-            RecordRefused: there is no record.
+            RecordRefused: there is no record; it is counted as lost.
         """
         position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._add(exchange, position, needs_position=True)
         return await position
 
     async def record_or_count(self, exchange: Exchange) -> str | None:
-        """Returns None once the record is durable; else why there is none, after it is counted."""
+        """Returns None once the record is durable; else why there is none: it is counted as lost.
+
+        So it is if the caller is cancelled in the meantime.
+        """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._add(exchange, done)
         try:
             await done
         except RecordRefused as error:
-            self.count_lost(exchange, str(error))
             return str(error)
         return None
 
@@ -184,9 +191,11 @@ class Recorder:
                 position = await self._journal.append(entries) - len(entries) + 1
             else:
                 await self._journal.write(entries)
-        except RecordRefused as error:
+        except Exception as error:
+            if not isinstance(error, RecordRefused):
+                log.exception("the journal failed unexpectedly")
             for call, _ in group:
-                self._refuse(call, str(error))
+                self._refuse(call, str(error) or type(error).__name__)
             return
         self._metrics.journal_position.set(self._journal.head)
         for call, assembled in group:
@@ -198,9 +207,9 @@ class Recorder:
             self._count(assembled, call)
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
-        if waiting.done is None:
-            self.count_lost(waiting.exchange, reason)
-        elif not waiting.done.done():
+        """Counts a call that has no record, and refuses it if its client still waits."""
+        self.count_lost(waiting.exchange, reason)
+        if waiting.done is not None and not waiting.done.done():
             waiting.done.set_exception(RecordRefused(reason))
 
     def _learn_from(self, assembled: Assembled) -> None:
@@ -209,14 +218,13 @@ class Recorder:
         except Exception:  # the call is recorded, and has to be answered
             log.exception("nothing could be learned", extra={"eventID": assembled.entry.event_id})
 
-    def count_lost(self, exchange: Exchange, reason: str) -> int:
-        """Counts a call that has no record; returns the position that replaces its own."""
+    def count_lost(self, exchange: Exchange, reason: str) -> None:
+        """Counts a call that has no record."""
         moment = exchange.completed_at
         self.lost += 1
         self._metrics.lost.inc()
         gap = self._gap or Gap(0, moment, moment, reason)
         self._set_gap(gap.and_one(moment, reason))
-        return self._journal.head
 
     def _set_gap(self, gap: Gap | None) -> None:
         self._gap = gap
