@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from opentrail.adapters.gap_file import kept_gaps
-from opentrail.capture.record.recorder import gap_entry, lost_entry, uncounted_entry
+from opentrail.capture.record.losses import gap_entry, lost_entry, uncounted_entry
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.gaps import Gap
 from opentrail.ports.clock import Clock

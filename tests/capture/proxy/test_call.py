@@ -12,7 +12,9 @@ from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
+from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.networks import Networks, network
+from opentrail.core.identity import unknown
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 from tests.capture.proxy.wires import scope
@@ -111,6 +113,21 @@ def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
     noted = made.exchange(made.sent.content()).notes["oversizeRequestBody"]
     assert noted["bytes"] == 17 * 1024 * 1024
     assert len(noted["sha256"]) == 64
+
+
+@pytest.mark.parametrize("headers", [signed("iam", FORM), [(b"Host", b"h"), FORM]])
+def test_a_form_too_large_to_keep_has_its_operation_and_no_parameters(headers: Headers) -> None:
+    made = transcript(b"POST", b"/", headers, complete=False)
+    made.sent.add(b"Action=CreateUser&Version=2010-05-08&UserName=")
+    for _ in range(17):
+        made.sent.add(b"x" * 1024 * 1024)
+    exchange = made.exchange(made.sent.content())
+    assert exchange.route.operation == "CreateUser"
+    assert (exchange.route.pairs, exchange.request.body) == (None, b"")
+    assert not exchange.request.body_is_whole
+    record = Assembler(lambda key: unknown("123456789012", key)).assemble(exchange).record
+    assert record["eventName"] == "CreateUser"
+    assert record["requestParameters"] is None
 
 
 def test_so_does_an_answer() -> None:

@@ -12,6 +12,7 @@ from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.wire.routing import NOTHING, Route
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.factories import catalog
+from tests.fakes import run
 from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
@@ -66,7 +67,7 @@ def test_only_the_endpoints_own_host_and_port_get_its_scheme(
 ) -> None:
     length = (b"Content-Length", b"%d" % len(body))
     head = AnswerHead(200, b"OK", [length, (b"x-amz-crc32", b"1"), (b"A", b"b")])
-    made = with_https("h:47", head, body)
+    made = run(with_https("h:47", head, body))
     assert made == (body if changed is None else changed)
     assert head.folded["content-length"] == str(len(made))
     assert ("x-amz-crc32" in head.folded) == (changed is None)

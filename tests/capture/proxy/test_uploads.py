@@ -136,7 +136,7 @@ def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:
             writer.write(b"first")
             (connection,) = served.connections
             while connection.body is None or connection.body.size < len(b"first"):
-                await asyncio.sleep(0)
+                await turns()
             await turns()
             may_close.set()
             answer = await reader.readuntil(b"\r\n\r\n")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.capture.record.recorder import regained_entry
+from opentrail.capture.record.losses import regained_entry
 from opentrail.core.errors import ObjectMissing, OpentrailError, Unsupported
 from opentrail.core.logfile import sha256_hex
 from opentrail.imports.batch import BatchFile, pack

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 #: Bytes; a sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
 _SPILL_BYTES = 1024 * 1024
+#: Bytes of a body that is too large to store which may name its operation.
+_START_BYTES = 64 * 1024
 
 
 class BrokenOffError(ConnectionError):
@@ -120,6 +122,8 @@ class StoredBody:
     _hash: hashlib._Hash | None = None
     _limit: int | None = None
     length = 0
+    #: The start of a body that was too large to store.
+    start = b""
 
     def __init__(self, keep: bool) -> None:
         self._keep = keep
@@ -175,7 +179,8 @@ class StoredBody:
         self._pieces.clear()
 
     def _stop_storing(self) -> None:
-        self._hash = hashlib.sha256(self.content())
+        content = self.content()
+        self._hash, self.start = hashlib.sha256(content), content[:_START_BYTES]
         self._pieces.clear()
 
     def content(self) -> bytes:

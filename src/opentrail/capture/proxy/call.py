@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
@@ -243,11 +244,14 @@ class Call:
     def exchange(self, body: bytes, failure: Failure | None = None) -> Exchange:
         """Returns the exchange, without an answer."""
         request = self._request(body, self.sent.is_whole)
-        if not self._is_whole and body:
+        if not self._is_whole and (body or self.sent.start):
             # Query protocols name their operation in the body, version 2 signatures their key.
+            # Of a body that was too large to store there is the start.
+            naming = request if body else self._request(self.sent.start, is_whole=True)
             try:
-                self.credential = self.credential or read_credential(request)
-                self.route = self.endpoint.router.identify(request, self.credential)
+                self.credential = self.credential or read_credential(naming)
+                route = self.endpoint.router.identify(naming, self.credential)
+                self.route = route if body else replace(route, pairs=None)
             except Exception:  # the call is recorded as far as its head says
                 log.exception("a body could not be read", extra={"eventID": self.event_id})
         notes: dict[str, Any] = {}

@@ -16,6 +16,8 @@ from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.connections import BodyProgress, Handshake
 from opentrail.capture.proxy.endpoint import Endpoint
 from opentrail.capture.proxy.head import (
+    MAX_HEADERS,
+    MAX_TARGET,
     MAX_UNFINISHED,
     BadHead,
     Head,
@@ -165,13 +167,13 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
     def on_url(self, target: bytes) -> None:
         self._head.target += target
-        if len(self._head.target) > 64 * 1024:
-            raise BadHead(414, "request target is too long")
+        if len(self._head.target) > MAX_TARGET:
+            raise BadHead(414, f"request target is longer than {MAX_TARGET} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.headers.append((name, value))
-        if len(self._head.headers) > 1_000:
-            raise BadHead(431, "too many headers")
+        if len(self._head.headers) > MAX_HEADERS:
+            raise BadHead(431, f"more than {MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
         self._unfinished = 0

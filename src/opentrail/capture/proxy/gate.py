@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from opentrail.capture.proxy.refusals import NoAnswer, likely_protocol, locked_out
+from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
@@ -467,7 +467,7 @@ def wording_of(claim: Claim) -> Wording:
     if (route.service.name if route.service else signed_as) in S3_NAMES:
         return S3_WORDING
     is_form = "form-urlencoded" in claim.request.headers.get("content-type", "")
-    return WORDINGS.get(route.protocol or likely_protocol(route, is_form), S3_WORDING)
+    return WORDINGS.get(protocol_of(route, is_form), S3_WORDING)
 
 
 def _of(credential: Credential, refused: SignatureRefused) -> SignatureRefused:

@@ -43,7 +43,7 @@ def unrecorded(reason: str) -> Refusal:
 
 def locked_out(route: Route, form: bool) -> Refusal:
     """Returns the refusal of a call after many with wrong signatures."""
-    _, code = _THROTTLING.get(route.protocol or likely_protocol(route, form), (503, "SlowDown"))
+    _, code = _throttling(route, form)
     message = "too many requests with invalid signatures; try again in a minute"
     return Refusal(429, code, message, retry_after=60)
 
@@ -53,10 +53,13 @@ def throttled(route: Route, form: bool) -> Refusal:
 
     SDKs know its code as throttling in the call's protocol, and retry.
     """
-    status, code = _THROTTLING.get(
-        route.protocol or likely_protocol(route, form), (503, "SlowDown")
-    )
+    status, code = _throttling(route, form)
     return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
+
+
+def _throttling(route: Route, form: bool) -> tuple[int, str]:
+    """Returns status and code that SDKs know as throttling."""
+    return _THROTTLING.get(protocol_of(route, form), (503, "SlowDown"))
 
 
 _THROTTLING = {
@@ -95,7 +98,7 @@ def answer_of(
         form: whether the request's body is an HTML form, as in the query protocols.
     """
     identity = str(uuid.uuid4())
-    protocol = route.protocol or likely_protocol(route, form)
+    protocol = protocol_of(route, form)
     content_type, body = _BODIES.get(protocol, _xml_s3)(refusal, identity)
     headers: Headers = [
         (b"Content-Type", content_type),
@@ -110,8 +113,10 @@ def answer_of(
     return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
 
 
-def likely_protocol(route: Route, form: bool) -> str:
-    """Returns the protocol of a call whose operation is in a body that has not come yet."""
+def protocol_of(route: Route, form: bool) -> str:
+    """Returns the protocol of a call, the likely one if its operation is in a later body."""
+    if route.protocol is not None:
+        return route.protocol
     spoken = route.service.protocols if route.service else ()
     if "ec2" in spoken:
         return "ec2"

@@ -14,7 +14,7 @@ from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Headers
 from opentrail.capture.proxy.policy_templates import headers_of, lacks_bucket, template_for
-from opentrail.capture.proxy.trail_tags import TAGGING, TrailTags, concerns_trails
+from opentrail.capture.proxy.trail_tags import OPERATIONS, TAGGING, TrailTags
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record_rules import answers_urls
 from opentrail.wire.message import fold_headers
@@ -36,11 +36,11 @@ def change_of(call: Call, answer: AnswerHead) -> Change | None:
         return None
     if answer.status == 404 and (template := template_for(route)):
         return partial(_with_template, template, answer)
-    if route.service.name == TAGGING and concerns_trails(route):
+    if route.service.name == TAGGING and route.operation in OPERATIONS:
         is_readable = "content-encoding" not in answer.folded
         return partial(_with_trails, call, answer) if is_readable else None
     if call.client.tls is not None and has_urls(route, answer):
-        return partial(_with_https, call, answer)
+        return partial(with_https, call.folded.get("host", ""), answer)
     return None
 
 
@@ -119,11 +119,7 @@ def has_urls(route: Route, answer: AnswerHead) -> bool:
     return is_short and "content-encoding" not in answer.folded
 
 
-async def _with_https(call: Call, answer: AnswerHead, body: bytes) -> bytes:
-    return with_https(call.folded.get("host", ""), answer, body)
-
-
-def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
+async def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
     """Returns a whole body with `https://HOST` for `http://HOST`; the head gets its new length.
 
     Only `host`, as the client sent it, is rewritten. In JSON the slashes may be escaped.

@@ -12,8 +12,6 @@ from typing import Any
 
 import orjson
 
-from opentrail.wire.routing import Route
-
 Json = dict[str, Any]
 #: Calls an operation of opentrail's API as the caller; returns status and document.
 AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
@@ -21,18 +19,13 @@ AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
 TAGGING = "resourcegroupstaggingapi"
 _READS = frozenset({"GetResources", "GetTagKeys", "GetTagValues"})
 _WRITES = frozenset({"TagResources", "UntagResources"})
+#: Operations whose answers have trails in them.
+OPERATIONS = _READS | _WRITES
 #: What of an error's code says that an upstream does not have the operation at all.
 _ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotFound")
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 #: Maximum trails in a ListTags request.
 _MAX_LISTED_TRAILS = 20
-
-
-def concerns_trails(route: Route) -> bool:
-    """Returns whether trails belong into the answer to a call."""
-    if route.service is None or route.service.name != TAGGING:
-        return False
-    return route.operation in _READS or route.operation in _WRITES
 
 
 def is_trail(arn: object) -> bool:
@@ -63,7 +56,7 @@ class TrailTags:
         """Returns status and body of the answer with the trails; None if it stays as it is.
 
         Args:
-            operation: one of those for which `concerns_trails` is true.
+            operation: one of `OPERATIONS`.
             body: the body of the request.
             status: the upstream's status.
             answer: the body of its answer.

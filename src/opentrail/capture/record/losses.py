@@ -1,0 +1,93 @@
+"""Records of what was lost, and of lost events that log files still have."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import datetime
+from typing import Any
+
+from opentrail.capture.record_limits import to_bytes
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
+from opentrail.core.gaps import Gap
+from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.core.trail import GLOBAL_REGION
+from opentrail.ports.journal import LostPositions
+
+log = logging.getLogger(__name__)
+
+RECORDER_SOURCE = "recorder.opentrail.internal"
+
+
+def gap_entry(gap: Gap, now: datetime) -> NewEntry:
+    """Returns the record of lost records."""
+    log.warning("records were lost", extra={"count": gap.count, "reason": gap.reason})
+    details = {
+        "lostRecords": gap.count,
+        "firstLostAt": format_time(gap.first),
+        "lastLostAt": format_time(gap.last),
+        "reason": gap.reason,
+    }
+    return _records_lost(new_event_id(), details, now)
+
+
+def uncounted_entry(reason: str, now: datetime) -> NewEntry:
+    """Returns the record of lost records whose number is not known any more."""
+    log.warning("records were lost", extra={"reason": reason})
+    return _records_lost(new_event_id(), {"reason": reason}, now)
+
+
+def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
+    """Returns the record of lost journal positions; its id is the same every time."""
+    name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"
+    details: dict[str, Any] = {"firstPosition": lost.first, "reason": lost.reason}
+    if lost.last is not None:
+        details |= {"lastPosition": lost.last, "lostRecords": lost.last - lost.first + 1}
+    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+
+
+def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: datetime) -> NewEntry:
+    """Returns the record of events that the journal has lost and a trail's log files have.
+
+    Args:
+        name: names this loss; the same name gives the same id.
+        lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
+        unread: keys of log files that could not be read.
+        now: the current time.
+    """
+    reason = "the data directory was restored to an earlier state"
+    if unread:
+        reason += f"; {len(unread)} log files could not be read, the first is {unread[0]}"
+    details = {
+        "lostRecords": lost["events"],
+        "firstLostAt": lost["first"],
+        "lastLostAt": lost["last"],
+        "reason": reason,
+        "regainedFrom": lost["trail"],
+    }
+    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"opentrail:regained:{name}"))
+    return _records_lost(event_id, details, now)
+
+
+def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
+    record = {
+        "eventVersion": EVENT_VERSION,
+        "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
+        "eventTime": format_time(now),
+        "eventSource": RECORDER_SOURCE,
+        "eventName": "RecordsLost",
+        "awsRegion": GLOBAL_REGION,
+        "sourceIPAddress": RECORDER_SOURCE,
+        "userAgent": RECORDER_SOURCE,
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "recipientAccountId": DEFAULT_ACCOUNT,
+        "serviceEventDetails": details,
+        "eventCategory": MANAGEMENT,
+    }
+    raw = to_bytes(record)
+    return NewEntry("recorder", now, DEFAULT_ACCOUNT, GLOBAL_REGION, MANAGEMENT, event_id, raw)
