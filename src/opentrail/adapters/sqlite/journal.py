@@ -287,10 +287,7 @@ class SqliteJournal:
             return []
         if self._newest and after + 1 >= (first := self._newest[0].position):
             return self._newest[after + 1 - first : min(last, after + limit) + 1 - first]
-        files = self._files
-        return await self._checks.read_with_repair(
-            lambda: files.readers.read(files.segments, after, last, limit)
-        )
+        return await self._checks.read_with_repair(lambda: self._files.read(after, last, limit))
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
