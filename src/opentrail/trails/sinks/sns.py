@@ -53,7 +53,9 @@ class SnsSink:
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.finish(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
-        for note in notes[len(over) :]:  # notes are in the order of their times
+        for note in notes:  # in the order of their files, which is not that of their times
+            if note in over:
+                continue
             notice = msgspec.convert(note.document, Notice)
             by_topic.setdefault(notice.topic, []).append(note)
         failure: ServiceError | None = None
