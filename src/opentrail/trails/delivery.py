@@ -34,6 +34,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.chains import UndigestedLog, put_log
+from opentrail.trails.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
 from opentrail.trails.plans import (
     DELIVERY,
     DeliveryState,
@@ -42,7 +43,6 @@ from opentrail.trails.plans import (
     LogFilePlan,
     StreamNote,
 )
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
 from opentrail.trails.writing import MAX_LOG_BYTES, ExactWriter, compress, decompress
 
 log = logging.getLogger(__name__)

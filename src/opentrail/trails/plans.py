@@ -261,10 +261,6 @@ class EntrySelector:
             count += len(entries)
         return count
 
-    def entries_of_note(self, note: StreamNote, after: int) -> AsyncIterator[Entry]:
-        """Yields the entries of the file of a log group's note, after a position."""
-        return self.entries_of(note.plan, note.account, note.home_region, after)
-
     @staticmethod
     def selects(trail: Trail, span: Span, entry: Entry) -> bool:
         """Returns whether a span of a trail selects an entry."""

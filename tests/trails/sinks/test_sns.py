@@ -10,7 +10,7 @@ import pytest
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
+from opentrail.trails.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
 from opentrail.trails.sinks.sns import SnsSink
 from tests.factories import MOMENT
 from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous

@@ -16,7 +16,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import Topics
-from opentrail.trails.sinks.outbox import NOTICE, SUBJECT, Notice, Outbox
+from opentrail.trails.outbox import NOTICE, SUBJECT, Notice, Outbox
 
 log = logging.getLogger(__name__)
 
