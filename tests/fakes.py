@@ -287,6 +287,8 @@ class MemoryJournal:
     def __init__(self, disk: list[Entry] | None = None, breaker: Breaker | None = None) -> None:
         self.disk = [] if disk is None else disk
         self.failure: str | None = None
+        #: Positions whose records are lost.
+        self.missing: set[int] = set()
         self._breaker = breaker or Breaker()
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -342,7 +344,8 @@ class MemoryJournal:
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Returns a stretch of entries."""
         last = self.head if until is None else min(until, self.head)
-        return await self._breaker.pass_through(lambda: self.disk[after:last][:limit])
+        entries = [e for e in self.disk[after:last] if e.position not in self.missing][:limit]
+        return await self._breaker.pass_through(lambda: entries)
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of an event."""

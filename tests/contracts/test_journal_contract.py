@@ -7,7 +7,7 @@ import hashlib
 import json
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,25 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.core.errors import RecordRefused
+from opentrail.adapters.system import SystemClock
+from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Journal, LostPositions, first_not_lost
+from opentrail.ports.journal import Journal, LostPositions, TrimmedJournal, first_not_lost
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
-from tests.fakes import GENESIS, TIMEOUT_SECONDS, MemoryJournal, asynchronous, run, turns
+from tests.fakes import (
+    GENESIS,
+    TIMEOUT_SECONDS,
+    MemoryJournal,
+    SettableClock,
+    asynchronous,
+    run,
+    turns,
+)
 from tests.postgres import shared_server
 
 #: Small enough that a handful of records fills a segment.
@@ -479,3 +489,125 @@ def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
     gone = {n for begin, more in lost for n in range(begin, begin + more + 1)}
     expected = next((n for n in range(first, first + length + 1) if n not in gone), None)
     assert first_not_lost(ranges, first, first + length) == expected
+
+
+# Journals whose oldest entries were trimmed (`TrimmedJournal`), alone and with their archive
+
+TRIMMED_KINDS = ("sqlite", "postgresql")
+
+
+class ListArchive:
+    """An `Archive` of these entries; `before_read` happens before each read of it."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.before_read: Callable[[], Awaitable[object]] | None = None
+
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        if self.before_read is not None:
+            await self.before_read()
+        return [e for e in self.entries if after < e.position <= until][:limit]
+
+    async def find(self, event_id: str) -> int | None:
+        return next((e.position for e in self.entries if e.event_id == event_id), None)
+
+
+@asynccontextmanager
+async def in_parts(kind: str, folder: Path) -> AsyncIterator[tuple[TrimmedJournal, list[Entry]]]:
+    """Yields a journal of at least four parts that can be trimmed, and its entries."""
+    journal: TrimmedJournal
+    if kind == "postgresql":
+        clock = SettableClock(SystemClock().now() - timedelta(days=9))
+        journal = PostgresJournal(shared_server().new_database(), clock=clock)
+        for day in range(9):
+            await journal.append(some_new_entries(3, 3 * day + 1))
+            clock.moment += timedelta(days=1)
+    else:
+        journal = SqliteJournal(folder, segment_bytes=TINY_SEGMENT)
+        for new in some_new_entries(60):
+            await journal.append([new])
+        await journal.close()
+        journal = SqliteJournal(folder, segment_bytes=TINY_SEGMENT)  # nothing is cached
+    try:
+        yield journal, await journal.read(0, 1_000)
+    finally:
+        await journal.close()
+
+
+async def trim_one(journal: TrimmedJournal) -> int:
+    """Trims the oldest part; returns the first position that is left."""
+    first, until = journal.first, journal.first
+    while journal.first == first:
+        await journal.trim(until)
+        until += 1
+    return journal.first
+
+
+@pytest.mark.parametrize("kind", TRIMMED_KINDS)
+@asynchronous
+async def test_a_read_of_trimmed_positions_fails_whatever_its_end(
+    kind: str, tmp_path: Path
+) -> None:
+    async with in_parts(kind, tmp_path) as (journal, entries):
+        await trim_one(journal)
+        first = await trim_one(journal)
+        assert await journal.read(first - 1, 1_000) == entries[first - 1 :]
+        for after in (0, first - 2):
+            for until in (None, first - 1, first, journal.head):
+                with pytest.raises(StorageFailed, match=rf"position {after + 1}\b.* trimmed"):
+                    await journal.read(after, 1_000, until)
+        assert await journal.read(0, 1_000, 0) == []
+
+
+@pytest.mark.parametrize("kind", TRIMMED_KINDS)
+@asynchronous
+async def test_what_is_trimmed_while_it_is_read_comes_from_the_archive(
+    kind: str, tmp_path: Path
+) -> None:
+    async with in_parts(kind, tmp_path) as (journal, entries):
+        first = await trim_one(journal)
+        archive = ListArchive(entries[first - 1 :])  # the first part has expired
+        whole = ArchivedJournal(journal, archive)
+
+        async def trim_once() -> None:
+            archive.before_read = None
+            await trim_one(journal)
+
+        archive.before_read = trim_once
+        assert await whole.read(0, 1_000, first) == [entries[first - 1]]
+        archive.before_read = trim_once
+        position = 0
+        got: list[Entry] = []
+        while part := await whole.read(position, 4):
+            got += part
+            position = part[-1].position
+        assert got == entries[first - 1 :]
+
+
+@pytest.mark.parametrize("kind", TRIMMED_KINDS)
+@asynchronous
+async def test_readers_get_every_entry_while_all_parts_are_trimmed(
+    kind: str, tmp_path: Path
+) -> None:
+    async with in_parts(kind, tmp_path) as (journal, entries):
+        whole = ArchivedJournal(journal, ListArchive(entries))
+        trimming = True
+
+        async def keep_reading(size: int) -> int:
+            rounds = 0
+            while trimming or not rounds:
+                position, got = 0, list[Entry]()
+                while part := await whole.read(position, size, len(entries)):
+                    got += part
+                    position = part[-1].position
+                assert got == entries
+                rounds += 1
+                await asyncio.sleep(0)
+            return rounds
+
+        readers = [asyncio.create_task(keep_reading(size)) for size in (7, 25, 1_000)]
+        for until in range(1, journal.head):
+            await journal.trim(until)
+        trimming = False
+        assert all(await asyncio.gather(*readers))
+        assert journal.first > 10

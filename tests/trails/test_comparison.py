@@ -180,6 +180,45 @@ async def test_files_planned_while_the_bucket_failed_leave_out_what_it_has() -> 
 
 
 @asynchronous
+async def test_whichever_read_of_the_bucket_fails_nothing_is_lost_or_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(at: int) -> bool:
+        """Has the `at`-th read of an object fail; returns whether there were so many."""
+        world, events = await logging_world()
+        events += await world.event(3)
+        saved = copied(world)
+        await world.deliver()
+        events += (lost := await world.event(2))
+        await world.deliver(flush=True)
+        world.clock.advance(60)
+        old = restored(world, saved)
+        events += await old.event(2)
+        get, count = old.objects.get, 0
+
+        async def get_or_fail(bucket: str, key: str) -> bytes:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise ObjectStoreError("SlowDown", key)
+            return await get(bucket, key)
+
+        monkeypatch.setattr(old.objects, "get", get_or_fail)
+        with suppress(ObjectStoreError):
+            await old.deliver(flush=True)
+        again = old.restarted()
+        await again.deliver(flush=True)
+        await check_all(again, events)
+        await check_regained(again, lost)
+        return count >= at
+
+    reads = 1
+    while await fails(reads):
+        reads += 1
+    assert reads > 5
+
+
+@asynchronous
 async def test_a_file_around_events_that_the_bucket_has_is_the_same_after_a_restart() -> None:
     world, events = await logging_world()
     documents, _ = copied(world)

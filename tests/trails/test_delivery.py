@@ -25,7 +25,7 @@ from tests.factories import (
     a_new_entry,
     a_record,
 )
-from tests.fakes import Breaker, Fault, asynchronous
+from tests.fakes import Breaker, Fault, PowerCutError, asynchronous
 from tests.trails.world import BUCKET, World
 
 OTHER = "eu-west-1"
@@ -870,6 +870,61 @@ async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written()
         await world.restarted().deliver()
     assert error.value.code == "PlanMismatch"
     assert world.log_keys() == []
+
+
+@pytest.mark.parametrize("missing", [{1}, {2, 3}, {5}])
+@asynchronous
+async def test_records_lost_after_they_were_planned_cost_no_other_event(missing: set[int]) -> None:
+    cut_at, is_cut = 0, True
+    while is_cut:
+        cut_at += 1
+        world = World()
+        await world.add(validation=True)
+        events = [await world.start_logging(), *await world.event(4)]
+        world.objects.faults.append(Fault.UNAVAILABLE)
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+        (planned,) = await world.control.scan("plan")
+        cut = world.restarted(Breaker(cut_at))
+        cut.journal.missing = missing
+        with suppress(PowerCutError):
+            await cut.deliver()
+        is_cut = cut.breaker.tripped
+        again = world.restarted()
+        again.journal.missing = missing
+        events += await again.event(2)
+        await again.deliver(flush=True)
+        await again.check([e for n, e in enumerate(events, 1) if n not in missing], chains=1)
+        assert planned.document["key"] not in world.log_keys()
+
+
+@asynchronous
+async def test_a_file_of_which_all_records_are_lost_is_not_written() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    world.objects.faults.append(Fault.UNAVAILABLE)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    again = world.restarted()
+    again.journal.missing = {1}
+    events = await again.event(2)
+    await again.deliver()
+    await again.check(events)
+
+
+@asynchronous
+async def test_a_file_that_was_written_before_its_records_were_lost_stays_whole() -> None:
+    world = World()
+    await world.add(validation=True)
+    events = [await world.start_logging(), *await world.event(4)]
+    world.objects.faults.append(Fault.LOST_ANSWER)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    again = world.restarted()
+    again.journal.missing = {2}
+    await again.deliver(flush=True)
+    await again.check(events, chains=1)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ObjectMismatch"])

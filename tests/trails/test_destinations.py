@@ -12,7 +12,7 @@ from opentrail.core.errors import CloudTrailError, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT
+from opentrail.trails.outbox import FIRST_MESSAGE, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import Fault, MemoryObjects, MemoryServices, asynchronous
 

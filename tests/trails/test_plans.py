@@ -86,7 +86,8 @@ async def test_a_plan_is_gone_through_from_any_position_on() -> None:
 async def test_a_note_has_all_that_its_plan_needs() -> None:
     selector = EntrySelector(await a_journal())
     note = StreamNote.of(a_note())
-    assert [entry.position async for entry in selector.entries_of_note(note, 1)] == [2]
+    entries = selector.entries_of(note.plan, note.account, note.home_region, 1)
+    assert [entry.position async for entry in entries] == [2]
 
 
 def a_note() -> Document:

@@ -9,14 +9,14 @@ import pytest
 from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.logfile import log_bytes
 from opentrail.ports.objects import NewObject
-from opentrail.trails.writing import ExactWriter, compress, decompress, put_exactly
+from opentrail.trails.writing import ExactWriter, compress, decompress
 from tests.factories import a_record, record_bytes
 from tests.fakes import Fault, MemoryObjects, asynchronous
 from tests.trails.world import BUCKET
 
 
 async def put(objects: MemoryObjects, content: bytes = b"content") -> None:
-    await put_exactly(objects, NewObject(BUCKET, "key", content))
+    await ExactWriter(objects).put(NewObject(BUCKET, "key", content))
 
 
 @asynchronous

@@ -112,7 +112,7 @@ class World:
                 self.services,
                 self.clock,
                 self.metrics,
-                self.selector.entries_of_note,
+                self.selector.entries_of,
             ),
         )
         self.deliveries = TrailDeliveries(

@@ -72,7 +72,7 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
     Deleted trails that have something left to deliver are among them.
     """
     problems = []
-    for stored in [*await trails.all(), *await trails.retired()]:
+    for stored in await trails.all_and_retired():
         trail = stored.trail
         if not (trail.logging or trail.spans):
             continue

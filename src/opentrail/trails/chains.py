@@ -12,7 +12,7 @@ from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import Trail
 from opentrail.ports.control import ControlStore, Put, Remove
 from opentrail.trails.documents import StoredDocument
-from opentrail.trails.sinks.outbox import file_key
+from opentrail.trails.outbox import file_key
 
 #: Kinds of documents: the chain of a trail's place; a log file that its next digest lists.
 _CHAIN = "chain"

@@ -9,10 +9,11 @@ are noted, so that event history gets them from the log files.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -90,7 +91,7 @@ class _Comparison:
     """One comparison of the bucket of a span with the state, and what it has found."""
 
     trail: Trail
-    #: It is changed and stored.
+    #: What is to be stored; a copy, because a comparison that fails changes nothing.
     state: DeliveryState
     span: Span
     changes: list[StoreWrite] = field(default_factory=list)
@@ -137,7 +138,7 @@ class BucketComparison:
 
         Args:
             trail: the trail.
-            state: its delivery state; it is changed and stored.
+            state: its delivery state; it is changed once that is stored.
             span: the span whose bucket and prefix are read.
 
         Raises:
@@ -154,7 +155,7 @@ class BucketComparison:
 
     async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
         head = self._journal.head
-        comparison = _Comparison(trail, state, span)
+        comparison = _Comparison(trail, copy.deepcopy(state), span)
         since = _last_change(trail, state, span)
         plans = await self._control.scan("plan", f"{trail.uid}/")
         comparison.known_keys |= {plan.document["key"] for plan in plans}
@@ -182,9 +183,12 @@ class BucketComparison:
         lost = await self._skip_delivered(comparison, head, new, kept_plans)
         if lost:
             comparison.changes.append(await self._note_lost(trail, new, lost))
-        state.compared = stored_time(self._clock.now())
-        comparison.changes.append(Put(DELIVERY, trail.uid, state.document()))
+        compared = comparison.state
+        compared.compared = stored_time(self._clock.now())
+        comparison.changes.append(Put(DELIVERY, trail.uid, compared.document()))
         await self._control.apply(comparison.changes)
+        for member in fields(compared):
+            setattr(state, member.name, getattr(compared, member.name))
         return True
 
     async def _places(self, comparison: _Comparison) -> list[DeliveryPlace]:

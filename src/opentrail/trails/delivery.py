@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from operator import itemgetter
 
 import msgspec
 
-from opentrail.core.errors import ObjectStoreError, ObjectTaken
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken
 from opentrail.core.event import parse_time
+from opentrail.core.event_record import EventRecord
 from opentrail.core.faults import crash_point
 from opentrail.core.logfile import (
     DeliveryPlace,
@@ -32,6 +34,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.chains import UndigestedLog, put_log
+from opentrail.trails.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
 from opentrail.trails.plans import (
     DELIVERY,
     DeliveryState,
@@ -40,8 +43,7 @@ from opentrail.trails.plans import (
     LogFilePlan,
     StreamNote,
 )
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
-from opentrail.trails.writing import ExactWriter, compress
+from opentrail.trails.writing import MAX_LOG_BYTES, ExactWriter, compress, decompress
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class LogDelivery:
     ) -> None:
         self.selector = selector
         self._control = control
+        self._objects = objects
         self._writer = ExactWriter(objects)
         self.clock = clock
         self._metrics = metrics
@@ -106,7 +109,8 @@ class LogDelivery:
             if is_failing and not self._is_over(plan):
                 continue
             try:
-                keys.append(await self._write(trail, state, plan, stored.key))
+                key = await self._write(trail, state, plan, stored.key)
+                keys += [key] if key else []
             except ObjectStoreError as error:
                 if not self._is_over(plan):
                     failures[plan.bucket] = error
@@ -205,8 +209,8 @@ class LogDelivery:
 
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
-    ) -> str:
-        """Writes a planned file into its bucket; returns its key.
+    ) -> str | None:
+        """Writes a planned file into its bucket; returns its key, or None if all of it is lost.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.
@@ -216,12 +220,10 @@ class LogDelivery:
         # Its bytes are cached since it was planned, or read from the journal again.
         content = self._contents.get(trail.uid, {}).pop(plan.key, None)
         if content is None:
-            entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
-            records = [entry.record async for entry in entries]
-            content = await asyncio.to_thread(log_bytes, records)
-            if await asyncio.to_thread(sha256_hex, content) != plan.sha256:
-                reason = f"journal positions {plan.after} to {plan.until} have changed"
-                raise ObjectStoreError("PlanMismatch", reason)
+            readable = await self._read_again(trail, plan, plan_key)
+            if readable is None:
+                return None
+            plan, content = readable
         packed = await asyncio.to_thread(compress, content)
 
         # It is written once, and read back. If another object has its key, the plan gets another
@@ -265,6 +267,49 @@ class LogDelivery:
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
         return plan.key
+
+    async def _read_again(
+        self, trail: Trail, plan: LogFilePlan, plan_key: str
+    ) -> tuple[LogFilePlan, bytes] | None:
+        """Returns a plan and the bytes of its file, read from the journal.
+
+        If the journal has lost records of it since it was planned, it is planned again with what is
+        left, unless its object is there already. Returns None if nothing is left.
+
+        Raises:
+            ObjectStoreError: the store failed, or the journal has other events than the plan.
+        """
+        read = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
+        entries = [entry async for entry in read]
+        content = await asyncio.to_thread(log_bytes, [entry.record for entry in entries])
+        sha256 = await asyncio.to_thread(sha256_hex, content)
+        if sha256 == plan.sha256:
+            return plan, content
+        lost = plan.until - plan.after - await self.selector.count(plan.after, plan.until)
+        if not lost:
+            reason = f"journal positions {plan.after} to {plan.until} have changed"
+            raise ObjectStoreError("PlanMismatch", reason)
+
+        # An attempt whose answer was lost may have written the whole file.
+        with suppress(ObjectMissing, ValueError):
+            packed = await self._objects.get(plan.bucket, plan.key)
+            written = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
+            if await asyncio.to_thread(sha256_hex, written) == plan.sha256:
+                return plan, written
+
+        # Other bytes have another name, so that no key ever gets both. The plan is stored before
+        # its object is written.
+        about = {"trail": trail.arn, "first": plan.after + 1, "last": plan.until, "count": lost}
+        log.error("records are lost and cannot be delivered", extra=about)
+        if not entries:
+            await self._control.apply([Remove("plan", plan_key)])
+            return None
+        times = [EventRecord(entry.record).event_time for entry in entries]
+        left = replace(plan, sha256=sha256, oldest=min(times), newest=max(times))
+        plan = with_name(left, trail)
+        await self._control.apply([Put("plan", plan_key, asdict(plan))])
+        crash_point("delivery.planned")
+        return plan, content
 
 
 def is_over(since: str | None, now: datetime) -> bool:

@@ -21,7 +21,7 @@ from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
-from opentrail.trails.sinks.outbox import FIRST_MESSAGE, SUBJECT, stream_name
+from opentrail.trails.outbox import FIRST_MESSAGE, SUBJECT, stream_name
 
 log = logging.getLogger(__name__)
 

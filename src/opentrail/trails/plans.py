@@ -253,9 +253,13 @@ class EntrySelector:
                 yield entry, matches(entry, batch)
             await asyncio.sleep(0)  # so that recording calls has priority
 
-    def entries_of_note(self, note: StreamNote, after: int) -> AsyncIterator[Entry]:
-        """Yields the entries of the file of a log group's note, after a position."""
-        return self.entries_of(note.plan, note.account, note.home_region, after)
+    async def count(self, after: int, until: int) -> int:
+        """Returns the number of entries with `after < position <= until` that are not lost."""
+        count = 0
+        while after < until:
+            _, entries, after = await self.reading.read(after, until)
+            count += len(entries)
+        return count
 
     @staticmethod
     def selects(trail: Trail, span: Span, entry: Entry) -> bool:

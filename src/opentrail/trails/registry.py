@@ -11,7 +11,7 @@ from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.organization import not_management_account
 from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
-from opentrail.trails.sinks.outbox import removals_of
+from opentrail.trails.outbox import removals_of
 
 #: Trails per Region, shadow trails counted (cloudtrail-format §8.5).
 QUOTA = 5
@@ -53,6 +53,10 @@ class TrailRegistry:
         """Returns deleted trails that may have something left to deliver."""
         stored = await self._control.scan("retired-trail")
         return [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+
+    async def all_and_retired(self) -> list[StoredTrail]:
+        """Returns all trails that have events to deliver, also deleted ones."""
+        return [*await self.all(), *await self.retired()]
 
     async def visible(self, account: str, region: str) -> list[StoredTrail]:
         """Returns the trails and shadow trails of a Region."""

@@ -174,7 +174,7 @@ class SharedDeliveries:
 
     async def _look_for_trails(self) -> None:
         """Delivers trails that other servers have added or changed."""
-        trails = [*await self._registry.all(), *await self._registry.retired()]
+        trails = await self._registry.all_and_retired()
         versions = {stored.trail.uid: stored.version for stored in trails}
         for uid, version in versions.items():
             if self._versions.get(uid) != version:

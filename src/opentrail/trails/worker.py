@@ -19,9 +19,9 @@ from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.outbox import STREAM, is_empty
 from opentrail.trails.plans import DELIVERY, DeliveryState, load_state
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.sinks.outbox import STREAM, is_empty
 
 log = logging.getLogger(__name__)
 
@@ -333,7 +333,7 @@ class TrailWorker:
             self.finished = True
 
     async def _trail(self) -> Trail | None:
-        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+        for stored in await self._registry.all_and_retired():
             if stored.trail.uid == self.uid:
                 return stored.trail
         return None
@@ -389,7 +389,7 @@ class TrailDeliveries:
 
     async def start(self) -> None:
         """Starts a worker for each trail; again after `stop`."""
-        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+        for stored in await self._registry.all_and_retired():
             self.ensure(stored.trail.uid)
 
     def ensure(self, uid: str) -> TrailWorker:
@@ -448,7 +448,7 @@ class TrailDeliveries:
     async def needed_after(self) -> int:
         """Returns the position after which a trail may still need entries."""
         needed = self._journal.head
-        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+        for stored in await self._registry.all_and_retired():
             state = await load_state(self._control, stored.trail.uid)
             for plan in await self._control.scan("plan", f"{stored.trail.uid}/"):
                 needed = min(needed, int(plan.document["after"]))

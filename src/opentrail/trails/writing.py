@@ -24,31 +24,8 @@ def compress(content: bytes) -> bytes:
     return packed
 
 
-async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
-    """Writes an object once, and returns after reading it back (guarantees L1 and L7).
-
-    Raises:
-        ObjectTaken: another object was there before, and is not changed.
-        ObjectStoreError: the store failed, or has changed what was written.
-    """
-    is_there = False
-    try:
-        await objects.put(new)
-    except ObjectExists:  # an earlier attempt wrote it, provided that the bytes are equal
-        is_there = True
-    content = await objects.get(new.bucket, new.key)
-    if content != new.content and not await asyncio.to_thread(
-        _has_equal_content, content, new.content
-    ):
-        failed = ObjectTaken if is_there else ObjectStoreError
-        raise failed(
-            "ObjectMismatch",
-            f"s3://{new.bucket}/{new.key} holds {len(content)} bytes that are not what was written",
-        )
-
-
 class ExactWriter:
-    """Writes objects with `put_exactly`, and remembers those that the store has changed."""
+    """Writes objects once, reads them back, and remembers those that the store has changed."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -58,20 +35,26 @@ class ExactWriter:
         """Writes an object once, and returns after reading it back (guarantees L1 and L7).
 
         Raises:
-            ObjectTaken: an object that this process did not write was there before.
+            ObjectTaken: an object that this process did not write was there before; it stays.
             ObjectStoreError: the store failed, or has changed what was written.
         """
-        place = (new.bucket, new.key)
+        place, is_there = (new.bucket, new.key), False
         try:
-            await put_exactly(self._objects, new)
-        except ObjectTaken as error:
-            if place in self._changed:
-                raise ObjectStoreError(error.code, error.message) from error
-            raise
-        except ObjectStoreError as error:
-            if error.code == "ObjectMismatch":
+            await self._objects.put(new)
+        except ObjectExists:  # an earlier attempt wrote it, provided that the bytes are equal
+            is_there = True
+        content = await self._objects.get(new.bucket, new.key)
+        if content != new.content and not await asyncio.to_thread(
+            _has_equal_content, content, new.content
+        ):
+            is_taken = is_there and place not in self._changed
+            if not is_taken:
                 self._changed.add(place)
-            raise
+            raise (ObjectTaken if is_taken else ObjectStoreError)(
+                "ObjectMismatch",
+                f"s3://{new.bucket}/{new.key} holds {len(content)} bytes "
+                "that are not what was written",
+            )
         self._changed.discard(place)
 
 

@@ -261,7 +261,7 @@ async def main():
     def on_broken(reason):
         reasons.append(reason)
         broken.set()
-    journal = SqliteJournal(Path(sys.argv[1]), on_broken)
+    journal = SqliteJournal(Path(sys.argv[1]), on_broken, int(sys.argv[2]))
     records = [a_new_entry(record) for record in some_records(60)]
     for record in records[:50]:
         try:
@@ -284,8 +284,14 @@ asyncio.run(main())
 
 @pytest.mark.anomaly
 @pytest.mark.slow
-@pytest.mark.parametrize("nth", [20, 33])
-def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> None:
+@pytest.mark.parametrize(
+    ("nth", "of_folder", "segment_bytes"),
+    [(20, False, 1 << 30), (33, False, 1 << 30), (2, True, TINY_SEGMENT)],
+    ids=["20th", "33rd", "folder, for a new segment"],
+)
+def test_a_failed_sync_breaks_the_journal_for_good(
+    tmp_path: Path, nth: int, of_folder: bool, segment_bytes: int
+) -> None:
     """Only the `nth` sync fails; a later success must not be believed (guarantee D6)."""
     strace = shutil.which("strace")
     if strace is None:
@@ -293,10 +299,12 @@ def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> 
     folder = tmp_path / "journal"
     folder.mkdir()
     inject = f"inject=fsync,fdatasync:error=EIO:when={nth}"
+    only = ["-P", str(folder)] if of_folder else []
     done = subprocess.run(
         [
             *(strace, "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=fsync,fdatasync"),
-            *("-e", inject, sys.executable, "-c", FSYNC_PROGRAM, str(folder)),
+            *(*only, "-e", inject, sys.executable, "-c", FSYNC_PROGRAM),
+            *(str(folder), str(segment_bytes)),
         ],
         capture_output=True,
         text=True,

@@ -15,9 +15,9 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.plans import StreamNote
+from opentrail.trails.outbox import STREAM, Outbox, note_of, stream_name
+from opentrail.trails.plans import LogFilePlan
 from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink
-from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of, stream_name
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
 from tests.fakes import (
     Breaker,
@@ -51,9 +51,11 @@ class Scene:
             control, self.services, self.clock, self.metrics, self._entries_of
         )
 
-    async def _entries_of(self, note: StreamNote, after: int) -> AsyncIterator[Entry]:
+    async def _entries_of(
+        self, plan: LogFilePlan, account: str, home_region: str, after: int
+    ) -> AsyncIterator[Entry]:
         for entry in self.entries:
-            if max(after, note.plan.after) < entry.position <= note.plan.until:
+            if max(after, plan.after) < entry.position <= plan.until:
                 yield entry
 
     async def plan(self, *records: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
+from opentrail.trails.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
 from opentrail.trails.sinks.sns import SnsSink
 from tests.factories import MOMENT
 from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous
@@ -116,3 +116,17 @@ async def test_a_topic_that_is_gone_holds_up_no_other() -> None:
         await scene.notices.send("one")
     assert len(scene.services.topics[other]) == 1
     assert len(await scene.outbox.waiting("one")) == 20
+
+
+@asynchronous
+async def test_of_files_that_were_written_late_only_old_notes_are_given_up() -> None:
+    """A file that was planned first may be written last: its note is first, and the newest."""
+    scene = Scene()
+    for number, hours in ((6, 0), (5, 20), (7, 1)):
+        scene.files = number - 1
+        scene.clock.moment = MOMENT + timedelta(hours=hours)
+        await scene.deliver(1)
+    scene.clock.moment = MOMENT + timedelta(hours=24.5)
+    await scene.notices.send("one")
+    assert sorted(key[-11:-8] for key in scene.announced) == ["005", "007"]
+    assert await scene.outbox.waiting("one") == []

@@ -516,6 +516,10 @@ class PostgresJournal:
                 if error.position == position:
                     await self._lose(error)
                 position = error.position
+            except StorageFailed:
+                # If it was trimmed, perhaps by another server, callers know that by `first`.
+                self._note(await self._looks.run(read_extent))
+                raise
 
     async def _lose(self, damage: JournalDamaged) -> None:
         """Marks the batch of a damaged position, or the missing positions, as lost."""

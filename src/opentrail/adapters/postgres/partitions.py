@@ -63,6 +63,8 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
     if _last_of(transaction, oldest) > until:
         return False
     transaction.change(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
+    # First the table, as readers do: the other order is a deadlock with each of them.
+    transaction.change("LOCK TABLE ONLY opentrail.batch IN ACCESS EXCLUSIVE MODE")
     transaction.change(f"LOCK TABLE opentrail.{oldest} IN ACCESS EXCLUSIVE MODE")
     last = _last_of(transaction, oldest)
     if transaction.rows(_UNORDERED.format(name=oldest)) or last > until:

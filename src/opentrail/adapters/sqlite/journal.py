@@ -18,7 +18,7 @@ from opentrail.adapters.append_queue import Append, Appends, append_of
 from opentrail.adapters.sqlite.checks import JournalChecks
 from opentrail.adapters.sqlite.opening import open_newest
 from opentrail.adapters.sqlite.segment_files import SegmentFiles
-from opentrail.adapters.sqlite.segment_writer import SegmentWriter
+from opentrail.adapters.sqlite.segment_writer import SegmentWriter, is_failed_sync
 from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
@@ -41,8 +41,6 @@ _EVICTED_ENTRIES = 64
 _PROBE_SECONDS = 0.25
 #: Maximum seconds that a repair waits for the writing thread to start a new segment.
 _ROLL_SECONDS = 30.0
-#: SQLite's errors after which nothing on disk can be trusted.
-_FAILED_SYNC = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 
 
 class SqliteJournal:
@@ -166,8 +164,8 @@ class SqliteJournal:
                 group = self._appends.take(MAX_GROUP_RECORDS)
             if leaving is not None:
                 segment, is_left = leaving
-                if segment is self._files.segments[-1] and not is_over:
-                    self._failure = self._writer.roll() or self._failure
+                if segment is self._files.segments[-1] and not (is_over or is_broken):
+                    is_broken = not self._start_segment(self._writer.roll)
                 is_left.set()
             if is_over:
                 break
@@ -180,8 +178,8 @@ class SqliteJournal:
                     log.exception("a group of records failed unexpectedly")
                     is_broken = True
                     self._fail(group, f"the journal failed: {error!r}", is_broken)
-            elif self._failure and not is_broken and self._writer.can_write():
-                self._failure = None
+            elif self._failure and not is_broken:
+                is_broken = not self._probe()
 
     def _write_group(self, group: list[Append]) -> bool:  # noqa: C901 - the whole way in one place
         """Makes a group durable and acknowledges it; returns False if a sync has failed."""
@@ -212,8 +210,8 @@ class SqliteJournal:
         # After a failed sync that is unknown, and nothing more is acknowledged (guarantee D6).
         try:
             self._writer.commit(entries)
-        except sqlite3.Error as error:
-            is_broken = getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
+        except (sqlite3.Error, OSError) as error:
+            is_broken = is_failed_sync(error)
             if not is_broken:
                 self._writer.roll_back()
             self._fail(group, f"the journal cannot be written: {error}", is_broken)
@@ -225,7 +223,8 @@ class SqliteJournal:
         self._appends.end_group()
 
         # A full segment gets a successor now, so that the next append knows whether that failed.
-        self._failure = self._writer.roll_if_full()
+        self._failure = None
+        is_sound = self._start_segment(self._writer.roll_if_full)
 
         # The loop lets the entries be read, resolves their appends, and wakes followers.
         def publish() -> None:
@@ -247,6 +246,31 @@ class SqliteJournal:
 
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(publish)
+        return is_sound
+
+    def _start_segment(self, roll: Callable[[], None]) -> bool:
+        """Starts a new segment by `roll`; returns False if a sync has failed."""
+        try:
+            roll()
+        except (sqlite3.Error, OSError) as error:
+            return self._note(f"the journal cannot start a new segment: {error}", error)
+        return True
+
+    def _probe(self) -> bool:
+        """Finds out whether records can be written again; returns False if a sync has failed."""
+        try:
+            self._writer.probe()
+        except sqlite3.Error as error:
+            return self._note(f"the journal cannot be written: {error}", error)
+        self._failure = None
+        return True
+
+    def _note(self, reason: str, error: Exception) -> bool:
+        """Notes why no records are accepted; returns False if a sync has failed."""
+        self._failure = reason
+        if is_failed_sync(error):
+            self._loop.call_soon_threadsafe(self._on_broken, reason)
+            return False
         return True
 
     def _fail(self, group: list[Append], reason: str, is_broken: bool) -> None:
@@ -287,10 +311,7 @@ class SqliteJournal:
             return []
         if self._newest and after + 1 >= (first := self._newest[0].position):
             return self._newest[after + 1 - first : min(last, after + limit) + 1 - first]
-        files = self._files
-        return await self._checks.read_with_repair(
-            lambda: files.readers.read(files.segments, after, last, limit)
-        )
+        return await self._checks.read_with_repair(lambda: self._files.read(after, last, limit))
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""

@@ -18,7 +18,7 @@ import orjson
 
 from opentrail.adapters.entry_check import differing
 from opentrail.adapters.files import sync_file, sync_folder
-from opentrail.adapters.sqlite.rows import COLUMNS, SCHEMA, entry_of, inserts
+from opentrail.adapters.sqlite.rows import CHAIN_BEFORE, COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
 from opentrail.adapters.sqlite.verify import intact_entries, lost_of
 from opentrail.adapters.system import sync_at_commit
@@ -29,7 +29,6 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 #: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
 _REPAIRED, _UNFINISHED = ".repaired", ".repaired.tmp"
 _DAMAGED = ".damaged"
-_CHAIN_BEFORE = "SELECT chain_before FROM segment"
 #: Maximum positions that damage between two entries of a segment may span.
 _FARTHEST = 1_000_000
 #: The last microsecond of the year 9999.
@@ -203,7 +202,7 @@ def chain_before_of(path: Path) -> bytes:
     """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN_CHAIN`."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
-            (chain,) = reader.execute(_CHAIN_BEFORE).fetchone()
+            (chain,) = reader.execute(CHAIN_BEFORE).fetchone()
         return bytes(chain)
     except (sqlite3.Error, TypeError):
         return UNKNOWN_CHAIN

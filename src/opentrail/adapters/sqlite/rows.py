@@ -30,6 +30,10 @@ SELECT = (
     " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
 
+#: The chain at a position, and the one before a segment's first.
+CHAIN = "SELECT chain FROM entries WHERE position = ?"
+CHAIN_BEFORE = "SELECT chain_before FROM segment"
+
 
 def inserts(entries: Sequence[Entry]) -> Iterator[tuple[str, list[object]]]:
     """Yields the statements that insert all entries, with their values; as few as possible."""

@@ -14,7 +14,9 @@ from opentrail.adapters.sqlite.rows import SCHEMA
 from opentrail.adapters.sqlite.segments import Readers, Segment
 from opentrail.adapters.sqlite.verify import lost_of
 from opentrail.adapters.system import sync_at_commit
-from opentrail.ports.journal import LostPositions
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions, first_not_lost
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,19 @@ class SegmentFiles:
     def lost(self) -> list[LostPositions]:
         """The positions that are lost, in order."""
         return [*self.lost_before, *(lost for s in self.segments for lost in s.lost)]
+
+    def read(self, after: int, last: int, limit: int) -> list[Entry]:
+        """Returns up to `limit` entries with `after < position <= last`, in order.
+
+        Raises:
+            JournalDamaged: a segment's content is not what was written.
+            StorageFailed: a segment cannot be read, or a position was trimmed.
+        """
+        segments = self.segments  # one listing, because segments may be trimmed concurrently
+        end = min(last, segments[0].first - 1)
+        if (trimmed := first_not_lost(self.lost_before, after + 1, end)) is not None:
+            raise StorageFailed(f"journal in {self.folder}: position {trimmed} was trimmed")
+        return self.readers.read(segments, after, last, limit)
 
     def report_lost(self, segment: Segment, lost: Sequence[LostPositions]) -> None:
         """Logs and reports positions of a segment that turned out to be lost."""

@@ -16,6 +16,13 @@ from opentrail.core.faults import crash_point
 #: Bytes that are written before the segment's size is checked again.
 _CHECK_BYTES = 1024 * 1024
 _PAGE_BYTES = 4096
+#: SQLite's errors after which nothing on disk can be trusted.
+_FAILED_SYNC = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
+
+
+def is_failed_sync(error: Exception) -> bool:
+    """Returns whether an error of a `SegmentWriter` is that of a sync, of a file or folder."""
+    return isinstance(error, OSError) or getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
 
 
 @dataclass(slots=True)
@@ -41,6 +48,7 @@ class SegmentWriter:
 
         Raises:
             sqlite3.Error: they are not; their transaction may still be open.
+            OSError: likewise.
         """
         try:
             self._insert(entries)
@@ -48,8 +56,7 @@ class SegmentWriter:
             if not is_corrupt(error):
                 raise
             self.roll_back()
-            if self.roll() is not None:
-                raise
+            self.roll()
             self._insert(entries)
         if entries:
             self.head, self.chain = entries[-1].position, entries[-1].chain
@@ -68,8 +75,12 @@ class SegmentWriter:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
 
-    def can_write(self) -> bool:
-        """Tries a write as large as a record; returns whether it succeeded."""
+    def probe(self) -> None:
+        """Tries a write as large as a record.
+
+        Raises:
+            sqlite3.Error: it failed.
+        """
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             self.connection.execute("INSERT INTO probe (filler) VALUES (zeroblob(65536))")
@@ -77,33 +88,36 @@ class SegmentWriter:
             self.connection.execute("COMMIT")
         except sqlite3.Error:
             self.roll_back()
-            return False
-        return True
+            raise
 
-    def roll_if_full(self) -> str | None:
-        """Starts a new segment if this one is full; returns why that failed."""
+    def roll_if_full(self) -> None:
+        """Starts a new segment if this one is full.
+
+        Raises:
+            sqlite3.Error: as `roll`, or its size cannot be read.
+            OSError: as `roll`.
+        """
         if self.unchecked_bytes < min(_CHECK_BYTES, self.segment_bytes // 16):
-            return None
+            return
         self.unchecked_bytes = 0
-        try:
-            pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
-        except sqlite3.Error as error:
-            return f"the journal's newest segment cannot be measured: {error}"
-        return self.roll() if pages * _PAGE_BYTES >= self.segment_bytes else None
+        pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        if pages * _PAGE_BYTES >= self.segment_bytes:
+            self.roll()
 
-    def roll(self) -> str | None:
-        """Starts a new segment unless the newest is empty; returns why that failed."""
+    def roll(self) -> None:
+        """Starts a new segment unless the newest is empty.
+
+        Raises:
+            sqlite3.Error: it cannot be created; the newest one stays.
+            OSError: the folder could not be synced; likewise.
+        """
         if self.files.segments[-1].first == self.head + 1:
-            return None
-        try:
-            connection = self.files.create(self.head + 1, self.chain)
-        except (sqlite3.Error, OSError) as error:
-            return f"the journal cannot start a new segment: {error}"
+            return
+        connection = self.files.create(self.head + 1, self.chain)
         previous, self.connection = self.connection, connection
         # A waiting repair may move the old segment's files, so SQLite must close them first.
         with contextlib.suppress(sqlite3.Error):
             previous.close()
-        return None
 
     def close(self) -> None:
         """Closes the segment."""

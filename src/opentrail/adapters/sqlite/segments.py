@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opentrail.adapters.sqlite.at_rest import reading
+from opentrail.adapters.sqlite.rows import CHAIN
 from opentrail.adapters.sqlite.verify import is_damage, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions
 
-_CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
 
@@ -148,7 +148,7 @@ def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
                 contextlib.suppress(sqlite3.Error, OSError),
                 reading(path, is_live) as reader,
             ):
-                row = reader.execute(_CHAIN, (position,)).fetchone()
+                row = reader.execute(CHAIN, (position,)).fetchone()
                 return row[0] if row and isinstance(row[0], bytes) else UNKNOWN_CHAIN
             break
     return UNKNOWN_CHAIN

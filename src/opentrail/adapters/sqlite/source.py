@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from opentrail.adapters.sqlite.rows import CHAIN
 from opentrail.adapters.sqlite.segments import (
     Segment,
     chain_of,
@@ -19,7 +20,6 @@ from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.event import Entry
 from opentrail.ports.journal import LostPositions, lost_between
 
-_CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 #: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
 _IDS_PER_STATEMENT = 5_000
@@ -55,7 +55,7 @@ class SqliteJournalSource:
             if segment.first > position:
                 continue
             with closing(open_reader(segment.path)) as reader, damage_as_error(segment.path):
-                if reader.execute(_CHAIN, (position,)).fetchone() is None:
+                if reader.execute(CHAIN, (position,)).fetchone() is None:
                     return None
                 return chain_at(reader, segment.path, position - 1)
         return None

@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from opentrail.adapters.entry_check import agrees, is_record
-from opentrail.adapters.sqlite.rows import SELECT, entry_of
+from opentrail.adapters.sqlite.rows import CHAIN, CHAIN_BEFORE, SELECT, entry_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
-_CHAIN = "SELECT chain FROM entries WHERE position = ?"
-_CHAIN_BEFORE = "SELECT chain_before FROM segment"
 _LOST = "SELECT first, last, reason FROM lost ORDER BY first"
 _HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
 #: Result codes of SQLite for a file that is damaged or cannot be read from its disk.
@@ -110,9 +108,9 @@ def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
         JournalDamaged: the stored chain has the wrong type.
     """
     if position < int(path.stem):
-        row = reader.execute(_CHAIN_BEFORE).fetchone()
+        row = reader.execute(CHAIN_BEFORE).fetchone()
     else:
-        row = reader.execute(_CHAIN, (position,)).fetchone()
+        row = reader.execute(CHAIN, (position,)).fetchone()
     if row is None:
         return UNKNOWN_CHAIN
     if not isinstance(row[0], bytes):

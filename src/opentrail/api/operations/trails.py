@@ -22,8 +22,8 @@ from opentrail.core.trail import (
     check_trail_name,
     epoch,
 )
+from opentrail.trails.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 
 #: Members that UpdateTrail clears if they are empty, and their settings.
 _TEXTS = {

@@ -54,7 +54,7 @@ def start(core: Core) -> Wing:
         sinks=(
             SnsSink(control, SnsTopics(clients), clock, metrics),
             CloudWatchLogsSink(
-                control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of_note
+                control, CloudWatchLogGroups(clients), clock, metrics, core.selector.entries_of
             ),
         ),
         followers=tuple(followers),

@@ -18,13 +18,13 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import LogEvent, LogGroups
-from opentrail.trails.plans import StreamNote
-from opentrail.trails.sinks.outbox import STREAM, Outbox, SinkStatus
+from opentrail.trails.outbox import STREAM, Outbox, SinkStatus
+from opentrail.trails.plans import LogFilePlan, StreamNote
 
 log = logging.getLogger(__name__)
 
-#: Returns the entries of a planned file after a position, in order.
-EntriesOf = Callable[[StreamNote, int], AsyncIterator[Entry]]
+#: `EntrySelector.entries_of`.
+EntriesOf = Callable[[LogFilePlan, str, str, int], AsyncIterator[Entry]]
 
 #: Error codes if a role may write to a stream but not read it.
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
@@ -126,7 +126,7 @@ class CloudWatchLogsSink:
                 await self._outbox.finish(uid, [note], status)
         for failure in failed.values():
             status.error = failure.code
-            await self._outbox.store_failure(uid, status)
+            await self._outbox.finish(uid, [], status)
             raise failure
 
     async def _send(self, uid: str, stored: Stored, note: StreamNote, status: SinkStatus) -> None:
@@ -149,7 +149,7 @@ class CloudWatchLogsSink:
     async def _batches(self, note: StreamNote) -> AsyncIterator[_Batch]:
         """Yields the batches after `sent`; a retry gets the same batches."""
         batch = _Batch()
-        async for entry in self._entries_of(note, note.sent):
+        async for entry in self._entries_of(note.plan, note.account, note.home_region, note.sent):
             if len(entry.record) > MAX_EVENT_BYTES:
                 batch.left_out += 1
                 batch.until = entry.position

@@ -16,7 +16,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import Topics
-from opentrail.trails.sinks.outbox import NOTICE, SUBJECT, Notice, Outbox
+from opentrail.trails.outbox import NOTICE, SUBJECT, Notice, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,9 @@ class SnsSink:
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.finish(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
-        for note in notes[len(over) :]:  # notes are in the order of their times
+        for note in notes:  # in the order of their files, which is not that of their times
+            if note in over:
+                continue
             notice = msgspec.convert(note.document, Notice)
             by_topic.setdefault(notice.topic, []).append(note)
         failure: ServiceError | None = None

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import Put
-from opentrail.trails.sinks.outbox import (
+from opentrail.trails.outbox import (
     NOTICE,
     STREAM,
     Outbox,
@@ -43,7 +43,7 @@ async def test_notes_of_a_trail_wait_in_the_order_of_their_files() -> None:
 async def test_how_it_went_is_kept() -> None:
     outbox = Outbox(MemoryControl(), NOTICE, DAY)
     assert await outbox.status("one") == SinkStatus()
-    await outbox.store_failure("one", SinkStatus("then", None, "NotFound"))
+    await outbox.finish("one", [], SinkStatus("then", None, "NotFound"))
     assert await outbox.status("one") == SinkStatus("then", None, "NotFound")
     assert await outbox.status("two") == SinkStatus()
 
@@ -77,7 +77,7 @@ async def test_a_forgotten_trail_leaves_nothing() -> None:
     for kind in (NOTICE, STREAM):
         await noted(control, "one", 1, 2, kind=kind)
         await noted(control, "two", 1, kind=kind)
-        await Outbox(control, kind, DAY).store_failure("one", SinkStatus("then"))
+        await Outbox(control, kind, DAY).finish("one", [], SinkStatus("then"))
     assert not await is_empty(control, "one")
     await control.apply(await removals_of(control, "one"))
     assert await is_empty(control, "one")

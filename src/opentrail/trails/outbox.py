@@ -72,7 +72,7 @@ class Outbox:
         return status_of(await self._control.get(state_kind(self._kind), uid))
 
     async def finish(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
-        """Removes notes and stores the status."""
+        """Removes notes, perhaps none, and stores the status."""
         await self._apply(uid, [Remove(self._kind, note.key) for note in notes], status)
 
     async def store(self, uid: str, note: Stored, status: SinkStatus | None = None) -> None:
@@ -82,10 +82,6 @@ class Outbox:
             await self._control.apply([put])
         else:
             await self._apply(uid, [put], status)
-
-    async def store_failure(self, uid: str, status: SinkStatus) -> None:
-        """Stores the status of a failure."""
-        await self._apply(uid, [], status)
 
     async def _apply(self, uid: str, changes: list[StoreWrite], status: SinkStatus) -> None:
         await self._control.apply([*changes, Put(state_kind(self._kind), uid, asdict(status))])
