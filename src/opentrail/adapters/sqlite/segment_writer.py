@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ _CHECK_BYTES = 1024 * 1024
 _PAGE_BYTES = 4096
 #: SQLite's errors after which nothing on disk can be trusted.
 _FAILED_SYNC = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 def is_failed_sync(error: Exception) -> bool:
     """Returns whether an error of a `SegmentWriter` is that of a sync, of a file or folder."""
-    return isinstance(error, OSError) or getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
+    if isinstance(error, OSError):
+        return error.errno not in _NO_DESCRIPTOR  # then the folder was not even opened
+    return getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
 
 
 @dataclass(slots=True)
