@@ -47,10 +47,10 @@ class ExactWriter:
         if content != new.content and not await asyncio.to_thread(
             _has_equal_content, content, new.content
         ):
-            is_taken = is_there and place not in self._changed
-            if not is_taken:
+            is_others = is_there and place not in self._changed
+            if not is_others:
                 self._changed.add(place)
-            raise (ObjectTaken if is_taken else ObjectStoreError)(
+            raise (ObjectTaken if is_others else ObjectStoreError)(
                 "ObjectMismatch",
                 f"s3://{new.bucket}/{new.key} holds {len(content)} bytes "
                 "that are not what was written",
