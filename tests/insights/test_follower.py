@@ -274,6 +274,23 @@ async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @asynchronous
+async def test_a_clock_that_was_ahead_for_a_time_costs_no_finding(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        await w.journal.append(w.launches(1, NOW + timedelta(days=2)))
+        w.clock.advance(2 * 86_400)
+        await w.follow()
+        w.clock.advance(-2 * 86_400)
+        await w.follow()
+        status = await w.insights.status()
+        assert status.watched_until is not None
+        assert status.watched_until <= NOW
+        await w.pass_minutes(3, 9, userIdentity=DEPLOY)
+        assert len(w.found()) == 1
+
+
+@pytest.mark.slow
+@asynchronous
 async def test_a_mark_that_cannot_be_read_delays_findings_and_does_not_end_the_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,12 @@ from typing import Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 
+#: Maximum uncompressed bytes of a file (AWS's limit is 50 MB). Small files keep trails that start
+#: together close to each other, so that they share most reads of the journal.
+MAX_FILE_BYTES = 16 * 1024 * 1024
+#: Maximum records of a file.
+MAX_FILE_RECORDS = 50_000
+
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 #: Category → kind of log file: its folder and a part of its name (cloudtrail-format §5.1).

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LEARNED_DAYS = 28
 #: How often time passes for minutes without events.
 _TICK_SECONDS = 5.0
+#: Minutes that the watch may be ahead of the clock: more, if the clock was wrong for a time.
+_MAX_AHEAD_MINUTES = 10
 #: Events recorded longer ago than this are in the journal.
 _IN_JOURNAL = timedelta(seconds=5)
 _DAY = timedelta(days=1)
@@ -240,14 +242,20 @@ class Insights:
                 log.exception("insights failed unexpectedly, trying again")
 
     async def tick(self) -> None:
-        """Records what is found as time passes, and learns again once an import has ended."""
+        """Records what is found as time passes.
+
+        Learns again once an import has ended, or a clock that was ahead is right again.
+        """
         async with self._lock:
             state = await self._watch.state()
             if not state.is_learned:
                 return
             imported = self._store.snapshot.imported
-            if imported != state.imported and imported == self._imported:
-                state = await self._learn()  # an import has ended
+            has_imported = imported != state.imported and imported == self._imported
+            # Minutes that were closed while the clock was ahead would miss all their calls.
+            is_ahead = state.now > minute_of(self._clock.now()) + _MAX_AHEAD_MINUTES
+            if has_imported or is_ahead:
+                state = await self._learn()
                 await self._expect()
                 self._progress = LearningProgress("watching", LEARNED_DAYS)
             if self._suppressed != await self.expected.that_count(self._clock.now()):

@@ -15,19 +15,19 @@ from typing import Any, Self
 
 from opentrail.core.event import INSIGHT, Entry
 from opentrail.core.insight_selectors import insight_selectors, selects
-from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS, DeliveryPlace
+from opentrail.core.logfile import (
+    CLOUDTRAIL,
+    LOG_KINDS,
+    MAX_FILE_BYTES,
+    MAX_FILE_RECORDS,
+    DeliveryPlace,
+)
 from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, includes
 from opentrail.ports.control import ControlStore, Document, Stored
 from opentrail.ports.journal import Journal
 from opentrail.trails.documents import StoredDocument
 from opentrail.trails.reading import EntryBatch, SharedReading
-
-#: Maximum uncompressed bytes of a file (AWS's limit is 50 MB). Small files keep trails that start
-#: together close to each other, so that they share most reads of the journal.
-_MAX_FILE_BYTES = 16 * 1024 * 1024
-#: Maximum records of a file.
-_MAX_FILE_RECORDS = 50_000
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class EntrySelector:
         selected: SelectedFiles = {}
         position, size, count = start, 0, 0
         matches = _matcher(trail.arn, trail.account, trail.home_region, span)
-        while position < until and size < _MAX_FILE_BYTES and count < _MAX_FILE_RECORDS:
+        while position < until and size < MAX_FILE_BYTES and count < MAX_FILE_RECORDS:
             batch, entries, last = await self.reading.read(position, until)
             _log_lost_positions(trail, position, entries, last)
             for entry in entries:
@@ -205,7 +205,7 @@ class EntrySelector:
                 contents.add(entry, batch.record_of(entry).event_time)
                 size += len(entry.record)
                 count += 1
-                if size >= _MAX_FILE_BYTES:
+                if size >= MAX_FILE_BYTES:
                     last = entry.position
                     break
             position = last
