@@ -100,7 +100,7 @@ async def test_content_that_is_refused_is_not_sent_again(status: int) -> None:
     [
         *("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.1.2.3", "169.254.169.254"),
         *("[fd00::1]", "0.0.0.0", "100.64.0.1", "224.0.0.1", "[64:ff9b::a9fe:a9fe]"),  # noqa: S104
-        "2130706433",
+        *("2130706433", "[64:ff9b:1::a00:1]", "[fec0::1]", "[::a00:1]"),
     ],
 )
 @asynchronous

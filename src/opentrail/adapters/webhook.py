@@ -30,6 +30,8 @@ _REFUSED = frozenset({400, 413, 415, 422})
 _FAILED = "WebhookFailed"
 #: IPv6 addresses that a gateway translates to IPv4 (RFC 6052).
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+#: The IPv6 addresses of the internet; others may lead to a private network through a gateway.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 class HttpWebhook:
@@ -93,6 +95,8 @@ class HttpWebhook:
         text = str(found[0][4][0])
         address = _reached(ipaddress.ip_address(text.partition("%")[0]))
         is_public = address.is_global and not address.is_multicast
+        if address.version == 6:
+            is_public = is_public and address in _GLOBAL_UNICAST
         if not is_public and not any(address in network for network in self._networks):
             message = (
                 f"{host} is {address}, which is not an address of the internet: allow it with "

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.access.keys import identity_of
 from opentrail.api.authorization.authorizer import caller_of
 from opentrail.core.identity import Identity, iam_user, root
 from opentrail.ports.control import Put
@@ -357,6 +358,8 @@ async def test_a_trail_that_is_created_with_tags_needs_the_permission_to_add_the
         ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, {}, False),
         ({"NumericGreaterThan": {"aws:EpochTime": "1577836800"}}, {}, True),
         ({"Null": {"aws:TagKeys": "true"}}, {}, True),
+        ({"Bool": {"aws:ViaAWSService": "false"}}, {}, True),
+        ({"Bool": {"aws:PrincipalIsAWSService": "false"}}, {}, True),
     ],
 )
 @asynchronous
@@ -380,6 +383,22 @@ async def test_a_session_is_the_principal_of_its_role() -> None:
     await api.policies.put_policy(ACCOUNT, "p", document("Allow", "*", **conditions))
     await api.policies.attach(ROLE, "p")
     await api.ok("ListTrails", identity=auditor)
+
+
+@asynchronous
+async def test_a_session_is_denied_by_its_name_though_the_id_of_its_role_is_not_known() -> None:
+    api = await an_api()
+    by_name = {"StringLike": {"aws:userid": "*:mallory"}}
+    statements = [
+        *json.loads(document("Allow", "*"))["Statement"],
+        *json.loads(document("Deny", "*", **by_name))["Statement"],
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    await api.policies.put_policy(ACCOUNT, "p", policy)
+    await api.policies.attach(ROLE, "p")
+    for name, denied in (("ann", False), ("mallory", True)):
+        known = identity_of(KEY, f"arn:aws:sts::{ACCOUNT}:assumed-role/auditor/{name}")
+        assert is_denied(await api.call("ListTrails", identity=known)) is denied
 
 
 def test_the_issuer_of_a_session_names_the_roles_path() -> None:

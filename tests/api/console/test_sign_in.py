@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from opentrail.access.users import ConsoleRole
 from opentrail.api.console.sessions import MAX_IDLE
 from opentrail.core.attributes import attributes_of
-from opentrail.core.event import refusal
+from opentrail.core.event import NewEntry, refusal
 from opentrail.who.sentence import CONSOLE_AGENT, sentence
 from tests.api.browser import AGENT, HOST, Browser
 from tests.api.caller import Answer, send
@@ -192,6 +193,35 @@ async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -
     assert (lacking.status, lacking.json["error"]) == (400, "newPassword must be a text")
     browser.open_link()
     assert (await browser.post("password", given)).status == 400
+
+
+@pytest.mark.parametrize("action", ["disable", "reset_password", "delete"])
+@asynchronous
+async def test_a_sign_in_under_way_ends_with_what_an_administrator_does(
+    action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await with_user()
+    journal = browser.api.world.journal
+    append = journal.append
+
+    async def act_first(entries: Sequence[NewEntry]) -> int:
+        await getattr(browser.users, action)("ann")
+        return await append(entries)
+
+    monkeypatch.setattr(journal, "append", act_first)
+    answer = await login(browser)
+    assert (answer.status, answer.json["code"]) == (401, "SignInRefused")
+    assert browser.cookie is None
+
+
+@asynchronous
+async def test_a_new_password_ends_other_sessions_even_if_nothing_can_be_recorded() -> None:
+    browser = await with_user()
+    await login(browser)
+    browser.api.world.journal.failure = "the disk is full"
+    given = {"password": OWN, "newPassword": OWN + "!"}
+    assert (await browser.post("password", given)).status == 503
+    assert (await browser.get("session")).status == 401
 
 
 @pytest.mark.parametrize("action", ["disable", "reset-password", "delete"])

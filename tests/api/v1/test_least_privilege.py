@@ -102,6 +102,14 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
 
 
 @asynchronous
+async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
+    browser = await with_calls()
+    policy = b'{"Statement":' * 1_010 + b"1" + b"}" * 1_010
+    answer = await browser.post("policy/test", b'{"principal":"Mary","policies":[%b]}' % policy)
+    assert (answer.status, answer.json["error"]) == (400, "policies must not be nested so deeply")
+
+
+@asynchronous
 async def test_a_policy_that_takes_too_long_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(least_privilege, "_MAX_SECONDS", -1.0)
     browser = await with_calls()

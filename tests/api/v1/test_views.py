@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -80,6 +81,7 @@ async def test_a_name_must_be_visible(name: str) -> None:
         ({"columns": "time;drop"}, "state.columns must be"),
         ({"categories": "some"}, "state.categories must be all"),
         ({"expression": 7}, "state.expression must be a text, not 7"),
+        ({"expression": json.loads("[" * 300 + "]" * 300)}, "state.expression must be a text"),
         ({"theme": "dark"}, "there is no member state.theme"),
         ({"expression": "x" * 4_000}, "state must have at most 4000 bytes"),
         ([], "state must be a JSON object"),

@@ -142,6 +142,27 @@ def test_a_pattern_with_everything_escaped_matches_its_own_text_only(text: str, 
     assert pattern.matches(other) == (other == text)
 
 
+def wildcards_match(pattern: str, text: str) -> bool:
+    """Decides by the definition of `*` and `?`, in time that grows with both lengths."""
+    ends = {0}
+    for wanted in pattern:
+        if wanted == "*":
+            ends = {end for begin in ends for end in range(begin, len(text) + 1)}
+        else:
+            ends = {end + 1 for end in ends if end < len(text) and wanted in ("?", text[end])}
+    return len(text) in ends
+
+
+@given(st.text("ab*?", max_size=12), st.text("ab\n", max_size=12))
+def test_wildcards_match_what_they_stand_for(pattern: str, text: str) -> None:
+    assert Pattern.parse(pattern).matches(text) == wildcards_match(pattern, text)
+
+
+def test_no_pattern_takes_longer_than_the_text_is_long() -> None:
+    """By trying again what each star could match, this would take years."""
+    assert not Pattern.parse(f"{'*a' * 50}!").matches("a" * 10_000)
+
+
 @given(st.text(), st.text(), st.text())
 def test_a_star_matches_anything(before: str, middle: str, after: str) -> None:
     def escaped(text: str) -> str:

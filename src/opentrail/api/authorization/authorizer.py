@@ -27,7 +27,7 @@ from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
 from opentrail.trails.registry import TrailRegistry
 
-_SESSION = re.compile(r"(arn:[^:]*):sts::([0-9]{12}):assumed-role/([^/]+)/.+")
+_SESSION = re.compile(r"(arn:[^:]*):sts::([0-9]{12}):assumed-role/([^/]+)/(.+)")
 #: `type` of a record's `userIdentity` → value of `aws:PrincipalType`.
 _PRINCIPAL_TYPES = {
     "Root": "Account",
@@ -180,8 +180,11 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
         "aws:principalaccount": caller.account,
         "aws:principaltype": _PRINCIPAL_TYPES.get(kind),
         "aws:username": user_identity.get("userName") if kind == "IAMUser" else None,
-        "aws:userid": user_identity.get("principalId"),
+        "aws:userid": user_identity.get("principalId") or _name_of_session(caller),
         "aws:requestedregion": call.region,
+        # Whoever calls opentrail calls it directly, and is no service.
+        "aws:viaawsservice": "false",
+        "aws:principalisawsservice": "false",
         "cloudtrail:externalid": call.input.get("externalId"),
     }
     context: _Context = {key: (str(text),) for key, text in texts.items() if text}
@@ -191,6 +194,12 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
         if rule.has_tag_values:
             context.update(_of_tags("aws:requesttag/", tags))
     return context
+
+
+def _name_of_session(caller: Caller) -> str | None:
+    """Returns what stands for the id of a role session whose role's id is not known."""
+    session = _SESSION.fullmatch(caller.arn or "")
+    return f"{session[3]}:{session[4]}" if session else None
 
 
 def _of_tags(prefix: str, tags: Sequence[tuple[str, str]]) -> _Context:

@@ -180,6 +180,8 @@ def _error_page(code: str, message: str, status: int, request_id: str) -> Respon
     )
 
 
+#: Levels that are indented; an imported record may have a thousand.
+_MAX_INDENTED = 20
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^"{}\[\],:]+')
 
 
@@ -190,21 +192,25 @@ def indent(record: str) -> list[str]:
     ['{', '  "a": [', '    1.0,', '    {}', '  ],', '  "b": "{"', '}']
     """
     lines, line, depth = [], "", 0
+
+    def margin() -> str:
+        return "  " * min(depth, _MAX_INDENTED)
+
     for part in _PARTS.findall(record):
         if part in "{[":
             lines.append(line + part)
             depth += 1
-            line = "  " * depth
+            line = margin()
         elif part in "}]":
             depth -= 1
             if not line.strip() and lines and lines[-1][-1] in "{[":
                 line = lines.pop() + part
             else:
                 lines.append(line)
-                line = "  " * depth + part
+                line = margin() + part
         elif part == ",":
             lines.append(line + part)
-            line = "  " * depth
+            line = margin()
         else:
             line += ": " if part == ":" else part.strip() if part[0] != '"' else part
     return [*lines, line]

@@ -123,10 +123,15 @@ class SignIn:
 
         user = await self._verify(request, name, check)
         response = Response(status_code=204)
-        await self._records.record_success(request, user.name)
         if new is not None:
             await self._sessions.end_all_of(user.name)
+        await self._records.record_success(request, user.name)
         await self._guard.begin_for(request, session_user(user), response)
+        # A user who was disabled, deleted or changed in the meantime had no session to end yet.
+        if await self._users.find(user.name) != user:
+            await self._sessions.end_all_of(user.name)
+            message = "The user was changed in the meantime: sign in again."
+            raise CloudTrailError("SignInRefused", message, 401)
         return response
 
     @route(

@@ -183,12 +183,14 @@ def _policies_in(body: Json) -> list[Policy]:
     documents = body.get("policies")
     if not isinstance(documents, list) or not documents:
         raise invalid_parameter("policies must be a list of policy documents")
-    if (size := sum(map(characters, documents))) > _MAX_CHARACTERS:
-        message = (
-            f"policies must have at most {_MAX_CHARACTERS:,} characters together, not {size:,}"
-        )
-        raise invalid_parameter(message)
     try:
+        if (size := sum(map(characters, documents))) > _MAX_CHARACTERS:
+            message = (
+                f"policies must have at most {_MAX_CHARACTERS:,} characters together, not {size:,}"
+            )
+            raise invalid_parameter(message)
         return [parse_policy(json.dumps(each), PolicyKind.IDENTITY) for each in documents]
     except MalformedPolicy as error:
         raise invalid_parameter(f"policies must be valid policy documents: {error}") from error
+    except RecursionError as error:
+        raise invalid_parameter("policies must not be nested so deeply") from error

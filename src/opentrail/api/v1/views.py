@@ -135,12 +135,12 @@ class Views:
         state = body.get("state")
         if not isinstance(state, dict):
             raise invalid_parameter("state must be a JSON object")
-        if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
-            raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
         _check_members("state.", state, _MEMBERS)
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
                 raise invalid_parameter(f"state.{member} must be a text, not {value!r}")
+        if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
+            raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
         members = {member: value for member, value in state.items() if value is not None}
         self._check(members)
         return cast(ViewState, members)

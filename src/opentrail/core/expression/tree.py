@@ -14,6 +14,7 @@ import msgspec
 
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import SIGN_IN, Record, parse_time, refusal
+from opentrail.core.text import with_anything_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,13 @@ class Pattern:
 
 @lru_cache(512)
 def _regex(pattern: Pattern) -> re.Pattern[str]:
-    regex = "".join(
-        ".*" if part is None else "." if part is ... else re.escape(part) for part in pattern.parts
-    )
-    return re.compile(regex, re.DOTALL)
+    chunks = [""]
+    for part in pattern.parts:
+        if part is None:
+            chunks.append("")
+        else:
+            chunks[-1] += "." if part is ... else re.escape(part)
+    return re.compile(with_anything_between(chunks), re.DOTALL)
 
 
 class And(msgspec.Struct, frozen=True, tag=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from opentrail.core.text import with_anything_between
+
 Context = Mapping[str, tuple[str, ...]]
 #: Whether a string fits, given the context that variables are read from.
 TextMatcher = Callable[[str, Context], bool]
@@ -55,11 +57,7 @@ def _source(parts: list[tuple[str, bool]]) -> str:
         first, *rest = [part] if is_literal else part.split("*")
         chunks[-1] += _fixed(first, is_literal)
         chunks += [_fixed(text, is_literal) for text in rest]
-    if len(chunks) == 1:
-        return chunks[0]
-    # The leftmost place of a chunk is as good as any other, so no chunk needs a second try.
-    middle = "".join(f"(?>.*?{chunk})" for chunk in chunks[1:-1] if chunk)
-    return f"{chunks[0]}{middle}.*{chunks[-1]}"
+    return with_anything_between(chunks)
 
 
 def _fixed(text: str, is_literal: bool) -> str:
