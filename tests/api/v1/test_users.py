@@ -10,10 +10,12 @@ import pytest
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.v1.callers import TokenAuthenticator
+from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.users import UserAdministration
 from tests.api.browser import Browser
 from tests.api.caller import TOKEN, Answer, Api, send
+from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
 
 
@@ -25,7 +27,11 @@ class Administrator:
         self.ended: list[str] = []
         users = ConsoleUsers(self.api.world.control, self.api.world.clock, ScryptCost(n=16))
         tokens = UserTokens(self.api.world.control, users, self.api.world.clock)
-        administration = UserAdministration(users, self._end_sessions, tokens.remove_all_of)
+        world = self.api.world
+        changes = OwnChanges(world.journal, world.clock, ACCOUNT, "console.opentrail.internal")
+        administration = UserAdministration(
+            users, changes, self._end_sessions, tokens.remove_all_of
+        )
         self.app = JsonApi([administration], TokenAuthenticator(TOKEN)).app
 
     async def _end_sessions(self, name: str) -> None:
@@ -123,3 +129,33 @@ async def test_an_administrator_of_some_accounts_manages_no_users() -> None:
         assert "ann may see 111111111111 only" in answer.json["error"]
     browser.become(ConsoleRole.ADMIN)
     assert (await browser.get("users")).json == {"users": []}
+
+
+@asynchronous
+async def test_what_administrators_do_is_recorded_before_it_is_done() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.ADMIN, name="root")
+    await browser.post("users", {"name": "ann", "role": "viewer"})
+    await browser.post("users/tokens", {"user": "ann", "name": "laptop"})
+    await browser.post("users/tokens/remove", {"user": "ann", "name": "laptop"})
+    for action in ("disable", "enable", "reset-password", "delete"):
+        assert (await browser.post("users/change", {"name": "ann", "action": action})).status == 200
+    records = [json.loads(entry.record) for entry in browser.api.world.entries]
+    assert [record["eventName"] for record in records] == [
+        "CreateConsoleUser",
+        "CreatePersonalToken",
+        "RemovePersonalToken",
+        "DisableConsoleUser",
+        "EnableConsoleUser",
+        "ResetConsoleUserPassword",
+        "DeleteConsoleUser",
+    ]
+    assert {record["userIdentity"]["userName"] for record in records} == {"root"}
+    assert {record["eventSource"] for record in records} == {"console.opentrail.internal"}
+    assert records[0]["requestParameters"] == {"name": "ann", "role": "viewer", "accounts": None}
+    assert records[1]["requestParameters"]["user"] == "ann"
+
+    browser.api.world.journal.failure = "the disk is full"
+    refused = await browser.post("users", {"name": "bob", "role": "admin"})
+    assert refused.status == 503
+    assert await browser.users.find("bob") is None

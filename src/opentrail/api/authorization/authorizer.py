@@ -182,7 +182,7 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
         "aws:username": user_identity.get("userName") if kind == "IAMUser" else None,
         "aws:userid": user_identity.get("principalId") or _name_of_session(caller),
         "aws:requestedregion": call.region,
-        # Whoever calls opentrail calls it directly, and is no service.
+        # Callers of opentrail call it directly, and are not services.
         "aws:viaawsservice": "false",
         "aws:principalisawsservice": "false",
         "cloudtrail:externalid": call.input.get("externalId"),
@@ -197,7 +197,7 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
 
 
 def _name_of_session(caller: Caller) -> str | None:
-    """Returns what stands for the id of a role session whose role's id is not known."""
+    """Returns `aws:userid` of a role session whose role's id is not known."""
     session = _SESSION.fullmatch(caller.arn or "")
     return f"{session[3]}:{session[4]}" if session else None
 

@@ -21,6 +21,7 @@ from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, Role, role_name
 from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
+from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
@@ -32,6 +33,8 @@ from opentrail.version import __version__
 
 #: The address of its first page.
 HOME = "/console/"
+#: Source of the events about users and their tokens.
+CONSOLE_SOURCE = "console.opentrail.internal"
 #: Maximum accounts and Regions that a page offers.
 _MAX_CHOICES = 200
 
@@ -143,7 +146,7 @@ class WebConsole:
     """What the web console adds to the JSON API: sessions, users, views, and pages.
 
     Args:
-        journal: where sign-ins are recorded.
+        journal: where sign-ins and changes of users are recorded.
         clock: the time of them.
         sessions: who has opened a link.
         settings: what is shown of this server.
@@ -176,6 +179,7 @@ class WebConsole:
         self.user_tokens = PersonalTokens(tokens.user_of)
         self._console_link = console_link
         self._records = LoginRecords(journal, clock, settings.account)
+        self._changes = OwnChanges(journal, clock, settings.account, CONSOLE_SOURCE)
         self._oidc = OidcSignIn(self.guard, self._records, sign_ins or BegunSignIns(clock), oidc)
 
     def groups(self, services: Services) -> Sequence[object]:
@@ -184,8 +188,10 @@ class WebConsole:
             WebSession(services, self.guard, self._settings, self._console_link),
             SignIn(self.guard, self._sessions, self._users, self._records),
             self._oidc,
-            UserAdministration(self._users, self._sessions.end_all_of, self._tokens.remove_all_of),
-            UserTokenAdministration(self._tokens),
+            UserAdministration(
+                self._users, self._changes, self._sessions.end_all_of, self._tokens.remove_all_of
+            ),
+            UserTokenAdministration(self._tokens, self._changes),
             Views(services),
         )
 

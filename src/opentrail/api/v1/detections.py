@@ -11,12 +11,11 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from opentrail.access.users import identity_of_user
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, search_in
-from opentrail.api.v1.own_events import own_event
+from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.core.event import (
     DETECTION,
@@ -27,9 +26,8 @@ from opentrail.core.expression import And, Compare, Expression, literal
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
 from opentrail.detections.records import DETECTIONS_SOURCE
-from opentrail.detections.rules import DetectionRule, rule_of
+from opentrail.detections.rules import rule_of
 from opentrail.history.event_history import PAGE, Search
-from opentrail.version import __version__
 
 #: Newest matches that are counted for the list of rules.
 _MAX_COUNTED = 10_000
@@ -105,7 +103,7 @@ class Detections:
     ) -> None:
         self._services = services
         self._rules = rules
-        self._account = account
+        self._changes = OwnChanges(services.journal, services.clock, account, DETECTIONS_SOURCE)
         self._missing = missing
 
     @route("GET", "/detections", VIEWER, "see the enabled rules")
@@ -163,7 +161,8 @@ class Detections:
         caller, clock = caller_of(request), self._services.clock
         after = await self._services.journal.newest()
         enabled = EnabledRule(rule, after, format_time(clock.now()), caller.name)
-        await self._record(request, "EnableDetection", rule)
+        asked = {"rule": msgspec.to_builtins(rule)}
+        await self._changes.record(request, "EnableDetection", asked)
         await self._rules.put(enabled)
         return _document(enabled, 0, None)
 
@@ -174,25 +173,9 @@ class Detections:
         if not isinstance(name, str):
             raise invalid_parameter("name must be the name of an enabled rule")
         enabled = await self._rules.get(name)
-        await self._record(request, "DisableDetection", enabled.rule)
+        await self._changes.record(request, "DisableDetection", {"name": enabled.rule.name})
         await self._rules.remove(name)
         return {}
-
-    async def _record(self, request: Request, event_name: str, rule: DetectionRule) -> None:
-        """Returns once it is durable who changes which rule."""
-        parameters: Any = {"name": rule.name}
-        if event_name == "EnableDetection":
-            parameters = {"rule": msgspec.to_builtins(rule)}
-        entry = own_event(
-            request,
-            self._services.clock.now(),
-            identity_of_user(self._account, caller_of(request).name),
-            DETECTIONS_SOURCE,
-            event_name,
-            f"opentrail/{__version__}",
-            {"requestParameters": parameters, "responseElements": None},
-        )
-        await self._services.journal.append([entry])
 
 
 def _both(first: Expression | None, second: Expression) -> Expression:

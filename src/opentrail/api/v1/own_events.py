@@ -8,9 +8,14 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 
+from opentrail.access.users import identity_of_user
 from opentrail.api.v1.answers import Json
+from opentrail.api.v1.callers import caller_of
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
 from opentrail.core.trail import GLOBAL_REGION
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import JournalWriter
+from opentrail.version import __version__
 
 
 def own_event(
@@ -53,3 +58,28 @@ def own_event(
 def address_of(request: Request) -> str:
     """Returns the address from which a request came."""
     return request.client.host if request.client else "unknown"
+
+
+class OwnChanges:
+    """Records who changes what of opentrail itself, before it is changed."""
+
+    def __init__(self, journal: JournalWriter, clock: Clock, account: str, source: str) -> None:
+        self._journal, self._clock = journal, clock
+        self._account, self._source = account, source
+
+    async def record(self, request: Request, name: str, parameters: Json) -> None:
+        """Returns once the event of this name is durable.
+
+        Raises:
+            RecordRefused: it cannot be recorded, so nothing is to be changed.
+        """
+        entry = own_event(
+            request,
+            self._clock.now(),
+            identity_of_user(self._account, caller_of(request).name),
+            self._source,
+            name,
+            f"opentrail/{__version__}",
+            {"requestParameters": parameters, "responseElements": None},
+        )
+        await self._journal.append([entry])

@@ -9,14 +9,20 @@ from starlette.requests import Request
 
 from opentrail.access.users import ConsoleRole, ConsoleUser, ConsoleUsers
 from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
+from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.event import format_time
 
 Act = Callable[[str], Awaitable[None]]
 
 _MEMBERS = ("name", "role", "accounts")
-#: What may be done to a user.
-ACTIONS = ("disable", "enable", "reset-password", "delete")
+#: What may be done to a user, and the name of its event.
+ACTIONS = {
+    "disable": "DisableConsoleUser",
+    "enable": "EnableConsoleUser",
+    "reset-password": "ResetConsoleUserPassword",
+    "delete": "DeleteConsoleUser",
+}
 
 
 class User(TypedDict):
@@ -48,12 +54,16 @@ class UserAdministration:
 
     Args:
         users: the users.
+        changes: records what is asked for.
         end_sessions: ends all sessions of the user of a name.
         remove_tokens: removes all personal tokens of the user of a name.
     """
 
-    def __init__(self, users: ConsoleUsers, end_sessions: Act, remove_tokens: Act) -> None:
+    def __init__(
+        self, users: ConsoleUsers, changes: OwnChanges, end_sessions: Act, remove_tokens: Act
+    ) -> None:
         self._users = users
+        self._changes = changes
         self._end_sessions = end_sessions
         self._remove_tokens = remove_tokens
 
@@ -63,7 +73,7 @@ class UserAdministration:
         return {"users": [_user_of(user) for user in await self._users.all()]}
 
     @route("POST", "/users", ADMIN, "create a user", body='{"name": "ann", "role": "viewer"}')
-    async def create(self, _request: Request, body: Json) -> ChangedUser:
+    async def create(self, request: Request, body: Json) -> ChangedUser:
         """Creates a user; only this answer has the password for the first sign-in.
 
         `body` has `name`, `role` and perhaps `accounts`, a list of account ids.
@@ -83,6 +93,8 @@ class UserAdministration:
         if accounts is not None and not _is_list_of_strings(accounts):
             raise invalid_parameter(f"accounts must be a list of account ids, not {accounts!r}")
         role = ConsoleRole.parse(body.get("role"))
+        asked = {"name": name, "role": role_name(role), "accounts": accounts}
+        await self._changes.record(request, "CreateConsoleUser", asked)
         user, password = await self._users.create(name, role, accounts)
         return {"user": _user_of(user), "password": password}
 
@@ -93,7 +105,7 @@ class UserAdministration:
         "disable, enable or delete a user, or reset its password",
         body='{"name": "ann", "action": "disable"}',
     )
-    async def change(self, _request: Request, body: Json) -> ChangedUser:
+    async def change(self, request: Request, body: Json) -> ChangedUser:
         """Disables, enables or deletes a user, or replaces its password, and ends its sessions.
 
         Raises:
@@ -101,6 +113,9 @@ class UserAdministration:
             UsageError: there is no such user.
         """
         name, action = str(body.get("name", "")), str(body.get("action", ""))
+        if action not in ACTIONS:
+            raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
+        await self._changes.record(request, ACTIONS[action], {"name": name})
         answer: ChangedUser = {}
         if action == "disable":
             answer["user"] = _user_of(await self._users.disable(name))
@@ -109,11 +124,9 @@ class UserAdministration:
         elif action == "reset-password":
             user, answer["password"] = await self._users.reset_password(name)
             answer["user"] = _user_of(user)
-        elif action == "delete":
+        else:
             await self._users.delete(name)
             await self._remove_tokens(name)
-        else:
-            raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
         await self._end_sessions(name)
         return answer
 
