@@ -60,6 +60,11 @@ def first_id_of(day: date) -> UUID:
     return UUID(int=micros(moment) // 1000 << _BITS_AFTER_TIME)
 
 
+def day_of(batch_id: UUID) -> date:
+    """Returns the day (UTC) in whose partition a batch is."""
+    return from_micros((batch_id.int >> _BITS_AFTER_TIME) * 1000).date()
+
+
 def insert_batch(
     transaction: Transaction, batch_id: UUID, node: str, count: int, body: bytes
 ) -> None:
