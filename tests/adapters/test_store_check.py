@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.postgres.batches import chain_after
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
@@ -243,9 +244,10 @@ def test_a_journal_on_postgresql_is_verified_and_compared_with_sealed_files(tmp_
     shared_server().execute(database, f"{body} 33")
     damages = on_postgresql(tmp_path, url)
     assert [(damage.first, damage.last) for damage in damages] == [(25, 28), (33, 36)]
-    shared_server().execute(
-        database, "UPDATE opentrail.batch SET chain_before = chain, chain = '' WHERE first = 17"
-    )
+    # A whole batch, but another one.
+    chain = chain_after(b"", [entry.record for entry in some_new_entries(4, 17)]).hex()
+    forged = f"chain_before = '', chain = '\\x{chain}'"
+    shared_server().execute(database, f"UPDATE opentrail.batch SET {forged} WHERE first = 17")  # noqa: S608
     assert (20, 20) in [(damage.first, damage.last) for damage in on_postgresql(tmp_path, url)]
 
 

@@ -38,7 +38,7 @@ class JournalSource(Protocol):
         ...
 
     def chain_at(self, position: int) -> bytes:
-        """Return the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
+        """Return the chain at an entry; `UNKNOWN_CHAIN` if it is damaged, lost or not there."""
         ...
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:

@@ -54,7 +54,8 @@ def test_a_bit_that_changes_in_a_record_is_noticed(place: int, bit: int) -> None
 
 @pytest.mark.parametrize(
     "change",
-    [{"count": 4}, {"count": 6}, {"chain": b"x" * 32}, {"chain_before": b"x" * 32}, {"body": b""}],
+    [{"count": 4}, {"count": 6}, {"chain": b"x" * 32}, {"chain_before": b"x" * 32}]
+    + [{"body": body} for body in (b"", b"\x01aa", b"\x03" + BATCH.body[1:], b"\xffaa")],
 )
 def test_a_row_that_disagrees_with_its_body_is_damaged(change: dict[str, object]) -> None:
     with pytest.raises(JournalDamaged, match="position 11"):

@@ -34,6 +34,21 @@ _TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'opentrail'"
 )
+#: Another process has the lease of the sequencer, and orders nothing.
+_PAUSE = (
+    "INSERT INTO opentrail.lease VALUES ('sequencer', 'paused', 100, 'infinity') ON CONFLICT"
+    " (name) DO UPDATE SET holder = 'paused', epoch = 100, until = 'infinity'"
+)
+_RESUME = "UPDATE opentrail.lease SET until = '-infinity'"
+#: As in a backup of a few days ago.
+_DROP_PARTITIONS = """
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE tablename ~ '^batch_[0-9]{8}$' LOOP
+            EXECUTE 'DROP TABLE opentrail.' || name;
+        END LOOP;
+    END $$
+"""
+_COUNT = "SELECT count(*) FROM opentrail.batch"
 
 
 @asynccontextmanager
@@ -314,12 +329,8 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
     """As while the sequencer of another process is paused."""
     monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
     url = shared_server().new_database()
-    paused = (
-        "INSERT INTO opentrail.lease VALUES ('sequencer', 'paused', 100, 'infinity') ON CONFLICT"
-        " (name) DO UPDATE SET holder = 'paused', epoch = 100, until = 'infinity'"
-    )
     async with opened(url) as (journal,):
-        execute(url, paused)
+        execute(url, _PAUSE)
         await journal.write(some_new_entries(1))
         waiting = asyncio.create_task(journal.append(some_new_entries(1, 2)))
         await eventually(lambda: journal.failure)
@@ -328,7 +339,7 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
             await journal.append(some_new_entries(1, 3))
         with pytest.raises(StorageFailed, match="no positions"):
             await journal.newest()
-        execute(url, "UPDATE opentrail.lease SET until = '-infinity'")
+        execute(url, _RESUME)
         assert await waiting == 2
         assert await journal.newest() == 2
         assert journal.failure is None
@@ -372,6 +383,79 @@ async def test_positions_that_one_process_has_seen_are_not_given_again_after_the
         execute(url, "UPDATE opentrail.journal SET position = 3")
         await eventually(lambda: any(run.covers(4, 5) for run in other.lost))
         assert await other.append(some_new_entries(1, 6)) == 6
+
+
+@pytest.mark.parametrize("lose", ["DELETE FROM opentrail.batch", _DROP_PARTITIONS])
+@asynchronous
+async def test_durable_batches_that_a_promoted_server_lacks_are_inserted_again(lose: str) -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        execute(url, _PAUSE)
+        await journal.write(some_new_entries(2))
+        waiting = asyncio.create_task(journal.append(some_new_entries(1, 3)))
+        await eventually(lambda: execute(url, _COUNT) == [(2,)])
+        execute(url, lose)
+        execute(url, _RESUME)
+        assert await waiting == 3
+        await eventually(lambda: not journal._unordered)
+        assert await journal.append(some_new_entries(1, 4)) == 4
+        assert [e.event_id for e in await everything(journal)] == [
+            event_id(number) for number in (1, 2, 3, 4)
+        ]
+
+
+@asynchronous
+async def test_a_batch_that_a_promoted_server_lacks_is_not_inserted_again_without_its_lease() -> (
+    None
+):
+    url = shared_server().new_database()
+    calls = []
+
+    def accept_once(_transaction: Transaction) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise LeaseLost("another process has it")
+
+    async with opened(url) as (journal,):
+        execute(url, _PAUSE)
+        waiting = asyncio.create_task(journal.append_fenced(some_new_entries(1), accept_once))
+        await eventually(lambda: execute(url, _COUNT) == [(1,)])
+        execute(url, "DELETE FROM opentrail.batch")
+        with pytest.raises(LeaseLost):
+            await waiting
+        execute(url, _RESUME)
+        assert await journal.append(some_new_entries(1, 2)) == 1
+        assert [entry.event_id for entry in await everything(journal)] == [event_id(2)]
+
+
+@asynchronous
+async def test_partitions_that_a_restored_server_lacks_are_created_again() -> None:
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        assert await journal.append(some_new_entries(1)) == 1
+        execute(url, _DROP_PARTITIONS)
+        with pytest.raises(RecordRefused, match="no partition"):
+            await journal.append(some_new_entries(1, 2))
+        await eventually(lambda: journal.failure is None)
+        assert await journal.append(some_new_entries(1, 3)) == 2
+
+
+@asynchronous
+async def test_records_are_verified_later_if_a_newer_version_has_written_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        await journal.append(some_new_entries(2))
+        change = "UPDATE opentrail.batch SET body = set_byte(body, 0, {})"
+        execute(url, change.format(2))
+        checking = asyncio.create_task(journal.keep_checking())
+        await eventually(lambda: checking.done() or "upgrade" in (journal.unverified or ""))
+        execute(url, change.format(1))
+        await checking
+        assert journal.unverified is None
+        assert journal.lost == []
 
 
 @pytest.mark.slow

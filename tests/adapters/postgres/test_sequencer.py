@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
+
+from opentrail.adapters.postgres import sequencer as module
 from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
@@ -101,12 +104,15 @@ async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
     assert await other.order(0) is not None
 
 
+@pytest.mark.parametrize("body", [b"\x01nonsense", b"\xffnonsense"])
 @asynchronous
-async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others_go_on() -> None:
+async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others_go_on(
+    body: bytes,
+) -> None:
     world = World()
     entries = some_new_entries(6)
     world.insert(entries[:2])
-    world.insert(entries[2:4], body=b"\x01nonsense")
+    world.insert(entries[2:4], body=body)
     world.insert(entries[4:])
     assert await world.sequencer("a", 60.0).order(0) is not None
     source = PostgresJournalSource(world.url)
@@ -128,3 +134,23 @@ async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_re
     source = PostgresJournalSource(world.url)
     assert [(run.first, run.last) for run in source.lost_between(1, 6)] == [(3, 4)]
     assert world.event_ids() == [event_id(number) for number in (1, 2, 5, 6)]
+
+
+@asynchronous
+async def test_large_batches_are_ordered_in_several_transactions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    bodies = [encode(some_new_entries(2, number)) for number in (1, 3, 5, 7, 9)]
+    for number in (1, 3, 5, 7, 9):
+        world.insert(some_new_entries(2, number))
+    monkeypatch.setattr(module, "_MAX_BYTES", len(bodies[0]) + len(bodies[1]) - 1)
+    sequencer = world.sequencer("a", 60.0)
+    heads = []
+    while ordered := await sequencer.order(0):
+        heads.append(ordered.head)
+    assert heads == [4, 8, 10]
+    monkeypatch.setattr(module, "_MAX_BYTES", 1)
+    world.insert(some_new_entries(2, 11))
+    assert await sequencer.order(0) is not None
+    assert world.event_ids() == [event_id(number) for number in range(1, 13)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opentrail.adapters.duckdb.children import files_of_child
 from opentrail.adapters.postgres import source as module
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.errors import DataTooNew, JournalDamaged, StorageFailed
+from opentrail.ports.journal import UNKNOWN_CHAIN
 from tests.factories import event_id, some_new_entries
 from tests.fakes import asynchronous
 from tests.postgres import database_in, shared_server
@@ -110,3 +113,39 @@ async def test_an_event_id_is_not_taken_for_another_one_that_contains_it() -> No
     assert source.find(event_id(5)[:-1]) is None
     assert source.find("us-east-1") is None
     assert len(execute(url, "SELECT 1 FROM opentrail.batch")) == 4
+
+
+@pytest.mark.parametrize("body", ["'\\x01aa'", "'\\xffaa'", "overlay(body placing 'x' from 40)"])
+@asynchronous
+async def test_the_chain_of_a_damaged_batch_is_unknown_and_a_reader_learns_of_the_damage(
+    body: str,
+) -> None:
+    url, source = await a_journal()
+    execute(url, f"UPDATE opentrail.batch SET body = {body} WHERE first = 10")  # noqa: S608
+    assert source.chain_at(9) != UNKNOWN_CHAIN
+    assert source.chain_at(12) == UNKNOWN_CHAIN
+    with pytest.raises(JournalDamaged) as damage:
+        source.chain_before(11)
+    assert 10 <= damage.value.position <= 12
+    execute(url, "INSERT INTO opentrail.lost VALUES (10, 12, 'a test')")
+    assert source.chain_at(12) == UNKNOWN_CHAIN
+    assert source.chain_before(11) is None
+
+
+@asynchronous
+async def test_the_chain_of_a_lost_batch_is_unknown_whoever_has_written_it() -> None:
+    url, source = await a_journal()
+    execute(url, "UPDATE opentrail.batch SET body = set_byte(body, 0, 2) WHERE first = 10")
+    with pytest.raises(DataTooNew):
+        source.chain_at(12)
+    execute(url, "INSERT INTO opentrail.lost VALUES (10, 12, 'a test')")
+    assert source.chain_at(12) == UNKNOWN_CHAIN
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_child_that_seals_a_damaged_batch_says_so(tmp_path: Path) -> None:
+    url, source = await a_journal()
+    execute(url, "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first = 4")
+    with pytest.raises(JournalDamaged):
+        await files_of_child("journal", source.address, tmp_path, 4, 12)

@@ -18,6 +18,8 @@ from opentrail.core.event import Entry, NewEntry, from_micros, micros
 
 #: The first byte of a body: what follows is a MessagePack array of `_Row`.
 _FORMAT = b"\x01"
+#: What a newer version may begin with. Anything else is damage.
+_NEXT_FORMAT = b"\x02"
 #: Origin, microseconds since 1970, account, Region, category, event id and record.
 _Row = tuple[str, int, str, str, str, str, bytes]
 _ROWS = msgspec.msgpack.Decoder(list[_Row])
@@ -56,6 +58,11 @@ def first_id_of(day: date) -> UUID:
     """Returns the lower bound of the batch ids of a day."""
     moment = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
     return UUID(int=micros(moment) // 1000 << _BITS_AFTER_TIME)
+
+
+def day_of(batch_id: UUID) -> date:
+    """Returns the day (UTC) in whose partition a batch is."""
+    return from_micros((batch_id.int >> _BITS_AFTER_TIME) * 1000).date()
 
 
 def insert_batch(
@@ -138,8 +145,8 @@ def damaged(position: int, problem: str) -> JournalDamaged:
 
 
 def _rows(body: bytes) -> list[_Row]:
+    if body[:1] == _NEXT_FORMAT:
+        raise DataTooNew("the journal has batches of a newer version; upgrade opentrail")
     if body[:1] != _FORMAT:
-        if body[:1] > _FORMAT:
-            raise DataTooNew("the journal has batches of a newer version; upgrade opentrail")
         raise ValueError("this is not the body of a batch")
     return _ROWS.decode(memoryview(body)[1:])

@@ -16,7 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
-from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_id
+from opentrail.adapters.postgres.batches import day_of, encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
 from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
@@ -62,7 +62,7 @@ _PAUSE_SECONDS = 60.0
 #: Positions that are verified at a time.
 _CHECKED_POSITIONS = 2_000
 _UNORDERED = "the records may be durable, and have no position yet"
-_PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?) AND first IS NOT NULL"
+_PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?)"
 _AROUND = (
     "SELECT (SELECT max(first) FROM opentrail.batch WHERE first <= ?),"
     " (SELECT min(first) FROM opentrail.batch WHERE first > ?)"
@@ -141,7 +141,9 @@ class PostgresJournal:
         self._has_unordered = asyncio.Event()
         #: Batches that are being inserted, or are durable and have no position yet.
         self._unordered: dict[UUID, list[Append]] = {}
-        #: The day whose partition is known to be there.
+        #: The one of them that is being inserted.
+        self._inserting: UUID | None = None
+        #: The day whose partition was there at the last insert; None after a failed one.
         self._day: object = None
         self._failure: str | None = None
         self._is_closing = False
@@ -265,18 +267,10 @@ class PostgresJournal:
 
     async def _write_group(self, group: list[Append]) -> None:
         """Makes a group durable as one batch; its appends succeed then, or with their positions."""
-        entries = [entry for append in group for entry in append.entries]
-        now = self._clock.now()
-        batch_id = new_batch_id(now)
+        batch_id = new_batch_id(self._clock.now())
         self._unordered[batch_id] = group
-        fence = group[0].fence
-
-        def insert(transaction: Transaction) -> None:
-            if fence is not None:
-                fence(transaction)
-            if self._day != now.date():
-                create_partitions(transaction, now.date())
-            insert_batch(transaction, batch_id, self._node, len(entries), encode(entries))
+        self._inserting = batch_id
+        insert = partial(self._insert, batch_id=batch_id, group=group)
 
         # The same insert is repeated until PostgreSQL has answered: it is there once.
         try:
@@ -291,10 +285,25 @@ class PostgresJournal:
             log.exception("a group of records failed unexpectedly")
             self._fail(batch_id, group, f"the journal failed: {error!r}")
         else:
-            self._day = now.date()
+            self._day = day_of(batch_id)
             self._has_unordered.set()
             _acknowledge(group, self.head)
+        self._inserting = None
         self._appends.end_group()
+
+    def _insert(self, transaction: Transaction, batch_id: UUID, group: Sequence[Append]) -> None:
+        """Inserts a batch, into a partition that may have to be created.
+
+        Raises:
+            LeaseLost: raised by the fence of the group.
+        """
+        fence, day = group[0].fence, day_of(batch_id)
+        if fence is not None:
+            fence(transaction)
+        if self._day != day:
+            create_partitions(transaction, day)
+        entries = [entry for append in group for entry in append.entries]
+        insert_batch(transaction, batch_id, self._node, len(entries), encode(entries))
 
     def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:
         self._failure = reason
@@ -306,8 +315,10 @@ class PostgresJournal:
         while True:
             try:
                 await insert()
-            except StoreUnreachable as error:
-                if self._loop.time() >= until:
+            except StorageFailed as error:
+                # PostgreSQL may have been restored from a backup that lacks today's partition.
+                self._day = None
+                if not isinstance(error, StoreUnreachable) or self._loop.time() >= until:
                     raise
                 log.warning("an insert is repeated", extra={"error": str(error)})
                 await asyncio.sleep(_REPEAT_SECONDS)
@@ -364,25 +375,43 @@ class PostgresJournal:
 
     async def _look(self) -> None:
         batch_ids = list(self._unordered)
+        durable = [batch_id for batch_id in batch_ids if batch_id != self._inserting]
 
         # Its settings may change while it runs.
         is_due = self._loop.time() >= self._quorum_commit_due
 
-        def work(transaction: Transaction) -> tuple[dict[UUID, int], JournalExtent]:
-            places = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
+        def work(transaction: Transaction) -> tuple[dict[UUID, int | None], JournalExtent]:
+            firsts = transaction.rows(_PLACES, [batch_ids]) if batch_ids else []
             if is_due:
                 self._quorum_commit = has_quorum_commit(transaction)
-            return dict(places), read_extent(transaction)
+            return dict(firsts), read_extent(transaction)
 
-        places, extent = await self._looks.run(work)
+        firsts, extent = await self._looks.run(work)
         if extent.head < self._extent.head:
             # A standby was promoted that lacks the last commits: they are lost, unless this look
             # was at what was before them.
             await self._looks.run(partial(continue_after, position=self._extent.head))
         if is_due:
             self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
-        self._place(places)
+        self._place({batch_id: first for batch_id, first in firsts.items() if first is not None})
         self._note(extent)
+        for batch_id in durable:
+            if batch_id not in firsts:
+                await self._insert_again(batch_id)
+
+    async def _insert_again(self, batch_id: UUID) -> None:
+        """Inserts a batch that was durable, and that a promoted or restored server lacks."""
+        group = self._unordered.get(batch_id)
+        if group is None:
+            return  # it got its position since
+        log.warning("a batch is gone and is inserted again", extra={"batch": str(batch_id)})
+        self._day = None
+        try:
+            await self._looks.run(partial(self._insert, batch_id=batch_id, group=group))
+        except LeaseLost as error:
+            self._unordered.pop(batch_id, None)
+            group[0].fail(error)
+        self._has_unordered.set()
 
     def _place(self, places: Mapping[UUID, int]) -> None:
         """Completes the appends of batches with these first positions."""
@@ -483,7 +512,7 @@ class PostgresJournal:
             try:
                 await self.check()
                 self._unverified = None
-            except StorageFailed as error:
+            except OpentrailError as error:
                 self._unverified = str(error)
                 log.warning("the journal could not be verified", extra={"error": str(error)})
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -493,6 +522,7 @@ class PostgresJournal:
 
         Raises:
             StorageFailed: PostgreSQL failed or does not answer.
+            DataTooNew: a newer version of opentrail has written a batch.
         """
         await self.repair(self.first, self.head)
         self._is_checked = True

@@ -21,11 +21,19 @@ LEASE = "sequencer"
 CHANNEL = "opentrail_journal"
 #: Maximum batches per transaction.
 _MAX_BATCHES = 32
+#: Maximum bytes of their bodies, as the time of a transaction is limited; one batch may have more.
+_MAX_BYTES = 32 * 1024 * 1024
 _HAS_UNORDERED = "SELECT 1 FROM opentrail.batch WHERE first IS NULL LIMIT 1"
-_UNORDERED = (
-    "SELECT id, count, body FROM opentrail.batch WHERE first IS NULL"  # noqa: S608 - a number
-    f" ORDER BY n LIMIT {_MAX_BATCHES}"
-)
+#: The oldest batches: each one before which there are fewer bytes than the maximum.
+_UNORDERED = f"""
+    SELECT id, count, body FROM (
+        SELECT *, sum(octet_length(body)) OVER (ORDER BY n) - octet_length(body) AS bytes_before
+        FROM (
+            SELECT id, n, count, body FROM opentrail.batch WHERE first IS NULL
+            ORDER BY n LIMIT {_MAX_BATCHES}
+        ) AS oldest
+    ) AS summed WHERE bytes_before < ? ORDER BY n
+"""  # noqa: S608 - a number
 _HEAD = "SELECT position, chain FROM opentrail.journal FOR UPDATE"
 _PLACE = "UPDATE opentrail.batch SET first = ?, chain_before = ?, chain = ?, epoch = ? WHERE id = ?"
 _MOVE_HEAD = "UPDATE opentrail.journal SET position = ?, chain = ?"
@@ -116,7 +124,7 @@ class Sequencer:
         if not is_due and not transaction.rows(_HAS_UNORDERED):
             return None
         self._leases.fence(transaction, lease)
-        rows = transaction.rows(_UNORDERED)
+        rows = transaction.rows(_UNORDERED, [_MAX_BYTES])
         if not rows:
             return None
         position, chain = continue_after(transaction, head)

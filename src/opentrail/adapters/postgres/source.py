@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from opentrail.adapters.postgres.batches import Batch, chain_after, damaged, entries_of, records_of
+from opentrail.adapters.postgres.batches import Batch, damaged, entries_of
 from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import JournalDamaged, StorageFailed
@@ -78,20 +78,26 @@ class PostgresJournalSource:
         """Returns the chain before an entry; `UNKNOWN_CHAIN` after lost ones.
 
         Returns None if the journal does not have the entry.
+
+        Raises:
+            JournalDamaged: the batch of the entry is not what was written.
         """
-        for batch in self._batches(_BATCHES, (position, position)):
-            if batch.first <= position <= batch.last:
-                records = records_of(batch.body)[: position - batch.first]
-                return chain_after(batch.chain_before, records)
-        return None
+        batch = self._batch_of(position)
+        if batch is None:
+            return None
+        entries = entries_of(batch)
+        at = position - batch.first
+        return entries[at - 1].chain if at else batch.chain_before
 
     def chain_at(self, position: int) -> bytes:
-        """Returns the chain at an entry; `UNKNOWN_CHAIN` if the journal does not have it."""
-        for batch in self._batches(_BATCHES, (position, position)):
-            if batch.first <= position <= batch.last:
-                records = records_of(batch.body)[: position - batch.first + 1]
-                return chain_after(batch.chain_before, records)
-        return UNKNOWN_CHAIN
+        """Returns the chain at an entry; `UNKNOWN_CHAIN` if it is damaged, lost or not there."""
+        batch = self._batch_of(position)
+        if batch is None:
+            return UNKNOWN_CHAIN
+        try:
+            return entries_of(batch)[position - batch.first].chain
+        except JournalDamaged:
+            return UNKNOWN_CHAIN
 
     def lost_between(self, first: int, last: int) -> list[LostPositions]:
         """Returns the lost positions from `first` to `last`, in order."""
@@ -149,6 +155,15 @@ class PostgresJournalSource:
                     if entry.event_id == event_id:
                         return entry.position
             last = first - 1
+        return None
+
+    def _batch_of(self, position: int) -> Batch | None:
+        """Returns the batch of a position; None if it is lost or not there."""
+        if self.lost_between(position, position):
+            return None
+        for batch in self._batches(_BATCHES, (position, position)):
+            if batch.first <= position <= batch.last:
+                return batch
         return None
 
     def _batches(self, statement: str, values: Sequence[object]) -> list[Batch]:
