@@ -190,10 +190,10 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     )
 
 
-async def _share(engines: Engines) -> None:
+async def _share(engines: Engines, needed_after: int) -> None:
     """Puts files of event history in S3, and lists those no longer that have expired."""
     if engines.files is not None and engines.imports is not None:
-        await engines.files.publish(engines.trimmed_journal, engines.source)
+        await engines.files.publish(engines.trimmed_journal, engines.source, needed_after)
         await engines.imports.forget_expired()
 
 

@@ -93,7 +93,7 @@ class SharedImports:
         shared, and sets aside what an import has left that was not acknowledged.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file.
+            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
             StorageFailed: a file is not what was uploaded.
         """
         files = await listed(self._control, IMPORTED_FILE) or await self._share_earlier()
@@ -101,11 +101,16 @@ class SharedImports:
         damaged = await asyncio.to_thread(self._damaged, files)
         valid = [file for file in own if _is_valid(file, files) and file.path not in damaged]
         missing = [file for file in files if not any(_covers(one, file) for one in valid)]
-        downloaded = [await self._files.download(str(file.name)) for file in missing]
+        downloaded, expired = [], []
+        for file in missing:
+            if (path := await self._files.download(file)) is not None:
+                downloaded.append(path)
+            else:
+                expired.append((file.first, file.last))
         unlisted = [file.path for file in own if file not in valid and file.path not in damaged]
-        await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, files)
-        if missing:
-            log.info("imported events were downloaded", extra={"files": len(missing)})
+        await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, expired, files)
+        if downloaded:
+            log.info("imported events were downloaded", extra={"files": len(downloaded)})
 
     async def publish(self) -> bool:
         """Uploads and lists the files that an import has written; returns whether it succeeded.
@@ -173,6 +178,7 @@ class SharedImports:
         unlisted: Sequence[Path],
         damaged: Sequence[Path],
         downloaded: Sequence[Path],
+        expired: Sequence[tuple[int, int]],
         files: Sequence[SharedFile],
     ) -> None:
         """Puts downloaded files in the place of what is not valid."""
@@ -181,16 +187,17 @@ class SharedImports:
             path.replace(path.with_suffix(".unlisted"))
         remove(damaged)
         own = sealed_files(self._history, Series.IMPORTED)
-        for path in downloaded:
-            path.replace(path.with_suffix(""))
         if files:
             first = files[0].first
-            ends = [file.last for file in own if file.first < first]
-            # The cluster has expired what is between them.
-            begin = max(ends, default=0 if not own else first) + 1
-            if begin < first:
-                name = expired_name(Series.IMPORTED, begin, first - 1)
-                (self._history / name).touch(mode=0o600)
+            begin = max((file.last for file in own if file.first < first), default=0) + 1
+            if begin < first:  # the cluster has expired what is between them
+                expired = [(begin, first - 1), *expired]
+        # Before the files, so that a crash leaves nothing that looks lost.
+        for span in expired:
+            (self._history / expired_name(Series.IMPORTED, *span)).touch(mode=0o600)
+        sync_folder(self._history)
+        for path in downloaded:
+            path.replace(path.with_suffix(""))
         sync_folder(self._history)
 
 
