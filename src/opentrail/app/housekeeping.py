@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.app.background import attempt
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
@@ -65,10 +66,7 @@ class Housekeeping:
         """Runs until it is cancelled; the next round makes up for a failed one."""
         while True:
             await asyncio.sleep(_INTERVAL)
-            try:
-                await self.clean_up()
-            except (OpentrailError, OSError) as error:
-                log.warning("housekeeping failed", extra={"error": str(error)})
+            await attempt(self.clean_up(), "housekeeping failed")
 
     async def clean_up(self) -> None:
         """Expires files, then trims the journal up to the last position in verified files."""

@@ -83,6 +83,10 @@ class SharedImports:
                     about = {"error": str(error)}
                     log.error("imports of other servers cannot be read yet", extra=about)
                 is_failing = True
+            except Exception:  # a bug must neither end this nor go unnoticed
+                if not is_failing:
+                    log.exception("imports of other servers cannot be read yet")
+                is_failing = True
             else:
                 is_failing = False
 
