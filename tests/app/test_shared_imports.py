@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -200,6 +202,30 @@ async def test_damaged_imports_are_downloaded_again(tmp_path: Path) -> None:
         await until_all_find([one], 60)
         assert one.store.state.lost_imports == ()
         assert not list(servers.history("one").glob("*.damaged"))
+
+
+@asynchronous
+async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_again(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one, two = [await servers.start(stack, name) for name in ("one", "two")]
+        await one.take(1, 30)
+        await two.take(31, 30)
+        await until_all_find([one, two], 60)
+        (file, *_) = sealed_files(servers.history("one"), Series.IMPORTED)
+        content = file.path.read_bytes()
+        file.path.write_bytes(b"damaged" + content[7:])
+        assert one.store.pid is not None
+        os.kill(one.store.pid, signal.SIGKILL)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                if file.path.exists() and file.path.read_bytes() == content:
+                    break
+                await asyncio.sleep(0.05)
+        await until_all_find([one, two], 60)
+        assert (await one.store.refresh()).lost_imports == ()
 
 
 @asynchronous

@@ -67,17 +67,21 @@ class SharedImports:
         self.changing = asyncio.Lock()
 
     async def follow(self, store: IpcEventStore) -> None:
-        """Shows what other servers import, until it is cancelled; the next check retries."""
-        known, is_failing = "", False
+        """Shows what other servers import, until it is cancelled; the next check retries.
+
+        What turns out to be damaged here is downloaded again.
+        """
+        known: object = None
+        is_failing = False
         while True:
             await asyncio.sleep(_INTERVAL)
             try:
                 revision = (await self._control.revisions([IMPORTED_FILE]))[IMPORTED_FILE]
-                if revision != known:
+                if (revision, store.state.lost_imports) != known:
                     async with self.changing:
                         await self.take_over()
                         await store.show_imports()
-                    known = revision
+                    known = revision, store.state.lost_imports
             except (OpentrailError, OSError) as error:
                 if not is_failing:
                     about = {"error": str(error)}
