@@ -86,7 +86,7 @@ async def _measured(folder: Path, objects: S3Objects) -> Figures:
     await on_disk.close()
 
     started = time.perf_counter()
-    await files.publish(cast("TrimmedJournal", _Trimmed()), source)
+    await files.publish(cast("TrimmedJournal", _Trimmed()), source, 0)
     figures["s to index and upload a file"] = (time.perf_counter() - started) / FILES
     shutil.rmtree(history)
     history.mkdir()

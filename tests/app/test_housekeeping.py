@@ -15,12 +15,14 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
+from opentrail.ports.event_store import SharedFile
 from tests.factories import MOMENT, a_new_entry, some_records
-from tests.fakes import MemoryControl, SettableClock, asynchronous
+from tests.fakes import MemoryControl, MemoryObjects, SettableClock, asynchronous
 from tests.trails.world import World
 
 pytestmark = pytest.mark.slow
@@ -117,5 +119,50 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
     assert state.missing == ((2, 3),)
     await housekeeping.clean_up()
     assert kept.first > 3
+    await store.close()
+    await kept.close()
+
+
+@asynchronous
+async def test_an_index_that_cannot_be_downloaded_stops_neither_sharing_nor_trimming(
+    tmp_path: Path,
+) -> None:
+    for name in ("history", "journal"):
+        (tmp_path / name).mkdir()
+    kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
+    store = IpcEventStore(tmp_path / "history", SqliteJournalSource(tmp_path / "journal"), 50)
+    await store.open()
+    history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
+    identities, deliveries = Identities(MemoryControl(), []), World().deliveries
+    deliveries._journal = ArchivedJournal(kept, store)
+    for record in some_records(220):
+        await kept.append([a_new_entry(record)])
+    for start in range(0, 220, 50):
+        await history.follower.process(await kept.read(start, 50))
+    await identities.process(await kept.read(0, 1_000))
+    async with asyncio.timeout(30):
+        while True:
+            state = await store.refresh()
+            if state.sealed == 200 and state.is_checked:
+                break
+            await asyncio.sleep(0.02)
+    control, clock = MemoryControl(), SettableClock(MOMENT)
+    objects = MemoryObjects("history")
+    folder, days = tmp_path / "history", timedelta(days=90)
+    files = SharedFiles("s3://history", objects, control, folder, 50, clock, days)
+    listed = SharedFile(1, 50, f"{1:020d}-{50:020d}-{'0' * 16}.duckdb", MOMENT, "0" * 64)
+    await control.apply([to_list(SHARED_FILE, listed)])
+    needed: list[int] = []
+
+    async def share(needed_after: int) -> None:
+        needed.append(needed_after)
+
+    housekeeping = Housekeeping(
+        kept, store, history, identities, deliveries, share=share, list_files=files.fetch_indexes
+    )
+    await housekeeping.clean_up()
+    assert len(needed) == 1
+    assert kept.first > 100
+    assert "the list of history files in S3 is out of date" in files.read_problems[0]
     await store.close()
     await kept.close()

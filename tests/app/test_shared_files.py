@@ -35,7 +35,7 @@ from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles
-from opentrail.core.errors import ObjectStoreError, StorageFailed
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, StorageFailed
 from opentrail.core.event import format_time
 from opentrail.ports.control import Put, StoreWrite
 from opentrail.ports.objects import NewObject
@@ -56,6 +56,8 @@ from tests.postgres import shared_server
 BUCKET = "history"
 #: For which files are listed.
 DAYS = timedelta(days=90)
+#: No position is needed.
+ALL = 1_000_000
 
 
 class Servers:
@@ -126,8 +128,8 @@ async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> Non
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(35))
     worker = cluster.server("worker")
-    await worker.publish(journal, source)
-    await worker.publish(journal, source)  # what is there is not uploaded again
+    await worker.publish(journal, source, ALL)
+    await worker.publish(journal, source, ALL)  # what is there is not uploaded again
     listed = await worker.files()
     assert [(file.first, file.last) for file in listed] == [(1, 10), (11, 20), (21, 30)]
     assert [key for key in sorted(cluster.objects.disk.objects[BUCKET]) if "index" not in key] == [
@@ -173,7 +175,7 @@ async def test_a_server_that_starts_takes_them_from_s3_if_the_journal_was_trimme
             assert engines.files is not None
             assert engines.cluster is not None
             await engines.journal.append(some_new_entries(25))
-            publish = partial(engines.files.publish, engines.trimmed_journal, engines.source)
+            publish = partial(engines.files.publish, engines.trimmed_journal, engines.source, ALL)
             await _as_worker(stack, engines.cluster, publish)
             database = url.split("?")[0].rpartition("/")[2]
             shared_server().execute(database, "UPDATE opentrail.journal SET trimmed = 20")
@@ -209,16 +211,16 @@ async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: 
     await journal.append(some_new_entries(20))
     cluster.control = UnwritableControl()
     with pytest.raises(StorageFailed):
-        await cluster.server("one").publish(journal, source)
+        await cluster.server("one").publish(journal, source, ALL)
     assert len(cluster.objects.disk.objects[BUCKET]) == 2  # a file and its index
     cluster.control = MemoryControl()
     cluster.objects.down = "ServiceUnavailable"
     two = cluster.server("two")
     with pytest.raises(ObjectStoreError):
-        await two.publish(journal, source)
+        await two.publish(journal, source, ALL)
     assert "history files are not uploaded, and the journal grows" in two.problems[0]
     cluster.objects.down = None
-    await two.publish(journal, source)
+    await two.publish(journal, source, ALL)
     assert two.problems == []
     assert [file.last for file in await cluster.server("one").files()] == [10, 20]
     await journal.close()
@@ -245,7 +247,7 @@ async def test_files_from_before_the_journal_was_trimmed_are_shared_as_they_are(
     cluster.has("worker", 1, 50, is_expired=True)
     for first, last in ((51, 130), (131, 140)):
         await asyncio.to_thread(seal, source, cluster.history("worker"), first, last)
-    await worker.publish(TrimmedTo(135), source)  # type: ignore[arg-type]
+    await worker.publish(TrimmedTo(135), source, ALL)  # type: ignore[arg-type]
     assert [(file.first, file.last) for file in await worker.files()] == [(51, 130), (131, 140)]
     await cluster.server("new").fetch()
     assert cluster.ranges("new") == [(1, 50, True), (51, 130, False), (131, 140, False)]
@@ -263,7 +265,7 @@ async def test_a_server_without_a_file_that_the_journal_lacks_says_so(tmp_path: 
     cluster = Servers(tmp_path)
     worker = cluster.server("worker")
     with pytest.raises(StorageFailed, match="no file here begins at position 1"):
-        await worker.publish(TrimmedTo(135), SqliteJournalSource(tmp_path))  # type: ignore[arg-type]
+        await worker.publish(TrimmedTo(135), SqliteJournalSource(tmp_path), ALL)  # type: ignore[arg-type]
 
 
 @asynchronous
@@ -332,14 +334,51 @@ async def test_expired_files_are_not_asked_for(tmp_path: Path) -> None:
     worker = cluster.server("worker")
     source = SqliteJournalSource(tmp_path)
     cluster.clock.advance(86_400)
-    await worker.publish(TrimmedTo(31), source)  # type: ignore[arg-type]
+    await worker.publish(TrimmedTo(31), source, ALL)  # type: ignore[arg-type]
     assert [file.first for file in await worker.files()] == [11, 21]
     cluster.objects.disk.objects[BUCKET].pop(min(cluster.objects.disk.objects[BUCKET]))
     await cluster.server("new").fetch()
     assert cluster.ranges("new") == [(1, 10, True), (11, 20, False), (21, 30, False)]
     cluster.clock.advance(400 * 86_400)
-    await worker.publish(TrimmedTo(31), source)  # type: ignore[arg-type]
+    await worker.publish(TrimmedTo(31), source, ALL)  # type: ignore[arg-type]
     assert [file.first for file in await worker.files()] == [21]
+
+
+@asynchronous
+async def test_what_trails_need_stays_listed(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path, records=1_000)
+    for first in (1, 11, 21):
+        await cluster.share(first, first + 9)
+    cluster.clock.advance(91 * 86_400)
+    worker = cluster.server("worker")
+    for needless, firsts in ((9, [1, 11, 21]), (19, [11, 21]), (30, [21])):
+        await worker.publish(TrimmedTo(31), SqliteJournalSource(tmp_path), needless)  # type: ignore[arg-type]
+        assert [file.first for file in await worker.files()] == firsts
+
+
+@asynchronous
+async def test_a_listed_file_that_expired_and_is_gone_keeps_no_server_away(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    for first in (1, 11, 21):
+        await cluster.share(first, first + 9)
+    objects = cluster.objects.disk.objects[BUCKET]
+    for key in sorted(objects)[:2]:
+        del objects[key]
+    cluster.clock.advance(90 * 86_400)
+    for work in (cluster.server("new").fetch, cluster.server("other").fetch_indexes):
+        with pytest.raises(ObjectMissing):
+            await work()
+    cluster.clock.advance(86_400)
+    await cluster.server("new").fetch()
+    assert cluster.ranges("new") == [(1, 20, True), (21, 30, False)]
+    objects.clear()
+    for name in ("new", "empty"):
+        await cluster.server(name).fetch()
+    assert cluster.ranges("new") == [(1, 20, True), (21, 30, False)]
+    assert cluster.ranges("empty") == [(1, 30, True)]
+    other = cluster.server("other")
+    assert await other.fetch_indexes() == []
+    assert cluster.ranges("other") == [(1, 30, True)]
 
 
 @given(
@@ -381,7 +420,7 @@ async def test_a_server_with_a_cache_downloads_indexes_and_reads_blocks(tmp_path
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(35))
     worker = cluster.server("worker")
-    await worker.publish(journal, source)
+    await worker.publish(journal, source, ALL)
     objects = cluster.objects.disk.objects[BUCKET]
     assert sum(key.endswith(".index") for key in objects) == 3
     server = cluster.server("new")
@@ -402,7 +441,7 @@ async def test_a_server_with_a_cache_downloads_indexes_and_reads_blocks(tmp_path
     cluster.objects.down = None
     assert outcomes == {"downloaded", "failed"}
     await journal.append(some_new_entries(10))
-    await worker.publish(journal, source)
+    await worker.publish(journal, source, ALL)
     await store.use_shared(await server.fetch_indexes())
     assert store.position == 40
     assert list(cluster.history("new").iterdir()) == []
@@ -416,7 +455,7 @@ async def test_files_of_an_earlier_version_get_an_index_of_their_own(tmp_path: P
     cluster = Servers(tmp_path)
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(10))
-    await cluster.server("worker").publish(journal, source)
+    await cluster.server("worker").publish(journal, source, ALL)
     (stored,) = await cluster.control.scan(SHARED_FILE)
     document = {name: value for name, value in stored.document.items() if name != "index"}
     await cluster.control.apply([Put(SHARED_FILE, stored.key, document, expected=stored.version)])
@@ -436,7 +475,7 @@ async def test_a_damaged_index_is_refused_and_one_on_the_disk_is_replaced(tmp_pa
     cluster = Servers(tmp_path)
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(10))
-    await cluster.server("worker").publish(journal, source)
+    await cluster.server("worker").publish(journal, source, ALL)
     server = cluster.server("new")
     await server.fetch_indexes()
     (path,) = server.cache.iterdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -203,6 +205,30 @@ async def test_damaged_imports_are_downloaded_again(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_again(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one, two = [await servers.start(stack, name) for name in ("one", "two")]
+        await one.take(1, 30)
+        await two.take(31, 30)
+        await until_all_find([one, two], 60)
+        (file, *_) = sealed_files(servers.history("one"), Series.IMPORTED)
+        content = file.path.read_bytes()
+        file.path.write_bytes(b"damaged" + content[7:])
+        assert one.store.pid is not None
+        os.kill(one.store.pid, signal.SIGKILL)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                if file.path.exists() and file.path.read_bytes() == content:
+                    break
+                await asyncio.sleep(0.05)
+        await until_all_find([one, two], 60)
+        assert (await one.store.refresh()).lost_imports == ()
+
+
+@asynchronous
 async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
     tmp_path: Path,
 ) -> None:
@@ -219,6 +245,48 @@ async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
         assert two.store.state.lost_imports == ()
         assert await two.take(61, 5) == 5
         await until_all_find([one], 65)
+
+
+@asynchronous
+async def test_a_listed_import_that_expired_and_is_gone_keeps_no_server_away(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await one.take(1, 30)
+        servers.clock.advance(timedelta(days=91).total_seconds())
+        servers.disks[1].objects[BUCKET].clear()
+        two = await servers.start(stack, "two")
+        assert two.store.state.lost_imports == ()
+        assert await two.take(61, 5) == 5
+        await until_all_find([one], 35)
+
+
+@asynchronous
+async def test_a_crash_while_expired_imports_are_noted_reports_nothing_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await one.take(1, 30)
+        servers.clock.advance(timedelta(days=91).total_seconds())
+        await one.take(31, 30)
+        await one.shared.forget_expired()
+
+    def cut_off(path: Path, *_: object, **__: object) -> None:
+        raise OSError("the power is gone")
+
+    for method in ("touch", "replace"):
+        with monkeypatch.context() as cut:
+            cut.setattr(Path, method, cut_off)
+            with pytest.raises(OSError, match="the power is gone"):
+                await servers.shared(f"cut-{method}").take_over()
+        async with AsyncExitStack() as stack:
+            server = await servers.start(stack, f"cut-{method}")
+            assert server.store.state.lost_imports == ()
+            await until_all_find([server], 30)
 
 
 @pytest.mark.campaign

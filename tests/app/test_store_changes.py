@@ -145,3 +145,23 @@ def test_what_is_known_stays_when_the_store_is_another_one() -> None:
         assert reloads.reloaded() == ["key"]
 
     following(control, reloads, story)
+
+
+def test_a_bug_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    control, reloads = MemoryControl(), Reloads()
+    revisions = control.revisions
+
+    async def broken(kinds: Sequence[str]) -> dict[str, str]:
+        raise KeyError("a mistake")
+
+    async def story() -> None:
+        reloads.reloaded()
+        control.revisions = broken  # type: ignore[method-assign]
+        await asyncio.sleep(1)
+        assert "a mistake" in caplog.text
+        control.revisions = revisions  # type: ignore[method-assign]
+        await control.apply([Put("key", "x", {})])
+        await asyncio.sleep(1)
+        assert reloads.reloaded() == ["key"]
+
+    following(control, reloads, story)

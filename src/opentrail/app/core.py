@@ -20,12 +20,12 @@ from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.operation import NoOrganizations, Services
 from opentrail.app.access import service_access
-from opentrail.app.background import run_beside
+from opentrail.app.background import attempt, run_beside
 from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.losses import record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
-from opentrail.core.errors import OpentrailError, StorageFailed
+from opentrail.core.errors import StorageFailed
 from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.ports.signer import Signer
@@ -190,10 +190,10 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     )
 
 
-async def _share(engines: Engines) -> None:
+async def _share(engines: Engines, needed_after: int) -> None:
     """Puts files of event history in S3, and lists those no longer that have expired."""
     if engines.files is not None and engines.imports is not None:
-        await engines.files.publish(engines.trimmed_journal, engines.source)
+        await engines.files.publish(engines.trimmed_journal, engines.source, needed_after)
         await engines.imports.forget_expired()
 
 
@@ -229,7 +229,4 @@ async def _check_keys(signer: Signer) -> None:
     """Compares the signing keys with what is remembered of them, once a minute."""
     while True:
         await asyncio.sleep(_KEYS_EVERY)
-        try:
-            await signer.check()
-        except OpentrailError as error:
-            log.warning("the signing keys cannot be checked", extra={"error": str(error)})
+        await attempt(signer.check(), "the signing keys cannot be checked")

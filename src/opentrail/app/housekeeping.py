@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.app.background import attempt
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
@@ -35,8 +36,8 @@ class Housekeeping:
         identities: need entries until they are stored.
         deliveries: need entries until they are delivered.
         cluster: the servers that share the journal; None if there are no others.
-        share: puts files of event history in S3, if this server is the worker; None: no files are
-            there.
+        share: puts files of event history in S3, if this server is the worker, and is called with
+            the position after which records are needed; None: no files are there.
         list_files: returns the files there once they can be read through the cache; None: this
             server has all of event history on its disk.
     """
@@ -49,7 +50,7 @@ class Housekeeping:
         identities: Identities,
         deliveries: Deliveries,
         cluster: Cluster | None = None,
-        share: Callable[[], Awaitable[None]] | None = None,
+        share: Callable[[int], Awaitable[None]] | None = None,
         list_files: Callable[[], Awaitable[Sequence[SharedFile]]] | None = None,
     ) -> None:
         self._journal = journal
@@ -65,10 +66,7 @@ class Housekeeping:
         """Runs until it is cancelled; the next round makes up for a failed one."""
         while True:
             await asyncio.sleep(_INTERVAL)
-            try:
-                await self.clean_up()
-            except (OpentrailError, OSError) as error:
-                log.warning("housekeeping failed", extra={"error": str(error)})
+            await attempt(self.clean_up(), "housekeeping failed")
 
     async def clean_up(self) -> None:
         """Expires files, then trims the journal up to the last position in verified files."""
@@ -77,20 +75,34 @@ class Housekeeping:
         gone = await self._store.expire(self._history.kept_since, needed)
         if gone:
             log.info("expired from event history", extra={"records": gone})
-        if self._list_files is not None:
-            await self._store.use_shared(await self._list_files())
+        is_listed = await self._use_shared()
         await self._store.refresh()
-        if self._cluster is not None and self._journal.first > self._store.position + 1:
+        is_behind = is_listed and self._journal.first > self._store.position + 1
+        if self._cluster is not None and is_behind:
             self._cluster.end("the journal was trimmed of what event history lacks")
         if self._cluster is not None and not self._cluster.is_worker:
             return  # the worker does the rest
         if self._cluster is not None:
             await self._cluster.forget_servers()
         if self._share is not None:
-            await self._share()
+            await self._share(needed)
         trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})
+
+    async def _use_shared(self) -> bool:
+        """Reads the files in S3 from now on; returns whether their indexes are here.
+
+        Otherwise what is read stays, and the next round tries again.
+        """
+        if self._list_files is None:
+            return True
+        try:
+            await self._store.use_shared(await self._list_files())
+        except (OpentrailError, OSError) as error:
+            log.warning("files in S3 cannot be listed", extra={"error": str(error)})
+            return False
+        return True
 
     def sealed(self) -> int:
         """Returns the last position in verified files; 0 if the journal must rebuild some."""

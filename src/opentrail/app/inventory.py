@@ -31,8 +31,9 @@ from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
+from opentrail.app.background import attempt
 from opentrail.app.known_positions import known_imports, marked_position
-from opentrail.core.errors import Conflict, OpentrailError, StateLost, StorageFailed, UsageError
+from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
@@ -210,10 +211,7 @@ class DataInventory:
             await self._try_refresh()
 
     async def _try_refresh(self) -> None:
-        try:
-            await self.refresh()
-        except (OpentrailError, OSError) as error:
-            log.warning("the inventory cannot be updated", extra={"error": str(error)})
+        await attempt(self.refresh(), "the inventory cannot be updated")
 
     async def refresh(self, judged: DirectoryInventory | None = None) -> None:
         """Adds new keys and trails to the inventory; applies an acceptance of losses.

@@ -287,8 +287,9 @@ class Server:
             counted = [metrics.samples(), *await endpoint.collect_samples()]
             files, cluster = engines.files, engines.cluster
             not_shared = files.problems if files and cluster and cluster.is_worker else []
+            not_read = files.read_problems if files else []
             of_cluster = cluster.problems if cluster else []
-            state.data_problems = [*engines.inventory.problems, *not_shared, *of_cluster]
+            state.data_problems = [*engines.inventory.problems, *not_shared, *not_read, *of_cluster]
             state.key_problems = list(services.signer.problems)
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),

@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -32,7 +33,9 @@ from opentrail.adapters.files import sync_folder, write_durably
 from opentrail.core.errors import (
     JournalDamaged,
     ObjectExists,
+    ObjectMissing,
     ObjectStoreError,
+    OpentrailError,
     StorageFailed,
 )
 from opentrail.core.event import format_time, parse_time
@@ -83,6 +86,8 @@ class SharedFiles:
         self._kept = kept
         #: Why the last files could not be uploaded; empty: they are there.
         self.problems: list[str] = []
+        #: Why the indexes of files could not be downloaded; empty: they are here.
+        self.read_problems: list[str] = []
         #: Is called with `downloaded` or `failed` for each part of a file that is read.
         self.on_read: Callable[[str], None] = lambda outcome: None
         #: Names of the files whose indexes are in the cache.
@@ -94,8 +99,15 @@ class SharedFiles:
 
     # The worker uploads
 
-    async def publish(self, journal: TrimmedJournal, source: JournalSource) -> None:
-        """Uploads what is complete since the last time, and lists it.
+    async def publish(
+        self, journal: TrimmedJournal, source: JournalSource, needed_after: int
+    ) -> None:
+        """Uploads what is complete since the last time, and lists it; expired files are unlisted.
+
+        Args:
+            journal: says which positions are there.
+            source: is sealed.
+            needed_after: the position after which trails or identities may still need records.
 
         Raises:
             LeaseLost: this server is not the worker.
@@ -104,6 +116,7 @@ class SharedFiles:
                 to fill it.
         """
         try:
+            await self._forget_expired(needed_after)
             await self._publish(journal, source)
         except (ObjectStoreError, StorageFailed) as error:
             self.problems = [f"history files are not uploaded, and the journal grows: {error}"]
@@ -112,7 +125,6 @@ class SharedFiles:
 
     async def _publish(self, journal: TrimmedJournal, source: JournalSource) -> None:
         files = await self.files()
-        await self._forget_expired(files)
         following = files[-1].last + 1 if files else await asyncio.to_thread(self._first)
         while following < journal.first:
             # Files are shared for the first time, and the journal has been trimmed already.
@@ -123,9 +135,10 @@ class SharedFiles:
             await self._publish_range(source, following, last)
             following = last + 1
 
-    async def _forget_expired(self, files: Sequence[SharedFile]) -> None:
+    async def _forget_expired(self, needed_after: int) -> None:
         """Lists the oldest files no longer; the last one says how far all of them reach."""
-        if expired := to_forget(SHARED_FILE, files, self._clock.now() - self._kept):
+        files, since = await self.files(), self._clock.now() - self._kept
+        if expired := to_forget(SHARED_FILE, files, since, needed_after):
             await self._control.apply(expired)
 
     async def _publish_range(self, source: JournalSource, first: int, last: int) -> None:
@@ -213,21 +226,37 @@ class SharedFiles:
             return
         begin = _common_end(own, ends, files)
         missing = [file for file in files if file.first > begin and file.name is not None]
-        downloaded = [await self.download(str(file.name)) for file in missing]
+        downloaded: list[Path] = []
+        for file in missing:
+            if (path := await self.download(file)) is not None:
+                downloaded.append(path)
+            else:  # so have those before it
+                remove(downloaded)
+                downloaded, begin = [], file.last
         follows_own = begin in (0, *ends)
         await asyncio.to_thread(self._adopt, downloaded, own, begin, follows_own)
-        log.info("history files were downloaded", extra={"files": len(missing), "after": begin})
+        log.info("history files were downloaded", extra={"files": len(downloaded), "after": begin})
 
-    async def download(self, name: str) -> Path:
-        """Returns a file under a name that event history ignores.
+    async def download(self, file: SharedFile) -> Path | None:
+        """Returns a file under a name that event history ignores; None if it has expired.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks it.
+            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
             StorageFailed: it is not what was uploaded.
         """
-        path = self._history / f"{name}.tmp"
-        await asyncio.to_thread(write_durably, path, await self._content(name))
+        path = self._history / f"{file.name}.tmp"
+        try:
+            content = await self._content(str(file.name))
+        except ObjectMissing:
+            if self._is_expired(file):
+                return None
+            raise
+        await asyncio.to_thread(write_durably, path, content)
         return path
+
+    def _is_expired(self, file: SharedFile) -> bool:
+        """Returns whether a lifecycle rule may have deleted a file that is still listed."""
+        return file.listed < self._clock.now() - self._kept
 
     async def _content(self, name: str) -> bytes:
         content = await self._objects.get(self._bucket, self._prefix + name)
@@ -244,11 +273,15 @@ class SharedFiles:
     ) -> None:
         """Puts downloaded files in the place of own ones that end after position `begin`."""
         if not follows_own:  # the cluster has expired what is before them
-            (self._history / expired_name(Series.JOURNAL, 1, begin)).touch(mode=0o600)
+            self._mark_expired(begin)
         remove(file.path for file in own if file.last > begin)
         sync_folder(self._history)
         for path in downloaded:
             path.replace(path.with_suffix(""))
+        sync_folder(self._history)
+
+    def _mark_expired(self, last: int) -> None:
+        (self._history / expired_name(Series.JOURNAL, 1, last)).touch(mode=0o600)
         sync_folder(self._history)
 
     # A server with a cache reads parts of them
@@ -261,11 +294,23 @@ class SharedFiles:
     async def fetch_indexes(self) -> list[SharedFile]:
         """Returns the files once their indexes are in the folder of the cache.
 
+        Those that have expired, and are gone, are not among them.
+
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file.
+            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
             StorageFailed: a file is not what was uploaded.
+            OSError: the cache cannot be written.
         """
-        files = await self.files()
+        try:
+            files = await self._fetch_indexes()
+        except (OpentrailError, OSError) as error:
+            self.read_problems = [f"the list of history files in S3 is out of date: {error}"]
+            raise
+        self.read_problems = []
+        return files
+
+    async def _fetch_indexes(self) -> list[SharedFile]:
+        files, gone = await self.files(), 0
         self.cache.mkdir(mode=0o700, exist_ok=True)
         # When it starts, the process of event history deletes files that it does not know of yet.
         present = await asyncio.to_thread(os.listdir, self.cache)
@@ -274,9 +319,17 @@ class SharedFiles:
                 continue
             path = (self.cache / file.name).with_suffix(".index")
             if file.name not in self._indexed or path.name not in present:
-                await self._fetch_index(path, file.name, file.index)
-                self._indexed.add(file.name)
-        return files
+                try:
+                    await self._fetch_index(path, file.name, file.index)
+                except ObjectMissing:
+                    if not self._is_expired(file):
+                        raise
+                    gone = file.last  # so are those before it
+                else:
+                    self._indexed.add(file.name)
+        if gone:
+            await asyncio.to_thread(self._mark_expired, gone)
+        return [file for file in files if file.first > gone]
 
     async def _fetch_index(self, path: Path, name: str, digest: str | None) -> None:
         is_present = await asyncio.to_thread(path.exists)
@@ -352,12 +405,16 @@ def _key(file: SharedFile) -> str:
     return f"{file.first:020d}"
 
 
-def to_forget(kind: str, files: Sequence[SharedFile], since: datetime) -> list[Remove]:
+def to_forget(
+    kind: str, files: Sequence[SharedFile], since: datetime, needed_after: int = sys.maxsize
+) -> list[Remove]:
     """Returns the changes that list the oldest files no longer, if they were listed before a time.
 
-    The last file stays: it says how far all of them reach.
+    Only up to position `needed_after`. The last file stays: it says how far all of them reach.
     """
-    expired = itertools.takewhile(lambda file: file.listed < since, files[:-1])
+    expired = itertools.takewhile(
+        lambda file: file.listed < since and file.last <= needed_after, files[:-1]
+    )
     return [Remove(kind, _key(file)) for file in expired]
 
 

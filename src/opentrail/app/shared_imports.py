@@ -67,21 +67,29 @@ class SharedImports:
         self.changing = asyncio.Lock()
 
     async def follow(self, store: IpcEventStore) -> None:
-        """Shows what other servers import, until it is cancelled; the next check retries."""
-        known, is_failing = "", False
+        """Shows what other servers import, until it is cancelled; the next check retries.
+
+        What turns out to be damaged here is downloaded again.
+        """
+        known: object = None
+        is_failing = False
         while True:
             await asyncio.sleep(_INTERVAL)
             try:
                 revision = (await self._control.revisions([IMPORTED_FILE]))[IMPORTED_FILE]
-                if revision != known:
+                if (revision, store.state.lost_imports) != known:
                     async with self.changing:
                         await self.take_over()
                         await store.show_imports()
-                    known = revision
+                    known = revision, store.state.lost_imports
             except (OpentrailError, OSError) as error:
                 if not is_failing:
                     about = {"error": str(error)}
                     log.error("imports of other servers cannot be read yet", extra=about)
+                is_failing = True
+            except Exception:  # a bug must neither end this nor go unnoticed
+                if not is_failing:
+                    log.exception("imports of other servers cannot be read yet")
                 is_failing = True
             else:
                 is_failing = False
@@ -93,7 +101,7 @@ class SharedImports:
         shared, and sets aside what an import has left that was not acknowledged.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file.
+            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
             StorageFailed: a file is not what was uploaded.
         """
         files = await listed(self._control, IMPORTED_FILE) or await self._share_earlier()
@@ -101,11 +109,16 @@ class SharedImports:
         damaged = await asyncio.to_thread(self._damaged, files)
         valid = [file for file in own if _is_valid(file, files) and file.path not in damaged]
         missing = [file for file in files if not any(_covers(one, file) for one in valid)]
-        downloaded = [await self._files.download(str(file.name)) for file in missing]
+        downloaded, expired = [], []
+        for file in missing:
+            if (path := await self._files.download(file)) is not None:
+                downloaded.append(path)
+            else:
+                expired.append((file.first, file.last))
         unlisted = [file.path for file in own if file not in valid and file.path not in damaged]
-        await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, files)
-        if missing:
-            log.info("imported events were downloaded", extra={"files": len(missing)})
+        await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, expired, files)
+        if downloaded:
+            log.info("imported events were downloaded", extra={"files": len(downloaded)})
 
     async def publish(self) -> bool:
         """Uploads and lists the files that an import has written; returns whether it succeeded.
@@ -173,6 +186,7 @@ class SharedImports:
         unlisted: Sequence[Path],
         damaged: Sequence[Path],
         downloaded: Sequence[Path],
+        expired: Sequence[tuple[int, int]],
         files: Sequence[SharedFile],
     ) -> None:
         """Puts downloaded files in the place of what is not valid."""
@@ -181,16 +195,17 @@ class SharedImports:
             path.replace(path.with_suffix(".unlisted"))
         remove(damaged)
         own = sealed_files(self._history, Series.IMPORTED)
-        for path in downloaded:
-            path.replace(path.with_suffix(""))
         if files:
             first = files[0].first
-            ends = [file.last for file in own if file.first < first]
-            # The cluster has expired what is between them.
-            begin = max(ends, default=0 if not own else first) + 1
-            if begin < first:
-                name = expired_name(Series.IMPORTED, begin, first - 1)
-                (self._history / name).touch(mode=0o600)
+            begin = max((file.last for file in own if file.first < first), default=0) + 1
+            if begin < first:  # the cluster has expired what is between them
+                expired = [(begin, first - 1), *expired]
+        # Before the files, so that a crash leaves nothing that looks lost.
+        for span in expired:
+            (self._history / expired_name(Series.IMPORTED, *span)).touch(mode=0o600)
+        sync_folder(self._history)
+        for path in downloaded:
+            path.replace(path.with_suffix(""))
         sync_folder(self._history)
 
 

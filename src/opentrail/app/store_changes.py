@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from opentrail.core.errors import OpentrailError
 from opentrail.ports.control import ControlStore
@@ -38,15 +38,15 @@ async def follow_changes(
         await asyncio.sleep(_INTERVAL)
         errors: list[str] = []
         try:
-            # Read first: what is changed during the reload is another revision the next time.
-            revisions = await control.revisions(list(reloads))
-            changed = [kind for kind in reloads if known.get(kind) != revisions[kind]]
-            if changed:
-                await require_own_store()
+            changed = await _changed(control, require_own_store, reloads, known)
         except OpentrailError as error:
-            changed = []
+            changed = {}
             errors.append(str(error))
-        for kind in changed:
+        except Exception as error:  # a bug must neither end this nor go unnoticed
+            log.exception("changes by other servers could not be read")
+            changed = {}
+            errors.append(repr(error))
+        for kind, revision in changed.items():
             try:
                 await reloads[kind]()
             except OpentrailError as error:
@@ -55,7 +55,7 @@ async def follow_changes(
                 log.exception("changes by other servers could not be read", extra={"kind": kind})
                 errors.append(f"{kind}: {error!r}")
             else:
-                known[kind] = revisions[kind]
+                known[kind] = revision
         if errors and not is_failing:
             log.error(
                 "changes by other servers cannot be read; what is known stays in effect",
@@ -64,3 +64,18 @@ async def follow_changes(
         if is_failing and not errors:
             log.info("changes by other servers are read again")
         is_failing = bool(errors)
+
+
+async def _changed(
+    control: ControlStore,
+    require_own_store: Callable[[], Awaitable[None]],
+    kinds: Collection[str],
+    known: Mapping[str, str],
+) -> dict[str, str]:
+    """Returns the revisions of the kinds that have changed since the known ones."""
+    # Read before the reload: what is changed during it is another revision the next time.
+    revisions = await control.revisions(list(kinds))
+    changed = {kind: revisions[kind] for kind in kinds if known.get(kind) != revisions[kind]}
+    if changed:
+        await require_own_store()
+    return changed

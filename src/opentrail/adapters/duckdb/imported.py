@@ -51,7 +51,8 @@ class ImportedEvents(EventFiles):
     async def show(self) -> None:
         """Attaches the files that imports have written since."""
         async with self._changing:
-            for file in await asyncio.to_thread(sealed_files, self._folder, self._series):
+            files = await asyncio.to_thread(sealed_files, self._folder, self._series)
+            for file in files:
                 self.last = max(self.last, file.last)
                 is_new = not any(
                     table.first <= file.first and file.last <= table.last
@@ -60,6 +61,8 @@ class ImportedEvents(EventFiles):
                 if is_new and not file.is_expired:
                     table = await self._database.run(self._database.attach, file)
                     self.tables.insert(table)
+            if self.lost:  # another server's copies may have replaced them
+                self._find_lost(files, self.last)
         self.begin_compaction()
 
     async def expire(self, imported_before: int) -> int:

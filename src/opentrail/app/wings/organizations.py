@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from opentrail.adapters.aws.organizations import UpstreamOrganizations
 from opentrail.adapters.configured_organizations import ConfiguredOrganizations
+from opentrail.app.background import attempt
 from opentrail.app.wing import Core, Wing
-from opentrail.core.errors import OpentrailError
 from opentrail.core.organization import Organization
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.organizations import Organizations
 from opentrail.trails.members import TrailMembers
 from opentrail.trails.registry import TrailRegistry
-
-log = logging.getLogger(__name__)
 
 #: Seconds between two checks of the organization's accounts.
 _MEMBERS_EVERY = 60.0
@@ -30,10 +27,7 @@ def start(core: Core) -> Wing:
 
     async def update_members() -> None:
         while True:
-            try:
-                await members.update()
-            except OpentrailError as error:
-                log.warning("the organization is not known", extra={"error": str(error)})
+            await attempt(members.update(), "the organization is not known")
             await asyncio.sleep(_MEMBERS_EVERY)
 
     return Wing(

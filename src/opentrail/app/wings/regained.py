@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from opentrail.app.background import attempt
 from opentrail.capture.record.losses import regained_entry
-from opentrail.core.errors import ObjectMissing, OpentrailError, Unsupported
+from opentrail.core.errors import ObjectMissing, Unsupported
 from opentrail.core.logfile import sha256_hex
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.ports.clock import Clock
@@ -40,11 +41,7 @@ class Regaining:
     async def run(self) -> None:
         """Works off notes as they come; retries those that fail."""
         while True:
-            try:
-                await self.work_off()
-            except OpentrailError as error:
-                about = {"error": str(error)}
-                log.warning("log files cannot be read into event history yet", extra=about)
+            await attempt(self.work_off(), "log files cannot be read into event history yet")
             await asyncio.sleep(_EVERY)
 
     async def work_off(self) -> None:
