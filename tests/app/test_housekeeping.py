@@ -21,6 +21,7 @@ from opentrail.history.event_history import History, Search
 from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import SharedFile
+from opentrail.trails.worker import TrailDeliveries
 from tests.factories import MOMENT, a_new_entry, some_records
 from tests.fakes import MemoryControl, MemoryObjects, SettableClock, asynchronous
 from tests.trails.world import World
@@ -28,37 +29,43 @@ from tests.trails.world import World
 pytestmark = pytest.mark.slow
 
 
-@asynchronous
-async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothing_that_is_needed(
-    tmp_path: Path,
-) -> None:
+async def sealed(
+    folder: Path, clock: SettableClock
+) -> tuple[SqliteJournal, IpcEventStore, History, TrailDeliveries]:
+    """Returns a journal of 220 records, of which 200 are in sealed files; and who reads it."""
     for name in ("history", "journal"):
-        (tmp_path / name).mkdir()
-    kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
+        (folder / name).mkdir()
+    kept = SqliteJournal(folder / "journal", segment_bytes=24 * 1024)
     store = IpcEventStore(
-        tmp_path / "history", SqliteJournalSource(tmp_path / "journal"), seal_records=50
+        folder / "history", SqliteJournalSource(folder / "journal"), seal_records=50
     )
-    journal = ArchivedJournal(kept, store)
     await store.open()
-    clock = SettableClock(MOMENT)
     history = History(store, clock, Metrics(), b"k" * 32, timedelta(days=90))
-    identities = Identities(MemoryControl(), [])
     deliveries = World().deliveries
-    deliveries._journal = journal
-    housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+    deliveries._journal = ArchivedJournal(kept, store)
     for record in some_records(220):
         await kept.append([a_new_entry(record)])
     for start in range(0, 220, 50):
         await history.follower.process(await kept.read(start, 50))
-    history.follower.catch_up_to(220)
-    everything = await journal.read(0, 1_000)
     async with asyncio.timeout(30):
         while True:
             state = await store.refresh()
             if state.sealed == 200 and state.is_checked:
-                break
+                return kept, store, history, deliveries
             await asyncio.sleep(0.02)
 
+
+@asynchronous
+async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothing_that_is_needed(
+    tmp_path: Path,
+) -> None:
+    clock = SettableClock(MOMENT)
+    kept, store, history, deliveries = await sealed(tmp_path, clock)
+    journal = deliveries._journal
+    identities = Identities(MemoryControl(), [])
+    housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+    history.follower.catch_up_to(220)
+    everything = await journal.read(0, 1_000)
     await housekeeping.clean_up()
     assert kept.first > 100
     seen: list[Entry] = []
@@ -127,27 +134,11 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
 async def test_an_index_that_cannot_be_downloaded_stops_neither_sharing_nor_trimming(
     tmp_path: Path,
 ) -> None:
-    for name in ("history", "journal"):
-        (tmp_path / name).mkdir()
-    kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
-    store = IpcEventStore(tmp_path / "history", SqliteJournalSource(tmp_path / "journal"), 50)
-    await store.open()
-    history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
-    identities, deliveries = Identities(MemoryControl(), []), World().deliveries
-    deliveries._journal = ArchivedJournal(kept, store)
-    for record in some_records(220):
-        await kept.append([a_new_entry(record)])
-    for start in range(0, 220, 50):
-        await history.follower.process(await kept.read(start, 50))
+    clock = SettableClock(MOMENT)
+    kept, store, history, deliveries = await sealed(tmp_path, clock)
+    identities = Identities(MemoryControl(), [])
     await identities.process(await kept.read(0, 1_000))
-    async with asyncio.timeout(30):
-        while True:
-            state = await store.refresh()
-            if state.sealed == 200 and state.is_checked:
-                break
-            await asyncio.sleep(0.02)
-    control, clock = MemoryControl(), SettableClock(MOMENT)
-    objects = MemoryObjects("history")
+    control, objects = MemoryControl(), MemoryObjects("history")
     folder, days = tmp_path / "history", timedelta(days=90)
     files = SharedFiles("s3://history", objects, control, folder, 50, clock, days)
     listed = SharedFile(1, 50, f"{1:020d}-{50:020d}-{'0' * 16}.duckdb", MOMENT, "0" * 64)

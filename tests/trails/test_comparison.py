@@ -60,6 +60,21 @@ async def logging_world(validation: bool = True) -> tuple[World, list[str]]:
     return world, [await world.start_logging(), *await a_day(world, 2)]
 
 
+async def restored_behind(world: World, events: list[str]) -> tuple[World, list[str]]:
+    """Returns the state before the last two deliveries, and the events that only the bucket has.
+
+    All events are added to `events`.
+    """
+    saved = copied(world)
+    await world.deliver()
+    events += (lost := await world.event(2))
+    await world.deliver(flush=True)
+    world.clock.advance(60)
+    old = restored(world, saved)
+    events += await old.event(2)
+    return old, lost
+
+
 async def check_regained(world: World, lost: list[str]) -> None:
     """Checks that the events which the journal lost are noted for event history."""
     ids, count = set(), 0
@@ -129,13 +144,7 @@ async def test_events_that_both_have_are_not_delivered_again() -> None:
     world, events = await logging_world()
     events += await world.event(3)
     events += await world.event(3, awsRegion=OTHER)
-    saved = copied(world)
-    await world.deliver()
-    events += (lost := await world.event(2))
-    await world.deliver(flush=True)
-    world.clock.advance(60)
-    old = restored(world, saved)
-    events += await old.event(2)
+    old, lost = await restored_behind(world, events)
     await old.deliver(flush=True)
     await check_all(old, events)
     await check_regained(old, lost)
@@ -187,13 +196,7 @@ async def test_whichever_read_of_the_bucket_fails_nothing_is_lost_or_doubled(
         """Has the `at`-th read of an object fail; returns whether there were so many."""
         world, events = await logging_world()
         events += await world.event(3)
-        saved = copied(world)
-        await world.deliver()
-        events += (lost := await world.event(2))
-        await world.deliver(flush=True)
-        world.clock.advance(60)
-        old = restored(world, saved)
-        events += await old.event(2)
+        old, lost = await restored_behind(world, events)
         get, count = old.objects.get, 0
 
         async def get_or_fail(bucket: str, key: str) -> bytes:

@@ -857,14 +857,20 @@ async def test_after_a_change_of_bucket_old_events_still_go_to_the_old_one() -> 
     assert sorted(in_old) == sorted(before)
 
 
-@asynchronous
-async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written() -> None:
+async def with_a_plan(count: int = 0, **options: Any) -> tuple[World, list[str]]:
+    """Returns a trail whose file is planned and could not be written, and the events of it."""
     world = World()
-    await world.add()
-    await world.start_logging()
+    await world.add(**options)
+    events = [await world.start_logging(), *(await world.event(count) if count else [])]
     world.objects.faults.append(Fault.UNAVAILABLE)
     with pytest.raises(ObjectStoreError):
         await world.deliver()
+    return world, events
+
+
+@asynchronous
+async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written() -> None:
+    world, _ = await with_a_plan()
     world.entries[0] = replace(world.entries[0], record=world.entries[0].record + b" ")
     with pytest.raises(ObjectStoreError, match="have changed") as error:
         await world.restarted().deliver()
@@ -878,12 +884,7 @@ async def test_records_lost_after_they_were_planned_cost_no_other_event(missing:
     cut_at, is_cut = 0, True
     while is_cut:
         cut_at += 1
-        world = World()
-        await world.add(validation=True)
-        events = [await world.start_logging(), *await world.event(4)]
-        world.objects.faults.append(Fault.UNAVAILABLE)
-        with pytest.raises(ObjectStoreError):
-            await world.deliver()
+        world, events = await with_a_plan(4, validation=True)
         (planned,) = await world.control.scan("plan")
         cut = world.restarted(Breaker(cut_at))
         cut.journal.missing = missing
@@ -900,12 +901,7 @@ async def test_records_lost_after_they_were_planned_cost_no_other_event(missing:
 
 @asynchronous
 async def test_a_file_of_which_all_records_are_lost_is_not_written() -> None:
-    world = World()
-    await world.add()
-    await world.start_logging()
-    world.objects.faults.append(Fault.UNAVAILABLE)
-    with pytest.raises(ObjectStoreError):
-        await world.deliver()
+    world, _ = await with_a_plan()
     again = world.restarted()
     again.journal.missing = {1}
     events = await again.event(2)
@@ -1023,12 +1019,7 @@ async def test_the_state_has_the_time_of_the_latest_delivery() -> None:
 
 @asynchronous
 async def test_files_and_failures_are_counted() -> None:
-    world = World()
-    await world.add()
-    await world.start_logging()
-    world.objects.faults.append(Fault.UNAVAILABLE)
-    with pytest.raises(ObjectStoreError):
-        await world.deliver()
+    world, _ = await with_a_plan()
     sample = world.metrics.registry.get_sample_value
     assert sample("opentrail_delivery_failures_total") == 1
     await world.deliver()
