@@ -250,7 +250,7 @@ async def test_another_process_orders_batches_when_the_sequencer_is_gone() -> No
         assert await other.append(some_new_entries(1, 2)) == 2
         # It is gone without releasing its lease.
         gone, left = (one, other) if one._sequencer.is_holder else (other, one)
-        gone._is_over = True
+        gone._over.set()
         await gone._ordering
         assert await left.append(some_new_entries(1, 3)) == 3
         assert left._sequencer.is_holder
@@ -261,7 +261,7 @@ async def test_what_was_durable_when_a_process_died_gets_its_position_after_a_re
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         await journal.append(some_new_entries(2))
-        journal._is_over = True  # nothing is ordered any more
+        journal._over.set()  # nothing is ordered any more
         await journal._ordering
         journal._looking.cancel()
         appending = asyncio.create_task(journal.append(some_new_entries(3, 3)))

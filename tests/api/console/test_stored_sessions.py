@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.console.sessions import MAX_COUNT, MAX_IDLE, MAX_SESSION
+from opentrail.api.console import stored_sessions
+from opentrail.api.console.sessions import MAX_IDLE, MAX_SESSION
 from opentrail.api.console.stored_sessions import StoredSessions
 from opentrail.api.v1.callers import SERVER_OPERATOR, ApiCaller
 from opentrail.core.errors import StoreUnreachable
@@ -115,16 +116,20 @@ async def test_a_use_does_not_bring_back_a_session_that_ended_on_another_server(
 
 
 @asynchronous
-async def test_sessions_that_are_over_and_too_many_are_removed() -> None:
+async def test_sessions_that_are_over_and_too_many_are_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    max_count = 30
+    monkeypatch.setattr(stored_sessions, "MAX_COUNT", max_count)
     cluster = Cluster()
     over = await cluster.one.begin_for(ANN)
     cluster.clock.advance(MAX_IDLE.total_seconds() + 1)
     first = await cluster.one.begin_for(ANN)
     assert len(cluster.disk) == 1
-    for _ in range(MAX_COUNT):
+    for _ in range(max_count):
         cluster.clock.advance(0.001)
         last = await cluster.one.begin_for(ANN)
-    assert len(cluster.disk) == MAX_COUNT
+    assert len(cluster.disk) == max_count
     assert [await cluster.two.find(secret) for secret in (over, first)] == [None, None]
     assert await cluster.two.find(last) is not None
 

@@ -148,7 +148,7 @@ class PostgresJournal:
         self._failure: str | None = None
         self._is_closing = False
         #: Everything appended is durable, and has a position or waits for none any longer.
-        self._is_over = False
+        self._over = asyncio.Event()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._is_checked = False
         self._unverified: str | None = None
@@ -336,12 +336,12 @@ class PostgresJournal:
 
     async def _keep_ordering(self) -> None:
         """Orders batches while no other process does."""
-        while not self._is_over:
+        while not self._over.is_set():
             self._has_unordered.clear()
             pause = _POLL_SECONDS
             try:
                 # With batches of other processes there may always be some.
-                while not self._is_over and (
+                while not self._over.is_set() and (
                     ordered := await self._sequencer.order(self._extent.head)
                 ):
                     self._place(ordered.places)
@@ -352,13 +352,13 @@ class PostgresJournal:
             except Exception:  # others wait for it, and it may succeed later
                 log.exception("batches could not be ordered")
                 pause = _ATTEMPT_SECONDS
-            if not (self._sequencer.is_holder or self._is_over):
+            woken = self._has_unordered
+            if not self._sequencer.is_holder:
                 # Its own batches are no reason to ask for the lease more often.
-                await asyncio.sleep(_ATTEMPT_SECONDS)
-                continue
+                woken, pause = self._over, _ATTEMPT_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._has_unordered.wait()
+                    await woken.wait()
 
     async def _keep_looking(self) -> None:
         """Notes what other processes have ordered, trimmed or found lost."""
@@ -491,7 +491,7 @@ class PostgresJournal:
                 while self._unordered:  # noqa: ASYNC110 - another process may order them
                     await asyncio.sleep(_POLL_SECONDS)
         # It is not cancelled: a lease that it was about to acquire would not be released.
-        self._is_over = True
+        self._over.set()
         self._has_unordered.set()
         await self._ordering
         self._looking.cancel()
