@@ -24,7 +24,12 @@ class Provider:
     """An `IdentityProvider` with one user, whose claims a test sets."""
 
     def __init__(self) -> None:
-        self.claims: dict[str, Any] = {"sub": "1", "email": "ann@example.com", "groups": "readers"}
+        self.claims: dict[str, Any] = {
+            "iss": "https://id.example",
+            "sub": "1",
+            "email": "ann@example.com",
+            "groups": "readers",
+        }
         self.begun = 0
         self.refuses = False
         self.redirect_uri = ""
@@ -172,6 +177,8 @@ async def test_another_page_cannot_begin_it(changes: dict[str, str | None]) -> N
         ({"preferred_username": "ann"}, "oidc:ann"),
         ({"preferred_username": "<b>\u202e"}, "oidc:ann@example.com"),
         ({"email": None}, "oidc:1"),
+        ({"email_verified": False}, "oidc:1"),
+        ({"email_verified": True}, "oidc:ann@example.com"),
         ({"email": "x" * 200, "sub": ["1"]}, "oidc:unnamed"),
     ],
 )
@@ -183,3 +190,15 @@ async def test_a_user_has_the_best_name_that_can_be_shown(
     provider.claims |= claims
     await come_back(browser, *await begin(browser))
     assert (await browser.get("session")).json["user"] == name
+
+
+@asynchronous
+async def test_who_it_is_at_the_provider_is_recorded_whatever_name_it_has_there() -> None:
+    browser, provider = with_provider()
+    await come_back(browser, *await begin(browser))
+    provider.claims |= {"preferred_username": "root", "groups": []}
+    await come_back(browser, *await begin(browser))
+    for entry in browser.api.world.entries:
+        more = json.loads(entry.record)["additionalEventData"]
+        assert (more["OidcIssuer"], more["OidcSubject"]) == ("https://id.example", "1")
+    assert [name for name, _ in logins(browser)] == ["oidc:ann@example.com", "oidc:root"]

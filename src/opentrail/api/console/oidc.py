@@ -33,6 +33,8 @@ MAX_SIGN_INS = 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
+#: Claims that are of one user for ever.
+_SUBJECT = {"Issuer": "iss", "Subject": "sub"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class OidcSignIn:
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         user = await self._user_of(request, login, claims)
         response = RedirectResponse("/console/", 303)
-        await self._records.record_success(request, user.name)
+        await self._records.record_success(request, user.name, _subject_in(claims))
         await self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
@@ -159,7 +161,7 @@ class OidcSignIn:
             login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
         ]
         if not roles:
-            await self._records.record_failure(request, name)
+            await self._records.record_failure(request, name, _subject_in(claims))
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
         return ApiCaller(name, max(roles))
@@ -179,9 +181,15 @@ def _error_page(code: str, message: str, status: int, request_id: str) -> Respon
 def _name_in(claims: Mapping[str, Any]) -> str:
     for claim in _NAMES:
         value = claims.get(claim)
-        if isinstance(value, str) and _NAME.fullmatch(value):
+        is_unverified = claim == "email" and claims.get("email_verified") is False
+        if isinstance(value, str) and _NAME.fullmatch(value) and not is_unverified:
             return value
     return "unnamed"
+
+
+def _subject_in(claims: Mapping[str, Any]) -> Mapping[str, str]:
+    """Returns who it is at the provider: users may change what they are called there."""
+    return {f"Oidc{claim}": str(claims[key])[:255] for claim, key in _SUBJECT.items()}
 
 
 def _cookie_of(request: Request) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +30,7 @@ _HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 #: Maximum characters of what a header says.
 _MAX_HEADER_LENGTH = 1_000
 _PAGE = "/console/"
+_NO_PROVIDER: Mapping[str, str] = MappingProxyType({})
 
 
 class LoginRecords:
@@ -45,15 +47,21 @@ class LoginRecords:
         self._clock = clock
         self._account = account
 
-    async def record_success(self, request: Request, name: str) -> None:
+    async def record_success(
+        self, request: Request, name: str, provider: Mapping[str, str] = _NO_PROVIDER
+    ) -> None:
         """Returns once it is durable that a user has signed in.
+
+        What a `provider` of OpenID Connect says of the user is in `additionalEventData`.
 
         Raises:
             RecordRefused: it cannot be recorded now.
         """
-        await self._append(request, identity_of_user(self._account, name), None)
+        await self._append(request, identity_of_user(self._account, name), None, provider)
 
-    async def record_failure(self, request: Request, name: str | None) -> None:
+    async def record_failure(
+        self, request: Request, name: str | None, provider: Mapping[str, str] = _NO_PROVIDER
+    ) -> None:
         """Returns once it is durable that a known user, or an unknown one, could not sign in.
 
         The name of an unknown user is hidden: it may be a password in the wrong field.
@@ -63,12 +71,14 @@ class LoginRecords:
         """
         if name is not None:
             identity = identity_of_user(self._account, name)
-            await self._append(request, identity, "Failed authentication")
+            await self._append(request, identity, "Failed authentication", provider)
             return
         unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
-        await self._append(request, unknown, "No username found in supplied account")
+        await self._append(request, unknown, "No username found in supplied account", provider)
 
-    async def _append(self, request: Request, identity: Json, failure: str | None) -> None:
+    async def _append(
+        self, request: Request, identity: Json, failure: str | None, provider: Mapping[str, str]
+    ) -> None:
         page = str(request.url.replace(path=_PAGE, query="", fragment=""))
         more = {
             **({"errorMessage": failure} if failure else {}),
@@ -78,6 +88,7 @@ class LoginRecords:
                 "LoginTo": page[:_MAX_HEADER_LENGTH],
                 "MobileVersion": "No",
                 "MFAUsed": "No",
+                **provider,
             },
         }
         entry = own_event(
