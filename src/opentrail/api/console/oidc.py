@@ -33,7 +33,7 @@ MAX_SIGN_INS = 1_000
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
-#: Claims that are of one user for ever.
+#: Claims that are always the same for one user.
 _SUBJECT = {"Issuer": "iss", "Subject": "sub"}
 
 
