@@ -24,8 +24,8 @@ pytest_plugins = ["pytester"]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Else the garbage collector takes a tenth of the time: there are many modules and tests.
-gc.set_threshold(50_000, 20, 20)
+# Old objects are modules and tests: looking for garbage among them takes a tenth of the time.
+gc.set_threshold(700, 10, 1_000)
 
 #: Seconds that each file of tests takes, of those that take more than one.
 DURATIONS = Path(__file__).parent / "durations.json"
