@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from opentrail.adapters.sql.control import SqlControl
+from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import StorageFailed
 
 
@@ -58,7 +59,7 @@ def stored_keys(path: Path) -> frozenset[tuple[str, str]]:
         StorageFailed: the file cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             return frozenset(reader.execute("SELECT kind, key FROM documents").fetchall())
     except sqlite3.Error as error:
         raise StorageFailed(f"state store {path} cannot be read: {error}") from error

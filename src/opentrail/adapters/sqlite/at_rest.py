@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from opentrail.adapters.system import read_only_uri
+
 
 @contextmanager
 def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
@@ -49,6 +51,6 @@ def reading(path: Path, is_live: bool) -> Iterator[sqlite3.Connection]:
         OSError: there is no room for a copy.
     """
     with at_rest(path, is_live) as (file, is_unchanging):
-        options = "mode=ro&immutable=1" if is_unchanging else "mode=ro"
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True)) as reader:
+        options = "&immutable=1" if is_unchanging else ""
+        with closing(sqlite3.connect(f"{read_only_uri(file)}{options}", uri=True)) as reader:
             yield reader
