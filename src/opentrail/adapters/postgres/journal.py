@@ -276,7 +276,7 @@ class PostgresJournal:
         try:
             await self._repeat(partial(self._inserts.run, insert))
         except LeaseLost as error:
-            self._unordered.pop(batch_id)
+            self._unordered.pop(batch_id, None)  # an earlier attempt may have got its position
             group[0].fail(error)
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})
