@@ -175,6 +175,16 @@ async def test_a_wait_ends_when_the_other_process_goes() -> None:
 
 
 @asynchronous
+async def test_an_error_whose_text_is_not_unicode_is_answered() -> None:
+    async def fail(_request: Echo) -> bytes:
+        raise OSError("no file named \udcff")
+
+    async with linked(right={Echo: fail}) as (left, _):
+        with pytest.raises(LinkError, match="no file named"):
+            await left.ask(Echo())
+
+
+@asynchronous
 async def test_a_frame_that_claims_to_be_huge_ends_the_link() -> None:
     ours, theirs = socket.socketpair()
     link = await Link.over(theirs, ECHO)
