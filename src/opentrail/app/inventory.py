@@ -31,9 +31,9 @@ from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
-from opentrail.app.background import attempt
 from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
+from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
