@@ -169,12 +169,6 @@ def _is_whole(folder: Path) -> bool:
 # Archives
 
 
-def digest_of(file: Path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def write_archive(
     target: Path, files: Sequence[tuple[str, Path]], manifest: Manifest, advance: Advance
 ) -> None:
