@@ -299,22 +299,6 @@ class PostgresDatabase:
             self._warning = diagnostic.message_primary
 
 
-def database_of(url: str) -> ControlDatabase:
-    """Returns the database of `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-
-    Raises:
-        UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
-    """
-    kind, separator, rest = url.partition("://")
-    if not separator:
-        raise _invalid_url()
-    if kind == "sqlite" and rest.startswith("/"):
-        return SqliteDatabase(Path(rest[1:]))
-    if kind == "postgresql":
-        return PostgresDatabase(url)
-    raise UsageError(f"the control store must be sqlite or a postgresql:// URL, not {kind}://")
-
-
 def _invalid_url(purpose: str = "control store") -> UsageError:
     return UsageError(f"the URL of the {purpose} is not valid")
 
