@@ -28,7 +28,8 @@ async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     await store.apply([Put("k", "x", {})])
-    assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
+    files = list(tmp_path.iterdir())
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}, files
     await store.close()
 
 

@@ -12,6 +12,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,9 +108,11 @@ class SqlControl:
     @classmethod
     def in_file(cls, path: Path) -> SqlControl:
         """Returns a store in a SQLite file."""
-        store = cls(path)
-        path.chmod(0o600)
-        return store
+        # SQLite gives the files beside it the same mode. What is wrong with the path, it says.
+        with suppress(OSError):
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+        return cls(path)
 
     @classmethod
     def in_read_only_file(cls, path: Path) -> SqlControl:
