@@ -63,6 +63,19 @@ async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_fo
         await watch.stop()
 
 
+@asynchronous
+async def test_events_are_counted_while_no_snapshot_can_be_written(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    await watch.start()
+    try:
+        (tmp_path / "baselines.snapshot").mkdir()
+        await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
+        assert (await watch.adopt(5, 0)).cursor == 5
+        assert (await watch.observe([an_entry(6)], 5)).cursor == 6
+    finally:
+        await watch.stop()
+
+
 @pytest.mark.slow
 @asynchronous
 async def test_another_preset_learns_again(tmp_path: Path) -> None:

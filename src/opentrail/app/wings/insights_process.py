@@ -147,7 +147,11 @@ class InsightsProcess:
             return
         began = time.monotonic()
         snapshot = self._watch.snapshot()
-        write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
+        try:
+            write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
+        except OSError as error:
+            about = {"file": str(self._file), "error": str(error)}
+            log.error("snapshot of insights cannot be written", extra=about)
         duration = time.monotonic() - began
         self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_RATIO * duration)
 
