@@ -26,6 +26,17 @@ async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    (tmp_path / "baselines.snapshot").mkdir()
+    await watch.start()
+    try:
+        assert not (await watch.state()).is_learned
+    finally:
+        await watch.stop()
+
+
+@asynchronous
 async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
     for expected in (False, True):
         watch = WatchProcess(tmp_path, "balanced")

@@ -159,13 +159,12 @@ class InsightsProcess:
         """Reads the snapshot. A damaged one is set aside: baselines are learned again."""
         try:
             stored = self._file.read_bytes()
-        except FileNotFoundError:
-            return
-        try:
             if hashlib.sha256(stored[32:]).digest() != stored[:32]:
                 raise StorageFailed("its hash does not match")
             watch = Watch.of(stored[32:])
-        except StorageFailed as error:
+        except FileNotFoundError:
+            return
+        except (OSError, StorageFailed) as error:
             aside = self._file.with_suffix(".damaged")
             self._file.replace(aside)
             about = {"file": str(aside), "error": str(error)}
