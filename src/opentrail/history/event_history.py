@@ -169,7 +169,6 @@ class History:
         multiples of that since 1970 (UTC). Without a start they begin in the hour of the oldest
         event; without an end they extend to now, or to the newest event if that is later.
         """
-        buckets = max(2, min(buckets, MAX_BUCKETS))
         return await self._with_retry(
             lambda: self._histogram(search, buckets, self._store.histogram)
         )
@@ -202,7 +201,6 @@ class History:
         Raises:
             CloudTrailError: as `facets`.
         """
-        buckets = max(2, min(buckets, MAX_BUCKETS))
         columns = {field: _countable_field(field) for field in fields}
 
         async def answer() -> tuple[Histogram, dict[str, list[ValueCount]]]:
@@ -242,7 +240,7 @@ class History:
             counts = await count(query, HOUR)
             begin = counts[0].start if counts else last - _EMPTY_RANGE
         first, until = math.floor(begin.timestamp()), math.floor(last.timestamp())
-        seconds = round_period(first, until, buckets)
+        seconds = round_period(first, until, max(2, min(buckets, MAX_BUCKETS)))
         if counts is None or seconds % HOUR:
             counts = await count(query, seconds)
         return histogram_of(counts, seconds, first, until)

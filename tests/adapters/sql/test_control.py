@@ -20,17 +20,16 @@ from tests.fakes import asynchronous, fill, run, small_disk
 from tests.postgres import PostgresServer, database_in, own_server, shared_server
 
 
-@asynchronous
-async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         store = SqlControl.in_file(tmp_path / "state.db")
     finally:
         os.umask(before)
-    await store.apply([Put("k", "x", {})])
+    run(store.apply([Put("k", "x", {})]))
     files = list(tmp_path.iterdir())
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}, files
-    await store.close()
+    run(store.close())
 
 
 @asynchronous

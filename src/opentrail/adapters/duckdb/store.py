@@ -147,25 +147,17 @@ class DuckdbEvents:
         )
 
     async def count_calls(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.calls(tables, query))
 
     async def count_principals(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[PrincipalCounts]:
         """Returns the counts of management and data events by principal."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.principals(tables, query))
 
     async def count_values(
@@ -174,11 +166,10 @@ class DuckdbEvents:
         start: datetime,
         end: datetime,
         snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
         """Returns the exact counts of a key's events and of each attribute's top values."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.values(tables, key, query, limit))
 
     async def count_key(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from opentrail.adapters.sql.control import SqlControl
+from opentrail.adapters.sqlite.at_rest import copied
 from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import StorageFailed
 
@@ -45,11 +45,7 @@ def _opened(path: Path, is_live: bool, folder: Path) -> SqlControl | None:
         return None
     if is_live:
         return SqlControl.in_read_only_file(path)
-    copy, log = folder / path.name, Path(f"{path}-wal")
-    shutil.copyfile(path, copy)
-    if log.exists():
-        shutil.copyfile(log, f"{copy}-wal")
-    return SqlControl.in_file(copy)
+    return SqlControl.in_file(copied(path, folder))
 
 
 def stored_keys(path: Path) -> frozenset[tuple[str, str]]:

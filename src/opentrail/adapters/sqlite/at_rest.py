@@ -36,10 +36,20 @@ def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
         yield path, True
     else:
         with tempfile.TemporaryDirectory(prefix="opentrail-") as folder:
-            copy = Path(folder) / path.name
-            shutil.copyfile(path, copy)
-            shutil.copyfile(log, f"{copy}-wal")
-            yield copy, False
+            yield copied(path, Path(folder)), False
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Returns a copy of a database and its write-ahead log in a folder.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    copy, log = folder / path.name, Path(f"{path}-wal")
+    shutil.copyfile(path, copy)
+    if log.exists():
+        shutil.copyfile(log, f"{copy}-wal")
+    return copy
 
 
 @contextmanager

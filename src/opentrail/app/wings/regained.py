@@ -14,7 +14,7 @@ from opentrail.core.logfile import sha256_hex
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Remove, Stored
+from opentrail.ports.control import ControlStore, Remove
 from opentrail.ports.journal import Journal, append_once
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
@@ -56,7 +56,13 @@ class Regaining:
             ]
             entry = regained_entry(note.key, note.document, unread, self.clock.now())
             await append_once(self.journal, entry)
-            self._log(note, unread)
+            about = {
+                "trail": note.document["trail"],
+                "events": note.document["events"],
+                "files": len(note.document["files"]),
+                "unread": unread,
+            }
+            log.warning("event history has the events of log files again", extra=about)
             await self.control.apply([Remove(REGAINED, note.key)])
 
     async def _import(self, file: dict[str, str]) -> bool:
@@ -78,13 +84,3 @@ class Regaining:
         except Unsupported:  # several servers share the journal
             return False
         return not outcome["rejected"]
-
-    @staticmethod
-    def _log(note: Stored, unread: list[str]) -> None:
-        about = {
-            "trail": note.document["trail"],
-            "events": note.document["events"],
-            "files": len(note.document["files"]),
-            "unread": unread,
-        }
-        log.warning("event history has the events of log files again", extra=about)
