@@ -19,6 +19,7 @@ from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
+    PAGE_TEXT,
     CallKey,
     CountedField,
     EventQuery,
@@ -286,7 +287,7 @@ class History:
             snapshot = page_token.snapshot
         query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
         events = await self._store.lookup(query)
-        if len(events) <= limit:
+        if len(events) <= limit and sum(len(event.record) for event in events) <= PAGE_TEXT:
             return Page(events, None)
         page = events[:limit]
         last = page[-1]

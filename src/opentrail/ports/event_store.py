@@ -13,6 +13,8 @@ from opentrail.core.expression import Expression
 
 #: Greater than any position.
 LAST_POSITION = 2**62
+#: A page ends with the event with which its records have more characters than this.
+PAGE_TEXT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ class EventStore(Protocol):
         ...
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Return the page that `query` describes."""
+        """Return the page that `query` describes; see also `PAGE_TEXT`."""
         ...
 
     async def count(self, query: EventQuery) -> int:

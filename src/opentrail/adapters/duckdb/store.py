@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,7 @@ from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, Rep
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import (
+    PAGE_TEXT,
     PRESENT,
     CallCounts,
     CallKey,
@@ -112,11 +114,13 @@ class DuckdbEvents:
         await self.recorded.add(entries)
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Returns the page that `query` describes.
+        """Returns the page that `query` describes; see also `PAGE_TEXT`.
 
         A sealed file that turns out to be damaged is replaced first.
         """
-        return await self._reading(lambda tables: self._pages.page(tables, query))
+        page = await self._reading(lambda tables: self._pages.page(tables, query))
+        sizes = accumulate(len(event.record) for event in page)
+        return page[: 1 + sum(size <= PAGE_TEXT for size in sizes)]
 
     async def count(self, query: EventQuery) -> int:
         """Returns the number of events of a query, up to its limit."""
