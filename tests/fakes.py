@@ -777,16 +777,12 @@ class MemoryEvents:
         return [_attributes(entry.record) for entry in self._entries if _fits(entry, everything)]
 
     async def count_calls(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[CallCounts]:
         """Counts all kinds."""
         await asyncio.sleep(0)
         counts: dict[tuple[Any, ...], Counter[int]] = {}
-        for entry in self._between(start, end, snapshot, recorded_since):
+        for entry in self._between(start, end, snapshot):
             known = _attributes(entry.record)
             if known.category in ("Management", "Data"):
                 kind = (
@@ -802,16 +798,12 @@ class MemoryEvents:
         return [CallCounts(*row) for row in rows]
 
     async def count_principals(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[PrincipalCounts]:
         """Counts by principal."""
         await asyncio.sleep(0)
         counts: dict[tuple[Any, ...], Counter[int]] = {}
-        for entry in self._between(start, end, snapshot, recorded_since):
+        for entry in self._between(start, end, snapshot):
             known = _attributes(entry.record)
             if known.category in ("Management", "Data"):
                 user_agent = _decoded(entry.record).get("userAgent")
@@ -836,13 +828,12 @@ class MemoryEvents:
         start: datetime,
         end: datetime,
         snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
         """Counts values."""
         await asyncio.sleep(0)
         counts: tuple[Counter[str], ...] = (Counter(), Counter(), Counter())
-        between = self._between(start, end, snapshot, recorded_since)
+        between = self._between(start, end, snapshot)
         of_key = [entry for entry in between if _is_of(entry, key)]
         for entry in of_key:
             for counter, value in zip(counts, _attributed(entry), strict=True):
@@ -872,7 +863,11 @@ class MemoryEvents:
         return [(datetime.fromtimestamp(moment, UTC), counts[moment]) for moment in sorted(counts)]
 
     def _between(
-        self, start: datetime, end: datetime, snapshot: Snapshot, recorded_since: datetime | None
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot,
+        recorded_since: datetime | None = None,
     ) -> list[Entry]:
         query = EventQuery(
             0, snapshot, start=start, end=end, recorded_since=recorded_since, categories=None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 
-from opentrail.logs import JsonLines, LastProblem, TerminalLines
+import pytest
+
+from opentrail.core.errors import StorageFailed
+from opentrail.logs import JsonLines, LastProblem, TerminalLines, attempt
+from tests.fakes import asynchronous
 
 
 def line(message: str, **extra: object) -> str:
@@ -68,3 +73,31 @@ def test_the_last_problem_is_remembered() -> None:
     logger.info("all is well")
     assert problem.line is not None
     assert (problem.line["message"], problem.line["trail"]) == ("second", "my-trail")
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (StorageFailed("a full disk"), logging.WARNING),
+        (OSError("a full disk"), logging.WARNING),
+        (KeyError("a full disk"), logging.ERROR),
+    ],
+)
+@asynchronous
+async def test_work_that_is_repeated_may_fail_and_says_why(
+    caplog: pytest.LogCaptureFixture, error: Exception, level: int
+) -> None:
+    async def work() -> None:
+        raise error
+
+    assert not await attempt(work(), "it failed")
+    assert not await attempt(work(), "it failed", is_known=True)
+    (record,) = caplog.records
+    assert (record.message, record.levelno) == ("it failed", level)
+    assert "a full disk" in (caplog.text if level == logging.ERROR else record.error)  # type: ignore[attr-defined]
+
+
+@asynchronous
+async def test_work_that_succeeds_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert await attempt(asyncio.sleep(0), "it failed")
+    assert not caplog.records

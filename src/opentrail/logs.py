@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Awaitable
 from typing import Any
 
+from opentrail.core.errors import OpentrailError
 from opentrail.core.text import printable
+
+log = logging.getLogger(__name__)
 
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -24,6 +28,30 @@ class LastProblem(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Remembers a line."""
         self.line = json.loads(self._formatter.format(record))
+
+
+async def attempt(
+    work: Awaitable[object], failure: str, *, is_known: bool = False, **about: str
+) -> bool:
+    """Awaits work that its caller repeats; returns whether it succeeded.
+
+    Args:
+        work: what may fail.
+        failure: the text with which an exception is logged.
+        is_known: whether it is not logged, because it was the time before.
+        about: further fields of the line.
+    """
+    try:
+        await work
+    except (OpentrailError, OSError) as error:
+        if not is_known:
+            log.warning(failure, extra={**about, "error": str(error)})
+    except Exception:  # a bug must neither end the task nor go unnoticed
+        if not is_known:
+            log.exception(failure, extra=about)
+    else:
+        return True
+    return False
 
 
 def set_up_logging() -> None:

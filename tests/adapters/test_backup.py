@@ -16,12 +16,11 @@ from opentrail.adapters import backup
 from opentrail.adapters.backup import (
     MANIFEST,
     Manifest,
-    digest_of,
     read_archive,
     snapshot,
     write_archive,
 )
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.files import DataDirectory, sha256_of
 from opentrail.adapters.store_check import StoreCheck
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from tests.adapters.duckdb.worlds import World
@@ -145,7 +144,7 @@ def an_archive(folder: Path, contents: dict[str, bytes]) -> tuple[Path, Manifest
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         files.append((name, path))
-    sizes = {name: (path.stat().st_size, digest_of(path)) for name, path in files}
+    sizes = {name: (path.stat().st_size, sha256_of(path)) for name, path in files}
     manifest = Manifest("1.2.3", CREATED, 7, sizes)
     target = folder / "backup.tar"
     write_archive(target, files, manifest, ignore)

@@ -57,6 +57,7 @@ async def test_what_is_refused_for_good_is_counted(status: int) -> None:
         (b'{"partialSuccess": {}}', 0),
         (b'{"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "too old"}}', 1),
         (b'{"partialSuccess": {"rejectedLogRecords": 999}}', 2),
+        (b'{"partialSuccess": {"rejectedLogRecords": -1}}', 0),
     ],
 )
 @asynchronous

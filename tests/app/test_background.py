@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from opentrail.app.background import attempt, run_beside
-from opentrail.core.errors import StorageFailed
+from opentrail.app.background import run_beside
 from tests.fakes import asynchronous, turns
 
 
@@ -44,24 +43,3 @@ async def test_a_task_that_fails_is_logged_and_ends_nothing_else(
         await turns()
         assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
         assert "a mistake" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("error", "level"),
-    [
-        (StorageFailed("a full disk"), logging.WARNING),
-        (OSError("a full disk"), logging.WARNING),
-        (KeyError("a full disk"), logging.ERROR),
-    ],
-)
-@asynchronous
-async def test_work_that_is_repeated_may_fail_and_says_why(
-    caplog: pytest.LogCaptureFixture, error: Exception, level: int
-) -> None:
-    async def work() -> None:
-        raise error
-
-    await attempt(work(), "it failed")
-    (record,) = caplog.records
-    assert (record.message, record.levelno) == ("it failed", level)
-    assert "a full disk" in (caplog.text if level == logging.ERROR else record.error)  # type: ignore[attr-defined]

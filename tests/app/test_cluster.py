@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,15 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
+from opentrail.app import background
 from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
 from opentrail.app.shared_files import SHARED_FILE
 from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
 from opentrail.ports.control import Put
-from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from tests.factories import MOMENT, some_new_entries
-from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous
+from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
 
@@ -166,24 +167,29 @@ async def test_work_that_cannot_begin_is_begun_again() -> None:
         assert one.failures == 0
 
 
+@pytest.mark.parametrize("method", ["acquire", "renew"])
 @asynchronous
 async def test_a_bug_does_not_leave_the_cluster_without_a_worker(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(module, "_RENEW_SECONDS", 0.05)
-    async with two_servers() as (_, one, _other):
-        renew, failures = one.cluster._leases.renew, [RuntimeError("can't start new thread")]
+    monkeypatch.setattr(background, "_RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_ATTEMPT_SECONDS", 0.05)
+    async with two_servers() as (url, one, _other):
+        work, failures = getattr(one.cluster._leases, method), [RuntimeError("no new thread")]
 
-        async def fail_once(lease: Lease) -> bool:
+        async def fail_once(*arguments: Any) -> object:
             if failures:
                 raise failures.pop()
-            return await renew(lease)
+            return await work(*arguments)
 
-        monkeypatch.setattr(one.cluster._leases, "renew", fail_once)
+        monkeypatch.setattr(one.cluster._leases, method, fail_once)
         one.start()
-        await one.rests.wait()
         await one.works.wait()
-        assert failures == []
+        await eventually(lambda: not failures)
+        assert one.cluster.is_worker
+        taken = "UPDATE opentrail.lease SET holder = 'other', epoch = epoch + 1"
+        shared_server().execute(database_in(url), f"{taken} WHERE name = 'worker'")
+        await one.rests.wait()
 
 
 @asynchronous

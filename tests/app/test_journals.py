@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.app import background
 from opentrail.app import journals as module
 from opentrail.app.journals import is_in_files, require_engine, source_of
 from opentrail.core.errors import DataDirectoryInUse, UsageError
 from opentrail.ports.journal import JournalEngine
+from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from tests.app.opened import opened_engines
 from tests.factories import event_id, some_new_entries
-from tests.fakes import TIMEOUT_SECONDS, asynchronous
+from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
 
@@ -66,14 +69,25 @@ async def test_one_server_at_a_time_uses_a_journal(
         pass
 
 
+@pytest.mark.parametrize("failure", [None, RuntimeError("can't start new thread")])
 @asynchronous
 async def test_a_server_whose_journal_was_taken_over_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
 ) -> None:
-    monkeypatch.setattr(module, "_RENEW_SECONDS", 0.05)
+    """Also if a renewal of its lease has failed unexpectedly before."""
+    monkeypatch.setattr(background, "_RENEW_SECONDS", 0.05)
+    renew, failures = PostgresLeases.renew, [failure] if failure else []
+
+    async def fail_once(leases: PostgresLeases, lease: Lease) -> bool:
+        if failures:
+            raise failures.pop()
+        return await renew(leases, lease)
+
+    monkeypatch.setattr(PostgresLeases, "renew", fail_once)
     url = shared_server().new_database()
     failed: asyncio.Queue[str] = asyncio.Queue()
     async with opened_engines(on_postgresql(tmp_path, url), failed.put_nowait):
+        await eventually(lambda: not failures)
         statement = "UPDATE opentrail.lease SET epoch = epoch + 1 WHERE name = 'server'"
         shared_server().execute(database_in(url), statement)
         async with asyncio.timeout(TIMEOUT_SECONDS):

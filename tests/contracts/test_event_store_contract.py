@@ -770,8 +770,6 @@ async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -
         }
         assert len(await store.count_principals(*between(0, 121))) == 8
         assert await store.count_principals(*between(0, 120), Snapshot(0)) == []
-        since = MOMENT + timedelta(seconds=1)
-        assert await store.count_principals(*between(0, 120), recorded_since=since) == []
 
 
 # Any query, against a plain list

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.duckdb import store as duckdb_store
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
@@ -24,6 +26,7 @@ from opentrail.core.attributes import LOOKUP_KEYS, Resource
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Entry, format_time
 from opentrail.core.expression import parse
+from opentrail.history import event_history
 from opentrail.history.event_history import (
     CountSearch,
     EventCount,
@@ -144,6 +147,32 @@ def test_a_look_up_stops_waiting_after_its_timeout() -> None:
         assert positions(await history.search(Search())) == []
 
     run(story())
+
+
+@asynchronous
+async def test_pages_of_large_events_are_shorter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand records could be too much for the store's process, and for the server."""
+    entries = entries_of(some_records(10))
+    for module in (event_history, duckdb_store):
+        monkeypatch.setattr(module, "PAGE_TEXT", sum(len(e.record) for e in entries[:3]) + 9)
+    store = DuckdbEvents(folders(tmp_path)[0], SqliteJournalSource(tmp_path / "journal"))
+    await store.open()
+    try:
+        history = History(store, SettableClock(MOMENT + timedelta(days=1)), Metrics(), b"k" * 32)
+        await history.follower.process(entries)
+        history.follower.catch_up_to(0)
+        seen: list[list[int]] = []
+        token = None
+        while not seen or token:
+            page = await history.search(Search(), 1_000, token)
+            seen.append(positions(page))
+            token = page.next_token
+        assert seen == [[10, 9, 8, 7], [6, 5, 4, 3], [2, 1]]
+        assert len(await history.latest(Search(), 9)) == 9
+    finally:
+        await store.close()
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 8])

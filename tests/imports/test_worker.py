@@ -15,6 +15,7 @@ from opentrail.adapters.duckdb.staging import Staging
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import StorageFailed
+from opentrail.imports import worker
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.imports.records import DIGEST_FILE
 from opentrail.imports.worker import ID_IN_USE, ImportWorker
@@ -107,3 +108,19 @@ def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
     assert isinstance(invalid, InvalidBatch)
     assert invalid.code == "InvalidParameterException"
     assert "file 1 is not described" in invalid.message
+
+
+@asynchronous
+async def test_a_batch_with_more_rejected_lines_than_an_answer_can_have_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_MAX_REJECTED_BYTES", 10_000)
+    records = BatchFile("a", b"\n".join(map(orjson.dumps, some_records(3))))
+    place.batch.write_bytes(pack([records, BatchFile("b", b'{"no": 1}\n' + b"x\n" * 10**6)]))
+    invalid = await place.worker.stage(Stage(str(place.batch)))
+    assert isinstance(invalid, InvalidBatch)
+    assert invalid.message == "b: too many lines of the batch are no records"
+    with pytest.raises(StorageFailed, match="is not staged"):
+        await place.worker.commit(Commit(str(place.batch), 0))
+    (report,) = await place.bring(records)
+    assert (report["state"], report["imported"]) == ("imported", 3)

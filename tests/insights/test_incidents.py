@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from opentrail.insights.incidents import incidents_of, sentence
-from tests.factories import a_principal_record, an_insight_record
+from tests.factories import ABSENT, a_principal_record, an_insight_record
 from tests.fakes import utc
 
 
@@ -24,6 +24,22 @@ def test_an_incident_without_its_end_is_going_on() -> None:
 
 def test_a_record_of_something_else_is_left_out() -> None:
     assert incidents_of([{"eventName": "CreateUser"}, {"insightDetails": "?"}]) == []
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"insightContext": ABSENT},
+        {"insightType": ABSENT},
+        {"insightContext": {"statistics": {}}},
+        {"insightContext": "?"},
+        {"extension": {"type": "?"}},
+    ],
+)
+def test_a_record_of_another_form_is_left_out(details: dict[str, Any]) -> None:
+    known = a_principal_record()
+    records = [an_insight_record(**details), {**known, "sharedEventID": "known"}]
+    assert [incident.id for incident in incidents_of(records)] == ["known"]
 
 
 def test_a_sentence_says_how_much_is_usual_and_who_it_was() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,9 @@ def test_a_key_counts_from_when_it_was_made() -> None:
     assert key.is_valid_at(START)
     assert not key.is_valid_at(utc("2019-12-31T00:00:00"))
     assert not key.is_valid_at(utc("2040-01-01T00:00:00"))
+
+
+def test_a_key_may_be_valid_until_the_end_of_the_calendar() -> None:
+    (key,) = six_hours().public_keys()
+    first, last = utc("0001-01-01T00:00:00"), utc("9999-12-31T23:59:59")
+    assert replace(key, valid_from=first, valid_until=last).is_valid_at(START)

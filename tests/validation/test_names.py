@@ -71,7 +71,10 @@ def test_log_files_of_other_kinds_are_log_files(folder: str) -> None:
     prefix=st.from_regex(r"\A([a-z0-9._-]{1,8}(/[a-z0-9._-]{1,8}){0,2})?\Z"),
     account=st.from_regex(r"\A[0-9]{12}\Z"),
     region=st.sampled_from(["us-east-1", "ap-southeast-4", "us-gov-west-1"]),
-    moment=st.datetimes(min_value=utc("2013-01-01T00:00:00").replace(tzinfo=None)),
+    moment=st.datetimes(
+        min_value=utc("2013-01-01T00:00:00").replace(tzinfo=None),
+        max_value=utc("2999-12-31T23:59:59").replace(tzinfo=None),
+    ),
     number=st.integers(),
 )
 def test_what_the_writer_names_is_read_back(

@@ -6,10 +6,12 @@ import contextlib
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -652,6 +654,36 @@ def test_a_log_planted_after_logging_was_stopped_is_named(region: str, minute: s
     outcome = trail.validate()
     assert outcome.code == 1
     assert outcome.reason(key) == "no digest file lists it"
+
+
+@pytest.mark.parametrize("stamp", ["0001/01/01", "9999/12/31"])
+def test_files_planted_at_the_ends_of_the_calendar_are_named(stamp: str) -> None:
+    trail = six_hours()
+    planted_keys = []
+    for like, time in ((trail.logs()[0], "T2359Z"), (trail.digests()[0], "T235959Z")):
+        old_time = re.search(r"_20200101(T[0-9]+Z)", like)
+        assert old_time is not None
+        key = like.replace("2020/01/01", stamp).replace(
+            f"20200101{old_time[1]}", f"{stamp.replace('/', '')}{time}"
+        )
+        trail.put(key, trail.content(like), like=like)
+        planted_keys.append(key)
+    keys = PublicKeys(ask=lambda *_: [key.as_json() for key in trail.public_keys()])
+    outcome = trail.validate(keys=keys, now=utc("2020-01-01T15:00:00"))
+    assert outcome.code == 1
+    for key in planted_keys:
+        assert "does not have the name" in outcome.reason(key)
+
+
+def test_a_digest_without_a_signature_that_ends_in_the_year_9999_is_not_valid(
+    tmp_path: Path,
+) -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    trail.edit(key, digestStartTime="0001-01-01T00:00:00Z", digestEndTime="9999-12-31T23:59:59Z")
+    outcome = trail.validate_copy(trail.write(tmp_path))
+    assert outcome.code == 1
+    assert "invalid format: digestStartTime" in outcome.reason(key)
 
 
 def test_logs_of_a_trail_that_was_started_again_wait_for_its_first_digest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,13 @@ class Appends:
     def end_group(self) -> None:
         """Marks the group as written."""
         self._under_way = None
+
+
+def refuse(group: Iterable[Append], reason: str) -> None:
+    """Fails appends, none of which was written."""
+    error = RecordRefused(reason)
+    for append in group:
+        append.fail(error)
 
 
 def append_of(

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from opentrail.adapters.duckdb.files import Series, read_name, sealed_files
 from opentrail.adapters.files import DataDirectory, sync_folder
-from opentrail.adapters.system import is_running, sync
+from opentrail.adapters.system import is_running, read_only_uri, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.version import DATA_VERSION
 
@@ -70,7 +70,7 @@ def copy_database(source: Path, target: Path) -> None:
         sqlite3.Error: it cannot be read or written.
     """
     with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as reader,
+        closing(sqlite3.connect(read_only_uri(source), uri=True)) as reader,
         closing(sqlite3.connect(target)) as writer,
     ):
         reader.backup(writer)
@@ -167,12 +167,6 @@ def _is_whole(folder: Path) -> bool:
 
 
 # Archives
-
-
-def digest_of(file: Path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def write_archive(

@@ -87,6 +87,6 @@ def _rejected(content: str) -> int:
     """Returns how many records an answer says were rejected."""
     try:
         partial = orjson.loads(content).get("partialSuccess") or {}
-        return int(partial.get("rejectedLogRecords", 0))
-    except (ValueError, TypeError, AttributeError):
+        return max(0, int(partial.get("rejectedLogRecords", 0)))
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return 0

@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ def sync(descriptor: int) -> None:
             fcntl.fcntl(descriptor, full_sync)
             return
     os.fsync(descriptor)
+
+
+def read_only_uri(database: Path) -> str:
+    """Returns the URI by which SQLite opens a database to read it; its path may have any name."""
+    return f"{database.absolute().as_uri()}?mode=ro"
 
 
 def sync_at_commit(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 
 from opentrail.access.keys import KnownKey
 from opentrail.access.users import identity_of_user
@@ -19,7 +18,7 @@ from opentrail.wire.verification import SigningSecret
 OWN_USER = "opentrail-console"
 
 #: Credentials for upstreams that check no signatures.
-_PLACEHOLDER = S3Access(None, "opentrail", "opentrail")
+_PLACEHOLDER = UpstreamAccess("opentrail", "opentrail")
 
 
 def store_access(settings: Settings) -> S3Access:
@@ -29,26 +28,18 @@ def store_access(settings: Settings) -> S3Access:
 
 def own_region(settings: Settings) -> str:
     """Returns the Region of the server's own calls: that of the credentials for S3."""
-    access = settings.access.get("s3") or settings.access.get("")
+    access = _credentials(settings)
     return access.region if access and access.region else "us-east-1"
 
 
 def service_access(settings: Settings, service: str, region: str) -> S3Access:
     """Returns access to a service's upstream in a Region; without a URL if it has none."""
     url = settings.upstream.get(service) or settings.upstream.get("")
-    access = settings.access.get(service) or settings.access.get("")
     if url is not None:
         url = at(url, service, region)
-    if access is None:
-        return replace(_PLACEHOLDER, endpoint_url=url, region=region, ca=settings.upstream_ca)
-    return S3Access(
-        url,
-        access.access_key_id,
-        access.secret_access_key,
-        region,
-        settings.upstream_ca,
-        access.session_token,
-    )
+    access = _credentials(settings, service) or _PLACEHOLDER
+    keys = (access.access_key_id, access.secret_access_key)
+    return S3Access(url, *keys, region, settings.upstream_ca, access.session_token)
 
 
 class ServerKeys:
@@ -105,7 +96,7 @@ def server_keys(
         resolve: returns the identity of an access key id.
         admin: id and secret of the sandbox's key.
     """
-    credentials = _store_credentials(settings)
+    credentials = _credentials(settings)
     account = resolve(credentials.access_key_id).account if credentials else DEFAULT_ACCOUNT
     if settings.auth != "enforced":
         return ServerKeys(account)
@@ -125,8 +116,8 @@ def _new_key(account: str, user: str) -> KnownKey:
     return KnownKey(identity, SigningSecret(secrets.token_urlsafe(30)))
 
 
-def _store_credentials(settings: Settings) -> UpstreamAccess | None:
-    return settings.access.get("s3") or settings.access.get("")
+def _credentials(settings: Settings, service: str = "s3") -> UpstreamAccess | None:
+    return settings.access.get(service) or settings.access.get("")
 
 
 def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
@@ -135,7 +126,7 @@ def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
     Without such credentials it is `own`, or else the default account, whose calls most emulators
     accept.
     """
-    credentials = _store_credentials(settings)
+    credentials = _credentials(settings)
     if credentials is None:
         return own_api_access(settings, url, own)
     return S3Access(
@@ -152,7 +143,7 @@ def own_api_access(settings: Settings, url: str, own: KnownKey | None) -> S3Acce
     if own is not None:
         key_id, secret = own.identity.access_key_id, own.secret.secret_access_key
         return S3Access(url, key_id, secret, ca=settings.tls_certificate)
-    if _store_credentials(settings) is not None:
+    if _credentials(settings) is not None:
         return own_access(settings, url, None)
     key_id = key_for_account(DEFAULT_ACCOUNT)
     return S3Access(url, key_id, "opentrail", ca=settings.tls_certificate)

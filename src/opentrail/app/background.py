@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from opentrail.core.errors import OpentrailError
+from opentrail.logs import attempt
+from opentrail.ports.leases import Lease, Leases
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two renewals of a lease.
+_RENEW_SECONDS = 1.5
 
 
 def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -25,14 +29,17 @@ def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     stack.push_async_callback(end)
 
 
-async def attempt(work: Awaitable[object], failure: str) -> None:
-    """Awaits work that its caller repeats; an exception is logged with the text `failure`."""
-    try:
-        await work
-    except (OpentrailError, OSError) as error:
-        log.warning(failure, extra={"error": str(error)})
-    except Exception:  # a bug must neither end the task nor go unnoticed
-        log.exception(failure)
+async def renew_until_lost(leases: Leases, lease: Lease) -> None:
+    """Renews a lease until another process has it; a renewal that fails is tried again."""
+    is_held = True
+
+    async def renew() -> None:
+        nonlocal is_held
+        is_held = await leases.renew(lease)
+
+    while is_held:
+        await asyncio.sleep(_RENEW_SECONDS)
+        await attempt(renew(), "a lease was not renewed", lease=lease.name)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

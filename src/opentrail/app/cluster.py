@@ -23,6 +23,7 @@ from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
+from opentrail.app.background import renew_until_lost
 from opentrail.app.shared_files import SHARED_FILE
 from opentrail.core.errors import (
     DataDirectoryInUse,
@@ -33,6 +34,7 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import NewEntry, format_time, parse_time
 from opentrail.core.trail import stored_time
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Put, Remove
 from opentrail.ports.journal import TrimmedJournal
@@ -47,9 +49,8 @@ log = logging.getLogger(__name__)
 
 #: The lease of the worker.
 _WORKER = "worker"
-#: Seconds between two attempts to acquire it, and between two renewals.
+#: Seconds between two attempts to acquire it.
 _ATTEMPT_SECONDS = 1.0
-_RENEW_SECONDS = 1.5
 #: The roles of servers that may hold it.
 _WORKER_ROLES = ("all", "worker")
 #: Kind of the documents with the servers of a cluster.
@@ -171,23 +172,20 @@ class Cluster:
             work: begins the work, which ends when the stack closes.
         """
         while True:
-            try:
-                lease = await self._leases.acquire(_WORKER, self.node)
-                if lease is not None:
-                    await self._work(lease, work)
-            except OpentrailError as error:
-                log.warning("the worker of the cluster is not known", extra={"error": str(error)})
-            except Exception:  # a bug must not leave the cluster without a worker
-                log.exception("the work for the cluster has ended; it begins again")
+            await attempt(self._work(work), "this server is not the worker of the cluster")
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
-    async def _work(self, lease: Lease, work: Work) -> None:
+    async def _work(self, work: Work) -> None:
+        """Does the work if there is no other worker, until there is."""
+        lease = await self._leases.acquire(_WORKER, self.node)
+        if lease is None:
+            return
         self.worker_control.lease = lease
         log.info("this server is the worker of the cluster now", extra={"epoch": lease.epoch})
         try:
             # Renewed from the start: the beginning may take longer than a lease lasts.
             async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(self._keep(lease))
+                keeping = tasks.create_task(renew_until_lost(self._leases, lease))
                 beginning = tasks.create_task(self._begin(work, stack))
                 keeping.add_done_callback(lambda _: beginning.cancel())
             log.warning("another server is the worker of the cluster now")
@@ -196,26 +194,9 @@ class Cluster:
             with suppress(StorageFailed):
                 await self._leases.release(lease)
 
-    async def _keep(self, lease: Lease) -> None:
-        """Renews a lease until another server has it."""
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            try:
-                if not await self._leases.renew(lease):
-                    return
-            except StorageFailed as error:
-                log.warning("a lease was not renewed", extra={"error": str(error)})
-
     @staticmethod
     async def _begin(work: Work, stack: AsyncExitStack) -> None:
-        while True:
-            try:
-                await work(stack)
-                return
-            except OpentrailError as error:
-                log.warning("the worker could not begin its work", extra={"error": str(error)})
-            except Exception:  # a bug must not leave the cluster without a worker
-                log.exception("the worker could not begin its work")
+        while not await attempt(work(stack), "the worker could not begin its work"):
             await stack.aclose()
             await asyncio.sleep(_ATTEMPT_SECONDS)
 

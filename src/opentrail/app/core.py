@@ -20,7 +20,7 @@ from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.operation import NoOrganizations, Services
 from opentrail.app.access import service_access
-from opentrail.app.background import attempt, run_beside
+from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.losses import record_gaps, record_losses
@@ -28,6 +28,7 @@ from opentrail.app.wing import Core, Wing
 from opentrail.core.errors import StorageFailed
 from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.logs import attempt
 from opentrail.ports.signer import Signer
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison

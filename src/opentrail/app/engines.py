@@ -119,13 +119,13 @@ async def open_engines(
     cluster = cluster_of(settings, control, inventory.installation, clock, fail)
     if cluster is not None:
         stack.push_async_callback(cluster.close)
-    if cluster is not None:
         await inventory.require_known_store()
     if is_shared(settings):
         await require_same_use(control, cluster is not None)
     objects = S3Objects(store_access(settings))
-    files = _shared_files(settings, cluster, objects, data, clock)
-    imports = _shared_imports(settings, files, control, data, clock)
+    retention = timedelta(days=settings.history_retention_days)
+    files = _shared_files(settings, cluster, objects, data, clock, retention)
+    imports = SharedImports(files, control, data.history, clock, retention) if files else None
     cache = _cache_of(settings, files)
     if cluster is None:
         known = await known_positions(control, data.history, inventory.written)
@@ -178,14 +178,7 @@ async def open_engines(
     token_key = (
         await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
     )
-    history = History(
-        store,
-        clock,
-        metrics,
-        token_key,
-        timedelta(days=settings.history_retention_days),
-        journal.newest,
-    )
+    history = History(store, clock, metrics, token_key, retention, journal.newest)
     return Engines(
         settings=settings,
         clock=clock,
@@ -247,6 +240,7 @@ def _shared_files(
     objects: S3Objects,
     data: DataDirectory,
     clock: Clock,
+    kept: timedelta,
 ) -> SharedFiles | None:
     if settings.files is None:
         return None
@@ -259,21 +253,8 @@ def _shared_files(
         data.history,
         settings.history_seal_records,
         clock,
-        timedelta(days=settings.history_retention_days),
+        kept,
     )
-
-
-def _shared_imports(
-    settings: Settings,
-    files: SharedFiles | None,
-    control: ControlStore,
-    data: DataDirectory,
-    clock: Clock,
-) -> SharedImports | None:
-    if files is None:
-        return None
-    kept = timedelta(days=settings.history_retention_days)
-    return SharedImports(files, control, data.history, clock, kept)
 
 
 def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:

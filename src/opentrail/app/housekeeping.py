@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
-from opentrail.app.background import attempt
 from opentrail.core.errors import OpentrailError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
+from opentrail.logs import attempt
 from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
 from opentrail.trails.worker import Deliveries

@@ -31,9 +31,9 @@ from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
-from opentrail.app.background import attempt
 from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
+from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from opentrail.ports.journal_source import JournalSource
@@ -86,21 +86,14 @@ class DataInventory:
         self._control = control
         self._in_file = in_file
         self._file: WrittenFile | None = None
-        self._written, written_problem = read_written(data.root)
-        inventory, problems = read_inventory(data, self._written)
+        inventory, self._written, problems, of_written = _read(data)
         self._is_new = inventory is None
         installation = self._written.installation if self._written else new_installation()
         self._inventory = inventory or DirectoryInventory(installation)
-        if self._written is not None and self._written.installation != self._inventory.installation:
-            written_problem = "file written is of another data directory"
-            self._written = None
-        elif inventory is not None and self._written is None and written_problem is None:
-            written_problem = "file written is missing"
         self._known_keys: frozenset[str] = frozenset()
-        wrong = [*problems, *([written_problem] if written_problem else [])]
         #: The files do not have the inventory yet.
         self._is_outdated = inventory is None or bool(problems)
-        for problem in wrong:
+        for problem in [*problems, *of_written]:
             log.warning("a file was not as it was, and is made again", extra={"problem": problem})
 
     @property
@@ -289,6 +282,22 @@ class DataInventory:
             self._file.close()
 
 
+def _read(
+    data: DataDirectory,
+) -> tuple[DirectoryInventory | None, Written | None, list[str], list[str]]:
+    """Returns the inventory and what the file `written` says, and what is wrong with the files.
+
+    What is of another data directory is left out.
+    """
+    written, problem = read_written(data.root)
+    inventory, problems = read_inventory(data, written)
+    if inventory is not None and written is None and problem is None:
+        problem = "file written is missing"
+    elif inventory is not None and written and written.installation != inventory.installation:
+        written, problem = None, "file written is of another data directory"
+    return inventory, written, problems, [problem] if problem else []
+
+
 async def require_same_use(control: ControlStore, is_cluster: bool) -> None:
     """Marks the control store of a cluster, and returns if it may be used as it is to be used.
 
@@ -410,15 +419,8 @@ async def standing_of(
     Raises:
         StorageFailed: the control store cannot be read.
     """
-    written, problem = read_written(data.root)
-    inventory, problems = read_inventory(data, written)
-    if problem is not None:
-        problems.append(problem)
-    elif inventory is not None and written is None:
-        problems.append("file written is missing")
-    elif inventory is not None and written and written.installation != inventory.installation:
-        problems.append("file written is of another data directory")
-        written = None
+    inventory, written, problems, of_written = _read(data)
+    problems += of_written
     problems += [gap.problem for _, gap in kept_gaps(data.lost) if isinstance(gap, DamagedGap)]
     problems += [data.version_problem] if data.version_problem else []
     problems_by_kind = {item.kind: item for item in inventory.problems} if inventory else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.app.background import run_beside
+from opentrail.app.background import renew_until_lost, run_beside
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
 from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
@@ -23,17 +22,14 @@ from opentrail.settings import Settings
 if TYPE_CHECKING:
     from opentrail.app.cluster import Cluster
 
-log = logging.getLogger(__name__)
-
 #: A file in the folder of the journal if that is on PostgreSQL.
 _MARKER = "postgresql"
 #: The lease of the server that alone uses a journal; others hold it for a moment at their start.
 _SERVER = "server"
 #: Seconds for which a start waits for that lease: a server that was killed holds it for a while.
 _WAIT_SECONDS = 7.0
-#: Seconds between two attempts to acquire it, and between two renewals.
+#: Seconds between two attempts to acquire it.
 _ATTEMPT_SECONDS = 0.5
-_RENEW_SECONDS = 1.5
 
 
 def is_in_files(settings: Settings) -> bool:
@@ -193,15 +189,9 @@ def _hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[s
             await leases.release(lease)
 
     stack.push_async_callback(release)
-    run_beside(stack, _keep(leases, lease, fail))
 
+    async def keep() -> None:
+        await renew_until_lost(leases, lease)
+        fail("another server uses the journal on PostgreSQL now")
 
-async def _keep(leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
-    while True:
-        await asyncio.sleep(_RENEW_SECONDS)
-        try:
-            if not await leases.renew(lease):
-                fail("another server uses the journal on PostgreSQL now")
-                return
-        except StorageFailed as error:
-            log.warning("the lease of the journal was not renewed", extra={"error": str(error)})
+    run_beside(stack, keep())

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from opentrail.adapters.gap_file import kept_gaps
 from opentrail.capture.record.losses import gap_entry, lost_entry, uncounted_entry
-from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.errors import RecordRefused
 from opentrail.core.gaps import Gap
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import Journal, LostPositions
+from opentrail.ports.journal import Journal, LostPositions, append_once
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +43,6 @@ async def record_losses(
     while True:
         lost = await losses.get()
         entry = lost_entry(lost, clock.now())
-        while True:
-            try:
-                if await journal.find(entry.event_id) is None:
-                    await journal.append([entry])
-                break
-            except (RecordRefused, StorageFailed) as error:
-                log.warning("a loss cannot be recorded yet", extra={"error": str(error)})
-                await asyncio.sleep(_AGAIN)
+        failure = "a loss cannot be recorded yet"
+        while not await attempt(append_once(journal, entry), failure):  # noqa: ASYNC110
+            await asyncio.sleep(_AGAIN)

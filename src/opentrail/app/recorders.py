@@ -142,10 +142,6 @@ class _RecorderHandle:
         except (LinkError, TimeoutError):
             return None
 
-    async def reload_certificate(self) -> None:
-        """Reloads the TLS certificate and its key in the process."""
-        await self.send(ReloadCertificate())
-
     async def _clean_up(self) -> None:
         self._link = None
         if self._passing is not None:
@@ -204,7 +200,7 @@ class Recorders:
         self._acceptor = Acceptor(listening, self._take, admits)
         self.accept_connections()
 
-    def _in_background(self, work: Awaitable[None]) -> None:
+    def _in_background(self, work: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -273,7 +269,7 @@ class Recorders:
     def reload_certificate(self) -> None:
         """Reloads the TLS certificate and its key in every process."""
         for recorder in self._recorders:
-            self._in_background(recorder.reload_certificate())
+            self._in_background(recorder.send(ReloadCertificate()))
 
     async def _send_state(self) -> None:
         while True:

@@ -29,7 +29,7 @@ from opentrail.adapters.duckdb.files import (
     remove,
     sealed_files,
 )
-from opentrail.adapters.files import sync_folder, write_durably
+from opentrail.adapters.files import sha256_of, sync_folder, write_durably
 from opentrail.core.errors import (
     JournalDamaged,
     ObjectExists,
@@ -176,7 +176,7 @@ class SharedFiles:
         except (RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"{file.name} cannot be indexed: {error}") from error
         try:
-            digest = await asyncio.to_thread(_sha256, path)
+            digest = await asyncio.to_thread(sha256_of, path)
             await self.upload(path, _index_name(file.name, digest))
         finally:
             path.unlink()
@@ -345,7 +345,7 @@ class SharedFiles:
                 finally:
                     whole.unlink(missing_ok=True)
             return
-        if is_present and await asyncio.to_thread(_sha256, path) == digest:
+        if is_present and await asyncio.to_thread(sha256_of, path) == digest:
             return
         index_name = _index_name(name, digest)
         content = await self._objects.get(self._bucket, self._prefix + index_name)
@@ -373,10 +373,6 @@ class SharedFiles:
 def _index_name(name: str, digest: str) -> str:
     """Returns the name of an index in S3; other versions may write another one of the same file."""
     return f"{name}.{digest[:16]}.index"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:

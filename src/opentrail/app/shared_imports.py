@@ -26,7 +26,8 @@ from opentrail.adapters.files import sync_folder
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.app.known_positions import known_imports
 from opentrail.app.shared_files import SharedFiles, listed, to_forget, to_list
-from opentrail.core.errors import Conflict, OpentrailError
+from opentrail.core.errors import Conflict
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import SharedFile
@@ -73,26 +74,20 @@ class SharedImports:
         """
         known: object = None
         is_failing = False
+
+        async def show_changes() -> None:
+            nonlocal known
+            revision = (await self._control.revisions([IMPORTED_FILE]))[IMPORTED_FILE]
+            if (revision, store.state.lost_imports) != known:
+                async with self.changing:
+                    await self.take_over()
+                    await store.show_imports()
+                known = revision, store.state.lost_imports
+
         while True:
             await asyncio.sleep(_INTERVAL)
-            try:
-                revision = (await self._control.revisions([IMPORTED_FILE]))[IMPORTED_FILE]
-                if (revision, store.state.lost_imports) != known:
-                    async with self.changing:
-                        await self.take_over()
-                        await store.show_imports()
-                    known = revision, store.state.lost_imports
-            except (OpentrailError, OSError) as error:
-                if not is_failing:
-                    about = {"error": str(error)}
-                    log.error("imports of other servers cannot be read yet", extra=about)
-                is_failing = True
-            except Exception:  # a bug must neither end this nor go unnoticed
-                if not is_failing:
-                    log.exception("imports of other servers cannot be read yet")
-                is_failing = True
-            else:
-                is_failing = False
+            failure = "imports of other servers cannot be read yet"
+            is_failing = not await attempt(show_changes(), failure, is_known=is_failing)
 
     async def take_over(self) -> None:
         """Makes this server's files those that are listed, before they are shown.

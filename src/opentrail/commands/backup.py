@@ -21,12 +21,11 @@ from opentrail.adapters.backup import (
     KEYS,
     Manifest,
     copy_database,
-    digest_of,
     read_archive,
     snapshot,
     write_archive,
 )
-from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
+from opentrail.adapters.files import DataDirectory, sha256_of, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite.source import SqliteJournalSource
@@ -150,7 +149,7 @@ def _verify(folder: Path, progress: Progress) -> list[Damage]:
 def _write(folder: Path, position: int, target: Path, progress: Progress) -> Manifest:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [(path.relative_to(folder).as_posix(), path) for path in paths]
-    sizes = {name: (path.stat().st_size, digest_of(path)) for name, path in files}
+    sizes = {name: (path.stat().st_size, sha256_of(path)) for name, path in files}
     progress.total = (progress.total or 0) + sum(size for size, _ in sizes.values())
     manifest = Manifest(__version__, format_time(datetime.now(UTC)), position, sizes)
     write_archive(target, files, manifest, lambda size: progress.advance(size, 0))

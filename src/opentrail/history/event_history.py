@@ -19,6 +19,7 @@ from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
+    PAGE_TEXT,
     CallKey,
     CountedField,
     EventQuery,
@@ -169,7 +170,6 @@ class History:
         multiples of that since 1970 (UTC). Without a start they begin in the hour of the oldest
         event; without an end they extend to now, or to the newest event if that is later.
         """
-        buckets = max(2, min(buckets, MAX_BUCKETS))
         return await self._with_retry(
             lambda: self._histogram(search, buckets, self._store.histogram)
         )
@@ -202,7 +202,6 @@ class History:
         Raises:
             CloudTrailError: as `facets`.
         """
-        buckets = max(2, min(buckets, MAX_BUCKETS))
         columns = {field: _countable_field(field) for field in fields}
 
         async def answer() -> tuple[Histogram, dict[str, list[ValueCount]]]:
@@ -242,7 +241,7 @@ class History:
             counts = await count(query, HOUR)
             begin = counts[0].start if counts else last - _EMPTY_RANGE
         first, until = math.floor(begin.timestamp()), math.floor(last.timestamp())
-        seconds = round_period(first, until, buckets)
+        seconds = round_period(first, until, max(2, min(buckets, MAX_BUCKETS)))
         if counts is None or seconds % HOUR:
             counts = await count(query, seconds)
         return histogram_of(counts, seconds, first, until)
@@ -288,7 +287,7 @@ class History:
             snapshot = page_token.snapshot
         query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
         events = await self._store.lookup(query)
-        if len(events) <= limit:
+        if len(events) <= limit and sum(len(event.record) for event in events) <= PAGE_TEXT:
             return Page(events, None)
         page = events[:limit]
         last = page[-1]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from opentrail.adapters.duckdb.staging import MOVED, Duplicates, Staging
 from opentrail.adapters.ipc.child import arm_in_child, run_child
-from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Link
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import Attributes, attributes_of
@@ -34,6 +34,9 @@ ID_IN_USE = "another event has this eventID"
 _READ_BYTES = 1 << 20
 #: Rows of a statement.
 _BATCH_ROWS = 2_000
+#: Maximum bytes of the rejections of a batch, which are sent in one answer, and bytes of one
+#: beside its texts.
+_MAX_REJECTED_BYTES, _REJECTION_BYTES = MAX_FRAME_BYTES // 2, 40
 _NICENESS = 10
 _TRIES = 5
 
@@ -54,6 +57,7 @@ class ImportWorker:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._files: list[_File] = []
+        self._rejected_bytes = 0
         #: The staged batch.
         self._batch: str | None = None
 
@@ -81,7 +85,7 @@ class ImportWorker:
     def _stage(self, batch: Path) -> None:
         self._staging.clear()
         _again(self._staging.load_reports)
-        self._files = []
+        self._files, self._rejected_bytes = [], 0
         with batch.open("rb") as content:
             for file in unpack(iter(lambda: content.read(_READ_BYTES), b"")):
                 self._stage_file(file)
@@ -102,9 +106,13 @@ class ImportWorker:
                     self._staging.add(number, rows)
                     rows = []
             else:
-                noted.rejected.append(
-                    {"line": line.line, "reason": line.reason, "detail": line.detail}
-                )
+                texts = {"reason": line.reason, "detail": line.detail}
+                noted.rejected.append({"line": line.line, **texts})
+                size = sum(len(text.encode()) for text in texts.values())
+                self._rejected_bytes += _REJECTION_BYTES + size
+                if self._rejected_bytes > _MAX_REJECTED_BYTES:
+                    message = f"{file.name}: too many lines of the batch are no records"
+                    raise CloudTrailError("InvalidParameterException", message)
         self._staging.add(number, rows)
 
     def _commit(self, last: int) -> list[dict[str, Any]]:

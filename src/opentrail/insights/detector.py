@@ -312,8 +312,12 @@ class Detector:
             self._armed[row] = minute + _REARM
         return [Transition(row, incident.start, minute, incident.rises, 0.0, incident.end)]
 
-    def _begin(self, incident: Incident, ratio: float) -> Transition:
-        now, row = incident.found, incident.row
+    def _begin(
+        self, row: int, now: int, rises: bool, calls: Floats, rate: float, ratio: float
+    ) -> Transition:
+        """Begins an incident; `calls` are those of its minutes until now, `rate` the expected."""
+        start, expected = now - len(calls) + 1, [rate] * len(calls)
+        incident = Incident(row, start, now, rises, False, calls.tolist(), expected, now)
         today = now // DAY
         past = [day for day in self._past.get(row, ()) if day >= today - _DAYS_IN_A_ROW]
         recent = {day for day in past if day < today}
@@ -394,17 +398,7 @@ class Detector:
         high = np.nonzero(calls >= 0.5 * sums[window] / width)[0]
         back = int(high[-1]) if len(high) else 0
         rate = float(expected[window]) / width
-        incident = Incident(
-            row,
-            minute - back,
-            minute,
-            True,
-            False,
-            calls[back::-1].tolist(),
-            [rate] * (back + 1),
-            minute,
-        )
-        return self._begin(incident, float(ratios[window]))
+        return self._begin(row, minute, True, calls[back::-1], rate, float(ratios[window]))
 
     # Drops
 
@@ -460,17 +454,7 @@ class Detector:
         rate = float(expected[window]) / width
         calls = self.baselines.calls(row, width, minute)
         back = int(np.cumsum(0.5 * rate - calls).argmax())
-        incident = Incident(
-            row,
-            minute - back,
-            minute,
-            False,
-            False,
-            calls[back::-1].tolist(),
-            [rate] * (back + 1),
-            minute,
-        )
-        return self._begin(incident, float(ratios[window]))
+        return self._begin(row, minute, False, calls[back::-1], rate, float(ratios[window]))
 
 
 def score(sums: Floats, expected: Floats, dispersion: Floats) -> Floats:

@@ -9,16 +9,16 @@ from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry, NewEntry
 from opentrail.follow import BATCH
 from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
 from opentrail.insights.principal_records import principal_event
 from opentrail.insights.records import insight_event, start_id
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Journal, append_once
 
 log = logging.getLogger(__name__)
 
@@ -234,12 +234,7 @@ class Insights:
         """Lets time pass until it is cancelled."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            try:
-                await self.tick()
-            except (OpentrailError, OSError) as error:
-                log.warning("insights failed, trying again", extra={"error": str(error)})
-            except Exception:  # a bug must not end the watch
-                log.exception("insights failed unexpectedly, trying again")
+            await attempt(self.tick(), "insights failed, trying again")
 
     async def tick(self) -> None:
         """Records what is found as time passes.
@@ -347,7 +342,7 @@ class Insights:
                 for source in await self._sources(start.key, False):
                     for detection in (start, end):
                         entries += [event := await self._event(detection, source)]
-                        await _append_once(self._journal, event)
+                        await append_once(self._journal, event)
         return entries
 
     async def _event(self, finding: Detection, source: str | None) -> NewEntry:
@@ -370,10 +365,10 @@ class Insights:
         for finding in state.findings:
             for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)
-                await _append_once(self._worker_journal, await self._event(finding, source))
+                await append_once(self._worker_journal, await self._event(finding, source))
         for finding_of_principal in state.principal_findings:
             event = principal_event(finding_of_principal, self._clock.now())
-            await _append_once(self._worker_journal, event)
+            await append_once(self._worker_journal, event)
         if state.findings or state.principal_findings:
             numbers = [finding.number for finding in state.findings]
             numbers += [finding.number for finding in state.principal_findings]
@@ -388,9 +383,3 @@ class Insights:
             for source in await self._sources(finding.key, True)
             if await self._journal.find(start_id(finding.key, finding.start, source)) is not None
         ]
-
-
-async def _append_once(journal: Journal, event: NewEntry) -> None:
-    """Appends an event, unless it was appended before."""
-    if await journal.find(event.event_id) is None:
-        await journal.append([event])

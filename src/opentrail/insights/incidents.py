@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from opentrail.core.event import as_object, parse_time
@@ -66,64 +68,61 @@ class IncidentReport:
 
 
 def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
-    """Returns the incidents that Insights records are about, newest first."""
+    """Returns the incidents that Insights records are about, newest first.
+
+    Imported records that have not the form of Insights records are left out.
+    """
     by_id: dict[str, dict[str, Mapping[str, Any]]] = {}
     for record in records:
         state = as_object(record.get("insightDetails")).get("state")
         if state in (START, END):
             by_id.setdefault(str(record.get("sharedEventID")), {})[state] = record
-    incidents = [_incident(shared, states) for shared, states in by_id.items()]
+    incidents = []
+    for shared, states in by_id.items():
+        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            incident = _incident(shared, states)
+            sentence(incident)
+            incidents.append(incident)
     return sorted(incidents, key=lambda incident: (incident.start, incident.id), reverse=True)
 
 
 def _incident(shared: str, records: Mapping[str, Mapping[str, Any]]) -> IncidentReport:
     record = records.get(END) or records[START]
-    details = record["insightDetails"]
-    if as_object(details.get("extension")):
-        return _incident_of_principal(shared, record, END in records)
-    context = details["insightContext"]
-    statistics = context["statistics"]
-    minutes = int(statistics["insightDuration"])
-    end = parse_time(record["eventTime"]) if END in records else None
-    start = parse_time(records[START]["eventTime"]) if START in records else None
-    return IncidentReport(
+    details, time = record["insightDetails"], parse_time(record["eventTime"])
+    of = partial(
+        IncidentReport,
         id=shared,
         account=str(record.get("recipientAccountId", "")),
         region=str(record.get("awsRegion", "")),
-        event_source=details["eventSource"],
-        event_name=details["eventName"],
-        insight_type=details["insightType"],
-        error_code=details.get("errorCode"),
-        start=start or parse_time(record["eventTime"]) - minutes * _MINUTE,
-        end=end,
+        event_source=str(details["eventSource"]),
+        event_name=str(details["eventName"]),
+        insight_type=str(details["insightType"]),
+        record=record,
+    )
+    if extension := as_object(details.get("extension")):
+        start = parse_time(extension["start"])
+        return of(
+            error_code=None,
+            start=start,
+            end=time if END in records or extension["type"] not in BURST_TYPES else None,
+            minutes=max(1, (time - start) // _MINUTE),
+            average=extension["observed"],
+            baseline=extension["usual"],
+            identity=extension.get("principal"),
+            extension=extension,
+        )
+    context, error = details["insightContext"], details.get("errorCode")
+    statistics = context["statistics"]
+    minutes = max(1, int(statistics["insightDuration"]))
+    begun = parse_time(records[START]["eventTime"]) if START in records else None
+    return of(
+        error_code=None if error is None else str(error),
+        start=begun or time - minutes * _MINUTE,
+        end=time if END in records else None,
         minutes=minutes,
         average=statistics["insight"]["average"],
         baseline=statistics["baseline"]["average"],
         identity=_top(context.get("attributions", ()), "userIdentityArn"),
-        record=record,
-    )
-
-
-def _incident_of_principal(shared: str, record: Mapping[str, Any], has_end: bool) -> IncidentReport:
-    details, time = record["insightDetails"], parse_time(record["eventTime"])
-    extension = details["extension"]
-    start = parse_time(extension["start"])
-    return IncidentReport(
-        id=shared,
-        account=str(record.get("recipientAccountId", "")),
-        region=str(record.get("awsRegion", "")),
-        event_source=details["eventSource"],
-        event_name=details["eventName"],
-        insight_type=details["insightType"],
-        error_code=None,
-        start=start,
-        end=time if has_end or extension["type"] not in BURST_TYPES else None,
-        minutes=max(1, (time - start) // _MINUTE),
-        average=extension["observed"],
-        baseline=extension["usual"],
-        identity=extension.get("principal"),
-        record=record,
-        extension=extension,
     )
 
 

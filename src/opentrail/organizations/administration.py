@@ -72,8 +72,13 @@ class OrganizationAdministration:
 
     async def delegates(self, organization: Organization) -> list[str]:
         """Returns the delegated administrators."""
+        accounts, _ = await self._delegates(organization)
+        return accounts
+
+    async def _delegates(self, organization: Organization) -> tuple[list[str], int]:
+        """Returns the delegated administrators, and the version of their document."""
         stored = await self._control.get(_KIND, organization.id)
-        return list(stored.document["accounts"]) if stored else []
+        return (list(stored.document["accounts"]), stored.version) if stored else ([], 0)
 
     async def register(self, caller: str, account: str) -> None:
         """Makes a member account a delegated administrator.
@@ -93,8 +98,7 @@ class OrganizationAdministration:
             )
         if account not in organization.accounts:
             raise _no_member(account)
-        stored = await self._control.get(_KIND, organization.id)
-        accounts = list(stored.document["accounts"]) if stored else []
+        accounts, version = await self._delegates(organization)
         if account in accounts:
             raise CloudTrailError(
                 "AccountRegisteredException",
@@ -106,7 +110,7 @@ class OrganizationAdministration:
                 f"The organization already has {MAX_ADMINISTRATORS} CloudTrail delegated "
                 "administrators, the maximum.",
             )
-        await self._put(organization, [*accounts, account], stored.version if stored else 0)
+        await self._put(organization, [*accounts, account], version)
 
     async def deregister(self, caller: str, account: str) -> None:
         """Removes a delegated administrator, even if it has left the organization.
@@ -115,9 +119,8 @@ class OrganizationAdministration:
             CloudTrailError: as `register`, and `AccountNotRegisteredException`.
         """
         organization = await self._of_management(caller)
-        stored = await self._control.get(_KIND, organization.id)
-        accounts = list(stored.document["accounts"]) if stored else []
-        if stored is None or account not in accounts:
+        accounts, version = await self._delegates(organization)
+        if account not in accounts:
             if account not in organization.accounts:
                 raise _no_member(account)
             raise CloudTrailError(
@@ -125,7 +128,7 @@ class OrganizationAdministration:
                 f"Account {account} is not registered as a CloudTrail delegated administrator.",
             )
         accounts.remove(account)
-        await self._put(organization, accounts, stored.version)
+        await self._put(organization, accounts, version)
 
     async def _of(self, account: str) -> Organization:
         """Returns the organization that an account is in, with all features."""

@@ -13,6 +13,8 @@ from opentrail.core.expression import Expression
 
 #: Greater than any position.
 LAST_POSITION = 2**62
+#: A page ends with the event with which its records have more characters than this.
+PAGE_TEXT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +237,7 @@ class EventStore(Protocol):
     `count`, `histogram`, `top_values` and `overview` are of exactly the events that the pages of a
     query have; they ignore `before`, and all but `count` also `limit`.
 
-    The other counts are of the events of a snapshot with `start <= event time < end`, and with
-    `recorded_since` only of those recorded or imported since then.
+    The other counts are of the events of a snapshot with `start <= event time < end`.
 
     All of them may take long, and end when they are cancelled.
     """
@@ -256,7 +257,7 @@ class EventStore(Protocol):
         ...
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Return the page that `query` describes."""
+        """Return the page that `query` describes; see also `PAGE_TEXT`."""
         ...
 
     async def count(self, query: EventQuery) -> int:
@@ -292,11 +293,7 @@ class EventStore(Protocol):
         ...
 
     async def count_calls(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[CallCounts]:
         """Return the counts of all kinds of management and data events, in any order.
 
@@ -306,11 +303,7 @@ class EventStore(Protocol):
         ...
 
     async def count_principals(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[PrincipalCounts]:
         """Return the counts of management and data events by principal, in any order.
 
@@ -325,7 +318,6 @@ class EventStore(Protocol):
         start: datetime,
         end: datetime,
         snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
         """Return the exact counts of a key's events and of each attribute's `limit` top values."""
@@ -342,7 +334,8 @@ class EventStore(Protocol):
     ) -> list[tuple[datetime, int]]:
         """Return the number of a key's events in each period that has any, in order of time.
 
-        Periods have `period` seconds, and begin at multiples of that since 1970.
+        Periods have `period` seconds, and begin at multiples of that since 1970. With
+        `recorded_since` only events count that were recorded or imported since then.
         """
         ...
 

@@ -137,6 +137,12 @@ class Journal(JournalWriter, Protocol):
         ...
 
 
+async def append_once(journal: Journal, entry: NewEntry) -> None:
+    """Appends an entry, unless one with its event id was appended before."""
+    if await journal.find(entry.event_id) is None:
+        await journal.append([entry])
+
+
 @dataclass(frozen=True, slots=True)
 class JournalEngine:
     """What holds a journal: `sqlite` or `postgresql`."""

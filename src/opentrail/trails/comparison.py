@@ -52,7 +52,7 @@ from opentrail.trails.chains import (
 )
 from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
-from opentrail.trails.writing import MAX_LOG_BYTES, decompress
+from opentrail.trails.writing import read_log
 
 log = logging.getLogger(__name__)
 
@@ -350,8 +350,7 @@ class BucketComparison:
     async def _is_occupied(self, pending: PendingDigest) -> bool:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
-            packed = await self._objects.get(pending.bucket, pending.key)
-            content = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
+            content = await read_log(self._objects, pending.bucket, pending.key)
         except ObjectMissing:
             return False
         except ValueError:
@@ -410,8 +409,7 @@ class BucketComparison:
     async def _content(self, bucket: str, key: str) -> bytes | None:
         """Returns the content of a log file; None if it is missing or damaged."""
         try:
-            packed = await self._objects.get(bucket, key)
-            return await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
+            return await read_log(self._objects, bucket, key)
         except ObjectMissing as error:
             if error.code == "NoSuchBucket":
                 raise

@@ -43,7 +43,7 @@ from opentrail.trails.plans import (
     LogFilePlan,
     StreamNote,
 )
-from opentrail.trails.writing import MAX_LOG_BYTES, ExactWriter, compress, decompress
+from opentrail.trails.writing import ExactWriter, compress, read_log
 
 log = logging.getLogger(__name__)
 
@@ -292,8 +292,7 @@ class LogDelivery:
 
         # An attempt whose answer was lost may have written the whole file.
         with suppress(ObjectMissing, ValueError):
-            packed = await self._objects.get(plan.bucket, plan.key)
-            written = await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
+            written = await read_log(self._objects, plan.bucket, plan.key)
             if await asyncio.to_thread(sha256_hex, written) == plan.sha256:
                 return plan, written
 

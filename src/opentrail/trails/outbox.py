@@ -119,6 +119,6 @@ async def removals_of(control: ControlStore, uid: str) -> list[StoreWrite]:
     """Returns the changes that remove the notes and statuses of a trail."""
     changes: list[StoreWrite] = []
     for kind in KINDS:
-        changes.append(Remove(f"{kind}-state", uid))
+        changes.append(Remove(state_kind(kind), uid))
         changes.extend(Remove(kind, note.key) for note in await control.scan(kind, f"{uid}/"))
     return changes

@@ -45,13 +45,15 @@ class TrailRegistry:
 
         These are its own and the trails of its organization.
         """
-        stored = await self._control.scan("trail")
-        trails = [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+        trails = await self._all("trail")
         return [t for t in trails if account is None or t.trail.is_visible_to(account)]
 
     async def retired(self) -> list[StoredTrail]:
         """Returns deleted trails that may have something left to deliver."""
-        stored = await self._control.scan("retired-trail")
+        return await self._all("retired-trail")
+
+    async def _all(self, kind: str) -> list[StoredTrail]:
+        stored = await self._control.scan(kind)
         return [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
 
     async def all_and_retired(self) -> list[StoredTrail]:
@@ -121,7 +123,12 @@ class TrailRegistry:
                 `MaximumNumberOfTrailsExceededException`.
         """
         async with self._adding:
-            await self._add(trail)
+            await self.check_room(trail)
+            put = Put("trail", key_of(trail), trail.document(), expected=0)
+            try:
+                await self._control.apply([put])
+            except Conflict as error:
+                raise _changed() from error
 
     async def check_room(self, trail: Trail, is_new: bool = True) -> None:
         """Returns if a trail may be added, or may become visible in all Regions.
@@ -145,10 +152,6 @@ class TrailRegistry:
                     "MaximumNumberOfTrailsExceededException",
                     f"User: {trail.account} already has {self._quota} trails in {region}.",
                 )
-
-    async def _add(self, trail: Trail) -> None:
-        await self.check_room(trail)
-        await self._apply([Put("trail", key_of(trail), trail.document(), expected=0)])
 
     async def change(self, stored: StoredTrail, new: Trail) -> None:
         """Writes a trail that was read as `stored`.
@@ -196,9 +199,7 @@ class TrailRegistry:
                 break
             new = replace(new, spans=_merge_spans(stored.trail, new, fresh))
             stored = StoredTrail(fresh, current.version)
-        raise CloudTrailError(
-            "ConflictException", "The trail was changed by another request; try again."
-        )
+        raise _changed()
 
     async def amend(self, uid: str, amend: Callable[[Trail], Trail]) -> Trail | None:
         """Applies `amend` to a trail, retired or not; retries if it was changed concurrently."""
@@ -228,13 +229,11 @@ class TrailRegistry:
             [Remove("retired-trail", uid), Remove("delivery", uid), *documents, *notes]
         )
 
-    async def _apply(self, changes: list[StoreWrite]) -> None:
-        try:
-            await self._control.apply(changes)
-        except Conflict as error:
-            raise CloudTrailError(
-                "ConflictException", "The trail was changed by another request; try again."
-            ) from error
+
+def _changed() -> CloudTrailError:
+    return CloudTrailError(
+        "ConflictException", "The trail was changed by another request; try again."
+    )
 
 
 def _merge_spans(before: Trail, trail: Trail, fresh: Trail) -> tuple[Span, ...]:

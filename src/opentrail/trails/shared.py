@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from opentrail.core.errors import LeaseLost, ObjectStoreError, OpentrailError
+from opentrail.core.errors import LeaseLost, ObjectStoreError
 from opentrail.core.trail import Trail
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored
 from opentrail.trails.documents import StoredDocument
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.worker import Delivered, TrailDeliveries
-
-log = logging.getLogger(__name__)
 
 #: Kind of documents by which a server asks the working one to deliver a trail now.
 _REQUEST = "delivery-request"
@@ -32,6 +29,7 @@ _POLL_SECONDS = 0.1
 _MAX_WAIT_SECONDS = 120.0
 #: When a request is forgotten, because the server that made it is gone.
 _EXPIRY = timedelta(minutes=10)
+_UNANSWERED = "a server of the cluster could not be answered"
 
 
 class _Request(StoredDocument, frozen=True, kw_only=True):
@@ -74,7 +72,7 @@ class SharedDeliveries:
         #: Looks for what other servers want, while this one works; None while it does not.
         self._looking: asyncio.Task[None] | None = None
         #: Answers that are being prepared, by the keys of their requests.
-        self._answering: dict[str, asyncio.Task[None]] = {}
+        self._answering: dict[str, asyncio.Task[bool]] = {}
         #: Deliveries for callers of this server.
         self._flushing: set[asyncio.Task[Delivered]] = set()
         #: Versions of the trails at the last look.
@@ -170,7 +168,7 @@ class SharedDeliveries:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for look in (self._look_for_trails, self._look_for_requests):
-                await _log_failure(look)
+                await attempt(look(), _UNANSWERED)
 
     async def _look_for_trails(self) -> None:
         """Delivers trails that other servers have added or changed."""
@@ -187,12 +185,11 @@ class SharedDeliveries:
             if self._clock.now() - request.asked > _EXPIRY:
                 await self._worker_control.apply([Remove(_REQUEST, stored.key)])
             elif not request.is_answered and stored.key not in self._answering:
-                work = partial(self._answer, stored, request)
-                task = asyncio.create_task(_log_failure(work))
+                task = asyncio.create_task(attempt(self._answer(stored, request), _UNANSWERED))
                 self._answering[stored.key] = task
                 task.add_done_callback(partial(self._forget_answer, stored.key))
 
-    def _forget_answer(self, key: str, _task: asyncio.Task[None]) -> None:
+    def _forget_answer(self, key: str, _task: asyncio.Task[bool]) -> None:
         self._answering.pop(key, None)
 
     async def _answer(self, stored: Stored, request: _Request) -> None:
@@ -206,12 +203,3 @@ class SharedDeliveries:
             document |= {"logs": delivered.logs, "digests": delivered.digests}
         put = Put(_REQUEST, stored.key, document, expected=stored.version)
         await self._worker_control.apply([put])
-
-
-async def _log_failure(work: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await work()
-    except OpentrailError as error:
-        log.warning("a server of the cluster could not be answered", extra={"error": str(error)})
-    except Exception:  # a bug must not end the work for others
-        log.exception("a server of the cluster could not be answered")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
 from opentrail.core.trail import Span, Trail, stored_time
+from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
@@ -141,27 +142,22 @@ class TrailWorker:
             await self.deliver()
             return not self.finished
 
-        await self._compare_at_start()
+        failure = "a bucket could not be compared at the start"
+        await attempt(self._compare_at_start(), failure, trail=self.uid)
         if not self.finished:
             await repeat(deliver_once, self.wake, interval, {"trail": self.uid})
 
     async def _compare_at_start(self) -> None:
         """Compares the bucket with the state; what fails is tried again with the first round."""
-        try:
-            async with self._lock:
-                trail = await self._trail()
-                if trail is None:
-                    return
-                state = await load_state(self._control, self.uid)
-                try:
-                    await self._compare(trail, state)
-                except ObjectStoreError as error:
-                    await self._note_failure(state, error)
-        except OpentrailError as error:
-            about = {"trail": self.uid, "error": str(error)}
-            log.warning("a bucket could not be compared at the start", extra=about)
-        except Exception:  # a bug must not end delivery
-            log.exception("a bucket could not be compared", extra={"trail": self.uid})
+        async with self._lock:
+            trail = await self._trail()
+            if trail is None:
+                return
+            state = await load_state(self._control, self.uid)
+            try:
+                await self._compare(trail, state)
+            except ObjectStoreError as error:
+                await self._note_failure(state, error)
 
     async def _compare(self, trail: Trail, state: DeliveryState) -> None:
         """Compares the bucket of the newest span with the state, unless that has happened.

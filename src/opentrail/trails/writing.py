@@ -58,6 +58,17 @@ class ExactWriter:
         self._changed.discard(place)
 
 
+async def read_log(objects: ObjectStore, bucket: str, key: str) -> bytes:
+    """Returns the content of a log file.
+
+    Raises:
+        ObjectStoreError: it is missing, or the store failed.
+        ValueError: it is damaged or too large.
+    """
+    packed = await objects.get(bucket, key)
+    return await asyncio.to_thread(decompress, packed, MAX_LOG_BYTES)
+
+
 def decompress(packed: bytes, limit: int) -> bytes:
     """Returns the content of a gzip file.
 
@@ -78,10 +89,8 @@ def decompress(packed: bytes, limit: int) -> bytes:
 
 def _has_equal_content(packed: bytes, expected: bytes) -> bool:
     """Returns whether gzip files have equal contents: zlib versions compress differently."""
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         content = gzip.decompress(expected)
-        other = unpacking.decompress(packed, len(content) + 1)
-    except (OSError, zlib.error):
+        return decompress(packed, len(content)) == content
+    except (OSError, ValueError):
         return False
-    return other == content and unpacking.eof and not unpacking.unused_data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from opentrail.core.errors import UsageError
@@ -114,17 +115,17 @@ class Buckets:
         return self._reader
 
 
+@dataclass(frozen=True)
 class BucketListing:
     """The objects under a prefix of a bucket."""
 
-    def __init__(self, buckets: Buckets, bucket: str, prefix: str) -> None:
-        self._buckets = buckets
-        self._bucket = bucket
-        self._prefix = prefix
+    buckets: Buckets
+    bucket: str
+    prefix: str
 
     def files(self) -> Iterator[tuple[Root, str, int]]:
         """Yields the files of trails."""
-        return self._buckets.files(self._bucket, self._prefix)
+        return self.buckets.files(self.bucket, self.prefix)
 
 
 def bucket_and_prefix(address: str) -> tuple[str, str]:

@@ -6,7 +6,9 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import orjson
 
 _READ_BYTES = 256 * 1024
 #: Maximum bytes that one call of the decompressor returns.
@@ -65,6 +67,15 @@ def unpack(source: Readable, limit: int) -> bytes:
         BadContent: as `hash_unpacked`.
     """
     return b"".join(_pieces(_Counted(source, None), limit))
+
+
+def records_in(content: bytes) -> list[dict[str, Any]]:
+    """Returns the records of a log file's content; none if it is not JSON of that form."""
+    try:
+        records = orjson.loads(content)["Records"]
+        return [record for record in records if isinstance(record, dict)]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
 
 
 class _Counted:

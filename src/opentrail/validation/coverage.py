@@ -11,6 +11,7 @@ from enum import IntEnum
 import orjson
 
 from opentrail.core.errors import ObjectStoreError
+from opentrail.core.text import counted
 from opentrail.validation.chains import Chain, UncoveredPeriod
 from opentrail.validation.content import MAX_LOG_BYTES, BadContent, hash_unpacked, unpack
 from opentrail.validation.digests import Digest
@@ -157,7 +158,7 @@ class UnlistedLogs:
                 continue
             if where is Coverage.GAP:
                 continue  # reported with the gap
-            name, files = root.address(place.folder_tail), _files(group.count)
+            name, files = root.address(place.folder_tail), counted(group.count, "log file")
             when = (group.first, minute_after(group.last))
             strays = self._strays.get((root, place), ())
             if where is None and 0 < len(strays) <= _MAX_NAMED:
@@ -280,7 +281,7 @@ def report_gaps(chain: Chain, report: Report, has_events: bool) -> None:
         if gap.start >= gap.end and not gap.logs and gap.ended_with is None:
             continue
         when = (gap.start, max(gap.start, gap.end))
-        logs = f"; {_files(gap.logs)} delivered then not proven" if gap.logs else ""
+        logs = f"; {counted(gap.logs, 'log file')} delivered then not proven" if gap.logs else ""
         name = chain.id.describe()
         if chain.has_unread(gap):
             reason = f"digest files of this time cannot be read{logs}"
@@ -331,7 +332,3 @@ def _is_of(chain: Chain, place: LogPlace) -> bool:
         place.account,
         place.region,
     )
-
-
-def _files(count: int) -> str:
-    return "1 log file" if count == 1 else f"{count:,} log files"

@@ -25,7 +25,7 @@ from opentrail.validation.chains import (
     report_files,
 )
 from opentrail.validation.checkpoints import CheckpointChecks, Known, KnownDigest, known_from
-from opentrail.validation.content import MAX_LOG_BYTES, BadContent, unpack
+from opentrail.validation.content import MAX_LOG_BYTES, BadContent, records_in, unpack
 from opentrail.validation.digests import Digest
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
@@ -451,11 +451,8 @@ def _record_in(content: bytes, event_id: str) -> Any:
     """Returns the record of an event in a log file; None if it is not there."""
     if event_id.encode() not in content:
         return None
-    try:
-        records = orjson.loads(content)["Records"]
-        return next((record for record in records if record.get("eventID") == event_id), None)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return None
+    own = (record for record in records_in(content) if record.get("eventID") == event_id)
+    return next(own, None)
 
 
 def _hash_in(digest: Digest, bucket: str, key: str) -> str | None:

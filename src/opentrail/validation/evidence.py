@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-import orjson
-
 from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.chains import Chain, DigestFile, Ending
-from opentrail.validation.content import MAX_LOG_BYTES, BadContent, unpack
+from opentrail.validation.content import MAX_LOG_BYTES, BadContent, records_in, unpack
 from opentrail.validation.digests import ListedLog
 from opentrail.validation.inventory import Inventory
 from opentrail.validation.names import ChainId, read_time
@@ -95,29 +93,20 @@ class Evidence:
             return []
         if not any(name.encode() in content for name in _NAMES):
             return []
-        try:
-            records = orjson.loads(content)["Records"]
-            return [record for record in records if _is_own(record)]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return []
+        return [record for record in records_in(content) if _is_own(record)]
 
 
 def starts_logging(content: bytes, chain: ChainId) -> bool:
     """Returns whether a log file has the event that started logging of a chain's trail."""
     if _START.encode() not in content:
         return False
-    try:
-        records = [record for record in orjson.loads(content)["Records"] if _is_own(record)]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
-    events = (_event(record, chain) for record in records)
+    events = (_event(record, chain) for record in records_in(content) if _is_own(record))
     return any(event is not None and event.name == _START for event in events)
 
 
-def _is_own(record: Any) -> bool:
+def _is_own(record: Mapping[str, Any]) -> bool:
     return (
-        isinstance(record, dict)
-        and record.get("eventSource") == _SOURCE
+        record.get("eventSource") == _SOURCE
         and record.get("eventName") in _NAMES
         and not record.get("errorCode")
         and isinstance(record.get("requestParameters"), dict)

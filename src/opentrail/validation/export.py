@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,18 +34,10 @@ class Export:
         except OSError as error:
             raise UsageError(f"--export {folder}: {error.strerror}") from error
 
-    def open_copy(
-        self, bucket: str, key: str
-    ) -> tuple[Callable[[bytes], object], Callable[[], None]]:
-        """Opens the copy of an object; returns its write and close functions."""
-        file = self._opened(bucket, key)
-        return file.write, file.close
-
     def write_digest(self, file: DigestFile) -> None:
         if file.digest is not None:
-            write, finish_copy = self.open_copy(*file.place)
-            write(file.digest.packed)
-            finish_copy()
+            with self.open_copy(*file.place) as copy:
+                copy.write(file.digest.packed)
 
     def finish(self, files: Iterable[DigestFile], keys: PublicKeys) -> None:
         """Writes signatures and public keys."""
@@ -57,7 +49,12 @@ class Export:
                     lines.write(json.dumps(line) + "\n")
         (self._folder / KEYS).write_text(json.dumps(keys.as_json(), indent=1) + "\n")
 
-    def _opened(self, bucket: str, key: str) -> BinaryIO:
+    def open_copy(self, bucket: str, key: str) -> BinaryIO:
+        """Returns a new file for the copy of an object.
+
+        Raises:
+            UsageError: it cannot be created.
+        """
         parts = [bucket, *key.split("/")]
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
             raise UsageError(f"--export: s3://{bucket}/{key} cannot be the name of a file")

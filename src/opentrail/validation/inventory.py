@@ -11,7 +11,6 @@ from typing import Protocol
 from opentrail.core.errors import ObjectMissing
 from opentrail.validation.content import Readable
 from opentrail.validation.names import (
-    DIGESTS,
     ChainId,
     DigestName,
     LogPlace,
@@ -204,11 +203,6 @@ class Inventory:
         if log is not None:
             for root, _ in self.locations(bucket, key):
                 self.logs.get((root, log.place), set()).discard(log.short)
-
-
-def is_digest_folder(file: MisnamedFile) -> bool:
-    """Returns whether a misnamed file is in a folder of digests."""
-    return file.folder == DIGESTS
 
 
 def _fits(value: str, allowed: Sequence[str] | None) -> bool:

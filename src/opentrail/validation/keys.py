@@ -33,7 +33,7 @@ class PublicKey:
 
     def is_valid_at(self, moment: datetime) -> bool:
         """Returns whether the key may sign a digest that ended at this time."""
-        return self.valid_from - _SLACK <= moment <= self.valid_until + _SLACK
+        return self.valid_from <= moment + _SLACK and moment - _SLACK <= self.valid_until
 
     def as_json(self) -> dict[str, Any]:
         """Returns the key in the form of `aws cloudtrail list-public-keys`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.validation.content import BadContent, Hashed, hash_unpacked
@@ -18,8 +19,8 @@ from opentrail.validation.report import ChainCount, FindingKind, Report
 THREADS = 16
 _READ_BYTES = 256 * 1024
 
-#: Opens the copy of an object; returns its write and close functions.
-OpenCopy = Callable[[str, str], tuple[Callable[[bytes], object], Callable[[], None]]]
+#: Opens the copy of an object.
+OpenCopy = Callable[[str, str], BinaryIO]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,10 @@ class LogChecks:
         with closing(opened.stream) as stream:
             if self._open_copy is None:
                 return hash_unpacked(stream)
-            write, finish_copy = self._open_copy(log.bucket, log.key)
-            try:
-                return hash_unpacked(stream, keep=write)
-            except BadContent:
-                while piece := stream.read(_READ_BYTES):
-                    write(piece)
-                raise
-            finally:
-                finish_copy()
+            with self._open_copy(log.bucket, log.key) as copy:
+                try:
+                    return hash_unpacked(stream, keep=copy.write)
+                except BadContent:
+                    while piece := stream.read(_READ_BYTES):
+                        copy.write(piece)
+                    raise

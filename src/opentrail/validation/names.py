@@ -17,9 +17,10 @@ LOG_FOLDERS = (
 #: Where the part of a key begins that CloudTrail names.
 ROOT = "AWSLogs/"
 
+# Years are those from 2000 to 2999: other times could not be added to.
 _PLACE = (
     r"AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?(?P<account>[0-9]{12})/"
-    r"(?P<folder>CloudTrail[A-Za-z-]*)/(?P<region>[a-z0-9-]+)/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
+    r"(?P<folder>CloudTrail[A-Za-z-]*)/(?P<region>[a-z0-9-]+)/(?P<day>2[0-9]{3}/[0-9]{2}/[0-9]{2})/"
     r"(?P=account)_(?P<infix>CloudTrail[A-Za-z-]*)_(?P=region)_"
 )
 _LOG = re.compile(_PLACE + r"(?P<stamp>[0-9]{8}T[0-9]{4}Z)_(?P<unique>[A-Za-z0-9]{16})\.json\.gz")
@@ -27,7 +28,7 @@ _DIGEST = re.compile(
     _PLACE + r"(?P<trail>[A-Za-z0-9._-]{3,128})_(?P<home>[a-z0-9-]+)_"
     r"(?P<stamp>[0-9]{8}T[0-9]{6}Z)(?P<backfill>_backfill)?\.json\.gz"
 )
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TIME = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _MINUTE = timedelta(minutes=1)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 from opentrail.validation.names import ChainId, format_time
 
 GOOD, NOT_GOOD, UNDECIDED = 0, 1, 5
@@ -160,13 +160,10 @@ class Report:
         """Returns the summary: a line per chain and the verdict."""
         lines = [count.describe() for count in self._sorted()]
         if self.pending_logs:
-            files = (
-                "1 log file was"
-                if self.pending_logs == 1
-                else f"{self.pending_logs:,} log files were"
-            )
+            were = "was" if self.pending_logs == 1 else "were"
             lines.append(
-                f"{files} delivered after the newest digest file, which the next one will list"
+                f"{counted(self.pending_logs, 'log file')} {were} delivered after the newest digest"
+                " file, which the next one will list"
             )
         bad = sum(finding.status is Status.BAD for finding in self.findings)
         unknown = sum(finding.status is Status.UNKNOWN for finding in self.findings)

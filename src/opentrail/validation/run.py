@@ -25,10 +25,10 @@ from opentrail.validation.coverage import UnlistedLogs, longest_wait, report_gap
 from opentrail.validation.digests import ListedLog
 from opentrail.validation.evidence import Evidence
 from opentrail.validation.export import Export
-from opentrail.validation.inventory import FoundDigest, Inventory, is_digest_folder
+from opentrail.validation.inventory import FoundDigest, Inventory
 from opentrail.validation.keys import PublicKeys
 from opentrail.validation.logs import THREADS, LogChecks
-from opentrail.validation.names import ROOT, ChainId
+from opentrail.validation.names import DIGESTS, ROOT, ChainId
 from opentrail.validation.report import ChainCount, FindingKind, Report
 
 
@@ -114,7 +114,7 @@ class Validation:
 
     def _report_misnamed(self) -> None:
         for file in self._inventory.misnamed:
-            kind = FindingKind.DIGEST if is_digest_folder(file) else FindingKind.LOG
+            kind = FindingKind.DIGEST if file.folder == DIGESTS else FindingKind.LOG
             reason = "does not have the name of a log file or digest file of its folder"
             self._report.bad(kind, file.root.address(file.tail), reason)
 

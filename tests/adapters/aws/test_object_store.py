@@ -310,6 +310,20 @@ def test_pages_follow_by_the_stores_token_and_never_by_the_last_key() -> None:
     assert not any("StartAfter" in asked for asked in pages.asked)
 
 
+@pytest.mark.parametrize("token", [{}, {"NextContinuationToken": "the same"}])
+@pytest.mark.usefixtures("own_access")
+def test_a_listing_whose_pages_lead_nowhere_is_an_error(token: dict[str, str]) -> None:
+    class Endless(Pages):
+        def list_objects_v2(self, **wanted: Any) -> dict[str, Any]:
+            return {**super().list_objects_v2(**wanted), "IsTruncated": True, **token}
+
+    reader, pages = S3Reader(), Endless()
+    pages.asked = [{}] * 3
+    reader._s3 = pages
+    with pytest.raises(ObjectStoreError, match="s3://b/p: a page has no next one"):
+        list(reader.keys("b", "p"))
+
+
 @pytest.mark.parametrize(
     ("endpoint", "form"),
     [

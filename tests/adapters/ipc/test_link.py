@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -172,6 +173,20 @@ async def test_a_wait_ends_when_the_other_process_goes() -> None:
             await waiting
         with pytest.raises(LinkError, match="gone"):
             await left.ask(Slow())
+
+
+@asynchronous
+async def test_an_error_whose_text_is_not_unicode_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, module.__name__)  # xdist cannot send what is logged
+
+    async def fail(_request: Echo) -> bytes:
+        raise OSError("no file named \udcff")
+
+    async with linked(right={Echo: fail}) as (left, _):
+        with pytest.raises(LinkError, match="no file named"):
+            await left.ask(Echo())
 
 
 @asynchronous

@@ -110,8 +110,8 @@ def test_counts_and_requests_for_them_arrive_as_they_were_sent(
     key = CallKey(text, text, text, text, text, code)
     snapshot = Snapshot(7, 8)
     for method, arguments in (
-        (EventStore.count_calls, (moment, moment, snapshot, None)),
-        (EventStore.count_values, (key, moment, moment, snapshot, moment, 5)),
+        (EventStore.count_calls, (moment, moment, snapshot)),
+        (EventStore.count_values, (key, moment, moment, snapshot, 5)),
         (EventStore.count_key, (key, moment, moment, 60, snapshot, moment)),
     ):
         request = request_of(method)(*arguments)

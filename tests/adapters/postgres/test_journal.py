@@ -429,6 +429,32 @@ async def test_a_batch_that_a_promoted_server_lacks_is_not_inserted_again_withou
 
 
 @asynchronous
+async def test_a_batch_that_has_its_position_already_may_lose_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer to its insert was lost: when that is repeated, another server has the lease."""
+    url = shared_server().new_database()
+    async with opened(url) as (journal,):
+        run = journal._inserts.run
+        calls = []
+
+        async def lose_answer(work: Callable[[Transaction], None]) -> None:
+            await run(work)
+            calls.append(work)
+            if len(calls) == 1:
+                await eventually(lambda: not journal._unordered)
+                raise StoreUnreachable("the connection was lost")
+
+        def accept_once(_transaction: Transaction) -> None:
+            if calls:
+                raise LeaseLost("another process has it")
+
+        monkeypatch.setattr(journal._inserts, "run", lose_answer)
+        assert await journal.append_fenced(some_new_entries(1), accept_once) == 1
+        assert await journal.append(some_new_entries(1, 2)) == 2
+
+
+@asynchronous
 async def test_partitions_that_a_restored_server_lacks_are_created_again() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):

@@ -20,16 +20,16 @@ from tests.fakes import asynchronous, fill, run, small_disk
 from tests.postgres import PostgresServer, database_in, own_server, shared_server
 
 
-@asynchronous
-async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         store = SqlControl.in_file(tmp_path / "state.db")
     finally:
         os.umask(before)
-    await store.apply([Put("k", "x", {})])
-    assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
-    await store.close()
+    run(store.apply([Put("k", "x", {})]))
+    files = list(tmp_path.iterdir())
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}, files
+    run(store.close())
 
 
 @asynchronous
@@ -145,7 +145,12 @@ async def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql://u:very-secret@h/d", "very-secret", "postgresql://u:very-secret@h:port/d", ""],
+    [
+        "mysql://u:very-secret@h/d",
+        "very-secret",
+        "postgresql://u:very-secret@h:port/d",
+        "postgresql://h:p/d",
+    ],
 )
 def test_another_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -166,12 +171,14 @@ def test_without_its_driver_postgresql_is_refused_with_what_to_install(
 
 COUNT = """
 import asyncio, sys
+from pathlib import Path
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import Conflict
 from opentrail.ports.control import Put, Remove
 
 async def main():
-    store = SqlControl(sys.argv[1])
+    place = sys.argv[1]
+    store = SqlControl(place if "://" in place else Path(place))
     keys = sys.argv[2].split(",")
     for number in range(int(sys.argv[3])):
         while True:
@@ -191,16 +198,16 @@ asyncio.run(main())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state.db'}"
+        return tmp_path / "state.db"
     return shared_server().new_database()
 
 
-def count_in_processes(url: str, orders: list[str], times: int) -> None:
+def count_in_processes(place: str | Path, orders: list[str], times: int) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", COUNT, url, keys, str(times)],
+            [sys.executable, "-c", COUNT, str(place), keys, str(times)],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -213,9 +220,11 @@ def count_in_processes(url: str, orders: list[str], times: int) -> None:
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_of_several_processes_that_change_a_document_none_loses_a_change(url: str) -> None:
-    await asyncio.to_thread(count_in_processes, url, ["a", "a", "a"], 40)
-    store = SqlControl(url)
+async def test_of_several_processes_that_change_a_document_none_loses_a_change(
+    place: str | Path,
+) -> None:
+    await asyncio.to_thread(count_in_processes, place, ["a", "a", "a"], 40)
+    store = SqlControl(place)
     assert await store.get("k", "a") == Stored("a", 120, {"n": 120})
     await store.close()
 
@@ -223,9 +232,11 @@ async def test_of_several_processes_that_change_a_document_none_loses_a_change(u
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_processes_that_change_documents_in_other_orders_do_not_fail(url: str) -> None:
-    await asyncio.to_thread(count_in_processes, url, ["a,b,c", "c,b,a"], 30)
-    store = SqlControl(url)
+async def test_processes_that_change_documents_in_other_orders_do_not_fail(
+    place: str | Path,
+) -> None:
+    await asyncio.to_thread(count_in_processes, place, ["a,b,c", "c,b,a"], 30)
+    store = SqlControl(place)
     assert [stored.document for stored in await store.scan("k")] == [{"n": 60}] * 3
     await store.close()
 

@@ -11,12 +11,13 @@ import pytest
 from opentrail.adapters.sql.databases import (
     ControlDatabase,
     DatabaseError,
+    PostgresDatabase,
     SilentError,
+    SqliteDatabase,
     Transaction,
     TransientError,
-    database_of,
 )
-from opentrail.core.errors import Conflict, UsageError
+from opentrail.core.errors import Conflict
 from tests.fakes import TIMEOUT_SECONDS
 from tests.postgres import shared_server
 
@@ -25,8 +26,8 @@ from tests.postgres import shared_server
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> ControlDatabase:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        return database_of(f"sqlite:///{tmp_path / 'a.db'}")
-    return database_of(shared_server().new_database())
+        return SqliteDatabase(tmp_path / "a.db")
+    return PostgresDatabase(shared_server().new_database())
 
 
 def create(transaction: Transaction) -> None:
@@ -55,7 +56,7 @@ def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
 
 def test_a_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
     """`fullfsync` matters on macOS alone; see `system.sync`."""
-    database = database_of(f"sqlite:///{tmp_path / 'a.db'}")
+    database = SqliteDatabase(tmp_path / "a.db")
     for pragma, value in (("PRAGMA synchronous", 2), ("PRAGMA fullfsync", 1)):
         ((setting,),) = database.run(methodcaller("rows", pragma), 5)
         assert setting == value
@@ -77,7 +78,7 @@ def test_a_statement_that_fails_undoes_all_of_it(database: ControlDatabase) -> N
 
 
 def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
-    database = database_of(shared_server().new_database())
+    database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(SilentError):
         database.run(lambda transaction: transaction.rows("SELECT pg_sleep(3)"), 0.3)
     database.run(create, 5)
@@ -85,21 +86,13 @@ def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
 
 
 def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
-    database = database_of(shared_server().new_database())
+    database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(TransientError):
         database.run(
             lambda transaction: transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())"), 5
         )
     database.run(create, 5)
     database.close()
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://h/d", "sqlite:state.db", "state.db", "postgresql://h:p/d"]
-)
-def test_other_addresses_are_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="control store"):
-        database_of(url)
 
 
 def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> None:
@@ -133,7 +126,7 @@ def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> No
 
 def test_the_wait_for_a_turn_counts_as_well() -> None:
     """A transaction that PostgreSQL does not answer holds up the next one no longer than that."""
-    database = database_of(shared_server().new_database())
+    database = PostgresDatabase(shared_server().new_database())
     begun, may_end = threading.Event(), threading.Event()
 
     def slow(transaction: Transaction) -> None:

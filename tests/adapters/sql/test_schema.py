@@ -28,24 +28,25 @@ OLD_TABLE = """
         kind VARCHAR COLLATE "C" NOT NULL, key VARCHAR COLLATE "C" NOT NULL,
         version INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, key))
 """
-Url = Callable[[], str]
+Place = str | Path
+NewPlace = Callable[[], Place]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Url:
-    """Returns what makes the URL of an empty database."""
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
+    """Returns what makes the URL of an empty database, or names its file."""
     if request.param == "sqlite":
-        return lambda: f"sqlite:///{tmp_path / 'state.db'}"
+        return lambda: tmp_path / "state.db"
     return shared_server().new_database
 
 
-def execute(url: str, *statements: str) -> list[Any]:
+def execute(place: Place, *statements: str) -> list[Any]:
     """Runs statements by a connection of its own, and returns the rows of the last one."""
-    if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(place)) as connection, connection:
             return [connection.execute(statement).fetchall() for statement in statements][-1]
     server = shared_server()
-    return [server.execute(database_in(url), statement) for statement in statements][-1]
+    return [server.execute(database_in(place), statement) for statement in statements][-1]
 
 
 #: Name, type and nullability of each column; the columns of the primary key.
@@ -62,13 +63,13 @@ TABLES = {
 }
 
 
-def version_of(url: str) -> list[Any]:
-    return execute(url, "SELECT version_num FROM opentrail_schema")
+def version_of(place: Place) -> list[Any]:
+    return execute(place, "SELECT version_num FROM opentrail_schema")
 
 
-def old_store(url: str) -> None:
-    execute(url, OLD_TABLE.replace('COLLATE "C"', "") if "sqlite" in url else OLD_TABLE)
-    execute(url, "INSERT INTO documents VALUES ('trail', 'main', 7, '{\"n\":1}')")
+def old_store(place: Place) -> None:
+    execute(place, OLD_TABLE.replace('COLLATE "C"', "") if isinstance(place, Path) else OLD_TABLE)
+    execute(place, "INSERT INTO documents VALUES ('trail', 'main', 7, '{\"n\":1}')")
 
 
 @asynchronous
@@ -82,19 +83,19 @@ async def test_a_store_from_before_versions_keeps_all_documents(tmp_path: Path) 
         ]
         assert await store.get("mark", "journal") == Stored("journal", 4, {"position": 3})
         await store.close()
-        assert version_of(f"sqlite:///{file}") == [(NEWEST,)]
+        assert version_of(file) == [(NEWEST,)]
 
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_old_store_is_migrated_and_can_be_written(new_url: Url) -> None:
-    url = new_url()
-    old_store(url)
-    store = SqlControl(url)
+async def test_an_old_store_is_migrated_and_can_be_written(new_place: NewPlace) -> None:
+    place = new_place()
+    old_store(place)
+    store = SqlControl(place)
     assert await store.get("trail", "main") == Stored("main", 7, {"n": 1})
     await store.apply([Put("trail", "main", {"n": 2}, expected=7)])
     await store.close()
-    assert version_of(url) == [(NEWEST,)]
+    assert version_of(place) == [(NEWEST,)]
 
 
 @asynchronous
@@ -102,56 +103,60 @@ async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> N
     for kind, queries in TABLES.items():
         tables = []
         for is_old in (True, False):
-            url = f"sqlite:///{tmp_path / f'{is_old}.db'}"
+            place: Place = tmp_path / f"{is_old}.db"
             if kind == "postgresql":
-                url = shared_server().new_database()
+                place = shared_server().new_database()
             if is_old:
-                old_store(url)
-            await SqlControl(url).close()
-            tables.append([execute(url, query) for query in queries])
+                old_store(place)
+            await SqlControl(place).close()
+            tables.append([execute(place, query) for query in queries])
         assert tables[0] == tables[1]
         assert len(tables[0][0]) == 5
 
 
-def test_a_store_of_a_newer_version_is_refused_and_left_alone(new_url: Url) -> None:
-    url = new_url()
-    SqlControl(url)
-    execute(url, "UPDATE opentrail_schema SET version_num = '9999'")
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(new_place: NewPlace) -> None:
+    place = new_place()
+    SqlControl(place)
+    execute(place, "UPDATE opentrail_schema SET version_num = '9999'")
     with pytest.raises(DataTooNew, match="schema is 9999, this version knows up to") as caught:
-        SqlControl(url)
+        SqlControl(place)
     assert "upgrade opentrail" in str(caught.value)
-    assert version_of(url) == [("9999",)]
+    assert version_of(place) == [("9999",)]
 
 
-def test_another_programs_table_is_left_alone(new_url: Url) -> None:
-    url = new_url()
-    execute(url, "CREATE TABLE documents (id INTEGER, title TEXT)")
+def test_another_programs_table_is_left_alone(new_place: NewPlace) -> None:
+    place = new_place()
+    execute(place, "CREATE TABLE documents (id INTEGER, title TEXT)")
     with pytest.raises(StorageFailed, match="belongs to another program"):
-        SqlControl(url)
-    assert execute(url, "SELECT id, title FROM documents") == []
+        SqlControl(place)
+    assert execute(place, "SELECT id, title FROM documents") == []
 
 
 OPEN = """
 import asyncio, sys
+from pathlib import Path
 from opentrail.adapters.sql import SqlControl
-asyncio.run(SqlControl(sys.argv[1]).close())
+place = sys.argv[1]
+asyncio.run(SqlControl(place if "://" in place else Path(place)).close())
 """
 
 
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("is_old", [True, False])
-def test_several_processes_may_open_a_store_at_once(new_url: Url, is_old: bool) -> None:
-    url = new_url()
+def test_several_processes_may_open_a_store_at_once(new_place: NewPlace, is_old: bool) -> None:
+    place = new_place()
     if is_old:
-        old_store(url)
+        old_store(place)
     processes = [
-        subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(place)], stderr=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     errors = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, errors
-    assert version_of(url) == [(NEWEST,)]
+    assert version_of(place) == [(NEWEST,)]
 
 
 @asynchronous

@@ -89,6 +89,25 @@ def first_break_of_chain(folder: Path) -> int | None:
 # Segments and chain
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?mode=rwc", "a%41", "a b'ü"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "journal"
+    folder.mkdir(parents=True)
+
+    async def story() -> None:
+        async with opened(folder) as journal:
+            await append_one_by_one(journal, 60)
+            await journal.check()
+            assert journal.lost == []
+            source = SqliteJournalSource(folder)
+            entries = [entry for part in source.read_range(1, 60) for entry in part]
+            assert entries == await journal.read(0, 60)
+
+    run(story())
+    assert len(segments(folder)) > 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 @asynchronous
 async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
     tmp_path: Path,

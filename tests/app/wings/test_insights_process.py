@@ -26,6 +26,17 @@ async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    (tmp_path / "baselines.snapshot").mkdir()
+    await watch.start()
+    try:
+        assert not (await watch.state()).is_learned
+    finally:
+        await watch.stop()
+
+
+@asynchronous
 async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
     for expected in (False, True):
         watch = WatchProcess(tmp_path, "balanced")
@@ -59,6 +70,19 @@ async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_fo
             await watch.observe([an_entry(8)], 7)
         state = await watch.observe([an_entry(number) for number in range(6, 9)], 5)
         assert state.cursor == 8
+    finally:
+        await watch.stop()
+
+
+@asynchronous
+async def test_events_are_counted_while_no_snapshot_can_be_written(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    await watch.start()
+    try:
+        (tmp_path / "baselines.snapshot").mkdir()
+        await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
+        assert (await watch.adopt(5, 0)).cursor == 5
+        assert (await watch.observe([an_entry(6)], 5)).cursor == 6
     finally:
         await watch.stop()
 

@@ -144,9 +144,8 @@ class S3Objects:
         """Returns every key under `prefix` that is greater than `after`, in order."""
 
         def list_keys(s3: Any) -> list[str]:
-            keys: list[str] = []
-            for page in _pages(s3, Bucket=bucket, Prefix=prefix, StartAfter=after):
-                keys.extend(item["Key"] for item in page.get("Contents", ()))
+            pages = _pages(s3, bucket, prefix, StartAfter=after)
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
             # Not every store knows StartAfter.
             return sorted((key for key in keys if key > after), key=str.encode)
 
@@ -156,9 +155,8 @@ class S3Objects:
         """Returns the names between `prefix` and the next slash of all keys under it."""
 
         def list_folders(s3: Any) -> list[str]:
-            prefixes: set[str] = set()
-            for page in _pages(s3, Bucket=bucket, Prefix=prefix, Delimiter="/"):
-                prefixes.update(item["Prefix"] for item in page.get("CommonPrefixes", ()))
+            pages = _pages(s3, bucket, prefix, Delimiter="/")
+            prefixes = {item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())}
             return sorted(item.removeprefix(prefix).removesuffix("/") for item in prefixes)
 
         return await self._call(list_folders, f"s3://{bucket}/{prefix}")
@@ -236,22 +234,12 @@ class S3Reader:
     def keys(self, bucket: str, prefix: str) -> Iterator[S3Key]:
         """Yields every object under a prefix.
 
-        Paging uses the store's token. A listing never resumes after the last key of an earlier one,
-        because an object with a smaller key may have been written since.
-
         Raises:
             ObjectStoreError: the store refused or failed.
         """
-        arguments = {"Bucket": bucket, "Prefix": prefix}
-        while True:
-            page = _translated(
-                lambda s3: s3.list_objects_v2(**arguments), self._s3, f"s3://{bucket}/{prefix}"
-            )
+        for page in _pages(self._s3, bucket, prefix):
             for item in page.get("Contents", ()):
                 yield S3Key(item["Key"], item["Size"])
-            if not page.get("IsTruncated"):
-                return
-            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def open(self, bucket: str, key: str) -> S3Stream:
         """Returns the bytes of an object.
@@ -264,15 +252,27 @@ class S3Reader:
         return S3Stream(answer["Body"], name, answer.get("Metadata", {}))
 
 
-def _pages(s3: Any, **arguments: str) -> Iterator[dict[str, Any]]:
-    """Yields the pages of a listing."""
+def _pages(s3: Any, bucket: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+    """Yields the pages of a listing.
+
+    Paging uses the store's token. A listing never resumes after the last key of an earlier one,
+    because an object with a smaller key may have been written since.
+
+    Raises:
+        ObjectStoreError: the store refused or failed, or a page does not lead to the next one.
+    """
+    name = f"s3://{bucket}/{prefix}"
+    arguments = {"Bucket": bucket, "Prefix": prefix, **more}
     request = {name: value for name, value in arguments.items() if value}
     while True:
-        page = s3.list_objects_v2(**request)
+        page = _translated(lambda s3: s3.list_objects_v2(**request), s3, name)
         yield page
         if not page.get("IsTruncated"):
             return
-        request["ContinuationToken"] = page["NextContinuationToken"]
+        token = page.get("NextContinuationToken")
+        if token in (None, request.get("ContinuationToken")):
+            raise ObjectStoreError("UnexpectedAnswer", f"{name}: a page has no next one")
+        request["ContinuationToken"] = token
 
 
 def _own_client(session: boto3.session.Session | None = None) -> Any:

@@ -11,11 +11,11 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.config
 import botocore.credentials
-import botocore.exceptions
 import botocore.httpsession
+from botocore import xform_name
 
-from opentrail.adapters.aws.object_store import FAILED, S3Access, refusal
-from opentrail.core.errors import ServiceError
+from opentrail.adapters.aws.object_store import S3Access
+from opentrail.adapters.aws.services import translated
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -56,7 +56,7 @@ class BotocoreEndpoint:
 
         def call() -> dict[str, Any]:
             client = self._client(access, service, region, agent)
-            answer: dict[str, Any] = getattr(client, _method(client, operation))(**given)
+            answer: dict[str, Any] = getattr(client, xform_name(operation))(**given)
             answer.pop("ResponseMetadata", None)
             return answer
 
@@ -88,13 +88,8 @@ class BotocoreEndpoint:
         return await self._run(call, f"cloudtrail:{operation}")
 
     async def _run(self, call: Callable[[], T], name: str) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except botocore.exceptions.ClientError as error:
-            code, message = refusal(error, name)
-            raise ServiceError(code, message) from error
-        except FAILED as error:
-            raise ServiceError(type(error).__name__, f"{name}: {error}") from error
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, translated, call, name)
 
     def _client(self, access: S3Access, service: str, region: str, agent: str) -> Any:
         if self._session is None:
@@ -118,12 +113,6 @@ class BotocoreEndpoint:
                 s3={"addressing_style": "path"},
             ),
         )
-
-
-def _method(client: Any, operation: str) -> str:
-    """Returns the name of an operation's method of a client."""
-    methods: dict[str, str] = client.meta.method_to_api_mapping
-    return next(method for method, name in methods.items() if name == operation)
 
 
 def _verify(access: S3Access) -> str | bool:

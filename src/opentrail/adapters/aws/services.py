@@ -56,13 +56,13 @@ class ServiceClients:
         async with self._lock:
             client = self._made.get((service, region))
             if client is None:
-                make = partial(self._make, service)
-                client = await asyncio.to_thread(_translated, make, region, name)
+                make = partial(self._make, service, region)
+                client = await asyncio.to_thread(translated, make, name)
                 self._made[(service, region)] = client
                 if len(self._made) > _MAX_CLIENTS:
                     self._made.popitem(last=False)
             self._made.move_to_end((service, region))
-        return await loop.run_in_executor(threads, _translated, work, client, name)
+        return await loop.run_in_executor(threads, translated, partial(work, client), name)
 
     def _make(self, service: str, region: str) -> Any:
         access = self._access(service, region)
@@ -94,9 +94,14 @@ class ServiceClients:
         )
 
 
-def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
+def translated(work: Callable[[], T], name: str) -> T:
+    """Returns the result of a call of a service.
+
+    Raises:
+        ServiceError: the service refused or failed; the message begins with `name`.
+    """
     try:
-        return work(client)
+        return work()
     except botocore.exceptions.ClientError as error:
         code, message = refusal(error, name)
         raise (ServiceMissing if code in _MISSING else ServiceError)(code, message) from error

@@ -135,7 +135,7 @@ _AMONG = "position IN (SELECT unnest(?::BIGINT[]))"
 
 
 def events_between(
-    start: datetime, end: datetime, snapshot: Snapshot, recorded_since: datetime | None
+    start: datetime, end: datetime, snapshot: Snapshot, recorded_since: datetime | None = None
 ) -> EventQuery:
     """Returns the query of all events with `start <= event time < end`."""
     return EventQuery(

@@ -7,7 +7,6 @@ beginning of the file's SHA-256.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Iterable
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from opentrail.adapters.files import sha256_of
 from opentrail.ports.event_store import Snapshot
 
 _NAME = re.compile(r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16}))?\.(duckdb|expired)$")
-_HASH_CHUNK = 4 * 1024 * 1024
 
 
 class Series(Enum):
@@ -130,11 +129,7 @@ def attaching(path: Path, name: str, options: str = " (READ_ONLY)") -> str:
 
 def digest_of(path: Path) -> str:
     """Returns the hash that a file's name must hold."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(_HASH_CHUNK):
-            digest.update(part)
-    return digest.hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def is_whole(file: SealedFile) -> bool:

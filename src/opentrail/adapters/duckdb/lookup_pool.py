@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,10 +49,9 @@ class LookupPool:
             work: the table, function and arguments of each.
             is_search: the work may take long, and must not delay lookups.
         """
-        run = self._database.search if is_search else self._database.run
         results = await asyncio.gather(
             *(
-                self._result([table], partial(run, function, *arguments))
+                self.run([table], function, *arguments, is_search=is_search)
                 for table, function, arguments in work
             ),
             return_exceptions=True,  # all have ended before the tables may be released
@@ -83,16 +81,11 @@ class LookupPool:
             StorageFailed: the work failed for another reason.
         """
         run = self._database.search if is_search else self._database.run
-        return await self._result(tables, partial(run, work, *arguments))
-
-    async def _result(
-        self, tables: Sequence[EventTable], work: Callable[[], Awaitable[list[T]]]
-    ) -> list[T]:
         try:
             for table in tables:
                 if not table.is_attached:
                     await self._database.ensure_attached(table)
-            return await work()
+            return await run(work, *arguments)
         except duckdb.Error as error:
             for table in tables:
                 if table.is_remote:

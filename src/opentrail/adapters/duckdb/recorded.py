@@ -291,8 +291,9 @@ class RecordedEvents(EventFiles):
 
     def _chain_at(self, table: EventTable, position: int) -> bytes:
         """Returns the chain at a position, computed from the table's beginning if necessary."""
-        if self._last_read[0] == position:
-            return self._last_read[1]
+        last, chain = self._last_read
+        if last == position:
+            return chain
         chain, at = table.chain_before, table.first - 1
         while at < position:
             statement = ENTRIES.format(table=table.table.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,7 @@ from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, Rep
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import (
+    PAGE_TEXT,
     PRESENT,
     CallCounts,
     CallKey,
@@ -112,11 +114,13 @@ class DuckdbEvents:
         await self.recorded.add(entries)
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Returns the page that `query` describes.
+        """Returns the page that `query` describes; see also `PAGE_TEXT`.
 
         A sealed file that turns out to be damaged is replaced first.
         """
-        return await self._reading(lambda tables: self._pages.page(tables, query))
+        page = await self._reading(lambda tables: self._pages.page(tables, query))
+        sizes = accumulate(len(event.record) for event in page)
+        return page[: 1 + sum(size <= PAGE_TEXT for size in sizes)]
 
     async def count(self, query: EventQuery) -> int:
         """Returns the number of events of a query, up to its limit."""
@@ -147,25 +151,17 @@ class DuckdbEvents:
         )
 
     async def count_calls(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.calls(tables, query))
 
     async def count_principals(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
+        self, start: datetime, end: datetime, snapshot: Snapshot = PRESENT
     ) -> list[PrincipalCounts]:
         """Returns the counts of management and data events by principal."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.principals(tables, query))
 
     async def count_values(
@@ -174,11 +170,10 @@ class DuckdbEvents:
         start: datetime,
         end: datetime,
         snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
         """Returns the exact counts of a key's events and of each attribute's top values."""
-        query = events_between(start, end, snapshot, recorded_since)
+        query = events_between(start, end, snapshot)
         return await self._reading(lambda tables: self._counts.values(tables, key, query, limit))
 
     async def count_key(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from opentrail.adapters.append_queue import Append, Appends, append_of
+from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
@@ -89,22 +89,17 @@ class IpcJournalWriter:
         try:
             appended = await self._link.ask(AppendEntries(entries, is_written))
         except LinkError as error:
-            _refuse(group, f"the journal's process cannot be reached: {error}")
+            refuse(group, f"the journal's process cannot be reached: {error}")
             return
         self.failure = appended.failure
         if appended.refused is not None:
-            _refuse(group, appended.refused)
+            refuse(group, appended.refused)
             return
         self.head = max(self.head, appended.position)
         position = appended.position - len(entries)
         for append in group:
             position += len(append.entries)
             append.succeed(position)
-
-
-def _refuse(group: Sequence[Append], reason: str) -> None:
-    for append in group:
-        append.fail(RecordRefused(reason))
 
 
 async def append_to(journal: JournalWriter, request: AppendEntries) -> Appended:

@@ -148,7 +148,8 @@ class Link(asyncio.Protocol):
                 raise LinkError(f"a response of {len(response)} bytes is too long")
         except Exception as error:  # whatever it was, the other side must get an answer
             log.exception("a request of another process failed")
-            self._send(_Kind.FAILURE, number, f"{type(error).__name__}: {error}".encode())
+            text = f"{type(error).__name__}: {error}"
+            self._send(_Kind.FAILURE, number, text.encode(errors="backslashreplace"))
         else:
             self._send(_Kind.RESPONSE, number, response)
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
-from opentrail.adapters.append_queue import Append, Appends, append_of
+from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
 from opentrail.adapters.postgres.batches import day_of, encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
@@ -254,7 +254,7 @@ class PostgresJournal:
         while True:
             group = self._appends.take(MAX_GROUP_RECORDS)
             if group and self._failure:
-                _refuse(group, self._failure)
+                refuse(group, self._failure)
             elif group:
                 await self._write_group(group)
             elif self._is_closing:
@@ -276,7 +276,7 @@ class PostgresJournal:
         try:
             await self._repeat(partial(self._inserts.run, insert))
         except LeaseLost as error:
-            self._unordered.pop(batch_id)
+            self._unordered.pop(batch_id, None)  # an earlier attempt may have got its position
             group[0].fail(error)
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})
@@ -287,7 +287,9 @@ class PostgresJournal:
         else:
             self._day = day_of(batch_id)
             self._has_unordered.set()
-            _acknowledge(group, self.head)
+            for append in group:
+                if append.is_written:  # it waits for no position
+                    append.succeed(self.head)
         self._inserting = None
         self._appends.end_group()
 
@@ -308,7 +310,7 @@ class PostgresJournal:
     def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:
         self._failure = reason
         self._unordered.pop(batch_id, None)
-        _refuse(group, reason)
+        refuse(group, reason)
 
     async def _repeat(self, insert: Callable[[], Awaitable[None]]) -> None:
         until = self._loop.time() + MAX_INSERT_SECONDS
@@ -497,7 +499,7 @@ class PostgresJournal:
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
         for group in self._unordered.values():
-            _refuse(group, _UNORDERED)
+            refuse(group, _UNORDERED)
         self._unordered.clear()
         with suppress(StorageFailed):
             await self._sequencer.close()
@@ -593,15 +595,3 @@ def _last_unordered(transaction: Transaction) -> tuple[int | None, JournalExtent
 def _is_unordered(transaction: Transaction, number: int) -> tuple[bool, JournalExtent]:
     """Returns whether a batch up to a number has no position yet, and the journal's extent."""
     return bool(transaction.rows(_ANY_UNORDERED, [number])), read_extent(transaction)
-
-
-def _acknowledge(group: Sequence[Append], head: int) -> None:
-    """Completes those appends of a durable group that wait for no position."""
-    for append in group:
-        if append.is_written:
-            append.succeed(head)
-
-
-def _refuse(group: Sequence[Append], reason: str) -> None:
-    for append in group:
-        append.fail(RecordRefused(reason))

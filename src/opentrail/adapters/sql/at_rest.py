@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
@@ -10,6 +9,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from opentrail.adapters.sql.control import SqlControl
+from opentrail.adapters.sqlite.at_rest import copied
+from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import StorageFailed
 
 
@@ -44,11 +45,7 @@ def _opened(path: Path, is_live: bool, folder: Path) -> SqlControl | None:
         return None
     if is_live:
         return SqlControl.in_read_only_file(path)
-    copy, log = folder / path.name, Path(f"{path}-wal")
-    shutil.copyfile(path, copy)
-    if log.exists():
-        shutil.copyfile(log, f"{copy}-wal")
-    return SqlControl.in_file(copy)
+    return SqlControl.in_file(copied(path, folder))
 
 
 def stored_keys(path: Path) -> frozenset[tuple[str, str]]:
@@ -58,7 +55,7 @@ def stored_keys(path: Path) -> frozenset[tuple[str, str]]:
         StorageFailed: the file cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             return frozenset(reader.execute("SELECT kind, key FROM documents").fetchall())
     except sqlite3.Error as error:
         raise StorageFailed(f"state store {path} cannot be read: {error}") from error

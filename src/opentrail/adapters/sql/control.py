@@ -12,6 +12,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +21,11 @@ from opentrail.adapters.sql.databases import (
     CommitUnknownError,
     ControlDatabase,
     DatabaseError,
+    PostgresDatabase,
     SilentError,
     SqliteDatabase,
     Transaction,
     TransientError,
-    database_of,
 )
 from opentrail.adapters.sql.schema import bring_up_to_date
 from opentrail.core.errors import (
@@ -76,7 +77,7 @@ class SqlControl:
         """Opens a store.
 
         Args:
-            place: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/DATABASE`, or a SQLite file.
+            place: `postgresql://USER:PASSWORD@HOST/DATABASE`, or a SQLite file.
             is_read_only: whether the file is not changed.
 
         Raises:
@@ -84,23 +85,20 @@ class SqlControl:
             StorageFailed: the database cannot be opened.
             DataTooNew: a newer version of opentrail has changed it.
         """
-
-        def database() -> ControlDatabase:
-            return (
-                database_of(place)
-                if isinstance(place, str)
-                else SqliteDatabase(place, is_read_only)
-            )
-
-        self._database = database()
+        self._database: ControlDatabase
+        #: Reads a SQLite file on the event loop: a thread would take longer than the read, and
+        #: with a connection of its own a read waits for no write.
+        self._reader: SqliteDatabase | None = None
+        if isinstance(place, str):
+            self._database = PostgresDatabase(place)
+        else:
+            self._database = SqliteDatabase(place, is_read_only)
+            self._reader = SqliteDatabase(place, is_read_only)
         self._lock = asyncio.Lock()
         #: What is wrong if the last transaction failed, without names of hosts or files; else None.
         self.failure: str | None = None
         #: When the database could not be reached (time.monotonic); None once it can.
         self._unreachable_at: float | None = None
-        #: Reads a SQLite file on the event loop: a thread would take longer than the read, and
-        #: with a connection of its own a read waits for no write.
-        self._reader = database() if self._database.dialect == "sqlite" else None
         try:
             bring_up_to_date(self._database)
         except (DatabaseError, CommitUnknownError) as error:
@@ -110,9 +108,11 @@ class SqlControl:
     @classmethod
     def in_file(cls, path: Path) -> SqlControl:
         """Returns a store in a SQLite file."""
-        store = cls(path)
-        path.chmod(0o600)
-        return store
+        # SQLite gives the files beside it the same mode. What is wrong with the path, it says.
+        with suppress(OSError):
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+        return cls(path)
 
     @classmethod
     def in_read_only_file(cls, path: Path) -> SqlControl:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from opentrail.adapters.sql.time_limit import TimeLimit
-from opentrail.adapters.system import sync_at_commit
+from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
 
@@ -149,12 +149,9 @@ class SqliteDatabase:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            address = str(self._file)
-            if self._is_read_only:
-                address = f"{self._file.absolute().as_uri()}?mode=ro"
             # Transactions are begun by `run`; threads use the connection one after another.
             connection = sqlite3.connect(
-                address,
+                read_only_uri(self._file) if self._is_read_only else self._file,
                 timeout=_LOCK_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
@@ -300,22 +297,6 @@ class PostgresDatabase:
     def _note_warning(self, diagnostic: Any) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
             self._warning = diagnostic.message_primary
-
-
-def database_of(url: str) -> ControlDatabase:
-    """Returns the database of `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-
-    Raises:
-        UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
-    """
-    kind, separator, rest = url.partition("://")
-    if not separator:
-        raise _invalid_url()
-    if kind == "sqlite" and rest.startswith("/"):
-        return SqliteDatabase(Path(rest[1:]))
-    if kind == "postgresql":
-        return PostgresDatabase(url)
-    raise UsageError(f"the control store must be sqlite or a postgresql:// URL, not {kind}://")
 
 
 def _invalid_url(purpose: str = "control store") -> UsageError:

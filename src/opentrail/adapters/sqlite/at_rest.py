@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from opentrail.adapters.system import read_only_uri
+
 
 @contextmanager
 def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
@@ -34,10 +36,20 @@ def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
         yield path, True
     else:
         with tempfile.TemporaryDirectory(prefix="opentrail-") as folder:
-            copy = Path(folder) / path.name
-            shutil.copyfile(path, copy)
-            shutil.copyfile(log, f"{copy}-wal")
-            yield copy, False
+            yield copied(path, Path(folder)), False
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Returns a copy of a database and its write-ahead log in a folder.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    copy, log = folder / path.name, Path(f"{path}-wal")
+    shutil.copyfile(path, copy)
+    if log.exists():
+        shutil.copyfile(log, f"{copy}-wal")
+    return copy
 
 
 @contextmanager
@@ -49,6 +61,6 @@ def reading(path: Path, is_live: bool) -> Iterator[sqlite3.Connection]:
         OSError: there is no room for a copy.
     """
     with at_rest(path, is_live) as (file, is_unchanging):
-        options = "mode=ro&immutable=1" if is_unchanging else "mode=ro"
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True)) as reader:
+        options = "&immutable=1" if is_unchanging else ""
+        with closing(sqlite3.connect(f"{read_only_uri(file)}{options}", uri=True)) as reader:
             yield reader

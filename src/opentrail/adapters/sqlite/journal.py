@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opentrail.adapters.append_queue import Append, Appends, append_of
+from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
 from opentrail.adapters.sqlite.checks import JournalChecks
 from opentrail.adapters.sqlite.opening import open_newest
 from opentrail.adapters.sqlite.segment_files import SegmentFiles
@@ -282,15 +282,8 @@ class SqliteJournal:
         self._refuse(group, reason)
 
     def _refuse(self, group: list[Append], reason: str) -> None:
-        """Fails the appends of a group, none of which was written."""
-
-        def fail() -> None:
-            error = RecordRefused(reason)
-            for append in group:
-                append.fail(error)
-
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(fail)
+            self._loop.call_soon_threadsafe(refuse, group, reason)
 
     async def newest(self) -> int:
         """Returns the position of the last durable record."""

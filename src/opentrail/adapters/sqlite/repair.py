@@ -21,7 +21,7 @@ from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.adapters.sqlite.rows import CHAIN_BEFORE, COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
 from opentrail.adapters.sqlite.verify import intact_entries, lost_of
-from opentrail.adapters.system import sync_at_commit
+from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
@@ -201,7 +201,7 @@ def _write(
 def chain_before_of(path: Path) -> bytes:
     """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN_CHAIN`."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             (chain,) = reader.execute(CHAIN_BEFORE).fetchone()
         return bytes(chain)
     except (sqlite3.Error, TypeError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from opentrail.adapters.sqlite.at_rest import reading
 from opentrail.adapters.sqlite.rows import CHAIN
 from opentrail.adapters.sqlite.verify import is_damage, lost_in, read_verified
+from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions
@@ -105,7 +106,7 @@ def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, i
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+    return sqlite3.connect(read_only_uri(path), uri=True, check_same_thread=False)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from opentrail.adapters.entry_check import agrees, is_record
 from opentrail.adapters.sqlite.rows import CHAIN, CHAIN_BEFORE, SELECT, entry_of
+from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
@@ -46,7 +47,7 @@ def lost_in(reader: sqlite3.Connection) -> list[LostPositions]:
 def lost_of(path: Path) -> list[LostPositions]:
     """Returns the lost positions that a segment lists, in order; none if it cannot be read."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             return lost_in(reader)
     except sqlite3.Error:
         return []

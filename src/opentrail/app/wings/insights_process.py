@@ -147,7 +147,11 @@ class InsightsProcess:
             return
         began = time.monotonic()
         snapshot = self._watch.snapshot()
-        write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
+        try:
+            write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
+        except OSError as error:
+            about = {"file": str(self._file), "error": str(error)}
+            log.error("snapshot of insights cannot be written", extra=about)
         duration = time.monotonic() - began
         self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_RATIO * duration)
 
@@ -155,13 +159,12 @@ class InsightsProcess:
         """Reads the snapshot. A damaged one is set aside: baselines are learned again."""
         try:
             stored = self._file.read_bytes()
-        except FileNotFoundError:
-            return
-        try:
             if hashlib.sha256(stored[32:]).digest() != stored[:32]:
                 raise StorageFailed("its hash does not match")
             watch = Watch.of(stored[32:])
-        except StorageFailed as error:
+        except FileNotFoundError:
+            return
+        except (OSError, StorageFailed) as error:
             aside = self._file.with_suffix(".damaged")
             self._file.replace(aside)
             about = {"file": str(aside), "error": str(error)}

@@ -6,9 +6,9 @@ import asyncio
 
 from opentrail.adapters.aws.organizations import UpstreamOrganizations
 from opentrail.adapters.configured_organizations import ConfiguredOrganizations
-from opentrail.app.background import attempt
 from opentrail.app.wing import Core, Wing
 from opentrail.core.organization import Organization
+from opentrail.logs import attempt
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.organizations import Organizations
 from opentrail.trails.members import TrailMembers

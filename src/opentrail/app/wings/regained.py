@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.app.background import attempt
 from opentrail.capture.record.losses import regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
 from opentrail.core.logfile import sha256_hex
 from opentrail.imports.batch import BatchFile, pack
+from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Remove, Stored
-from opentrail.ports.journal import Journal
+from opentrail.ports.control import ControlStore, Remove
+from opentrail.ports.journal import Journal, append_once
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
 from opentrail.trails.writing import MAX_LOG_BYTES, decompress
@@ -55,9 +55,14 @@ class Regaining:
                 file["key"] for file in note.document["files"] if not await self._import(file)
             ]
             entry = regained_entry(note.key, note.document, unread, self.clock.now())
-            if await self.journal.find(entry.event_id) is None:
-                await self.journal.append([entry])
-            self._log(note, unread)
+            await append_once(self.journal, entry)
+            about = {
+                "trail": note.document["trail"],
+                "events": note.document["events"],
+                "files": len(note.document["files"]),
+                "unread": unread,
+            }
+            log.warning("event history has the events of log files again", extra=about)
             await self.control.apply([Remove(REGAINED, note.key)])
 
     async def _import(self, file: dict[str, str]) -> bool:
@@ -79,13 +84,3 @@ class Regaining:
         except Unsupported:  # several servers share the journal
             return False
         return not outcome["rejected"]
-
-    @staticmethod
-    def _log(note: Stored, unread: list[str]) -> None:
-        about = {
-            "trail": note.document["trail"],
-            "events": note.document["events"],
-            "files": len(note.document["files"]),
-            "unread": unread,
-        }
-        log.warning("event history has the events of log files again", extra=about)
