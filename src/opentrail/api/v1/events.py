@@ -33,6 +33,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
+from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.history.nearest import Nearest, nearest_values, with_values
 from opentrail.ports.event_store import FoundEvent
@@ -52,8 +53,6 @@ _COMMON = {
     "ip": "source_ip",
     "key": "access_key_id",
 }
-#: Strings that spreadsheets read as formulas begin with one of these.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CSV_COLUMNS = (
     "eventTime",
     "sentence",
@@ -464,8 +463,7 @@ def _cell(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else escape_formulas(str(value))
 
 
 async def _ndjson(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
