@@ -192,7 +192,7 @@ class _Setting:
         if not self._arns or self._server is None:
             return []
         arn = _arn(self._arns[0])
-        answer = self._server.ask(f"{_DIGESTS}?name={arn.string}&account={arn['account']}")
+        answer = self._server.ask(_DIGESTS, {"name": arn.string, "account": arn["account"]})
         return [known_from(chain, "the server", is_current=True) for chain in answer["chains"]]
 
 
