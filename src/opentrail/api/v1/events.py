@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.conditions import (
     MAX_SESSION_EVENTS,
@@ -260,7 +260,7 @@ class Events:
         by = query.get("by", "principal")
         if by not in _COMMON:
             message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(message)
         limit = count_in(query, "limit", MAX_SESSION_EVENTS) or 20
         event = await find_event(self._history(request), request.path_params["id"])
         expression = _in_common(event, by)
@@ -286,7 +286,7 @@ class Events:
         form = request.query_params.get("format", "csv")
         if form not in _WRITERS:
             message = f"format must be one of {', '.join(_WRITERS)}, not {form!r}"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(message)
         search, history = self._search(request), self._history(request)
         first = await history.search(search, _PER_READ)
         kind, write = _WRITERS[form]
