@@ -62,7 +62,10 @@ class KeyAdministration:
 
     async def _create(self, arguments: Arguments) -> Answer:
         lifetime, principal = _seconds(arguments, "lifetime"), _principal(arguments)
-        for policy in arguments.get("policies") or ():
+        policies = arguments.get("policies") or []
+        if not isinstance(policies, list) or not all(isinstance(each, dict) for each in policies):
+            raise UsageError("policies must be a list of objects, each with the name of a policy")
+        for policy in policies:
             await self._policies.run({**policy, "action": "attach", "principal": principal})
         return await self._notify_created(await self._keys.create(principal, lifetime))
 

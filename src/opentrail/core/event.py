@@ -159,9 +159,12 @@ def parse_time(text: str) -> datetime:
     """Returns the aware UTC time of an `eventTime` or any ISO 8601 text with an offset or `Z`.
 
     Raises:
-        ValueError: the text is not ISO 8601.
+        ValueError: the text is not ISO 8601, or in UTC the time is in no year from 1 to 9999.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is UTC:
         return moment
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} is out of range") from error

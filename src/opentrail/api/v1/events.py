@@ -37,7 +37,7 @@ from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.history.nearest import Nearest, nearest_values, with_values
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import MethodKind, Part, PartKind, method_of, parts, sentence
+from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
 
 #: Maximum events per read for a file.
 _PER_READ = 1_000
@@ -365,9 +365,8 @@ def row_of(event: FoundEvent) -> EventRow:
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     is_call = "eventName" in record  # others are about calls, not by a caller
-    detected = as_object(record.get("detectionDetails")).get("title")
-    unusual = f"{event.event_name}: {detected or 'unusual activity'}"
-    words = parts(record) if is_call else [Part("verb", unusual)]
+    words = parts(record)
+    clause = join(words)
     method = method_of(record) if is_call else None
     agent = agent_of(record) if is_call else None
     return {
@@ -391,8 +390,8 @@ def row_of(event: FoundEvent) -> EventRow:
         "resources": [
             {"type": resource.type, "name": resource.name} for resource in event.resources
         ],
-        "sentence": sentence(record) if is_call else unusual,
-        "clause": "".join(part.text for part in words),
+        "sentence": sentence(record) if is_call else clause,
+        "clause": clause,
         "parts": [{"kind": part.kind, "text": part.text} for part in words],
         "method": {"kind": method.kind, "name": method.name} if method else None,
         "agent": agent_row(agent),
