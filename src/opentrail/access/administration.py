@@ -10,7 +10,7 @@ from typing import Any
 from opentrail.access.keys import AccessKey, KeyDirectory, NewKey
 from opentrail.access.policies import AWS_MANAGED, PolicyDirectory
 from opentrail.core.errors import MalformedPolicy, UsageError
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import format_time, is_account, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT
 
 Arguments = Mapping[str, Any]
@@ -219,7 +219,7 @@ def _principal(arguments: Arguments) -> str:
     members = [name for name in ("principal", "user", "root") if arguments.get(name)]
     if len(members) != 1:
         raise UsageError("exactly one of user, root and principal must be given")
-    if len(account) != 12 or not account.isdigit():
+    if not is_account(account):
         raise UsageError(f"account must be 12 digits, not {account!r}")
     if members == ["principal"]:
         return _text(arguments, "principal") or ""

@@ -18,11 +18,11 @@ from typing import Any
 
 from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
+from opentrail.core.event import is_account
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.control import ControlStore, Put
 
 POLICIES_KIND = "account-policies"
-_ACCOUNT = re.compile("[0-9]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):(user/\S+)")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:\S+/)?([^\s/]+)")
@@ -319,7 +319,7 @@ def _attachment(attached: Mapping[str, Any]) -> PolicyAttachment:
 
 
 def _check_name(account: str, name: str) -> None:
-    if not _ACCOUNT.fullmatch(account):
+    if not is_account(account):
         raise UsageError(f"an account is 12 digits, not {account!r}")
     if not _NAME.fullmatch(name):
         raise UsageError(f"a policy's name is 1 to 128 letters, digits and _+=,.@-, not {name!r}")
