@@ -234,16 +234,12 @@ class PolicyDirectory:
             for name, text in sorted(document["policies"].items())
         ]
 
-    async def list_attachments(
-        self, account: str | None = None, principal: str | None = None
-    ) -> list[PolicyAttachment]:
-        """Returns what is attached, in one account or all, or to one user or role."""
-        user = None if principal is None else _place_of_user_or_role(principal)
+    async def list_attachments(self, account: str | None = None) -> list[PolicyAttachment]:
+        """Returns what is attached, in one account or all."""
         return [
             _attachment(attached)
-            for key, document in await self._documents(account if user is None else user[0])
-            for place, attached in sorted(document["attached"].items())
-            if user is None or user[1] == place
+            for _, document in await self._documents(account)
+            for _, attached in sorted(document["attached"].items())
         ]
 
     async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
