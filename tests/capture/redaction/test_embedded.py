@@ -246,6 +246,7 @@ def test_json_without_secrets_is_left_alone(value: Any) -> None:
         ("", 'a=\\"', ""),
         ("", "\\", "="),
         ("ey", " ", "!"),
+        ("ab", "\n", "!!"),
         ("", "eyJaaaaaaaa-", "!"),
         ("a: x", " ", "y"),
         ("a:\n  b: x", " ", "y"),

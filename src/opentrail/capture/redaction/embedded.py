@@ -49,7 +49,7 @@ _ENCODED = frozenset(
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}+={0,2}\s*+|[A-Za-z0-9_-]{12,}={0,2}")
 #: Other text is base64 only if it is longer than most names and has a length that base64 can have.
 _MIN_OTHER_BASE64 = 24
-_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
+_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]++={0,2}[\r\n]*+")
 _GZIP = b"\x1f\x8b"
 _MAX_UNPACKED_BYTES = 256 * 1024
 #: A signed token of three parts, which is a credential (RFC 7519).
