@@ -127,6 +127,11 @@ async def test_no_key_is_created_if_a_policy_is_wrong() -> None:
     run = Administration()
     with pytest.raises(UsageError, match="policy 'Nothing' not found"):
         await run("create", user="John", policies=[{"name": "Nothing"}])
+    with pytest.raises(UsageError, match="account must be 12 digits"):
+        await run("create", user="John", account="\u0661" * 12)
+    for policies in ("SecurityAudit", ["SecurityAudit"], {"name": "SecurityAudit"}, 5):
+        with pytest.raises(UsageError, match="policies must be a list of objects"):
+            await run("create", user="John", policies=policies)
     assert (await run("list"))["AccessKeys"] == []
 
 

@@ -14,7 +14,7 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.pages import port_app
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
-from opentrail.api.v1.callers import ApiCaller, TokenAuthenticator
+from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
@@ -110,7 +110,7 @@ class Browser:
             ImportedFiles(self._imports),
             *web.groups(services),
         ]
-        json_api = JsonApi(groups, TokenAuthenticator(TOKEN), web.guard, web.user_tokens)
+        json_api = JsonApi(groups, TOKEN, web.guard, web.user_tokens)
         self.rules = json_api.rules
         self.app = port_app([*json_api.routes, *web.pages(services)], HOME)
         self.health: dict[str, Any] = {

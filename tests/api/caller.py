@@ -24,7 +24,6 @@ from opentrail.api.authorization.authorizer import Authorizer
 from opentrail.api.operation import Services
 from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
-from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
@@ -261,7 +260,7 @@ class Api:
             AgentQuestions(self.world.journal, self.world.clock, ACCOUNT),
         ]
         self.public = PublicState(self._exposition, self._health)
-        api = JsonApi(self.groups, TokenAuthenticator(self.token))
+        api = JsonApi(self.groups, self.token)
         self.console = Starlette(routes=[*self.public.routes(), *api.routes])
         #: What the verifier prints of the trails in a verification.
         self.verified: list[str] = []

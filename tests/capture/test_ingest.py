@@ -95,6 +95,10 @@ async def test_an_identity_that_the_sender_knows_is_kept() -> None:
         (b"{}", "line 2: eventSource"),
         (json.dumps({**a_record(), "eventName": 5}).encode(), "line 2: eventName"),
         (json.dumps({**a_record(), "eventTime": "noon"}).encode(), "line 2: eventTime"),
+        (
+            json.dumps({**a_record(), "eventTime": "0001-01-01T00:00:00+14:00"}).encode(),
+            "line 2: eventTime",
+        ),
         (json.dumps({**a_record(), "eventID": ""}).encode(), "line 2: eventID"),
         (json.dumps({**a_record(), "awsRegion": "../.."}).encode(), "line 2: awsRegion"),
     ],

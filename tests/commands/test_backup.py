@@ -57,6 +57,18 @@ def test_a_backup_is_restored_elsewhere(data: Path, capsys: Capture) -> None:
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
+def test_a_backup_is_restored_into_the_current_folder(
+    data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
+    backup, new = Path("b.tar").resolve(), Path("new").resolve()
+    new.mkdir()
+    monkeypatch.chdir(new)
+    assert main(["restore", str(backup), "--data-dir", "."]) == 0
+    assert main(["verify-store", "--data-dir", str(new)]) == 0
+    assert "30 records verified" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_keys_are_encrypted_with_a_passphrase(
     data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch

@@ -55,7 +55,7 @@ def test_an_empty_body_is_a_body(console: StubConsole) -> None:
 def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
     console.answers({"done": True})
     parts = [b"one\n", b"", b"\x00\xff" * 100_000]
-    answer = find(options(console.data_dir)).ask("/x", parts, "application/octet-stream")
+    answer = find(options(console.data_dir)).send("/x", parts, 10.0)
     assert answer == {"done": True}
     assert console.asked[0].body == b"".join(parts)
 

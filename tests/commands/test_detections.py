@@ -85,7 +85,7 @@ def test_rules_are_enabled_listed_and_disabled(
     enabled, _, disabled = console.asked
     rule = json.loads(enabled.body)["rule"]
     assert rule["condition"] == {"type": "OneOf", "field": "eventName", "values": ["CreateUser"]}
-    assert (disabled.path.rstrip("?"), disabled.body) == (
+    assert (disabled.path, disabled.body) == (
         "/api/v1/detections/disable",
         b'{"name": "users"}',
     )

@@ -84,7 +84,7 @@ def test_one_incident_is_shown_with_its_chart_and_attributions(
 ) -> None:
     server.answers(shown())
     assert run(server, "show", "5f0c/11") == 0
-    assert server.asked[0].path == "/api/v1/insights/5f0c%2F11?"
+    assert server.asked[0].path == "/api/v1/insights/5f0c%2F11"
     out = capsys.readouterr().out
     assert out.startswith("EC2 RunInstances: 42 calls")
     assert "2020-01-01T09:00:00Z to 2020-01-01T09:06:00Z" in out
@@ -157,7 +157,7 @@ def test_an_incident_is_marked_as_expected(
     server.answers({**INCIDENT, "expected": "load test"})
     assert run(server, "expected", "5f0c11d2", "--note", "load test") == 0
     (asked,) = server.asked
-    assert (asked.method, asked.path) == ("POST", "/api/v1/insights/5f0c11d2/expected?")
+    assert (asked.method, asked.path) == ("POST", "/api/v1/insights/5f0c11d2/expected")
     assert json.loads(asked.body) == {"note": "load test"}
     assert capsys.readouterr().out == (
         "expected: for 90 days from 2020-01-01T09:00:00Z,"

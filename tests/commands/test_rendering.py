@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from opentrail.commands.rendering import (
-    escape_formulas,
     print_answer,
     print_csv,
     print_events,
@@ -395,14 +394,6 @@ def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
     header, row = csv_rows(capsys.readouterr().out)
     assert header[0] == "Event name"
     assert row[0] == "CreateUser"
-
-
-@pytest.mark.parametrize(
-    ("cell", "shown"),
-    [("=1", "'=1"), (" +1", "' +1"), ("a=1", "a=1"), ("名", "名"), ("a\x00b", r"a\x00b")],
-)
-def test_cells_are_made_harmless(cell: str, shown: str) -> None:
-    assert escape_formulas(cell) == shown
 
 
 @pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])

@@ -43,7 +43,7 @@ def test_a_new_user_has_a_password_that_is_printed_once(
     server.answers({"user": ANN, "password": "Zm9v"})
     assert run(server, "create", "ann", "--role", "auditor", "--accounts", "1,2") == 0
     given = {"name": "ann", "role": "auditor", "accounts": ["1", "2"]}
-    assert asked(server) == ("POST", "/api/v1/users?", given)
+    assert asked(server) == ("POST", "/api/v1/users", given)
     printed = capsys.readouterr()
     assert printed.out == "password of ann for the next sign-in: Zm9v\n"
     assert "must be changed" in printed.err
@@ -59,7 +59,7 @@ def test_users_are_one_line_each(server: StubConsole, capsys: pytest.CaptureFixt
     bob = {**ANN, "name": "bob.b", "role": "viewer", "accounts": None}
     server.answers({"users": [ANN, {**bob, "mustChangePassword": True}, {**bob, "active": False}]})
     assert run(server, "list") == 0
-    assert asked(server) == ("GET", "/api/v1/users?", None)
+    assert asked(server) == ("GET", "/api/v1/users", None)
     assert capsys.readouterr().out.splitlines() == [
         "ann    auditor   111111111111,222222222222  active",
         "bob.b  viewer    all accounts  has not signed in yet",
@@ -84,7 +84,7 @@ def test_changes_are_confirmed(
 ) -> None:
     server.answers({"user": ANN})
     assert run(server, action, "ann") == 0
-    assert asked(server) == ("POST", "/api/v1/users/change?", {"name": "ann", "action": action})
+    assert asked(server) == ("POST", "/api/v1/users/change", {"name": "ann", "action": action})
     assert capsys.readouterr().out == f"ann is {said}\n"
 
 
@@ -116,7 +116,7 @@ def test_a_new_token_is_printed_once_and_alone(
     server.answers({"token": TOKEN, "secret": "ot_Zm9v"})
     assert run(server, "token", "add", "ann", "laptop", "--days", "30") == 0
     body = {"user": "ann", "name": "laptop", "days": 30}
-    assert asked(server) == ("POST", "/api/v1/users/tokens?", body)
+    assert asked(server) == ("POST", "/api/v1/users/tokens", body)
     printed = capsys.readouterr()
     assert printed.out == "ot_Zm9v\n"
     assert "valid until 2020-03-31T09:00:00Z" in printed.err
@@ -127,7 +127,7 @@ def test_tokens_are_listed_without_secrets(
 ) -> None:
     server.answers({"tokens": [TOKEN]})
     assert run(server, "token", "list") == 0
-    assert asked(server) == ("GET", "/api/v1/users/tokens?", None)
+    assert asked(server) == ("GET", "/api/v1/users/tokens", None)
     assert capsys.readouterr().out.splitlines()[1] == "ann   laptop  2020-03-31T09:00:00Z"
     server.answers({"tokens": []})
     assert run(server, "token", "list") == 0
@@ -138,5 +138,5 @@ def test_a_token_is_removed(server: StubConsole, capsys: pytest.CaptureFixture[s
     server.answers({})
     assert run(server, "token", "remove", "ann", "laptop") == 0
     body = {"user": "ann", "name": "laptop"}
-    assert asked(server) == ("POST", "/api/v1/users/tokens/remove?", body)
+    assert asked(server) == ("POST", "/api/v1/users/tokens/remove", body)
     assert capsys.readouterr().out == "token laptop of ann is removed\n"

@@ -6,6 +6,10 @@ from opentrail.core import resource_rules
 from opentrail.core.resource_rules import IF_ARN, UNTYPED, ResourceRule, plan_of, type_of_id
 
 
+def test_a_long_name_is_divided_in_one_go() -> None:
+    assert plan_of("x.amazonaws.com", "Get" + "A0" * 500_000 + "\n!", False) is not None
+
+
 def test_a_plan_is_made_once_for_each_event() -> None:
     first = plan_of("iam.amazonaws.com", "CreateUser", False)
     assert plan_of("iam.amazonaws.com", "CreateUser", False) is first

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.text import counted, printable
+from opentrail.core.text import counted, escape_formulas, printable
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,11 @@ def test_no_text_keeps_a_character_that_steers(text: str) -> None:
 )
 def test_a_number_has_its_noun(number: int, shown: str) -> None:
     assert counted(number, "file") == shown
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("=1", "'=1"), (" +1", "' +1"), ("a=1", "a=1"), ("名", "名"), ("a\x00b", r"a\x00b")],
+)
+def test_cells_are_made_harmless(cell: str, shown: str) -> None:
+    assert escape_formulas(cell) == shown

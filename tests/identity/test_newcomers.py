@@ -89,3 +89,11 @@ async def test_only_so_many_unknown_keys_are_remembered(monkeypatch: pytest.Monk
     assert others.waits == 3
     await strangers.meet(KEYS[0])
     assert others.waits == 4
+
+
+@asynchronous
+async def test_a_text_that_is_too_long_for_a_key_is_neither_awaited_nor_remembered() -> None:
+    others = OtherServers()
+    strangers = Newcomers(KnownIdentities(), others.catch_up)
+    await strangers.meet("A" * 60_000)
+    assert others.waits == 0

@@ -36,7 +36,10 @@ class Desk:
     def ask(
         self, path: str, query: Mapping[str, str | None], body: Json | None = None, /
     ) -> dict[str, Any]:
-        """Returns what the API answers, as a command's client does."""
+        """Returns what the API answers, as a command's client does; notes questions instead."""
+        if path == "/api/v1/questions":
+            assert body is not None
+            return self._record(body)
         self.paths.append(path)
         given = {name: value for name, value in query.items() if value is not None}
         if body is None:
@@ -47,11 +50,11 @@ class Desk:
             asyncio.run_coroutine_threadsafe(asking, self.loop).result(TIMEOUT_SECONDS)
         )
 
-    def record(self, question: Json, /) -> None:
-        """Notes a question."""
+    def _record(self, question: Json) -> Json:
         if not self.records:
             raise TryLater("the disk is full")
         self.questions.append(question)
+        return {}
 
 
 def _document(answer: Answer) -> dict[str, Any]:
@@ -111,7 +114,7 @@ async def connected(*records: Mapping[str, Any], api: Api | None = None) -> Asyn
     api.world.clock.advance(86_400)
     await api.record([dict(record) for record in records])
     desk = Desk(api, asyncio.get_running_loop())
-    server = OpentrailMcpServer(desk.ask, desk.record)
+    server = OpentrailMcpServer(desk.ask)
     info = Implementation(name=NAME, version=VERSION)
     async with Client(server, client_info=info) as client:
         yield Agent(client, desk)

@@ -90,4 +90,6 @@ def test_a_fact_has_the_form_of_one() -> None:
 
 
 def test_numbers_join_both_parts() -> None:
-    assert numbered(3, ({"a": 1}, {"b": 2})) == ({"n": 3, "a": 1}, {"n": 3, "b": 2})
+    facts, untrusted = numbered([5, 6], lambda row: ({"a": row}, {"b": -row}))
+    assert facts == [{"n": 1, "a": 5}, {"n": 2, "a": 6}]
+    assert untrusted == [{"n": 1, "b": -5}, {"n": 2, "b": -6}]

@@ -51,11 +51,7 @@ class Door:
             self.tokens.append(token_of_request())
             return desk.ask(path, query, body)
 
-        def record(question: Json, /) -> None:
-            self.tokens.append(token_of_request())
-            desk.record(question)
-
-        server = OpentrailMcpServer(ask, record, PersonalTokenVerifier(self.users.get))
+        server = OpentrailMcpServer(ask, PersonalTokenVerifier(self.users.get))
         self.app = http_app(server, AUTHORITY)
         self.server = server
 

@@ -86,6 +86,12 @@ def test_a_call_that_was_not_denied_is_not_explained(code: str | None) -> None:
     assert (denial.verdict, denial.missing) == ("not denied", ())
 
 
+@pytest.mark.parametrize("before", ["", "Encoded authorization failure message:"])
+def test_a_long_message_of_blanks_is_explained_at_once(before: str) -> None:
+    message = before + " " * 1_000_000 + "x!"
+    assert explain(denied(message)).missing
+
+
 def test_denials_that_aws_recorded_are_explained() -> None:
     denials = {
         record["eventID"]: explain(record)

@@ -227,7 +227,7 @@ def test_a_call_that_is_recorded_in_two_accounts_counts_once(
         ),
     ]
     lines = "\n".join(json.dumps(record) for record in records)
-    opentrail_server.console.ask("/api/v1/records", [lines.encode()])
+    opentrail_server.console.send("/api/v1/records", [lines.encode()], 10.0)
     opentrail.assert_called("s3:PutObject", times=1)
 
 

@@ -43,7 +43,7 @@ def test_a_server_is_replaced_only_if_it_was_changed(
         assert not process.is_changed(), "what is learned from calls is no change"
         server.reset()
         assert server.console is console
-        console.ask("/api/v1/directory", [b'{"action":"add","key":"AKIAOTHER","user":"a"}'])
+        console.ask("/api/v1/directory", body={"action": "add", "key": "AKIAOTHER", "user": "a"})
         assert process.is_changed()
         server.reset()
         assert not process.is_changed()

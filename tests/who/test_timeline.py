@@ -8,7 +8,7 @@ from opentrail.history.event_history import Search
 from opentrail.who.timeline import CallGroup, entries_of, name_original_callers
 from tests.api.caller import Api
 from tests.asking import assumed, at, did
-from tests.factories import an_assumed_role, an_iam_user, event_id
+from tests.factories import an_assumed_role, an_iam_user, an_insight_record, event_id
 from tests.fakes import asynchronous
 
 CLI = " through the AWS CLI"
@@ -114,3 +114,9 @@ async def test_sessions_of_one_name_are_those_of_different_callers() -> None:
     ]
     assert [entry.calls for entry in entries] == [1, 1]
     assert [entry.behind for entry in entries] == ["IAM user Alice", "IAM user Mallory"]
+
+
+@asynchronous
+async def test_what_was_found_in_calls_is_an_entry_although_it_is_no_call() -> None:
+    (entry,) = await timeline(an_insight_record(eventName="RunInstances"))
+    assert entry.words == "RunInstances: unusual activity"

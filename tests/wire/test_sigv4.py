@@ -198,6 +198,8 @@ def test_a_request_without_a_signature_is_unsigned() -> None:
         "Basic QUxBRERJTjpPUEVO",
         "Digest username=AWS",
         "",
+        # Read for ten seconds, if each AWS in it is followed to the end.
+        pytest.param("Bearer " + "AWS" * 21_000, id="long"),
     ],
 )
 def test_a_header_of_another_scheme_has_no_signer(value: str) -> None:

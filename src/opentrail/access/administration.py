@@ -10,7 +10,7 @@ from typing import Any
 from opentrail.access.keys import AccessKey, KeyDirectory, NewKey
 from opentrail.access.policies import AWS_MANAGED, PolicyDirectory
 from opentrail.core.errors import MalformedPolicy, UsageError
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import format_time, is_account, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT
 
 Arguments = Mapping[str, Any]
@@ -62,7 +62,10 @@ class KeyAdministration:
 
     async def _create(self, arguments: Arguments) -> Answer:
         lifetime, principal = _seconds(arguments, "lifetime"), _principal(arguments)
-        for policy in arguments.get("policies") or ():
+        policies = arguments.get("policies") or []
+        if not isinstance(policies, list) or not all(isinstance(each, dict) for each in policies):
+            raise UsageError("policies must be a list of objects, each with the name of a policy")
+        for policy in policies:
             await self._policies.run({**policy, "action": "attach", "principal": principal})
         return await self._notify_created(await self._keys.create(principal, lifetime))
 
@@ -216,7 +219,7 @@ def _principal(arguments: Arguments) -> str:
     members = [name for name in ("principal", "user", "root") if arguments.get(name)]
     if len(members) != 1:
         raise UsageError("exactly one of user, root and principal must be given")
-    if len(account) != 12 or not account.isdigit():
+    if not is_account(account):
         raise UsageError(f"account must be 12 digits, not {account!r}")
     if members == ["principal"]:
         return _text(arguments, "principal") or ""

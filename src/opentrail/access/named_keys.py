@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from opentrail.core.errors import UsageError
+from opentrail.core.event import is_account
 from opentrail.ports.control import ControlStore, Put, Remove
 
 Entry = Mapping[str, Any]
 NAMED_KEY_KIND = "named-key"
 _KEY_ID = re.compile(r"[!-~]{1,128}")
-_ACCOUNT = re.compile(r"\d{12}")
 #: Maximum characters of a name or an ARN.
 _MAX_LENGTH = 2048
 _OPTIONAL = ("account", "arn", "principal_id")
@@ -127,7 +127,7 @@ def _entry(arguments: Entry) -> dict[str, Any]:
         raise UsageError("either user = NAME or root = true must be given")
     entry: dict[str, Any] = {"root": True} if is_root else {"user": _text(arguments, "user")}
     entry |= {name: _text(arguments, name) for name in _OPTIONAL if arguments.get(name) is not None}
-    if "account" in entry and not _ACCOUNT.fullmatch(entry["account"]):
+    if "account" in entry and not is_account(entry["account"]):
         raise UsageError(f"account must be 12 digits, not {entry['account']!r}")
     if "arn" in entry and not entry["arn"].startswith("arn:"):
         raise UsageError(f"arn must be an ARN, not {entry['arn']!r}")

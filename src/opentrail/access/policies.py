@@ -18,11 +18,11 @@ from typing import Any
 
 from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
+from opentrail.core.event import is_account
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.control import ControlStore, Put
 
 POLICIES_KIND = "account-policies"
-_ACCOUNT = re.compile("[0-9]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):(user/\S+)")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:\S+/)?([^\s/]+)")
@@ -234,16 +234,12 @@ class PolicyDirectory:
             for name, text in sorted(document["policies"].items())
         ]
 
-    async def list_attachments(
-        self, account: str | None = None, principal: str | None = None
-    ) -> list[PolicyAttachment]:
-        """Returns what is attached, in one account or all, or to one user or role."""
-        user = None if principal is None else _place_of_user_or_role(principal)
+    async def list_attachments(self, account: str | None = None) -> list[PolicyAttachment]:
+        """Returns what is attached, in one account or all."""
         return [
             _attachment(attached)
-            for key, document in await self._documents(account if user is None else user[0])
-            for place, attached in sorted(document["attached"].items())
-            if user is None or user[1] == place
+            for _, document in await self._documents(account)
+            for _, attached in sorted(document["attached"].items())
         ]
 
     async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -319,7 +315,7 @@ def _attachment(attached: Mapping[str, Any]) -> PolicyAttachment:
 
 
 def _check_name(account: str, name: str) -> None:
-    if not _ACCOUNT.fullmatch(account):
+    if not is_account(account):
         raise UsageError(f"an account is 12 digits, not {account!r}")
     if not _NAME.fullmatch(name):
         raise UsageError(f"a policy's name is 1 to 128 letters, digits and _+=,.@-, not {name!r}")

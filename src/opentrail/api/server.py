@@ -30,7 +30,7 @@ from opentrail.api.operations import (
     trails,
 )
 from opentrail.api.replays import Replays
-from opentrail.api.validation import validate
+from opentrail.api.validation import member_path, validate
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     CloudTrailError,
@@ -235,23 +235,12 @@ def _check_either(operation: Operation, arguments: Json) -> None:
 
 def _validate_member(shape: Any, value: Any, member: str, code: str) -> None:
     """Checks a member that has its own error code for invalid values."""
-    wrapper = _Wrapper(member, shape)
     try:
-        validate(wrapper, {member: value})
+        validate(shape, value, member_path("", member))
     except CloudTrailError as error:
         if error.code != "ValidationException":
             raise
         raise CloudTrailError(code, error.message) from error
-
-
-class _Wrapper:
-    """A structure with one member, in the form `validate` reads."""
-
-    type_name = "structure"
-    required_members: tuple[str, ...] = ()
-
-    def __init__(self, member: str, shape: Any) -> None:
-        self.members = {member: shape}
 
 
 def _parse(body: bytes) -> Json:

@@ -19,15 +19,15 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def validate(shape: Any, value: dict[str, Any]) -> None:
-    """Returns if `value` matches `shape`.
+def validate(shape: Any, value: Any, path: str = "") -> None:
+    """Returns if `value` matches `shape`; a member of the input has a path.
 
     Raises:
         CloudTrailError: `SerializationException` for a wrong JSON type, `ValidationException` in
             AWS's wording for everything else.
     """
     problems: list[str] = []
-    _check(shape, value, "", problems)
+    _check(shape, value, path, problems)
     if problems:
         count = len(problems)
         noun = "error" if count == 1 else "errors"
@@ -72,12 +72,12 @@ def _check_structure(shape: Any, value: dict[str, Any], path: str, problems: lis
     for name in shape.required_members:
         if value.get(name) is None:
             problems.append(
-                f"Value null at '{_path(path, name)}' failed to satisfy constraint: "
+                f"Value null at '{member_path(path, name)}' failed to satisfy constraint: "
                 "Member must not be null"
             )
     for name, member in shape.members.items():
         if value.get(name) is not None:
-            _check(member, value[name], _path(path, name), problems)
+            _check(member, value[name], member_path(path, name), problems)
 
 
 def _check_size(shape: Any, value: Any, path: str, problems: list[str]) -> None:
@@ -112,7 +112,8 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
         )
 
 
-def _path(path: str, name: str) -> str:
+def member_path(path: str, name: str) -> str:
+    """Returns the path of a member, as messages have it."""
     lowered = name[:1].lower() + name[1:]
     return f"{path}.{lowered}" if path else lowered
 

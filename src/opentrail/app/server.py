@@ -42,7 +42,6 @@ from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
 from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
-from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.least_privilege import LeastPrivilege
@@ -343,7 +342,7 @@ class Server:
             groups += wing.groups(services, missing)
         sessions = next((wing.sessions for wing in self._wings if wing.sessions), None)
         user_tokens = next((wing.user_tokens for wing in self._wings if wing.user_tokens), None)
-        api = JsonApi(groups, TokenAuthenticator(token), sessions, user_tokens)
+        api = JsonApi(groups, token, sessions, user_tokens)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
         home = next((wing.home for wing in self._wings if wing.home), None)

@@ -18,7 +18,7 @@ from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.services import ServiceClients
 from opentrail.adapters.files import DataDirectory
 from opentrail.api.operation import Services, TrailManagement
-from opentrail.api.v1.callers import SessionAuthenticator, UserTokenAuthenticator
+from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.ports.control import ControlStore
 from opentrail.settings import Settings
@@ -77,7 +77,7 @@ class Wing:
     #: Authenticates browsers.
     sessions: SessionAuthenticator | None = None
     #: Authenticates programs that have the personal token of a user.
-    user_tokens: UserTokenAuthenticator | None = None
+    user_tokens: PersonalTokens | None = None
     #: The address of its first page, for browsers that ask for a page that does not exist.
     home: str | None = None
     #: Returns a link that opens the web console once.

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from opentrail.core.event import is_account
+
 #: From this number of words on, each is a term of its own.
 _SEVERAL = 2
 #: A comparison whose value has spaces, and no quotes.
@@ -36,7 +38,7 @@ class Actions:
 
 def account_id(text: str) -> str:
     """Returns the id of an account; raises `ArgumentTypeError` for anything else."""
-    if not re.fullmatch(r"\d{12}", text, re.ASCII):
+    if not is_account(text):
         raise argparse.ArgumentTypeError(f"an account has 12 digits, not {text!r}")
     return text
 

@@ -113,10 +113,11 @@ def run_restore(options: argparse.Namespace) -> int:
     if not source.is_file():
         raise UsageError(f"there is no backup {source}")
     root = data_dir_of(options)
+    target = root.resolve()  # as `.` and a symbolic link cannot be replaced
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
-    restored = root.with_name(f".{root.name}.restoring-{os.getpid()}")
+    restored = target.with_name(f".{target.name}.restoring-{os.getpid()}")
     progress = Progress(sys.stderr)
     try:
         for folder in (restored, restored / "journal", restored / "history", restored / "keys"):
@@ -127,10 +128,10 @@ def run_restore(options: argparse.Namespace) -> int:
         findings = _verify(restored, progress)
         _restore_journal(settings, restored, manifest.position, findings)
         _restore_control(settings, restored)
-        if root.exists():
-            root.rmdir()
-        restored.rename(root)
-        sync_folder(root.parent)
+        if target.exists():
+            target.rmdir()
+        restored.rename(target)
+        sync_folder(target.parent)
     except OSError as error:
         raise StorageFailed(f"{root} cannot be written: {error}") from error
     finally:

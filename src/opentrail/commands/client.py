@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
-from opentrail.wire.pinning import pinned
+from opentrail.wire.pinning import direct_opener
 
 _SECONDS = 120.0
 #: HTTP statuses of a server, or a load balancer in front of it, that may recover soon.
@@ -46,17 +46,28 @@ class Console:
     def ask(
         self,
         path: str,
-        parts: Sequence[bytes] | None = None,
-        content_type: str = "application/json",
+        query: Mapping[str, str | None] | None = None,
+        body: Mapping[str, Any] | None = None,
         seconds: float = _SECONDS,
     ) -> dict[str, Any]:
-        """Returns the server's JSON answer; a body, given in parts, makes it a POST.
+        """Returns the server's JSON answer; a body makes it a POST.
 
         Raises:
             TryLater: the server cannot be reached or is overloaded.
             UsageError: the request is wrong.
             OpentrailError: the server refuses the request.
         """
+        parts = None if body is None else [json.dumps(body).encode()]
+        address = f"{path}?{_encode(query)}" if query else path
+        return self._answer(address, parts, "application/json", seconds)
+
+    def send(self, path: str, parts: Sequence[bytes], seconds: float) -> dict[str, Any]:
+        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`."""
+        return self._answer(path, parts, "application/octet-stream", seconds)
+
+    def _answer(
+        self, path: str, parts: Sequence[bytes] | None, content_type: str, seconds: float
+    ) -> dict[str, Any]:
         with self._open(path, parts, content_type, seconds) as answer, _translate_errors(self.url):
             return _document(answer.read(), self.url)
 
@@ -68,7 +79,7 @@ class Console:
             OpentrailError: the answer is not from an opentrail server.
         """
         try:
-            answer = self._direct().open(f"{self.url}/health", timeout=_SECONDS)
+            answer = direct_opener(self.certificate).open(f"{self.url}/health", timeout=_SECONDS)
         except urllib.error.HTTPError as error:
             answer = error
         except (OSError, http.client.HTTPException) as error:
@@ -103,15 +114,9 @@ class Console:
             f"{self.url}{path}", data=parts, headers=headers
         )
         with _translate_errors(self.url):
-            answer: http.client.HTTPResponse = self._direct().open(request, timeout=seconds)
+            opener = direct_opener(self.certificate)
+            answer: http.client.HTTPResponse = opener.open(request, timeout=seconds)
         return answer
-
-    def _direct(self) -> urllib.request.OpenerDirector:
-        """Returns what opens URLs without a proxy."""
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-        if self.certificate is not None:
-            handlers.append(urllib.request.HTTPSHandler(context=pinned(self.certificate)))
-        return urllib.request.build_opener(*handlers)
 
 
 @contextlib.contextmanager
@@ -144,19 +149,9 @@ def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[
         rest += part
         if b"\n" in part:
             *lines, rest = rest.split(b"\n")
-            yield [_line(line, url) for line in lines]
+            yield [_document(line, url) for line in lines]
     if rest:
         raise TryLater(f"the answer of {url} was cut in the middle of a line")
-
-
-def _line(line: bytes, url: str) -> dict[str, Any]:
-    try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise OpentrailError(f"what answers at {url} is not an opentrail server") from error
-    if not isinstance(document, dict):
-        raise OpentrailError(f"what answers at {url} is not an opentrail server")
-    return document
 
 
 def _encode(query: Mapping[str, str | None]) -> str:
@@ -176,14 +171,13 @@ def ask(
         UsageError: no server is found, or the request is wrong.
         OpentrailError: the server cannot be reached or refuses the request.
     """
-    parts = None if body is None else [json.dumps(body).encode()]
-    return find(options).ask(f"{path}?{_encode(query)}", parts)
+    return find(options).ask(path, query, body)
 
 
 def _document(body: bytes, console: str) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except ValueError as error:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
         raise OpentrailError(_foreign(console)) from error
     if not isinstance(document, dict):
         raise OpentrailError(_foreign(console))
@@ -230,8 +224,8 @@ def find(options: argparse.Namespace) -> Console:
     url = _console_url(options.endpoint or console)
     if options.endpoint and isinstance(aws, str) and url == aws.rstrip("/"):
         raise UsageError(f"{url} is the AWS endpoint; the console's address is {console}")
-    pinned = Path(certificate) if isinstance(certificate, str) else None
-    return Console(url, token, aws if isinstance(aws, str) else None, pinned)
+    file = Path(certificate) if isinstance(certificate, str) else None
+    return Console(url, token, aws if isinstance(aws, str) else None, file)
 
 
 def find_as(options: argparse.Namespace, token: str) -> Console:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from opentrail.core.errors import UsageError
-from opentrail.core.event import format_time
+from opentrail.core.event import format_time, parse_span
 from opentrail.core.expression import ExpressionError, fields_in, parse
 from opentrail.core.identity import DEFAULT_ACCOUNT
-
-_AGO = re.compile(r"(\d+)([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
@@ -32,11 +28,11 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
 
 def since_of(text: str, now: datetime) -> str:
     """Returns a time as the API takes it; `90d` is 90 days ago."""
-    match = _AGO.fullmatch(text)
-    if match is None:
+    span = parse_span(text)
+    if span is None:
         return text  # the server checks it
     try:
-        return format_time(now - timedelta(**{_UNITS[match[2]]: int(match[1])}))
+        return format_time(now - span)
     except OverflowError as error:
         raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
 

@@ -20,12 +20,12 @@ from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
-from opentrail.commands.rendering import escape_formulas, one_line, warn_of_missing
+from opentrail.commands.rendering import one_line, warn_of_missing
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.ocsf import ocsf_event
-from opentrail.core.text import printable
+from opentrail.core.text import counted, escape_formulas, printable
 
 PATH = "/api/v1/events/stream"
 
@@ -73,11 +73,8 @@ def run(options: argparse.Namespace) -> int:
         document = {"events": count, "folder": str(parts.folder), "files": parts.names}
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        files = "1 file" if len(parts.names) == 1 else f"{len(parts.names):,} files"
-        folder = printable(str(parts.folder))
-        sys.stdout.write(
-            f"{count:,} {'event' if count == 1 else 'events'} in {files} of {folder}\n"
-        )
+        files, folder = counted(len(parts.names), "file"), printable(str(parts.folder))
+        sys.stdout.write(f"{counted(count, 'event')} in {files} of {folder}\n")
     return 0
 
 

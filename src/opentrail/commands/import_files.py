@@ -232,7 +232,7 @@ class Sender:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 console = self._find_again() if attempt > 1 else self._find()
-                answer = console.ask(PATH, parts, "application/octet-stream", _TIMEOUT_SECONDS)
+                answer = console.send(PATH, parts, _TIMEOUT_SECONDS)
                 self._on_wait("")
                 return _check_outcomes(answer, batch)
             except TryLater as error:

@@ -92,9 +92,8 @@ def list_incidents(options: argparse.Namespace) -> int:
 
 def scan(options: argparse.Namespace) -> int:
     """Finds unusual activity in old events, and prints it."""
-    answer = find(options).ask(
-        f"/api/v1/insights/scan?since={quote(options.since)}", [], seconds=_SCAN_SECONDS
-    )
+    query = {"since": options.since}
+    answer = find(options).ask("/api/v1/insights/scan", query, {}, _SCAN_SECONDS)
     _print_incidents(options, answer["incidents"])
     new, recorded = len(answer["incidents"]), answer["known"]
     sys.stderr.write(f"{new} found and recorded, {recorded} recorded before\n")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import re
 import sys
 from typing import Any
 
 from opentrail.commands.administration import add_administration, administer, policy_of
 from opentrail.commands.arguments import Actions, account_id
 from opentrail.core.errors import UsageError
+from opentrail.core.event import parse_span
 from opentrail.core.text import printable
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,10 +101,12 @@ def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _seconds(text: str, name: str) -> int:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise UsageError(f"--{name} must be a number with s, m, h or d, such as 12h, not {text!r}")
-    return int(match[1]) * _UNITS[match[2]]
+    span = parse_span(text)
+    if span is None:
+        raise UsageError(
+            f"--{name} must be a number with s, m, h, d or w, such as 12h, not {text!r}"
+        )
+    return int(span.total_seconds())
 
 
 def _secrets(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from opentrail.access.user_tokens import PREFIX
-from opentrail.commands.client import Console, find, find_as
+from opentrail.commands.client import ask, find, find_as
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.installation import command_for
 from opentrail.settings import Address
@@ -43,32 +42,8 @@ def run(options: argparse.Namespace) -> int:
 
     find(options)  # fails immediately if there is no server
     # Found again for each question: it may have been started again, with another token.
-    desk = Desk(lambda: find(options))
-    opentrail.mcp.server.OpentrailMcpServer(desk.ask, desk.record).run()
+    opentrail.mcp.server.OpentrailMcpServer(partial(ask, options)).run()
     return 0
-
-
-class Desk:
-    """Asks a server on behalf of an agent.
-
-    Args:
-        console: returns the server, with the token of the one who asks now.
-    """
-
-    def __init__(self, console: Callable[[], Console]) -> None:
-        self._console = console
-
-    def ask(
-        self, path: str, query: Mapping[str, str | None], body: dict[str, Any] | None = None, /
-    ) -> dict[str, Any]:
-        """Returns the server's answer; a body makes it a POST."""
-        given = {name: value for name, value in query.items() if value is not None}
-        parts = None if body is None else [json.dumps(body).encode()]
-        return self._console().ask(f"{path}?{urlencode(given)}", parts)
-
-    def record(self, question: Mapping[str, Any], /) -> None:
-        """Returns once a question is recorded."""
-        self._console().ask("/api/v1/questions", [json.dumps(question).encode()])
 
 
 def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
@@ -91,8 +66,13 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
             return None
 
     find_as(options, "")  # fails immediately if there is no server
-    desk = Desk(lambda: find_as(options, token_of_request()))
-    server = OpentrailMcpServer(desk.ask, desk.record, PersonalTokenVerifier(user_of))
+
+    def ask_as_user(
+        path: str, query: Mapping[str, str | None], body: dict[str, Any] | None = None, /
+    ) -> dict[str, Any]:
+        return find_as(options, token_of_request()).ask(path, query, body)
+
+    server = OpentrailMcpServer(ask_as_user, PersonalTokenVerifier(user_of))
     with _listening(address) as listening:
         url = address.url(listening.getsockname()[1])
         print(f"opentrail mcp answers on {url}{PATH}", flush=True)

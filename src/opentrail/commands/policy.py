@@ -20,7 +20,7 @@ from opentrail.commands.conditions import since_of
 from opentrail.commands.past_events import Record, records
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 from opentrail.permissions.backtest import ReplayedCalls, backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,
@@ -165,7 +165,7 @@ def _describe(made: GeneratedPolicy, refused: int) -> None:
     out = sys.stderr.write
     counts = made.outcomes
     out(
-        f"\nfrom {_calls(counts[CallOutcome.ALLOWED])} that were allowed; left out: "
+        f"\nfrom {counted(counts[CallOutcome.ALLOWED], 'call')} that were allowed; left out: "
         f"{counts[CallOutcome.DENIED]:,} denied, {counts[CallOutcome.FAILED]:,} that failed\n"
     )
     out(f"replayed: it would have refused {refused:,} of those allowed\n")
@@ -182,13 +182,9 @@ def _describe(made: GeneratedPolicy, refused: int) -> None:
         if counter:
             out(f"\n{text}:\n")
             for name, count in counter.most_common(_MAX_LINES):
-                out(f"  {printable(name)} ({_calls(count)})\n")
+                out(f"  {printable(name)} ({counted(count, 'call')})\n")
             if len(counter) > _MAX_LINES:
                 out(f"  and {len(counter) - _MAX_LINES:,} more: --json lists all\n")
-
-
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{count:,} calls"
 
 
 # Test
@@ -208,11 +204,11 @@ def _print_test(tested: ReplayedCalls) -> None:
     out = sys.stdout.write
     was_allowed, was_denied = tested.was_allowed, tested.was_denied
     out(
-        f"{_calls(was_allowed.total())} that were allowed: "
+        f"{counted(was_allowed.total(), 'call')} that were allowed: "
         f"{was_allowed[Judgement.ALLOWED]:,} would be allowed, "
         f"{was_allowed[Judgement.DENIED]:,} denied, "
         f"{was_allowed[Judgement.UNKNOWN]:,} cannot be decided\n"
-        f"{_calls(was_denied.total())} that were denied: "
+        f"{counted(was_denied.total(), 'call')} that were denied: "
         f"{was_denied[Judgement.ALLOWED]:,} would be allowed\n"
     )
     for title, differences in (
@@ -226,7 +222,7 @@ def _print_test(tested: ReplayedCalls) -> None:
             reason = f", {each.reason}" if each.reason else ""
             out(
                 f"  {printable(each.action)} on {printable(each.resource)}{printable(reason)}: "
-                f"{_calls(each.calls)}, the last {each.event_id} at {each.time}\n"
+                f"{counted(each.calls, 'call')}, the last {each.event_id} at {each.time}\n"
             )
         if len(differences) > _MAX_LINES:
             out(f"  and {len(differences) - _MAX_LINES:,} more: --json lists all\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opentrail.core.text import printable
+from opentrail.core.text import counted, escape_formulas, printable
 
-#: Characters with which a formula begins, also in full width (guarantee N7).
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-#: Where a formula can begin: at the start of a cell, and after a separator of other locales.
-_CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 #: Minimum widths of the columns.
 _MIN_WIDTHS = (20, 8, 18, 8, 14, 6)
@@ -335,7 +330,7 @@ def warn_of_hidden(answer: dict[str, Any]) -> None:
     hidden = answer.get("hidden")
     if hidden:
         more = "" if hidden["complete"] else "at least "
-        events = f"{more}{_events(hidden['count'])}"
+        events = f"{more}{counted(hidden['count'], 'event')}"
         regions = hidden.get("regions") or []
         where = f" in {', '.join(regions)}" if 0 < len(regions) <= _MAX_REGIONS else ""
         flags = " ".join(hidden["flags"])
@@ -349,12 +344,8 @@ def warn_of_nearest(answer: dict[str, Any]) -> None:
         sys.stderr.write(f"opentrail: no {item['label']} is {value}; shown is {nearest}\n")
     for item in answer.get("nearest", ()):
         value, nearest = printable(item["value"]), printable(item["nearest"])
-        question = f"did you mean {nearest} ({_events(item['events'])})?"
+        question = f"did you mean {nearest} ({counted(item['events'], 'event')})?"
         sys.stderr.write(f"opentrail: no {item['label']} is {value}; {question}\n")
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count:,} events"
 
 
 def print_naming_hint() -> None:
@@ -441,15 +432,3 @@ def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> Non
             record.get("requestID"),
         )
         writer.writerow([escape_formulas(str(cell or "")) for cell in cells])
-
-
-def escape_formulas(cell: str) -> str:
-    """Returns a cell without formulas and control characters.
-
-    >>> escape_formulas("=1+1"), escape_formulas("a;=1+1")
-    ("'=1+1", "a;'=1+1")
-    """
-    text = cell
-    if not cell.isprintable():
-        text = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
-    return _CELL_BEGIN.sub(r"\1'", text)

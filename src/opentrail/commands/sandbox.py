@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +25,7 @@ from opentrail.adapters.ipc.parent import wait_for_end_of_parent
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.installation import command_for
+from opentrail.wire.pinning import direct_opener
 
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
 #: moto checks no signatures: any secret works.
@@ -35,7 +35,7 @@ ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'A
 _SEAWEED_SECONDS = 60.0
 #: Time for a program to end before it is killed.
 _STOP_SECONDS = 2.0
-_open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+_open_directly = direct_opener().open
 
 
 @dataclass(slots=True)

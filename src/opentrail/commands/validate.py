@@ -67,8 +67,13 @@ def run(options: argparse.Namespace) -> int:
         OpentrailError: a bucket or server failed.
     """
     progress = Progress(sys.stderr, noun="files")
-    output = _Output(progress, options.json)
-    report = Report(show=output.show)
+
+    def show(finding: Finding) -> None:
+        if not options.json:
+            progress.end()
+            sys.stdout.write(f"{finding.line()}\n")
+
+    report = Report(show=show)
     try:
         setting = _Setting(options)
         chains = setting.validate(report, progress)
@@ -85,19 +90,6 @@ def run(options: argparse.Namespace) -> int:
     if options.checkpoint is not None and report.exit_code != NOT_GOOD:
         write_checkpoint(Path(options.checkpoint), chains, sync)
     return report.exit_code
-
-
-class _Output:
-    """Prints findings to standard output as they come, unless the output is JSON."""
-
-    def __init__(self, progress: Progress, is_json: bool) -> None:
-        self._progress = progress
-        self._is_json = is_json
-
-    def show(self, finding: Finding) -> None:
-        if not self._is_json:
-            self._progress.end()
-            sys.stdout.write(f"{finding.line()}\n")
 
 
 class _Setting:
@@ -192,7 +184,7 @@ class _Setting:
         if not self._arns or self._server is None:
             return []
         arn = _arn(self._arns[0])
-        answer = self._server.ask(f"{_DIGESTS}?name={arn.string}&account={arn['account']}")
+        answer = self._server.ask(_DIGESTS, {"name": arn.string, "account": arn["account"]})
         return [known_from(chain, "the server", is_current=True) for chain in answer["chains"]]
 
 

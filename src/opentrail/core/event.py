@@ -29,6 +29,8 @@ SIGN_IN = "signin.amazonaws.com"
 #: as `garage`. A single letter or only digits are not a Region.
 _REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_SPAN = re.compile(r"([0-9]{1,8})([smhdw])")
+_SPAN_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @value_class(frozen=True, slots=True)
@@ -125,6 +127,16 @@ def format_time(moment: datetime) -> str:
     return f"{moment.isoformat()[:19]}Z"
 
 
+def parse_span(text: str) -> timedelta | None:
+    """Returns the length of time that text such as `30m`, `12h` or `7d` means; None if it is none.
+
+    >>> parse_span("12h"), parse_span("12 h")
+    (datetime.timedelta(seconds=43200), None)
+    """
+    match = _SPAN.fullmatch(text)
+    return timedelta(seconds=int(match[1]) * _SPAN_SECONDS[match[2]]) if match else None
+
+
 def is_region(text: str) -> bool:
     """Returns whether text has the form of a Region's name.
 
@@ -147,9 +159,12 @@ def parse_time(text: str) -> datetime:
     """Returns the aware UTC time of an `eventTime` or any ISO 8601 text with an offset or `Z`.
 
     Raises:
-        ValueError: the text is not ISO 8601.
+        ValueError: the text is not ISO 8601, or in UTC the time is in no year from 1 to 9999.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is UTC:
         return moment
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} is out of range") from error

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.errors import CloudTrailError, UsageError
+from opentrail.core.event import is_account
 
 _ID = re.compile(r"o-[a-z0-9]{10,32}")
-_ACCOUNT = re.compile(r"[0-9]{12}")
 _KEYS = ("id", "management_account", "accounts")
 
 
@@ -66,6 +66,6 @@ def not_management_account() -> CloudTrailError:
 
 
 def _account(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
+    if not is_account(value):
         raise UsageError(f"{name} must be a text of 12 digits, not {value!r}")
-    return value
+    return str(value)

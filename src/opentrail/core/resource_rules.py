@@ -31,7 +31,8 @@ IF_ARN, BY_ID, UNTYPED = "if arn", "by id", "untyped"
 
 _OWN = re.compile(
     r"(Create|Delete|Update|Describe|Get|Put|Modify|Register|Deregister|Start|Stop|Restore"
-    r"|Enable|Disable)([A-Z]\w*?)(\d.*)?"
+    r"|Enable|Disable)([A-Z]\w*?)(\d.*)?",
+    re.DOTALL,
 )
 _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregister")
 _ENDINGS = ("", "name", "id", "arn", "identifier")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 #: Unicode categories of control, format and surrogate characters, and of line separators.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+#: Characters with which a formula begins, also in full width.
+_FORMULAS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+#: Where a formula can begin: at the start of a cell, and after a separator of other locales.
+_CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(_FORMULAS)}])")
 
 
 def printable(text: str) -> str:
@@ -18,6 +23,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def escape_formulas(cell: str) -> str:
+    """Returns a cell of CSV without formulas and control characters (guarantee N7).
+
+    >>> escape_formulas("=1+1"), escape_formulas("a;=1+1")
+    ("'=1+1", "a;'=1+1")
+    """
+    text = cell
+    if not cell.isprintable():
+        text = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
+    return _CELL_BEGIN.sub(r"\1'", text)
 
 
 def with_anything_between(chunks: Sequence[str]) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import operator
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import orjson
 
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
-from opentrail.core.expression.tree import Pattern, as_text
+from opentrail.core.expression.tree import Pattern, all_values, as_text, nodes_at, regex_of
 from opentrail.detections.rules import (
     AllOf,
     AnyOf,
@@ -118,12 +116,12 @@ def compiled(condition: Condition) -> Test:
             return lambda record: not inner(record)
         case Exists(field, or_null):
             path = tuple(field.split("."))
-            return lambda record: any(or_null or v is not None for v in _values(record, path))
+            return lambda record: any(or_null or v is not None for v in nodes_at(record, path))
         case SameAs(field, other, how):
             return _same(field, other, how)
         case Like(pattern, None, cased):
             fits = glob(pattern, cased)
-            return lambda record: any(fits(as_text(value)) for value in _all_values(record))
+            return lambda record: any(fits(as_text(value)) for value in all_values(record))
         case OneOf() | Like() | Matches() | InNetwork() | Compared():
             return _on(str(condition.field), _value_test(condition))
 
@@ -150,24 +148,11 @@ def values_at(record: Record, field: str) -> Iterator[str]:
 
 
 def _texts(value: Any, path: Sequence[str]) -> Iterator[str]:
-    for found in _values(value, path):
+    for found in nodes_at(value, path):
         if found.__class__ is dict:
             yield json_of(found).decode()
         elif found is not None:
             yield as_text(found)
-
-
-def _values(value: Any, path: Sequence[str]) -> Iterator[Any]:
-    """Yields what is at a path; lists are searched. Callers may nest as deep as they want."""
-    left = [(value, 0)]
-    while left:
-        node, depth = left.pop()
-        if node.__class__ is list:
-            left += [(item, depth) for item in reversed(node)]
-        elif depth == len(path):
-            yield node
-        elif node.__class__ is dict and path[depth] in node:
-            left.append((node[path[depth]], depth + 1))
 
 
 def json_of(value: Any) -> bytes:
@@ -195,18 +180,6 @@ def _on(field: str, fits: Fits) -> Test:
         return value is not None and any(fits(text) for text in _texts(value, rest))
 
     return test
-
-
-def _all_values(record: Record) -> Iterator[Any]:
-    left: list[Any] = [record]
-    while left:
-        node = left.pop()
-        if node.__class__ is dict:
-            left += node.values()
-        elif node.__class__ is list:
-            left += node
-        elif node is not None:
-            yield node
 
 
 def _same(field: str, other: str, how: str) -> Test:
@@ -262,43 +235,13 @@ def _regex(pattern: str) -> Fits:
     return lambda text: regex.search(text.encode(errors="replace").decode()) is not None
 
 
-@cache
 def glob(pattern: str, cased: bool = False) -> Fits:
-    r"""Returns what matches a whole text, in time linear in its length for each `*`.
+    r"""Returns what matches a whole text.
 
     >>> glob("*Kali*Linux*")("Boto3/1.9 kali-linux"), glob("a?c")("abbc")
     (True, False)
     """
-    parts = Pattern.parse(pattern if cased else pattern.lower()).parts
-    segments: list[re.Pattern[str]] = []
-    segment = ""
-    for part in parts:
-        if part is None:
-            segments.append(re.compile(segment, re.DOTALL))
-            segment = ""
-        else:
-            segment += "." if part is ... else re.escape(part)
-    tail = re.compile(segment, re.DOTALL)
-    if not segments:
-        return _cased(lambda text: tail.fullmatch(text) is not None, cased)
-    head, *middle = segments
-    tail_length = sum(1 if part is ... else len(part) for part in _after_last_star(parts))
-    inner = [part for part in middle if part.pattern]
-
-    def fits(text: str) -> bool:
-        end = len(text) - tail_length
-        found = head.match(text)
-        for part in inner:
-            found = found and part.search(text, found.end())
-        return found is not None and found.end() <= end and tail.match(text, end) is not None
-
-    return _cased(fits, cased)
-
-
-def _after_last_star(parts: Sequence[Any]) -> Sequence[Any]:
-    last = max(number for number, part in enumerate(parts) if part is None)
-    return parts[last + 1 :]
-
-
-def _cased(fits: Fits, cased: bool) -> Fits:
-    return fits if cased else lambda text: fits(text.lower())
+    fullmatch = regex_of(Pattern.parse(pattern if cased else pattern.lower())).fullmatch
+    if cased:
+        return lambda text: fullmatch(text) is not None
+    return lambda text: fullmatch(text.lower()) is not None

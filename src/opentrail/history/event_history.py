@@ -39,6 +39,8 @@ MAX_COUNTED = 10_000
 TOP_VALUES = 20
 #: The range of a histogram without events whose search has no start.
 _EMPTY_RANGE = timedelta(days=7)
+#: The first time at which it can end.
+_FIRST_END = datetime.min.replace(tzinfo=UTC) + _EMPTY_RANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ class History:
         counts: list[PeriodCounts] | None = None
         if begin is None:
             counts = await count(query, HOUR)
-            begin = counts[0].start if counts else last - _EMPTY_RANGE
+            begin = counts[0].start if counts else max(last, _FIRST_END) - _EMPTY_RANGE
         first, until = math.floor(begin.timestamp()), math.floor(last.timestamp())
         seconds = round_period(first, until, max(2, min(buckets, MAX_BUCKETS)))
         if counts is None or seconds % HOUR:

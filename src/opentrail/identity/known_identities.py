@@ -45,14 +45,12 @@ class KnownIdentities:
     def __init__(
         self,
         directory: Sequence[Identity] = (),
-        default_account: str = DEFAULT_ACCOUNT,
         most_sessions: int = MAX_SESSIONS,
         most_users: int = MAX_USERS,
     ) -> None:
         self._configured = {identity.access_key_id: identity for identity in directory}
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
-        self._default_account = default_account
         self._most_sessions, self._most_users = most_sessions, most_users
         #: Temporary and deleted keys in the order in which they were learned or deleted.
         self._sessions: dict[str, None] = {}
@@ -71,7 +69,7 @@ class KnownIdentities:
         learned = self._learned.get(access_key_id)
         if learned is not None:
             return learned
-        return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
+        return unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
 
     def is_stranger(self, access_key_id: str) -> bool:
         """Returns whether nothing is known of a key."""
@@ -193,7 +191,6 @@ class Identities(KnownIdentities):
         self,
         control: ControlStore,
         directory: Sequence[Identity] = (),
-        default_account: str = DEFAULT_ACCOUNT,
         most_sessions: int = MAX_SESSIONS,
         most_users: int = MAX_USERS,
         is_stored: bool = True,
@@ -203,12 +200,11 @@ class Identities(KnownIdentities):
         Args:
             control: where identities are stored.
             directory: the configured identities.
-            default_account: the account of keys that name none.
             most_sessions: maximum temporary and deleted keys in memory.
             most_users: maximum users in memory.
             is_stored: whether this process stores what it learns; else another one does.
         """
-        super().__init__(directory, default_account, most_sessions, most_users)
+        super().__init__(directory, most_sessions, most_users)
         self._control = control
         self._is_stored = is_stored
         self._cursor = self._stored_cursor = 0

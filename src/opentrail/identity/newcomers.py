@@ -19,6 +19,8 @@ CatchUp = Callable[[], Awaitable[None]]
 _MAX_SECONDS = 1.0
 #: Maximum unknown keys that are remembered, so that their later calls do not wait.
 _MAX_STRANGERS = 10_000
+#: Maximum characters of a key: callers may send any text as one, and no record has more of it.
+_MAX_KEY_LENGTH = 1_024
 
 
 class Newcomers:
@@ -31,7 +33,9 @@ class Newcomers:
 
     async def meet(self, access_key_id: str) -> None:
         """Returns once the key is known, or no server has recorded its creation."""
-        if access_key_id in self._strangers or not self._identities.is_stranger(access_key_id):
+        if len(access_key_id) > _MAX_KEY_LENGTH or access_key_id in self._strangers:
+            return
+        if not self._identities.is_stranger(access_key_id):
             return
         try:
             async with asyncio.timeout(_MAX_SECONDS):

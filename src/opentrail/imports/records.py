@@ -163,7 +163,7 @@ def accept(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
         raise _lacking(eventTime=time, eventName=name, eventSource=source, eventID=identifier)
     try:
         year = parse_time(record["eventTime"]).year
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise InvalidText(BAD_TIME, record["eventTime"]) from error
     if year < _FIRST_YEAR:
         raise InvalidText(BAD_TIME, record["eventTime"])

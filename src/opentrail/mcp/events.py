@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from opentrail.core.event import is_account, is_region
 from opentrail.mcp.answer import Json, cleaned
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-#: A name as services have them: one word.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_RESOURCE_TYPE = re.compile(r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}")
-_ACCESS_KEY = re.compile(r"A[A-Z0-9]{15,127}")
+Row = TypeVar("Row")
+#: Returns whether a value is a fact: it has a form in which nothing can be said.
+IsFact = Callable[[Any], bool]
 #: Maximum names of resources in a row.
 _MAX_RESOURCES = 3
 
 
-def is_event_id(value: Any) -> bool:
-    """Returns whether a value has the form of the ids that AWS and opentrail give."""
-    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+def has_form(pattern: str) -> IsFact:
+    """Returns what says whether a value is a string of this form, a regular expression."""
+    form = re.compile(pattern)
+    return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
-def is_time(value: Any) -> bool:
-    """Returns whether a value is a time as records have it."""
-    return isinstance(value, str) and _TIME.fullmatch(value) is not None
-
-
-def is_name(value: Any) -> bool:
-    """Returns whether a value is one word, such as the name of an event or an error code."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def is_resource_type(value: Any) -> bool:
-    """Returns whether a value has the form of a resource type, such as `AWS::IAM::User`."""
-    return isinstance(value, str) and _RESOURCE_TYPE.fullmatch(value) is not None
+#: The ids that AWS and opentrail give.
+is_event_id = has_form(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: A time as records have it.
+is_time = has_form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+#: One word, such as the name of an event or an error code.
+is_name = has_form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+is_resource_type = has_form(r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}")
+_is_access_key = has_form(r"A[A-Z0-9]{15,127}")
 
 
 def is_address(value: Any) -> bool:
@@ -49,10 +42,6 @@ def is_address(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_access_key(value: Any) -> bool:
-    return isinstance(value, str) and _ACCESS_KEY.fullmatch(value) is not None
-
-
 def _is_region(value: Any) -> bool:
     return isinstance(value, str) and is_region(value)
 
@@ -62,7 +51,7 @@ def _is_flag(value: Any) -> bool:
 
 
 #: Name in an answer → member of a row of the JSON API, and whether a value is a fact.
-_MEMBERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+_MEMBERS: Mapping[str, tuple[str, IsFact]] = {
     "event_id": ("eventId", is_event_id),
     "time": ("eventTime", is_time),
     "event_source": ("eventSource", is_name),
@@ -73,7 +62,7 @@ _MEMBERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "source_ip": ("sourceIp", is_address),
 }
 #: Further ones of an event that is shown alone.
-_MORE: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+_MORE: Mapping[str, tuple[str, IsFact]] = {
     "category": ("category", is_name),
     "read_only": ("readOnly", _is_flag),
     "principal_type": ("principalType", is_name),
@@ -82,9 +71,7 @@ _MORE: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def split(
-    row: Mapping[str, Any], members: Mapping[str, tuple[str, Callable[[Any], bool]]]
-) -> tuple[Json, Json]:
+def split(row: Mapping[str, Any], members: Mapping[str, tuple[str, IsFact]]) -> tuple[Json, Json]:
     """Returns the facts of a row, and the values that have not the form of a fact."""
     facts: Json = {}
     untrusted: Json = {}
@@ -114,7 +101,10 @@ def split_event(row: Mapping[str, Any]) -> tuple[Json, Json]:
     return facts | more_facts, untrusted | more_untrusted | cleaned(agent)
 
 
-def numbered(number: int, parts: tuple[Json, Json]) -> tuple[Json, Json]:
-    """Returns both parts with the number that joins them."""
-    facts, untrusted = parts
-    return {"n": number, **facts}, {"n": number, **untrusted}
+def numbered(
+    rows: Iterable[Row], parts_of: Callable[[Row], tuple[Json, Json]]
+) -> tuple[list[Json], list[Json]]:
+    """Returns the facts of rows, and their untrusted values, with the numbers that join them."""
+    parts = [(n, *parts_of(row)) for n, row in enumerate(rows, 1)]
+    facts = [{"n": n, **facts} for n, facts, _ in parts]
+    return facts, [{"n": n, **untrusted} for n, _, untrusted in parts]

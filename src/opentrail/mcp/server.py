@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Protocol, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -74,27 +74,10 @@ class Result(BaseModel):
 Answered = Annotated[CallToolResult, Result]
 
 
-class RecordToolUse(Protocol):
-    """Records the use of a tool."""
-
-    def __call__(self, question: Json, /) -> None:
-        """Return once the record is durable; `question` is what `POST /questions` accepts.
-
-        Raises:
-            OpentrailError: it cannot be recorded.
-        """
-        ...
-
-
 class OpentrailMcpServer(MCPServer[Any]):
     """Records each question before it gives the answer, and says in plain words what is wrong."""
 
-    def __init__(
-        self,
-        ask: Ask,
-        record: RecordToolUse,
-        verifier: TokenVerifier | None = None,
-    ) -> None:
+    def __init__(self, ask: Ask, verifier: TokenVerifier | None = None) -> None:
         super().__init__(
             "opentrail",
             title="opentrail",
@@ -105,7 +88,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             token_verifier=verifier,
             auth=None if verifier is None else _AUTH,
         )
-        self._record = record
+        self._ask = ask
         tools = Tools(ask)
         self._add_tools(tools)
         self._add_policy_tools(tools)
@@ -138,7 +121,7 @@ class OpentrailMcpServer(MCPServer[Any]):
         answered = cast(CallToolResult, result)
         rows = (answered.meta or {})["rows"]
         try:
-            await asyncio.to_thread(self._record, _question(name, arguments, context, rows))
+            await self._record(_question(name, arguments, context, rows))
         except OpentrailError as error:
             message = f"the question cannot be recorded, so it is not answered: {error}"
             raise ToolError(clean(message)) from error
@@ -151,11 +134,13 @@ class OpentrailMcpServer(MCPServer[Any]):
     ) -> None:
         """Records that a question was refused, if it can be recorded."""
         try:
-            await asyncio.to_thread(
-                self._record, _question(name, arguments, context, rows=0, failed=True)
-            )
+            await self._record(_question(name, arguments, context, rows=0, failed=True))
         except OpentrailError:
             return  # the error of the question says more
+
+    async def _record(self, question: Json) -> None:
+        """Returns once a question is recorded."""
+        await asyncio.to_thread(self._ask, "/api/v1/questions", {}, question)
 
     def _add_tool(self, title: str, description: str) -> Callable[[_Function], _Function]:
         return self.tool(title=title, description=description + _UNTRUSTED, annotations=_READ_ONLY)
@@ -322,9 +307,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             arguments = {"event_id": event_id}
             try:
                 answer = await asyncio.to_thread(tools.get_event, event_id)
-                await asyncio.to_thread(
-                    self._record, _question("event", arguments, context, answer.rows)
-                )
+                await self._record(_question("event", arguments, context, answer.rows))
             except OpentrailError as error:
                 raise ResourceError(clean(str(error))) from error
             return answer.text()

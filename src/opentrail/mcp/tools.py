@@ -5,19 +5,19 @@ Tools only read: all that they can do is GET, and to test a policy on past calls
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
 
 from opentrail.capture.redaction.embedded import without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.core.event import format_time, is_account, parse_span, parse_time
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
+    has_form,
     is_address,
     is_event_id,
     is_name,
@@ -45,9 +45,7 @@ _DIFFERENCES = {
     "newly_allowed": "newlyAllowed",
     "cannot_be_decided": "unknown",
 }
-_ACTION = re.compile(r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}")
-_PERIOD = re.compile(r"(\d{1,5})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_is_action = has_form(r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}")
 
 
 class Ask(Protocol):
@@ -89,14 +87,11 @@ class Tools:
 
         def candidates() -> Iterator[Answer]:
             for count in range(min(len(answers), _MAX_ANSWERS), 0, -1):
-                parts = [
-                    numbered(number, _resource_parts(answer))
-                    for number, answer in enumerate(answers[:count], 1)
-                ]
-                facts = {**head, "resources": [fact for fact, _ in parts]}
+                resources, texts = numbered(answers[:count], _resource_parts)
+                facts = {**head, "resources": resources}
                 if count < len(answers):
                     facts["more_resources"] = len(answers) - count
-                yield Answer(facts, {"resources": [text for _, text in parts]}, count)
+                yield Answer(facts, {"resources": texts}, count)
 
         head = {
             "query": _without_nothing(query),
@@ -171,10 +166,9 @@ class Tools:
 
         def grouped(_query: Json, page: Json) -> Answer:
             rows = page["events"]
-            groups = _groups_of(rows)
-            parts = [numbered(n, _group_parts(group)) for n, group in enumerate(groups, 1)]
-            facts = {"groups": [fact for fact, _ in parts], **_page_facts(shown, page)}
-            untrusted: Json = {"groups": [text for _, text in parts]}
+            groups, texts = numbered(_groups_of(rows), _group_parts)
+            facts = {"groups": groups, **_page_facts(shown, page)}
+            untrusted: Json = {"groups": texts}
             if chain:
                 facts["caller"], untrusted["caller"] = chain
             return Answer(facts, untrusted, len(rows))
@@ -249,13 +243,8 @@ class Tools:
                 untrusted: Json = {}
                 for name, member in _DIFFERENCES.items():
                     rows = tested[member]
-                    parts = [
-                        numbered(n, split(row, _DIFFERENCE))
-                        for n, row in enumerate(rows[:count], 1)
-                    ]
-                    facts[name] = [fact for fact, _ in parts]
-                    facts[f"more_{name}"] = len(rows) - len(parts)
-                    untrusted[name] = [text for _, text in parts]
+                    facts[name], untrusted[name] = numbered(rows[:count], _difference_parts)
+                    facts[f"more_{name}"] = max(0, len(rows) - count)
                 yield Answer(facts, untrusted, tested["events"])
 
         return first_that_fits(candidates())
@@ -271,16 +260,14 @@ class Tools:
 
         def candidates() -> Iterator[Answer]:
             for count in range(min(limit, len(incidents)), -1, -1):
-                parts = [
-                    numbered(n, _incident_parts(i)) for n, i in enumerate(incidents[:count], 1)
-                ]
+                shown, texts = numbered(incidents[:count], _incident_parts)
                 facts = {
                     "query": _without_nothing(query),
-                    "incidents": [fact for fact, _ in parts],
+                    "incidents": shown,
                     "more": len(incidents) > count,
                     **_missing(found),
                 }
-                yield Answer(facts, {"incidents": [text for _, text in parts]}, count)
+                yield Answer(facts, {"incidents": texts}, count)
 
         found = self._ask("/api/v1/insights", {**query, "limit": str(limit + 1)})
         incidents = found["incidents"]
@@ -312,10 +299,9 @@ class Tools:
 
         def candidates() -> Iterator[Answer]:
             for count in range(min(_MAX_TRAILS, len(trails)), -1, -1):
-                parts = [numbered(n, _trail_parts(one)) for n, one in enumerate(trails[:count], 1)]
-                texts = cleaned({**untrusted, "trails": [text for _, text in parts]})
-                listed = {"trails": [fact for fact, _ in parts], "more": len(trails) > count}
-                yield Answer({**facts, **listed}, texts, count)
+                shown, texts = numbered(trails[:count], _trail_parts)
+                listed = {"trails": shown, "more": len(trails) > count}
+                yield Answer({**facts, **listed}, cleaned({**untrusted, "trails": texts}), count)
 
         return first_that_fits(candidates())
 
@@ -363,21 +349,19 @@ class Tools:
         if not rows or not is_event_id(rows[0]["eventId"]):
             return None
         chain = self._ask(f"/api/v1/events/{rows[0]['eventId']}/caller", {})
-        steps = [numbered(n, split_row(row)) for n, row in enumerate(chain["steps"], 1)]
-        facts = {"kind": chain["kind"], "steps": [fact for fact, _ in steps]}
+        steps, texts = numbered(chain["steps"], split_row)
         words = {"origin": chain["origin"], "end": chain["end"]}
-        return facts, {**cleaned(_without_nothing(words)), "steps": [text for _, text in steps]}
+        untrusted = {**cleaned(_without_nothing(words)), "steps": texts}
+        return {"kind": chain["kind"], "steps": steps}, untrusted
 
     def _time(self, name: str, text: str) -> str | None:
         """Returns a time as the API has it; `2h` is the time two hours ago."""
         if not text:
             return None
-        if period := _PERIOD.fullmatch(text):
-            ago = timedelta(**{_UNITS[period[2]]: int(period[1])})
-            return format_time(self._clock() - ago)
+        span = parse_span(text)
         try:
-            return format_time(parse_time(text))
-        except ValueError as error:
+            return format_time(parse_time(text) if span is None else self._clock() - span)
+        except (ValueError, OverflowError) as error:
             raise UsageError(
                 f"{name} must be a time such as 2026-01-01T09:00:00Z, or a period before now"
                 f" such as 30m, 2h or 7d, not {text!r}"
@@ -403,15 +387,15 @@ def _page_facts(query: Json, page: Json) -> Json:
 
 
 def _event_list(query: Json, page: Json) -> Answer:
-    parts = [numbered(number, split_row(row)) for number, row in enumerate(page["events"], 1)]
-    facts = {"events": [fact for fact, _ in parts], **_page_facts(query, page)}
-    untrusted: Json = {"events": [text for _, text in parts]}
+    events, texts = numbered(page["events"], split_row)
+    facts = {"events": events, **_page_facts(query, page)}
+    untrusted: Json = {"events": texts}
     if nearest := page.get("nearest"):
         facts["note"] = "No event has such a value; `nearest` has the most similar ones."
         untrusted["nearest"] = cleaned(
             [{"value": item["value"], "nearest": item["nearest"]} for item in nearest]
         )
-    return Answer(facts, untrusted, len(parts))
+    return Answer(facts, untrusted, len(events))
 
 
 def _groups_of(rows: Sequence[Json]) -> list[list[Json]]:
@@ -428,17 +412,10 @@ def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
     newest, oldest = rows[0], rows[-1]
     facts, text = split_row(newest)
     if len(rows) > 1:
-        facts |= {"times": len(rows), "first": _time_of(oldest)}
+        first = oldest["eventTime"]
+        facts |= {"times": len(rows), "first": first if is_time(first) else None}
         facts["event_ids"] = [row["eventId"] for row in rows if is_event_id(row["eventId"])]
     return facts, text
-
-
-def _time_of(row: Json) -> str | None:
-    return row["eventTime"] if is_time(row["eventTime"]) else None
-
-
-def _is_action(value: Any) -> bool:
-    return isinstance(value, str) and _ACTION.fullmatch(value) is not None
 
 
 def _is_count(value: Any) -> bool:
@@ -449,15 +426,16 @@ def _is_never_a_fact(_value: Any) -> bool:
     return False
 
 
-#: Member of a difference → whether a value is a fact.
-_DIFFERENCE: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "action": ("action", _is_action),
-    "calls": ("calls", _is_count),
-    "event_id": ("eventId", is_event_id),
-    "time": ("eventTime", is_time),
-    "resource": ("resource", _is_never_a_fact),
-    "reason": ("reason", _is_never_a_fact),
-}
+def _difference_parts(difference: Mapping[str, Any]) -> tuple[Json, Json]:
+    members = {
+        "action": ("action", _is_action),
+        "calls": ("calls", _is_count),
+        "event_id": ("eventId", is_event_id),
+        "time": ("eventTime", is_time),
+        "resource": ("resource", _is_never_a_fact),
+        "reason": ("reason", _is_never_a_fact),
+    }
+    return split(difference, members)
 
 
 def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:

@@ -25,7 +25,7 @@ _POLICY_TYPES = (
 )
 # All are at the end of a message, since names that callers chose come before it. The forms are in
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-_ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*[\w-]*\.?\s*\Z")
+_ENCODED = re.compile(r"Encoded authorization failure message:\s*+[\w-]*+\.?\s*+\Z")
 _EXPLICIT = re.compile(
     rf"with an explicit deny in an? (?P<type>{'|'.join(_POLICY_TYPES)})(?:: arn:\S+)?\.?\s*\Z", re.I
 )
@@ -64,7 +64,7 @@ def explain(record: Record) -> Denial:
     resource = named["resource"] if named else None
     if not is_denied(record):
         return Denial("not denied", action, named is not None, None, resource, ())
-    plain = _ENCODED.sub("", message)
+    plain = _ENCODED.sub("", message.rstrip()).rstrip()
     explicit, not_allowed = _EXPLICIT.search(plain), _NOT_ALLOWED.search(plain)
     of_policy = explicit or not_allowed
     policy_type = _policy_type(of_policy["type"]) if of_policy else None
@@ -83,7 +83,7 @@ def explain(record: Record) -> Denial:
         missing.append("The record does not say which policy decided, nor whether one denies it.")
     if not named and action:
         missing.append("The action is derived from the name of the event; it may have another.")
-    if plain != message:
+    if plain != message.rstrip():
         missing.append(
             "The error message has an encoded part, which sts:DecodeAuthorizationMessage decodes."
         )

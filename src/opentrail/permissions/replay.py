@@ -49,15 +49,19 @@ def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict
     return unknown or Verdict(Judgement.ALLOWED)
 
 
-def _verdict(
-    record: Mapping[str, Any], permission: NeededPermission, policies: Sequence[Policy]
-) -> Verdict:
+def request_of(record: Mapping[str, Any], permission: NeededPermission) -> AccessRequest:
+    """Returns what policies are asked about a permission that a call needs."""
     account = account_of(record)
     arn = as_object(record.get("userIdentity")).get("arn")
     caller = Caller(account, str(arn) if arn else None)
-    request = AccessRequest(
-        caller, permission.action, permission.resource, account, context_of(record, permission)
-    )
+    context = context_of(record, permission)
+    return AccessRequest(caller, permission.action, permission.resource, account, context)
+
+
+def _verdict(
+    record: Mapping[str, Any], permission: NeededPermission, policies: Sequence[Policy]
+) -> Verdict:
+    request = request_of(record, permission)
     decision = decide(request, policies, None)
     if key := _deciding_key(request, policies, decision.statement, decision.outcome):
         return Verdict(Judgement.UNKNOWN, permission, f"the record does not have {key}")

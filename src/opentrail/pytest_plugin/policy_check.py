@@ -11,14 +11,14 @@ from typing import Any
 from opentrail.core.errors import MalformedPolicy, UsageError
 from opentrail.core.policies import (
     AccessRequest,
-    Caller,
     Outcome,
     Policy,
     PolicyKind,
     decide,
     parse_policy,
 )
-from opentrail.permissions.needs import NeededPermission, context_of, permissions_of
+from opentrail.permissions.needs import NeededPermission, permissions_of
+from opentrail.permissions.replay import request_of
 from opentrail.pytest_plugin.calls import RecordedCall
 
 PolicyDocument = Mapping[str, Any] | str | Path
@@ -73,12 +73,8 @@ def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermiss
     """Returns the permissions that the policy does not give, in order of the calls."""
     denied = []
     for call in calls:
-        caller = Caller(call.account, call.user_arn)
         for permission in permissions_of(call.record):
-            context = context_of(call.record, permission)
-            request = AccessRequest(
-                caller, permission.action, permission.resource, call.account, context
-            )
+            request = request_of(call.record, permission)
             decision = decide(request, [policy], None)
             if not decision.is_allowed:
                 is_explicit = decision.outcome is Outcome.EXPLICIT_DENY

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.installation import command_for
 from opentrail.pytest_plugin.refusing import refuse_other_hosts
 from opentrail.pytest_plugin.server_process import ReservedPort, ServerProcess
+from opentrail.wire.pinning import direct_opener
 
 _MOTO_SECONDS = 30.0
 _REGION = "us-east-1"
@@ -94,22 +94,18 @@ class TestServer:
         if self.process is not None and (is_fresh or self.process.is_changed()):
             self.console = self.process.restart()
         if self.moto is not None:
-            request = urllib.request.Request(  # noqa: S310 - http to our own moto
-                f"{self.moto}/moto-api/reset", method="POST"
-            )
-            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            direct.open(request, timeout=_MOTO_SECONDS).close()
+            direct_opener().open(f"{self.moto}/moto-api/reset", b"", _MOTO_SECONDS).close()
 
     def mark(self) -> int:
         """Returns the position of the newest record."""
-        return int(self.console.ask("/api/v1/marks", [])["position"])
+        return int(self.console.ask("/api/v1/marks", body={})["position"])
 
     def records(self, after: int, until: int | None = None) -> tuple[int, list[dict[str, Any]]]:
         """Returns the records between two marks, oldest first, and the position reached."""
-        query = "" if until is None else f"?until={until}"
+        query = None if until is None else {"until": str(until)}
         records: list[dict[str, Any]] = []
         while True:
-            answer = self.console.ask(f"/api/v1/marks/{after}/records{query}")
+            answer = self.console.ask(f"/api/v1/marks/{after}/records", query)
             records += answer["records"]
             after = int(answer["position"])
             if answer["complete"]:

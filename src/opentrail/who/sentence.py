@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from opentrail.core.agents import agent_of
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
-from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
+from opentrail.core.event import FOUND_DETAILS, SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 from opentrail.version import __version__
 from opentrail.who.changes import changes, creates, deletes
@@ -136,7 +136,14 @@ def clause(record: Record, resource: Resource | None = None) -> str:
 
 
 def parts(record: Record, resource: Resource | None = None) -> list[Part]:
-    """Returns the parts of `clause`, whose texts make it when joined."""
+    """Returns the parts of `clause`, whose texts make it when joined.
+
+    Records of what was found in calls, such as unusual activity, are not by a caller.
+    """
+    if "eventName" not in record:
+        details = as_object(record.get(FOUND_DETAILS.get(str(record.get("eventCategory")), "")))
+        about = f"{details.get('eventName')}: {details.get('title') or 'unusual activity'}"
+        return [Part("verb", about)]
     target = resource or _main(record)
     method = method_of(record)
     reason = refusal(record)

@@ -1,11 +1,24 @@
-"""Trust in the certificate of a server on this machine, of any issuer and for any name."""
+"""Requests to a server on this machine: by no proxy, and to the owner of its certificate."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from urllib.request import BaseHandler, HTTPSHandler, OpenerDirector, ProxyHandler, build_opener
 
 _END = "-----END CERTIFICATE-----"
+
+
+def direct_opener(certificate: Path | None = None) -> OpenerDirector:
+    """Returns what opens URLs without a proxy, over TLS by `pinned` if there is a certificate.
+
+    Raises:
+        OSError: as `pinned`.
+    """
+    handlers: list[BaseHandler] = [ProxyHandler({})]
+    if certificate is not None:
+        handlers.append(HTTPSHandler(context=pinned(certificate)))
+    return build_opener(*handlers)
 
 
 def pinned(certificate: Path) -> ssl.SSLContext:

@@ -45,7 +45,7 @@ _SIGV4, _SIGV4A = "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"
 _DIGITS = {_SIGV4: re.compile("[0-9A-Fa-f]{64}"), _SIGV4A: re.compile("[0-9A-Fa-f]{16,160}")}
 _SIGV2 = re.compile(r"AWS ([^:/,=\s]+):[A-Za-z0-9+/]+={0,2}")
 #: What makes an `Authorization` of another scheme readable as one of AWS's.
-_LIKE_AWS = re.compile(r"AWS\S*\s|AWS4-|Credential\s*=", re.I)
+_LIKE_AWS = re.compile(r"AWS\S{0,30}\s|AWS4-|Credential\s*=", re.I)
 _PARTS = ("Credential", "Signature", "SignedHeaders")
 _CLAIMING_QUERY = {
     name.lower(): name

@@ -43,6 +43,7 @@ def test_every_condition_is_read() -> None:
         ({"expression": "usr=x"}, "InvalidParameterException"),
         ({"since": "yesterday"}, "InvalidTimeRangeException"),
         ({"until": "2020-13-01"}, "InvalidTimeRangeException"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "InvalidTimeRangeException"),
     ],
 )
 def test_conditions_that_make_no_sense_are_refused(query: dict[str, str], code: str) -> None:

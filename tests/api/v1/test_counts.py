@@ -47,6 +47,14 @@ async def test_bars_of_a_histogram_add_up_to_the_total() -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("path", ["events/histogram", "events/overview"])
+async def test_a_histogram_may_end_with_the_first_day_of_the_calendar(path: str) -> None:
+    answer = await (await with_events()).get(path, until="0001-01-01")
+    assert answer.status == 200
+    assert answer.json.get("count", 0) == 0
+
+
+@asynchronous
 async def test_values_come_most_frequent_first() -> None:
     browser = await with_events()
     found = (await browser.get("events/facets", fields="eventName,username")).json["facets"]

@@ -131,15 +131,15 @@ async def test_an_unknown_relation_is_refused() -> None:
 @asynchronous
 async def test_a_csv_file_has_all_events_and_no_formulas() -> None:
     hostile = '=HYPERLINK("http://evil.example")'
-    browser = await with_events(
-        made(1, userAgent=hostile), made(2, userAgent='a,"b"'), made(3, userAgent="x\r\n+1")
-    )
+    agents = [hostile, 'a,"b"', "x\r\n+1", "a;=1+1", " +1", "\uff1d1"]
+    browser = await with_events(*(made(n, userAgent=agent) for n, agent in enumerate(agents, 1)))
     answer = await browser.get("export", format="csv")
     assert answer.headers["content-type"].startswith("text/csv")
     assert 'filename="events-' in answer.headers["content-disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
-    assert [row["userAgent"] for row in rows] == ["x\r\n+1", 'a,"b"', f"'{hostile}"]
-    assert rows[0]["eventTime"] == "2024-01-01T09:00:03Z"
+    shown = [f"'{hostile}", 'a,"b"', "x\r'\n'+1", "a;'=1+1", "' +1", "'\uff1d1"]
+    assert [row["userAgent"] for row in rows] == shown[::-1]
+    assert rows[0]["eventTime"] == "2024-01-01T09:00:06Z"
 
 
 @asynchronous

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.api.v1.server import JsonApi
 from tests.api.caller import TOKEN, Api, filled, send
@@ -57,7 +56,7 @@ class _Slow:
 @asynchronous
 async def test_a_call_that_is_cut_off_by_the_end_of_the_server_is_answered() -> None:
     slow = _Slow()
-    app = JsonApi([slow], TokenAuthenticator(TOKEN)).app
+    app = JsonApi([slow], TOKEN).app
     headers = {"authorization": f"Bearer {TOKEN}"}
     asking = asyncio.create_task(send(app, "GET", "/api/v1/slow", headers))
     await slow.is_asked.wait()

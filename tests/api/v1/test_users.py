@@ -9,7 +9,6 @@ import pytest
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
-from opentrail.api.v1.callers import TokenAuthenticator
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.users import UserAdministration
@@ -32,7 +31,7 @@ class Administrator:
         administration = UserAdministration(
             users, changes, self._end_sessions, tokens.remove_all_of
         )
-        self.app = JsonApi([administration], TokenAuthenticator(TOKEN)).app
+        self.app = JsonApi([administration], TOKEN).app
 
     async def _end_sessions(self, name: str) -> None:
         self.ended.append(name)

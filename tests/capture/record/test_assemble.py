@@ -410,10 +410,9 @@ def test_the_account_is_the_one_of_the_key() -> None:
     assert assembler.caller(an_exchange()) == (other, "us-east-1")
 
 
-def test_the_default_account_is_the_one_it_was_given() -> None:
-    assembler = Assembler(resolve, default_account="999999999999")
-    made = assembler.assemble(an_exchange(an_s3_request("GET", "/b/k", signed=False)))
-    assert made.record["recipientAccountId"] == "999999999999"
+def test_an_unsigned_call_is_of_the_default_account() -> None:
+    made = Assembler(resolve).assemble(an_exchange(an_s3_request("GET", "/b/k", signed=False)))
+    assert made.record["recipientAccountId"] == DEFAULT_ACCOUNT
 
 
 @pytest.mark.parametrize(

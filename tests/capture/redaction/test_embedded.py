@@ -236,6 +236,35 @@ def test_json_without_secrets_is_left_alone(value: Any) -> None:
     assert redact(written) == written
 
 
+@pytest.mark.parametrize(
+    ("before", "repeated", "after"),
+    [
+        ("<a>", " ", "</a>"),
+        ("", "<a><![CDATA[", "</a>"),
+        ("<a ", "-", ">x</a>"),
+        ("", '[\\"', ""),
+        ("", 'a=\\"', ""),
+        ("", "\\", "="),
+        ("ey", " ", "!"),
+        ("ab", "\n", "!!"),
+        ("", "eyJaaaaaaaa-", "!"),
+        ("a: x", " ", "y"),
+        ("a:\n  b: x", " ", "y"),
+    ],
+)
+def test_a_long_text_is_read_in_a_time_that_grows_no_faster_than_it(
+    before: str, repeated: str, after: str
+) -> None:
+    # An expression that tries all ways to divide it takes from seconds to hours.
+    text = before + repeated * (90_000 // len(repeated)) + after
+    assert redact(text) == text
+
+
+def test_a_token_is_hidden_after_other_letters() -> None:
+    token = f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.x"
+    assert redact(f"session-{token} eyJ.a x-eyJshort.b") == f"session-{HIDDEN} eyJ.a x-eyJshort.b"
+
+
 def test_nesting_has_an_end() -> None:
     text = json.dumps({"password": SECRET})
     for _ in range(8):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.v1.answers import Json, text_in
+from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of
 from opentrail.api.v1.own_events import address_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
@@ -159,8 +159,7 @@ class SignIn:
         """
         user = caller_of(request)
         if not user.has_password:
-            message = f"{user.name} has no password here"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(f"{user.name} has no password here")
         text_in(body, "newPassword")
         return await self.login(request, {**body, "name": user.name})
 
@@ -182,7 +181,7 @@ class SignIn:
         except PasswordChangeNeeded as error:
             raise CloudTrailError("PasswordChangeNeeded", str(error), 403) from error
         except UsageError as error:
-            raise CloudTrailError("InvalidParameterException", str(error)) from error
+            raise invalid_parameter(str(error)) from error
 
 
 def session_user(user: ConsoleUser) -> ApiCaller:

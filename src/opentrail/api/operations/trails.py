@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.destinations import topic_arn
-from opentrail.core.errors import (
-    CloudTrailError,
-)
+from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.organization import not_management_account
 from opentrail.core.selectors import Selection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -63,20 +62,8 @@ class SessionAuthenticator(Protocol):
         ...
 
 
-class UserTokenAuthenticator(Protocol):
-    """Authenticates programs that have the personal token of a user."""
-
-    async def caller(self, request: Request) -> ApiCaller | None:
-        """Return the user of a request's token; None if it has none that is still valid."""
-        ...
-
-    async def is_signed_in(self, request: Request) -> bool:
-        """Return whether the token of a request is still valid."""
-        ...
-
-
 class PersonalTokens:
-    """Authenticates by the personal tokens of users.
+    """Authenticates programs by the personal tokens of users.
 
     Args:
         user_of: returns the user of a token; None if it is not valid.
@@ -94,20 +81,6 @@ class PersonalTokens:
     async def is_signed_in(self, request: Request) -> bool:
         """Returns whether the token of a request is still valid."""
         return await self.caller(request) is not None
-
-
-class TokenAuthenticator:
-    """Authenticates by the token in `server.json`, which only the server's own user can read."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def caller(self, request: Request) -> ApiCaller | None:
-        """Returns who sent a request with the token; None if it has not this one."""
-        token = bearer_token(request)
-        if token is None or not hmac.compare_digest(token.encode(), self._token):
-            return None
-        return SERVER_OPERATOR
 
 
 def bearer_token(request: Request) -> str | None:

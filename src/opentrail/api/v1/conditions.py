@@ -9,6 +9,7 @@ from datetime import datetime
 import orjson
 from starlette.requests import Request
 
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import is_by_token
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
@@ -64,10 +65,7 @@ def defaults_in(query: Mapping[str, str]) -> list[str]:
     names = [name for name in query.get("defaults", "").split(",") if name]
     for name in names:
         if name not in _FLAGS:
-            raise CloudTrailError(
-                "InvalidParameterException",
-                f"defaults must be of {', '.join(_FLAGS)}, not {name!r}",
-            )
+            raise invalid_parameter(f"defaults must be of {', '.join(_FLAGS)}, not {name!r}")
     return names
 
 
@@ -115,9 +113,8 @@ def position_in(query: Mapping[str, str], name: str, head: int) -> int | None:
         return None
     number = _number(text)
     if number is None or number > head:
-        raise CloudTrailError(
-            "InvalidParameterException",
-            f"{name} must be a position of this server's journal, 0 to {head}, not {text!r}",
+        raise invalid_parameter(
+            f"{name} must be a position of this server's journal, 0 to {head}, not {text!r}"
         )
     return number
 
@@ -132,7 +129,7 @@ def _expression(text: str | None, now: datetime) -> Expression | None:
     try:
         return parse(text, now)
     except ExpressionError as error:
-        raise CloudTrailError("InvalidParameterException", str(error)) from error
+        raise invalid_parameter(str(error)) from error
 
 
 def _time(name: str, text: str | None) -> datetime | None:

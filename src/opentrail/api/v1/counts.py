@@ -14,6 +14,7 @@ from opentrail.api.v1.conditions import count_in, search_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
+from opentrail.history.event_history import History, Search
 from opentrail.history.histogram import MAX_BUCKETS, Histogram
 
 T = TypeVar("T")
@@ -85,8 +86,8 @@ class EventCounts:
     @route("GET", "/events/count", VIEWER, "count events", query=SEARCH)
     async def total(self, request: Request) -> Count:
         """Returns the number of events, `gte` if there are more."""
-        search = search_in(request.query_params, self._services.clock.now())
-        count = await _in_time(seen_by(request, self._services).history.count_events(search))
+        history, search = self._asked(request)
+        count = await _in_time(history.count_events(search))
         return {"value": count.value, "relation": "eq" if count.is_exact else "gte"}
 
     @route(
@@ -98,22 +99,16 @@ class EventCounts:
     )
     async def histogram(self, request: Request) -> EventHistogram:
         """Returns how many events succeeded and failed in each of some periods."""
-        query = request.query_params
-        buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
-        search = search_in(query, self._services.clock.now())
-        return _histogram(
-            await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
-        )
+        buckets = count_in(request.query_params, "buckets", MAX_BUCKETS) or _BUCKETS
+        history, search = self._asked(request)
+        return _histogram(await _in_time(history.histogram(search, buckets)))
 
     @route("GET", "/events/facets", VIEWER, "count values of events", query=(*SEARCH, "fields"))
     async def facets(self, request: Request) -> Facets:
         """Returns the most frequent values of some fields."""
-        query = request.query_params
-        fields = _fields_in(query)
-        search = search_in(query, self._services.clock.now())
-        facets = await _in_time(
-            seen_by(request, self._services).history.facets(search, fields, _MAX_VALUES)
-        )
+        history, search = self._asked(request)
+        fields = _fields_in(request.query_params)
+        facets = await _in_time(history.facets(search, fields, _MAX_VALUES))
         return {"facets": {field: _values(values) for field, values in facets.items()}}
 
     @route(
@@ -128,10 +123,8 @@ class EventCounts:
         query = request.query_params
         buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
         fields = _fields_in(query)
-        search = search_in(query, self._services.clock.now())
-        histogram, facets = await _in_time(
-            seen_by(request, self._services).history.overview(search, fields, buckets, _MAX_VALUES)
-        )
+        history, search = self._asked(request)
+        histogram, facets = await _in_time(history.overview(search, fields, buckets, _MAX_VALUES))
         return {
             "count": sum(period.ok + period.failed for period in histogram.periods),
             "histogram": _histogram(histogram),
@@ -143,18 +136,16 @@ class EventCounts:
     )
     async def values(self, request: Request) -> Values:
         """Returns the most frequent values of a field that begin with a prefix."""
-        query = request.query_params
-        search = search_in(query, self._services.clock.now())
-        field, prefix = query.get("field", ""), query.get("prefix", "")
-        return {
-            "values": _values(
-                await _in_time(
-                    seen_by(request, self._services).history.values(
-                        field, prefix, search, _MAX_VALUES
-                    )
-                )
-            )
-        }
+        history, search = self._asked(request)
+        field = request.query_params.get("field", "")
+        prefix = request.query_params.get("prefix", "")
+        values = await _in_time(history.values(field, prefix, search, _MAX_VALUES))
+        return {"values": _values(values)}
+
+    def _asked(self, request: Request) -> tuple[History, Search]:
+        """Returns the events that the caller may see, and the search of a request."""
+        history = seen_by(request, self._services).history
+        return history, search_in(request.query_params, self._services.clock.now())
 
 
 def _fields_in(query: Mapping[str, str]) -> list[str]:

@@ -17,12 +17,8 @@ from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
-from opentrail.core.event import (
-    DETECTION,
-    as_object,
-    format_time,
-)
-from opentrail.core.expression import And, Compare, Expression, literal
+from opentrail.core.event import DETECTION, as_object, format_time
+from opentrail.core.expression import And, Compare, literal
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
 from opentrail.detections.records import DETECTIONS_SOURCE
@@ -135,7 +131,8 @@ class Detections:
         search = search_in(query, self._services.clock.now())
         if "name" in query:
             same_rule = Compare(("event_name",), "=", literal(query["name"]), is_field=True)
-            search = replace(search, expression=_both(search.expression, same_rule))
+            both = same_rule if search.expression is None else And((search.expression, same_rule))
+            search = replace(search, expression=both)
         limit = count_in(query, "limit") or PAGE
         matches = await self._matches(request, search, limit)
         return {"matches": [*matches], "missing": self._missing()}
@@ -176,10 +173,6 @@ class Detections:
         await self._changes.record(request, "DisableDetection", {"name": enabled.rule.name})
         await self._rules.remove(name)
         return {}
-
-
-def _both(first: Expression | None, second: Expression) -> Expression:
-    return second if first is None else And((first, second))
 
 
 def _document(enabled: EnabledRule, matches: int, last: str | None) -> DetectionRow:

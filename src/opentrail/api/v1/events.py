@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.conditions import (
     MAX_SESSION_EVENTS,
@@ -33,10 +33,11 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
+from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document
 from opentrail.history.nearest import Nearest, nearest_values, with_values
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import MethodKind, Part, PartKind, method_of, parts, sentence
+from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
 
 #: Maximum events per read for a file.
 _PER_READ = 1_000
@@ -52,8 +53,6 @@ _COMMON = {
     "ip": "source_ip",
     "key": "access_key_id",
 }
-#: Strings that spreadsheets read as formulas begin with one of these.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CSV_COLUMNS = (
     "eventTime",
     "sentence",
@@ -261,7 +260,7 @@ class Events:
         by = query.get("by", "principal")
         if by not in _COMMON:
             message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(message)
         limit = count_in(query, "limit", MAX_SESSION_EVENTS) or 20
         event = await find_event(self._history(request), request.path_params["id"])
         expression = _in_common(event, by)
@@ -287,7 +286,7 @@ class Events:
         form = request.query_params.get("format", "csv")
         if form not in _WRITERS:
             message = f"format must be one of {', '.join(_WRITERS)}, not {form!r}"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(message)
         search, history = self._search(request), self._history(request)
         first = await history.search(search, _PER_READ)
         kind, write = _WRITERS[form]
@@ -366,9 +365,8 @@ def row_of(event: FoundEvent) -> EventRow:
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     is_call = "eventName" in record  # others are about calls, not by a caller
-    detected = as_object(record.get("detectionDetails")).get("title")
-    unusual = f"{event.event_name}: {detected or 'unusual activity'}"
-    words = parts(record) if is_call else [Part("verb", unusual)]
+    words = parts(record)
+    clause = join(words)
     method = method_of(record) if is_call else None
     agent = agent_of(record) if is_call else None
     return {
@@ -392,8 +390,8 @@ def row_of(event: FoundEvent) -> EventRow:
         "resources": [
             {"type": resource.type, "name": resource.name} for resource in event.resources
         ],
-        "sentence": sentence(record) if is_call else unusual,
-        "clause": "".join(part.text for part in words),
+        "sentence": sentence(record) if is_call else clause,
+        "clause": clause,
         "parts": [{"kind": part.kind, "text": part.text} for part in words],
         "method": {"kind": method.kind, "name": method.name} if method else None,
         "agent": agent_row(agent),
@@ -464,8 +462,7 @@ def _cell(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else escape_formulas(str(value))
 
 
 async def _ndjson(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:

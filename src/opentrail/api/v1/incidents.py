@@ -14,7 +14,7 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import count_in, search_in
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
@@ -147,18 +147,37 @@ class Incidents:
     )
     async def list(self, request: Request) -> IncidentList:
         """Returns incidents of unusual activity, newest first."""
-        query = request.query_params
-        search = replace(search_in(query, self._services.clock.now()), categories=(INSIGHT,))
+        query, now = request.query_params, self._services.clock.now()
+        search = replace(search_in(query, now), categories=(INSIGHT,))
         limit = count_in(query, "limit") or PAGE
-        incidents = await list_incidents(
-            seen_by(request, self._services), self._insights, search, limit
-        )
-        return {"incidents": incidents, "missing": self._missing()}
+        history = seen_by(request, self._services).history
+        events = await history.latest(search, 2 * limit)  # each has one record, or two
+        incidents = incidents_of([orjson.loads(event.record) for event in events])[:limit]
+        notes = await self._insights.expected.notes()
+        rows = [
+            await _row_of(history, await _with_average(history, incident, now), notes)
+            for incident in incidents
+        ]
+        return {"incidents": rows, "missing": self._missing()}
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
     async def status(self, _request: Request) -> InsightsState:
         """Returns what Insights is doing, and how far it is."""
-        return await describe(self._insights)
+        status = await self._insights.status()
+        since, until = status.known_since, status.watched_until
+        return {
+            "state": status.state,
+            "daysLearned": status.learned,
+            "daysToLearn": status.days,
+            "knownSince": format_time(since) if since else None,
+            "watchedUntil": format_time(until) if until else None,
+            "keys": status.keys,
+            "unwatchedCalls": status.unwatched,
+            "unwatchedUses": status.unwatched_uses,
+            "openIncidents": status.incidents,
+            "daysScanned": status.scanned[0] if status.scanned else None,
+            "daysToScan": status.scanned[1] if status.scanned else None,
+        }
 
     @route(
         "POST",
@@ -169,17 +188,58 @@ class Incidents:
         token_only=True,
     )
     async def scan(self, request: Request) -> Scan:
-        """Finds and records incidents in old events; `since` is when they begin."""
+        """Finds and records incidents in old events; `since` is when they begin.
+
+        Those are left out that are recorded already, or overlap recorded ones of the same key.
+        """
         since = search_in(request.query_params, self._services.clock.now()).start
         if since is None:
-            raise CloudTrailError("InvalidParameterException", "since must be given")
-        return await scan(self._services, self._insights, since)
+            raise invalid_parameter("since must be given")
+        history, insights = seen_by(request, self._services).history, self._insights
+        state = (await insights.status()).state
+        if state == "elsewhere":
+            message = "The server that delivers trails watches: 'opentrail status' names it"
+            raise CloudTrailError("InsightNotEnabledException", message)
+        if state == "off":
+            message = "Insights is off: start the server with --insights on"
+            raise CloudTrailError("InsightNotEnabledException", message)
+        incidents_found = await insights.scan(since)
+        search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
+        events = await history.latest(search, _MAX_RECORDS)
+        recorded: dict[CallKey, list[tuple[int, float]]] = {}
+        for incident in incidents_of([orjson.loads(event.record) for event in events]):
+            end = minute_of(incident.end) if incident.end else inf
+            recorded.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
+        new = [
+            (start, end)
+            for start, end in incidents_found
+            if not any(
+                first < (end.end or inf) and start.start < last
+                for first, last in recorded.get(start.key, ())
+            )
+        ]
+        new_records = [orjson.loads(entry.record) for entry in await insights.record(new)]
+        notes = await insights.expected.notes()
+        rows = [await _row_of(history, incident, notes) for incident in incidents_of(new_records)]
+        return {"incidents": rows, "known": len(incidents_found) - len(new)}
 
     @route("GET", "/insights/{id}", VIEWER, "see one incident")
     async def show(self, request: Request) -> IncidentDetail:
         """Returns one incident with its record and its calls of each minute."""
-        services = seen_by(request, self._services)
-        return await show_incident(services, self._insights, request.path_params["id"])
+        history, now = seen_by(request, self._services).history, self._services.clock.now()
+        incident = await _find(history, request, now)
+        begin = incident.start - _MINUTES_BEFORE * _MINUTE
+        end = min(now, _end(incident) + _MINUTES_AFTER * _MINUTE)
+        counts: Sequence[tuple[datetime, int]] = ()
+        if incident.extension is None:
+            counts = await _counts(history, incident, begin, end, now)
+        return {
+            **await _figures(history, incident, await self._insights.expected.notes()),
+            "record": incident.record,
+            "minutes": [(format_time(moment), count) for moment, count in counts],
+            "from": format_time(begin),
+            "until": format_time(end),
+        }
 
     @route(
         "POST",
@@ -189,128 +249,34 @@ class Incidents:
         body='{"note": "load test"}',
     )
     async def expect(self, request: Request, body: Json) -> IncidentRow:
-        """Marks an incident as expected, with a note."""
+        """Marks an incident as expected, with a note.
+
+        Only more calls than these, or fewer, are reported again.
+        """
         note = body.get("note", "")
         if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
-            message = f"note must be a text of up to {_MAX_NOTE_LENGTH} characters"
-            raise CloudTrailError("InvalidParameterException", message)
-        services = seen_by(request, self._services)
-        return await expect_incident(services, self._insights, request.path_params["id"], note)
+            raise invalid_parameter(f"note must be a text of up to {_MAX_NOTE_LENGTH} characters")
+        history, now = seen_by(request, self._services).history, self._services.clock.now()
+        incident = await _find(history, request, now)
+        counts = await _counts(history, incident, incident.start, _end(incident), now)
+        largest = largest_sums([count for _, count in counts])
+        start, rises = minute_of(incident.start), not incident.is_drop
+        expected = Expected(incident.id, key_of(incident), start, rises, largest, note)
+        await self._insights.expect(expected)
+        return await _row_of(history, incident, {incident.id: note})
 
 
-async def describe(insights: Insights) -> InsightsState:
-    """Returns what Insights is doing, and how far it is."""
-    status = await insights.status()
-    since, until = status.known_since, status.watched_until
-    return {
-        "state": status.state,
-        "daysLearned": status.learned,
-        "daysToLearn": status.days,
-        "knownSince": format_time(since) if since else None,
-        "watchedUntil": format_time(until) if until else None,
-        "keys": status.keys,
-        "unwatchedCalls": status.unwatched,
-        "unwatchedUses": status.unwatched_uses,
-        "openIncidents": status.incidents,
-        "daysScanned": status.scanned[0] if status.scanned else None,
-        "daysToScan": status.scanned[1] if status.scanned else None,
-    }
-
-
-async def list_incidents(
-    services: Services, insights: Insights, search: Search, limit: int
-) -> list[IncidentRow]:
-    """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
-    history, now = services.history, services.clock.now()
-    events = await history.latest(search, 2 * limit)  # each has one record, or two
-    incidents = incidents_of([orjson.loads(event.record) for event in events])[:limit]
-    notes = await insights.expected.notes()
-    return [
-        await _row_of(history, await _with_average(history, incident, now), notes)
-        for incident in incidents
-    ]
-
-
-async def show_incident(services: Services, insights: Insights, shared_id: str) -> IncidentDetail:
-    """Returns an incident with its records' figures and its calls of each minute.
+async def _find(history: History, request: Request, now: datetime) -> IncidentReport:
+    """Returns the incident that a request names by its id, or by a prefix of it.
 
     Raises:
-        CloudTrailError: no incident, or more than one, has an id with this prefix.
+        CloudTrailError: as `_find_by_id`.
     """
-    history, now = services.history, services.clock.now()
-    incident = await _with_average(history, await find_incident(history, shared_id), now)
-    begin = incident.start - _MINUTES_BEFORE * _MINUTE
-    end = min(now, _end(incident) + _MINUTES_AFTER * _MINUTE)
-    counts: Sequence[tuple[datetime, int]] = ()
-    if incident.extension is None:
-        counts = await _counts(history, incident, begin, end, now)
-    return {
-        **await _figures(history, incident, await insights.expected.notes()),
-        "record": incident.record,
-        "minutes": [(format_time(moment), count) for moment, count in counts],
-        "from": format_time(begin),
-        "until": format_time(end),
-    }
+    incident = await _find_by_id(history, request.path_params["id"])
+    return await _with_average(history, incident, now)
 
 
-async def scan(services: Services, insights: Insights, since: datetime) -> Scan:
-    """Finds and records the incidents in events that are stored.
-
-    Returns:
-        The incidents found, and the number of those left out because they, or others of the same
-        key that overlap them, are recorded already.
-
-    Raises:
-        CloudTrailError: Insights is off, or another server watches.
-    """
-    history = services.history
-    state = (await insights.status()).state
-    if state == "elsewhere":
-        message = "The server that delivers trails watches: 'opentrail status' names it"
-        raise CloudTrailError("InsightNotEnabledException", message)
-    if state == "off":
-        message = "Insights is off: start the server with --insights on"
-        raise CloudTrailError("InsightNotEnabledException", message)
-    incidents_found = await insights.scan(since)
-    search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
-    records = [orjson.loads(event.record) for event in await history.latest(search, _MAX_RECORDS)]
-    recorded: dict[CallKey, list[tuple[int, float]]] = {}
-    for incident in incidents_of(records):
-        end = minute_of(incident.end) if incident.end else inf
-        recorded.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
-    new = [
-        (start, end)
-        for start, end in incidents_found
-        if not any(
-            first < (end.end or inf) and start.start < last
-            for first, last in recorded.get(start.key, ())
-        )
-    ]
-    new_records = [orjson.loads(entry.record) for entry in await insights.record(new)]
-    notes = await insights.expected.notes()
-    incidents = [await _row_of(history, incident, notes) for incident in incidents_of(new_records)]
-    return {"incidents": incidents, "known": len(incidents_found) - len(new)}
-
-
-async def expect_incident(
-    services: Services, insights: Insights, shared_id: str, note: str
-) -> IncidentRow:
-    """Marks an incident as expected: only more calls than these are reported again.
-
-    Raises:
-        CloudTrailError: no incident, or more than one, has an id with this prefix.
-    """
-    history, now = services.history, services.clock.now()
-    incident = await _with_average(history, await find_incident(history, shared_id), now)
-    counts = await _counts(history, incident, incident.start, _end(incident), now)
-    largest = largest_sums([count for _, count in counts])
-    start, rises = minute_of(incident.start), not incident.is_drop
-    key = key_of(incident)
-    await insights.expect(Expected(incident.id, key, start, rises, largest, note))
-    return await _row_of(history, incident, {incident.id: note})
-
-
-async def find_incident(history: History, shared_id: str) -> IncidentReport:
+async def _find_by_id(history: History, shared_id: str) -> IncidentReport:
     """Returns the incident whose id has this prefix.
 
     Raises:
@@ -326,7 +292,7 @@ async def find_incident(history: History, shared_id: str) -> IncidentReport:
         raise CloudTrailError("InsightNotFoundException", message, 404)
     if len(fitting) > 1:
         message = f"{shared_id} is the beginning of more than one incident's id; give more of it"
-        raise CloudTrailError("InvalidParameterException", message)
+        raise invalid_parameter(message)
     return fitting[0]
 
 
@@ -335,7 +301,7 @@ async def _with_average(
 ) -> IncidentReport:
     """Returns an incident with its end, or if it is going on, with its calls up to now."""
     if incident.end is None:
-        incident = await find_incident(history, incident.id)
+        incident = await _find_by_id(history, incident.id)
     if incident.extension is not None:
         return incident
     minutes = min(_MAX_MINUTES, (now - incident.start) // _MINUTE)

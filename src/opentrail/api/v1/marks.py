@@ -9,11 +9,11 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.conditions import count_in, position_in, search_in
 from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.api.v1.streams import matching_events
-from opentrail.core.errors import CloudTrailError
 
 #: Maximum positions that one answer covers.
 MAX_POSITIONS = 1_000
@@ -62,26 +62,21 @@ class Marks:
             CloudTrailError: a parameter is invalid.
         """
         services, query = self._services, request.query_params
-        journal, caller = services.journal, caller_of(request)
-        head = journal.head
+        journal, head = services.journal, services.journal.head
         after = position_in({"mark": request.path_params["position"]}, "mark", head) or 0
         until = position_in(query, "until", head)
         if until is None:
             until = head
         if until < after:
-            raise CloudTrailError(
-                "InvalidParameterException",
-                f"until must not be before the mark {after}, but is {until}",
-            )
+            raise invalid_parameter(f"until must not be before the mark {after}, but is {until}")
         limit = count_in(query, "limit", MAX_POSITIONS) or MAX_POSITIONS
         if "since" in query:
-            raise CloudTrailError("InvalidParameterException", "records after a mark have no since")
+            raise invalid_parameter("records after a mark have no since")
         conditions = {name: text for name, text in query.items() if name != "until"}
         search = search_in({"categories": "all", **conditions}, services.clock.now())
         entries = await journal.read(after, limit, until)
         position = entries[-1].position if entries else until
-        visible = [entry for entry in entries if caller.may_see(entry.account)]
-        events = await asyncio.to_thread(matching_events, search, visible)
+        events = await asyncio.to_thread(matching_events, caller_of(request), search, entries)
         return {
             "position": position,
             "complete": position >= until,

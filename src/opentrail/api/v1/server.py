@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -21,9 +22,9 @@ from opentrail.api.v1.answers import (
     with_headers,
 )
 from opentrail.api.v1.callers import (
+    SERVER_OPERATOR,
+    PersonalTokens,
     SessionAuthenticator,
-    TokenAuthenticator,
-    UserTokenAuthenticator,
     bearer_token,
     is_by_token,
     require,
@@ -43,7 +44,7 @@ class JsonApi:
 
     Args:
         groups: objects with methods that are declared by `routes.route`.
-        token: authenticates by the server's token.
+        token: the server's, in `server.json`, which only the server's own user can read.
         sessions: authenticates browsers; None: the server has no web console.
         user_tokens: authenticates programs by personal tokens; None: users have none.
     """
@@ -51,11 +52,11 @@ class JsonApi:
     def __init__(
         self,
         groups: Sequence[object],
-        token: TokenAuthenticator,
+        token: str,
         sessions: SessionAuthenticator | None = None,
-        user_tokens: UserTokenAuthenticator | None = None,
+        user_tokens: PersonalTokens | None = None,
     ) -> None:
-        self._token = token
+        self._token = token.encode()
         self._sessions = sessions
         self._user_tokens = user_tokens
         handlers = [rule for group in groups for rule in rules_in(group)]
@@ -101,15 +102,15 @@ class JsonApi:
         Raises:
             CloudTrailError: the caller is not known, or may not.
         """
-        by_token = self._token.caller(request)
-        request.state.is_by_token = by_token is not None
+        token = bearer_token(request)
+        by_token = token is not None and hmac.compare_digest(token.encode(), self._token)
+        request.state.is_by_token = by_token
         request.state.is_by_program = True
-        has_token = bearer_token(request) is not None
-        if by_token is not None:
-            request.state.caller = by_token
-        elif has_token and self._user_tokens and (user := await self._user_tokens.caller(request)):
+        if by_token:
+            request.state.caller = SERVER_OPERATOR
+        elif token and self._user_tokens and (user := await self._user_tokens.caller(request)):
             request.state.sessions, request.state.caller = self._user_tokens, user
-        elif self._sessions is None or (has_token and not self._sessions.knows(request)):
+        elif self._sessions is None or (token is not None and not self._sessions.knows(request)):
             raise CloudTrailError("InvalidToken", _UNAUTHENTICATED, 401)
         else:
             request.state.is_by_program = False
@@ -122,7 +123,7 @@ class JsonApi:
             require(request.state.caller, rule.least)
         if rule.all_accounts:
             require_all_accounts(request.state.caller)
-        if rule.token_only and by_token is None:
+        if rule.token_only and not by_token:
             message = "This needs the token in server.json, as the command line has it."
             raise CloudTrailError("AccessDenied", message, 403)
 

@@ -233,7 +233,7 @@ class Stories:
         ids = request.query_params.get("ids", "").split(",")
         if len(ids) > _MAX_ORIGINS:
             message = f"ids must be at most {_MAX_ORIGINS} event IDs, not {len(ids)}"
-            raise CloudTrailError("InvalidParameterException", message)
+            raise invalid_parameter(message)
         history = seen_by(request, self._services).history
         origins: dict[str, OriginRow] = {}
         for event_id in ids:
@@ -329,7 +329,7 @@ class Stories:
         query = request.query_params
         name = query.get(parameter, "")
         if not name:
-            raise CloudTrailError("InvalidParameterException", f"{parameter} must be given")
+            raise invalid_parameter(f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
 

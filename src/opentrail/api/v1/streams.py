@@ -16,8 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import describe_error
-from opentrail.api.v1.callers import caller_of, is_by_token, require_signed_in, seen_by
+from opentrail.api.v1.answers import describe_error, invalid_parameter
+from opentrail.api.v1.callers import ApiCaller, caller_of, is_by_token, require_signed_in, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, position_in, search_in
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
@@ -136,12 +136,12 @@ class Streams:
         """
         query = request.query_params
         if "since" in query or "until" in query:
-            raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
+            raise invalid_parameter("a tail has no since and until")
         search = search_in(query, self._services.clock.now())
         last = count_in(query, "last", max_events(request))
         after = position_in(query, "after", self._services.journal.head)
         if last is not None and after is not None:
-            raise CloudTrailError("InvalidParameterException", "last and after exclude each other")
+            raise invalid_parameter("last and after exclude each other")
         events: list[FoundEvent] = []
         if last is not None:
             after, events = await self._last(request, search, last)
@@ -196,8 +196,8 @@ class Streams:
                 if entries:
                     size = _next_size(size, sum(len(entry.record) for entry in entries))
                     position = entries[-1].position
-                    visible = [entry for entry in entries if caller.may_see(entry.account)]
-                    lines = await asyncio.to_thread(_matching_lines, search, visible)
+                    events = await asyncio.to_thread(matching_events, caller, search, entries)
+                    lines = await asyncio.to_thread(_lines, events)
                     interval = _BUSY_HEARTBEAT
                 else:
                     if beyond is None or beyond.done():
@@ -261,15 +261,13 @@ def _next_size(size: int, size_bytes: int) -> int:
     return max(_MIN_PAGE, min(_MAX_PAGE, size * 4, fitting))
 
 
-def _matching_lines(search: Search, entries: Sequence[Entry]) -> bytes:
-    return _lines(matching_events(search, entries))
-
-
-def matching_events(search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
-    """Returns the events of a search among entries of the journal."""
+def matching_events(
+    caller: ApiCaller, search: Search, entries: Sequence[Entry]
+) -> list[FoundEvent]:
+    """Returns the events of a search among entries of the journal that a caller may see."""
     events = []
     for entry in entries:
-        if search.account not in (None, entry.account):
+        if not caller.may_see(entry.account) or search.account not in (None, entry.account):
             continue
         if search.region not in (None, entry.region):
             continue

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from opentrail.api.operation import Services
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of, is_signed_in
 from opentrail.api.v1.conditions import position_in, search_in
 from opentrail.api.v1.events import rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.api.v1.streams import matching_events
-from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import Search
 
 #: Seconds between two messages.
@@ -55,7 +55,7 @@ class Tail:
         """
         query = dict(request.query_params)
         if "since" in query or "until" in query:
-            raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
+            raise invalid_parameter("a tail has no since and until")
         search = search_in(query, self._services.clock.now())
         query["after"] = request.headers.get("last-event-id") or query.get("after") or ""
         if not query["after"]:
@@ -81,8 +81,7 @@ class Tail:
             entries = await journal.read(position, _MAX_ENTRIES)
             if entries:
                 position = entries[-1].position
-                visible = [entry for entry in entries if caller.may_see(entry.account)]
-                events = await asyncio.to_thread(matching_events, search, visible)
+                events = await asyncio.to_thread(matching_events, caller, search, entries)
                 if events:
                     yield _message(position, "message", {"events": await rows_of(events)})
                     written = loop.time()

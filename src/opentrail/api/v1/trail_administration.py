@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from opentrail.access.users import ConsoleRole
 from opentrail.api.operation import Services
 from opentrail.api.trail_states import all_trails, find_trail, trail_state
-from opentrail.api.v1.answers import Json, read_body
+from opentrail.api.v1.answers import Json, invalid_parameter, read_body
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     agent_of,
@@ -113,7 +113,7 @@ class TrailAdministration:
         if action == "show":
             return {**await trail_state(self._services.control, trail)}
         if action not in _OPERATIONS:
-            raise CloudTrailError("InvalidParameterException", f"there is no action {action!r}")
+            raise invalid_parameter(f"there is no action {action!r}")
         name_document = orjson.dumps({"Name": trail.arn})
         await self._call(request, _OPERATIONS[action], trail.home_region, name_document)
         return {"trail": trail.arn}
@@ -122,7 +122,7 @@ class TrailAdministration:
         region = body.get("region")
         wish = Wish.of({name: body[name] for name in body if name not in ("action", "region")})
         if not isinstance(region, str) or not region:
-            raise CloudTrailError("InvalidParameterException", "region must be given")
+            raise invalid_parameter("region must be given")
         turning = TurningOn(self._endpoint, region, self._account, _as_caller(request))
         async for line in turning.steps(wish):
             step = orjson.loads(line)

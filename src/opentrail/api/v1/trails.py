@@ -12,12 +12,11 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
-from opentrail.api.v1.answers import Json
+from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.verifications import Verification, Verifications
-from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
@@ -149,7 +148,7 @@ class Trails:
         """Returns the trail of `name`, perhaps of one `account`."""
         name, account = body.get("name", ""), body.get("account")
         if not isinstance(name, str):
-            raise CloudTrailError("InvalidParameterException", "name must be a text")
+            raise invalid_parameter("name must be a text")
         return await self._find(request, name, account if isinstance(account, str) else None)
 
     async def _find(self, request: Request, name: str, account: str | None) -> Trail:
@@ -166,7 +165,7 @@ def _selection_in(body: Json) -> Selection:
         return read_selection(body, SelectorOwner.TRAIL)
     except (AttributeError, KeyError, TypeError) as error:
         message = "EventSelectors or AdvancedEventSelectors must be as in PutEventSelectors"
-        raise CloudTrailError("InvalidParameterException", message) from error
+        raise invalid_parameter(message) from error
 
 
 def _preview(selection: Selection, events: Sequence[FoundEvent]) -> SelectorPreview:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
 from opentrail.api.v1.answers import invalid_parameter
@@ -16,17 +16,6 @@ from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
 
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}
-_MEMBERS: dict[str, type] = {
-    "name": str,
-    "allRegions": bool,
-    "createBucket": bool,
-    "bucket": str,
-    "prefix": str,
-    "kmsKey": str,
-    "validation": bool,
-    "topic": str,
-    "createTopic": bool,
-}
 
 
 #: The user agent in records, and the name of the console's user: None for the operator of the
@@ -70,8 +59,7 @@ class OwnEndpoint(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, rename="camel"):
     """What the page "Turn On CloudTrail" asks for."""
 
     name: str
@@ -91,12 +79,12 @@ class Wish:
         Raises:
             CloudTrailError: a member is unknown, missing, not of its type, or not a valid name.
         """
+        members = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
         for member, value in body.items():
-            kind = _MEMBERS.get(member)
+            kind = members.get(member)
             if kind is None:
-                raise invalid_parameter(
-                    f"there is no member {member!r}; known are {', '.join(_MEMBERS)}"
-                )
+                known = ", ".join(members)
+                raise invalid_parameter(f"there is no member {member!r}; known are {known}")
             if value is not None and not isinstance(value, kind):
                 expected = "true or false" if kind is bool else "a text"
                 raise invalid_parameter(f"{member} must be {expected}, not {value!r}")
@@ -109,17 +97,7 @@ class Wish:
         check_bucket_name(values["bucket"])
         if prefix := values.get("prefix"):
             check_prefix(prefix)
-        return cls(
-            values["name"],
-            values["bucket"],
-            values.get("allRegions", True),
-            values.get("createBucket", True),
-            values.get("prefix", ""),
-            values.get("kmsKey", ""),
-            values.get("validation", True),
-            values.get("topic", ""),
-            values.get("createTopic", False),
-        )
+        return msgspec.convert(values, cls)
 
 
 class TurningOn:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from opentrail.core.errors import RecordRefused, UsageError
 from opentrail.core.identity import Identity
-from opentrail.wire.pinning import pinned
+from opentrail.wire.pinning import direct_opener
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class _Server(NamedTuple):
     console: str
     token: str
     #: PEM file with its certificate, if it speaks TLS on this machine.
-    certificate: str | None = None
+    certificate: Path | None = None
 
 
 class _RecordInvalid(RecordRefused):
@@ -255,7 +255,7 @@ class ServerShipper:
             headers["Content-Type"] = "application/x-ndjson"
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - named by the caller
         try:
-            with _opener_of(server).open(request, timeout=seconds) as answer:
+            with direct_opener(server.certificate).open(request, timeout=seconds) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             reason = error.read().decode("utf-8", "replace")[:300]
@@ -271,17 +271,5 @@ class ServerShipper:
 def _server_of(data_dir: Path) -> _Server:
     described = json.loads((data_dir / "server.json").read_text())
     console, token = str(described["console"]).rstrip("/"), str(described["token"])
-    return _Server(console, token, described.get("certificate"))
-
-
-def _opener_of(server: _Server) -> urllib.request.OpenerDirector:
-    """Returns what opens URLs of a server, without a proxy.
-
-    Raises:
-        OSError: its certificate cannot be read.
-    """
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if server.certificate is not None:
-        context = pinned(Path(server.certificate))
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    return urllib.request.build_opener(*handlers)
+    certificate = described.get("certificate")
+    return _Server(console, token, Path(certificate) if certificate else None)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any
 
 import httptools
 
@@ -356,22 +356,6 @@ def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
 # The body of a request to switch protocols, which the parser does not read as HTTP.
 
 
-class ParserCallbacks(Protocol):
-    """httptools' callbacks for requests."""
-
-    def on_message_begin(self) -> None: ...
-
-    def on_url(self, target: bytes) -> None: ...
-
-    def on_header(self, name: bytes, value: bytes) -> None: ...
-
-    def on_headers_complete(self) -> None: ...
-
-    def on_body(self, data: bytes) -> None: ...
-
-    def on_message_complete(self) -> None: ...
-
-
 def framing_of(folded: Mapping[str, str]) -> bytes:
     """Returns the header that frames a request's body."""
     if "transfer-encoding" in folded:
@@ -379,8 +363,11 @@ def framing_of(folded: Mapping[str, str]) -> bytes:
     return b"Content-Length: " + folded["content-length"].encode()
 
 
-def after_head(parsed: ParserCallbacks, framing: bytes) -> httptools.HttpRequestParser:
-    """Returns a parser for what follows a head: a body with this framing, then further requests."""
+def after_head(parsed: Any, framing: bytes) -> httptools.HttpRequestParser:
+    """Returns a parser for what follows a head: a body with this framing, then further requests.
+
+    `parsed` has httptools' callbacks for requests.
+    """
     parser = httptools.HttpRequestParser(_AfterHead(parsed))
     parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % framing)
     return parser
@@ -389,7 +376,7 @@ def after_head(parsed: ParserCallbacks, framing: bytes) -> httptools.HttpRequest
 class _AfterHead:
     """Passes on the callbacks after the first head."""
 
-    def __init__(self, parsed: ParserCallbacks) -> None:
+    def __init__(self, parsed: Any) -> None:
         self._parsed = parsed
         self._in_first_head = True
         self.on_body = parsed.on_body

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.refusals import unrecorded
@@ -44,7 +42,8 @@ async def answer_by_api(call: Call) -> bool:
         # The call took effect; its effects count from here on, although it has no record.
         position, lost = recorder.position, str(error)
         api_call.is_lost = True
-    await _run_all(api_call.when_recorded, position)
+    for action in api_call.when_recorded:
+        await action(position)
     if lost is not None and recorder.refuse:
         call.write_refusal(unrecorded(lost))
         return False
@@ -63,8 +62,3 @@ def _api_call(call: Call, account: str, region: str) -> ApiCall:
     if call.admission is not None and (caller := call.admission.caller) is not None:
         api_call.signature, api_call.valid_until = caller.signature, caller.valid_until
     return api_call
-
-
-async def _run_all(actions: list[Callable[[int], Awaitable[None]]], position: int) -> None:
-    for action in actions:
-        await action(position)

@@ -164,12 +164,10 @@ class Assembler:
     def __init__(
         self,
         resolve: Callable[[str], Identity],
-        default_account: str = DEFAULT_ACCOUNT,
         networks: Networks | None = None,
     ) -> None:
         self._resolve = resolve
         self._networks = networks
-        self._default_account = default_account
 
     def identity(self, access_key_id: str) -> Identity:
         """Returns the identity behind an access key id."""
@@ -208,11 +206,11 @@ class Assembler:
         if exchange.signature is not Signature.NOT_CHECKED:
             notes["verified"] = exchange.signature is Signature.VERIFIED
         if exchange.credential is None:
-            return dict(ANONYMOUS), self._default_account
+            return dict(ANONYMOUS), DEFAULT_ACCOUNT
         key_id = truncate(exchange.credential.access_key_id)
         if exchange.signature is Signature.REFUSED:
             # The record names the key and not its owner, who need not have made the call.
-            account = account_of_key(key_id) or self._default_account
+            account = account_of_key(key_id) or DEFAULT_ACCOUNT
             return unknown(account, key_id).as_record(), account
         identity = self._resolve(key_id)
         if identity.user_identity.get("type") == "Unknown":

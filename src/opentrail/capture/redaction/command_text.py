@@ -62,7 +62,7 @@ _ORACLE = (
 _LOGIN = re.compile(r"(?P<before>://[^/\s:@\"'<>]*:)(?P<value>[^/\s\"'<>]+)(?=@)")
 _TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)")
 #: A name and a value of one pair, in forms, queries and the shorthand of aws-cli.
-_PAIRED = re.compile(rf"(?P<name>[\w.\[\]-]{{1,200}})=(?P<value>{_QUOTED}|[^&;\s,\"'<>}}]+)")
+_PAIRED = re.compile(rf"(?P<name>[\w.\[\]-]{{1,200}}+)=(?P<value>{_QUOTED}|[^&;\s,\"'<>}}]+)")
 
 
 def may_command(text: str) -> bool:

@@ -46,32 +46,34 @@ _ENCODED = frozenset(
     for first, seconds in (("e", "wxyz0123"), ("W", "wxyz0123"), ("P", "ABCDEFGH"))
     for second in seconds
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}+={0,2}\s*+|[A-Za-z0-9_-]{12,}={0,2}")
 #: Other text is base64 only if it is longer than most names and has a length that base64 can have.
 _MIN_OTHER_BASE64 = 24
-_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
+_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]++={0,2}[\r\n]*+")
 _GZIP = b"\x1f\x8b"
 _MAX_UNPACKED_BYTES = 256 * 1024
 #: A signed token of three parts, which is a credential (RFC 7519).
-_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+_TOKEN = re.compile(r"(?<![\w-])((?>[\w-]*?\b(?=eyJ)))[\w-]{11,}+\.[\w-]++\.[\w-]*+")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
+# Callers choose the texts, of up to a hundred kilobytes: each expression here takes a time that
+# grows linearly with the length, so what repeats is possessive, limited, or begins in one place.
 #: Possessive: otherwise each letter costs two hundred bytes of memory.
 _QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
 #: A text member in JSON that is cut off or invalid.
-_PAIR = re.compile(rf'"((?:[^"\\]++|\\.)*+)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
-_SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]++|\\\\.)*+)')
-_ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
-_ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
+_PAIR = re.compile(rf'"((?:[^"\\]|\\.){{0,100}}+)"(\s*+:\s*+)({_QUOTED}|[^\s,}}\]"\']+)')
+_SLASHED = re.compile(r'(?<!\\)\\++"([\w.-]{1,100})\\+"\s*+:\s*+\\+"((?:[^"\\]++|\\\\.)*+)')
+_CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*+\]\]>"
+_ELEMENT = re.compile(rf"<([\w:.-]++)((?:\s[^<>]*+)?)>(\s*+{_CDATA}|[^<]*+)")
+_ATTRIBUTE = re.compile(r"""(?<![\w:.-])([\w:.-]++)(\s*+=\s*+)("[^"]*"?|'[^']*'?)""")
 #: Elements beside each other that hold only text.
 _LEAF = re.compile(
-    r"<(?P<tag>[\w:.-]+)(?:\s[^<>]*)?>(?P<text>(?:\s*<!\[CDATA\[.*?\]\]>\s*|[^<]*))</(?P=tag)\s*>",
-    re.DOTALL,
+    rf"<(?P<tag>[\w:.-]++)(?:\s[^<>]*+)?>(?P<text>(?:\s*+{_CDATA}\s*+|[^<]*+))</(?P=tag)\s*+>"
 )
 #: An element with others inside after an element that may be its name.
 _NAMED_ELEMENT = re.compile(
-    r"(<(?:\w+:)?(?P<naming>[\w.-]+)(?:\s[^<>]*)?>\s*(?P<name>[^<]*?)\s*</[^<>]*>\s*"
-    r"<(?P<tag>(?:\w+:)?(?P<named>[\w.-]+))(?:\s[^<>]*)?>)(?=\s*<[^/!]).*?(?=</(?P=tag)\s*>|$)",
+    r"(<(?:\w++:)?(?P<naming>[\w.-]++)(?:\s[^<>]*+)?>(?P<name>[^<]*+)</[^<>]*+>\s*+"
+    r"<(?P<tag>(?:\w++:)?(?P<named>[\w.-]++))(?:\s[^<>]*+)?>)(?=\s*+<[^/!]).*?(?=</(?P=tag)\s*>|$)",
     re.DOTALL,
 )
 _FIELD = re.compile(
@@ -92,7 +94,7 @@ _LINE = re.compile(
 _LINE_VALUE = re.compile(
     rf"(?:[!&]\S+[ \t]+)*+(?:[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+)"
 )
-_OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
+_OPTION = re.compile(rf"(?<!-)(--[\w-]{{1,100}}+)(\s++)({_QUOTED}|[^\s-]\S*)")
 #: Parameters of a URL that hold its signature.
 _SIGNATURES = frozenset({"signature", "x-amz-signature"})
 #: What a colon is part of where it may separate a name from a secret.
@@ -187,7 +189,7 @@ def _in_plain(text: str, depth: int) -> str:
 def _without_tokens(text: str) -> str:
     """Returns a string without tokens and private keys, whatever their name."""
     if "eyJ" in text:
-        text = _TOKEN.sub(HIDDEN, text)
+        text = _TOKEN.sub(rf"\1{HIDDEN}", text)
     if "PRIVATE KEY" in text:
         text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
     if "earer " in text or "asic " in text:
@@ -421,7 +423,7 @@ def _plain_text(text: str) -> str:
 
 
 def _named_element(match: re.Match[str]) -> str:
-    hidden = hidden_members({match["naming"]: match["name"], match["named"]: ""})
+    hidden = hidden_members({match["naming"]: match["name"].strip(), match["named"]: ""})
     return f"{match[1]}{HIDDEN}" if hidden else match.group()
 
 

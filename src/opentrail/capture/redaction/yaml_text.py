@@ -17,7 +17,7 @@ _QUOTED = r""""(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'"""
 _KEY = re.compile(
     r"""(?P<indent>[ \t]*)(?P<dashes>(?:-[ \t]+)*)(?P<quote>['"]?)"""
     r"""(?P<name>[\w$*./~+][^\s'"#{}\[\],]{0,199}?)(?P=quote)[ \t]*:"""
-    r"""(?:[ \t]+(?P<value>[^\s#].*?))?[ \t]*(?:[ \t]\#.*)?$"""
+    r"""(?:[ \t]++(?P<value>[^\s#](?:[^ \t]++|[ \t]++(?!\#|$))*+))?[ \t]*+(?:(?<=[ \t])\#.*)?$"""
 )
 #: A map in one pair of braces that has no other inside, and its pairs.
 _FLOW_MAP = re.compile(r"\{[^{}]{3,4000}\}")

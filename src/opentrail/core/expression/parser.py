@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from opentrail.core.errors import UsageError
-from opentrail.core.event import parse_time
+from opentrail.core.event import parse_span, parse_time
 from opentrail.core.expression.fields import FIELDS, MEMBERS
 from opentrail.core.expression.tree import And, Between, Compare, Expression, Is, Not, Or, Text
 
 _STATES = ("success", "failure", "read", "write")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 #: Maximum levels of nesting.
 _MAX_DEPTH = 100
 #: Maximum characters of an expression.
@@ -253,11 +252,10 @@ class _Parser:
 
     def _last(self) -> Expression:
         token = self._take()
-        match = re.fullmatch(r"(\d{1,6})([smhdw])", token.text)
-        if match is None:
+        span = parse_span(token.text)
+        if span is None:
             raise _unexpected(token.at, "a span such as 30m, 2h or 7d", token.text)
         try:
-            span = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
             return Between(self._now - span, None)
         except OverflowError as error:
             raise _unexpected(token.at, "a span that fits the calendar", token.text) from error

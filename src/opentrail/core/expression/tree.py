@@ -58,11 +58,12 @@ class Pattern:
         True
         """
         plain = self.plain
-        return text == plain if plain is not None else bool(_regex(self).fullmatch(text))
+        return text == plain if plain is not None else bool(regex_of(self).fullmatch(text))
 
 
 @lru_cache(512)
-def _regex(pattern: Pattern) -> re.Pattern[str]:
+def regex_of(pattern: Pattern) -> re.Pattern[str]:
+    """Returns what matches whole texts, in time linear in their length for each `*`."""
     chunks = [""]
     for part in pattern.parts:
         if part is None:
@@ -188,16 +189,24 @@ def field_values(attributes: Attributes, name: str) -> list[Any]:
     return [] if value is None else [value]
 
 
+def nodes_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Yields what is at a path; lists are searched. Callers may nest as deep as they want."""
+    left = [(value, 0)]
+    while left:
+        node, depth = left.pop()
+        if node.__class__ is list:
+            left += [(item, depth) for item in reversed(node)]
+        elif depth == len(path):
+            yield node
+        elif node.__class__ is dict and path[depth] in node:
+            left.append((node[path[depth]], depth + 1))
+
+
 def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
     """Yields the scalars at a path; at every step lists are searched."""
-    if isinstance(value, list):
-        for item in value:
-            yield from values_at(item, path)
-    elif not path:
-        if not isinstance(value, Mapping) and value is not None:
-            yield value
-    elif isinstance(value, Mapping) and path[0] in value:
-        yield from values_at(value[path[0]], path[1:])
+    return (
+        node for node in nodes_at(value, path) if node is not None and node.__class__ is not dict
+    )
 
 
 def as_text(value: Any) -> str:
@@ -285,18 +294,20 @@ _FITS: Mapping[str, Callable[[Compare, Any], bool]] = {
 
 def _text(text: Text, _attributes: Attributes, record: Record) -> bool:
     needle = text.text.lower()
-    return any(needle in as_text(value).lower() for value in _all_values(record))
+    return any(needle in as_text(value).lower() for value in all_values(record))
 
 
-def _all_values(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        for item in value.values():
-            yield from _all_values(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _all_values(item)
-    elif value is not None:
-        yield value
+def all_values(record: Record) -> Iterator[Any]:
+    """Yields the scalars of a record, in no order."""
+    left: list[Any] = [record]
+    while left:
+        node = left.pop()
+        if node.__class__ is dict:
+            left += node.values()
+        elif node.__class__ is list:
+            left += node
+        elif node is not None:
+            yield node
 
 
 def _is(is_: Is, attributes: Attributes, record: Record) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from opentrail.core.event import is_account
 from opentrail.core.policies.request import Caller
 
-_ACCOUNT = re.compile("[0-9]{12}")
 _ROOT = re.compile("arn:aws[a-z-]*:iam::([0-9]{12}):root")
 _ARN = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::[0-9]{12}:[^*?\s]+")
 KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
@@ -66,7 +66,7 @@ def read_principals(lists: Mapping[str, Sequence[str]]) -> NamedPrincipals:
     for text in lists.get("AWS", ()):
         if text == "*":
             is_everyone = True
-        elif _ACCOUNT.fullmatch(text):
+        elif is_account(text):
             accounts.add(text)
         elif match := _ROOT.fullmatch(text):
             accounts.add(match[1])
