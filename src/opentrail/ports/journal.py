@@ -116,8 +116,9 @@ class Journal(JournalWriter, Protocol):
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order.
 
-        Lost positions are left out; every other entry is verified by the hash chain. What was
-        trimmed is never left out: a `TrimmedJournal` has no answer to it.
+        There may be fewer of large ones, but none only if there are none. Lost positions are left
+        out; every other entry is verified by the hash chain. What was trimmed is never left out: a
+        `TrimmedJournal` has no answer to it.
 
         Raises:
             StorageFailed: the journal cannot be read, or one of the positions was trimmed.

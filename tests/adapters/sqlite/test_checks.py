@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite import segments as module
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.journal import LostPositions
@@ -37,8 +38,12 @@ async def test_a_new_journal_has_lost_nothing(tmp_path: Path) -> None:
         assert journal.is_checked
 
 
+@pytest.mark.parametrize("read_bytes", [32 << 20, 5_000])
 @asynchronous
-async def test_damage_while_the_journal_is_written_does_not_stop_it(tmp_path: Path) -> None:
+async def test_damage_while_the_journal_is_written_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    monkeypatch.setattr(module, "_READ_BYTES", read_bytes)
     reported: list[LostPositions] = []
     journal = SqliteJournal(tmp_path, segment_bytes=1 << 30, on_lost=reported.append)
     try:

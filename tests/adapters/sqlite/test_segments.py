@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from opentrail.adapters.sqlite import segments as module
 from opentrail.adapters.sqlite.segments import Segment, chain_of, ends_of, holds_entries
+from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from tests.adapters.sqlite.test_journal import append_one_by_one, opened, segments
 from tests.fakes import asynchronous
@@ -37,3 +41,25 @@ async def test_a_new_segment_holds_no_entries_and_one_that_was_written_does(tmp_
         await append_one_by_one(journal, 1)
         assert holds_entries(path)
     assert holds_entries(path, is_live=False)
+
+
+@asynchronous
+async def test_a_read_of_large_entries_has_fewer_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of them, which callers can cause, could be too much for the server's memory."""
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 30)
+        all_entries = await journal.read(0, 30)
+    async with opened(tmp_path) as journal:
+        assert len(segments(tmp_path)) > 1
+        size = sum(len(entry.record) for entry in all_entries[:4])
+        monkeypatch.setattr(module, "_READ_BYTES", size + 1)
+        entries: list[Entry] = []
+        sizes = []
+        while more := await journal.read(len(entries), 30):
+            entries += more
+            sizes.append(len(more))
+        assert entries == all_entries
+        assert set(sizes[:-1]) == {5}
+        assert len(await journal.read(0, 3)) == 3

@@ -100,7 +100,7 @@ class JournalChecks:
             if after >= end:
                 return
             entries = self.files.readers.read([segment], after, end, _MAX_ENTRIES)
-            after = entries[-1].position if len(entries) == _MAX_ENTRIES else end
+            after = entries[-1].position if entries else end
 
     def _repair(self, damage: JournalDamaged) -> None:
         """Repairs the segment of a damaged position; the newest one is no longer written then.

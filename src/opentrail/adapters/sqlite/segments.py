@@ -21,6 +21,12 @@ from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions
 
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
+_SIZES = (
+    "SELECT coalesce(length(record), 0) FROM entries WHERE position > ? AND position <= ?"
+    " ORDER BY position LIMIT ?"
+)
+#: A read ends with the entry with which its records have more bytes than this.
+_READ_BYTES = 32 << 20
 
 
 @dataclass(slots=True)
@@ -42,17 +48,26 @@ class Readers:
     def read(self, segments: Sequence[Segment], after: int, last: int, limit: int) -> list[Entry]:
         """Returns up to `limit` entries with `after < position <= last`, in order.
 
+        There are fewer of large ones.
+
         Raises:
             JournalDamaged: a segment's content is not what was written.
             StorageFailed: a segment cannot be read.
         """
         entries: list[Entry] = []
+        size = 0
         index = max(0, bisect_right([s.first for s in segments], after + 1) - 1)
         for segment, end in ends_of(segments[index:], last):
-            if len(entries) >= limit or segment.first > last:
+            if len(entries) >= limit or size > _READ_BYTES or segment.first > last:
                 break
             room, until = limit - len(entries), min(last, end)
             with self._reading(segment) as reader:
+                sizes = reader.execute(_SIZES, (after, until, room))
+                for number, (record_size,) in enumerate(sizes, 1):
+                    size += record_size
+                    if size > _READ_BYTES:
+                        room = number
+                        break
                 entries += read_verified(reader, segment.path, after, until, room)
         return entries
 
