@@ -33,7 +33,7 @@ from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.core.selectors.known_types import KNOWN_TYPES
-from opentrail.permissions.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
+from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
 

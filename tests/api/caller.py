@@ -27,6 +27,7 @@ from opentrail.api.server import CloudTrailApi
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
+from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
@@ -248,6 +249,7 @@ class Api:
         #: Groups of the JSON API.
         self.groups: list[object] = [
             Events(self.services, self._missing),
+            EventExport(self.services),
             EventCounts(self.services),
             Stories(self.services, self._missing),
             LeastPrivilege(self.services, self._missing),

@@ -44,6 +44,7 @@ from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
+from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
@@ -315,6 +316,7 @@ class Server:
         streams, tail = Streams(services, missing), Tail(services)
         groups: list[object] = [
             Events(services, missing),
+            EventExport(services),
             EventCounts(services),
             streams,
             tail,

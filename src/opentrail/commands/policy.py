@@ -30,7 +30,7 @@ from opentrail.permissions.generate import (
     GeneratedPolicy,
     generate,
 )
-from opentrail.permissions.iam_actions import matching
+from opentrail.permissions.known_actions import matching
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement

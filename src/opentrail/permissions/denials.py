@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opentrail.core.event import Record
-from opentrail.permissions.actions import ACTION_NAME, actions_of
+from opentrail.permissions.event_actions import ACTION_NAME, actions_of
 from opentrail.permissions.outcomes import is_denied
 
 Verdict = Literal["explicit deny", "no policy allows it", "not recorded", "not denied"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.permissions.actions import ACTION_NAME
-from opentrail.permissions.iam_actions import is_known, resource_type, takes_resources
+from opentrail.permissions.event_actions import ACTION_NAME
+from opentrail.permissions.known_actions import is_known, resource_type, takes_resources
 from opentrail.permissions.needs import NeededPermission, StringCondition, permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.event import as_object, objects_in
-from opentrail.permissions.actions import TRANSACT_ITEMS, actions_of, prefix_of, source_label
-from opentrail.permissions.iam_actions import (
+from opentrail.permissions.event_actions import TRANSACT_ITEMS, actions_of, prefix_of, source_label
+from opentrail.permissions.known_actions import (
     VARIABLE,
     forms_of_required,
     passes_role,

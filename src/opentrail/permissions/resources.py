@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object, objects_in
-from opentrail.permissions.actions import prefix_of, source_label
-from opentrail.permissions.iam_actions import takes_resources
+from opentrail.permissions.event_actions import prefix_of, source_label
+from opentrail.permissions.known_actions import takes_resources
 
 #: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentrail.core.attributes import username_of
 from opentrail.core.event import as_object
-from opentrail.permissions.actions import prefix_of, source_label
+from opentrail.permissions.event_actions import prefix_of, source_label
 
 #: Maximum characters of a value in a message.
 _MAX_VALUE_LENGTH = 60

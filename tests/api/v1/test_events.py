@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
@@ -126,34 +124,6 @@ async def test_neighbours_are_the_nearest_events_with_the_same_value(
 async def test_an_unknown_relation_is_refused() -> None:
     answer = await (await with_events(made(1))).get(f"events/{event_id(1)}/context", by="mood")
     assert "by must be one of principal" in answer.json["error"]
-
-
-@asynchronous
-async def test_a_csv_file_has_all_events_and_no_formulas() -> None:
-    hostile = '=HYPERLINK("http://evil.example")'
-    agents = [hostile, 'a,"b"', "x\r\n+1", "a;=1+1", " +1", "\uff1d1"]
-    browser = await with_events(*(made(n, userAgent=agent) for n, agent in enumerate(agents, 1)))
-    answer = await browser.get("export", format="csv")
-    assert answer.headers["content-type"].startswith("text/csv")
-    assert 'filename="events-' in answer.headers["content-disposition"]
-    rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
-    shown = [f"'{hostile}", 'a,"b"', "x\r'\n'+1", "a;'=1+1", "' +1", "'\uff1d1"]
-    assert [row["userAgent"] for row in rows] == shown[::-1]
-    assert rows[0]["eventTime"] == "2024-01-01T09:00:06Z"
-
-
-@asynchronous
-async def test_json_files_have_the_records_as_they_are_stored() -> None:
-    records = [made(n) for n in range(3)]
-    browser = await with_events(*records)
-    lines = (await browser.get("export", format="ndjson")).body.splitlines()
-    assert [json.loads(line) for line in lines] == records[::-1]
-    whole = (await browser.get("export", format="json")).json
-    assert whole == {"Records": records[::-1]}
-    none = await browser.get("export", format="json", expression="name=None")
-    assert none.json == {"Records": []}
-    wrong = await browser.get("export", format="exe")
-    assert "format must be one of" in wrong.json["error"]
 
 
 EVENTS = "/api/v1/events"

