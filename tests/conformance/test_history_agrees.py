@@ -31,7 +31,7 @@ from opentrail.core.event import Entry
 from opentrail.core.expression import parse
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import PAGE_TEXT, EventQuery
 from tests.collection import IS_WHOLE, WHOLE, collected_files
 from tests.factories import (
     ACCOUNT,
@@ -54,7 +54,14 @@ class World:
     entries: list[Entry]
 
     def found(self, query: EventQuery) -> list[int]:
-        return [event.position for event in self.runner.run(self.store.lookup(query))]
+        """Returns the positions of all pages."""
+        page = self.runner.run(self.store.lookup(query))
+        positions = [event.position for event in page]
+        if sum(len(event.record) for event in page) <= PAGE_TEXT:
+            return positions
+        last = page[-1]
+        before = (last.event_time.replace(microsecond=0), last.position)
+        return positions + self.found(replace(query, limit=query.limit - len(page), before=before))
 
 
 def collection() -> list[tuple[dict[str, Any], bytes]]:
