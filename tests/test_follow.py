@@ -373,6 +373,7 @@ def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger:
 
 
 @pytest.mark.parametrize(("size", "waits"), [(1, 0.05), (50, 0.05), (100, 0.1), (2_000, 0.25)])
+@pytest.mark.slow
 def test_the_linger_grows_with_the_batch(size: int, waits: float) -> None:
     between = pauses(size, 0.0, 0.05, longest=0.25)
     assert between == pytest.approx([waits] * len(between))

@@ -28,6 +28,8 @@ from tests.factories import MOMENT, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
+pytestmark = pytest.mark.slow
+
 
 class Server:
     """A server of a cluster, and the work that it does while it is the worker."""

@@ -277,6 +277,7 @@ async def signing_keys(engines: Engines, folder: Path) -> list[str]:
     return [*signer.problems, *engines.inventory.problems]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_keys_that_went_from_files_to_a_shared_control_store_are_not_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,8 @@ from tests.factories import event_id, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
+pytestmark = pytest.mark.slow
+
 
 def on_postgresql(folder: Path, url: str) -> Settings:
     return Settings(data_dir=folder, journal=url)

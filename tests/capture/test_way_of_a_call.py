@@ -88,6 +88,7 @@ async def records_of_calls() -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_records_stay_as_they_are() -> None:
     lines = gzip.decompress(RECORDS.read_bytes()).split(b"\n")
     if lines[0].decode() != botocore.__version__:

@@ -80,6 +80,7 @@ def test_seaweedfs_is_recognized(tmp_path: Path) -> None:
         ("LocalStack", {"/_localstack/health": json.dumps({"services": {"s3": "running"}})}, {}),
     ],
 )
+@pytest.mark.slow
 def test_others_are_recognized_by_their_answers(
     name: str, paths: dict[str, str], headers: dict[str, str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_others_are_recognized_by_their_answers(
 
 
 @pytest.mark.parametrize("health", ["[]", "text", "{}"])
+@pytest.mark.slow
 def test_what_is_not_known_is_only_said_to_answer(health: str) -> None:
     with answering({"/_localstack/health": health}, server="nginx") as url:
         assert line(url).startswith("answers (nginx")
@@ -105,6 +107,7 @@ def test_an_upstream_that_does_not_answer_is_no_error() -> None:
     assert said == "nothing answers yet (Connection refused); until then calls get 502"
 
 
+@pytest.mark.slow
 def test_each_service_has_its_line() -> None:
     with answering({}, server="MinIO") as url:
         settings = Settings(upstream={"s3": url, "": url})

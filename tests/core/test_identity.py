@@ -383,6 +383,7 @@ def test_neither_secrets_nor_tokens_are_learned() -> None:
     role_id=st.text(max_size=12),
     asked=st.none() | st.dictionaries(st.sampled_from(["roleArn", "x"]), st.text(max_size=8)),
 )
+@pytest.mark.slow
 def test_an_unexpected_answer_of_the_upstream_does_not_raise(
     arn: str, role_id: str, asked: dict[str, str] | None
 ) -> None:

@@ -64,6 +64,7 @@ def differences(folder: Path, events: Iterable[dict[str, Any]]) -> tuple[Counter
     return matches, found
 
 
+@pytest.mark.slow
 def test_rules_match_what_a_plain_run_of_pysigma_matches(tmp_path: Path) -> None:
     matches, found = differences(write_samples(tmp_path / "rules"), list(records())[:300])
     assert found == []

@@ -66,6 +66,7 @@ def checked(**changes: Any) -> AcceptedRecord | RejectedRecord:
 
 
 @given(JSON, st.sampled_from([None, 0, 1]), st.booleans())
+@pytest.mark.slow
 def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only: bool) -> None:
     raw = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
     assert decode(raw) == orjson.loads(raw)

@@ -24,6 +24,7 @@ def test_the_index_holds_every_service_of_botocore() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.slow
 def test_the_index_says_what_the_whole_model_says(name: str) -> None:
     service = catalog().services[name]
     metadata = Loader().load_service_model(name, "service-2")["metadata"]

@@ -139,6 +139,7 @@ def test_a_disk_that_is_full_ends_no_look_up(s3: SharedFolder) -> None:
     assert s3.cache.read(name, 0, 10) == content(s3, name)[:10]
 
 
+@pytest.mark.slow
 def test_many_threads_read_the_right_bytes_within_the_limit(s3: SharedFolder) -> None:
     contents = {name: content(s3, name) for name in names(s3)}
 

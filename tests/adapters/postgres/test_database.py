@@ -13,6 +13,8 @@ from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import database_in, own_server, shared_server
 
+pytestmark = pytest.mark.slow
+
 
 def one(transaction: Transaction) -> int:
     return int(transaction.rows("SELECT 1")[0][0])

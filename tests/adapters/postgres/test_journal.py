@@ -29,6 +29,8 @@ from tests.factories import a_new_entry, event_id, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
 from tests.postgres import PostgresServer, database_in, own_server, shared_server
 
+pytestmark = pytest.mark.slow
+
 #: Ends all connections of the journals of a database.
 _TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

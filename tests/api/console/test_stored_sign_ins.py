@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.api.console.oidc import MAX_SIGN_INS, MAX_TIME
 from opentrail.api.console.stored_sign_ins import StoredSignIns
@@ -58,6 +60,7 @@ async def test_a_sign_in_is_valid_for_ten_minutes_and_then_removed() -> None:
     assert len(disk) == 1
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_sign_ins_in_progress_do_not_add_up() -> None:
     (one, two), disk, clock = servers()

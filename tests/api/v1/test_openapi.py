@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pytest
+
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.openapi import describe
 from opentrail.api.v1.routes import PARAMETERS, rules_in
@@ -81,6 +83,7 @@ async def test_an_error_has_the_shape_that_is_described() -> None:
     validator(schema).validate(answer.json)
 
 
+@pytest.mark.slow
 def test_it_says_what_each_route_needs_and_takes() -> None:
     from openapi_spec_validator import validate  # it imports jsonschema, too
 

@@ -353,6 +353,7 @@ async def read_on(stream: Stream) -> None:
         await stream.part()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_tail_ends_when_its_session_does() -> None:
     browser = Browser()

@@ -261,6 +261,7 @@ def test_the_order_of_statements_and_policies_does_not_matter(seed: int) -> None
 @pytest.mark.hypothesis
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 10**9))
+@pytest.mark.slow
 def test_without_an_allow_nothing_is_allowed(seed: int) -> None:
     generator = Generator(seed)
     documents, request = [generator.document() for _ in range(2)], generator.request()
