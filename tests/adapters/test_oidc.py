@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 from opentrail.adapters.oidc import OidcProvider, is_safe
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
+from tests.adapters.test_deadline import STARTS, never_ending
 from tests.fakes import asynchronous
 from tests.stub_issuer import CLIENT, CODE, SECRET, StubIssuer, stub_issuer
 
@@ -190,6 +191,19 @@ async def test_a_provider_that_does_not_answer_is_named() -> None:
     provider = OidcProvider("http://127.0.0.1:9", CLIENT, None, SystemClock())
     with pytest.raises(SignInRefused, match=r"http://127\.0\.0\.1:9.* failed"):
         await provider.begin(BACK)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "start"), [*STARTS, ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")]
+)
+@asynchronous
+async def test_a_provider_that_never_ends_its_answer_is_named(
+    scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with never_ending(monkeypatch, start) as address:
+        provider = OidcProvider(f"{scheme}://{address}", CLIENT, None, SystemClock())
+        with pytest.raises(SignInRefused, match=f"{address}.* failed"):
+            await provider.begin(BACK)
 
 
 @pytest.mark.parametrize(

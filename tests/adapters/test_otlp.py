@@ -10,6 +10,7 @@ import pytest
 from opentrail.adapters.otlp import OtlpCollector
 from opentrail.core.errors import ServiceError
 from opentrail.trails.sinks.otlp import logs_of
+from tests.adapters.test_deadline import STARTS, never_ending
 from tests.factories import a_record, an_entry
 from tests.fakes import asynchronous
 from tests.stub_collector import stub_collector
@@ -74,3 +75,14 @@ async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
     collector: Any = OtlpCollector(f"http://127.0.0.1:{port}", {})
     with pytest.raises(ServiceError, match="does not answer"):
         await collector.send(LOGS)
+
+
+@pytest.mark.parametrize(("scheme", "start"), STARTS)
+@asynchronous
+async def test_a_collector_that_never_ends_its_answer_is_asked_later(
+    scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with never_ending(monkeypatch, start) as address:
+        collector = OtlpCollector(f"{scheme}://{address}", {})
+        with pytest.raises(ServiceError, match="does not answer"):
+            await collector.send(LOGS)

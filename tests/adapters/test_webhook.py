@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import ipaddress
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from opentrail.adapters import webhook as webhook_module
 from opentrail.adapters.webhook import HttpWebhook, _reached
 from opentrail.core.errors import ServiceError
+from tests.adapters.test_deadline import STARTS, never_ending
 from tests.fakes import asynchronous
 from tests.serving import serving
 
@@ -122,28 +120,15 @@ async def test_a_webhook_that_does_not_answer() -> None:
             await webhook.send("an-id", b"{}")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
 async def test_a_webhook_that_never_ends_its_answer(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
+    scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_module, "_MAX_SECONDS", 0.2)
-    ended = threading.Event()
-
-    def drip(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection, contextlib.suppress(OSError):
-            while not ended.wait(0.01):
-                connection.sendall(b"H")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=drip, args=(server,))
-        thread.start()
-        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+    with never_ending(monkeypatch, start) as address:
+        webhook = HttpWebhook(f"{scheme}://{address}", None, LOOPBACK)
         with pytest.raises(ServiceError, match="does not answer"):
-            await HttpWebhook(url, None, LOOPBACK).send("an-id", b"{}")
-        ended.set()
-        thread.join()
+            await webhook.send("an-id", b"{}")
 
 
 def test_an_address_that_leads_to_another_is_that() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from opentrail.cli import main
 from opentrail.commands.insights import chart
-from tests.factories import a_principal_record, an_insight_record
+from tests.factories import ABSENT, a_principal_record, an_insight_record
 from tests.stub_console import StubConsole, stub_console
 
 INCIDENT = {
@@ -90,6 +90,22 @@ def test_one_incident_is_shown_with_its_chart_and_attributions(
     assert "2020-01-01T09:00:00Z to 2020-01-01T09:06:00Z" in out
     assert "▁▂▃▄▅▆▇█" not in out
     assert "8.4 a minute, usually 0.0017  arn:aws:iam::123456789012:user/John" in out
+
+
+@pytest.mark.parametrize("attributions", [[], [{"attribute": "userAgent", "insight": []}], None])
+def test_an_incident_of_an_older_record_is_shown(
+    server: StubConsole, capsys: pytest.CaptureFixture[str], attributions: Any
+) -> None:
+    record = an_insight_record("End", sourceEventCategory=ABSENT)
+    context = record["insightDetails"]["insightContext"]
+    context["attributions"] = attributions
+    if attributions is None:
+        del context["attributions"]
+    server.answers({**shown(), "record": record, "events": []})
+    assert run(server, "show", "5f0c11d2") == 0
+    assert "5f0c11d2 --events prints the calls" in capsys.readouterr().out
+    assert run(server, "show", "5f0c11d2", "--events") == 0
+    assert "+AND+eventCategory+%3D+%22Management%22" in server.asked[-1].path
 
 
 def test_the_calls_of_an_incident_are_looked_up(server: StubConsole) -> None:

@@ -200,7 +200,7 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
 interface Attribution {
   attribute: string;
   insight: { value: string; average: number }[];
-  baseline: { value: string; average: number }[];
+  baseline?: { value: string; average: number }[];
 }
 
 /** Where the calls of an incident came from, as its record says; records of types about principals do not. */
@@ -234,7 +234,7 @@ function Attributions({ attributions }: { attributions: Attribution[] }): ReactN
                     {value === "null" ? "none" : visible(value)}
                   </td>
                   <td className="numbers">{perMinute(average)}</td>
-                  <td className="numbers">{perMinute(baseline.find((usual) => usual.value === value)?.average ?? 0)}</td>
+                  <td className="numbers">{perMinute(baseline?.find((usual) => usual.value === value)?.average ?? 0)}</td>
                 </tr>
               ))}
             </tbody>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,11 +21,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
+from opentrail.adapters.deadline import connections_until
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn
 
-#: Seconds for each answer of the provider.
+#: Seconds of the provider's silence.
 _SECONDS = 10.0
 #: Maximum bytes of an answer.
 _MAX_ANSWER_BYTES = 1_000_000
@@ -60,7 +62,6 @@ class OidcProvider:
     ) -> None:
         self._issuer, self._client_id, self._secret = issuer, client_id, client_secret
         self._clock = clock
-        self._opener = urllib.request.build_opener(_NoRedirects())
 
     async def begin(self, redirect_uri: str) -> BegunSignIn:
         """Returns where a browser is sent, and what must be known when it comes back."""
@@ -165,7 +166,9 @@ class OidcProvider:
         """Returns the JSON object that the provider answers."""
 
         def fetch() -> bytes:
-            with self._opener.open(request, timeout=_SECONDS) as answer:
+            with contextlib.ExitStack() as end:
+                opener = urllib.request.build_opener(_NoRedirects, _Http(end), _Https(end))
+                answer = end.enter_context(opener.open(request, timeout=_SECONDS))
                 return bytes(answer.read(_MAX_ANSWER_BYTES + 1))
 
         try:
@@ -198,6 +201,28 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+class _Http(urllib.request.HTTPHandler):
+    """Opens connections that have a deadline until `end` is closed."""
+
+    def __init__(self, end: contextlib.ExitStack) -> None:
+        super().__init__()
+        self._connection, _ = connections_until(end)
+
+    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(self._connection, request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """Opens connections that have a deadline until `end` is closed."""
+
+    def __init__(self, end: contextlib.ExitStack) -> None:
+        super().__init__()
+        _, self._connection = connections_until(end)
+
+    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(self._connection, request)
 
 
 def _refused(reason: str) -> SignInRefused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import logging
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from opentrail.adapters.deadline import connections_until
 from opentrail.core.errors import ServiceError
 
 log = logging.getLogger(__name__)
 
+#: Seconds of silence.
 _SECONDS = 10.0
 _MAX_ANSWER_BYTES = 65_536
 #: Statuses after which the same request may be accepted later (OTLP: "Retryable response codes").
@@ -66,18 +69,17 @@ class OtlpCollector:
         """Returns the status, seconds to wait, and the content of the answer."""
         body = gzip.compress(orjson.dumps(logs), 1)
         parts = urlsplit(self.url)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
         try:
-            connection.request("POST", parts.path, body, self._headers)
-            answer = connection.getresponse()
-            content = answer.read(_MAX_ANSWER_BYTES)
+            with contextlib.ExitStack() as end:
+                by_http, by_https = connections_until(end)
+                kind = by_https if parts.scheme == "https" else by_http
+                connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
+                end.callback(connection.close)
+                connection.request("POST", parts.path, body, self._headers)
+                answer = connection.getresponse()
+                content = answer.read(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise ServiceError(_FAILED, f"{self.url} does not answer: {error!r}") from error
-        finally:
-            connection.close()
         pause = str(answer.headers.get("Retry-After", ""))
         seconds = min(_MAX_PAUSE, float(pause)) if pause.isdecimal() else 0.0
         return answer.status, seconds, content.decode(errors="replace")

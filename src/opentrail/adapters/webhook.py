@@ -11,19 +11,19 @@ import ipaddress
 import logging
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from opentrail.adapters.deadline import deadline
 from opentrail.core.errors import ServiceError
 from opentrail.version import __version__
 
 log = logging.getLogger(__name__)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: Seconds of silence, and of a whole request.
-_SECONDS, _MAX_SECONDS = 10.0, 30.0
+#: Seconds of silence.
+_SECONDS = 10.0
 _MAX_ANSWER_BYTES = 4_096
 #: Statuses that refuse this content; all others may accept it later.
 _REFUSED = frozenset({400, 413, 415, 422})
@@ -71,7 +71,7 @@ class HttpWebhook:
         try:
             opened = socket.create_connection((self._address(host, port), port), _SECONDS)
             connection.sock = opened
-            end.enter_context(_deadline(opened))
+            end.enter_context(deadline(opened))
             if self._tls is not None:
                 connection.sock = self._tls.wrap_socket(opened, server_hostname=host)
             connection.request("POST", path, body, self._headers(event_id, body))
@@ -118,24 +118,6 @@ class HttpWebhook:
             headers["X-Opentrail-Timestamp"] = moment
             headers["X-Opentrail-Signature"] = f"sha256={digest}"
         return headers
-
-
-@contextlib.contextmanager
-def _deadline(opened: socket.socket) -> Iterator[None]:
-    """Ends a connection whose peer answers, but never to the end."""
-    same = opened.dup()  # TLS takes the socket itself
-
-    def end() -> None:
-        with contextlib.suppress(OSError):
-            same.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(_MAX_SECONDS, end)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        same.close()
 
 
 def _reached(address: Address) -> Address:

@@ -14,6 +14,7 @@ from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
 from opentrail.core.errors import UsageError
+from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
 
@@ -235,8 +236,8 @@ def _print_attributions(context: dict[str, Any]) -> None:
         "userAgent": "user agents",
         "errorCode": "error codes",
     }
-    for attribution in context["attributions"]:
-        usual = {entry["value"]: entry["average"] for entry in attribution["baseline"]}
+    for attribution in context.get("attributions", ()):  # older records have none
+        usual = {entry["value"]: entry["average"] for entry in attribution.get("baseline", ())}
         sys.stdout.write(f"\n  {names.get(attribution['attribute'], attribution['attribute'])}\n")
         for entry in attribution["insight"]:
             value = "no error" if entry["value"] == "null" else printable(str(entry["value"]))
@@ -270,10 +271,12 @@ def search_for(incident: dict[str, Any]) -> str:
 
 
 def _conditions(incident: dict[str, Any]) -> list[str]:
+    details = incident["record"]["insightDetails"]
     conditions = [
         f'eventName = "{incident["eventName"]}"',
         f'eventSource = "{incident["eventSource"]}"',
-        f'eventCategory = "{incident["record"]["insightDetails"]["sourceEventCategory"]}"',
+        # Older records are all about management events.
+        f'eventCategory = "{details.get("sourceEventCategory", MANAGEMENT)}"',
     ]
     if incident["errorCode"]:
         conditions.append(f'errorCode = "{incident["errorCode"]}"')

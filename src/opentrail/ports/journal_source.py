@@ -52,5 +52,8 @@ class JournalSource(Protocol):
         ...
 
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-        """Yield the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        """Yield the entries `first`…`last`, in order and verified, up to `batch` at a time.
+
+        There are fewer of large ones.
+        """
         ...

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.duckdb import paging, schema
+from opentrail.core.expression import parse
+from opentrail.ports.event_store import FoundEvent
 from tests.adapters.duckdb.worlds import ALL, world
 from tests.factories import MOMENT, a_new_entry, a_record, event_id
 from tests.fakes import asynchronous, naive_page
@@ -54,3 +57,29 @@ async def test_pages_are_gathered_from_many_files(tmp_path: Path) -> None:
             for kind in ("AWS::IAM::User", "AWS::S3::Object"):
                 query = replace(ALL, attribute=("ResourceType", kind), categories=("Data",))
                 assert await store.lookup(query) == naive_page(entries, query)
+
+
+@pytest.mark.parametrize("search", [None, "apiVersion = 2012* OR eventID = *"])
+@asynchronous
+async def test_a_page_of_large_records_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
+) -> None:
+    async with world(tmp_path, seal_records=1_000) as here:
+        entries = await here.write(60)
+        await here.seal((1, 30), (31, 60))
+        text = sum(len(entry.record) for entry in entries[:3])
+        events_read: list[int] = []
+
+        def found_event(row: tuple[int, str]) -> FoundEvent:
+            events_read.append(row[0])
+            return schema.found_event(row)
+
+        monkeypatch.setattr(paging, "found_event", found_event)
+        monkeypatch.setattr(paging, "PAGE_TEXT", text)
+        monkeypatch.setattr(paging, "_READ_ROWS", 5)
+        async with here.opened() as store:
+            expression = parse(search, MOMENT) if search else None
+            query = replace(ALL, limit=50, expression=expression)
+            page = await store.lookup(query)
+            assert page == naive_page(entries, query)[: len(page)]
+            assert 3 < len(page) <= len(events_read) < 20

@@ -179,6 +179,24 @@ async def test_look_ups_through_the_cache_are_right_after_the_process_was_killed
         assert s3.cached_bytes <= 2 * BLOCK_BYTES
 
 
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_look_up_that_kills_the_process_is_sent_to_one_other_only(tmp_path: Path) -> None:
+    s3 = SharedFolder(tmp_path, 0)
+    killed: set[int] = set()
+
+    async def read(name: str, first: int, length: int) -> bytes:
+        assert store.pid is not None
+        killed.add(store.pid)
+        os.kill(store.pid, signal.SIGKILL)
+        return s3.read(name, first, length)
+
+    async with with_cache(tmp_path, s3, read) as (store, _):
+        with pytest.raises(StorageFailed, match="the other process is gone"):
+            await store.lookup(ALL)
+        assert len(killed) == 2
+
+
 @asynchronous
 async def test_no_page_is_short_while_s3_does_not_answer(tmp_path: Path) -> None:
     s3 = SharedFolder(tmp_path, 0)

@@ -81,6 +81,28 @@ async def test_lost_positions_are_left_out_and_the_rest_is_read() -> None:
     assert source.chain_before(5) is None
 
 
+@pytest.mark.parametrize("lost", [False, True])
+@asynchronous
+async def test_a_read_of_large_batches_has_fewer_of_them(
+    monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Thousands of large records, which callers can cause, could be too much for the memory."""
+    url, source = await a_journal()
+    ((size,),) = execute(url, "SELECT octet_length(body) FROM opentrail.batch WHERE first = 1")
+    monkeypatch.setattr(module, "_READ_BYTES", size + 1)
+    expected = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
+    if lost:
+        execute(url, "DELETE FROM opentrail.batch WHERE first = 4")
+        execute(url, "INSERT INTO opentrail.lost VALUES (1, 6, 'a test')")
+        expected = [[7, 8, 9], [10, 11, 12]]
+    assert positions(source, 1, 12) == expected[0]
+    assert [[entry.position for entry in part] for part in source.read_range(1, 12)] == expected
+    monkeypatch.setattr(module, "_READ_BYTES", 0)
+    assert positions(source, 5, 12) == ([7, 8, 9] if lost else [5, 6])
+    assert positions(source, 5, 5) == ([] if lost else [5])
+    assert sum(map(len, source.read_range(2, 11))) == (5 if lost else 10)
+
+
 @asynchronous
 async def test_trimmed_positions_are_not_taken_for_damaged() -> None:
     url, source = await a_journal()

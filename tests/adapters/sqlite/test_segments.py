@@ -8,6 +8,7 @@ import pytest
 
 from opentrail.adapters.sqlite import segments as module
 from opentrail.adapters.sqlite.segments import Segment, chain_of, ends_of, holds_entries
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN
 from tests.adapters.sqlite.test_journal import append_one_by_one, opened, segments
@@ -63,3 +64,6 @@ async def test_a_read_of_large_entries_has_fewer_of_them(
         assert entries == all_entries
         assert set(sizes[:-1]) == {5}
         assert len(await journal.read(0, 3)) == 3
+        monkeypatch.setattr(module, "_READ_BYTES", 1)
+        parts = list(SqliteJournalSource(tmp_path).read_range(1, 30))
+        assert parts == [[entry] for entry in all_entries]

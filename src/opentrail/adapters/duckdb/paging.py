@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from opentrail.adapters.duckdb.table_set import (
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.expression import Expression, holds
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import PAGE_TEXT, EventQuery, FoundEvent
 
 #: Rows that are read in the first step where SQL alone cannot decide which ones match.
 _FIRST_STEP = 200
@@ -38,6 +38,8 @@ _FIRST_STEP = 200
 _PROBED_ALONE = 2
 #: Maximum rows of a step.
 _MAX_STEP = 5_000
+#: Records of a page that are read at a time; a page of large ones ends after a part of them.
+_READ_ROWS = 500
 
 #: The number of a row, and the record column that it uses.
 Place = tuple[int, int]
@@ -77,18 +79,25 @@ class Pages:
         # page, and a second one reads the records.
         keys = await self._page_keys(tables, query)
         is_search = query.expression is not None
-        events = {key.position: key.event for key in keys if key.event is not None}
-        places: dict[EventTable, list[Place]] = {}
-        for key in keys:
-            if key.event is None:
-                places.setdefault(key.table, []).append((key.row, key.part))
-        reading = [
-            (table, self._events, statement)
-            for table, rows in places.items()
-            for statement in select_rows(table.table, rows)
-        ]
-        events |= {event.position: event for event in await self._pool.run_all(reading, is_search)}
-        return [events[key.position] for key in keys]
+        page: list[FoundEvent] = []
+        for start in range(0, len(keys), _READ_ROWS):
+            part = keys[start : start + _READ_ROWS]
+            events = {key.position: key.event for key in part if key.event is not None}
+            places: dict[EventTable, list[Place]] = {}
+            for key in part:
+                if key.event is None:
+                    places.setdefault(key.table, []).append((key.row, key.part))
+            reading = [
+                (table, self._events, statement)
+                for table, rows in places.items()
+                for statement in select_rows(table.table, rows)
+            ]
+            read = await self._pool.run_all(reading, is_search)
+            events |= {event.position: event for event in read}
+            page += [events[key.position] for key in part]
+            if _text(page) > PAGE_TEXT:
+                break
+        return page
 
     async def _page_keys(self, tables: Sequence[EventTable], query: EventQuery) -> list[_Key]:
         keys: list[_Key] = []
@@ -98,7 +107,7 @@ class Pages:
         places: dict[EventTable, list[Place] | None] = {}
         # The hot table, then the newest file alone: usually the page is full after these.
         for size in itertools.chain((1, 1, 2), itertools.repeat(PARALLEL_LOOKUPS)):
-            if len(keys) == query.limit:
+            if len(keys) == query.limit or _text(key.event for key in keys) > PAGE_TEXT:
                 waiting = [table for table in waiting if table.newest >= keys[-1].seconds]
             if unknown := [table for table in waiting if table not in places]:
                 # The first two tables are probed alone, all others by one statement; files in S3
@@ -141,7 +150,7 @@ class Pages:
             return [_Key.of(event, table) for event in matching]
         key, value = query.attribute or (None, None)
         is_id = index is not None and key == "EventId"
-        if is_id or (places is not None and len(places) <= room):
+        if is_id or (places is not None and len(places) <= min(room, _READ_ROWS)):
             # Probably all of them belong on the page: their records are read in this step.
             events = self._known_events(table.table, query, places)
             if is_id:
@@ -196,6 +205,7 @@ class Pages:
         key, value = query.attribute or (None, None)
         event_id = value if key == "EventId" else None  # other ids may have the same hash
         page: list[FoundEvent] = []
+        text = 0
         step, before = max(query.limit, _FIRST_STEP), query.before
         deadline = time.monotonic() + SEARCH_SECONDS
         while True:
@@ -209,9 +219,19 @@ class Pages:
                 record = orjson.loads(event.record)
                 if holds(expression, attributes_of(record), record):
                     page.append(event)
-                    if len(page) == query.limit:
+                    text += len(event.record)
+                    if len(page) == query.limit or text > PAGE_TEXT:
                         return page
             if len(rows) < step:
                 return page
             before = (event.event_time, event.position)
-            step = min(step * 4, _MAX_STEP)
+            # A step of large records is not followed by a larger one.
+            if sum(len(record) for _, record in rows) <= PAGE_TEXT:
+                step = min(step * 4, _MAX_STEP)
+            else:
+                step = _FIRST_STEP
+
+
+def _text(events: Iterable[FoundEvent | None]) -> int:
+    """Returns the number of characters of the records of those events that have been read."""
+    return sum(len(event.record) for event in events if event is not None)

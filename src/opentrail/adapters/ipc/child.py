@@ -121,7 +121,8 @@ class ChildProcess:
         Args:
             request: what to ask.
             seconds: deadline, which includes waiting for a process to be ready.
-            resend: whether to ask the next process if this one ends in the meantime.
+            resend: whether to ask the next process, once, if this one ends in the meantime. Another
+                one could end by the request itself.
 
         Raises:
             StorageFailed: there was no response in time, or the request failed.
@@ -133,11 +134,13 @@ class ChildProcess:
                     link = self._link
                     if link is None or self._is_stopping:
                         raise StorageFailed(f"{self._module}: the process has been stopped")
+                    is_sent = not link.gone.done()
                     try:
                         return await link.ask(request)
                     except LinkError:
                         if not resend or not link.gone.done():
                             raise
+                        resend = not is_sent
                     if link is self._link:  # no other process is ready yet
                         self._ready.clear()
         except (LinkError, TimeoutError) as error:

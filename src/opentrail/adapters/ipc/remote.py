@@ -27,7 +27,7 @@ class HasProcess(Protocol):
     async def _ask(self, request: IpcRequest[Any], seconds: float, resend: bool) -> Any:
         """Return the response of the other process within the deadline.
 
-        With `resend`, another process is asked if this one ends in the meantime.
+        With `resend`, another process is asked, once, if this one ends in the meantime.
         """
         ...
 
@@ -54,7 +54,7 @@ def remote(method: M, seconds: float, *, resend: bool = True, is_cancellable: bo
     Args:
         method: a method of a port.
         seconds: deadline for its response.
-        resend: whether to ask the next process if this one ends in the meantime.
+        resend: whether to ask the next process, once, if this one ends in the meantime.
         is_cancellable: whether cancelling the wait for the response also cancels the work on it.
     """
     request, signature = request_of(method, is_cancellable), inspect.signature(method)

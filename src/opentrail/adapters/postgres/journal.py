@@ -534,8 +534,8 @@ class PostgresJournal:
         first, last = max(first, self.first), min(last, self.head)
         while first <= last:
             end = min(last, first + _CHECKED_POSITIONS - 1)
-            await self._read_with_repair(first, end)
-            first = max(end + 1, self.first)
+            entries = await self._read_with_repair(first, end)
+            first = max((entries[-1].position if entries else end) + 1, self.first)
 
     async def _read_with_repair(self, first: int, last: int) -> list[Entry]:
         """Reads entries; damaged batches among them are marked as lost."""

@@ -19,11 +19,16 @@ _END = 2**62
 _EXTENT = "SELECT position, chain, trimmed FROM opentrail.journal"
 _LOST = "SELECT first, last, reason FROM opentrail.lost ORDER BY first"
 _COLUMNS = "first, count, chain_before, chain, body"
-#: The batch with a position, and those after it up to another position.
+#: A read ends with the batch with which their bodies have more bytes than this.
+_READ_BYTES = 32 << 20
+#: The batch with a position, and those after it up to another position; fewer of large ones.
 _BATCHES = f"""
-    SELECT {_COLUMNS} FROM opentrail.batch
-    WHERE first >= (SELECT coalesce(max(first), 0) FROM opentrail.batch WHERE first <= ?)
-    AND first <= ? ORDER BY first
+    SELECT {_COLUMNS} FROM (
+        SELECT *, sum(octet_length(body)) OVER (ORDER BY first) - octet_length(body) AS size_before
+        FROM opentrail.batch
+        WHERE first >= (SELECT coalesce(max(first), 0) FROM opentrail.batch WHERE first <= ?)
+        AND first + count > ? AND first <= ?
+    ) AS sized WHERE size_before <= ? ORDER BY first
 """  # noqa: S608 - ours
 #: Bodies are compared as bytes, on the server: they have event ids as they are.
 _WITH_ID = f"""
@@ -113,7 +118,10 @@ class PostgresJournalSource:
                     yield entry.event_id, entry.record
 
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time.
+
+        There are fewer of large ones.
+        """
         extent = self._database.run_blocking(read_extent)
         first, last = max(first, extent.trimmed + 1), min(last, extent.head)
         while first <= last:
@@ -121,10 +129,12 @@ class PostgresJournalSource:
             entries = self.read(first, end)
             if entries:
                 yield entries
-            first = end + 1
+            first = (entries[-1].position if entries else end) + 1
 
     def read(self, first: int, last: int) -> list[Entry]:
         """Returns the entries `first`…`last`, all of which were written, but lost ones.
+
+        There are fewer of large ones, but none only if all are lost.
 
         Raises:
             JournalDamaged: an entry is missing and not lost, or is not what was written.
@@ -132,14 +142,21 @@ class PostgresJournalSource:
         """
 
         def work(transaction: Transaction) -> tuple[list[Batch], JournalExtent]:
-            batches = [Batch(*row) for row in transaction.rows(_BATCHES, [first, last])]
+            rows = transaction.rows(_BATCHES, [first, first, last, _READ_BYTES])
             # After the batches: those that are missing because they were trimmed are known then.
-            return batches, read_extent(transaction)
+            return [Batch(*row) for row in rows], read_extent(transaction)
 
-        batches, extent = self._database.run_blocking(work)
-        if first <= extent.trimmed:
-            raise StorageFailed(f"journal on PostgreSQL: position {first} was trimmed")
-        return _verified(batches, first, last, extent.lost)
+        while True:
+            batches, extent = self._database.run_blocking(work)
+            if first <= extent.trimmed:
+                raise StorageFailed(f"journal on PostgreSQL: position {first} was trimmed")
+            end = last
+            if sum(len(batch.body) for batch in batches) > _READ_BYTES:
+                end = min(last, batches[-1].last)
+            entries = _verified(batches, first, end, extent.lost)
+            if entries or end == last:
+                return entries
+            first = end + 1
 
     def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
@@ -161,7 +178,7 @@ class PostgresJournalSource:
         """Returns the batch of a position; None if it is lost or not there."""
         if self.lost_between(position, position):
             return None
-        for batch in self._batches(_BATCHES, (position, position)):
+        for batch in self._batches(_BATCHES, (position, position, position, _READ_BYTES)):
             if batch.first <= position <= batch.last:
                 return batch
         return None

@@ -62,13 +62,9 @@ class Readers:
                 break
             room, until = limit - len(entries), min(last, end)
             with self._reading(segment) as reader:
-                sizes = reader.execute(_SIZES, (after, until, room))
-                for number, (record_size,) in enumerate(sizes, 1):
-                    size += record_size
-                    if size > _READ_BYTES:
-                        room = number
-                        break
-                entries += read_verified(reader, segment.path, after, until, room)
+                more = read_limited(reader, segment.path, after, until, room, size)
+            entries += more
+            size += sum(len(entry.record) for entry in more)
         return entries
 
     def find(self, segments: Sequence[Segment], event_id: str) -> int | None:
@@ -107,6 +103,19 @@ class Readers:
             for reader in self._open.values():
                 reader.close()
             self._open.clear()
+
+
+def read_limited(
+    reader: sqlite3.Connection, path: Path, after: int, until: int, limit: int, size: int = 0
+) -> list[Entry]:
+    """Does what `read_verified` does, and returns fewer large entries.
+
+    `size` is the bytes of the records that were read before.
+    """
+    rows = reader.execute(_SIZES, (after, until, limit))
+    sizes = itertools.accumulate((record_size for (record_size,) in rows), initial=size)
+    number = sum(total <= _READ_BYTES for total in sizes)
+    return read_verified(reader, path, after, until, min(limit, number))
 
 
 def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, int]]:

@@ -15,8 +15,9 @@ from opentrail.adapters.sqlite.segments import (
     ends_of,
     newest,
     open_reader,
+    read_limited,
 )
-from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
+from opentrail.adapters.sqlite.verify import chain_at, lost_in
 from opentrail.core.event import Entry
 from opentrail.ports.journal import LostPositions, lost_between
 
@@ -88,7 +89,10 @@ class SqliteJournalSource:
                             yield event_id, bytes(record)
 
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time."""
+        """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time.
+
+        There are fewer of large ones.
+        """
         after = first - 1
         segments = self._segments_from(first)
         for segment, end in ends_of(segments, last):
@@ -98,10 +102,10 @@ class SqliteJournalSource:
                     continue
                 until = min(last, newest_entry[0] if segment is segments[-1] else end)
                 while after < until:
-                    entries = read_verified(reader, segment.path, after, until, batch)
+                    entries = read_limited(reader, segment.path, after, until, batch)
                     if entries:
                         yield entries
-                    after = entries[-1].position if len(entries) == batch else until
+                    after = entries[-1].position if entries else until
 
     def _segments(self) -> list[Segment]:
         return [Segment(int(path.stem), path) for path in sorted(self._folder.glob("*.db"))]
