@@ -775,6 +775,17 @@ def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:
     }
 
 
+def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() -> None:
+    agent = "an-agent/1.0 a=b"
+    tags = [{"Key": f"k{i}", "Value": "password=CANARY-1 " * 5_000} for i in range(20)]
+    for parameters in ({"Name": "a", "Tags": tags}, {"Name": "a", "Value": "a=b"}):
+        call = a_json_request("ssm", "AmazonSSM.PutParameter", parameters)
+        request = replace(call, headers={**call.headers, "user-agent": agent})
+        record = recorded(an_exchange(request))
+        assert "CANARY" not in json.dumps(record)
+        assert record["userAgent"] == agent
+
+
 def test_answers_that_are_too_large_are_omitted_alone() -> None:
     body = json.dumps({"MessageId": "m" * 110_000}).encode()
     request = a_json_request("sqs", "AmazonSQS.SendMessage", {"QueueUrl": QUEUE})

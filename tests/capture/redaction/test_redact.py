@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.capture.record_limits import MAX_HIDDEN_VALUES
 from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import (
     actions,
@@ -239,6 +240,12 @@ def test_an_error_may_repeat_what_is_shown() -> None:
     asked = {"UserName": "Mary", "Path": "/staff/"}
     message = "user Mary of /staff/ already exists"
     assert redact_message(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
+
+
+def test_an_error_is_hidden_if_too_many_values_are_to_be_searched_in_it() -> None:
+    values = [f"value-{i}" for i in range(MAX_HIDDEN_VALUES + 1)]
+    assert redact_message("value-7 is too long", values[1:], []) == f"{HIDDEN} is too long"
+    assert redact_message("value-7 is too long", values, []) == HIDDEN
 
 
 @pytest.mark.parametrize("form", [quote, quote_plus, escape, json.dumps, str.strip])
