@@ -47,7 +47,7 @@ MAX_HIDDEN_VALUES = 50_000
 #: Characters of an error message that are searched for secrets; a record holds fewer of them.
 MAX_MESSAGE_LENGTH = 4_096
 #: Bytes of an undecoded body that error messages are compared with.
-MAX_COMPARED_BYTES = 1_024 * 1_024
+MAX_COMPARED_BYTES = 256 * 1_024
 
 _MAX_INTEGER, _MIN_INTEGER = 2**63 - 1, -(2**63)
 

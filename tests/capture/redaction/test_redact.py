@@ -264,6 +264,11 @@ def test_words_that_no_body_has_stay_in_an_error_message() -> None:
     assert without_words_of(b"hunter", "malformed body: hunter", "") == f"malformed body: {HIDDEN}"
 
 
+def test_the_message_on_an_unreadable_body_that_is_too_long_to_compare_is_hidden() -> None:
+    body = b"x" * 1_100_000 + b" hunter2"
+    assert without_words_of(body, "malformed body: hunter2", "") == HIDDEN
+
+
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     asked = {"A": "secret", "B": "secret-and-more"}
     assert redact_message("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"

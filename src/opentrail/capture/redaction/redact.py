@@ -101,11 +101,13 @@ def without_words_of(body: bytes, message: str, recorded: str) -> str:
     """Returns an error message without words of a body that could not be decoded.
 
     Args:
-        body: the body.
+        body: the body; the whole message is hidden if it has more than `MAX_COMPARED_BYTES`.
         message: the error message.
         recorded: recorded text, whose words are kept.
     """
-    raw = body[:MAX_COMPARED_BYTES].decode("utf-8", "replace")
+    if len(body) > MAX_COMPARED_BYTES:
+        return HIDDEN
+    raw = body.decode("utf-8", "replace")
     body_text = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
 
     def word(match: re.Match[str]) -> str:
