@@ -360,6 +360,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
     return read_error(exchange.route, exchange.response, exchange.request.query)
 
 
+@search_limit()  # of its own: a large call that fails needs its message most
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
     route, request = draft.exchange.route, draft.exchange.request
