@@ -39,10 +39,15 @@ MAX_LISTED_KEY_BYTES = 16 * 1_024
 #: Different error messages that are recorded of one DeleteObjects call.
 MAX_DELETION_MESSAGES = 10
 
+#: Characters of a call's texts that are searched for secrets, those of texts within texts at each
+#: level; a record holds fewer.
+MAX_SEARCHED_LENGTH = 512 * 1_024
+#: Hidden values that an error message is searched for; with more of them all of it is hidden.
+MAX_HIDDEN_VALUES = 50_000
 #: Characters of an error message that are searched for secrets; a record holds fewer of them.
 MAX_MESSAGE_LENGTH = 4_096
 #: Bytes of an undecoded body that error messages are compared with.
-MAX_COMPARED_BYTES = 1_024 * 1_024
+MAX_COMPARED_BYTES = 256 * 1_024
 
 _MAX_INTEGER, _MIN_INTEGER = 2**63 - 1, -(2**63)
 

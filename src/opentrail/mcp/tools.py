@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from opentrail.capture.redaction.embedded import without_secrets
+from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import format_time, is_account, parse_span, parse_time
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
@@ -305,6 +305,7 @@ class Tools:
 
         return first_that_fits(candidates())
 
+    @search_limit()
     def _event(self, event_id: str) -> tuple[Json, Json]:
         """Returns the row and the record of an event, without secrets: imported ones have some.
 

@@ -775,6 +775,25 @@ def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:
     }
 
 
+def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() -> None:
+    agent = "an-agent/1.0 a=b"
+    tags = [{"Key": "k", "Value": "pw=CANARY-12345 "}] * 40_000
+    for parameters in ({"Name": "a", "Tags": tags}, {"Name": "a", "Value": "a=b"}):
+        call = a_json_request("ssm", "AmazonSSM.PutParameter", parameters)
+        request = replace(call, headers={**call.headers, "user-agent": agent})
+        record = recorded(an_exchange(request))
+        assert "CANARY" not in json.dumps(record)
+        assert record["userAgent"] == agent
+
+
+def test_a_call_with_too_many_texts_to_search_keeps_its_error_message() -> None:
+    parameters = {"Name": "a", "Tags": [{"Key": "k", "Value": "a=b c=d "}] * 70_000}
+    body = json.dumps({"__type": "ValidationException", "message": "limit=20 is too low"}).encode()
+    request = a_json_request("ssm", "AmazonSSM.PutParameter", parameters)
+    record = recorded(an_exchange(request, a_response(body, 400)))
+    assert record["errorMessage"] == "limit=20 is too low"
+
+
 def test_answers_that_are_too_large_are_omitted_alone() -> None:
     body = json.dumps({"MessageId": "m" * 110_000}).encode()
     request = a_json_request("sqs", "AmazonSQS.SendMessage", {"QueueUrl": QUEUE})

@@ -102,6 +102,14 @@ def test_fields_are_pairs_by_their_prefix_and_turn() -> None:
     assert without_paired_fields("a=b&value=password") == "a=b&value=password"
 
 
+def test_many_addresses_and_commands_beside_each_other_are_read_once() -> None:
+    addresses = "jdbc:a:" * 14_000
+    assert without_logins(f"{addresses} a@b") == f"{'jdbc:a:' * 3}{HIDDEN} a@b"
+    assert without_logins(f"jdbc:a://u:{'x' * 600}@h") == f"jdbc:a://u:{HIDDEN}"
+    commands = "docker login -x " * 6_000
+    assert without_command_secrets(commands) == commands
+
+
 @given(st.text())
 def test_any_text_is_accepted(text: str) -> None:
     for change in (without_command_secrets, without_logins, without_paired_fields):

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.redaction.embedded import redact, without_secrets
+from opentrail.capture.record_limits import MAX_SEARCHED_LENGTH
+from opentrail.capture.redaction.embedded import redact, search_limit, without_secrets
 from opentrail.capture.redaction.secret_names import HIDDEN
 from tests.collection import at_least, collected_records
 from tests.factories import real_records
@@ -258,6 +259,31 @@ def test_a_long_text_is_read_in_a_time_that_grows_no_faster_than_it(
     # An expression that tries all ways to divide it takes from seconds to hours.
     text = before + repeated * (90_000 // len(repeated)) + after
     assert redact(text) == text
+
+
+def test_each_element_with_a_secrets_name_is_hidden_to_its_end() -> None:
+    elements = "".join(f"<t{i}Token a='b'><x>{SECRET}</x></t{i}Token >" for i in range(1_500))
+    shown = "".join(f"<t{i}Token a='b'>{HIDDEN}</t{i}Token >" for i in range(1_500))
+    assert redact(elements) == shown
+    assert redact(f"<Token><Token>a</x>{elements}") == f"<Token>{HIDDEN}"
+    assert redact(f"<n:Token><b>{SECRET}</b></n:Token><c>d</c>") == (
+        f"<n:Token>{HIDDEN}</n:Token><c>d</c>"
+    )
+
+
+def test_texts_of_one_call_that_are_too_long_to_search_are_hidden() -> None:
+    text = "a=b c " * 10_000
+    with search_limit():
+        shown = without_secrets([text] * 20)
+    count = MAX_SEARCHED_LENGTH // len(text)
+    assert shown == [text] * count + [HIDDEN] * (20 - count)
+    assert without_secrets([text] * 20) == [text] * 20
+
+
+def test_a_short_text_that_unpacks_to_very_much_is_hidden_where_that_is_not_searched() -> None:
+    packed = base64.b64encode(gzip.compress(b"a=b " * 60_000)).decode()
+    with search_limit():
+        assert json.loads(redact(json.dumps([packed] * 3))) == [packed, packed, HIDDEN]
 
 
 def test_a_token_is_hidden_after_other_letters() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.capture.record_limits import MAX_HIDDEN_VALUES
 from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import (
     actions,
@@ -241,6 +242,12 @@ def test_an_error_may_repeat_what_is_shown() -> None:
     assert redact_message(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
 
 
+def test_an_error_is_hidden_if_too_many_values_are_to_be_searched_in_it() -> None:
+    values = [f"value-{i}" for i in range(MAX_HIDDEN_VALUES + 1)]
+    assert redact_message("value-7 is too long", values[1:], []) == f"{HIDDEN} is too long"
+    assert redact_message("value-7 is too long", values, []) == HIDDEN
+
+
 @pytest.mark.parametrize("form", [quote, quote_plus, escape, json.dumps, str.strip])
 def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) -> None:
     secret = 'a "b" <c>&d/%+é'
@@ -255,6 +262,11 @@ def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> No
 
 def test_words_that_no_body_has_stay_in_an_error_message() -> None:
     assert without_words_of(b"hunter", "malformed body: hunter", "") == f"malformed body: {HIDDEN}"
+
+
+def test_the_message_on_an_unreadable_body_that_is_too_long_to_compare_is_hidden() -> None:
+    body = b"x" * 1_100_000 + b" hunter2"
+    assert without_words_of(body, "malformed body: hunter2", "") == HIDDEN
 
 
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:

@@ -161,3 +161,8 @@ def test_a_path_means_a_secret_by_one_of_its_parts(name: object, means: bool) ->
 @pytest.mark.parametrize("member", ["pendingModifiedValues", "PendingModifiedValues"])
 def test_settings_that_are_about_to_change_are_not_named_by_others(member: str) -> None:
     assert hidden_members({"DBName": "password", member: {"NodeType": "x"}}) == ()
+
+
+def test_a_long_name_is_read_in_a_time_that_grows_no_faster_than_it() -> None:
+    assert sounds_secret("max" * 30_000 + "token")
+    assert not sounds_secret("x" * 30_000 + "maxTokens")

@@ -103,3 +103,9 @@ def test_values_of_any_form_are_hidden(parameters: Any, shown: Any) -> None:
 def test_other_services_are_left_alone() -> None:
     given_ = {"Parameters": [{"ParameterKey": "A", "ParameterValue": "x"}]}
     assert without_template_parameters("rds", given_) is given_
+
+
+def test_a_long_template_is_read_in_a_time_that_grows_no_faster_than_it() -> None:
+    backslashes = "\\" * 300_000
+    assert echoed_parameters(f'Parameters:\n  A:\n    X: "{backslashes}') == frozenset("A")
+    assert echoed_parameters(f'Parameters:\n  A:\n    "{backslashes}" : x') == frozenset()

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Described, Exchange, Failure
-from opentrail.capture.redaction.embedded import redact
+from opentrail.capture.redaction.embedded import redact, search_limit
 from opentrail.capture.redaction.redact import by_name
 from opentrail.core.errors import UsageError
 from opentrail.core.event import is_account, is_region, new_event_id
@@ -178,6 +178,7 @@ def _error_code(status: int | None) -> str | None:
         return str(status)
 
 
+@search_limit()
 def parameters_of(seen: Seen) -> dict[str, Any]:
     """Returns path, query and JSON or form body, secrets hidden."""
     parameters: dict[str, Any] = {"method": seen.method, "path": redact(seen.path)}

@@ -48,7 +48,7 @@ from opentrail.capture.record_rules import (
     traits_of,
     traits_of_custom_service,
 )
-from opentrail.capture.redaction.embedded import redact
+from opentrail.capture.redaction.embedded import redact, search_limit
 from opentrail.capture.redaction.redact import redact_message, without_words_of
 from opentrail.core.agents import read_agent
 from opentrail.core.caching import cached_if_short
@@ -177,6 +177,7 @@ class Assembler:
         """Returns account and Region that a call is made in."""
         return self._identity(exchange, {})[1], _region(exchange, _traits(exchange), {})
 
+    @search_limit()
     def assemble(self, exchange: Exchange) -> Assembled:
         """Returns the record of `exchange`; what cannot be decoded is noted in it."""
         try:
@@ -285,6 +286,7 @@ def _vpc_endpoint(networks: Networks, draft: Draft) -> dict[str, str]:
 
 
 @cached_if_short(MAX_TEXT_BYTES, 512)
+@search_limit()  # of its own: what a call's texts leave must not decide what is cached
 def _user_agent(text: str) -> str:
     """Returns a user agent without secrets."""
     return truncate(redact(text))
@@ -358,6 +360,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
     return read_error(exchange.route, exchange.response, exchange.request.query)
 
 
+@search_limit()  # of its own: a large call that fails needs its message most
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
     route, request = draft.exchange.route, draft.exchange.request

@@ -27,7 +27,10 @@ _OPTIONS = tuple(
     re.compile(rf"(?P<before>\b{command}\b{_SAME}[ \t]{option}){_VALUE}")
     for command, option in (
         (r"(?:mysql\w*|mariadb[\w-]*|mongo\w*|sshpass)", r"-p[ \t=]*"),
-        (rf"(?:docker|podman|nerdctl|helm|oras|skopeo|buildah|az)\b{_SAME}\blogin", r"-p[ \t=]*"),
+        (
+            rf"(?:docker|podman|nerdctl|helm|oras|skopeo|buildah|az)\b(?>{_SAME}\blogin)",
+            r"-p[ \t=]*",
+        ),
         (r"(?:sqlcmd|bcp)", r"-P[ \t]*"),
         (r"redis-cli", r"-a[ \t]+"),
     )
@@ -41,10 +44,12 @@ _CHPASSWD = re.compile(
     r"(?=[\"']?[ \t]*\|[ \t]*(?:sudo[ \t]+)?chpasswd)"
 )
 _NET_USER = re.compile(r"(?P<before>\bnet1?[ \t]+user[ \t]+\S+[ \t]+)(?P<value>[^\s/]\S*)", re.I)
-#: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`.
+#: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`. What is
+#: longer than passwords are is hidden whether an `@` ends it or not: each of many addresses beside
+#: each other would be read to the end.
 _JDBC = re.compile(
     r"""(?P<before>\bjdbc:(?:[\w.+-]{1,100}:){1,4}(?://)?@?(?:"[^"]*"|[^\s"'<>:/@?;&,()]*)[:/])"""
-    r"""(?P<value>"[^"\n]*"|[^\s"'<>?;]+)(?=@)""",
+    r"""(?P<value>"[^"\n]*"(?=@)|[^\s"'<>?;]{501,}+|[^\s"'<>?;]+(?=@))""",
     re.I,
 )
 #: The same for tools of Oracle.

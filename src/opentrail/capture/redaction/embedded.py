@@ -9,8 +9,11 @@ import base64
 import binascii
 import json
 import re
+import sys
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape, unescape
 from itertools import pairwise
 from typing import Any
@@ -18,7 +21,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from opentrail.capture.record_limits import MAX_OBJECT_BYTES
+from opentrail.capture.record_limits import MAX_OBJECT_BYTES, MAX_SEARCHED_LENGTH
 from opentrail.capture.redaction.command_text import (
     may_command,
     without_command_secrets,
@@ -65,6 +68,8 @@ _PAIR = re.compile(rf'"((?:[^"\\]|\\.){{0,100}}+)"(\s*+:\s*+)({_QUOTED}|[^\s,}}\
 _SLASHED = re.compile(r'(?<!\\)\\++"([\w.-]{1,100})\\+"\s*+:\s*+\\+"((?:[^"\\]++|\\\\.)*+)')
 _CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*+\]\]>"
 _ELEMENT = re.compile(rf"<([\w:.-]++)((?:\s[^<>]*+)?)>(\s*+{_CDATA}|[^<]*+)")
+_OPENING = re.compile(r"<([\w:.-]++)(?:\s[^<>]*+)?>")
+_CLOSING = re.compile(r"</([\w:.-]++)\s*+>")
 _ATTRIBUTE = re.compile(r"""(?<![\w:.-])([\w:.-]++)(\s*+=\s*+)("[^"]*"?|'[^']*'?)""")
 #: Elements beside each other that hold only text.
 _LEAF = re.compile(
@@ -86,6 +91,8 @@ _DOCUMENT = re.compile(r'[\[{]\s*["{\[]')
 #: Maximum documents that are read in a string.
 _MAX_DOCUMENTS = 32
 _DECODER = json.JSONDecoder()
+#: Characters that may still be searched within `search_limit`.
+_unsearched = ContextVar("unsearched", default=sys.maxsize)
 #: A name before a colon and a space, as in YAML; it may be quoted.
 _LINE = re.compile(
     r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
@@ -142,9 +149,24 @@ def _is_base64(text: str) -> bool:
     return (len(text) - text.count("\n") - text.count("\r")) % 4 == 0
 
 
+@contextmanager
+def search_limit() -> Iterator[None]:
+    """Limits how much is searched for secrets, since one call may hold thousands of long texts.
+
+    Texts beyond `MAX_SEARCHED_LENGTH` are hidden as a whole.
+    """
+    token = _unsearched.set(MAX_SEARCHED_LENGTH)
+    try:
+        yield
+    finally:
+        _unsearched.reset(token)
+
+
 def _redact(text: str, depth: int) -> str:
-    if depth > _MAX_DEPTH:
+    left = _unsearched.get() - len(text)
+    if depth > _MAX_DEPTH or left < 0:
         return HIDDEN
+    _unsearched.set(left)
     bare = text.strip().removeprefix("\ufeff")
     if bare[:1] in ("{", "["):
         return _in_json(text, bare, depth)
@@ -383,14 +405,21 @@ def _in_xml(text: str, depth: int) -> str:
         return f"<{tag}{redacted_attributes}>{content}"
 
     redacted = _NAMED_ELEMENT.sub(_named_element, _in_leaves(_ELEMENT.sub(element, text)))
-    for tag in {
-        tag for tag, _, _ in _ELEMENT.findall(text) if sounds_secret(tag.rpartition(":")[2])
-    }:
-        inside = re.compile(
-            rf"(<{re.escape(tag)}(?:\s[^<>]*)?>).*?(</{re.escape(tag)}\s*>|$)", re.S
-        )
-        redacted = inside.sub(rf"\g<1>{HIDDEN}\g<2>", redacted)
-    return redacted
+    return _without_secret_elements(redacted)
+
+
+def _without_secret_elements(text: str) -> str:
+    """Returns XML without all that is inside elements with a secret's name."""
+    parts, end = [], 0
+    for match in _OPENING.finditer(text):
+        tag = match[1]
+        if match.start() < end or not sounds_secret(tag.rpartition(":")[2]):
+            continue
+        closings = _CLOSING.finditer(text, match.end())
+        closing = next((closing for closing in closings if closing[1] == tag), None)
+        parts += [text[end : match.end()], HIDDEN]
+        end = len(text) if closing is None else closing.start()
+    return "".join((*parts, text[end:]))
 
 
 def _in_leaves(text: str) -> str:

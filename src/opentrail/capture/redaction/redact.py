@@ -12,7 +12,11 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from opentrail.capture.record_limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
+from opentrail.capture.record_limits import (
+    MAX_COMPARED_BYTES,
+    MAX_HIDDEN_VALUES,
+    MAX_MESSAGE_LENGTH,
+)
 from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
@@ -82,6 +86,8 @@ def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable
     hidden = {
         text for text in _texts(parameters) - _texts(recorded) if len(text) >= MIN_SECRET_LENGTH
     }
+    if len(hidden) > MAX_HIDDEN_VALUES:
+        return HIDDEN
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
@@ -95,11 +101,13 @@ def without_words_of(body: bytes, message: str, recorded: str) -> str:
     """Returns an error message without words of a body that could not be decoded.
 
     Args:
-        body: the body.
+        body: the body; the whole message is hidden if it has more than `MAX_COMPARED_BYTES`.
         message: the error message.
         recorded: recorded text, whose words are kept.
     """
-    raw = body[:MAX_COMPARED_BYTES].decode("utf-8", "replace")
+    if len(body) > MAX_COMPARED_BYTES:
+        return HIDDEN
+    raw = body.decode("utf-8", "replace")
     body_text = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
 
     def word(match: re.Match[str]) -> str:

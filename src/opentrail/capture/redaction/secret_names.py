@@ -48,6 +48,8 @@ _NO_SECRET = re.compile(
     re.I,
 )
 _MAX_NAME_LENGTH = 200
+#: Characters at the end of a name that may show that a token is not a credential.
+_MAX_NO_SECRET_LENGTH = 64
 #: Endings of members that hold a name, and of those beside them that hold what it names.
 _NAMING = re.compile(
     r"(name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
@@ -99,7 +101,9 @@ def sounds_secret(name: str) -> bool:
     """
     if looks_secret(name):
         return True
-    return bool(_SECRET_SOUND.search(name)) and not _NO_SECRET.search(name)
+    if not _SECRET_SOUND.search(name):
+        return False
+    return not _NO_SECRET.search(name[-_MAX_NO_SECRET_LENGTH:])
 
 
 def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

@@ -108,7 +108,7 @@ def _is_echoed(definition: str) -> bool:
     """Returns whether a parameter's definition in YAML certainly lets its value be seen."""
     if "<<" in definition or definition.lstrip()[:1] in ("*", "&", "!"):
         return False
-    if re.search(r'"[^"\n]*\\[^"\n]*"\s*:', definition):
+    if re.search(r'"[^"\\\n]*+\\[^"\n]*+"\s*+:', definition):
         return False  # a key in another spelling
     flags = _NO_ECHO.findall(definition)
     return len(flags) == definition.lower().count("noecho") and all(
