@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.duckdb import children, event_files
 from opentrail.adapters.duckdb.files import SealedFile, Series, is_whole
 from opentrail.adapters.duckdb.seal import merge
 from tests.adapters.duckdb.worlds import NAME, world
@@ -33,6 +34,28 @@ async def test_many_small_files_become_few_large_ones_and_nothing_else_changes(
         assert len(here.files()) == len(ranges)
         async with here.opened() as store:
             await here.check(store)
+
+
+@asynchronous
+async def test_files_that_cannot_be_merged_stay_and_others_are_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[object, ...]] = []
+
+    async def files_of_child(work: str, *arguments: object) -> list[SealedFile]:
+        if work == "merge":
+            tried.append(arguments)
+            raise RuntimeError("failed to pin block")
+        return await children.files_of_child(work, *arguments)
+
+    monkeypatch.setattr(event_files, "files_of_child", files_of_child)
+    async with world(tmp_path, seal_records=10) as here, here.opened() as store:
+        for _ in range(20):
+            await store.add(await here.write(5))
+        await store.idle()
+        assert here.ranges() == [(first, first + 9) for first in range(1, 100, 10)]
+        assert len(tried) == 1
+        await here.check(store)
 
 
 @pytest.mark.anomaly

@@ -49,6 +49,23 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
 
 
 @asynchronous
+async def test_few_large_records_fill_a_hot_table_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, seal_records=1_000) as here, here.opened() as store:
+        entries = await here.write(90)
+        text = sum(len(entry.record) for entry in entries[:30])
+        monkeypatch.setattr(recorded_module, "MAX_TEXT", text)
+        for entry in entries:
+            await store.add([entry])
+        await store.idle()
+        assert here.ranges()[0][0] == 1
+        assert here.ranges()[0][1] == 30
+        assert len(here.ranges()) >= 2
+        await here.check(store)
+
+
+@asynchronous
 async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

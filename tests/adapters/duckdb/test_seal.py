@@ -12,8 +12,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb import seal as seal_module
 from opentrail.adapters.duckdb.files import Series, is_whole, read_name
-from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.seal import seal, seal_all
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
@@ -59,6 +60,19 @@ def expected(first: int, last: int) -> list[tuple[int, str, str]]:
         (position, event_id(position), record_bytes(RECORDS[position - 1]).decode())
         for position in range(first, last + 1)
     ]
+
+
+def test_large_records_fill_several_files(
+    journal: Path, history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal_module, "_BATCH", 7)
+    text = sum(len(record_bytes(record)) for record in RECORDS)
+    monkeypatch.setattr(seal_module, "MAX_TEXT", text // 3)
+    files = list(seal_all(SqliteJournalSource(journal), history, 1, 60))
+    assert len(files) == 3
+    assert [row for file in files for row in rows(file)] == expected(1, 60)
+    assert sorted(history.iterdir()) == files
+    assert all(is_whole(named) for file in files if (named := read_name(file)))
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 60), (1, 1), (60, 60), (7, 44)])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb import sealed_file
 from opentrail.adapters.duckdb.files import Series, read_name
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import micros
-from tests.factories import MOMENT, an_entry, some_records
+from tests.factories import MOMENT, a_record, an_entry, some_records
 
 ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_records(5), 1)]
 
@@ -47,6 +49,23 @@ def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no more"):
         write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 5), fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_records_that_are_too_large_for_the_memory_nothing_is_left_but_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sealed_file._LIMITS, "memory_limit", "24MB")
+    record = json.dumps(a_record(requestParameters={"a": "x" * 240_000}))
+    rows = [(*row[:-1], record) for row in ROWS]
+
+    def fill_large(connection: duckdb.DuckDBPyConnection) -> None:
+        for _ in range(40):
+            for statement, arguments in insert_sealed(rows, ColumnPartitioning()):
+                connection.execute(statement, arguments)
+
+    with pytest.raises(duckdb.Error, match="MiB used"):
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 200), fill_large)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,7 +25,8 @@ def next_merge(tables: Sequence[EventTable]) -> list[EventTable]:
     """
     run: list[EventTable] = []
     for table in tables:
-        if table.file is None or table.is_remote or table.file.records * 2 > MERGED_RECORDS:
+        is_apart = table.is_remote or table.is_not_merged
+        if table.file is None or is_apart or table.file.records * 2 > MERGED_RECORDS:
             run = []
             continue
         is_adjacent = bool(run) and run[-1].last + 1 == table.first

@@ -102,7 +102,14 @@ class EventFiles(abc.ABC):
             paths = [table.file.path for table in run if table.file is not None]
             if not paths:
                 return False
-            (file,) = await files_of_child("merge", *paths)
+            try:
+                (file,) = await files_of_child("merge", *paths)
+            except CHILD_ERRORS as error:
+                # Such as those of records that are too large to be in memory together.
+                log.warning("files stay apart", extra={"error": str(error)})
+                for table in run:
+                    table.is_not_merged = True
+                return True
             crash_point("history.merged")
             await self.tables.replace(run, await self._database.run(self._database.attach, file))
             await asyncio.to_thread(remove, paths)

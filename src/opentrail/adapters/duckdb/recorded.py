@@ -14,6 +14,7 @@ from opentrail.adapters.duckdb.children import files_of_child
 from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
 from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
 from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
+from opentrail.adapters.duckdb.sealed_file import MAX_TEXT
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
@@ -201,6 +202,7 @@ class RecordedEvents(EventFiles):
         now = asyncio.get_running_loop().time()
         hot.since = hot.since if hot.since is not None else now
         hot.last = self.position = entries[-1].position
+        hot.text += sum(len(entry.record) for entry in entries)
         hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
         hot.newest_recorded = max(hot.newest_recorded, micros(entries[-1].recorded_at))
         if self._is_full(hot, now):
@@ -218,7 +220,8 @@ class RecordedEvents(EventFiles):
     def _is_full(self, hot: EventTable, now: float) -> bool:
         records = hot.last - hot.first + 1
         is_old = hot.since is not None and now - hot.since >= SEAL_SECONDS
-        return records >= self._seal_records or (records >= SEAL_FEW_RECORDS and is_old)
+        is_large = records >= self._seal_records or hot.text >= MAX_TEXT
+        return is_large or (records >= SEAL_FEW_RECORDS and is_old)
 
     # Sealing
 

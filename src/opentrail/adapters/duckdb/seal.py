@@ -25,7 +25,7 @@ from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, is_wh
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
-from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.adapters.duckdb.sealed_file import MAX_TEXT, Sealing, write_sealed
 from opentrail.adapters.ipc.child import arm_in_child
 from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.journal_source import open_source
@@ -38,10 +38,33 @@ from opentrail.ports.journal_source import JournalSource
 _BATCH = 1_000
 
 
+class TooMuchText(Exception):  # noqa: N818 - a part of the work
+    """The records up to `last` fill a file."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+
+
+def seal_all(journal: JournalSource, history: Path, first: int, last: int) -> Iterator[Path]:
+    """Writes the journal's entries `first`…`last` to files and yields their paths.
+
+    It is one file, unless the records are so large that they fill several.
+    """
+    while first <= last:
+        try:
+            path, end = seal(journal, history, first, last), last
+        except TooMuchText as full:
+            path, end = seal(journal, history, first, full.last), full.last
+        yield path
+        first = end + 1
+
+
 def seal(journal: JournalSource, history: Path, first: int, last: int) -> Path:
     """Writes the journal's entries `first`…`last` to a file and returns its path.
 
     Raises:
+        TooMuchText: the records are too large for one file; none is left.
         RuntimeError: the journal does not hold the whole range.
     """
     before = journal.chain_before(first)
@@ -50,7 +73,11 @@ def seal(journal: JournalSource, history: Path, first: int, last: int) -> Path:
     partitioning = ColumnPartitioning()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
+        text = 0
         for entries in journal.read_range(first, last, _BATCH):
+            text += sum(len(entry.record) for entry in entries)
+            if text > MAX_TEXT and entries[-1].position < last:
+                raise TooMuchText(entries[-1].position)
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
             for statement, arguments in insert_sealed(rows, partitioning):
                 connection.execute(statement, arguments)
@@ -135,7 +162,8 @@ def main() -> None:
         journal, history = open_source(arguments[0]), Path(arguments[1])
         first, last = map(int, arguments[2:])
         try:
-            paths = [seal(journal, history, *run) for run in _runs(journal, first, last)]
+            runs = _runs(journal, first, last)
+            paths = [path for run in runs for path in seal_all(journal, history, *run)]
         except JournalDamaged as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(JOURNAL_DAMAGED)

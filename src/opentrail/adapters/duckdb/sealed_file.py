@@ -22,6 +22,8 @@ _LIMITS: dict[str, str | int | float | list[str]] = {
     "memory_limit": "384MB",
     "preserve_insertion_order": True,
 }
+#: Maximum characters of the records that are sealed to one file: all are in memory together then.
+MAX_TEXT = 256 << 20
 _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM made.events"
 
 
@@ -63,14 +65,13 @@ def write_sealed(
         # A progress bar would appear between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
         connection.execute(attaching(temporary, "made", options=""))
-        count = -1
+        count, expected = -1, sealing.last - sealing.first + 1
         try:
             count = _filled(connection, sealing, fill, index)
+            connection.execute("DETACH made")
         finally:
             if count < 0:
-                connection.rollback()
-            connection.execute("DETACH made")
-            expected = sealing.last - sealing.first + 1
+                _abandon(connection)
             if count != expected:
                 temporary.unlink(missing_ok=True)
     if count != expected:
@@ -110,3 +111,10 @@ def _filled(
     connection.execute("COMMIT")
     connection.execute("CHECKPOINT made")
     return int(count)
+
+
+def _abandon(connection: duckdb.DuckDBPyConnection) -> None:
+    """Ends the writing of a file; a commit that failed has ended the transaction already."""
+    for statement in ("ROLLBACK", "DETACH made"):
+        with contextlib.suppress(duckdb.Error):
+            connection.execute(statement)

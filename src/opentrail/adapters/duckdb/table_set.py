@@ -74,6 +74,10 @@ class EventTable:
     readers: int = 0
     #: When the first rows of a hot table were inserted, by the loop's clock.
     since: float | None = None
+    #: Characters of the records of a hot table.
+    text: int = 0
+    #: Its file could not be merged with those beside it.
+    is_not_merged: bool = False
     unread: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
