@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import paging
-from opentrail.adapters.duckdb import store as duckdb_store
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
@@ -156,7 +155,7 @@ async def test_pages_of_large_events_are_shorter(
 ) -> None:
     """A thousand records could be too much for the store's process, and for the server."""
     entries = entries_of(some_records(10))
-    for module in (event_history, duckdb_store, paging):
+    for module in (event_history, paging):
         monkeypatch.setattr(module, "PAGE_TEXT", sum(len(e.record) for e in entries[:3]) + 9)
     store = DuckdbEvents(folders(tmp_path)[0], SqliteJournalSource(tmp_path / "journal"))
     await store.open()

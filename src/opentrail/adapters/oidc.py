@@ -167,7 +167,7 @@ class OidcProvider:
 
         def fetch() -> bytes:
             with contextlib.ExitStack() as end:
-                opener = urllib.request.build_opener(_NoRedirects, _Http(end), _Https(end))
+                opener = urllib.request.build_opener(_NoRedirects, _Connections(end))
                 answer = end.enter_context(opener.open(request, timeout=_SECONDS))
                 return bytes(answer.read(_MAX_ANSWER_BYTES + 1))
 
@@ -203,26 +203,18 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class _Http(urllib.request.HTTPHandler):
+class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
     """Opens connections that have a deadline until `end` is closed."""
 
     def __init__(self, end: contextlib.ExitStack) -> None:
         super().__init__()
-        self._connection, _ = connections_until(end)
+        self._by_http, self._by_https = connections_until(end)
 
     def http_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(self._connection, request)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    """Opens connections that have a deadline until `end` is closed."""
-
-    def __init__(self, end: contextlib.ExitStack) -> None:
-        super().__init__()
-        _, self._connection = connections_until(end)
+        return self.do_open(self._by_http, request)
 
     def https_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(self._connection, request)
+        return self.do_open(self._by_https, request)
 
 
 def _refused(reason: str) -> SignInRefused:

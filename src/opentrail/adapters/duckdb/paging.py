@@ -97,7 +97,9 @@ class Pages:
             page += [events[key.position] for key in part]
             if _text(page) > PAGE_TEXT:
                 break
-        return page
+        # The page ends with the event whose record exceeds the limit.
+        sizes = itertools.accumulate(len(event.record) for event in page)
+        return page[: 1 + sum(size <= PAGE_TEXT for size in sizes)]
 
     async def _page_keys(self, tables: Sequence[EventTable], query: EventQuery) -> list[_Key]:
         keys: list[_Key] = []

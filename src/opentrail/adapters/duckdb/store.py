@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +18,6 @@ from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, Rep
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import (
-    PAGE_TEXT,
     PRESENT,
     CallCounts,
     CallKey,
@@ -118,9 +116,7 @@ class DuckdbEvents:
 
         A sealed file that turns out to be damaged is replaced first.
         """
-        page = await self._reading(lambda tables: self._pages.page(tables, query))
-        sizes = accumulate(len(event.record) for event in page)
-        return page[: 1 + sum(size <= PAGE_TEXT for size in sizes)]
+        return await self._reading(lambda tables: self._pages.page(tables, query))
 
     async def count(self, query: EventQuery) -> int:
         """Returns the number of events of a query, up to its limit."""
