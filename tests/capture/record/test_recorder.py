@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -13,9 +15,9 @@ from opentrail.capture.record.recorder import Recorder
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
-from opentrail.core.identity import unknown
+from opentrail.core.identity import Identity, unknown
 from opentrail.metrics import Metrics
-from tests.factories import a_query_request, an_exchange, an_s3_request
+from tests.factories import a_query_request, a_request, an_exchange, an_s3_request
 from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
 
 
@@ -34,13 +36,17 @@ class World:
         self.learned: list[Record] = []
         self.metrics = Metrics()
         self.kept: list[Gap | None] = []
-        self.recorder = Recorder(
+        self.refuse = refuse
+        self.recorder = self.a_recorder(lambda key: unknown("123456789012", key))
+
+    def a_recorder(self, resolve: Callable[[str], Identity]) -> Recorder:
+        return Recorder(
             self.journal,
-            Assembler(lambda key: unknown("123456789012", key)),
+            Assembler(resolve),
             self.learned.append,
             SettableClock(),
             self.metrics,
-            refuse,
+            self.refuse,
             self.kept.append,
         )
 
@@ -142,6 +148,49 @@ def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
         assert world.sample("opentrail_records_total", category="Data") == 2 * 1_001
 
     run_skipping_time(story())
+
+
+LARGE = b'{"TableName": "t"}' + b" " * 200_000
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
+    is_packed: bool, fails: bool
+) -> None:
+    body = gzip.compress(LARGE) if is_packed else LARGE
+    headers = {"x-amz-target": "DynamoDB_20120810.DescribeTable"}
+    headers |= {"content-encoding": "gzip"} if is_packed else {}
+    large = an_exchange(a_request("dynamodb", headers=headers, body=body))
+    others_are_recorded = threading.Event()
+
+    def resolve(key: str) -> Identity:
+        if threading.current_thread() is not threading.main_thread():
+            assert others_are_recorded.wait(60)
+            if fails:
+                raise LookupError(key)
+        return unknown("123456789012", key)
+
+    async def story() -> None:
+        world = World(refuse=True)
+        world.recorder = world.a_recorder(resolve)
+        waiting = [asyncio.ensure_future(world.recorder.record(large)) for _ in range(2)]
+        assert await asyncio.gather(*(world.recorder.record(an_exchange()) for _ in "ab")) == [1, 2]
+        others_are_recorded.set()
+        await world.recorder.drain()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        if fails:
+            assert [str(result) for result in results] == [
+                "LookupError while its record was made"
+            ] * 2
+            assert world.recorder.lost == 2
+            return
+        assert results == [3, 4]
+        given = [record["requestParameters"] for record in await world.records()]
+        assert given == [{"userName": "Mary"}] * 2 + [{"tableName": "t"}] * 2
+        assert len(world.learned) == 4
+
+    asyncio.run(story())
 
 
 @asynchronous

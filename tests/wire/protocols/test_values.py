@@ -3,6 +3,8 @@
 import base64
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +13,15 @@ from botocore.model import Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.values import JsonDocument, WireTime, from_json, from_text, timestamp
+from opentrail.wire.protocols.values import (
+    ByShape,
+    Decoder,
+    JsonDocument,
+    WireTime,
+    from_json,
+    from_text,
+    timestamp,
+)
 
 NINE = datetime(2020, 1, 1, 9, tzinfo=UTC)
 
@@ -256,3 +266,32 @@ def test_any_bytes_are_json_or_refused(raw: bytes | str) -> None:
     except ValueError:
         return
     assert not isinstance(value, float) or math.isfinite(value)
+
+
+# Functions by shape
+
+
+def test_a_shape_that_contains_itself_has_one_function_whichever_thread_needs_it() -> None:
+    functions = ByShape()
+    is_making, go_on = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def outer() -> Decoder:
+        made.append("outer")
+        inner = functions.memoize("inner", lambda: functions.memoize("outer", outer))
+        is_making.set()
+        assert go_on.wait(60)
+        return lambda value: value if not value else inner(value[1:])
+
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(functions.memoize, "outer", outer)
+        assert is_making.wait(60)
+        # Of a function that is whole but for the outer one, and of the outer one itself.
+        others = [
+            threads.submit(lambda: functions.memoize("inner", outer)("abc")),
+            threads.submit(lambda: functions.memoize("outer", outer)("abc")),
+        ]
+        go_on.set()
+        assert [other.result(60) for other in others] == ["", ""]
+        assert first.result(60)("abc") == ""
+    assert made == ["outer"]

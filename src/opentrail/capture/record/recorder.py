@@ -30,6 +30,8 @@ _OVERLOAD_SECONDS = 0.5
 _GROUP_SECONDS = 0.002
 #: Bytes of further records, such as those of deleted objects, after which other calls get a turn.
 _MAX_FURTHER_BYTES = 512 * 1024
+#: Bytes of bodies of which a record is made in a few milliseconds, even if they are packed.
+_SMALL_BYTES, _SMALL_PACKED_BYTES = 128 * 1024, 128
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ class Recorder:
         #: The last group had several calls, so that waiting for others is worth it.
         self._is_busy = False
         self._writing: set[asyncio.Task[None]] = set()
+        #: Large calls take their turns: each may need many times the memory of its bodies.
+        self._large = asyncio.Lock()
 
     @property
     def failure(self) -> str | None:
@@ -131,12 +135,32 @@ class Recorder:
         done: asyncio.Future[int] | None,
         needs_position: bool = False,
     ) -> None:
-        """Adds a call to the group of those that end at about the same time."""
-        if not self._waiting:
-            task = asyncio.get_running_loop().create_task(self._record_waiting())
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
-        self._waiting.append(_Waiting(exchange, done, time.perf_counter(), needs_position))
+        """Adds a call to the group of those that end at about the same time.
+
+        A large one whose client waits is recorded by itself.
+        """
+        call = _Waiting(exchange, done, time.perf_counter(), needs_position)
+        if done is not None and _is_large(exchange):
+            recording = self._record_large(call)
+        else:
+            self._waiting.append(call)
+            if len(self._waiting) > 1:
+                return
+            recording = self._record_waiting()
+        task = asyncio.get_running_loop().create_task(recording)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _record_large(self, call: _Waiting) -> None:
+        """Records a call whose record is made in a thread: 16 MiB of small members take seconds."""
+        try:
+            async with self._large:
+                assembled = await asyncio.to_thread(self._assembler.assemble, call.exchange)
+        except Exception as error:
+            log.exception("a call cannot be recorded")
+            self._refuse(call, _reason_of(error))
+            return
+        await self._append([(call, assembled)])
 
     async def _record_waiting(self) -> None:
         if self._is_busy:
@@ -163,7 +187,7 @@ class Recorder:
             assembled = self._assembler.assemble(waiting.exchange)
         except Exception as error:  # the other calls are recorded
             log.exception("a call cannot be recorded")
-            self._refuse(waiting, f"{type(error).__name__} while its record was made")
+            self._refuse(waiting, _reason_of(error))
             return None
         if waiting.done is None:
             # The client's next call may be signed with a key that this one created.
@@ -251,3 +275,17 @@ class Recorder:
         """Returns once nothing is being recorded."""
         while self._writing:
             await asyncio.gather(*self._writing, return_exceptions=True)
+
+
+def _reason_of(error: Exception) -> str:
+    return f"{type(error).__name__} while its record was made"
+
+
+def _is_large(exchange: Exchange) -> bool:
+    """Returns whether making the record may take so long that other calls would notice."""
+    size = 0
+    for message in (exchange.request, exchange.response):
+        if message is not None:
+            is_packed = "content-encoding" in message.headers
+            size += len(message.body) * (_SMALL_BYTES // _SMALL_PACKED_BYTES if is_packed else 1)
+    return size > _SMALL_BYTES

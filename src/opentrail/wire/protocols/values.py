@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 import re
+import threading
 from collections.abc import Callable, Hashable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,19 +19,31 @@ Decoder = Callable[[Any], Any]
 
 
 class ByShape:
-    """Functions that handle values of a shape, each made once; shapes may contain themselves."""
+    """Functions that handle values of a shape, each made once, whichever thread needs it first."""
 
     def __init__(self) -> None:
         self._made: dict[Hashable, Decoder] = {}
+        self._being_made: set[Hashable] = set()
+        self._making = threading.RLock()
 
     def memoize(self, key: Hashable, make: Callable[[], Decoder]) -> Decoder:
         """Returns the function for a key, made by `make` the first time."""
         function = self._made.get(key)
-        if function is None:
-            # Found only while `make` runs, for a shape that contains itself.
-            self._made[key] = lambda value: self._made[key](value)
-            function = self._made[key] = make()
-        return function
+        if function is not None:
+            return function
+        with self._making:
+            if key in self._being_made:  # by this thread, for a shape that contains itself
+                return lambda value: (self._made.get(key) or self._awaited(key))(value)
+            if key not in self._made:
+                self._being_made.add(key)
+                self._made[key] = make()
+                self._being_made.discard(key)
+            return self._made[key]
+
+    def _awaited(self, key: Hashable) -> Decoder:
+        """Returns the function for a key that another thread is making."""
+        with self._making:
+            return self._made[key]
 
 
 def from_text(shape: Shape) -> Decoder:
