@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,10 @@ class StubIssuer:
     asked: dict[str, str] = field(default_factory=dict)
     forms: list[dict[str, str]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
+    discoveries: int = 0
+    #: Exchanges that wait for `go_on`, by number of their threads.
+    waiting: set[int] = field(default_factory=set)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def authorize(self, url: str) -> dict[str, str]:
         """Does what a user does who signs in; returns the query of the way back."""
@@ -91,6 +96,7 @@ def stub_issuer() -> Iterator[StubIssuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/.well-known/openid-configuration":
+                stub.discoveries += 1
                 self._answer(200, stub.document())
             elif self.path == "/keys":
                 self._answer(200, {"keys": [stub.key.as_dict(private=False)]})
@@ -102,6 +108,8 @@ def stub_issuer() -> Iterator[StubIssuer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             form = {name: values[0] for name, values in parse_qs(body).items()}
+            stub.waiting.add(threading.get_ident())
+            stub.go_on.wait(60)
             stub.forms.append(form)
             stub.authorizations.append(self.headers.get("authorization"))
             self._answer(*stub.exchange(form))
@@ -118,5 +126,6 @@ def stub_issuer() -> Iterator[StubIssuer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubIssuer(f"http://127.0.0.1:{server.server_port}")
+    stub.go_on.set()
     with serving(server):
         yield stub

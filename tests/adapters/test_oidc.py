@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from opentrail.adapters.oidc import OidcProvider, is_safe
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
 from tests.adapters.test_deadline import STARTS, never_ending
-from tests.fakes import asynchronous
+from tests.fakes import SettableClock, asynchronous, eventually
 from tests.stub_issuer import CLIENT, CODE, SECRET, StubIssuer, stub_issuer
 
 BACK = "http://127.0.0.1:4748/console/oidc/callback"
@@ -204,6 +206,41 @@ async def test_a_provider_that_never_ends_its_answer_is_named(
         provider = OidcProvider(f"{scheme}://{address}", CLIENT, None, SystemClock())
         with pytest.raises(SignInRefused, match=f"{address}.* failed"):
             await provider.begin(BACK)
+
+
+@asynchronous
+async def test_a_provider_is_asked_once_in_five_minutes_where_users_sign_in(
+    issuer: StubIssuer,
+) -> None:
+    clock = SettableClock()
+    provider = OidcProvider(issuer.url, CLIENT, None, clock)
+    await asyncio.gather(*(provider.begin(BACK) for _ in range(50)))
+    assert issuer.discoveries == 1
+    clock.advance(300)
+    await provider.begin(BACK)
+    assert issuer.discoveries == 1
+    clock.advance(1)
+    issuer.published = {"authorization_endpoint": f"{issuer.url}/elsewhere"}
+    begun = await provider.begin(BACK)
+    assert (begun.url.partition("?")[0], issuer.discoveries) == (f"{issuer.url}/elsewhere", 2)
+
+
+@asynchronous
+async def test_users_of_a_provider_that_hangs_leave_threads_to_others(issuer: StubIssuer) -> None:
+    provider = OidcProvider(issuer.url, CLIENT, None, SystemClock())
+    begun = await provider.begin(BACK)
+    answer = issuer.authorize(begun.url)
+    issuer.go_on.clear()
+    with ThreadPoolExecutor(3) as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        coming_back = [asyncio.ensure_future(provider.finish(begun, answer)) for _ in range(20)]
+        try:
+            await eventually(lambda: len(issuer.waiting) == 2)
+            assert await asyncio.wait_for(asyncio.to_thread(str, "another's"), 30) == "another's"
+            assert len(issuer.waiting) == 2
+        finally:
+            issuer.go_on.set()
+            assert len(await asyncio.gather(*coming_back)) == 20
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -30,6 +31,10 @@ from opentrail.ports.identity_provider import BegunSignIn
 _SECONDS = 10.0
 #: Maximum bytes of an answer.
 _MAX_ANSWER_BYTES = 1_000_000
+#: Requests at a time: anyone may cause them, and each has a thread while the provider hangs.
+_MAX_REQUESTS = 2
+#: How long a provider's published addresses are used.
+_DISCOVERED = timedelta(minutes=5)
 #: Seconds by which the provider's clock may differ.
 _LEEWAY = 60
 #: Signatures by a private key that the provider alone has.
@@ -62,6 +67,10 @@ class OidcProvider:
     ) -> None:
         self._issuer, self._client_id, self._secret = issuer, client_id, client_secret
         self._clock = clock
+        self._requests = asyncio.Semaphore(_MAX_REQUESTS)
+        self._discovering = asyncio.Lock()
+        #: What was discovered, and until when it is used.
+        self._discovered: tuple[_Discovered, datetime] | None = None
 
     async def begin(self, redirect_uri: str) -> BegunSignIn:
         """Returns where a browser is sent, and what must be known when it comes back."""
@@ -96,6 +105,14 @@ class OidcProvider:
         return self._verified(token, keys, provider, begun.nonce)
 
     async def _discover(self) -> _Discovered:
+        """Returns the provider's addresses and algorithms, those of five minutes ago at most."""
+        async with self._discovering:
+            now = self._clock.now()
+            if self._discovered is None or self._discovered[1] < now:
+                self._discovered = await self._fetch_discovered(), now + _DISCOVERED
+            return self._discovered[0]
+
+    async def _fetch_discovered(self) -> _Discovered:
         url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         document = await self._fetch(urllib.request.Request(url))  # noqa: S310 - of the settings
         if document.get("issuer") != self._issuer:
@@ -172,7 +189,8 @@ class OidcProvider:
                 return bytes(answer.read(_MAX_ANSWER_BYTES + 1))
 
         try:
-            body = await asyncio.to_thread(fetch)
+            async with self._requests:
+                body = await asyncio.to_thread(fetch)
             document = json.loads(body) if len(body) <= _MAX_ANSWER_BYTES else None
         except (OSError, HTTPException, ValueError) as error:
             raise _refused(f"{request.full_url} failed: {error}") from error

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from opentrail.access.users import ConsoleRole
+from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.identity_provider import BegunSignIn
+from opentrail.ports.sealer import Sealer
 from tests.api.browser import HOST, Browser
 from tests.api.caller import Answer, send
 from tests.fakes import asynchronous
@@ -49,9 +51,12 @@ class Provider:
         return self.claims
 
 
-def with_provider() -> tuple[Browser, Provider]:
+SEALER = AesGcmSealer(b"m" * 32)
+
+
+def with_provider(sealer: Sealer = SEALER) -> tuple[Browser, Provider]:
     provider = Provider()
-    browser = Browser(oidc=OidcLogin(provider, "groups", ROLES))
+    browser = Browser(oidc=OidcLogin(provider, "groups", ROLES, sealer))
     browser.cookie = None
     return browser, provider
 
@@ -69,7 +74,7 @@ async def come_back(browser: Browser, state: str, cookie: str | None, code: str 
     """Comes back as from a page of another site; the browser keeps its session."""
     headers = {"host": HOST, "sec-fetch-site": "cross-site"}
     if cookie is not None:
-        headers["cookie"] = f"ot-oidc={cookie}"
+        headers["cookie"] = f'ot-oidc="{cookie}"'
     answer = await send(browser.app, "GET", f"{CALLBACK}?state={state}&code={code}", headers)
     if "set-cookie" in answer.headers and answer.status == 303:
         browser.cookie = next(
@@ -120,17 +125,44 @@ async def test_a_user_without_a_role_is_refused_and_that_is_recorded(groups: Any
 
 
 @asynchronous
-async def test_a_state_is_good_once_in_the_browser_that_began() -> None:
+async def test_a_state_is_good_in_the_browser_that_began() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
-    for wrong in (None, "", "state-0", cookie + "x"):
+    moved = SEALER.seal(SEALER.unseal(cookie, "console sign-in"), "elsewhere")
+    for wrong in (None, "", "state-0", cookie + "x", cookie[:-8], moved, cookie):
         again, _ = await begin(browser)
         assert (await come_back(browser, again, wrong)).status == 401
     assert (await come_back(browser, "never-begun", "never-begun")).status == 401
     assert (await come_back(browser, "", None)).status == 401
-    assert (await come_back(browser, state, cookie)).status == 303
-    assert (await come_back(browser, state, cookie)).status == 401
+    assert (await come_back(browser, state, moved)).status == 401
+    answer = await come_back(browser, state, cookie)
+    assert answer.status == 303
+    cookies = SimpleCookie(answer.cookies)
+    assert (cookies["ot-oidc"].value, cookies["ot-oidc"]["max-age"]) == ("", "0")
     assert logins(browser) == [("oidc:ann@example.com", "Success")]
+
+
+@asynchronous
+async def test_a_browser_may_come_back_to_another_server_that_shares_the_sealer() -> None:
+    (one, _), (two, _), (stranger, _) = (
+        with_provider(),
+        with_provider(),
+        with_provider(AesGcmSealer(b"n" * 32)),
+    )
+    state, cookie = await begin(one)
+    assert not any(secret in cookie for secret in ("verifier", "nonce", state))
+    assert (await come_back(stranger, state, cookie)).status == 401
+    assert (await come_back(two, state, cookie)).status == 303
+    assert (await two.get("session")).json["user"] == "oidc:ann@example.com"
+
+
+@asynchronous
+async def test_others_who_begin_and_never_come_back_end_no_sign_in() -> None:
+    browser, _ = with_provider()
+    state, cookie = await begin(browser)
+    for _ in range(2_000):
+        assert (await browser.post("oidc", {})).status == 200
+    assert (await come_back(browser, state, cookie)).status == 303
 
 
 @asynchronous

@@ -31,13 +31,13 @@ def test_in_trusted_networks_the_console_has_every_name_that_no_other_site_can_h
 
 
 def test_users_sign_in_by_a_provider_if_one_is_set() -> None:
-    assert oidc_login(Settings(), SettableClock()) is None
+    assert oidc_login(Settings(), SettableClock(), None) is None
     given = Settings(
         oidc_issuer="https://id.example",
         oidc_client_id="opentrail",
         oidc_role_claim="groups",
         oidc_roles={"staff": "viewer"},
     )
-    login = oidc_login(given, SettableClock())
+    login = oidc_login(given, SettableClock(), None)
     assert login is not None
     assert (login.role_claim, login.roles) == ("groups", {"staff": ConsoleRole.VIEWER})

@@ -6,9 +6,10 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypedDict
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -19,17 +20,18 @@ from opentrail.api.console.sign_in import LoginRecords
 from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import route
-from opentrail.core.errors import CloudTrailError, SignInRefused, Unsupported
+from opentrail.core.errors import CloudTrailError, SignInRefused, StorageFailed, Unsupported
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
+from opentrail.ports.sealer import Sealer
 
 CALLBACK = "/console/oidc/callback"
 _COOKIE = "ot-oidc"
 _SECURE_COOKIE = "__Host-ot-oidc"
 #: How long a user may take at the provider.
 MAX_TIME = timedelta(minutes=10)
-#: Maximum number of sign-ins in progress.
-MAX_SIGN_INS = 1_000
+#: What the cookie of a sign-in is bound to.
+_CONTEXT = "console sign-in"
 _NAME = re.compile(r"[\w+=,.@ -]{1,128}")
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
@@ -45,31 +47,24 @@ class OidcLogin:
         provider: where they do.
         role_claim: the claim whose string, or list of strings, gives a role.
         roles: string in the claim → role; users of several have the greatest one.
+        sealer: seals the cookie of a sign-in in progress, which any server may have begun.
     """
 
     provider: IdentityProvider
     role_claim: str
     roles: Mapping[str, ConsoleRole]
+    sealer: Sealer
 
 
-class BegunSignIns:
-    """Sign-ins in progress, in memory."""
+class _Cookie(msgspec.Struct, frozen=True):
+    """A sign-in in progress: only the browser has it, so that none costs a server memory.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._begun: dict[str, tuple[datetime, BegunSignIn]] = {}
+    That it ends once is up to the provider, which accepts each code once.
+    """
 
-    async def add(self, begun: BegunSignIn) -> None:
-        """Adds a sign-in; the oldest is removed if there are too many."""
-        self._begun[begun.state] = (self._clock.now(), begun)
-        if len(self._begun) > MAX_SIGN_INS:
-            del self._begun[next(iter(self._begun))]
-
-    async def pop(self, state: str) -> BegunSignIn | None:
-        """Removes a sign-in and returns it; None if there is none, or it is too old."""
-        moment, begun = self._begun.pop(state, (None, None))
-        is_late = moment is None or moment + MAX_TIME < self._clock.now()
-        return None if is_late else begun
+    #: Seconds since 1970.
+    expires: float
+    begun: BegunSignIn
 
 
 class SignInWays(TypedDict):
@@ -82,11 +77,11 @@ class OidcSignIn:
     """The calls by which a browser signs in at a provider and comes back."""
 
     def __init__(
-        self, guard: Guard, records: LoginRecords, begun: BegunSignIns, login: OidcLogin | None
+        self, guard: Guard, records: LoginRecords, clock: Clock, login: OidcLogin | None
     ) -> None:
         self._guard = guard
         self._records = records
-        self._begun = begun
+        self._clock = clock
         self._login = login
 
     def routes(self) -> list[Route]:
@@ -102,17 +97,18 @@ class OidcSignIn:
     async def begin(self, request: Request) -> Response:
         """Returns where the browser must go, and binds the sign-in to it by a cookie."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
+        login = self._require_login
         try:
-            begun = await self._require_login.provider.begin(redirect_uri)
+            begun = await login.provider.begin(redirect_uri)
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
-        await self._begun.add(begun)
+        cookie = _Cookie((self._clock.now() + MAX_TIME).timestamp(), begun)
         response = Response(begun.url, media_type="text/plain")
         name, path = _cookie_of(request)
         # Not strict: the provider's redirect must bring it back.
         response.set_cookie(
             name,
-            begun.state,
+            login.sealer.seal(msgspec.json.encode(cookie), _CONTEXT),
             max_age=int(MAX_TIME.total_seconds()),
             path=path,
             httponly=True,
@@ -126,14 +122,7 @@ class OidcSignIn:
         login = self._require_login
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
-        state = answer.get("state", "")
-        begun = await self._begun.pop(state)
-        is_own = hmac.compare_digest(
-            request.cookies.get(name, "").encode(), state.encode("utf-8", "replace")
-        )
-        if begun is None or not is_own:
-            message = "This sign-in was not begun in this browser, or is too old: begin again."
-            raise CloudTrailError("SignInRefused", message, 401)
+        begun = self._begun_in(request.cookies.get(name, ""), answer.get("state", ""))
         try:
             claims = await login.provider.finish(begun, answer)
         except SignInRefused as error:
@@ -145,6 +134,28 @@ class OidcSignIn:
         await self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
+
+    def _begun_in(self, text: str, state: str) -> BegunSignIn:
+        """Returns the sign-in of a cookie.
+
+        Raises:
+            CloudTrailError: it has another state, or is too old.
+        """
+        try:
+            content = self._require_login.sealer.unseal(text, _CONTEXT)
+            cookie = msgspec.json.decode(content, type=_Cookie)
+        except StorageFailed:
+            cookie = None
+        if (
+            cookie is None
+            or cookie.expires < self._clock.now().timestamp()
+            or not hmac.compare_digest(
+                cookie.begun.state.encode(), state.encode("utf-8", "replace")
+            )
+        ):
+            message = "This sign-in was not begun in this browser, or is too old: begin again."
+            raise CloudTrailError("SignInRefused", message, 401)
+        return cookie.begun
 
     async def _user_of(
         self, request: Request, login: OidcLogin, claims: Mapping[str, Any]

@@ -14,7 +14,7 @@ from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.guard import Guard
-from opentrail.api.console.oidc import BegunSignIns, OidcLogin, OidcSignIn
+from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.plain import Plain
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
@@ -154,7 +154,6 @@ class WebConsole:
         tokens: the personal tokens of users.
         console_link: returns a link that opens the web console once.
         oidc: how users sign in by a provider, if they do.
-        sign_ins: sign-ins in progress at the provider; by default in memory.
     """
 
     def __init__(
@@ -167,7 +166,6 @@ class WebConsole:
         tokens: UserTokens,
         console_link: Callable[[], str],
         oidc: OidcLogin | None = None,
-        sign_ins: BegunSignIns | None = None,
     ) -> None:
         #: Authenticates the browsers that are signed in.
         self.guard = Guard(sessions, settings.is_own_name)
@@ -180,7 +178,7 @@ class WebConsole:
         self._console_link = console_link
         self._records = LoginRecords(journal, clock, settings.account)
         self._changes = OwnChanges(journal, clock, settings.account, CONSOLE_SOURCE)
-        self._oidc = OidcSignIn(self.guard, self._records, sign_ins or BegunSignIns(clock), oidc)
+        self._oidc = OidcSignIn(self.guard, self._records, clock, oidc)
 
     def groups(self, services: Services) -> Sequence[object]:
         """Returns its groups of routes of the JSON API."""

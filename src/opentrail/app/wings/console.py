@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers
-from opentrail.api.console.oidc import BegunSignIns, OidcLogin
+from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.operation import Services
@@ -17,6 +19,7 @@ from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
 from opentrail.ports.clock import Clock
+from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 
 #: Names of this machine for itself.
@@ -30,13 +33,11 @@ def start(core: Core) -> Wing:
         UsageError: a library for OpenID Connect is not installed.
     """
     clock, control = core.engines.clock, core.engines.control
-    sessions, sign_ins = Sessions(clock), BegunSignIns(clock)
+    sessions = Sessions(clock)
     if core.engines.sealer is not None:
         from opentrail.api.console.stored_sessions import StoredSessions
-        from opentrail.api.console.stored_sign_ins import StoredSignIns
 
         sessions = StoredSessions(clock, control)
-        sign_ins = StoredSignIns(clock, control, core.engines.sealer)
 
     def console_link() -> str:
         return f"{core.console_url}/console/#t={sessions.new_link()}"
@@ -50,8 +51,7 @@ def start(core: Core) -> Wing:
         users,
         UserTokens(control, users, clock),
         console_link,
-        oidc_login(core.settings, clock),
-        sign_ins,
+        oidc_login(core.settings, clock, core.engines.sealer),
     )
 
     def groups(services: Services, _missing: Missing) -> Sequence[object]:
@@ -87,8 +87,13 @@ def _own_names(settings: Settings, console_url: str) -> Callable[[str], bool] | 
     return frozenset(f"{name}:{port}" for name in _LOOPBACK).__contains__
 
 
-def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
+def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcLogin | None:
     """Returns how users sign in by OpenID Connect; None if they do not.
+
+    Args:
+        settings: those of the server.
+        clock: the time.
+        sealer: the one that all servers share; None if there is only one server.
 
     Raises:
         UsageError: a library for it is not installed.
@@ -103,4 +108,5 @@ def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
         settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
     )
     roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
-    return OidcLogin(provider, settings.oidc_role_claim, roles)
+    own = sealer or AesGcmSealer(secrets.token_bytes(32))
+    return OidcLogin(provider, settings.oidc_role_claim, roles, own)
