@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from opentrail.capture.record import recorder
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
@@ -18,7 +20,14 @@ from opentrail.core.gaps import Gap
 from opentrail.core.identity import Identity, unknown
 from opentrail.metrics import Metrics
 from tests.factories import a_query_request, a_request, an_exchange, an_s3_request
-from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
+from tests.fakes import (
+    MemoryJournal,
+    SettableClock,
+    asynchronous,
+    eventually,
+    run_skipping_time,
+    turns,
+)
 
 
 class BrokenJournal(MemoryJournal):
@@ -153,15 +162,19 @@ def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
 LARGE = b'{"TableName": "t"}' + b" " * 200_000
 
 
+def a_large_call(is_packed: bool = False) -> Exchange:
+    headers = {"x-amz-target": "DynamoDB_20120810.DescribeTable"}
+    if is_packed:
+        headers["content-encoding"] = "gzip"
+    body = gzip.compress(LARGE) if is_packed else LARGE
+    return an_exchange(a_request("dynamodb", headers=headers, body=body))
+
+
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
 def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
     is_packed: bool, fails: bool
 ) -> None:
-    body = gzip.compress(LARGE) if is_packed else LARGE
-    headers = {"x-amz-target": "DynamoDB_20120810.DescribeTable"}
-    headers |= {"content-encoding": "gzip"} if is_packed else {}
-    large = an_exchange(a_request("dynamodb", headers=headers, body=body))
     others_are_recorded = threading.Event()
 
     def resolve(key: str) -> Identity:
@@ -174,7 +187,9 @@ def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
     async def story() -> None:
         world = World(refuse=True)
         world.recorder = world.a_recorder(resolve)
-        waiting = [asyncio.ensure_future(world.recorder.record(large)) for _ in range(2)]
+        waiting = [
+            asyncio.ensure_future(world.recorder.record(a_large_call(is_packed))) for _ in range(2)
+        ]
         assert await asyncio.gather(*(world.recorder.record(an_exchange()) for _ in "ab")) == [1, 2]
         others_are_recorded.set()
         await world.recorder.drain()
@@ -189,6 +204,36 @@ def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
         given = [record["requestParameters"] for record in await world.records()]
         assert given == [{"userName": "Mary"}] * 2 + [{"tableName": "t"}] * 2
         assert len(world.learned) == 4
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("has_room", "names"), [(True, "ULL"), (False, "LUL")])
+def test_large_calls_that_are_recorded_after_their_answers_wait_in_limited_memory(
+    has_room: bool, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room the record of the first one alone is made in the thread."""
+    monkeypatch.setattr(recorder, "_MAX_LARGE_BYTES", (2 if has_room else 1) * len(LARGE))
+    others_are_recorded = threading.Event()
+
+    def resolve(key: str) -> Identity:
+        if threading.current_thread() is not threading.main_thread():
+            assert others_are_recorded.wait(60)
+        return unknown("123456789012", key)
+
+    async def story() -> None:
+        world = World(refuse=False)
+        world.recorder = world.a_recorder(resolve)
+        for _ in range(2):
+            world.recorder.record_later(a_large_call())
+            await turns(1)
+        world.recorder.record_later(an_exchange())
+        await eventually(lambda: world.journal.head == (1 if has_room else 2))
+        others_are_recorded.set()
+        await world.recorder.drain()
+        events = [record["eventName"] for record in await world.records()]
+        assert events == [{"L": "DescribeTable", "U": "CreateUser"}[name] for name in names]
+        assert len(world.learned) == 3
 
     asyncio.run(story())
 

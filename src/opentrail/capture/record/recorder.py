@@ -32,6 +32,9 @@ _GROUP_SECONDS = 0.002
 _MAX_FURTHER_BYTES = 512 * 1024
 #: Bytes of bodies of which a record is made in a few milliseconds, even if they are packed.
 _SMALL_BYTES, _SMALL_PACKED_BYTES = 128 * 1024, 128
+#: Bytes of bodies of large calls that wait for the thread; while there are more, the records of
+#: further ones are made before those of other calls.
+_MAX_LARGE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class Recorder:
         self._writing: set[asyncio.Task[None]] = set()
         #: Large calls take their turns: each may need many times the memory of its bodies.
         self._large = asyncio.Lock()
+        self._large_bytes = 0
 
     @property
     def failure(self) -> str | None:
@@ -137,11 +141,11 @@ class Recorder:
     ) -> None:
         """Adds a call to the group of those that end at about the same time.
 
-        A large one whose client waits is recorded by itself.
+        A large one is recorded by itself.
         """
         call = _Waiting(exchange, done, time.perf_counter(), needs_position)
-        if done is not None and _is_large(exchange):
-            recording = self._record_large(call)
+        if _is_large(exchange) and self._large_bytes < _MAX_LARGE_BYTES:
+            recording = self._record_large(call, _size_of_bodies(exchange))
         else:
             self._waiting.append(call)
             if len(self._waiting) > 1:
@@ -151,8 +155,9 @@ class Recorder:
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    async def _record_large(self, call: _Waiting) -> None:
+    async def _record_large(self, call: _Waiting, size: int) -> None:
         """Records a call whose record is made in a thread: 16 MiB of small members take seconds."""
+        self._large_bytes += size
         try:
             async with self._large:
                 assembled = await asyncio.to_thread(self._assembler.assemble, call.exchange)
@@ -160,6 +165,10 @@ class Recorder:
             log.exception("a call cannot be recorded")
             self._refuse(call, _reason_of(error))
             return
+        finally:
+            self._large_bytes -= size
+        if call.done is None:
+            self._learn_from(assembled)
         await self._append([(call, assembled)])
 
     async def _record_waiting(self) -> None:
@@ -289,3 +298,8 @@ def _is_large(exchange: Exchange) -> bool:
             is_packed = "content-encoding" in message.headers
             size += len(message.body) * (_SMALL_BYTES // _SMALL_PACKED_BYTES if is_packed else 1)
     return size > _SMALL_BYTES
+
+
+def _size_of_bodies(exchange: Exchange) -> int:
+    answer = exchange.response
+    return len(exchange.request.body) + (len(answer.body) if answer is not None else 0)
