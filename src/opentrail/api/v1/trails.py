@@ -91,6 +91,8 @@ class Trails:
         self._services = services
         self._verify = verify
         self._verifications = verifications
+        #: Held by a preview, which holds thousands of events.
+        self._turn = asyncio.Lock()
 
     @route("GET", "/trails", AUDITOR, "see trails")
     async def all(self, request: Request) -> TrailList:
@@ -122,8 +124,10 @@ class Trails:
         selection = _selection_in(body)
         since = self._services.clock.now() - timedelta(days=1)
         history = seen_by(request, self._services).history
-        events = await history.latest(Search(start=since, categories=_SELECTED), _MAX_PREVIEWED)
-        return await asyncio.to_thread(_preview, selection, events)
+        search = Search(start=since, categories=_SELECTED)
+        async with self._turn:
+            events = await history.latest(search, _MAX_PREVIEWED)
+            return await asyncio.to_thread(_preview, selection, events)
 
     @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
     async def verify(self, request: Request, body: Json) -> Verified:
