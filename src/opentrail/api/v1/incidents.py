@@ -16,7 +16,7 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
@@ -149,7 +149,7 @@ class Incidents:
         """Returns incidents of unusual activity, newest first."""
         query, now = request.query_params, self._services.clock.now()
         search = replace(search_in(query, now), categories=(INSIGHT,))
-        limit = count_in(query, "limit") or PAGE
+        limit = count_in(query, "limit", max_events(request)) or PAGE
         history = seen_by(request, self._services).history
         events = await history.latest(search, 2 * limit)  # each has one record, or two
         incidents = incidents_of([orjson.loads(event.record) for event in events])[:limit]
