@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
@@ -17,6 +16,7 @@ from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.event import DETECTION, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.detections.enabled import EnabledRule, EnabledRules
@@ -142,7 +142,7 @@ class Detections:
     ) -> Sequence[DetectionMatch]:
         history = seen_by(request, self._services).history
         events = await history.latest(replace(search, categories=(DETECTION,)), limit)
-        return await asyncio.to_thread(lambda: [_match(orjson.loads(e.record)) for e in events])
+        return await in_thread(lambda: [_match(orjson.loads(e.record)) for e in events])
 
     @route(
         "POST",

@@ -16,6 +16,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import AUDITOR, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.permissions.backtest import backtest, refused_by
@@ -126,7 +127,7 @@ class LeastPrivilege:
 
         async with self._turn:
             events, basis = await self._calls_of(request, query)
-            return cast(PolicyOfCalls, {**basis, **await asyncio.to_thread(make, events)})
+            return cast(PolicyOfCalls, {**basis, **await in_thread(make, events)})
 
     @route(
         "POST",
@@ -141,7 +142,7 @@ class LeastPrivilege:
         async with self._turn:
             events, basis = await self._calls_of(request, body)
             end = time.monotonic() + _MAX_SECONDS
-            tested = await asyncio.to_thread(backtest, _records(events, end), policies)
+            tested = await in_thread(backtest, _records(events, end), policies)
         return cast(PolicyTest, {**basis, **tested.document()})
 
     async def _calls_of(

@@ -24,6 +24,7 @@ from opentrail.api.v1.events import (
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
@@ -321,7 +322,7 @@ class Stories:
         search = search_in(parameters, self._services.clock.now())
         async with self._turn:
             events = await history.latest(search, _MAX_READ)
-            entries = await asyncio.to_thread(entries_of, events[::-1])
+            entries = await in_thread(entries_of, events[::-1])
             await name_original_callers(history, entries)
             return {
                 "name": name,

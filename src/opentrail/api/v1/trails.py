@@ -16,6 +16,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventRecord
@@ -127,7 +128,7 @@ class Trails:
         search = Search(start=since, categories=_SELECTED)
         async with self._turn:
             events = await history.latest(search, _MAX_PREVIEWED)
-            return await asyncio.to_thread(_preview, selection, events)
+            return await in_thread(_preview, selection, events)
 
     @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
     async def verify(self, request: Request, body: Json) -> Verified:
