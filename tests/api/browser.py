@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
+
+import pytest
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
@@ -22,6 +25,7 @@ from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.turn_on import ConsoleCaller
 from opentrail.app.event_prover import answer
 from opentrail.core.errors import ServiceError
+from opentrail.history.event_history import History
 from tests.api.caller import TOKEN, Answer, Api, send
 from tests.factories import ACCOUNT, REGION, an_identity
 from tests.fakes import immediately
@@ -185,3 +189,25 @@ class Browser:
         """Sends what changes something; `changes` are of the headers."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await send(self.app, method, f"/api/v1/{path}", self.headers(**changes), raw)
+
+
+async def most_reading(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Awaitable[Answer]]
+) -> int:
+    """Returns how many of three requests read events at the same time."""
+    latest, reading, most = History.latest, 0, 0
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        try:
+            await asyncio.sleep(0)
+            return await latest(*arguments)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(History, "latest", counted)
+    answers = await asyncio.gather(ask(), ask(), ask())
+    assert [answer.status for answer in answers] == [200] * 3
+    return most

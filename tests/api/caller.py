@@ -253,7 +253,7 @@ class Api:
             EventCounts(self.services),
             Stories(self.services, self._missing),
             LeastPrivilege(self.services, self._missing),
-            Incidents(self.services, self.insights, self._missing),
+            Incidents(self.services, self.insights, ACCOUNT, self._missing),
             Detections(self.services, EnabledRules(self.world.control), ACCOUNT, self._missing),
             Marks(self.services),
             self.tail,

@@ -7,12 +7,14 @@ import contextlib
 import signal
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.app.console_server import EventProvers, serve_console
+from opentrail.app import console_server
+from opentrail.app.console_server import EventProvers, TrailVerifiers, serve_console
 from opentrail.app.endpoint_server import bind
 from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
@@ -52,3 +54,35 @@ async def test_the_process_that_proves_events_answers_and_its_failure_is_an_erro
         await provers.prove({"questions": [{}], "keys": []})
     assert (failed.value.code, failed.value.status) == ("ProofFailed", 500)
     assert await provers.prove({"questions": [], "keys": []}) == []
+
+
+@asynchronous
+async def test_one_trail_is_verified_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[Any] = []
+
+    async def run(_access: S3Access, command: Any, _seconds: float) -> tuple[int, bytes, bytes]:
+        running.append(command)
+        assert len(running) == 1
+        await asyncio.sleep(0)
+        running.remove(command)
+        return 0, command[2].encode(), b""
+
+    monkeypatch.setattr(console_server, "_run", run)
+    verifiers = TrailVerifiers(Path("data"), lambda: S3Access("http://127.0.0.1:9", "k", "s"))
+    arns = ["a", "b", "c"]
+    answers = await asyncio.gather(*map(verifiers.verify, arns))
+    assert answers == [(True, [arn]) for arn in arns]
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_verification_says_what_validate_printed_and_has_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifiers = TrailVerifiers(tmp_path, lambda: S3Access("http://127.0.0.1:9", "k", "s"))
+    is_valid, lines = await verifiers.verify("no-arn")
+    assert not is_valid
+    assert "no server runs on data directory" in lines[0]
+    monkeypatch.setattr(console_server, "_VERIFY_SECONDS", 0)
+    with pytest.raises(CloudTrailError, match="run `opentrail validate no-arn`"):
+        await verifiers.verify("no-arn")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from opentrail.core.attributes import resources_of
+from opentrail.who import answers
 from opentrail.who.answers import parse_question, who
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
@@ -20,7 +23,7 @@ from tests.factories import (
     an_iam_user,
     real_records,
 )
-from tests.fakes import asynchronous
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 CONSOLE = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0"
 MARY = f"arn:aws:iam::{ACCOUNT}:user/Mary"
@@ -230,6 +233,23 @@ async def test_a_creation_is_found_behind_a_thousand_calls_that_read() -> None:
         for n in range(1_100)
     ]
     said = await asked("Mary", at(0), *reads)
+    assert deed(said) == "IAM user John created IAM user Mary"
+
+
+@asynchronous
+async def test_the_event_loop_goes_on_while_records_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    histories, goes_on = answers._histories, threading.Event()
+
+    def read(*arguments: Any) -> Any:
+        asyncio.run_coroutine_threadsafe(asyncio.to_thread(goes_on.set), loop)
+        assert goes_on.wait(TIMEOUT_SECONDS)
+        return histories(*arguments)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(answers, "_histories", read)
+    said = await asked("Mary", at(0))
     assert deed(said) == "IAM user John created IAM user Mary"
 
 

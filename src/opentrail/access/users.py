@@ -122,7 +122,7 @@ class ConsoleUsers:
     def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
         self._control = control
         self._cost = cost or ScryptCost()
-        self._tries = _Tries(clock)
+        self._tries = Tries(clock)
         self._clock = clock
         self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
         self._waiting = 0
@@ -282,7 +282,7 @@ class ConsoleUsers:
             return await asyncio.to_thread(_password_document, password, self._cost)
 
 
-class _Tries:
+class Tries:
     """When each address, with each name, recently tried to sign in."""
 
     def __init__(self, clock: Clock) -> None:

@@ -31,23 +31,30 @@ _VERIFY_SECONDS = 300
 _PROOF_SECONDS = 50
 
 
-async def verify_trail(
-    data_dir: Path, access: Callable[[], S3Access], arn: str
-) -> tuple[bool, list[str]]:
-    """Runs `opentrail validate` on a trail; returns whether all is valid, and what it printed.
+class TrailVerifiers:
+    """Verifies trails, one at a time, each in a process that reads buckets through the endpoint."""
 
-    It is a separate process that reads the bucket through the endpoint, as any client would.
+    def __init__(self, data_dir: Path, access: Callable[[], S3Access]) -> None:
+        self._data_dir = data_dir
+        self._access = access
+        self._turn = asyncio.Lock()
 
-    Raises:
-        CloudTrailError: `TimedOut`.
-    """
-    command = (parent.__name__, "validate", arn, "--data-dir", str(data_dir))
-    try:
-        code, output, _ = await _run(access(), command, _VERIFY_SECONDS)
-    except TimeoutError as error:
-        message = f"Verifying took more than {_VERIFY_SECONDS} s: run `opentrail validate {arn}`."
-        raise CloudTrailError("TimedOut", message, 504) from error
-    return code == 0, output.decode("utf-8", "replace").splitlines()
+    async def verify(self, arn: str) -> tuple[bool, list[str]]:
+        """Runs `opentrail validate` on a trail; returns whether all is valid, and what it printed.
+
+        Raises:
+            CloudTrailError: `TimedOut`.
+        """
+        command = (parent.__name__, "validate", arn, "--data-dir", str(self._data_dir))
+        try:
+            async with asyncio.timeout(_VERIFY_SECONDS), self._turn:
+                code, output, _ = await _run(self._access(), command, _VERIFY_SECONDS)
+        except TimeoutError as error:
+            message = (
+                f"Verifying took more than {_VERIFY_SECONDS} s: run `opentrail validate {arn}`."
+            )
+            raise CloudTrailError("TimedOut", message, 504) from error
+        return code == 0, output.decode("utf-8", "replace").splitlines()
 
 
 class EventProvers:

@@ -70,8 +70,8 @@ from opentrail.app.background import run_beside
 from opentrail.app.console_connection import ConsoleConnections
 from opentrail.app.console_server import (
     EventProvers,
+    TrailVerifiers,
     serve_console,
-    verify_trail,
 )
 from opentrail.app.core import core_of, start_core, start_history
 from opentrail.app.endpoint_server import (
@@ -311,7 +311,7 @@ class Server:
         token = secrets.token_urlsafe(32)
         missing, allowed = state.missing, PolicyAdministration(access.policies)
         status = self._status(stack, engines, services, health)
-        verify = partial(verify_trail, settings.data_dir, as_owner)
+        verify = TrailVerifiers(settings.data_dir, as_owner).verify
         verifications = Verifications(services.control, services.clock)
         streams, tail = Streams(services, missing), Tail(services)
         groups: list[object] = [

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Literal, cast
 
 from opentrail.core.expression import And, Compare, Expression, Not, Or, literal
@@ -35,6 +38,8 @@ _SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
+#: Compares names: callers choose them, and a thousand long ones take seconds.
+_THREAD = ThreadPoolExecutor(1, "nearest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +77,12 @@ async def nearest_values(history: History, search: Search) -> list[Nearest]:
             another time, account or Region have is not mistyped.
     """
     found: list[Nearest] = []
+    loop, end = asyncio.get_running_loop(), time.monotonic() + _SECONDS
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SECONDS):
             for compare in dict.fromkeys(_compared(search.expression)):
-                nearest = _nearest(compare, await _values(history, compare))
+                counts = await _values(history, compare)
+                nearest = await loop.run_in_executor(_THREAD, _nearest, compare, counts, end)
                 if nearest is not None:
                     found.append(nearest)
     return found
@@ -130,8 +137,11 @@ async def _resources(history: History, compare: Compare) -> dict[str, int]:
     return Counter(resource.name for event in events for resource in event.resources)
 
 
-def _nearest(compare: Compare, counts: dict[str, int]) -> Nearest | None:
-    """Returns the value that a comparison may have meant; None if events have its own."""
+def _nearest(compare: Compare, counts: dict[str, int], end: float) -> Nearest | None:
+    """Returns the value that a comparison may have meant; None if events have its own.
+
+    No more values are compared when the monotonic clock is after `end`.
+    """
     field, value = compare.path[0], cast(str, compare.pattern.plain)
     names = {_spelled(field, value, name): name for name in counts}
     if value in names:
@@ -141,7 +151,8 @@ def _nearest(compare: Compare, counts: dict[str, int]) -> Nearest | None:
         name = names[max(same, key=lambda name: counts[names[name]])]
         return Nearest(field, value, name, counts[name], "case" if len(same) == 1 else "letters")
     lower = {name.lower(): name for name in names}
-    like = get_close_matches(value.lower(), lower, 1, _LIKE)
+    in_time = takewhile(lambda _: time.monotonic() < end, lower)
+    like = get_close_matches(value.lower(), in_time, 1, _LIKE)
     if not like:
         return None
     name = names[lower[like[0]]]

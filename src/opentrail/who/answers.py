@@ -5,8 +5,10 @@ An answer holds sentences with their evidence, and says so if something is not r
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -25,6 +27,8 @@ from opentrail.who.sentence import statement, words_of
 
 #: Maximum events of one name.
 _MAX_EVENTS = 1_000
+#: Reads the records of these events, which takes seconds if they are large.
+_THREAD = ThreadPoolExecutor(1, "who")
 #: Maximum names of one resource.
 _MAX_NAMES = 8
 #: Maximum create calls that are read if there are too many events.
@@ -57,8 +61,13 @@ class Change:
     """A call that made, changed or removed a resource."""
 
     event: FoundEvent
-    record: Record
     resource: Resource
+
+    @property
+    def record(self) -> Record:
+        """The event's record, parsed each time: a thousand large ones would take gigabytes."""
+        record: Record = orjson.loads(self.event.record)
+        return record
 
     def document(self) -> dict[str, Any]:
         """Returns sentence and evidence."""
@@ -106,7 +115,8 @@ async def who(
         shorter = replace(question, name=name, kind=word)
         events = await _find_events(history, shorter)
         question = shorter if events else question
-    histories = _histories(question, events)
+    loop = asyncio.get_running_loop()
+    histories = await loop.run_in_executor(_THREAD, _histories, question, events)
     answers = [await _answer(history, item) for item in histories]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
     if not histories:
@@ -203,7 +213,7 @@ def _histories(question: Question, events: Sequence[FoundEvent]) -> list[Resourc
         if not about or refusal(record) is not None:
             continue
         for resource in about:
-            groups.setdefault(_key_of(record, resource), []).append(Change(event, record, resource))
+            groups.setdefault(_key_of(record, resource), []).append(Change(event, resource))
     histories = [history for calls in _merge(groups) if (history := _history_of(calls)) is not None]
     return sorted(histories, key=lambda history: _order(history.last), reverse=True)
 
@@ -270,7 +280,8 @@ def _history_of(calls: Iterable[Change]) -> ResourceHistory | None:
 
 async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]:
     change, changed = resource.main_change, resource.changed
-    key = _key_of(change.record, change.resource)
+    record = change.record
+    key = _key_of(record, change.resource)
     return {
         "type": key.type,
         "name": change.resource.name,
@@ -279,6 +290,6 @@ async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]
         "created": resource.created.document() if resource.created else None,
         "changed": {"times": len(changed), **changed[-1].document()} if changed else None,
         "deleted": resource.deleted.document() if resource.deleted else None,
-        "caller": (await chain_of(history, change.record)).document(),
-        "next": await next_calls(history, change.event, change.record),
+        "caller": (await chain_of(history, record)).document(),
+        "next": await next_calls(history, change.event, record),
     }

@@ -55,6 +55,16 @@ async def test_imported_events_are_counted_with_the_recorded_ones(tmp_path: Path
 
 
 @asynchronous
+async def test_a_field_that_is_named_twice_is_counted_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(3)
+        async with here.opened() as store:
+            assert await store.top_values(ALL, ["account", "account"], 5) == {
+                "account": [(ACCOUNT, 3)]
+            }
+
+
+@asynchronous
 async def test_imported_events_are_in_the_counts_of_a_search(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(4)

@@ -188,6 +188,23 @@ async def test_a_refusal_of_the_provider_is_shown_and_recorded() -> None:
 
 
 @asynchronous
+async def test_tries_are_limited_before_the_provider_is_asked_and_a_record_is_made() -> None:
+    browser, _ = with_provider()
+    state, cookie = await begin(browser)
+    for _ in range(5):
+        assert (await come_back(browser, state, cookie, code="bad")).status == 401
+    refused = await come_back(browser, state, cookie)
+    assert (refused.status, len(logins(browser))) == (429, 5)
+    assert b"TooManyTries" in refused.body
+    for _ in range(15):
+        assert (await come_back(browser, *await begin(browser), code="bad")).status == 401
+    assert (await come_back(browser, *await begin(browser))).status == 429
+    browser.api.world.clock.advance(60)
+    for _ in range(21):
+        assert (await come_back(browser, *await begin(browser))).status == 303
+
+
+@asynchronous
 async def test_without_a_provider_there_is_no_such_sign_in() -> None:
     browser = Browser()
     assert (await browser.get("login")).json == {"oidc": False}

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from opentrail.access.users import ConsoleRole
 from opentrail.api.console.sessions import LINK_LIFETIME, MAX_IDLE, MAX_SESSION, Sessions
+from opentrail.api.v1.callers import ApiCaller
 from tests.fakes import SettableClock, asynchronous, utc
 
 NOW = utc("2024-01-01T00:00:00Z")
@@ -68,6 +70,18 @@ async def test_a_session_that_was_ended_is_over_and_others_go_on() -> None:
     await sessions.end(one)
     assert await sessions.find(one) is None
     assert await sessions.find(other) is not None
+
+
+@asynchronous
+async def test_many_sessions_of_one_user_end_no_others() -> None:
+    sessions = Sessions(SettableClock(NOW))
+    ann, bob = (ApiCaller(name, ConsoleRole.VIEWER, has_password=True) for name in ("ann", "bob"))
+    of_ann, first = await sessions.begin_for(ann), await sessions.begin_for(bob)
+    for _ in range(1_000):
+        last = await sessions.begin_for(bob)
+    assert await sessions.find(of_ann) is not None
+    assert await sessions.find(first) is None
+    assert await sessions.find(last) is not None
 
 
 @asynchronous

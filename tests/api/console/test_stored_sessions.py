@@ -135,6 +135,21 @@ async def test_sessions_that_are_over_and_too_many_are_removed(
 
 
 @asynchronous
+async def test_many_sessions_of_one_user_end_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_sessions, "MAX_OF_USER", 3)
+    monkeypatch.setattr(stored_sessions, "MAX_COUNT", 6)
+    cluster = Cluster()
+    of_ann = await cluster.one.begin_for(ANN)
+    of_operator = []
+    for _ in range(10):
+        cluster.clock.advance(0.001)
+        of_operator.append(await cluster.one.begin_for(SERVER_OPERATOR))
+    assert await cluster.two.find(of_ann) is not None
+    found = [await cluster.two.find(secret) is not None for secret in of_operator]
+    assert found == [False] * 7 + [True] * 3
+
+
+@asynchronous
 async def test_what_is_no_secret_is_refused() -> None:
     cluster = Cluster()
     for secret in ("", "guessed", "\ud800"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from opentrail.history import nearest as nearest_names
 from tests.api.browser import Browser
 from tests.api.caller import Answer, Api, filled
 from tests.factories import (
@@ -18,7 +22,7 @@ from tests.factories import (
     event_id,
     some_records,
 )
-from tests.fakes import asynchronous
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 CONSOLE = "Mozilla/5.0 (X11; Linux x86_64)"
 
@@ -284,6 +288,31 @@ async def test_what_events_have_or_nothing_is_like_has_no_nearest_value(expressi
     api = await named()
     found = await api.ask("/api/v1/events/nearest", expression=expression)
     assert found.json == {"nearest": []}
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_names_are_compared_in_a_thread_that_ends_when_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = await named()
+    may_go_on, compared = threading.Event(), asyncio.Event()
+    loop, names = asyncio.get_running_loop(), ["not compared"]
+
+    def compare(_value: str, possible: Iterable[str], *_: object) -> list[str]:
+        assert may_go_on.wait(TIMEOUT_SECONDS)
+        names[:] = possible
+        loop.call_soon_threadsafe(compared.set)
+        return names
+
+    monkeypatch.setattr(nearest_names, "get_close_matches", compare)
+    monkeypatch.setattr(nearest_names, "_SECONDS", 0.5)
+    found = await api.ask("/api/v1/events/nearest", expression="user=Jhon")
+    assert found.json == {"nearest": []}
+    may_go_on.set()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await compared.wait()
+    assert names == []
 
 
 @asynchronous

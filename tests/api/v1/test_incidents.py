@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from opentrail.access.users import ConsoleRole
 from opentrail.commands.insights import search_for
 from opentrail.core.event import format_time
+from tests.api.browser import Browser
 from tests.api.caller import Answer, Api
 from tests.factories import (
     ACCOUNT,
@@ -88,6 +91,32 @@ async def test_the_newest_incidents_are_listed_up_to_a_limit() -> None:
     answer = await api.ask(INSIGHTS, limit="2")
     assert [each["start"][14:16] for each in answer.json["incidents"]] == ["04", "03"]
     assert (await api.ask(INSIGHTS, limit="0")).status == 400
+
+
+@asynchronous
+async def test_who_marks_an_incident_as_expected_is_recorded_first() -> None:
+    browser = Browser()
+    await browser.api.record([an_insight_record()])
+    browser.become(ConsoleRole.OPERATOR)
+    marking = f"insights/{SHARED}/expected"
+    assert (await browser.post(marking, {"note": "load test"})).status == 200
+    *_, entry = browser.api.world.entries
+    record = json.loads(entry.record)
+    assert (record["eventSource"], record["eventName"]) == (
+        "insights.opentrail.internal",
+        "ExpectIncident",
+    )
+    assert record["userIdentity"]["userName"] == "ann"
+    assert record["requestParameters"] == {"id": SHARED, "note": "load test"}
+
+
+@asynchronous
+async def test_a_browser_lists_fewer_incidents_and_matches_at_a_time() -> None:
+    browser = Browser()
+    for path in ("insights", "detections/matches"):
+        assert (await browser.get(path, limit="200")).status == 200
+        refused = await browser.get(path, limit="201")
+        assert refused.json["error"] == "limit must be 1 to 200, not '201'"
 
 
 @asynchronous

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opentrail.api.v1 import least_privilege
-from tests.api.browser import Browser
+from tests.api.browser import Browser, most_reading
 from tests.asking import did
 from tests.factories import an_assumed_role, an_iam_user, event_id
 from tests.fakes import asynchronous
@@ -99,6 +99,14 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
     wrong = await browser.post("policy/test", body)
     assert wrong.status == 400
     assert message in wrong.json["error"]
+
+
+@asynchronous
+async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = await with_calls()
+    body = {"principal": "Mary", "policies": [ALLOW_IAM]}
+    assert await most_reading(monkeypatch, lambda: browser.get("policy", principal="Mary")) == 1
+    assert await most_reading(monkeypatch, lambda: browser.post("policy/test", body)) == 1
 
 
 @asynchronous

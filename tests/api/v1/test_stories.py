@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.api.browser import Browser
+from tests.api.browser import Browser, most_reading
 from tests.api.caller import filled
 from tests.asking import assumed, at, did
 from tests.factories import (
@@ -43,6 +43,14 @@ async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
     assert (await browser.get("insights/status")).json["state"]
     wrong = await browser.post(f"insights/{incident['id']}/expected", {"note": 5})
     assert "note must be a text" in wrong.json["error"]
+
+
+@asynchronous
+async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = Browser()
+    await browser.api.record([a_record(userIdentity=an_iam_user("Ann"))])
+    assert await most_reading(monkeypatch, lambda: browser.get(f"principals/{ANN}")) == 1
+    assert await most_reading(monkeypatch, lambda: browser.get("timeline", name="Ann")) == 1
 
 
 @asynchronous

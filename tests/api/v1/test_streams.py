@@ -185,6 +185,17 @@ async def test_a_tail_shows_what_comes_from_now_on() -> None:
 
 
 @asynchronous
+async def test_a_tail_whose_search_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = await filled(*some_records(3))
+    monkeypatch.setattr(streams, "_MATCH_SECONDS", -1.0)
+    async with api.stream(TAIL, after="0") as stream:
+        assert await stream.line() == {"position": 0}
+        assert await stream.line() == {"error": "This took too long; narrow the search."}
+    late = await api.ask("/api/v1/marks/0/records")
+    assert (late.status, late.json["code"]) == (504, "TimedOut")
+
+
+@asynchronous
 async def test_a_tail_goes_on_behind_a_position() -> None:
     api = await filled(*some_records(1_700))
     async with api.stream(TAIL, after="600") as stream:

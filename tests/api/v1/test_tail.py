@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from opentrail.api.v1 import tail
+from opentrail.api.v1 import streams, tail
 from tests.api.browser import Browser
 from tests.api.caller import Stream, streamed
 from tests.factories import a_record, event_id
@@ -76,6 +76,18 @@ async def test_a_page_that_is_far_behind_is_told_what_it_skips(
         await message(stream)
         assert await message(stream) == ("8", "gap", {"skipped": 8})
         assert ids((await message(stream))[2]) == [event_id(8), event_id(9)]
+
+
+@asynchronous
+async def test_a_page_whose_search_takes_too_long_is_told_what_it_skips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser = Browser()
+    await browser.api.record([a_record(eventID=event_id(n)) for n in range(3)])
+    monkeypatch.setattr(streams, "_MATCH_SECONDS", -1.0)
+    async with opened(browser, after="0") as stream:
+        await message(stream)
+        assert await message(stream) == ("3", "gap", {"skipped": 3})
 
 
 @asynchronous

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.event import format_time
-from tests.api.browser import Browser
+from tests.api.browser import Browser, most_reading
 from tests.api.caller import Api, filled
 from tests.factories import (
     ACCOUNT,
@@ -48,6 +48,14 @@ async def test_a_flush_delivers_and_its_digests_are_listed() -> None:
     assert flushed["logFiles"]
     assert (await browser.get("trails/digests", name="first")).json["chains"]
     assert (await browser.get("trails")).json["trails"][0]["latestDelivery"]
+
+
+@asynchronous
+async def test_the_events_of_one_preview_are_held_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser, body = Browser(), {"EventSelectors": [{"ReadWriteType": "All"}]}
+    assert await most_reading(monkeypatch, lambda: browser.post("trails/preview", body)) == 1
 
 
 @asynchronous

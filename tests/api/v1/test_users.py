@@ -12,6 +12,7 @@ from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.users import UserAdministration
+from opentrail.core.errors import StoreUnreachable
 from tests.api.browser import Browser
 from tests.api.caller import TOKEN, Answer, Api, send
 from tests.factories import ACCOUNT
@@ -72,6 +73,26 @@ async def test_changes_end_the_sessions_of_a_user() -> None:
     assert (await admin.change("ann", "enable")).json["user"]["active"]
     assert len((await admin.change("ann", "reset-password")).json["password"]) == 20
     assert admin.ended == ["ann"] * 3
+
+
+@asynchronous
+async def test_a_deletion_that_was_interrupted_is_done_by_the_next_try() -> None:
+    browser = Browser()
+    await browser.users.create("ann", ConsoleRole.VIEWER)
+    admin, asked = browser.cookie, {"name": "ann", "action": "delete"}
+    browser.become(ConsoleRole.VIEWER, name="ann")
+    ann, browser.cookie = browser.cookie, admin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(browser.api.world.control, "scan", _unreachable)
+        assert (await browser.post("users/change", asked)).status == 503
+    assert (await browser.post("users/change", asked)).json == {}
+    assert await browser.users.all() == []
+    browser.cookie = ann
+    assert (await browser.get("session")).json["code"] == "NoSession"
+
+
+async def _unreachable(_kind: str) -> Any:
+    raise StoreUnreachable("PostgreSQL is not reachable")
 
 
 @pytest.mark.parametrize(

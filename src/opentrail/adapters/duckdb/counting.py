@@ -277,7 +277,7 @@ class Counts:
         self, conditions: Conditions, fields: Sequence[CountedField], limit: int, prefix: str = ""
     ) -> dict[CountedField, list[ValueCount]]:
         values: dict[CountedField, list[ValueCount]] = {field: [] for field in fields}
-        names = [field for field in fields if field != "agent"]
+        names = [field for field in values if field != "agent"]
         if len(names) < len(values):
             values["agent"] = await self._agents(conditions, limit, prefix)
         if not names:

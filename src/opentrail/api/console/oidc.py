@@ -14,13 +14,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from opentrail.access.users import ConsoleRole
+from opentrail.access.users import ConsoleRole, Tries
 from opentrail.api.console.guard import Guard, is_secure
 from opentrail.api.console.sign_in import LoginRecords
 from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.callers import ApiCaller
+from opentrail.api.v1.own_events import address_of
 from opentrail.api.v1.routes import route
-from opentrail.core.errors import CloudTrailError, SignInRefused, StorageFailed, Unsupported
+from opentrail.core.errors import (
+    CloudTrailError,
+    SignInRefused,
+    StorageFailed,
+    TooManyTries,
+    Unsupported,
+)
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
 from opentrail.ports.sealer import Sealer
@@ -83,6 +90,7 @@ class OidcSignIn:
         self._records = records
         self._clock = clock
         self._login = login
+        self._tries = Tries(clock)
 
     def routes(self) -> list[Route]:
         """Returns the route of the page that the provider sends browsers to."""
@@ -123,12 +131,18 @@ class OidcSignIn:
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
         begun = self._begun_in(request.cookies.get(name, ""), answer.get("state", ""))
+        address = address_of(request)
         try:
+            # Its cookie is good for several: each try asks the provider, and may make a record.
+            self._tries.count(begun.state, address)
             claims = await login.provider.finish(begun, answer)
+        except TooManyTries as error:
+            raise CloudTrailError("TooManyTries", str(error), 429) from error
         except SignInRefused as error:
             await self._records.record_failure(request, None)
             raise CloudTrailError("SignInRefused", str(error), 401) from error
         user = await self._user_of(request, login, claims)
+        self._tries.forget(begun.state, address)
         response = RedirectResponse("/console/", 303)
         await self._records.record_success(request, user.name, _subject_in(claims))
         await self._guard.begin_for(request, user, response)

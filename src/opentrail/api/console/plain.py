@@ -19,8 +19,10 @@ from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import EventRow, find_event, row_of
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import PAGE, Page
+from opentrail.ports.event_store import FoundEvent
 
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
 _DEFAULT = "is:write"
@@ -80,31 +82,34 @@ class Plain:
         except CloudTrailError as error:
             problem = f"<p role=alert>{text_of(error.message)}</p>"
             return page_of("Event history", _form(query) + problem, error.status)
-        return page_of("Event history", _form(query) + _table(page) + _paging(query, page))
+        table = await in_thread(_table, page)
+        return page_of("Event history", _form(query) + table + _paging(query, page))
 
     async def _event(self, request: Request) -> Response:
         history = seen_by(request, self._services).history
-        event = await find_event(history, request.path_params["id"])
-        row = row_of(event)
-        values: Mapping[str, object] = row
-        details = [(label, str(values[member] or "")) for label, member in _DETAILS]
-        details += [
-            (f"Resource ({resource['type'] or 'type not known'})", resource["name"])
-            for resource in row["resources"]
-        ]
-        details_html = "".join(
-            f"<dt>{text_of(label)}</dt><dd>{text_of(value)}</dd>"
-            for label, value in details
-            if value
-        )
-        lines = "\n".join(text_of(line) for line in indent(event.record))
-        address = f"/console/events/{quote(event.event_id, safe='')}"
-        return page_of(
-            row["sentence"],
-            f"<dl>{details_html}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
-            f'<p><a href="{PATH}">Event history</a> · '
-            f'<a href="{escape(address)}">This event in the console with scripts</a></p>',
-        )
+        return await in_thread(_event_page, await find_event(history, request.path_params["id"]))
+
+
+def _event_page(event: FoundEvent) -> Response:
+    """Returns the page of an event with its record."""
+    row = row_of(event)
+    values: Mapping[str, object] = row
+    details = [(label, str(values[member] or "")) for label, member in _DETAILS]
+    details += [
+        (f"Resource ({resource['type'] or 'type not known'})", resource["name"])
+        for resource in row["resources"]
+    ]
+    details_html = "".join(
+        f"<dt>{text_of(label)}</dt><dd>{text_of(value)}</dd>" for label, value in details if value
+    )
+    lines = "\n".join(text_of(line) for line in indent(event.record))
+    address = f"/console/events/{quote(event.event_id, safe='')}"
+    return page_of(
+        row["sentence"],
+        f"<dl>{details_html}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
+        f'<p><a href="{PATH}">Event history</a> · '
+        f'<a href="{escape(address)}">This event in the console with scripts</a></p>',
+    )
 
 
 def _form(query: Mapping[str, str]) -> str:

@@ -19,6 +19,8 @@ MAX_IDLE = timedelta(minutes=30)
 MAX_SESSION = timedelta(hours=12)
 #: Maximum number of unused links, and of sessions; the oldest end.
 MAX_COUNT = 1_000
+#: Maximum sessions of one user, so that no user ends those of others; the oldest end.
+MAX_OF_USER = 100
 
 
 @dataclass(slots=True)
@@ -65,6 +67,9 @@ class Sessions:
         """Begins a session of a user who has signed in, and returns its secret."""
         now = self._clock.now()
         secret = secrets.token_urlsafe(32)
+        own = [key for key, session in self._sessions.items() if session.user.name == user.name]
+        for key in own[: 1 - MAX_OF_USER]:
+            del self._sessions[key]
         self._sessions[hash_of(secret)] = Session(user, now, now)
         drop_oldest(self._sessions)
         return secret

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.console.sessions import MAX_COUNT, Session, Sessions, drop_oldest, hash_of
+from opentrail.api.console.sessions import (
+    MAX_COUNT,
+    MAX_OF_USER,
+    Session,
+    Sessions,
+    drop_oldest,
+    hash_of,
+)
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.core.errors import Conflict, StorageFailed
 from opentrail.ports.clock import Clock
@@ -46,8 +53,9 @@ class StoredSessions(Sessions):
         now, secret = self._clock.now(), secrets.token_urlsafe(32)
         begun = {row.key: _session_of(row.document) for row in await self._control.scan(_KIND)}
         oldest_first = sorted(begun, key=lambda key: begun[key].began)
-        ended = [key for key in oldest_first if begun[key].expires < now]
-        ended += oldest_first[: len(begun) - MAX_COUNT + 1] if len(begun) >= MAX_COUNT else []
+        own = [key for key in oldest_first if begun[key].user.name == user.name]
+        ended = {key for key in oldest_first if begun[key].expires < now}
+        ended.update(own[: 1 - MAX_OF_USER], oldest_first[: 1 - MAX_COUNT])
         new = Put(_KIND, hash_of(secret).hex(), _document_of(Session(user, now, now)), expected=0)
         await self._control.apply([*(Remove(_KIND, key) for key in ended), new])
         return secret

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
@@ -14,9 +13,10 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
-from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.event import DETECTION, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.detections.enabled import EnabledRule, EnabledRules
@@ -133,7 +133,7 @@ class Detections:
             same_rule = Compare(("event_name",), "=", literal(query["name"]), is_field=True)
             both = same_rule if search.expression is None else And((search.expression, same_rule))
             search = replace(search, expression=both)
-        limit = count_in(query, "limit") or PAGE
+        limit = count_in(query, "limit", max_events(request)) or PAGE
         matches = await self._matches(request, search, limit)
         return {"matches": [*matches], "missing": self._missing()}
 
@@ -142,7 +142,7 @@ class Detections:
     ) -> Sequence[DetectionMatch]:
         history = seen_by(request, self._services).history
         events = await history.latest(replace(search, categories=(DETECTION,)), limit)
-        return await asyncio.to_thread(lambda: [_match(orjson.loads(e.record)) for e in events])
+        return await in_thread(lambda: [_match(orjson.loads(e.record)) for e in events])
 
     @route(
         "POST",

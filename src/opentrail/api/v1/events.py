@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
@@ -195,7 +195,7 @@ class Events:
                 events = await history.latest(search, limit)
             name = "corrected" if events else "nearest"
             answer[name] = [nearest_row(item) for item in (same if events else found)]
-        documents = await asyncio.to_thread(lambda: [event_document(event) for event in events])
+        documents = await in_thread(lambda: [event_document(event) for event in events])
         answer |= {"events": documents, "missing": self._missing()}
         if len(events) < limit and (defaults := defaults_in(query)):
             answer["hidden"] = await _count_hidden(history, search, defaults)
@@ -304,7 +304,7 @@ async def find_event(history: History, event_id: str) -> FoundEvent:
 
 async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
     """Returns the rows of events; in a thread, so that other calls are not delayed."""
-    return await asyncio.to_thread(lambda: [row_of(event) for event in events])
+    return await in_thread(lambda: [row_of(event) for event in events])
 
 
 def row_of(event: FoundEvent) -> EventRow:

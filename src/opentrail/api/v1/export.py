@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,6 +16,7 @@ from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import row_of
 from opentrail.api.v1.routes import AUDITOR, SEARCH, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import History, Page, Search
 from opentrail.ports.event_store import FoundEvent
@@ -85,7 +85,7 @@ async def _all(
 async def _csv(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
     yield (",".join(_CSV_COLUMNS) + "\r\n").encode()
     async for events in pages:
-        yield await asyncio.to_thread(_csv_lines, events)
+        yield await in_thread(_csv_lines, events)
 
 
 def _csv_lines(events: Sequence[FoundEvent]) -> bytes:

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.conditions import count_in, max_events, search_in
+from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
@@ -28,6 +29,8 @@ from opentrail.insights.follower import Insights
 from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
 from opentrail.ports.event_store import CallKey
 
+#: Source of the events about incidents that are marked as expected.
+INSIGHTS_SOURCE = "insights.opentrail.internal"
 #: Characters of an incident's id.
 _ID = re.compile("[0-9a-f-]{1,36}")
 #: Maximum records that are compared with what a scan finds.
@@ -128,14 +131,20 @@ class Incidents:
     Args:
         services: what operations use.
         insights: what watches.
+        account: the account in which it is recorded who marks an incident as expected.
         missing: returns a description of each range that event history lacks.
     """
 
     def __init__(
-        self, services: Services, insights: Insights, missing: Callable[[], list[str]]
+        self,
+        services: Services,
+        insights: Insights,
+        account: str,
+        missing: Callable[[], list[str]],
     ) -> None:
         self._services = services
         self._insights = insights
+        self._changes = OwnChanges(services.journal, services.clock, account, INSIGHTS_SOURCE)
         self._missing = missing
 
     @route(
@@ -149,7 +158,7 @@ class Incidents:
         """Returns incidents of unusual activity, newest first."""
         query, now = request.query_params, self._services.clock.now()
         search = replace(search_in(query, now), categories=(INSIGHT,))
-        limit = count_in(query, "limit") or PAGE
+        limit = count_in(query, "limit", max_events(request)) or PAGE
         history = seen_by(request, self._services).history
         events = await history.latest(search, 2 * limit)  # each has one record, or two
         incidents = incidents_of([orjson.loads(event.record) for event in events])[:limit]
@@ -262,6 +271,8 @@ class Incidents:
         largest = largest_sums([count for _, count in counts])
         start, rises = minute_of(incident.start), not incident.is_drop
         expected = Expected(incident.id, key_of(incident), start, rises, largest, note)
+        asked = {"id": incident.id, "note": note}
+        await self._changes.record(request, "ExpectIncident", asked)
         await self._insights.expect(expected)
         return await _row_of(history, incident, {incident.id: note})
 

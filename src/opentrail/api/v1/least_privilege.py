@@ -16,6 +16,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import AUDITOR, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.permissions.backtest import backtest, refused_by
@@ -100,7 +101,7 @@ class LeastPrivilege:
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
-        #: One at a time, since each takes much of a processor.
+        #: One at a time, since each holds thousands of events and takes much of a processor.
         self._turn = asyncio.Lock()
 
     @route(
@@ -117,16 +118,16 @@ class LeastPrivilege:
         if resources not in (EXACT, PREFIX, ANY):
             message = f"resources must be {EXACT}, {PREFIX} or {ANY}, not {resources!r}"
             raise invalid_parameter(message)
-        events, basis = await self._calls_of(request, query)
 
-        def make() -> Json:
+        def make(events: Sequence[FoundEvent]) -> Json:
             end = time.monotonic() + _MAX_SECONDS
             made = generate(_records(events, end), resources)
             refused = refused_by(made, _records(events, end))
             return {**made.document(), "refusedByIt": refused}
 
         async with self._turn:
-            return cast(PolicyOfCalls, {**basis, **await asyncio.to_thread(make)})
+            events, basis = await self._calls_of(request, query)
+            return cast(PolicyOfCalls, {**basis, **await in_thread(make, events)})
 
     @route(
         "POST",
@@ -138,10 +139,10 @@ class LeastPrivilege:
     async def test(self, request: Request, body: Json) -> PolicyTest:
         """Returns what policies would have decided about what a principal did."""
         policies = _policies_in(body)
-        events, basis = await self._calls_of(request, body)
         async with self._turn:
+            events, basis = await self._calls_of(request, body)
             end = time.monotonic() + _MAX_SECONDS
-            tested = await asyncio.to_thread(backtest, _records(events, end), policies)
+            tested = await in_thread(backtest, _records(events, end), policies)
         return cast(PolicyTest, {**basis, **tested.document()})
 
     async def _calls_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypedDict
 
 import orjson
@@ -76,7 +75,7 @@ class Marks:
         search = search_in({"categories": "all", **conditions}, services.clock.now())
         entries = await journal.read(after, limit, until)
         position = entries[-1].position if entries else until
-        events = await asyncio.to_thread(matching_events, caller_of(request), search, entries)
+        events = await matching_events(caller_of(request), search, entries)
         return {
             "position": position,
             "complete": position >= until,

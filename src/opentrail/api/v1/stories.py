@@ -24,6 +24,7 @@ from opentrail.api.v1.events import (
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
@@ -187,6 +188,8 @@ class Stories:
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
+        #: Held by an answer that holds thousands of events.
+        self._turn = asyncio.Lock()
 
     @route(
         "GET",
@@ -250,6 +253,10 @@ class Stories:
     @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
     async def principal(self, request: Request) -> Principal:
         """Returns what a principal does, and when, from its latest events."""
+        async with self._turn:
+            return await self._principal(request)
+
+    async def _principal(self, request: Request) -> Principal:
         arn = request.path_params["arn"]
         same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
         history = seen_by(request, self._services).history
@@ -313,16 +320,17 @@ class Stories:
         parameters = {**query, "expression": expression, "categories": "all"}
         history = seen_by(request, self._services).history
         search = search_in(parameters, self._services.clock.now())
-        events = await history.latest(search, _MAX_READ)
-        entries = await asyncio.to_thread(entries_of, events[::-1])
-        await name_original_callers(history, entries)
-        return {
-            "name": name,
-            "expression": expression,
-            "entries": [_timeline_entry(entry) for entry in entries],
-            "complete": len(events) < _MAX_READ,
-            "missing": self._missing(),
-        }
+        async with self._turn:
+            events = await history.latest(search, _MAX_READ)
+            entries = await in_thread(entries_of, events[::-1])
+            await name_original_callers(history, entries)
+            return {
+                "name": name,
+                "expression": expression,
+                "entries": [_timeline_entry(entry) for entry in entries],
+                "complete": len(events) < _MAX_READ,
+                "missing": self._missing(),
+            }
 
     async def _who(self, request: Request, parameter: str) -> Json:
         """Returns who made, changed and deleted the resource in a parameter of the query."""

@@ -7,6 +7,7 @@ memory.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from opentrail.api.v1.answers import describe_error, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of, is_by_token, require_signed_in, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, position_in, search_in
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError, OpentrailError
 from opentrail.core.event import Entry
@@ -37,6 +39,8 @@ _MAX_PAGE = 2_000
 _PAGE_BYTES = 8_000_000
 #: `limit` is unlimited; `last` is not, because its events are held in memory.
 _UNLIMITED = 10**18
+#: Maximum seconds in which the entries of one read are searched.
+_MATCH_SECONDS = 10.0
 #: Maximum seconds between two position lines of a tail …
 _HEARTBEAT = 5.0
 #: … and while events arrive that do not match.
@@ -102,7 +106,7 @@ class Streams:
                 if token and sent < limit:
                     count = min(size, limit - sent)
                     next_page = asyncio.ensure_future(history.search(search, count, token))
-                lines = await asyncio.to_thread(_lines, events)
+                lines = await in_thread(_lines, events)
                 events = []  # a slow client holds only the lines in memory
                 yield lines
                 if next_page is None:
@@ -196,8 +200,8 @@ class Streams:
                 if entries:
                     size = _next_size(size, sum(len(entry.record) for entry in entries))
                     position = entries[-1].position
-                    events = await asyncio.to_thread(matching_events, caller, search, entries)
-                    lines = await asyncio.to_thread(_lines, events)
+                    events = await matching_events(caller, search, entries)
+                    lines = await in_thread(_lines, events)
                     interval = _BUSY_HEARTBEAT
                 else:
                     if beyond is None or beyond.done():
@@ -261,12 +265,22 @@ def _next_size(size: int, size_bytes: int) -> int:
     return max(_MIN_PAGE, min(_MAX_PAGE, size * 4, fitting))
 
 
-def matching_events(
+async def matching_events(
     caller: ApiCaller, search: Search, entries: Sequence[Entry]
 ) -> list[FoundEvent]:
-    """Returns the events of a search among entries of the journal that a caller may see."""
-    events = []
+    """Returns the events of a search among entries of the journal that a caller may see.
+
+    Raises:
+        CloudTrailError: `TimedOut`.
+    """
+    return await in_thread(_matching, caller, search, entries)
+
+
+def _matching(caller: ApiCaller, search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
+    events, end = [], time.monotonic() + _MATCH_SECONDS
     for entry in entries:
+        if time.monotonic() > end:
+            raise CloudTrailError("TimedOut", "This took too long; narrow the search.", 504)
         if not caller.may_see(entry.account) or search.account not in (None, entry.account):
             continue
         if search.region not in (None, entry.region):

@@ -17,6 +17,7 @@ from opentrail.api.v1.conditions import position_in, search_in
 from opentrail.api.v1.events import rows_of
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.api.v1.streams import matching_events
+from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import Search
 
 #: Seconds between two messages.
@@ -81,7 +82,11 @@ class Tail:
             entries = await journal.read(position, _MAX_ENTRIES)
             if entries:
                 position = entries[-1].position
-                events = await asyncio.to_thread(matching_events, caller, search, entries)
+                try:
+                    events = await matching_events(caller, search, entries)
+                except CloudTrailError:  # the page misses these, and shows the following ones
+                    events = []
+                    yield _message(position, "gap", {"skipped": len(entries)})
                 if events:
                     yield _message(position, "message", {"events": await rows_of(events)})
                     written = loop.time()

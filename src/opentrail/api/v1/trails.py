@@ -16,6 +16,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
+from opentrail.api.v1.threads import in_thread
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventRecord
@@ -91,6 +92,8 @@ class Trails:
         self._services = services
         self._verify = verify
         self._verifications = verifications
+        #: Held by a preview, which holds thousands of events.
+        self._turn = asyncio.Lock()
 
     @route("GET", "/trails", AUDITOR, "see trails")
     async def all(self, request: Request) -> TrailList:
@@ -122,8 +125,10 @@ class Trails:
         selection = _selection_in(body)
         since = self._services.clock.now() - timedelta(days=1)
         history = seen_by(request, self._services).history
-        events = await history.latest(Search(start=since, categories=_SELECTED), _MAX_PREVIEWED)
-        return await asyncio.to_thread(_preview, selection, events)
+        search = Search(start=since, categories=_SELECTED)
+        async with self._turn:
+            events = await history.latest(search, _MAX_PREVIEWED)
+            return await in_thread(_preview, selection, events)
 
     @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
     async def verify(self, request: Request, body: Json) -> Verified:

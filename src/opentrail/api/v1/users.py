@@ -117,17 +117,18 @@ class UserAdministration:
             raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
         await self._changes.record(request, ACTIONS[action], {"name": name})
         answer: ChangedUser = {}
-        if action == "disable":
-            answer["user"] = _user_of(await self._users.disable(name))
-        elif action == "enable":
-            answer["user"] = _user_of(await self._users.enable(name))
+        if action == "enable":
+            user = await self._users.enable(name)
         elif action == "reset-password":
             user, answer["password"] = await self._users.reset_password(name)
-            answer["user"] = _user_of(user)
         else:
-            await self._users.delete(name)
-            await self._remove_tokens(name)
+            user = await self._users.disable(name)
         await self._end_sessions(name)
+        if action != "delete":
+            return {**answer, "user": _user_of(user)}
+        await self._remove_tokens(name)
+        # The last step: after a failure before it, the user is there to be deleted again.
+        await self._users.delete(name)
         return answer
 
 

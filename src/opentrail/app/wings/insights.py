@@ -76,7 +76,7 @@ def start(core: Core) -> Wing:
             await watch.stop()
 
     def groups(services: Services, missing: Missing) -> Sequence[object]:
-        return (Incidents(services, insights, missing),)
+        return (Incidents(services, insights, core.account, missing),)
 
     return Wing(groups=groups, followers=(follow_journal,))
 
