@@ -194,6 +194,8 @@ def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
         ("bucket.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com", None),
         (f"ap-{ACCOUNT}.accesspoint.vpce-0a.s3.us-east-1.vpce.amazonaws.com", f"ap-{ACCOUNT}"),
         ("", None),
+        ("b.s3" + "-a" * 100 + "_", None),  # must not be read in 2^100 ways
+        ("b.s3" + ".a-" * 80 + "_", None),
     ],
 )
 def test_a_bucket_is_read_from_a_virtual_host(host: str, bucket: str | None) -> None:

@@ -28,7 +28,8 @@ _SUPERSETS = ("rds",)
 #: S3 operations by the query parameter that they must have.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
-    r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
+    r"^(?P<bucket>.+)\.s3(?:express)?(?:-[a-z0-9-]+)?(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$",
+    re.I,
 )
 #: AWS's hosts of S3's interface endpoints: the endpoint's own names are no bucket (S3 user guide).
 _INTERFACE_ENDPOINT = re.compile(
