@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
@@ -250,8 +249,7 @@ class Call:
             naming = request if body else self._request(self.sent.start, is_whole=True)
             try:
                 self.credential = self.credential or read_credential(naming)
-                route = self.endpoint.router.identify(naming, self.credential)
-                self.route = route if body else replace(route, pairs=None)
+                self.route = self.endpoint.router.identify(naming, self.credential)
             except Exception:  # the call is recorded as far as its head says
                 log.exception("a body could not be read", extra={"eventID": self.event_id})
         notes: dict[str, Any] = {}

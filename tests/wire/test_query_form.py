@@ -1,0 +1,52 @@
+"""Fields of the query protocols."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.wire.message import Request
+from opentrail.wire.query_form import MAX_FIELDS, field_values, query_pairs
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(st.text(st.sampled_from("aB=&;+% é\udc80\n") | st.characters(), max_size=60))
+def test_the_fields_of_a_form_are_those_of_the_standard_library(text: str) -> None:
+    body = text.encode("utf-8", "surrogatepass")
+    read = body.decode("utf-8", "surrogateescape")
+    expected = parse_qsl(read, keep_blank_values=True, errors="surrogateescape")
+    assert query_pairs(Request("POST", "/", "", FORM, body)) == expected
+    assert query_pairs(Request("POST", "/", text, {})) == parse_qsl(
+        text, keep_blank_values=True, errors="surrogateescape"
+    )
+
+
+PARTS = ["Action", "%41ction", "Acti%6fn", "Acti%6Fn", "action", "%2541ction", "Actio", "n", "."]
+PARTS += ["=", "=", "&", "&", "&", "+", "%26", "%3D", "x", "é", "\n", ";"]
+
+
+@given(
+    body=st.lists(st.sampled_from(PARTS), max_size=20).map("".join),
+    query=st.lists(st.sampled_from(PARTS), max_size=9).map("".join),
+)
+def test_the_values_of_a_field_are_those_of_all_fields_with_its_name(body: str, query: str) -> None:
+    request = Request("POST", "/", query, FORM, body.encode())
+    values = [value for name, value in query_pairs(request) if name == "Action"]
+    given_values = field_values(request, "Action")
+    assert [v for v, _ in groupby(given_values)] == [v for v, _ in groupby(values)]
+
+
+def test_a_form_of_too_many_fields_is_not_read_but_for_one_field() -> None:
+    body = b"a&" * MAX_FIELDS + b"Action=ListUsers"
+    assert len(query_pairs(Request("POST", "/", "", FORM, body))) == MAX_FIELDS + 1
+    request = Request("POST", "/", "", FORM, body + b"&a")
+    assert list(field_values(request, "Action")) == ["ListUsers"]
+    with pytest.raises(ValueError, match="more than 100000 fields"):
+        query_pairs(request)
