@@ -26,9 +26,13 @@ def field_values(request: Request, name: str) -> Iterator[str]:
 
 @lru_cache
 def _field(name: str) -> re.Pattern[str]:
-    """Returns the pattern of a field after an `&`, any letter of whose name may be quoted."""
-    letters = (f"(?:{letter}|(?i:%{ord(letter):02x}))" for letter in name)
-    return re.compile(f"&{''.join(letters)}(?:=([^&]*)|(?=&|\\Z))")
+    """Returns the pattern of a field after an `&`."""
+    return re.compile(f"&{quotable(name).decode()}(?:=([^&]*)|(?=&|\\Z))")
+
+
+def quotable(name: str) -> bytes:
+    """Returns the pattern of a name, any letter of which may be quoted."""
+    return "".join(f"(?:{letter}|(?i:%{ord(letter):02x}))" for letter in name).encode()
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:

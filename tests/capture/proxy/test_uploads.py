@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from opentrail.capture.proxy.gate import Gate
 from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, ok
 from tests.factories import MOMENT
 from tests.fakes import MemoryJournal, run, turns
+from tests.stub_upstream import StubUpstream
 from tests.wire.signed_requests import SECRETS
 
 pytestmark = pytest.mark.live
@@ -104,6 +107,32 @@ def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection(
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b'"eventName":"CreateUser"' in record
     assert b'"userName":"xy"' in record
+
+
+def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered() -> None:
+    is_answered = threading.Event()
+
+    def find(key_id: str) -> None:
+        assert key_id != "AKIASLOW" or is_answered.wait(60)
+
+    async def check() -> bytes:
+        body = gzip.compress(b"Action=x&AWSAccessKeyId=AKIASLOW&")
+        with StubUpstream() as upstream:
+            port, gate = int(upstream.host.partition(":")[2]), Gate(find, lambda: MOMENT, True)
+            async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, _):
+                slow, slow_writer = await asyncio.open_connection("127.0.0.1", own_port)
+                slow_writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n")
+                slow_writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+                writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
+                is_answered.set()
+                answer = await slow.readuntil(b"\r\n")
+                slow_writer.close()
+                writer.close()
+                return answer
+
+    assert b" 200 " in run(check())
 
 
 def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:

@@ -182,7 +182,7 @@ class Call:
 
     # Who calls
 
-    def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
+    async def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
         """Verifies the caller as far as the request has come; `body` is the whole body.
 
         Raises:
@@ -192,17 +192,29 @@ class Call:
             return
         self.admission = self.endpoint.gate.admit(self._claim(own_services))
         if body is not None:
-            self.verify_body(body)
+            await self.verify_body(body)
 
-    def verify_body(self, body: bytes) -> None:
+    async def verify_body(self, body: bytes) -> None:
         """Verifies the whole body, unless it was verified when the call was admitted.
 
         Raises:
             SignatureRefused: it is not the body that was signed.
         """
         if self.admission is not None and not self.admission.is_done:
-            self.admission.feed(body)
+            await self.verify_piece(self.admission, body)
             self.admission.finish()
+
+    async def verify_piece(self, admission: Admission, piece: bytes) -> None:
+        """Verifies a piece of the body.
+
+        Raises:
+            SignatureRefused: it is not the body that was signed.
+        """
+        if self.endpoint.gate is None or "content-encoding" not in self.folded:
+            admission.feed(piece)
+            return
+        async with self.endpoint.gate.unpacking:
+            await asyncio.to_thread(admission.feed, piece)
 
     def refuse_doubtful_claim(self) -> None:
         """Refuses a claim of two readings, verified or not: the record would have one of them.

@@ -72,7 +72,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             await endpoint.meet(call.credential.access_key_id)
         if call.is_for_api:
             return await answer_by_api(call)
-        call.admit(incoming.body.peek() if incoming.body.complete else None)
+        await call.admit(incoming.body.peek() if incoming.body.complete else None)
         address = _address_of(call)
         request = await _request_for(call, address)
 
@@ -209,7 +209,7 @@ async def _ask(
         upstream, was_idle = await _connection_to(call, address)
         body = upstream.begin(request.head.method == b"HEAD")
         call.upstream, call.is_sent = upstream, True
-        _send(call, upstream, request)
+        await _send(call, upstream, request)
         try:
             call.answer = await _answer_head(call, upstream)
             return upstream, call.answer, body
@@ -246,7 +246,7 @@ async def _connection_to(call: Call, upstream: Upstream) -> tuple[UpstreamConnec
         raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
 
 
-def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
+async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
     """Sends a request; a body that has not come yet follows as an upload.
 
     Raises:
@@ -262,7 +262,7 @@ def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) ->
             return
         body = incoming.body.take()
         call.sent.add(body)
-    call.verify_body(body)
+    await call.verify_body(body)
     if request.chunks is not None:
         try:
             body = request.chunks.feed(body)
