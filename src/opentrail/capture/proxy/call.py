@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
@@ -292,6 +293,28 @@ class Call:
             return Signature.REFUSED
         return self.admission.signature if self.admission else Signature.NOT_CHECKED
 
+    def answered(self, answer: AnswerHead) -> Exchange:
+        """Returns the exchange with its answer."""
+        exchange = self.exchange(self.sent.content(), self.incoming.body.broken)
+        exchange.response = self.response(answer)
+        return exchange
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Waits until the bodies may be in memory; those in files are read one call at a time."""
+        is_in_file = self.sent.file is not None or self.received.file is not None
+        return self.endpoint.recorder.turn if is_in_file else nullcontext()
+
+    async def record(self, answer: AnswerHead) -> str | None:
+        """Returns None once the answered call's record is durable; else why there is none."""
+        async with self.turn():
+            exchange = self.answered(answer)
+            self.is_recorded = True
+            lost = await self.endpoint.recorder.record_or_count(exchange)
+        # A client may take its answer slowly.
+        self.sent.drop()
+        self.received.drop()
+        return lost
+
     def response(self, answer: AnswerHead) -> Response:
         """Returns the answer, with the stored part of its body."""
         is_whole = self.received.is_whole
@@ -314,11 +337,12 @@ class Call:
         Returns whether the connection may be used again.
         """
         await self._take_rest_of_body()
-        exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
-        status, _, headers, body = answer_of(refusal, self.route, self.is_form)
-        exchange.response = Response(status, fold_headers(headers), body)
-        self.is_recorded = True
-        await self.endpoint.recorder.record_or_count(exchange)
+        async with self.turn():
+            exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
+            status, _, headers, body = answer_of(refusal, self.route, self.is_form)
+            exchange.response = Response(status, fold_headers(headers), body)
+            self.is_recorded = True
+            await self.endpoint.recorder.record_or_count(exchange)
         return self.turn_away(refusal, kind)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:

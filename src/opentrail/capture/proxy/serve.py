@@ -107,11 +107,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
 
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         # Guarantee D1.
-        exchange = call.exchange(call.sent.content(), incoming.body.broken)
-        exchange.response = call.response(answer)
-        call.is_recorded = True
         if recorder.refuse:
-            if lost := await recorder.record_or_count(exchange):
+            if lost := await call.record(answer):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
                     client.abort_transport()
@@ -123,6 +120,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
         if not recorder.refuse:
+            exchange = call.answered(answer)
+            call.is_recorded = True
             recorder.record_later(exchange)
         await client.drain()
         if not is_sent_whole:
@@ -335,11 +334,12 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None and not call.is_answering and not client.lost:
         refusal = Refusal(504 if is_silent else 502, failure.code, failure.message)
         return await call.refuse(refusal)
-    exchange = call.exchange(call.sent.content(), failure)
-    if answer is not None:
-        exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
-    call.is_recorded = True
-    await call.endpoint.recorder.record_or_count(exchange)
+    async with call.turn():
+        exchange = call.exchange(call.sent.content(), failure)
+        if answer is not None:
+            exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
+        call.is_recorded = True
+        await call.endpoint.recorder.record_or_count(exchange)
     if answer is not None:
         client.abort_transport()
     elif not client.lost:

@@ -79,6 +79,8 @@ class Recorder:
         self._writing: set[asyncio.Task[None]] = set()
         #: Large calls take their turns: each may need many times the memory of its bodies.
         self._large = asyncio.Lock()
+        #: Is held for a call from the reading of bodies in files until it is recorded.
+        self.turn = asyncio.Lock()
 
     @property
     def failure(self) -> str | None:
