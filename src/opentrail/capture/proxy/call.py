@@ -17,6 +17,7 @@ from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
+from opentrail.core.identity import Identity
 from opentrail.wire.message import Request, Response, fold_headers
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Route
@@ -85,6 +86,7 @@ class Call:
         self._request_of_head: Request | None = None
         self._signer_in_head: Credential | None = None
         self._refused_claim: ClaimRefused | None = None
+        self._identity: Identity | None = None
 
     # What is known
 
@@ -265,6 +267,7 @@ class Call:
                 self.route = self.endpoint.router.identify(naming, self.credential)
             except Exception:  # the call is recorded as far as its head says
                 log.exception("a body could not be read", extra={"eventID": self.event_id})
+        self._look_up_caller()
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
@@ -285,7 +288,12 @@ class Call:
             tls=self.client.tls,
             notes=notes,
             signature=self._signature(),
+            identity=self._identity,
         )
+
+    def _look_up_caller(self) -> None:
+        if self._identity is None and self.credential is not None:
+            self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
 
     def _signature(self) -> Signature:
         """Returns what is known of the call's signature so far."""
@@ -300,9 +308,14 @@ class Call:
         return exchange
 
     def turn(self) -> AbstractAsyncContextManager[None]:
-        """Waits until the bodies may be in memory; those in files are read one call at a time."""
-        is_in_file = self.sent.file is not None or self.received.file is not None
-        return self.endpoint.recorder.turn if is_in_file else nullcontext()
+        """Waits until the bodies may be in memory; those in files are read one call at a time.
+
+        Who calls is looked up before: keys may be deleted and users renamed in the meantime.
+        """
+        if self.sent.file is None and self.received.file is None:
+            return nullcontext()
+        self._look_up_caller()
+        return self.endpoint.recorder.turn
 
     async def record(self, answer: AnswerHead) -> str | None:
         """Returns None once the answered call's record is durable; else why there is none."""
