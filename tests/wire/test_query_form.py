@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
-from opentrail.wire.query_form import MAX_FIELDS, field_values, query_pairs
+from opentrail.wire.query_form import MAX_FIELDS, field_values, last_value, query_pairs
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -41,6 +41,8 @@ def test_the_values_of_a_field_are_those_of_all_fields_with_its_name(body: str, 
     values = [value for name, value in query_pairs(request) if name == "Action"]
     given_values = field_values(request, "Action")
     assert [v for v, _ in groupby(given_values)] == [v for v, _ in groupby(values)]
+    of_form = query_pairs(Request("POST", "/", "", FORM, request.body))
+    assert last_value(request, "Action") == dict(of_form).get("Action", "")
 
 
 def test_a_form_of_too_many_fields_is_not_read_but_for_one_field() -> None:

@@ -24,6 +24,12 @@ def field_values(request: Request, name: str) -> Iterator[str]:
     return map(_unquoted, map(itemgetter(0), groupby(values)))
 
 
+def last_value(request: Request, name: str) -> str:
+    """Returns the last value of a field of the body's form, '' without one."""
+    values = _field(name).findall(f"&{_form_text(request)}")
+    return _unquoted(values[-1]) if values else ""
+
+
 @lru_cache
 def _field(name: str) -> re.Pattern[str]:
     """Returns the pattern of a field after an `&`."""

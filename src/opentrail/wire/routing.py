@@ -139,7 +139,11 @@ class Router:
 
     def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
-        actions = set(filter(None, field_values(request, "Action")))
+        actions: set[str] = set()
+        for text in filter(None, field_values(request, "Action")):
+            actions.add(text)
+            if len(actions) > 1:
+                break  # there may be millions
         if not actions:
             return None
         version = next(field_values(request, "Version"), "")

@@ -9,14 +9,13 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
-from opentrail.wire.query_form import field_values
+from opentrail.wire.query_form import last_value
 from opentrail.wire.signature_errors import Problem
 
 #: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
@@ -220,9 +219,8 @@ def _from_query(pairs: dict[str, str]) -> Credential | None:
 
 def _from_form(request: Request) -> Credential | None:
     """Reads signature version 2 of the query protocol."""
-    form = replace(request, query="")
-    key_id = ["", *field_values(form, "AWSAccessKeyId")][-1]
-    if ["", *field_values(form, "SignatureVersion")][-1] != "2" or not key_id:
+    key_id = last_value(request, "AWSAccessKeyId")
+    if last_value(request, "SignatureVersion") != "2" or not key_id:
         return None
     return Credential(key_id, None, None, "SigV2", "QueryString")
 
