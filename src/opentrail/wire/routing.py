@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -12,12 +12,15 @@ from botocore.model import OperationModel
 
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
+from opentrail.wire.query_form import field_values, query_pairs
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 
 #: Characters of the name of an operation or of a signer's service, which caches keep; real ones are
 #: shorter, but callers may send any.
 _MAX_NAME = 256
+#: Bytes of a search as a form that may say which one it is.
+_MAX_SEARCH_BYTES = 64 * 1024
 _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
@@ -28,7 +31,8 @@ _SUPERSETS = ("rds",)
 #: S3 operations by the query parameter that they must have.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
-    r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
+    r"^(?P<bucket>.+)\.s3(?:express)?(?:-[a-z0-9-]+)?(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$",
+    re.I,
 )
 #: AWS's hosts of S3's interface endpoints: the endpoint's own names are no bucket (S3 user guide).
 _INTERFACE_ENDPOINT = re.compile(
@@ -66,8 +70,6 @@ class Route:
     protocol: str | None
     #: Raw (still quoted) path labels of REST operations.
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: Fields of a query-protocol request, parsed once for routing and decoding.
-    pairs: Sequence[tuple[str, str]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def model(self) -> OperationModel | None:
@@ -137,16 +139,14 @@ class Router:
 
     def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
-        pairs = query_pairs(request)
-        actions, version = set(), None
-        for name, text in pairs:
-            if name == "Action" and text:
-                actions.add(text)
-            elif name == "Version" and version is None:
-                version = text
+        actions: set[str] = set()
+        for text in filter(None, field_values(request, "Action")):
+            actions.add(text)
+            if len(actions) > 1:
+                break  # there may be millions
         if not actions:
             return None
-        version = version or ""
+        version = next(field_values(request, "Version"), "")
         if len(actions) > 1:
             candidates = self._of_query(version, signing_name)
             if not candidates:
@@ -156,7 +156,7 @@ class Router:
         is_short = len(action) + len(version) <= 2 * _MAX_NAME
         find = self._of_action if is_short else self._find_action
         match = find(action, version, signing_name)
-        return match and Route(match[0], action, match[1], pairs=pairs)
+        return match and Route(match[0], action, match[1])
 
     def _find_action(
         self, action: str, version: str, signing_name: str | None
@@ -208,7 +208,8 @@ class Router:
         route = best_route(services, request, request.path)
         if route is None and request.method == "POST" and signing_name == "cloudsearch":
             # SDKs send searches as forms, unlike the model.
-            form = urlencode(query_pairs(request), errors="surrogateescape")
+            start = replace(request, body=request.body[:_MAX_SEARCH_BYTES])
+            form = urlencode(query_pairs(start), errors="surrogateescape")
             get = replace(request, method="GET", query=form, body=b"")
             route = best_route(services, get, request.path)
         return route or Route(services[0] if len(services) == 1 else None, None, None)
@@ -287,35 +288,8 @@ def _host_name(host: str) -> str:
     return name.removesuffix(".")
 
 
-def query_pairs(request: Request) -> list[tuple[str, str]]:
-    """Returns the fields of a query-protocol request: those of its form, then of its query."""
-    pairs: list[tuple[str, str]] = []
-    if request.body and "form-urlencoded" in request.headers.get("content-type", ""):
-        pairs = _pairs_of(request.body.decode("utf-8", "surrogateescape"))
-    if request.query:
-        pairs += _pairs_of(request.query)
-    return pairs
-
-
 def _has_action(request: Request) -> bool:
-    return any(name == "Action" for name, _ in query_pairs(request))
-
-
-def _pairs_of(text: str) -> list[tuple[str, str]]:
-    """Returns the fields of a form, as `parse_qsl` with blank values does."""
-    pairs = []
-    for part in text.split("&"):
-        if not part:
-            continue
-        name, _, value = part.partition("=")
-        if "%" in part or "+" in part:
-            name, value = _unquoted(name), _unquoted(value)
-        pairs.append((name, value))
-    return pairs
-
-
-def _unquoted(text: str) -> str:
-    return unquote(text.replace("+", " "), errors="surrogateescape")
+    return any(True for _ in field_values(request, "Action"))
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

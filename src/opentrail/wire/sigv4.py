@@ -15,6 +15,7 @@ from opentrail.core.event import is_region
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
+from opentrail.wire.query_form import last_value
 from opentrail.wire.signature_errors import Problem
 
 #: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
@@ -218,11 +219,8 @@ def _from_query(pairs: dict[str, str]) -> Credential | None:
 
 def _from_form(request: Request) -> Credential | None:
     """Reads signature version 2 of the query protocol."""
-    if "form-urlencoded" not in request.headers.get("content-type", ""):
-        return None
-    pairs = dict(parse_qsl(request.body.decode("latin-1"), keep_blank_values=True))
-    key_id = pairs.get("AWSAccessKeyId")
-    if pairs.get("SignatureVersion") != "2" or not key_id:
+    key_id = last_value(request, "AWSAccessKeyId")
+    if last_value(request, "SignatureVersion") != "2" or not key_id:
         return None
     return Credential(key_id, None, None, "SigV2", "QueryString")
 

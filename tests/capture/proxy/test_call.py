@@ -38,7 +38,10 @@ def transcript(
         flow.finish()
     incoming = Incoming(Head(method, target, "1.1", headers), flow, False, True)
     endpoint = SimpleNamespace(
-        router=ROUTER, clock=SettableClock(), networks=Networks([network("192.0.2.0/24")])
+        router=ROUTER,
+        clock=SettableClock(),
+        networks=Networks([network("192.0.2.0/24")]),
+        recorder=SimpleNamespace(identity=lambda key: unknown("123456789012", key)),
     )
     client: Any = SimpleNamespace(endpoint=endpoint, source_ip="192.0.2.1", tls=None)
     made = Call(client, incoming)
@@ -52,6 +55,20 @@ def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
     assert made.is_form
     assert made.credential is not None
     assert made.credential.service == "iam"
+
+
+def test_a_call_that_waits_for_its_turn_has_the_caller_of_before() -> None:
+    """Its key may be deleted, and its user renamed, while other large calls are recorded."""
+    made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
+    made.received.add(b" " * 2 * 1024 * 1024)
+    known: Any = {"turn": None, "identity": lambda key: unknown("111122223333", key)}
+    made.endpoint.recorder = SimpleNamespace(**known)  # type: ignore[assignment]
+    made.turn()
+    known["identity"] = None
+    made.endpoint.recorder = SimpleNamespace(**known)  # type: ignore[assignment]
+    exchange = made.exchange(made.sent.content())
+    record = Assembler(lambda key: unknown("210987654321", key)).assemble(exchange).record
+    assert record["recipientAccountId"] == "111122223333"
 
 
 def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
@@ -123,7 +140,7 @@ def test_a_form_too_large_to_keep_has_its_operation_and_no_parameters(headers: H
         made.sent.add(b"x" * 1024 * 1024)
     exchange = made.exchange(made.sent.content())
     assert exchange.route.operation == "CreateUser"
-    assert (exchange.route.pairs, exchange.request.body) == (None, b"")
+    assert exchange.request.body == b""
     assert not exchange.request.body_is_whole
     record = Assembler(lambda key: unknown("123456789012", key)).assemble(exchange).record
     assert record["eventName"] == "CreateUser"

@@ -195,6 +195,8 @@ ODD_PARTS = [
         ('name="AWSAccess\\KeyId"', ""),
     )
 ]
+#: Good gzip; a server that does not unpack it reads the fields in its comment.
+COMMENTED = b"\x1f\x8b\x08\x10" + bytes(6) + b"&" + FIELDS + b"&\0" + gzip.compress(b"a")[10:]
 ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
 
 
@@ -234,6 +236,8 @@ def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> Non
         ({}, f"X-Amz-Credential={KEY}%2F20260101%2Fr%2Fs%2Faws4_request".encode()),
         ({"Content-Encoding": "gzip"}, gzip.compress(b"a=b&") + gzip.compress(FIELDS)),
         ({"Content-Encoding": "gzip"}, FIELDS),
+        ({"Content-Encoding": "gzip"}, COMMENTED),
+        ({"Content-Encoding": "gzip"}, gzip.compress(bytes(256 * 1024 - 9) + b"&" + FIELDS)),
         ({"Content-Encoding": "gzip"}, ZEROS),
         ({"Content-Type": "multipart/form-data; boundary=XX"}, PARTS),
         ({"Content-Type": "text/plain; a=multipart/form-data"}, FIELDS),

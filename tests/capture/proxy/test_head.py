@@ -50,6 +50,7 @@ def test_an_ordinary_head_is_accepted() -> None:
         (a_head((b"Connection", b"close, X-Mine"), (b"X-Mine", b"1")), 400),
         (Head(b"GET", b"/", "2.0", [(b"Host", b"h")]), 505),
         (Head(b"GET", b"/", "1.1", [(b"Host", b"a b")]), 400),
+        (Head(b"GET", b"/", "1.1", [(b"Host", b"a" * 261)]), 400),
         (a_head(target=b"/" + b"x" * 16_384), 414),
         (a_head(*[(b"X-%d" % n, b"") for n in range(200)]), 431),
         (a_head((b"X", b"y" * 70_000)), 431),

@@ -173,6 +173,14 @@ async def test_a_change_that_the_upstream_refuses_changes_no_trail(status: int, 
 
 
 @asynchronous
+async def test_a_change_of_more_resources_than_on_aws_changes_no_trail() -> None:
+    world = await World().make()
+    asked: dict[str, Any] = {"Tags": {"a": "b"}, "ResourceARNList": [ARN + "main"] * 21}
+    assert await world.merged("TagResources", {"FailedResourcesMap": {}}, **asked) is None
+    assert "a" not in await world.tags_of("main")
+
+
+@asynchronous
 async def test_what_is_no_object_is_left_alone() -> None:
     world = await World().make()
     for asked in (b"", b"[]", b"{"):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from opentrail.capture.proxy.gate import Gate
+from opentrail.core.event import NewEntry
 from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, ok
 from tests.factories import MOMENT
 from tests.fakes import MemoryJournal, run, turns
+from tests.stub_upstream import StubUpstream
 from tests.wire.signed_requests import SECRETS
 
 pytestmark = pytest.mark.live
@@ -104,6 +109,77 @@ def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection(
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b'"eventName":"CreateUser"' in record
     assert b'"userName":"xy"' in record
+
+
+def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered() -> None:
+    is_answered = threading.Event()
+
+    def find(key_id: str) -> None:
+        assert key_id != "AKIASLOW" or is_answered.wait(60)
+
+    async def check() -> bytes:
+        body = gzip.compress(b"Action=x&AWSAccessKeyId=AKIASLOW&")
+        with StubUpstream() as upstream:
+            port, gate = int(upstream.host.partition(":")[2]), Gate(find, lambda: MOMENT, True)
+            async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, _):
+                slow, slow_writer = await asyncio.open_connection("127.0.0.1", own_port)
+                slow_writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n")
+                slow_writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+                writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
+                is_answered.set()
+                answer = await slow.readuntil(b"\r\n")
+                slow_writer.close()
+                writer.close()
+                return answer
+
+    assert b" 200 " in run(check())
+
+
+class HeldJournal(MemoryJournal):
+    """A journal that holds the records of tables until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = 0
+        self.has_held, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def write(self, entries: Sequence[NewEntry]) -> None:
+        if b'"DescribeTable"' in entries[0].record:
+            self.held += 1
+            self.has_held.set()
+            await self.may_go_on.wait()
+        await super().write(entries)
+
+
+def test_bodies_in_files_are_read_one_call_at_a_time() -> None:
+    """Else the bodies of all calls that wait for their records would be in memory."""
+    body = b'{"TableName": "t"}' + b" " * 2 * 1024 * 1024
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nX-Amz-Target: DynamoDB_20120810.DescribeTable\r\n"
+
+    async def check() -> int:
+        journal = HeldJournal()
+        with StubUpstream() as upstream:
+            async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):
+                clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+                for _, writer in clients[:3]:
+                    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                    await writer.drain()
+                await journal.has_held.wait()
+                for _ in range(20):  # small calls do not wait for large ones
+                    clients[3][1].write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+                    await clients[3][0].readuntil(b"\r\n\r\n")
+                held = journal.held
+                journal.may_go_on.set()
+                for reader, writer in clients[:3]:
+                    assert b" 200 " in await reader.readuntil(b"\r\n")
+                    writer.close()
+                clients[3][1].close()
+        assert [b'"tableName":"t"' in entry.record for entry in journal.disk].count(True) == 3
+        return held
+
+    assert run(check()) == 1
 
 
 def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:

@@ -118,7 +118,8 @@ class StoredBody:
     there is no room for is treated like a larger body.
     """
 
-    _file: IO[bytes] | None = None
+    #: Where it is stored, None while it is in memory.
+    file: IO[bytes] | None = None
     _hash: hashlib._Hash | None = None
     _limit: int | None = None
     length = 0
@@ -160,9 +161,9 @@ class StoredBody:
         """Stops storing: the record does not need this body."""
         self._keep = False
         self._pieces.clear()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
     def _spill(self) -> None:
         """Moves the pieces to the file.
@@ -170,11 +171,11 @@ class StoredBody:
         Raises:
             OSError: there is no room for them; they stay.
         """
-        if self._file is None:
+        if self.file is None:
             # Without a buffer no error comes later, when the file is read.
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
         pieces = b"".join(self._pieces)
-        if self._file.write(pieces) < len(pieces):
+        if self.file.write(pieces) < len(pieces):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._pieces.clear()
 
@@ -185,11 +186,11 @@ class StoredBody:
 
     def content(self) -> bytes:
         """Returns what was stored, from now on in memory."""
-        if self._file is not None:
-            self._file.seek(0)
-            self._pieces.insert(0, self._file.read(self.length - sum(map(len, self._pieces))))
-            self._file.close()
-            self._file = None
+        if self.file is not None:
+            self.file.seek(0)
+            self._pieces.insert(0, self.file.read(self.length - sum(map(len, self._pieces))))
+            self.file.close()
+            self.file = None
         content = b"".join(self._pieces)
         self._pieces = [content]
         return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
@@ -17,6 +17,7 @@ from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
+from opentrail.core.identity import Identity
 from opentrail.wire.message import Request, Response, fold_headers
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Route
@@ -85,6 +86,7 @@ class Call:
         self._request_of_head: Request | None = None
         self._signer_in_head: Credential | None = None
         self._refused_claim: ClaimRefused | None = None
+        self._identity: Identity | None = None
 
     # What is known
 
@@ -183,7 +185,7 @@ class Call:
 
     # Who calls
 
-    def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
+    async def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
         """Verifies the caller as far as the request has come; `body` is the whole body.
 
         Raises:
@@ -193,17 +195,29 @@ class Call:
             return
         self.admission = self.endpoint.gate.admit(self._claim(own_services))
         if body is not None:
-            self.verify_body(body)
+            await self.verify_body(body)
 
-    def verify_body(self, body: bytes) -> None:
+    async def verify_body(self, body: bytes) -> None:
         """Verifies the whole body, unless it was verified when the call was admitted.
 
         Raises:
             SignatureRefused: it is not the body that was signed.
         """
         if self.admission is not None and not self.admission.is_done:
-            self.admission.feed(body)
+            await self.verify_piece(self.admission, body)
             self.admission.finish()
+
+    async def verify_piece(self, admission: Admission, piece: bytes) -> None:
+        """Verifies a piece of the body.
+
+        Raises:
+            SignatureRefused: it is not the body that was signed.
+        """
+        if self.endpoint.gate is None or "content-encoding" not in self.folded:
+            admission.feed(piece)
+            return
+        async with self.endpoint.gate.unpacking:
+            await asyncio.to_thread(admission.feed, piece)
 
     def refuse_doubtful_claim(self) -> None:
         """Refuses a claim of two readings, verified or not: the record would have one of them.
@@ -250,10 +264,10 @@ class Call:
             naming = request if body else self._request(self.sent.start, is_whole=True)
             try:
                 self.credential = self.credential or read_credential(naming)
-                route = self.endpoint.router.identify(naming, self.credential)
-                self.route = route if body else replace(route, pairs=None)
+                self.route = self.endpoint.router.identify(naming, self.credential)
             except Exception:  # the call is recorded as far as its head says
                 log.exception("a body could not be read", extra={"eventID": self.event_id})
+        self._look_up_caller()
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
@@ -274,13 +288,45 @@ class Call:
             tls=self.client.tls,
             notes=notes,
             signature=self._signature(),
+            identity=self._identity,
         )
+
+    def _look_up_caller(self) -> None:
+        if self._identity is None and self.credential is not None:
+            self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
 
     def _signature(self) -> Signature:
         """Returns what is known of the call's signature so far."""
         if self.refused is not None:
             return Signature.REFUSED
         return self.admission.signature if self.admission else Signature.NOT_CHECKED
+
+    def answered(self, answer: AnswerHead) -> Exchange:
+        """Returns the exchange with its answer."""
+        exchange = self.exchange(self.sent.content(), self.incoming.body.broken)
+        exchange.response = self.response(answer)
+        return exchange
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Waits until the bodies may be in memory; those in files are read one call at a time.
+
+        Who calls is looked up before: keys may be deleted and users renamed in the meantime.
+        """
+        if self.sent.file is None and self.received.file is None:
+            return nullcontext()
+        self._look_up_caller()
+        return self.endpoint.recorder.turn
+
+    async def record(self, answer: AnswerHead) -> str | None:
+        """Returns None once the answered call's record is durable; else why there is none."""
+        async with self.turn():
+            exchange = self.answered(answer)
+            self.is_recorded = True
+            lost = await self.endpoint.recorder.record_or_count(exchange)
+        # A client may take its answer slowly.
+        self.sent.drop()
+        self.received.drop()
+        return lost
 
     def response(self, answer: AnswerHead) -> Response:
         """Returns the answer, with the stored part of its body."""
@@ -304,11 +350,12 @@ class Call:
         Returns whether the connection may be used again.
         """
         await self._take_rest_of_body()
-        exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
-        status, _, headers, body = answer_of(refusal, self.route, self.is_form)
-        exchange.response = Response(status, fold_headers(headers), body)
-        self.is_recorded = True
-        await self.endpoint.recorder.record_or_count(exchange)
+        async with self.turn():
+            exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
+            status, _, headers, body = answer_of(refusal, self.route, self.is_form)
+            exchange.response = Response(status, fold_headers(headers), body)
+            self.is_recorded = True
+            await self.endpoint.recorder.record_or_count(exchange)
         return self.turn_away(refusal, kind)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:

@@ -6,6 +6,7 @@ is passed on only once all of it is known to be signed.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import zlib
@@ -20,6 +21,7 @@ from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
+from opentrail.wire.query_form import quotable
 from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
     JSON_WORDING,
@@ -51,10 +53,16 @@ _MAX_COUNTED = 100_000
 #: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
 _WORD = re.compile(r"[^\s,/:;=\"']+")
 _RUN = re.compile("[A-Z0-9]{16,}")
-#: Fields of a body that name a key.
-_NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
 #: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
+#: Fields of a body that name a key, after an `&`; they are found without a look at the others.
+_NAMING_FIELD = re.compile(
+    b"&(?:%s|%s)=([^&]{0,%d})"
+    % (quotable("AWSAccessKeyId"), quotable("X-Amz-Credential"), _FIELD_BYTES),
+    re.I,
+)
+#: Bytes that are unpacked at a time.
+_UNPACKED_BYTES = 256 * 1024
 #: The first line after the head of a part, with any of the line ends that servers read.
 _FIRST_LINE = re.compile(rb"(?>\r\n|\n|\r){2}([^\r\n]{1,200})")
 
@@ -120,6 +128,8 @@ class Gate:
         self._now = now
         self._forwards_unknown_keys = forwards_unknown_keys
         self._failures = _Failures()
+        #: Packed bodies are searched one at a time, in a thread: a few bytes may hold 16 MiB.
+        self.unpacking = asyncio.Lock()
 
     def admit(self, claim: Claim) -> Admission:
         """Verifies the head of a request.
@@ -159,9 +169,11 @@ class Gate:
         if is_bound and signer and signer.service in S3_NAMES:
             return None
         is_in_parts = "multipart/form-data" in headers.get("content-type", "").lower()
-        keys = (_KeysInParts if is_in_parts else _KeysInFields)(self._find_secret, wording)
-        is_packed = "gzip" in headers.get("content-encoding", "").lower()
-        return _KeysInGzip(keys, wording) if is_packed else keys
+        kind = _KeysInParts if is_in_parts else _KeysInFields
+        keys = kind(self._find_secret, wording)
+        if "gzip" not in headers.get("content-encoding", "").lower():
+            return keys
+        return _KeysInGzip(keys, kind(self._find_secret, wording), wording)
 
     def _verified(self, claim: Claim, place: Place) -> Admission:
         service = claim.credential.service if claim.credential else None
@@ -248,22 +260,20 @@ class _KeysInFields:
 
     def feed(self, piece: bytes) -> None:
         """Searches the fields `name=value` that end in a piece."""
-        first, *more = piece.split(b"&")
-        self._field += first[: _FIELD_BYTES - len(self._field)]
-        for field in more:
-            self._end_field()
-            self._field = field[:_FIELD_BYTES]
+        fields, end, rest = piece.rpartition(b"&")
+        if end:
+            self._search(self._field + fields)
+            self._field = b""
+        self._field += rest[: 2 * _FIELD_BYTES - len(self._field)]
 
     def refuse_others(self, key_id: str) -> None:
-        self._end_field()
+        self._search(self._field)
         if self._known - {key_id}:
             raise self._wording.refusal(Problem.TWICE, given="AWSAccessKeyId")
 
-    def _end_field(self) -> None:
-        if self._field[:1] in (b"A", b"a", b"X", b"x", b"%"):
-            name, _, value = self._field.partition(b"=")
-            if unquote_to_bytes(name).lower() in _NAMING_FIELDS:
-                self._note(unquote_to_bytes(value))
+    def _search(self, fields: bytes) -> None:
+        for value in set(_NAMING_FIELD.findall(b"&" + fields)):
+            self._note(unquote_to_bytes(value))
 
     def _note(self, value: bytes) -> None:
         key = value.partition(b"/")[0].decode("latin-1").strip()
@@ -282,9 +292,8 @@ class _KeysInParts(_KeysInFields):
     def feed(self, piece: bytes) -> None:
         super().feed(piece)
         text = self._tail + piece
-        for match in _FIRST_LINE.finditer(text):
-            if match.end() < len(text):
-                self._note(match[1])
+        for line in {m[1] for m in _FIRST_LINE.finditer(text) if m.end() < len(text)}:
+            self._note(line)
         # The next piece may continue what ends this one.
         self._tail = text[-_FIELD_BYTES:]
 
@@ -295,41 +304,41 @@ class _KeysInParts(_KeysInFields):
 
 
 class _KeysInGzip:
-    """The same for a body that is packed. What unpacks to more than opentrail reads is refused."""
+    """The same for a body that is packed, which some upstreams do not unpack.
 
-    def __init__(self, inner: KeysInBody, wording: Wording) -> None:
-        self._inner, self._wording = inner, wording
-        self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self._is_gzip = True
+    What unpacks to more than opentrail reads is refused.
+    """
+
+    def __init__(self, packed: KeysInBody, plain: KeysInBody, wording: Wording) -> None:
+        self._packed, self._plain, self._wording = packed, plain, wording
+        #: None once the body is known not to be gzip.
+        self._unpacker: zlib._Decompress | None = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self._length = 0
 
     def feed(self, piece: bytes) -> None:
-        while piece and self._length <= MAX_BODY:
-            plain, piece = self._unpacked(piece)
+        self._packed.feed(piece)
+        plain = b""
+        # What has filled the buffer may have more to follow without further input.
+        while self._unpacker and (piece or len(plain) == _UNPACKED_BYTES):
+            if self._length > MAX_BODY:
+                return
+            try:
+                plain = self._unpacker.decompress(piece, _UNPACKED_BYTES)
+            except zlib.error:
+                self._unpacker = None
+                return
             self._length += len(plain)
-            self._inner.feed(plain)
+            self._plain.feed(plain)
+            piece = self._unpacker.unconsumed_tail
+            if self._unpacker.eof:
+                piece = self._unpacker.unused_data
+                self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def refuse_others(self, key_id: str) -> None:
-        if self._is_gzip and self._length > MAX_BODY:
+        if self._unpacker and self._length > MAX_BODY:
             raise self._wording.refusal(Problem.CONTENT_MISMATCH)
-        self._inner.refuse_others(key_id)
-
-    def _unpacked(self, piece: bytes) -> tuple[bytes, bytes]:
-        """Returns what a piece unpacks to, and what is left of it for the next member."""
-        if not self._is_gzip:
-            self._length = 0
-            return piece, b""
-        try:
-            plain = self._unpacker.decompress(piece, MAX_BODY + 1 - self._length)
-        except zlib.error:
-            # An upstream that does not unpack bodies reads it as it is.
-            self._is_gzip = False
-            return piece, b""
-        rest = b""
-        if self._unpacker.eof:
-            rest = self._unpacker.unused_data
-            self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        return plain, rest
+        self._packed.refuse_others(key_id)
+        self._plain.refuse_others(key_id)
 
 
 class _ForwardedBody(Admission):

@@ -50,7 +50,9 @@ _ONCE = frozenset(
         "x-amz-target",
     }
 )
-_HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
+#: Characters of a host name, a dot after it and a port.
+_MAX_HOST = 260
+_HOST = re.compile(rf"[^\x00-\x20/?#@\\\x7f]{{0,{_MAX_HOST}}}")
 #: Error codes by status, where not `BadRequest`.
 _CODES = {408: "RequestTimeout"}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
@@ -197,7 +199,9 @@ def _check_counts(head: Head) -> None:
     if head.version != "1.0" and "host" not in folded:
         raise BadHead(400, "header Host is missing")
     if not _HOST.fullmatch(folded.get("host", "")):
-        raise BadHead(400, "header Host must be a host name, with or without a port")
+        raise BadHead(
+            400, f"header Host must be a host name of at most {_MAX_HOST} characters with its port"
+        )
     if folded.get("expect", "").strip().lower() not in ("", "100-continue"):
         raise BadHead(417, "the only expectation that is supported is 100-continue")
     if "transfer-encoding" in folded:

@@ -21,7 +21,7 @@ async def answer_by_api(call: Call) -> bool:
     """
     call.origin = "api"
     body = await call.whole_body(_MAX_BODY)
-    call.admit(body, call.api_services)
+    await call.admit(body, call.api_services)
     endpoint, recorder = call.endpoint, call.endpoint.recorder
     if call.folded.get("expect", "").lower() == "100-continue":
         call.folded.pop("expect")

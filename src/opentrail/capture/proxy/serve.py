@@ -72,7 +72,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             await endpoint.meet(call.credential.access_key_id)
         if call.is_for_api:
             return await answer_by_api(call)
-        call.admit(incoming.body.peek() if incoming.body.complete else None)
+        await call.admit(incoming.body.peek() if incoming.body.complete else None)
         address = _address_of(call)
         request = await _request_for(call, address)
 
@@ -107,11 +107,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
 
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         # Guarantee D1.
-        exchange = call.exchange(call.sent.content(), incoming.body.broken)
-        exchange.response = call.response(answer)
-        call.is_recorded = True
         if recorder.refuse:
-            if lost := await recorder.record_or_count(exchange):
+            if lost := await call.record(answer):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
                     client.abort_transport()
@@ -123,6 +120,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
         if not recorder.refuse:
+            exchange = call.answered(answer)
+            call.is_recorded = True
             recorder.record_later(exchange)
         await client.drain()
         if not is_sent_whole:
@@ -209,7 +208,7 @@ async def _ask(
         upstream, was_idle = await _connection_to(call, address)
         body = upstream.begin(request.head.method == b"HEAD")
         call.upstream, call.is_sent = upstream, True
-        _send(call, upstream, request)
+        await _send(call, upstream, request)
         try:
             call.answer = await _answer_head(call, upstream)
             return upstream, call.answer, body
@@ -246,7 +245,7 @@ async def _connection_to(call: Call, upstream: Upstream) -> tuple[UpstreamConnec
         raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
 
 
-def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
+async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
     """Sends a request; a body that has not come yet follows as an upload.
 
     Raises:
@@ -262,7 +261,7 @@ def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) ->
             return
         body = incoming.body.take()
         call.sent.add(body)
-    call.verify_body(body)
+    await call.verify_body(body)
     if request.chunks is not None:
         try:
             body = request.chunks.feed(body)
@@ -335,11 +334,12 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None and not call.is_answering and not client.lost:
         refusal = Refusal(504 if is_silent else 502, failure.code, failure.message)
         return await call.refuse(refusal)
-    exchange = call.exchange(call.sent.content(), failure)
-    if answer is not None:
-        exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
-    call.is_recorded = True
-    await call.endpoint.recorder.record_or_count(exchange)
+    async with call.turn():
+        exchange = call.exchange(call.sent.content(), failure)
+        if answer is not None:
+            exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
+        call.is_recorded = True
+        await call.endpoint.recorder.record_or_count(exchange)
     if answer is not None:
         client.abort_transport()
     elif not client.lost:

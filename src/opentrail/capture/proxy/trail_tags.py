@@ -26,6 +26,8 @@ _ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotF
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 #: Maximum trails in a ListTags request.
 _MAX_LISTED_TRAILS = 20
+#: Maximum resources of TagResources and UntagResources, on AWS, too; each trail is a call here.
+_MAX_CHANGED = 20
 
 
 def is_trail(arn: object) -> bool:
@@ -129,7 +131,7 @@ class TrailTags:
         arns = parameters.get("ResourceARNList")
         resources = arns if isinstance(arns, Sequence) and not isinstance(arns, str) else []
         trails = [arn for arn in resources if is_trail(arn)]
-        if not trails or status in _REFUSED:
+        if not trails or len(resources) > _MAX_CHANGED or status in _REFUSED:
             return None
         if status != HTTPStatus.OK and len(trails) < len(resources):
             return None  # the upstream has changed nothing, so nothing is changed here

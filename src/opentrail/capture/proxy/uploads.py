@@ -78,7 +78,7 @@ class _Upload:
             self._call.sent.add(piece)
             if admission is None:
                 return piece
-            admission.feed(piece)
+            await self._call.verify_piece(admission, piece)
             previous, self._held = self._held, piece
             if previous:
                 return previous

@@ -213,7 +213,7 @@ class Assembler:
             # The record names the key and not its owner, who need not have made the call.
             account = account_of_key(key_id) or DEFAULT_ACCOUNT
             return unknown(account, key_id).as_record(), account
-        identity = self._resolve(key_id)
+        identity = exchange.identity or self._resolve(key_id)
         if identity.user_identity.get("type") == "Unknown":
             notes["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:

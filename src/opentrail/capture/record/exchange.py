@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
+from opentrail.core.identity import Identity
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Route
@@ -85,5 +86,7 @@ class Exchange:
     #: Further members of `additionalEventData.opentrail`.
     notes: dict[str, Any] = field(default_factory=dict)
     signature: Signature = Signature.NOT_CHECKED
+    #: Who was behind the key when the call ended; None: it is looked up for the record.
+    identity: Identity | None = None
     #: Set for calls to a service that is not AWS's.
     described: Described | None = None

@@ -83,6 +83,8 @@ class Recorder:
         #: Large calls take their turns: each may need many times the memory of its bodies.
         self._large = asyncio.Lock()
         self._large_bytes = 0
+        #: Is held for a call from the reading of bodies in files until it is recorded.
+        self.turn = asyncio.Lock()
 
     @property
     def failure(self) -> str | None:

@@ -16,7 +16,8 @@ from opentrail.wire.protocols.form_body import form_decoders, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
 from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
-from opentrail.wire.routing import Route, query_pairs
+from opentrail.wire.query_form import query_pairs
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
 from opentrail.wire.sigv4 import SIGNING_QUERY
 
@@ -114,14 +115,8 @@ def operation_fields(route: Route, request: Request) -> list[tuple[str, str]]:
     Raises:
         ValueError: the body is not what its `Content-Encoding` says.
     """
-    pairs = _form_pairs(route, request)
+    pairs = query_pairs(replace(request, body=plain_body(request.headers, request.body)))
     return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
-
-
-def _form_pairs(route: Route, request: Request) -> Sequence[tuple[str, str]]:
-    if route.pairs is not None and "content-encoding" not in request.headers:
-        return route.pairs
-    return query_pairs(replace(request, body=plain_body(request.headers, request.body)))
 
 
 def _rest(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
