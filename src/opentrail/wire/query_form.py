@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 from urllib.parse import unquote
 
 from opentrail.wire.message import Request
 
 
-def field_values(request: Request, name: str) -> Iterator[str]:
-    """Yields the values of a field as `query_pairs` has them, one for those that are repeated.
+def form_text(request: Request) -> str:
+    """Returns the form in the body and the query, each after an `&`."""
+    return f"&{_form_in_body(request)}&{request.query}"
+
+
+def field_values(text: str, name: str) -> Iterable[str]:
+    """Returns the different values of a field of a `form_text`, in order, still quoted.
 
     The other fields are passed over: a form may have millions.
     """
-    values = _field(name).findall(f"&{_form_text(request)}&{request.query}")
-    return map(_unquoted, map(itemgetter(0), groupby(values)))
+    return dict.fromkeys(_field(name).findall(text))
 
 
 def last_value(request: Request, name: str) -> str:
     """Returns the last value of a field of the body's form, '' without one."""
-    values = _field(name).findall(f"&{_form_text(request)}")
-    return _unquoted(values[-1]) if values else ""
+    values = _field(name).findall(f"&{_form_in_body(request)}")
+    return unquoted(values[-1]) if values else ""
 
 
 @lru_cache
@@ -40,10 +42,10 @@ def quotable(name: str) -> bytes:
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:
     """Returns the fields of a query-protocol request: those of its form, then of its query."""
-    return _pairs_of(f"{_form_text(request)}&{request.query}")
+    return _pairs_of(form_text(request))
 
 
-def _form_text(request: Request) -> str:
+def _form_in_body(request: Request) -> str:
     if "form-urlencoded" not in request.headers.get("content-type", ""):
         return ""
     return request.body.decode("utf-8", "surrogateescape")
@@ -57,10 +59,11 @@ def _pairs_of(text: str) -> list[tuple[str, str]]:
             continue
         name, _, value = part.partition("=")
         if "%" in part or "+" in part:
-            name, value = _unquoted(name), _unquoted(value)
+            name, value = unquoted(name), unquoted(value)
         pairs.append((name, value))
     return pairs
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """Returns a name or value of a form as it was before it was quoted."""
     return unquote(text.replace("+", " "), errors="surrogateescape")

@@ -12,7 +12,7 @@ from botocore.model import OperationModel
 
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
-from opentrail.wire.query_form import field_values, query_pairs
+from opentrail.wire.query_form import field_values, form_text, query_pairs, unquoted
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 
@@ -139,14 +139,15 @@ class Router:
 
     def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
+        form = form_text(request)
         actions: set[str] = set()
-        for text in filter(None, field_values(request, "Action")):
-            actions.add(text)
+        for text in filter(None, field_values(form, "Action")):
+            actions.add(unquoted(text))
             if len(actions) > 1:
                 break  # there may be millions
         if not actions:
             return None
-        version = next(field_values(request, "Version"), "")
+        version = unquoted(next(iter(field_values(form, "Version")), ""))
         if len(actions) > 1:
             candidates = self._of_query(version, signing_name)
             if not candidates:
@@ -289,7 +290,7 @@ def _host_name(host: str) -> str:
 
 
 def _has_action(request: Request) -> bool:
-    return any(True for _ in field_values(request, "Action"))
+    return bool(field_values(form_text(request), "Action"))
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

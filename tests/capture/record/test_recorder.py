@@ -6,20 +6,27 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from opentrail.capture.record import recorder
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record.networks import Networks, VpcEndpoint
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import Identity, unknown
 from opentrail.metrics import Metrics
-from tests.factories import a_query_request, a_request, an_exchange, an_s3_request
+from tests.factories import (
+    a_query_request,
+    a_request,
+    an_exchange,
+    an_identity,
+    an_s3_request,
+)
 from tests.fakes import (
     MemoryJournal,
     SettableClock,
@@ -46,12 +53,15 @@ class World:
         self.metrics = Metrics()
         self.kept: list[Gap | None] = []
         self.refuse = refuse
-        self.recorder = self.a_recorder(lambda key: unknown("123456789012", key))
+        self.identities: dict[str, Identity] = {}
+        self.recorder = self.a_recorder()
 
-    def a_recorder(self, resolve: Callable[[str], Identity]) -> Recorder:
+    def a_recorder(self, networks: Networks | None = None) -> Recorder:
         return Recorder(
             self.journal,
-            Assembler(resolve),
+            Assembler(
+                lambda key: self.identities.get(key) or unknown("123456789012", key), networks
+            ),
             self.learned.append,
             SettableClock(),
             self.metrics,
@@ -159,6 +169,21 @@ def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
     run_skipping_time(story())
 
 
+class SlowInThreads(Networks):
+    """Networks that an assembler in a thread must wait for."""
+
+    def __init__(self, go_on: threading.Event, fails: bool = False) -> None:
+        super().__init__()
+        self._go_on, self._fails = go_on, fails
+
+    def endpoint_of(self, client: str) -> VpcEndpoint | None:
+        if threading.current_thread() is not threading.main_thread():
+            assert self._go_on.wait(60)
+            if self._fails:
+                raise LookupError(client)
+        return super().endpoint_of(client)
+
+
 LARGE = b'{"TableName": "t"}' + b" " * 200_000
 
 
@@ -176,17 +201,11 @@ def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
     is_packed: bool, fails: bool
 ) -> None:
     others_are_recorded = threading.Event()
-
-    def resolve(key: str) -> Identity:
-        if threading.current_thread() is not threading.main_thread():
-            assert others_are_recorded.wait(60)
-            if fails:
-                raise LookupError(key)
-        return unknown("123456789012", key)
+    networks = SlowInThreads(others_are_recorded, fails)
 
     async def story() -> None:
         world = World(refuse=True)
-        world.recorder = world.a_recorder(resolve)
+        world.recorder = world.a_recorder(networks)
         waiting = [
             asyncio.ensure_future(world.recorder.record(a_large_call(is_packed))) for _ in range(2)
         ]
@@ -208,6 +227,23 @@ def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
     asyncio.run(story())
 
 
+@asynchronous
+async def test_the_caller_of_a_large_call_is_who_it_was_when_the_call_ended() -> None:
+    world, others_are_recorded = World(refuse=True), threading.Event()
+    world.recorder = world.a_recorder(SlowInThreads(others_are_recorded))
+    large = a_large_call()
+    assert large.credential is not None
+    key = large.credential.access_key_id
+    world.identities[key] = an_identity(key)
+    recording = asyncio.ensure_future(world.recorder.record(large))
+    await world.recorder.record(an_exchange())
+    del world.identities[key]
+    others_are_recorded.set()
+    await recording
+    _, record = await world.records()
+    assert record["userIdentity"] == an_identity(key).as_record()
+
+
 @pytest.mark.parametrize(("has_room", "names"), [(True, "ULL"), (False, "LUL")])
 def test_large_calls_that_are_recorded_after_their_answers_wait_in_limited_memory(
     has_room: bool, names: str, monkeypatch: pytest.MonkeyPatch
@@ -215,15 +251,11 @@ def test_large_calls_that_are_recorded_after_their_answers_wait_in_limited_memor
     """Without room the record of the first one alone is made in the thread."""
     monkeypatch.setattr(recorder, "_MAX_LARGE_BYTES", (2 if has_room else 1) * len(LARGE))
     others_are_recorded = threading.Event()
-
-    def resolve(key: str) -> Identity:
-        if threading.current_thread() is not threading.main_thread():
-            assert others_are_recorded.wait(60)
-        return unknown("123456789012", key)
+    networks = SlowInThreads(others_are_recorded)
 
     async def story() -> None:
         world = World(refuse=False)
-        world.recorder = world.a_recorder(resolve)
+        world.recorder = world.a_recorder(networks)
         for _ in range(2):
             world.recorder.record_later(a_large_call())
             await turns(1)

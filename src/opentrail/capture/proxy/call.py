@@ -267,7 +267,6 @@ class Call:
                 self.route = self.endpoint.router.identify(naming, self.credential)
             except Exception:  # the call is recorded as far as its head says
                 log.exception("a body could not be read", extra={"eventID": self.event_id})
-        self._look_up_caller()
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
@@ -291,10 +290,6 @@ class Call:
             identity=self._identity,
         )
 
-    def _look_up_caller(self) -> None:
-        if self._identity is None and self.credential is not None:
-            self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
-
     def _signature(self) -> Signature:
         """Returns what is known of the call's signature so far."""
         if self.refused is not None:
@@ -314,7 +309,8 @@ class Call:
         """
         if self.sent.file is None and self.received.file is None:
             return nullcontext()
-        self._look_up_caller()
+        if self.credential is not None:
+            self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
         return self.endpoint.recorder.turn
 
     async def record(self, answer: AnswerHead) -> str | None:

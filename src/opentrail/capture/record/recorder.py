@@ -147,6 +147,9 @@ class Recorder:
         """
         call = _Waiting(exchange, done, time.perf_counter(), needs_position)
         if _is_large(exchange) and self._large_bytes < _MAX_LARGE_BYTES:
+            if exchange.identity is None and exchange.credential is not None:
+                # By the thread's turn the key may be deleted, or its user renamed.
+                exchange.identity = self.identity(exchange.credential.access_key_id)
             recording = self._record_large(call, _size_of_bodies(exchange))
         else:
             self._waiting.append(call)

@@ -115,7 +115,9 @@ def operation_fields(route: Route, request: Request) -> list[tuple[str, str]]:
     Raises:
         ValueError: the body is not what its `Content-Encoding` says.
     """
-    pairs = query_pairs(replace(request, body=plain_body(request.headers, request.body)))
+    if "content-encoding" in request.headers:
+        request = replace(request, body=plain_body(request.headers, request.body))
+    pairs = query_pairs(request)
     return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
 
 
