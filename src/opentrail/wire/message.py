@@ -53,13 +53,18 @@ def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return folded
 
 
+def is_packed(headers: Mapping[str, str]) -> bool:
+    """Returns whether a body has `Content-Encoding: gzip`, alone or with others."""
+    return "gzip" in headers.get("content-encoding", "").lower()
+
+
 def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
     """Returns the body with its `Content-Encoding: gzip` undone, at most `MAX_BODY` bytes.
 
     Raises:
         ValueError: the body is not what its header says, or unpacks to more.
     """
-    if "gzip" not in headers.get("content-encoding", "").lower() or not body:
+    if not body or not is_packed(headers):
         return body
     plain, rest = b"", body
     for _ in range(_MAX_MEMBERS):

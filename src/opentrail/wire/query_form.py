@@ -31,13 +31,9 @@ def last_value(request: Request, name: str) -> str:
 
 @lru_cache
 def _field(name: str) -> re.Pattern[str]:
-    """Returns the pattern of a field after an `&`."""
-    return re.compile(f"&{quotable(name).decode()}(?:=([^&]*)|(?=&|\\Z))")
-
-
-def quotable(name: str) -> bytes:
-    """Returns the pattern of a name, any letter of which may be quoted."""
-    return "".join(f"(?:{letter}|(?i:%{ord(letter):02x}))" for letter in name).encode()
+    """Returns the pattern of a field after an `&`, any letter of whose name may be quoted."""
+    letters = (f"(?:{letter}|(?i:%{ord(letter):02x}))" for letter in name)
+    return re.compile(f"&{''.join(letters)}(?:=([^&]*)|(?=&|\\Z))")
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:

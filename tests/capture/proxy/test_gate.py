@@ -231,6 +231,7 @@ def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> Non
         ({}, FIELDS),
         ({"Content-Type": "application/x-www-form-urlencoded"}, FIELDS),
         ({"Content-Type": "text/plain"}, FIELDS.replace(b"AWSAccess", b"%41WSAccess")),
+        ({"Content-Type": "text/plain"}, FIELDS.replace(b"AWSAccess", b"%61w%53aCCess")),
         ({"Content-Type": "application/json"}, b"{}&" + FIELDS + b"&"),
         ({}, b"a=" + bytes(100_000) + b"&" + FIELDS),
         ({}, f"X-Amz-Credential={KEY}%2F20260101%2Fr%2Fs%2Faws4_request".encode()),

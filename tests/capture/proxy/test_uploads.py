@@ -111,7 +111,17 @@ def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection(
     assert b'"userName":"xy"' in record
 
 
-def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered() -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        # As SDKs upload objects.
+        b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Encoding: aws-chunked\r\n"
+        b"Content-Length: 1\r\n\r\nx",
+    ],
+)
+def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered(head: bytes) -> None:
     is_answered = threading.Event()
 
     def find(key_id: str) -> None:
@@ -126,7 +136,7 @@ def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered() -> 
                 slow_writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n")
                 slow_writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
-                writer.write(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+                writer.write(head)
                 await reader.readuntil(b"\r\n\r\n")
                 is_answered.set()
                 answer = await slow.readuntil(b"\r\n")

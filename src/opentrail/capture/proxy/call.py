@@ -18,7 +18,7 @@ from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
 from opentrail.core.identity import Identity
-from opentrail.wire.message import Request, Response, fold_headers
+from opentrail.wire.message import Request, Response, fold_headers, is_packed
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Route
 from opentrail.wire.signature_errors import SignatureRefused
@@ -213,7 +213,7 @@ class Call:
         Raises:
             SignatureRefused: it is not the body that was signed.
         """
-        if self.endpoint.gate is None or "content-encoding" not in self.folded:
+        if self.endpoint.gate is None or not is_packed(self.folded):
             admission.feed(piece)
             return
         async with self.endpoint.gate.unpacking:

@@ -19,9 +19,8 @@ from urllib.parse import unquote_to_bytes
 
 from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
-from opentrail.wire.message import MAX_BODY, Request
+from opentrail.wire.message import MAX_BODY, Request, is_packed
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
-from opentrail.wire.query_form import quotable
 from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
     JSON_WORDING,
@@ -55,12 +54,13 @@ _WORD = re.compile(r"[^\s,/:;=\"']+")
 _RUN = re.compile("[A-Z0-9]{16,}")
 #: Bytes of a field that are searched.
 _FIELD_BYTES = 1024
-#: Fields of a body that name a key, after an `&`; they are found without a look at the others.
-_NAMING_FIELD = re.compile(
-    b"&(?:%s|%s)=([^&]{0,%d})"
-    % (quotable("AWSAccessKeyId"), quotable("X-Amz-Credential"), _FIELD_BYTES),
-    re.I,
+#: Names of fields that name a key, in any case and with any letters quoted.
+_NAMES = "|".join(
+    "".join(f"(?:{letter}|%{ord(letter):x}|%{ord(letter.upper()):x})" for letter in name)
+    for name in ("awsaccesskeyid", "x-amz-credential")
 )
+#: Such a field of a body, after an `&`; it is found without a look at the others.
+_NAMING_FIELD = re.compile(b"&(?:%s)=([^&]{0,%d})" % (_NAMES.encode(), _FIELD_BYTES), re.I)
 #: Bytes that are unpacked at a time.
 _UNPACKED_BYTES = 256 * 1024
 #: The first line after the head of a part, with any of the line ends that servers read.
@@ -171,7 +171,7 @@ class Gate:
         is_in_parts = "multipart/form-data" in headers.get("content-type", "").lower()
         kind = _KeysInParts if is_in_parts else _KeysInFields
         keys = kind(self._find_secret, wording)
-        if "gzip" not in headers.get("content-encoding", "").lower():
+        if not is_packed(headers):
             return keys
         return _KeysInGzip(keys, kind(self._find_secret, wording), wording)
 

@@ -300,8 +300,9 @@ def _is_large(exchange: Exchange) -> bool:
     size = 0
     for message in (exchange.request, exchange.response):
         if message is not None:
-            is_packed = "content-encoding" in message.headers
-            size += len(message.body) * (_SMALL_BYTES // _SMALL_PACKED_BYTES if is_packed else 1)
+            may_be_packed = "content-encoding" in message.headers
+            ratio = _SMALL_BYTES // _SMALL_PACKED_BYTES if may_be_packed else 1
+            size += len(message.body) * ratio
     return size > _SMALL_BYTES
 
 

@@ -36,8 +36,10 @@ class ByShape:
                 return lambda value: (self._made.get(key) or self._awaited(key))(value)
             if key not in self._made:
                 self._being_made.add(key)
-                self._made[key] = make()
-                self._being_made.discard(key)
+                try:
+                    self._made[key] = make()
+                finally:
+                    self._being_made.discard(key)
             return self._made[key]
 
     def _awaited(self, key: Hashable) -> Decoder:
