@@ -19,6 +19,9 @@ WINGS = (
     "opentrail.insights",
     "opentrail.imports",
     "opentrail.organizations",
+    "opentrail.permissions",
+    "opentrail.detections",
+    "opentrail.api.v1.questions",
     "opentrail.api.console",
     "opentrail.trails.sinks.sns",
     "opentrail.trails.sinks.eventbridge",
@@ -90,6 +93,7 @@ def test_a_server_without_wings_records_finds_delivers_and_answers(tmp_path: Pat
             # What a wing would answer is not there, and says so.
             refused = server.opentrail("insights")
             assert "there is no" in refused.stderr
+            assert "there is no" in server.opentrail("policy", "generate", "Mary").stderr
             organization = server.try_aws(
                 *("cloudtrail", "create-trail", "--name", "all", "--s3-bucket-name", "evidence"),
                 "--is-organization-trail",

@@ -45,10 +45,8 @@ from opentrail.api.v1.administration import AccessAdministration, ReceivedRecord
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
-from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
-from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
@@ -322,7 +320,6 @@ class Server:
             tail,
             Marks(services),
             Stories(services, missing),
-            LeastPrivilege(services, missing),
             Trails(services, verify, verifications),
             TrailAdministration(
                 services, BotocoreEndpoint(as_user), core.account, own_region(settings)
@@ -338,7 +335,6 @@ class Server:
                 Ingest(journal, identities.resolve, endpoint.learn, engines.clock).take,
                 identities.resolve,
             ),
-            AgentQuestions(journal, engines.clock, core.account),
         ]
         for wing in self._wings:
             groups += wing.groups(services, missing)

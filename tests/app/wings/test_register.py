@@ -15,7 +15,7 @@ def test_every_module_that_starts_a_wing_is_listed() -> None:
     starting = {
         f"opentrail.app.wings.{file.stem}"
         for file in Path(folder).glob("*.py")
-        if "\ndef start(core: Core) -> Wing:" in file.read_text()
+        if "core: Core) -> Wing:\n" in file.read_text()
     }
     assert {start.__module__ for start in WINGS} == starting
     assert len(WINGS) == len(starting)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from opentrail.app.wing import StartWing
-from opentrail.app.wings import console, detections, imports, insights, organizations, sinks
+from opentrail.app.wings import (
+    agents,
+    console,
+    detections,
+    imports,
+    insights,
+    organizations,
+    permissions,
+    sinks,
+)
 
 WINGS: tuple[StartWing, ...] = (
     imports.start,
@@ -11,5 +20,7 @@ WINGS: tuple[StartWing, ...] = (
     sinks.start,
     insights.start,
     detections.start,
+    permissions.start,
+    agents.start,
     console.start,
 )
