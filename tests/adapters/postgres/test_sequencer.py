@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
 from opentrail.adapters.postgres import sequencer as module
@@ -18,8 +21,13 @@ from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.core.event import NewEntry
 from tests.factories import event_id, some_new_entries
-from tests.fakes import asynchronous
+from tests.fakes import asynchronous, eventually
 from tests.postgres import database_in, shared_server
+
+_WAITS_FOR_LEASE = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+    " AND wait_event_type = 'Lock' AND query LIKE 'UPDATE opentrail.lease%'"
+)
 
 
 class World:
@@ -69,6 +77,27 @@ async def test_batches_get_their_positions_in_the_order_in_which_they_were_inser
     assert second.head == 100
     assert await sequencer.order(0) is None
     assert world.event_ids() == [event_id(number) for number in range(1, 101)]
+
+
+@asynchronous
+async def test_the_partition_of_a_new_day_is_created_while_a_sequencer_waits_for_its_lease() -> (
+    None
+):
+    world = World()
+    entries = some_new_entries(4)
+    sequencer = world.sequencer("a", 60.0)
+    world.insert(entries[:2])
+    assert await sequencer.order(0) is not None
+    world.insert(entries[2:])
+    later = SystemClock().now().date() + timedelta(days=3)
+    with psycopg.connect(world.url) as connection:
+        connection.execute("SELECT * FROM opentrail.lease FOR UPDATE")
+        ordering = asyncio.create_task(sequencer.order(2))
+        await eventually(lambda: world.execute(_WAITS_FOR_LEASE) != [])
+        await world.database.run(lambda transaction: create_partitions(transaction, later))
+    ordered = await ordering
+    assert ordered is not None
+    assert ordered.head == 4
 
 
 @asynchronous

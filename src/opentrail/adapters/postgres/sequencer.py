@@ -66,6 +66,10 @@ def continue_after(transaction: Transaction, position: int) -> tuple[int, bytes]
     return head, chain
 
 
+def _has_unordered(transaction: Transaction) -> bool:
+    return bool(transaction.rows(_HAS_UNORDERED))
+
+
 class Sequencer:
     """Orders batches while this process holds the lease.
 
@@ -104,9 +108,13 @@ class Sequencer:
             return None
         now = asyncio.get_running_loop().time()
         is_due = now - self._extended_at > self._leases.seconds / 3
+        # In a transaction of its own: while one that has read batches waits for the lease, no
+        # partition can be created, and no record of a new day inserted.
+        if not is_due and not await self._database.run(_has_unordered):
+            return None
         try:
             ordered = await self._database.run(
-                lambda transaction: self._order(transaction, lease, is_due, head)
+                lambda transaction: self._order(transaction, lease, head)
             )
         except LeaseLost:
             self._lease = None
@@ -115,15 +123,11 @@ class Sequencer:
             self._extended_at = now
         return ordered
 
-    def _order(
-        self, transaction: Transaction, lease: Lease, is_due: bool, head: int
-    ) -> Ordered | None:
-        """Orders batches in a transaction, whose first change locks the lease with its epoch."""
+    def _order(self, transaction: Transaction, lease: Lease, head: int) -> Ordered | None:
+        """Orders batches in a transaction, whose first statement locks the lease with its epoch."""
+        self._leases.fence(transaction, lease)
         # What was acknowledged before another call began has a lower number `n` than that, and is
         # seen here if that is seen.
-        if not is_due and not transaction.rows(_HAS_UNORDERED):
-            return None
-        self._leases.fence(transaction, lease)
         rows = transaction.rows(_UNORDERED, [_MAX_BYTES])
         if not rows:
             return None
