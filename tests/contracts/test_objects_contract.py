@@ -197,6 +197,7 @@ async def test_keys_are_listed_in_order_after_one_of_them(store: ObjectStore, bu
     assert await store.folders(bucket, "d") == []
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_more_keys_are_listed_than_fit_in_a_page(store: ObjectStore, bucket: str) -> None:
     await store.create_bucket(bucket)

@@ -368,6 +368,7 @@ def test_the_protocol_holds_in_memory() -> None:
     run_state_machine_as_test(InMemory, settings=settings(max_examples=60, deadline=None))
 
 
+@pytest.mark.campaign
 @pytest.mark.hypothesis
 @pytest.mark.slow
 def test_the_protocol_holds_on_postgresql() -> None:

@@ -194,7 +194,7 @@ def users_in_history(server: Opentrail) -> list[str]:
     return [record["requestParameters"]["userName"] for record in server.records("name=CreateUser")]
 
 
-@pytest.mark.parametrize("recorders", [1, 2])
+@pytest.mark.parametrize("recorders", [1, pytest.param(2, marks=pytest.mark.campaign)])
 def test_a_new_key_is_known_to_a_server_that_did_not_create_it(
     cluster: Cluster, recorders: int
 ) -> None:
@@ -214,6 +214,7 @@ def test_a_new_key_is_known_to_a_server_that_did_not_create_it(
     assert sorted(arn.rpartition("/")[2] for arn in arns) == sorted(sessions)
 
 
+@pytest.mark.campaign
 def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_path: Path) -> None:
     alone = Opentrail(tmp_path / "alone", "--upstream", cluster.upstream)
     alone.start(**{MASTER_KEY_VARIABLE: MASTER_KEY})
@@ -249,6 +250,7 @@ def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_
     assert validated.returncode == 0, validated.stdout + validated.stderr
 
 
+@pytest.mark.campaign
 def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None:
     one, two = cluster.add("one", "two")
     one.boto("s3").create_bucket(Bucket="logs")
@@ -267,6 +269,7 @@ def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None
     assert cluster.users_in_files() == Counter(names)
 
 
+@pytest.mark.campaign
 def test_a_new_server_that_cannot_have_all_of_history_is_refused(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -308,6 +311,7 @@ def test_a_server_with_another_journal_is_refused(cluster: Cluster, tmp_path: Pa
     assert "a cluster uses the control store: to join it, set OPENTRAIL_JOURNAL" in other.stderr
 
 
+@pytest.mark.campaign
 def test_what_one_server_imports_is_found_on_each_and_once(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -360,6 +364,7 @@ def test_files_are_not_imported_into_one_server_of_several_without_a_place_in_s3
     assert "importing files into several servers without --files" in imported.stderr
 
 
+@pytest.mark.campaign
 def test_each_server_does_what_its_role_says(cluster: Cluster, tmp_path: Path) -> None:
     (query,) = cluster.add("query", role="query")
     recorder, other_recorder = cluster.add("recorder", "other-recorder", role="recorder")

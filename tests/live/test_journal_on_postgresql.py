@@ -53,6 +53,7 @@ def recorded_users(server: Opentrail) -> Counter[str]:
     return Counter(record["requestParameters"]["userName"] for record in records)
 
 
+@pytest.mark.campaign
 def test_a_killed_server_has_every_acknowledged_call_once_and_the_password_is_nowhere(
     tmp_path: Path,
 ) -> None:
@@ -111,6 +112,7 @@ def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path
             server.close()
 
 
+@pytest.mark.campaign
 def test_damage_on_postgresql_is_found_by_verify_store_and_a_second_server_is_refused(
     tmp_path: Path,
 ) -> None:

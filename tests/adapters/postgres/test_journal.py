@@ -148,6 +148,7 @@ async def test_two_processes_append_at_once_and_order_respects_real_time() -> No
         assert await everything(one) == await everything(other) == entries
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_connections_that_are_ended_again_and_again_cost_no_record_and_double_none() -> None:
     url = shared_server().new_database()
@@ -200,6 +201,7 @@ async def test_an_insert_whose_acknowledgement_is_lost_is_there_once(
         ]
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
 async def test_a_server_that_crashes_and_starts_again_has_every_record_once() -> None:
