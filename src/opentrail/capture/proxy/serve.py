@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing
 from opentrail.capture.proxy.call import Call
@@ -29,7 +28,8 @@ from opentrail.capture.proxy.rewriting import change_of, rewritten
 from opentrail.capture.proxy.tunnel import tunnel
 from opentrail.capture.proxy.uploads import start_upload
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
-from opentrail.capture.record.exchange import GONE, Failure
+from opentrail.capture.record.exchange import GONE, Exchange, Failure
+from opentrail.wire.message import Response
 from opentrail.wire.signature_errors import SignatureRefused
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         # Guarantee D1.
         if recorder.refuse:
-            if lost := await call.record(answer):
+            if lost := await call.record(lambda: call.answered(answer)):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
                     client.abort_transport()
@@ -334,12 +334,14 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None and not call.is_answering and not client.lost:
         refusal = Refusal(504 if is_silent else 502, failure.code, failure.message)
         return await call.refuse(refusal)
-    async with call.turn():
+
+    def broken_off() -> Exchange:
         exchange = call.exchange(call.sent.content(), failure)
         if answer is not None:
-            exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
-        call.is_recorded = True
-        await call.endpoint.recorder.record_or_count(exchange)
+            exchange.response = Response(answer.status, answer.folded, body_is_whole=False)
+        return exchange
+
+    await call.record(broken_off)
     if answer is not None:
         client.abort_transport()
     elif not client.lost:
