@@ -21,7 +21,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from botocore.utils import normalize_url_path
 
 from opentrail.wire.signature_errors import Problem, SignatureRefused, Wording
-from opentrail.wire.signed_chunks import ChunkVerifier
+from opentrail.wire.signed_chunks import ChunkVerifier, SignatureChain
 from opentrail.wire.sigv4 import (
     MALFORMED_CREDENTIAL,
     S3_NAMES,
@@ -552,10 +552,12 @@ def _chunk_verifier(
     if content == _CHUNKS_WITH_TRAILER:
         announced = b",".join(headers.get(b"x-amz-trailer", [])).decode("latin-1").lower()
         names = frozenset(name.strip() for name in announced.split(",") if name.strip())
-    scope = "/".join(claim.scope)
     stated = headers.get(b"x-amz-decoded-content-length", [b""])[0].strip()
     # No length equals a string that is not a number.
     length = int(stated) if stated.isdigit() and len(stated) < 20 else -1
-    return ChunkVerifier(
-        key, claim.stamp, scope, claim.signature, names, length if stated else None
-    )
+
+    def sign(text: str) -> str:
+        return hmac.digest(key, text.encode(), "sha256").hex()
+
+    chain = SignatureChain(sign, claim.stamp, "/".join(claim.scope), claim.signature)
+    return ChunkVerifier(chain, names, length if stated else None)

@@ -31,6 +31,7 @@ from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConne
 from opentrail.capture.record.exchange import GONE, Exchange, Failure
 from opentrail.wire.message import Response
 from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.signed_chunks import ChunksRefused
 
 log = logging.getLogger(__name__)
 
@@ -264,9 +265,9 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
     await call.verify_body(body)
     if request.chunks is not None:
         try:
-            body = request.chunks.feed(body)
+            body = request.chunks.resign(body)
             request.chunks.finish()
-        except ValueError as error:
+        except ChunksRefused as error:
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
     if incoming.chunked:
         body = (chunk(body) if body else b"") + LAST_CHUNK
