@@ -16,14 +16,17 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.wire.signed_chunks import ChunkSigner, SignatureChain
+from opentrail.wire.signed_chunks import (
+    SIGNED_CHUNKS,
+    SIGNED_CHUNKS_WITH_TRAILER,
+    ChunkSigner,
+    SignatureChain,
+)
 from opentrail.wire.sigv4 import S3_NAMES, SIGNING_QUERY, Credential
 
 Headers = list[tuple[bytes, bytes]]
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 _OTHER_CHUNKS = "STREAMING-AWS4-ECDSA"
 #: Parts of a query that sign it, in both versions.
 _SIGNING_QUERY = SIGNING_QUERY | {"awsaccesskeyid", "signature", "expires"}
@@ -135,14 +138,14 @@ def resign(
         signing_headers.append((b"x-amz-content-sha256", content_hash.encode()))
     target = f"{path}?{query}" if query else path
     chunks = None
-    if content_hash in (_SIGNED_CHUNKS, _SIGNED_TRAILER):
+    if content_hash in (SIGNED_CHUNKS, SIGNED_CHUNKS_WITH_TRAILER):
         chain = SignatureChain(
             lambda text: str(signer.signature(text, request)),
             request.context["timestamp"],
             signer.credential_scope(request),
             request.headers["Authorization"].rpartition("Signature=")[2],
         )
-        chunks = ChunkSigner(chain, content_hash == _SIGNED_TRAILER)
+        chunks = ChunkSigner(chain, content_hash == SIGNED_CHUNKS_WITH_TRAILER)
     return Resigned(target.encode("latin-1"), [*signing_headers, *headers], chunks)
 
 

@@ -13,6 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+#: Values of `x-amz-content-sha256` of such uploads.
+SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+SIGNED_CHUNKS_WITH_TRAILER = f"{SIGNED_CHUNKS}-TRAILER"
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _HEAD = re.compile(rb"([0-9a-fA-F]{1,8});chunk-signature=([0-9a-f]{64})")
 _TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")

@@ -73,8 +73,8 @@ class Call:
         self.route: Route = NOTHING
         self.credential: Credential | None = None
         self.admission: Admission | None = None
-        self.sent = StoredBody(keep=True)
-        self.received = StoredBody(keep=True)
+        self.sent = StoredBody()
+        self.received = StoredBody()
         self.upstream: UpstreamConnection | None = None
         self.sending: asyncio.Task[None] | None = None
         self.refused: SignatureRefused | None = None
@@ -303,6 +303,12 @@ class Call:
         received, is_whole = self.received.content(), self.received.is_whole
         exchange.response = Response(answer.status, answer.folded, received, is_whole)
         return exchange
+
+    def record_later(self, answer: AnswerHead) -> None:
+        """Records the answered call after its answer, as `allow` does."""
+        exchange = self.answered(answer)
+        self.is_recorded = True
+        self.endpoint.recorder.record_later(exchange)
 
     async def record(self, make: Callable[[], Exchange]) -> str | None:
         """Returns None once the call's record is durable; else why there is none.

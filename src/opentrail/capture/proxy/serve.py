@@ -121,9 +121,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
         if not recorder.refuse:
-            exchange = call.answered(answer)
-            call.is_recorded = True
-            recorder.record_later(exchange)
+            call.record_later(answer)
         await client.drain()
         if not is_sent_whole:
             return False

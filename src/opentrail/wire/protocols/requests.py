@@ -80,7 +80,7 @@ def _by_json_shape(route: Route, value: Any) -> dict[str, Any]:
 
 
 def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
-    fields = operation_fields(route, request)
+    fields = operation_fields(request)
     parameters = _form_reader(route.service, route.operation, route.protocol)(fields)
     is_sqs = route.service is not None and route.service.name == "sqs"
     if is_sqs and request.path != "/" and route.model is not None:
@@ -109,7 +109,7 @@ def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
     return ["duplicateKeys"] if len(dict(fields)) != len(fields) else []
 
 
-def operation_fields(route: Route, request: Request) -> list[tuple[str, str]]:
+def operation_fields(request: Request) -> list[tuple[str, str]]:
     """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
