@@ -45,7 +45,7 @@ _EMPTY = Answer(200, {"Content-Type": "application/xml"}, b"", None)
 _PACKAGE = f"{Path(opentrail.__file__).parent}/"
 #: Functions of ours that a warm call runs in the thread that serves it, and their modules. They may
 #: only fall.
-MAX_CALLS, MAX_MODULES = 251, 29
+MAX_CALLS, MAX_MODULES = 250, 29
 
 
 class PreparedUpstream(StubUpstream):

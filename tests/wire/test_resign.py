@@ -10,22 +10,18 @@ import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
-from hypothesis import strategies as st
 
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.resign import (
     CannotResign,
-    ChunkSigner,
     Original,
     UpstreamCredentials,
     needs_body,
     resign,
     with_host,
 )
-from opentrail.wire.signed_chunks import MAX_CHUNK
 from opentrail.wire.sigv4 import read_credential
-from tests.wire.sigv4_by_hand import chunked, signed, verify
+from tests.wire.sigv4_by_hand import verify
 
 OURS = UpstreamCredentials("AKIAOURS", "our-secret")
 THEIRS = Credentials("AKIATHEIRS", "their-secret", "their-token")
@@ -195,59 +191,3 @@ def test_signing_by_elliptic_curves_in_chunks_is_refused_with_its_name() -> None
     with pytest.raises(CannotResign, match=name) as caught:
         resign(given_, OURS, None, NOW)
     assert caught.value.status == 501
-
-
-SCOPE, STAMP = "20200101/eu-west-1/s3/aws4_request", "20200101T000000Z"
-
-
-def chunk_signer(seed: str = "seed") -> ChunkSigner:
-    return ChunkSigner(lambda text: signed("our-secret", SCOPE, text), STAMP, SCOPE, seed)
-
-
-@given(
-    st.lists(st.binary(min_size=1, max_size=300), max_size=5),
-    st.booleans(),
-    st.lists(st.integers(1, 400), min_size=1, max_size=8),
-)
-def test_signed_chunks_are_re_signed_however_they_arrive(
-    pieces: list[bytes], trailer: bool, cuts: list[int]
-) -> None:
-    last = b"x-amz-checksum-crc32:AAAAAA==" if trailer else b""
-    theirs = chunked(pieces, "their-secret", SCOPE, STAMP, "their-seed", last)
-    signer, passed, start = chunk_signer(), b"", 0
-    while start < len(theirs):
-        cut = cuts[start % len(cuts)]
-        passed += signer.feed(theirs[start : start + cut])
-        start += cut
-    assert passed == chunked(pieces, "our-secret", SCOPE, STAMP, "seed", last)
-    assert len(passed) == len(theirs), "its announced length must hold"
-    signer.finish()
-
-
-@pytest.mark.parametrize("cut", [1, 2, 50, 95])
-def test_an_upload_that_ends_before_its_last_chunk_is_not_whole(cut: int) -> None:
-    whole = chunked([b"hello"], "their-secret", SCOPE, STAMP, "their-seed")
-    signer = chunk_signer()
-    signer.feed(whole[:-cut])
-    with pytest.raises(ValueError, match="do not end"):
-        signer.finish()
-    longer = chunk_signer()
-    longer.feed(whole + b"more")
-    with pytest.raises(ValueError, match="do not end"):
-        longer.finish()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"5\r\nhello\r\n",
-        b"zz;chunk-signature=" + b"0" * 64 + b"\r\n",
-        b"%x;chunk-signature=%s\r\n" % (MAX_CHUNK + 1, b"0" * 64),
-        b"3;chunk-signature=" + b"0" * 64 + b"\r\nhello\r\n",
-        b"x" * 2000,
-        b"0;chunk-signature=" + b"0" * 64 + b"\r\n" + b"x" * 20_000,
-    ],
-)
-def test_what_is_not_in_signed_chunks_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match=r"upload|chunk"):
-        chunk_signer().feed(body)

@@ -156,7 +156,7 @@ class BucketComparison:
     async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
         head = self._journal.head
         comparison = _Comparison(trail, copy.deepcopy(state), span)
-        since = _last_change(trail, state, span)
+        since = _last_change(state, span)
         plans = await self._control.scan("plan", f"{trail.uid}/")
         comparison.known_keys |= {plan.document["key"] for plan in plans}
         for place in await self._places(comparison):
@@ -520,7 +520,7 @@ def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
     return logs_in(json.loads(pending.content))
 
 
-def _last_change(trail: Trail, state: DeliveryState, span: Span) -> datetime:
+def _last_change(state: DeliveryState, span: Span) -> datetime:
     """Returns a time up to which the state knows all log files."""
     times = [
         state.latest_attempt,

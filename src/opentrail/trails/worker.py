@@ -369,7 +369,7 @@ class TrailDeliveries:
         digests: DigestChains,
         comparison: BucketComparison,
         interval: timedelta,
-        sinks: Sequence[Sink] = (),
+        sinks: Sequence[Sink],
     ) -> None:
         self._registry = registry
         self._journal = journal

@@ -7,8 +7,7 @@ upload's chunks are re-signed one by one, so that its length does not change.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -17,16 +16,17 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.wire.signed_chunks import MAX_CHUNK
+from opentrail.wire.signed_chunks import (
+    SIGNED_CHUNKS,
+    SIGNED_CHUNKS_WITH_TRAILER,
+    ChunkSigner,
+    SignatureChain,
+)
 from opentrail.wire.sigv4 import S3_NAMES, SIGNING_QUERY, Credential
 
 Headers = list[tuple[bytes, bytes]]
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_SIGNED_CHUNKS = (
-    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
-    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
-)
 _OTHER_CHUNKS = "STREAMING-AWS4-ECDSA"
 #: Parts of a query that sign it, in both versions.
 _SIGNING_QUERY = SIGNING_QUERY | {"awsaccesskeyid", "signature", "expires"}
@@ -137,7 +137,15 @@ def resign(
     if service in S3_NAMES and "x-amz-content-sha256" not in original.folded:
         signing_headers.append((b"x-amz-content-sha256", content_hash.encode()))
     target = f"{path}?{query}" if query else path
-    chunks = _chunk_signer(signer, request) if content_hash in _SIGNED_CHUNKS else None
+    chunks = None
+    if content_hash in (SIGNED_CHUNKS, SIGNED_CHUNKS_WITH_TRAILER):
+        chain = SignatureChain(
+            lambda text: str(signer.signature(text, request)),
+            request.context["timestamp"],
+            signer.credential_scope(request),
+            request.headers["Authorization"].rpartition("Signature=")[2],
+        )
+        chunks = ChunkSigner(chain, content_hash == SIGNED_CHUNKS_WITH_TRAILER)
     return Resigned(target.encode("latin-1"), [*signing_headers, *headers], chunks)
 
 
@@ -220,126 +228,3 @@ def _signed_url(service: str, path: str, query: str) -> str:
 
 def _spelled(text: str) -> str:
     return quote(unquote_to_bytes(text.replace("+", "%20")), safe="-_.~")
-
-
-class ChunkSigner:
-    """Re-signs the chunks of an upload (`aws-chunked`) as they pass.
-
-    Each signature covers the one before, so they must pass in order. The form is AWS's
-    "Signature calculations for the authorization header: transferring payload in chunks".
-    """
-
-    def __init__(self, sign: Callable[[str], str], stamp: str, scope: str, seed: str) -> None:
-        self._sign = sign
-        self._stamp, self._scope = stamp, scope
-        self._previous = seed
-        self._waiting = bytearray()
-        self._in_trailer = self._is_whole = False
-
-    def feed(self, piece: bytes) -> bytes:
-        """Returns what can be passed on after another piece.
-
-        Raises:
-            ValueError: the body is not in signed chunks.
-        """
-        self._waiting += piece
-        output = bytearray()
-        while (ready := self._trailer() if self._in_trailer else self._chunk()) is not None:
-            output += ready
-            if not ready:
-                break
-        return bytes(output)
-
-    def finish(self) -> None:
-        """Checks that the upload's last chunk and trailer have passed.
-
-        Raises:
-            ValueError: something is missing, or left over.
-        """
-        if not self._is_whole or self._waiting:
-            raise ValueError("the upload's signed chunks do not end where its body does")
-
-    def _chunk(self) -> bytes | None:
-        end = self._waiting.find(b"\r\n")
-        if end < 0:
-            if len(self._waiting) > 1024:
-                raise ValueError("a chunk of the upload has no size")
-            return None
-        match = _CHUNK_HEAD.fullmatch(bytes(self._waiting[:end]))
-        if match is None or int(match.group(1), 16) > MAX_CHUNK:
-            raise ValueError("the upload is not in signed chunks of at most 16 MiB")
-        size = int(match.group(1), 16)
-        start, stop = end + 2, end + 2 + size
-        if size == 0:
-            self._in_trailer = True
-            del self._waiting[:start]
-            return match.group(1) + b";chunk-signature=" + self._signed(b"") + b"\r\n"
-        if len(self._waiting) < stop + 2:
-            return None
-        content = bytes(self._waiting[start:stop])
-        if self._waiting[stop : stop + 2] != b"\r\n":
-            raise ValueError("a chunk of the upload is longer than its size")
-        del self._waiting[: stop + 2]
-        head = match.group(1) + b";chunk-signature=" + self._signed(content) + b"\r\n"
-        return head + content + b"\r\n"
-
-    def _trailer(self) -> bytes | None:
-        """Returns the end once it is whole: signed trailer fields, if any, and an empty line."""
-        if self._is_whole:
-            return None
-        if self._waiting == b"\r\n":
-            self._waiting.clear()
-            self._is_whole = True
-            return b"\r\n"
-        if not self._waiting or not self._waiting.endswith(b"\r\n\r\n"):
-            if len(self._waiting) > 16 * 1024:
-                raise ValueError("the trailer of the upload is too long")
-            return None
-        lines = bytes(self._waiting).split(b"\r\n")[:-2]
-        self._waiting.clear()
-        self._is_whole = True
-        plain = [line for line in lines if not line.lower().startswith(b"x-amz-trailer-signature:")]
-        signed = b"".join(_trimmed(line) + b"\n" for line in plain)
-        text = "\n".join(
-            (
-                "AWS4-HMAC-SHA256-TRAILER",
-                self._stamp,
-                self._scope,
-                self._previous,
-                hashlib.sha256(signed).hexdigest(),
-            )
-        )
-        last = b"x-amz-trailer-signature:" + self._sign(text).encode()
-        return b"\r\n".join([*plain, last, b"", b""])
-
-    def _signed(self, content: bytes) -> bytes:
-        text = "\n".join(
-            (
-                "AWS4-HMAC-SHA256-PAYLOAD",
-                self._stamp,
-                self._scope,
-                self._previous,
-                _EMPTY,
-                hashlib.sha256(content).hexdigest(),
-            )
-        )
-        self._previous = self._sign(text)
-        return self._previous.encode()
-
-
-_CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8});chunk-signature=[0-9a-fA-F]{64}")
-
-
-def _trimmed(line: bytes) -> bytes:
-    name, _, value = line.partition(b":")
-    return name.strip().lower() + b":" + value.strip()
-
-
-def _chunk_signer(signer: _Signer | _S3Signer, request: AWSRequest) -> ChunkSigner:
-    seed = request.headers["Authorization"].rpartition("Signature=")[2]
-    return ChunkSigner(
-        lambda text: str(signer.signature(text, request)),
-        request.context["timestamp"],
-        signer.credential_scope(request),
-        seed,
-    )

@@ -364,8 +364,8 @@ def best_route(services: Iterable[Service], request: Request, path: str) -> Rout
 
 
 @lru_cache(maxsize=512)
-def _compiled(name: str, service: Service) -> dict[str, list[_Pattern]]:
-    del name
+def _patterns(service: Service) -> dict[str, list[_Pattern]]:
+    """Returns the patterns of a service's REST operations by method."""
     patterns: dict[str, list[_Pattern]] = {}
     if not {"rest-json", "rest-xml"} & set(service.protocols):
         return patterns
@@ -373,10 +373,6 @@ def _compiled(name: str, service: Service) -> dict[str, list[_Pattern]]:
         model = service.model.operation_model(operation)
         patterns.setdefault(model.http["method"], []).append(_pattern_of(service, model))
     return patterns
-
-
-def _patterns(service: Service) -> dict[str, list[_Pattern]]:
-    return _compiled(service.name, service)
 
 
 def _pattern_of(service: Service, model: OperationModel) -> _Pattern:

@@ -21,7 +21,12 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from botocore.utils import normalize_url_path
 
 from opentrail.wire.signature_errors import Problem, SignatureRefused, Wording
-from opentrail.wire.signed_chunks import ChunkVerifier
+from opentrail.wire.signed_chunks import (
+    SIGNED_CHUNKS,
+    SIGNED_CHUNKS_WITH_TRAILER,
+    ChunkVerifier,
+    SignatureChain,
+)
 from opentrail.wire.sigv4 import (
     MALFORMED_CREDENTIAL,
     S3_NAMES,
@@ -33,10 +38,8 @@ from opentrail.wire.sigv4 import (
 _UNSIGNED_BODIES = frozenset({"ebs", "lex", "mediastore", "omics"})
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-_CHUNKS_WITH_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 _UNSIGNED_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-_MARKERS = frozenset({_UNSIGNED, _CHUNKS, _CHUNKS_WITH_TRAILER, _UNSIGNED_CHUNKS})
+_MARKERS = frozenset({_UNSIGNED, SIGNED_CHUNKS, SIGNED_CHUNKS_WITH_TRAILER, _UNSIGNED_CHUNKS})
 _UNSIGNED_PAYLOADS = frozenset({_UNSIGNED})
 _HASH = re.compile("[0-9a-f]{64}")
 _STAMP = re.compile("[0-9]{8}T[0-9]{6}Z")
@@ -546,16 +549,18 @@ def _check_secret(
 def _chunk_verifier(
     claim: _Claim, key: bytes, headers: Mapping[bytes, list[bytes]], content: str
 ) -> ChunkVerifier | None:
-    if content not in (_CHUNKS, _CHUNKS_WITH_TRAILER):
+    if content not in (SIGNED_CHUNKS, SIGNED_CHUNKS_WITH_TRAILER):
         return None
     names = None
-    if content == _CHUNKS_WITH_TRAILER:
+    if content == SIGNED_CHUNKS_WITH_TRAILER:
         announced = b",".join(headers.get(b"x-amz-trailer", [])).decode("latin-1").lower()
         names = frozenset(name.strip() for name in announced.split(",") if name.strip())
-    scope = "/".join(claim.scope)
     stated = headers.get(b"x-amz-decoded-content-length", [b""])[0].strip()
     # No length equals a string that is not a number.
     length = int(stated) if stated.isdigit() and len(stated) < 20 else -1
-    return ChunkVerifier(
-        key, claim.stamp, scope, claim.signature, names, length if stated else None
-    )
+
+    def sign(text: str) -> str:
+        return hmac.digest(key, text.encode(), "sha256").hex()
+
+    chain = SignatureChain(sign, claim.stamp, "/".join(claim.scope), claim.signature)
+    return ChunkVerifier(chain, names, length if stated else None)

@@ -64,7 +64,7 @@ def test_a_finished_flow_cannot_break() -> None:
 @pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 1024 * 1024 + 1, MAX_BODY])
 def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     content = random.Random(size).randbytes(size)
-    kept = StoredBody(keep=True)
+    kept = StoredBody()
     for start in range(0, size, 300_000):
         kept.add(content[start : start + 300_000])
         if start % 900_000 == 0:  # also in between, after which more may come
@@ -77,7 +77,7 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
 
 def test_of_a_larger_body_length_and_hash_are_kept() -> None:
     content = b"z" * (MAX_BODY + 1)
-    kept = StoredBody(keep=True)
+    kept = StoredBody()
     for start in range(0, len(content), 1_000_000):
         kept.add(content[start : start + 1_000_000])
     assert not kept.is_whole
@@ -88,7 +88,7 @@ def test_of_a_larger_body_length_and_hash_are_kept() -> None:
 @pytest.mark.parametrize("limit", [0, 1_500_000, 5_000_000])
 def test_a_body_that_there_is_no_room_for_is_counted_and_hashed(limit: int) -> None:
     content = random.Random(1).randbytes(8 * 1024 * 1024)
-    kept = StoredBody(keep=True)
+    kept = StoredBody()
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
     try:
@@ -102,7 +102,7 @@ def test_a_body_that_there_is_no_room_for_is_counted_and_hashed(limit: int) -> N
 
 
 def test_a_dropped_body_is_only_counted() -> None:
-    kept = StoredBody(keep=True)
+    kept = StoredBody()
     kept.add(b"abc")
     kept.drop()
     kept.add(b"def")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +15,13 @@ from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.networks import Networks, network
 from opentrail.core.identity import unknown
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 from tests.capture.proxy.wires import scope
-from tests.fakes import SettableClock
+from tests.fakes import SettableClock, run
 
 ROUTER = Router(ServiceCatalog(), {"localhost"})
 FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
@@ -61,14 +64,21 @@ def test_a_call_that_waits_for_its_turn_has_the_caller_of_before() -> None:
     """Its key may be deleted, and its user renamed, while other large calls are recorded."""
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
     made.received.add(b" " * 2 * 1024 * 1024)
-    known: Any = {"turn": None, "identity": lambda key: unknown("111122223333", key)}
-    made.endpoint.recorder = SimpleNamespace(**known)  # type: ignore[assignment]
-    made.turn()
-    known["identity"] = None
-    made.endpoint.recorder = SimpleNamespace(**known)  # type: ignore[assignment]
-    exchange = made.exchange(made.sent.content())
-    record = Assembler(lambda key: unknown("210987654321", key)).assemble(exchange).record
-    assert record["recipientAccountId"] == "111122223333"
+    recorder: Any = made.endpoint.recorder
+    exchanges: list[Exchange] = []
+
+    @asynccontextmanager
+    async def turn() -> AsyncIterator[None]:
+        recorder.identity = None
+        yield
+
+    async def record_or_count(exchange: Exchange) -> None:
+        exchanges.append(exchange)
+
+    recorder.turn, recorder.record_or_count = turn(), record_or_count
+    run(made.record(lambda: made.exchange(made.sent.content())))
+    record = Assembler(lambda key: unknown("210987654321", key)).assemble(exchanges[0]).record
+    assert record["recipientAccountId"] == "123456789012"
 
 
 def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
@@ -109,7 +119,8 @@ def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> Non
         made = transcript(b"POST", b"/", signed("iam", FORM), body)
         made.drop_unrecorded_answer(AnswerHead(200, b"OK", []))
         made.received.add(b"<answer/>")
-        response = made.response(AnswerHead(200, b"", []))
+        response = made.answered(AnswerHead(200, b"", [])).response
+        assert response is not None
         assert (response.body, response.body_is_whole) == (kept, bool(kept))
         assert made.exchange(b"").bytes_out == 9
 
@@ -119,7 +130,9 @@ def test_an_error_is_always_kept() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), body)
     made.drop_unrecorded_answer(AnswerHead(404, b"Not Found", []))
     made.received.add(b"<error/>")
-    assert made.response(AnswerHead(404, b"", [])).body == b"<error/>"
+    response = made.answered(AnswerHead(404, b"", [])).response
+    assert response is not None
+    assert response.body == b"<error/>"
 
 
 def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
@@ -152,11 +165,11 @@ def test_so_does_an_answer() -> None:
     made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
     for _ in range(17):
         made.received.add(b"x" * 1024 * 1024)
-    answer = made.response(AnswerHead(200, b"", []))
-    assert (answer.body_is_whole, made.exchange(b"").bytes_out) == (False, 17 * 1024 * 1024)
+    exchange = made.answered(AnswerHead(200, b"", []))
+    assert exchange.response is not None
+    assert (exchange.response.body_is_whole, exchange.bytes_out) == (False, 17 * 1024 * 1024)
     whole = hashlib.sha256(b"x" * 17 * 1024 * 1024).hexdigest()
-    noted = made.exchange(b"").notes["oversizeAnswerBody"]
-    assert noted == {"bytes": 17 * 1024 * 1024, "sha256": whole}
+    assert exchange.notes["oversizeAnswerBody"] == {"bytes": 17 * 1024 * 1024, "sha256": whole}
 
 
 def test_a_trusted_proxy_sets_the_callers_address() -> None:

@@ -113,8 +113,8 @@ def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
         assert len(endpoint.connections) <= 3
 
 
-def sample(endpoint: Endpoint, name: str) -> float | None:
-    return endpoint.metrics.registry.get_sample_value(name)
+def sample(endpoint: Endpoint, name: str, **labels: str) -> float | None:
+    return endpoint.metrics.registry.get_sample_value(name, labels)
 
 
 def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
@@ -123,8 +123,7 @@ def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
         while len(endpoint.connections) < 2 or endpoint.idle or endpoint.unused:
             continue  # their heads have not been read yet
         assert Wire.to(url).rest() == b""
-        reasons = endpoint.metrics.refused.labels("connections")
-        assert reasons._value.get() == 1
+        assert sample(endpoint, "opentrail_refused_calls_total", reason="connections") == 1
         for wire in kept:
             assert wire.send(b"x" * 5).answer()[0] == 502
         assert Wire.to(url).send(get()).answer()[0] == 502

@@ -214,6 +214,17 @@ def test_interim_answers_with_a_body_or_without_an_end_are_refused(tmp_path: Pat
         assert [record["errorCode"] for record in server.records()] == ["BadGateway"] * 3
 
 
+def test_a_call_without_an_answer_has_the_request_id_of_its_record(tmp_path: Path) -> None:
+    def silent(wire: Wire) -> None:
+        wire.request()
+
+    with between(tmp_path, silent) as (server, _):
+        status, headers, body = Wire.to(server.url).send(GET).answer()
+        (record,) = server.records()
+        assert (status, headers["x-amzn-requestid"]) == (502, record["requestID"])
+        assert f"<RequestId>{record['requestID']}</RequestId>".encode() in body
+
+
 def test_a_connection_is_dialled_again_after_the_upstream_closed_it(tmp_path: Path) -> None:
     def once(wire: Wire) -> None:
         wire.request()

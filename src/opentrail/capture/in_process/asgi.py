@@ -65,7 +65,7 @@ class _Serving:
             if not self._recorded:
                 await asyncio.shield(self._record(self._left or failure))
 
-    async def _record(self, failure: Failure | None = None) -> None:
+    async def _record(self, failure: Failure | None) -> None:
         self._recorded = True
         await asyncio.to_thread(self._recording.record, self._seen, failure)
 

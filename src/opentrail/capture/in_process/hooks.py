@@ -54,18 +54,11 @@ class BotocoreHook:
     Args:
         shipper: sends the records.
         source_ip: `sourceIPAddress` of the records; the hook cannot know the public address.
-        now: the clock; the system's by default.
     """
 
-    def __init__(
-        self,
-        shipper: Shipper,
-        source_ip: str = "127.0.0.1",
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, shipper: Shipper, source_ip: str = "127.0.0.1") -> None:
         self._shipper = shipper
         self._source_ip = source_ip
-        self._now = now
         self._router = Router(ServiceCatalog())
         self._assembler = Assembler(self._identity)
         self._attempt: ContextVar[_Attempt | None] = ContextVar("attempt", default=None)
@@ -97,7 +90,7 @@ class BotocoreHook:
         )
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> None:
-        self._attempt.set(_Attempt(self._now(), request))
+        self._attempt.set(_Attempt(datetime.now(UTC), request))
 
     def _keep_answer(self, response_dict: Mapping[str, Any], **_: Any) -> None:
         attempt = self._attempt.get()
@@ -150,7 +143,7 @@ class BotocoreHook:
         return Exchange(
             event_id=new_event_id(),
             started_at=attempt.started_at,
-            completed_at=self._now(),
+            completed_at=datetime.now(UTC),
             source_ip=self._source_ip,
             request=head,
             credential=credential,

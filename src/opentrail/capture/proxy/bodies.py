@@ -122,12 +122,12 @@ class StoredBody:
     file: IO[bytes] | None = None
     _hash: hashlib._Hash | None = None
     _limit: int | None = None
+    _keep = True
     length = 0
     #: The start of a body that was too large to store.
     start = b""
 
-    def __init__(self, keep: bool) -> None:
-        self._keep = keep
+    def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
     def add(self, piece: bytes) -> None:

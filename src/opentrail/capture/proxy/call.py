@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -72,8 +73,8 @@ class Call:
         self.route: Route = NOTHING
         self.credential: Credential | None = None
         self.admission: Admission | None = None
-        self.sent = StoredBody(keep=True)
-        self.received = StoredBody(keep=True)
+        self.sent = StoredBody()
+        self.received = StoredBody()
         self.upstream: UpstreamConnection | None = None
         self.sending: asyncio.Task[None] | None = None
         self.refused: SignatureRefused | None = None
@@ -299,35 +300,35 @@ class Call:
     def answered(self, answer: AnswerHead) -> Exchange:
         """Returns the exchange with its answer."""
         exchange = self.exchange(self.sent.content(), self.incoming.body.broken)
-        exchange.response = self.response(answer)
+        received, is_whole = self.received.content(), self.received.is_whole
+        exchange.response = Response(answer.status, answer.folded, received, is_whole)
         return exchange
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """Waits until the bodies may be in memory; those in files are read one call at a time.
+    def record_later(self, answer: AnswerHead) -> None:
+        """Records the answered call after its answer, as `allow` does."""
+        exchange = self.answered(answer)
+        self.is_recorded = True
+        self.endpoint.recorder.record_later(exchange)
 
-        Who calls is looked up before: keys may be deleted and users renamed in the meantime.
+    async def record(self, make: Callable[[], Exchange]) -> str | None:
+        """Returns None once the call's record is durable; else why there is none.
+
+        `make` returns the exchange. Bodies in files are read into memory one call at a time.
         """
-        if self.sent.file is None and self.received.file is None:
-            return nullcontext()
-        if self.credential is not None:
-            self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
-        return self.endpoint.recorder.turn
-
-    async def record(self, answer: AnswerHead) -> str | None:
-        """Returns None once the answered call's record is durable; else why there is none."""
-        async with self.turn():
-            exchange = self.answered(answer)
+        turn: AbstractAsyncContextManager[None] = nullcontext()
+        if self.sent.file is not None or self.received.file is not None:
+            turn = self.endpoint.recorder.turn
+            if self.credential is not None:
+                # Keys may be deleted and users renamed before its turn comes.
+                self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
+        async with turn:
+            exchange = make()
             self.is_recorded = True
             lost = await self.endpoint.recorder.record_or_count(exchange)
         # A client may take its answer slowly.
         self.sent.drop()
         self.received.drop()
         return lost
-
-    def response(self, answer: AnswerHead) -> Response:
-        """Returns the answer, with the stored part of its body."""
-        is_whole = self.received.is_whole
-        return Response(answer.status, answer.folded, self.received.content(), is_whole)
 
     # Errors that opentrail answers itself
 
@@ -345,13 +346,15 @@ class Call:
 
         Returns whether the connection may be used again.
         """
-        await self._take_rest_of_body()
-        async with self.turn():
+
+        def refused() -> Exchange:
             exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
             status, _, headers, body = answer_of(refusal, self.route, self.is_form)
             exchange.response = Response(status, fold_headers(headers), body)
-            self.is_recorded = True
-            await self.endpoint.recorder.record_or_count(exchange)
+            return exchange
+
+        await self._take_rest_of_body()
+        await self.record(refused)
         return self.turn_away(refusal, kind)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 import cbor2
@@ -21,6 +21,8 @@ class Refusal:
     code: str
     message: str
     retry_after: int | None = None
+    #: The id of the request in the answer, and in the call's record.
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 class NoAnswer(Exception):  # noqa: N818 - it leads to an answer
@@ -97,13 +99,12 @@ def answer_of(
         route: service and operation, as far as they are known.
         form: whether the request's body is an HTML form, as in the query protocols.
     """
-    identity = str(uuid.uuid4())
     protocol = protocol_of(route, form)
-    content_type, body = _BODIES.get(protocol, _xml_s3)(refusal, identity)
+    content_type, body = _BODIES.get(protocol, _xml_s3)(refusal)
     headers: Headers = [
         (b"Content-Type", content_type),
         (b"Content-Length", b"%d" % len(body)),
-        (b"x-amzn-RequestId", identity.encode()),
+        (b"x-amzn-RequestId", refusal.request_id.encode()),
         (b"x-amzn-ErrorType", refusal.code.encode()),
     ]
     if protocol == "cbor":
@@ -125,40 +126,40 @@ def protocol_of(route: Route, form: bool) -> str:
     return spoken[0] if spoken else ""
 
 
-def _json(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
+def _json(refusal: Refusal) -> tuple[bytes, bytes]:
     document = {"__type": refusal.code, "message": refusal.message}
     return b"application/x-amz-json-1.1", json.dumps(document).encode()
 
 
-def _cbor(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
+def _cbor(refusal: Refusal) -> tuple[bytes, bytes]:
     document = {"__type": refusal.code, "message": refusal.message}
     return b"application/cbor", cbor2.dumps(document)
 
 
-def _xml_query(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+def _xml_query(refusal: Refusal) -> tuple[bytes, bytes]:
     fault = "Sender" if refusal.status < 500 else "Receiver"
     text = (
         f"<ErrorResponse><Error><Type>{fault}</Type><Code>{escape(refusal.code)}</Code>"
         f"<Message>{escape(refusal.message)}</Message></Error>"
-        f"<RequestId>{identity}</RequestId></ErrorResponse>"
+        f"<RequestId>{refusal.request_id}</RequestId></ErrorResponse>"
     )
     return b"text/xml", text.encode()
 
 
-def _xml_ec2(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+def _xml_ec2(refusal: Refusal) -> tuple[bytes, bytes]:
     text = (
         f"<Response><Errors><Error><Code>{escape(refusal.code)}</Code>"
         f"<Message>{escape(refusal.message)}</Message></Error></Errors>"
-        f"<RequestID>{identity}</RequestID></Response>"
+        f"<RequestID>{refusal.request_id}</RequestID></Response>"
     )
     return b"text/xml", text.encode()
 
 
-def _xml_s3(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+def _xml_s3(refusal: Refusal) -> tuple[bytes, bytes]:
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{escape(refusal.code)}</Code><Message>{escape(refusal.message)}</Message>"
-        f"<RequestId>{identity}</RequestId></Error>"
+        f"<RequestId>{refusal.request_id}</RequestId></Error>"
     )
     return b"application/xml", text.encode()
 

@@ -11,7 +11,6 @@ from opentrail.capture.proxy.upstream import Upstream
 from opentrail.wire.message import MAX_BODY
 from opentrail.wire.resign import (
     CannotResign,
-    ChunkSigner,
     Original,
     Resigned,
     UpstreamCredentials,
@@ -19,6 +18,7 @@ from opentrail.wire.resign import (
     resign,
     with_host,
 )
+from opentrail.wire.signed_chunks import ChunkSigner
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing
 from opentrail.capture.proxy.call import Call
@@ -29,8 +28,10 @@ from opentrail.capture.proxy.rewriting import change_of, rewritten
 from opentrail.capture.proxy.tunnel import tunnel
 from opentrail.capture.proxy.uploads import start_upload
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
-from opentrail.capture.record.exchange import GONE, Failure
+from opentrail.capture.record.exchange import GONE, Exchange, Failure
+from opentrail.wire.message import Response
 from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.signed_chunks import ChunksRefused
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         # Guarantee D1.
         if recorder.refuse:
-            if lost := await call.record(answer):
+            if lost := await call.record(lambda: call.answered(answer)):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
                     client.abort_transport()
@@ -120,9 +121,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
         if not recorder.refuse:
-            exchange = call.answered(answer)
-            call.is_recorded = True
-            recorder.record_later(exchange)
+            call.record_later(answer)
         await client.drain()
         if not is_sent_whole:
             return False
@@ -264,9 +263,9 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
     await call.verify_body(body)
     if request.chunks is not None:
         try:
-            body = request.chunks.feed(body)
+            body = request.chunks.resign(body)
             request.chunks.finish()
-        except ValueError as error:
+        except ChunksRefused as error:
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
     if incoming.chunked:
         body = (chunk(body) if body else b"") + LAST_CHUNK
@@ -334,12 +333,14 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None and not call.is_answering and not client.lost:
         refusal = Refusal(504 if is_silent else 502, failure.code, failure.message)
         return await call.refuse(refusal)
-    async with call.turn():
+
+    def broken_off() -> Exchange:
         exchange = call.exchange(call.sent.content(), failure)
         if answer is not None:
-            exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
-        call.is_recorded = True
-        await call.endpoint.recorder.record_or_count(exchange)
+            exchange.response = Response(answer.status, answer.folded, body_is_whole=False)
+        return exchange
+
+    await call.record(broken_off)
     if answer is not None:
         client.abort_transport()
     elif not client.lost:

@@ -14,18 +14,14 @@ from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import UPGRADE, response_head
 from opentrail.capture.proxy.refusals import unrecorded
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
-from opentrail.wire.message import Response
 
 
 async def tunnel(call: Call, upstream: UpstreamConnection, answer: AnswerHead) -> None:
     """Records the handshake, then passes bytes both ways until one side ends."""
-    client, recorder = call.client, call.endpoint.recorder
-    exchange = call.exchange(call.sent.content(), call.incoming.body.broken)
-    exchange.response = Response(answer.status, answer.folded)
-    call.is_recorded = True
-    if not recorder.refuse:
-        recorder.record_later(exchange)
-    elif reason := await recorder.record_or_count(exchange):
+    client = call.client
+    if not call.endpoint.recorder.refuse:
+        call.record_later(answer)
+    elif reason := await call.record(lambda: call.answered(answer)):
         call.write_refusal(unrecorded(reason))
         return
     client.write(response_head(answer.status, answer.reason, answer.headers, UPGRADE))

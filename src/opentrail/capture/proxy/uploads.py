@@ -11,8 +11,8 @@ from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import LAST_CHUNK, chunk
 from opentrail.capture.proxy.upstream import UpstreamConnection
 from opentrail.capture.record.exchange import Failure
-from opentrail.wire.resign import ChunkSigner
 from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.signed_chunks import ChunkSigner, ChunksRefused
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Upload:
         try:
             while piece := await self._next():
                 if self._chunks is not None:
-                    piece = self._signed(partial(self._chunks.feed, piece))
+                    piece = self._signed(partial(self._chunks.resign, piece))
                 if piece:
                     upstream.write(chunk(piece) if call.incoming.chunked else piece)
                 await upstream.drain()
@@ -91,7 +91,7 @@ class _Upload:
         """Signs a chunk; a body that is not made of chunks as announced breaks off."""
         try:
             return sign()
-        except ValueError as error:
+        except ChunksRefused as error:
             self._body.break_off(Failure("BadRequest", str(error)))
             raise ConnectionError(str(error)) from error
 

@@ -41,9 +41,7 @@ def ec2_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dic
     Raises:
         ValueError: the body is not what its headers say.
     """
-    fields = [
-        (_readable(name), _readable(value)) for name, value in operation_fields(route, request)
-    ]
+    fields = [(_readable(name), _readable(value)) for name, value in operation_fields(request)]
     operation = route.operation or ""
     shape = route.model.input_shape if route.model is not None else None
     tree = tree_of(fields)

@@ -146,11 +146,12 @@ class Recorder:
         A large one is recorded by itself.
         """
         call = _Waiting(exchange, done, time.perf_counter(), needs_position)
-        if _is_large(exchange) and self._large_bytes < _MAX_LARGE_BYTES:
+        size = _size_if_large(exchange)
+        if size and self._large_bytes < _MAX_LARGE_BYTES:
             if exchange.identity is None and exchange.credential is not None:
                 # By the thread's turn the key may be deleted, or its user renamed.
                 exchange.identity = self.identity(exchange.credential.access_key_id)
-            recording = self._record_large(call, _size_of_bodies(exchange))
+            recording = self._record_large(call, size)
         else:
             self._waiting.append(call)
             if len(self._waiting) > 1:
@@ -165,16 +166,11 @@ class Recorder:
         self._large_bytes += size
         try:
             async with self._large:
-                assembled = await asyncio.to_thread(self._assembler.assemble, call.exchange)
-        except Exception as error:
-            log.exception("a call cannot be recorded")
-            self._refuse(call, _reason_of(error))
-            return
+                assembled = await self._assembled(call, in_thread=True)
         finally:
             self._large_bytes -= size
-        if call.done is None:
-            self._learn_from(assembled)
-        await self._append([(call, assembled)])
+        if assembled is not None:
+            await self._append([(call, assembled)])
 
     async def _record_waiting(self) -> None:
         if self._is_busy:
@@ -184,7 +180,7 @@ class Recorder:
         group: list[tuple[_Waiting, Assembled]] = []
         size = 0
         for call in waiting:
-            assembled = self._assembled(call)
+            assembled = await self._assembled(call)
             if assembled is None:
                 continue
             group.append((call, assembled))
@@ -196,12 +192,17 @@ class Recorder:
         if group:
             await self._append(group)
 
-    def _assembled(self, waiting: _Waiting) -> Assembled | None:
+    async def _assembled(self, waiting: _Waiting, in_thread: bool = False) -> Assembled | None:
+        """Returns the record, None if it cannot be made: the call is counted as lost."""
+        assemble, exchange = self._assembler.assemble, waiting.exchange
         try:
-            assembled = self._assembler.assemble(waiting.exchange)
+            if in_thread:
+                assembled = await asyncio.to_thread(assemble, exchange)
+            else:
+                assembled = assemble(exchange)
         except Exception as error:  # the other calls are recorded
             log.exception("a call cannot be recorded")
-            self._refuse(waiting, _reason_of(error))
+            self._refuse(waiting, f"{type(error).__name__} while its record was made")
             return None
         if waiting.done is None:
             # The client's next call may be signed with a key that this one created.
@@ -291,21 +292,16 @@ class Recorder:
             await asyncio.gather(*self._writing, return_exceptions=True)
 
 
-def _reason_of(error: Exception) -> str:
-    return f"{type(error).__name__} while its record was made"
+def _size_if_large(exchange: Exchange) -> int:
+    """Returns the bytes of a large call's bodies, 0 of other calls.
 
-
-def _is_large(exchange: Exchange) -> bool:
-    """Returns whether making the record may take so long that other calls would notice."""
-    size = 0
+    Making the record of a large one may take so long that other calls would notice.
+    """
+    size = unpacked_size = 0
     for message in (exchange.request, exchange.response):
         if message is not None:
             may_be_packed = "content-encoding" in message.headers
             ratio = _SMALL_BYTES // _SMALL_PACKED_BYTES if may_be_packed else 1
-            size += len(message.body) * ratio
-    return size > _SMALL_BYTES
-
-
-def _size_of_bodies(exchange: Exchange) -> int:
-    answer = exchange.response
-    return len(exchange.request.body) + (len(answer.body) if answer is not None else 0)
+            size += len(message.body)
+            unpacked_size += len(message.body) * ratio
+    return size if unpacked_size > _SMALL_BYTES else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
+from opentrail.capture.redaction.secret_names import hidden_members, placeholder_for, sounds_secret
 
 _QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
 _VALUE = rf"(?P<value>{_QUOTED}|[^\s;|&\"']+)"
@@ -136,19 +136,14 @@ def without_paired_fields(text: str) -> str:
     parts, end = [], 0
     for match in sorted(hidden, key=lambda field: field.start()):
         if match.start() >= end:
-            parts += [text[end : match.start("value")], _placeholder(match["value"])]
+            parts += [text[end : match.start("value")], placeholder_for(match["value"])]
             end = match.end("value")
     return "".join((*parts, text[end:]))
 
 
 def _hidden(match: re.Match[str]) -> str:
-    return match["before"] + _placeholder(match["value"])
+    return match["before"] + placeholder_for(match["value"])
 
 
 def _setting(match: re.Match[str]) -> str:
     return _hidden(match) if sounds_secret(match["name"]) else match.group()
-
-
-def _placeholder(value: str) -> str:
-    mark = value[:1] if value[:1] in "\"'" else ""
-    return f"{mark}{HIDDEN}{mark}"

@@ -33,6 +33,7 @@ from opentrail.capture.redaction.secret_names import (
     hidden_members,
     names_environment,
     naming_members,
+    placeholder_for,
     sounds_secret,
 )
 from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
@@ -384,9 +385,8 @@ def _option(match: re.Match[str]) -> str:
 
 
 def _like(value: str) -> str:
-    """Returns the placeholder in the quotes of the value."""
-    mark = value[:1] if value[:1] in "\"'" else ""
-    return f"{mark}{HIDDEN}{mark}" + ("\n" if value.endswith("\n") else "")
+    """Returns the placeholder in the quotes of the value, at the end of a line as it was."""
+    return placeholder_for(value) + ("\n" if value.endswith("\n") else "")
 
 
 def _in_xml(text: str, depth: int) -> str:

@@ -64,6 +64,12 @@ _MAX_ENDING_LENGTH = 12
 _PATH_PARTS = re.compile(r"[/\[\]]+")
 
 
+def placeholder_for(value: str) -> str:
+    """Returns the placeholder in the quotes of the value."""
+    mark = value[:1] if value[:1] in "\"'" else ""
+    return f"{mark}{HIDDEN}{mark}"
+
+
 @cached_if_short(_MAX_NAME_LENGTH)
 def looks_secret(name: str) -> bool:
     """Returns whether a member is a secret by its name.

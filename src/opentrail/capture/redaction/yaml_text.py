@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
+from opentrail.capture.redaction.secret_names import (
+    HIDDEN,
+    hidden_members,
+    placeholder_for,
+    sounds_secret,
+)
 
 _QUOTED = r""""(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'"""
 #: A line with a key: `- Name: value`.
@@ -181,7 +186,6 @@ def _flow_map(match: re.Match[str]) -> str:
         value = pair["value"]
         if pair["name"] not in hidden or value.strip().lower() in _NOT_A_SECRET or HIDDEN in value:
             continue
-        mark = value[:1] if value[:1] in "\"'" else ""
-        parts += [text[end : pair.start("value")], f"{mark}{HIDDEN}{mark}"]
+        parts += [text[end : pair.start("value")], placeholder_for(value)]
         end = pair.end("value")
     return "".join((*parts, text[end:]))

@@ -14,7 +14,7 @@ from botocore.model import OperationModel
 from opentrail.core.values import value_class
 from opentrail.wire.message import Response, plain_body
 from opentrail.wire.protocols.json_body import json_decoders
-from opentrail.wire.protocols.requests import read_cbor
+from opentrail.wire.protocols.requests import read_cbor, rest_body
 from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
 from opentrail.wire.routing import Route
@@ -104,18 +104,7 @@ def _from_rest_answer(
         return decoded
     if not body.strip() or not response.body_is_whole:
         return decoded
-    target = shape.members[payload] if payload else shape
-    if route.protocol == "rest-xml":
-        decoders = xml_decoders(route.service.name if route.service else "")
-        value = decoders.decoder(target)(parse_xml(body))
-    else:
-        decoder = json_decoders(route.service.name if route.service else "").decoder(target)
-        value = decoder(JsonDocument(body).value)
-    if payload:
-        decoded[payload] = value
-    elif isinstance(value, dict):
-        decoded.update(value)
-    return decoded
+    return decoded | rest_body(route, shape, body)[0]
 
 
 def read_error(route: Route, response: Response, query: str = "") -> WireError | None:

@@ -14,7 +14,7 @@ from botocore.model import OperationModel
 from opentrail.wire.message import Request, plain_body
 from opentrail.wire.protocols.form_body import form_decoders, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
-from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
+from opentrail.wire.protocols.values import JsonDocument, from_header, from_text
 from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
 from opentrail.wire.query_form import query_pairs
 from opentrail.wire.routing import Route
@@ -80,7 +80,7 @@ def _by_json_shape(route: Route, value: Any) -> dict[str, Any]:
 
 
 def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
-    fields = operation_fields(route, request)
+    fields = operation_fields(request)
     parameters = _form_reader(route.service, route.operation, route.protocol)(fields)
     is_sqs = route.service is not None and route.service.name == "sqs"
     if is_sqs and request.path != "/" and route.model is not None:
@@ -109,7 +109,7 @@ def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
     return ["duplicateKeys"] if len(dict(fields)) != len(fields) else []
 
 
-def operation_fields(route: Route, request: Request) -> list[tuple[str, str]]:
+def operation_fields(request: Request) -> list[tuple[str, str]]:
     """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
@@ -198,26 +198,30 @@ def _payload(
         return []
     if _is_get_as_form(model, request):
         return []
-    body = plain_body(request.headers, request.body)
-    target = shape.members[payload] if payload else shape
-    if route.protocol == "rest-xml":
-        decoders = xml_decoders(route.service.name if route.service else "")
-        value, notes = decoders.decoder(target)(parse_xml(body)), []
-    else:
-        document = JsonDocument(body)
-        notes = ["duplicateKeys"] if document.duplicate_keys else []
-        value = _decoder(route, target)(document.value)
-    if payload:
-        parameters[payload] = value
-    elif isinstance(value, dict):
-        parameters.update(value)
+    members, notes = rest_body(route, shape, plain_body(request.headers, request.body))
+    parameters.update(members)
     return notes
 
 
-def _decoder(route: Route, shape: Any) -> Any:
-    if route.service is None:
-        return from_json(shape)
-    return json_decoders(route.service.name).decoder(shape)
+def rest_body(route: Route, shape: Any, body: bytes) -> tuple[dict[str, Any], list[str]]:
+    """Returns the members of a request or an answer that are in its body, and notes on it.
+
+    Raises:
+        ValueError: the body is not what the protocol says.
+    """
+    payload = shape.serialization.get("payload")
+    service = route.service.name if route.service else ""
+    target = shape.members[payload] if payload else shape
+    notes: list[str] = []
+    if route.protocol == "rest-xml":
+        value = xml_decoders(service).decoder(target)(parse_xml(body))
+    else:
+        document = JsonDocument(body)
+        notes = ["duplicateKeys"] if document.duplicate_keys else []
+        value = json_decoders(service).decoder(target)(document.value)
+    if payload:
+        return {payload: value}, notes
+    return value if isinstance(value, dict) else {}, notes
 
 
 _DECODERS = {
