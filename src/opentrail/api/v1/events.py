@@ -24,7 +24,6 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
@@ -32,6 +31,7 @@ from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Search, event_document
 from opentrail.history.nearest import Nearest, nearest_values, with_values
+from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
 

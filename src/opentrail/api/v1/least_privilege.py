@@ -16,9 +16,9 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import AUDITOR, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.history.threads import in_thread
 from opentrail.permissions.backtest import backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,

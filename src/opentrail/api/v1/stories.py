@@ -24,13 +24,13 @@ from opentrail.api.v1.events import (
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
 from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search
 from opentrail.history.nearest import nearest_values
+from opentrail.history.threads import in_thread
 from opentrail.who.answers import who
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.sentence import actor, join, words_of
