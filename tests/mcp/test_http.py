@@ -137,6 +137,20 @@ async def test_a_page_of_another_site_gets_nothing(header: str, value: str, stat
 
 
 @asynchronous
+async def test_a_user_leaves_sessions_to_others() -> None:
+    async with opened() as door, door.browser(ANN) as ann, door.browser("ot_bob") as bob:
+        begun = [await ann.post(URL, json=INITIALIZE, headers=HEADERS) for _ in range(101)]
+        assert [answer.status_code for answer in begun] == [200] * 100 + [503]
+        other_token = {"authorization": "Bearer ot_ann2"}
+        refused = await ann.post(URL, json=INITIALIZE, headers=HEADERS | other_token)
+        assert refused.status_code == 503
+        assert (await bob.post(URL, json=INITIALIZE, headers=HEADERS)).status_code == 200
+        session = {"mcp-session-id": begun[0].headers["mcp-session-id"]}
+        await ann.delete(URL, headers=HEADERS | session)
+        assert (await ann.post(URL, json=INITIALIZE, headers=HEADERS)).status_code == 200
+
+
+@asynchronous
 async def test_a_body_has_a_limit() -> None:
     async with opened() as door, door.browser(ANN) as browser:
         answer = await browser.post(URL, content=b"x" * 1_000_001, headers=HEADERS)

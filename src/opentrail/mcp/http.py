@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import uvicorn
 from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
 from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http import StreamableHTTPServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
@@ -18,6 +21,7 @@ from opentrail.mcp.server import OpentrailMcpServer
 PATH = "/mcp"
 _MAX_BODY_BYTES = 1_000_000
 _MAX_SESSIONS = 1_000
+_MAX_SESSIONS_PER_USER = 100
 #: Seconds until a session ends that is not used.
 _IDLE_SECONDS = 600.0
 
@@ -55,7 +59,7 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
         server: the MCP server, which has a verifier of tokens.
         authority: host and port; requests for others, and from any web page, are refused.
     """
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,
         max_request_body_size=_MAX_BODY_BYTES,
@@ -63,6 +67,24 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
         max_sessions=_MAX_SESSIONS,
         transport_security=TransportSecuritySettings(allowed_hosts=[authority]),
     )
+    _limit_sessions_per_user(server.session_manager)
+    return app
+
+
+def _limit_sessions_per_user(manager: StreamableHTTPSessionManager) -> None:
+    """Refuses a user's sessions above a limit, so that the others can have some.
+
+    The MCP package itself has only a limit for the sessions of all users.
+    """
+    admit, owners = manager._admit_session, manager._session_owners
+
+    def admit_within_limit(
+        requestor: AuthorizationContext | None,
+    ) -> StreamableHTTPServerTransport | None:
+        open_sessions = sum(owner == requestor for owner in owners.values())
+        return admit(requestor) if open_sessions < _MAX_SESSIONS_PER_USER else None
+
+    manager._admit_session = admit_within_limit  # type: ignore[method-assign]
 
 
 def serve(app: Starlette, listening: socket.socket) -> None:
