@@ -144,11 +144,12 @@ def show_status(options: argparse.Namespace) -> int:
         return 0
     lines = {"state": _STATES[status["state"]].format(**status)}
     if status["watchedUntil"]:
-        keys = status["keys"]
-        lines["watches"] = f"{counted(keys, 'API')} and error codes of APIs"
+        if status["keys"] is not None:  # as for a user who may not see all accounts
+            lines["watches"] = f"{counted(status['keys'], 'API')} and error codes of APIs"
         lines["events from"] = status["knownSince"]
         lines["counted until"] = status["watchedUntil"]
-        lines["open incidents"] = str(status["openIncidents"])
+        if status["openIncidents"] is not None:
+            lines["open incidents"] = str(status["openIncidents"])
     if status["daysToScan"]:
         lines["scan"] = f"{status['daysScanned']} of {status['daysToScan']} days"
     if status["unwatchedCalls"]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
-from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
@@ -60,10 +60,11 @@ class InsightsState(TypedDict):
     daysToLearn: int
     knownSince: str | None
     watchedUntil: str | None
-    keys: int
-    unwatchedCalls: int
-    unwatchedUses: int
-    openIncidents: int
+    #: Totals of all accounts; None: the caller may not see all of them.
+    keys: int | None
+    unwatchedCalls: int | None
+    unwatchedUses: int | None
+    openIncidents: int | None
     daysScanned: int | None
     daysToScan: int | None
 
@@ -170,20 +171,21 @@ class Incidents:
         return {"incidents": rows, "missing": self._missing()}
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
-    async def status(self, _request: Request) -> InsightsState:
+    async def status(self, request: Request) -> InsightsState:
         """Returns what Insights is doing, and how far it is."""
         status = await self._insights.status()
         since, until = status.known_since, status.watched_until
+        sees_all = caller_of(request).accounts is None
         return {
             "state": status.state,
             "daysLearned": status.learned,
             "daysToLearn": status.days,
             "knownSince": format_time(since) if since else None,
             "watchedUntil": format_time(until) if until else None,
-            "keys": status.keys,
-            "unwatchedCalls": status.unwatched,
-            "unwatchedUses": status.unwatched_uses,
-            "openIncidents": status.incidents,
+            "keys": status.keys if sees_all else None,
+            "unwatchedCalls": status.unwatched if sees_all else None,
+            "unwatchedUses": status.unwatched_uses if sees_all else None,
+            "openIncidents": status.incidents if sees_all else None,
             "daysScanned": status.scanned[0] if status.scanned else None,
             "daysToScan": status.scanned[1] if status.scanned else None,
         }
