@@ -12,7 +12,12 @@ from urllib.parse import quote
 
 from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask, find
-from opentrail.commands.rendering import print_events, print_records, warn_of_missing
+from opentrail.commands.rendering import (
+    print_events,
+    print_records,
+    warn_of_missing,
+    warn_of_truncated,
+)
 from opentrail.core.errors import UsageError
 from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
@@ -261,6 +266,7 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     }
     answer = ask(options, "/api/v1/events", query)
     (print_records if options.json else print_events)(answer["events"])
+    warn_of_truncated(answer)
     return 0
 
 

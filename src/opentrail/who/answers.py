@@ -17,7 +17,7 @@ from opentrail.core.arns import Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
-from opentrail.history.event_history import History, Search, event_document
+from opentrail.history.event_history import History, Search, event_document, has_all
 from opentrail.history.threads import WHO, in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.callers import chain_of, next_calls
@@ -163,10 +163,10 @@ async def _find_events(history: History, question: Question) -> list[FoundEvent]
 async def _find_by_name(history: History, name: str, search: Search) -> list[FoundEvent]:
     """Returns events of a name; if there are too many, writes come before reads."""
     latest = await history.events_of(name, search, _MAX_EVENTS)
-    if len(latest) < _MAX_EVENTS:
+    if has_all(latest, _MAX_EVENTS):
         return latest
     writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
-    if len(writes) == _MAX_EVENTS:
+    if not has_all(writes, _MAX_EVENTS):
         creations = Compare(("event_name",), "=", "Create*", True)
         search = replace(search, expression=creations)
         writes += await history.events_of(name, search, _MAX_CREATIONS)

@@ -22,7 +22,7 @@ from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare
-from opentrail.history.event_history import PAGE, CountSearch, History, Search
+from opentrail.history.event_history import PAGE, CountSearch, History, Search, has_all
 from opentrail.insights.expected import Expected, largest_sums
 from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
@@ -217,6 +217,8 @@ class Incidents:
         incidents_found = await insights.scan(since)
         search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
         events = await history.latest(search, _MAX_RECORDS)
+        if not has_all(events, _MAX_RECORDS):
+            raise invalid_parameter("since must be later: too many incidents are recorded after it")
         recorded: dict[CallKey, list[tuple[int, float]]] = {}
         for incident in incidents_of([orjson.loads(event.record) for event in events]):
             end = minute_of(incident.end) if incident.end else inf

@@ -18,6 +18,7 @@ from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.history.event_history import has_all
 from opentrail.history.threads import in_thread
 from opentrail.permissions.backtest import backtest, refused_by
 from opentrail.permissions.generate import (
@@ -163,7 +164,7 @@ class LeastPrivilege:
         return events, {
             "principal": principal,
             "events": len(events),
-            "complete": len(events) < _MAX_EVENTS,
+            "complete": has_all(events, _MAX_EVENTS),
             "missing": self._missing(),
         }
 
