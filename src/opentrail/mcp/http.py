@@ -79,10 +79,10 @@ def _limit_sessions_per_user(manager: StreamableHTTPSessionManager) -> None:
     admit, owners = manager._admit_session, manager._session_owners
 
     def admit_within_limit(
-        requestor: AuthorizationContext | None,
+        user: AuthorizationContext | None,
     ) -> StreamableHTTPServerTransport | None:
-        open_sessions = sum(owner == requestor for owner in owners.values())
-        return admit(requestor) if open_sessions < _MAX_SESSIONS_PER_USER else None
+        open_sessions = sum(owner == user for owner in owners.values())
+        return admit(user) if open_sessions < _MAX_SESSIONS_PER_USER else None
 
     manager._admit_session = admit_within_limit  # type: ignore[method-assign]
 
