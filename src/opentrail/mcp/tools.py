@@ -196,7 +196,7 @@ class Tools:
             "not_in_records": "policies, and values of conditions such as tags or the age of MFA",
         }
         untrusted = {"event": text, "error_message": message, "resource": denial.resource}
-        return first_that_fits(iter([Answer(facts, cleaned(_without_nothing(untrusted)), 1)]))
+        return first_that_fits([Answer(facts, cleaned(_without_nothing(untrusted)), 1)])
 
     def policy_for(self, principal: str, since: str, resources: str) -> Answer:
         """Returns a policy that allows what a principal was seen to do, and little else."""
@@ -293,7 +293,7 @@ class Tools:
             # What a viewer may not see; the state of the store is an answer, too.
             note = "Trails cannot be seen; this needs the role auditor."
             untrusted["trails"] = str(error)
-            return first_that_fits(iter([Answer({**facts, "note": note}, cleaned(untrusted), 0)]))
+            return first_that_fits([Answer({**facts, "note": note}, cleaned(untrusted), 0)])
         if trail:
             trails = [one for one in trails if trail in (one["name"], one["arn"])]
             if not trails:
@@ -345,7 +345,7 @@ class Tools:
             too_many = bisect_left(range(len(rows)), True, key=is_too_large)
             # A cursor continues after the last event of its page.
             page = self._page(query, max(1, too_many - 1), cursor)
-        return first_that_fits(iter([answer(shown, page)]))
+        return first_that_fits([answer(shown, page)])
 
     def _caller_of(self, row: Json) -> tuple[Json, Json] | None:
         """Returns how the caller of an event got its credentials; None for an unusual id."""
