@@ -35,8 +35,8 @@ async def claims_by(
 ) -> Mapping[str, Any]:
     """Signs in; returns the claims that were verified."""
     provider = OidcProvider(issuer.url, CLIENT, secret, SystemClock())
-    begun = await provider.begin(BACK)
-    return await provider.finish(begun, {**issuer.authorize(begun.url), **answer})
+    url, begun = await provider.begin(BACK)
+    return await provider.finish(begun, {**issuer.authorize(url), **answer})
 
 
 @asynchronous
@@ -63,14 +63,14 @@ async def test_a_client_secret_is_sent_in_the_header_alone(issuer: StubIssuer) -
 @asynchronous
 async def test_each_sign_in_has_its_own_secrets(issuer: StubIssuer) -> None:
     provider = OidcProvider(issuer.url, CLIENT, None, SystemClock())
-    one, two = await provider.begin(BACK), await provider.begin(BACK)
+    (_, one), (url, two) = await provider.begin(BACK), await provider.begin(BACK)
     for name in ("state", "nonce", "verifier"):
         assert getattr(one, name) != getattr(two, name)
         assert len(getattr(one, name)) >= 43
         assert getattr(one, name) not in repr(one)
     # The answer to one is not good for the other: neither its verifier nor its nonce fits.
     with pytest.raises(SignInRefused):
-        await provider.finish(one, issuer.authorize(two.url))
+        await provider.finish(one, issuer.authorize(url))
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ async def test_a_provider_is_asked_once_in_five_minutes_where_users_sign_in(
     assert issuer.discoveries == 1
     clock.advance(1)
     issuer.published = {"authorization_endpoint": f"{issuer.url}/elsewhere"}
-    begun = await provider.begin(BACK)
-    assert (begun.url.partition("?")[0], issuer.discoveries) == (f"{issuer.url}/elsewhere", 2)
+    url, _ = await provider.begin(BACK)
+    assert (url.partition("?")[0], issuer.discoveries) == (f"{issuer.url}/elsewhere", 2)
 
 
 @asynchronous
 async def test_users_of_a_provider_that_hangs_leave_threads_to_others(issuer: StubIssuer) -> None:
     provider = OidcProvider(issuer.url, CLIENT, None, SystemClock())
-    begun = await provider.begin(BACK)
-    answer = issuer.authorize(begun.url)
+    url, begun = await provider.begin(BACK)
+    answer = issuer.authorize(url)
     issuer.go_on.clear()
     with ThreadPoolExecutor(3) as pool:
         asyncio.get_running_loop().set_default_executor(pool)

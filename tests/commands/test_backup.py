@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sql import SqlControl
 from opentrail.cli import main
 from opentrail.commands.backup import PASSPHRASE_VARIABLE
+from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put
 from tests import postgres
 from tests.adapters.test_backup import a_data_directory
-from tests.fakes import run
+from tests.fakes import PowerCutError, run
 
 Capture = pytest.CaptureFixture[str]
 KEY = b"-----a private key-----"
@@ -67,6 +69,38 @@ def test_a_backup_is_restored_into_the_current_folder(
     assert main(["restore", str(backup), "--data-dir", "."]) == 0
     assert main(["verify-store", "--data-dir", str(new)]) == 0
     assert "30 records verified" in capsys.readouterr().out
+
+
+def test_a_backup_is_restored_into_an_empty_folder_that_may_be_a_mount_point(data: Path) -> None:
+    assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
+    new = Path("new")
+    (new / "lost+found").mkdir(parents=True)
+    folder = new.stat().st_ino
+    assert main(["restore", "b.tar", "--data-dir", "new"]) == 0
+    assert new.stat().st_ino == folder, "a mount point cannot be replaced"
+    assert main(["verify-store", "--data-dir", "new"]) == 0
+    assert {path.name for path in new.iterdir() if path.name.startswith(".")} == set()
+    assert (new / "version").read_bytes() == (data / "version").read_bytes()
+
+
+def test_no_server_starts_with_a_part_of_a_backup(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore that ends between two files leaves a folder that is refused."""
+    assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
+    Path("new").mkdir()
+    rename = Path.rename
+
+    def cut_power_before_the_journal(self: Path, target: Path) -> Path:
+        if self.name == "journal":
+            raise PowerCutError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", cut_power_before_the_journal)
+    with pytest.raises(PowerCutError):
+        main(["restore", "b.tar", "--data-dir", "new"])
+    with pytest.raises(StorageFailed, match="being restored"):
+        DataDirectory(Path("new")).open()
 
 
 @pytest.mark.slow

@@ -165,6 +165,14 @@ def test_the_status_is_one_line_for_each_figure(
     ]
     run(server, "status", "--json")
     assert json.loads(capsys.readouterr().out) == watching
+    totals = ("keys", "openIncidents", "unwatchedCalls", "unwatchedUses")
+    server.answers({**watching, **dict.fromkeys(totals), "daysToScan": None})
+    run(server, "status")
+    assert capsys.readouterr().out.splitlines() == [
+        "state           watching",
+        "events from     2020-01-01T09:00:00Z",
+        "counted until   2020-01-29T09:00:00Z",
+    ], "a user of some accounts"
 
 
 def test_an_incident_is_marked_as_expected(

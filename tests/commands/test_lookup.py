@@ -49,6 +49,12 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
     assert capsys.readouterr().out == ""
 
 
+def test_events_that_are_left_out_are_mentioned(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"events": [an_event()], "truncated": True})
+    assert main(["lookup"]) == 0
+    assert "older events are left out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "query"),
     [

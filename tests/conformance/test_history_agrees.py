@@ -92,7 +92,7 @@ async def filled(
     entries = await journal.read(0, len(records))
     sealed = here // 2
     parts = [(1, sealed // 2), (sealed // 2 + 1, sealed * 3 // 4), (sealed * 3 // 4 + 1, sealed)]
-    made = [seal(SqliteJournalSource(folder), history, *part) for part in parts]
+    made = [seal(SqliteJournalSource(folder), history, *part)[0] for part in parts]
     merge(made[:2])
     staging = Staging(history, SqliteJournalSource(folder))
     paths = []

@@ -91,9 +91,9 @@ class Place:
         sealed = 0 if self.kind == "duckdb, hot" else len(records) * 3 // 4
         await self._append(records[:sealed])
         parts = [
-            seal(SqliteJournalSource(self._journal_folder), self._history, first, last)
-            for first, last in ((1, sealed // 3), (sealed // 3 + 1, sealed))
-            if first <= last
+            path
+            for part in ((1, sealed // 3), (sealed // 3 + 1, sealed))
+            for path in seal(SqliteJournalSource(self._journal_folder), self._history, *part)
         ]
         if self.kind == "duckdb, merged" and parts:
             merge(parts)

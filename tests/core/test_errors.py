@@ -13,7 +13,6 @@ from opentrail.core import errors
         (errors.DataDirectoryInUse, 3),
         (errors.DataTooNew, 4),
         (errors.StorageFailed, 74),
-        (errors.JournalBroken, 74),
         (errors.RecordRefused, 1),
     ],
 )

@@ -34,6 +34,7 @@ from opentrail.history.event_history import (
     Page,
     Search,
     event_document,
+    has_all,
 )
 from opentrail.history.histogram import Histogram
 from opentrail.metrics import Metrics
@@ -170,7 +171,13 @@ async def test_pages_of_large_events_are_shorter(
             seen.append(positions(page))
             token = page.next_token
         assert seen == [[10, 9, 8, 7], [6, 5, 4, 3], [2, 1]]
-        assert len(await history.latest(Search(), 9)) == 9
+        nine = await history.latest(Search(), 9)
+        assert (len(nine), has_all(nine, 9), has_all(nine, 10)) == (9, False, True)
+        text = sum(len(event.record) for event in nine[:5])
+        monkeypatch.setattr(event_history, "MAX_LATEST_TEXT", text)
+        newest = await history.latest(Search(), 100)
+        assert [event.position for event in newest] == [10, 9, 8, 7, 6, 5, 4, 3]
+        assert not has_all(newest, 100)
     finally:
         await store.close()
 

@@ -80,7 +80,7 @@ def size(answer: Answer) -> int:
 @pytest.mark.slow
 @given(st.dictionaries(TEXTS, VALUES, max_size=8) | st.just({"": ["x" * 500] * 90}))
 def test_no_answer_is_too_large(untrusted: dict[str, Any]) -> None:
-    answer = first_that_fits(iter([Answer({"n": 1}, cleaned(untrusted), 1)]))
+    answer = first_that_fits([Answer({"n": 1}, cleaned(untrusted), 1)])
     assert size(answer) <= MAX_ANSWER_BYTES
     assert answer.facts["n"] == 1
 
@@ -88,5 +88,5 @@ def test_no_answer_is_too_large(untrusted: dict[str, Any]) -> None:
 def test_the_first_answer_that_fits_is_given() -> None:
     large = Answer({}, {"list": ["x" * 500] * 100}, 100)
     small = Answer({}, {"list": ["x" * 500]}, 1)
-    assert first_that_fits(iter([large, small, large])) is small
-    assert first_that_fits(iter([large])).facts == {"cut": True}
+    assert first_that_fits([large, small, large]) is small
+    assert first_that_fits([large]).facts == {"cut": True}

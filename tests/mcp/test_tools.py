@@ -148,6 +148,7 @@ async def test_equal_calls_of_a_caller_are_one_group() -> None:
     )
     async with connected(*records, deletion) as agent:
         answer = await agent.ask("history_of", principal="John")
+        assert agent.desk.paths == ["/api/v1/events/rows", f"/api/v1/events/{event_id(5)}/caller"]
         by_arn = await agent.ask("history_of", principal=f"arn:aws:iam::{ACCOUNT}:user/John")
         of_mary = await agent.ask("history_of", resource="Mary", limit=2)
     one, many = answer["facts"]["groups"]

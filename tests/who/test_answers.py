@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.attributes import resources_of
+from opentrail.history import event_history
 from opentrail.who import answers
 from opentrail.who.answers import parse_question, who
 from tests.api.caller import Api
@@ -234,6 +235,19 @@ async def test_a_creation_is_found_behind_a_thousand_calls_that_read() -> None:
     ]
     said = await asked("Mary", at(0), *reads)
     assert deed(said) == "IAM user John created IAM user Mary"
+
+
+@asynchronous
+async def test_a_creation_is_found_behind_large_calls_that_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "_MAX_EVENTS", 2_000)
+    monkeypatch.setattr(event_history, "MAX_LATEST_TEXT", 1)  # one page
+    reads = [
+        did(1, "GetUser", {"userName": "Mary"}, readOnly=True, eventID=f"read-{n}")
+        for n in range(1_100)
+    ]
+    assert deed(await asked("Mary", at(0), *reads)) == "IAM user John created IAM user Mary"
 
 
 @asynchronous

@@ -240,12 +240,12 @@ export interface InsightsState {
   daysScanned: number | null;
   daysToLearn: number;
   daysToScan: number | null;
-  keys: number;
+  keys: number | null;
   knownSince: string | null;
-  openIncidents: number;
+  openIncidents: number | null;
   state: string;
-  unwatchedCalls: number;
-  unwatchedUses: number;
+  unwatchedCalls: number | null;
+  unwatchedUses: number | null;
   watchedUntil: string | null;
 }
 

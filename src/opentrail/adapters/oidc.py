@@ -72,8 +72,8 @@ class OidcProvider:
         #: What was discovered, and until when it is used.
         self._discovered: tuple[_Discovered, datetime] | None = None
 
-    async def begin(self, redirect_uri: str) -> BegunSignIn:
-        """Returns where a browser is sent, and what must be known when it comes back."""
+    async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
+        """Returns the URL to send a browser to, and what must be known when it comes back."""
         provider = await self._discover()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         digest = hashlib.sha256(verifier.encode()).digest()
@@ -89,7 +89,7 @@ class OidcProvider:
         }
         mark = "&" if urlsplit(provider.authorization_endpoint).query else "?"
         url = f"{provider.authorization_endpoint}{mark}{urlencode(query)}"
-        return BegunSignIn(url, state, nonce, verifier, redirect_uri)
+        return url, BegunSignIn(state, nonce, verifier, redirect_uri)
 
     async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
         """Returns the claims about the user, all of them verified."""

@@ -114,10 +114,13 @@ def run_restore(options: argparse.Namespace) -> int:
         raise UsageError(f"there is no backup {source}")
     root = data_dir_of(options)
     target = root.resolve()  # as `.` and a symbolic link cannot be replaced
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or _files_in(root)):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
-    restored = target.with_name(f".{target.name}.restoring-{os.getpid()}")
+    # Inside a folder that exists: it may be a mount point, which nothing can replace.
+    is_present = target.exists()
+    parent = target if is_present else target.parent
+    restored = parent / f".{target.name}.restoring-{os.getpid()}"
     progress = Progress(sys.stderr)
     try:
         for folder in (restored, restored / "journal", restored / "history", restored / "keys"):
@@ -128,10 +131,14 @@ def run_restore(options: argparse.Namespace) -> int:
         findings = _verify(restored, progress)
         _restore_journal(settings, restored, manifest.position, findings)
         _restore_control(settings, restored)
-        if target.exists():
-            target.rmdir()
-        restored.rename(target)
-        sync_folder(target.parent)
+        if is_present:
+            # No server starts with a part of the files: this version is replaced last.
+            write_durably(target / "version", b"being restored\n")
+            for path in sorted(restored.iterdir(), key=lambda path: path.name == "version"):
+                path.rename(target / path.name)
+        else:
+            restored.rename(target)
+        sync_folder(parent)
     except OSError as error:
         raise StorageFailed(f"{root} cannot be written: {error}") from error
     finally:
@@ -139,6 +146,11 @@ def run_restore(options: argparse.Namespace) -> int:
         progress.end()
     _report(options, root, manifest, findings)
     return 1 if findings else 0
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Returns what a folder has, besides what an empty file system has."""
+    return [path for path in folder.iterdir() if path.name != "lost+found"]
 
 
 def _verify(folder: Path, progress: Progress) -> list[Damage]:

@@ -12,7 +12,12 @@ from urllib.parse import quote
 
 from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask, find
-from opentrail.commands.rendering import print_events, print_records, warn_of_missing
+from opentrail.commands.rendering import (
+    print_events,
+    print_records,
+    warn_of_missing,
+    warn_of_truncated,
+)
 from opentrail.core.errors import UsageError
 from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
@@ -144,11 +149,12 @@ def show_status(options: argparse.Namespace) -> int:
         return 0
     lines = {"state": _STATES[status["state"]].format(**status)}
     if status["watchedUntil"]:
-        keys = status["keys"]
-        lines["watches"] = f"{counted(keys, 'API')} and error codes of APIs"
+        if status["keys"] is not None:  # as for a user who may not see all accounts
+            lines["watches"] = f"{counted(status['keys'], 'API')} and error codes of APIs"
         lines["events from"] = status["knownSince"]
         lines["counted until"] = status["watchedUntil"]
-        lines["open incidents"] = str(status["openIncidents"])
+        if status["openIncidents"] is not None:
+            lines["open incidents"] = str(status["openIncidents"])
     if status["daysToScan"]:
         lines["scan"] = f"{status['daysScanned']} of {status['daysToScan']} days"
     if status["unwatchedCalls"]:
@@ -260,6 +266,7 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     }
     answer = ask(options, "/api/v1/events", query)
     (print_records if options.json else print_events)(answer["events"])
+    warn_of_truncated(answer)
     return 0
 
 

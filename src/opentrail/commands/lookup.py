@@ -15,6 +15,7 @@ from opentrail.commands.rendering import (
     warn_of_hidden,
     warn_of_missing,
     warn_of_nearest,
+    warn_of_truncated,
 )
 
 #: Part of the record of a caller with an unknown access key.
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print_csv(events)
     else:
         print_events(events)
+    warn_of_truncated(answer)
     warn_of_hidden(answer)
     if any(_UNKNOWN_CALLER in event["CloudTrailEvent"] for event in events):
         print_naming_hint()

@@ -325,6 +325,15 @@ def warn_of_missing(answer: dict[str, Any]) -> None:
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
 
 
+def warn_of_truncated(answer: dict[str, Any]) -> None:
+    """Prints on standard error that an answer lacks older events."""
+    if answer.get("truncated"):
+        sys.stderr.write(
+            "opentrail: older events are left out: the records are too large for one answer;"
+            " narrow the search, or use 'opentrail export'\n"
+        )
+
+
 def warn_of_hidden(answer: dict[str, Any]) -> None:
     """Prints on standard error which events the defaults hide, and which flags show them."""
     hidden = answer.get("hidden")

@@ -86,10 +86,6 @@ class RecordRefused(OpentrailError):
     """The journal cannot accept a record now; nothing was lost, the call must be refused."""
 
 
-class JournalBroken(StorageFailed):
-    """A sync of the journal failed; what is on disk is unknown until a restart (guarantee D6)."""
-
-
 class LeaseLost(OpentrailError):
     """Another process holds the lease, or held it in the meantime; nothing was changed."""
 

@@ -33,6 +33,8 @@ from opentrail.ports.event_store import (
 T = TypeVar("T")
 
 PAGE = 50
+#: Characters of records after which `History.latest` reads no more pages.
+MAX_LATEST_TEXT = 64 << 20
 #: Events are counted up to this number.
 MAX_COUNTED = 10_000
 #: Most frequent values of a field.
@@ -351,10 +353,13 @@ class History:
         return {**asdict(search), "within": self._accounts}
 
     async def latest(self, search: Search, limit: int) -> list[FoundEvent]:
-        """Returns up to `limit` events, newest first, over as many pages as that takes."""
+        """Returns up to `limit` events, newest first, over as many pages as that takes.
+
+        There are fewer of large ones; see `has_all`.
+        """
         events: list[FoundEvent] = []
         token: str | None = None
-        while len(events) < limit:
+        while has_all(events, limit):
             page = await self.search(search, min(1_000, limit - len(events)), token)
             events.extend(page.events)
             token = page.next_token
@@ -365,6 +370,11 @@ class History:
     async def events_of(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
+
+
+def has_all(events: Sequence[FoundEvent], limit: int) -> bool:
+    """Returns whether what `History.latest` returned for `limit` is certainly all there is."""
+    return len(events) < limit and sum(len(e.record) for e in events) <= MAX_LATEST_TEXT
 
 
 def _periods(search: CountSearch, now: datetime) -> tuple[int, int]:

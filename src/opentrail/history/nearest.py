@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import takewhile
@@ -16,6 +15,7 @@ from typing import Literal, cast
 from opentrail.core.expression import And, Compare, Expression, Not, Or, literal
 from opentrail.core.expression.fields import FIELDS
 from opentrail.history.event_history import History, Search
+from opentrail.history.threads import NEAREST, in_thread
 
 #: Fields whose values may be mistyped, by their names in messages.
 _FIELDS: dict[str, str] = {
@@ -38,8 +38,6 @@ _SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
-#: Compares names: callers choose them, and a thousand long ones take seconds.
-_THREAD = ThreadPoolExecutor(1, "nearest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,12 @@ async def nearest_values(history: History, search: Search) -> list[Nearest]:
             another time, account or Region have is not mistyped.
     """
     found: list[Nearest] = []
-    loop, end = asyncio.get_running_loop(), time.monotonic() + _SECONDS
+    end = time.monotonic() + _SECONDS
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SECONDS):
             for compare in dict.fromkeys(_compared(search.expression)):
                 counts = await _values(history, compare)
-                nearest = await loop.run_in_executor(_THREAD, _nearest, compare, counts, end)
+                nearest = await in_thread(_nearest, compare, counts, end, pool=NEAREST)
                 if nearest is not None:
                     found.append(nearest)
     return found

@@ -80,7 +80,6 @@ class Transition:
     start: int
     found: int
     rises: bool
-    ratio: float
     end: int | None = None
 
 
@@ -310,11 +309,9 @@ class Detector:
         self._past.setdefault(row, []).append(incident.found // DAY)
         if not incident.rises:
             self._armed[row] = minute + _REARM
-        return [Transition(row, incident.start, minute, incident.rises, 0.0, incident.end)]
+        return [Transition(row, incident.start, minute, incident.rises, incident.end)]
 
-    def _begin(
-        self, row: int, now: int, rises: bool, calls: Floats, rate: float, ratio: float
-    ) -> Transition:
+    def _begin(self, row: int, now: int, rises: bool, calls: Floats, rate: float) -> Transition:
         """Begins an incident; `calls` are those of its minutes until now, `rate` the expected."""
         start, expected = now - len(calls) + 1, [rate] * len(calls)
         incident = Incident(row, start, now, rises, False, calls.tolist(), expected, now)
@@ -331,7 +328,7 @@ class Detector:
         if not incident.learned:
             for minute in range(incident.start, now + 1):
                 self._clean(incident, minute)
-        return Transition(row, incident.start, now, incident.rises, ratio)
+        return Transition(row, incident.start, now, incident.rises)
 
     def _clean(self, incident: Incident, minute: int) -> None:
         """Counts a minute of an incident as a usual one."""
@@ -398,7 +395,7 @@ class Detector:
         high = np.nonzero(calls >= 0.5 * sums[window] / width)[0]
         back = int(high[-1]) if len(high) else 0
         rate = float(expected[window]) / width
-        return self._begin(row, minute, True, calls[back::-1], rate, float(ratios[window]))
+        return self._begin(row, minute, True, calls[back::-1], rate)
 
     # Drops
 
@@ -454,7 +451,7 @@ class Detector:
         rate = float(expected[window]) / width
         calls = self.baselines.calls(row, width, minute)
         back = int(np.cumsum(0.5 * rate - calls).argmax())
-        return self._begin(row, minute, False, calls[back::-1], rate, float(ratios[window]))
+        return self._begin(row, minute, False, calls[back::-1], rate)
 
 
 def score(sums: Floats, expected: Floats, dispersion: Floats) -> Floats:

@@ -26,7 +26,6 @@ from opentrail.insights.findings import (
     minute_of,
     time_of,
 )
-from opentrail.insights.incident import Incident
 from opentrail.insights.principals import Principals, PrincipalsState
 from opentrail.ports.event_store import CallCounts, CallKey
 
@@ -250,7 +249,10 @@ class Watch:
             incidents = self.detector.incidents
             rises = {row: rise for row, rise in incidents.items() if rise.rises}
             self.detector.incidents = rises
-            self._report_open(rises)
+            self._report(
+                Transition(incident.row, incident.start, incident.found, True)
+                for incident in rises.values()
+            )
             return
         self._number, self.findings = before._number, before.findings
         self.detector.drops_from = before.detector.drops_from
@@ -270,12 +272,6 @@ class Watch:
         self.principal_findings = before.principal_findings
         before.principals.add(self.principals)
         self.principals = before.principals
-
-    def _report_open(self, incidents: dict[int, Incident]) -> None:
-        self._report(
-            Transition(incident.row, incident.start, incident.found, incident.rises, 0.0)
-            for incident in incidents.values()
-        )
 
     def expect(self, expected: Sequence[Expected]) -> None:
         """Suppresses incidents no larger than these, in place of those suppressed before."""

@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,15 +95,12 @@ class Answer:
         return 2 * size + _FENCE_BYTES <= MAX_ANSWER_BYTES
 
 
-def first_that_fits(answers: Iterator[Answer]) -> Answer:
+def first_that_fits(answers: Iterable[Answer]) -> Answer:
     """Returns the first answer that is small enough; if none is, the last one with values cut."""
-    answer = next(answers)
-    while not answer.fits():
-        following = next(answers, None)
-        if following is None:
-            return _shorten(answer)
-        answer = following
-    return answer
+    for answer in answers:
+        if answer.fits():
+            return answer
+    return _shorten(answer)
 
 
 def _shorten(answer: Answer) -> Answer:

@@ -123,7 +123,8 @@ class Tools:
             "region": region or None,
             "categories": "all" if data_events else None,
         }
-        return self._page(query, limit, cursor, _event_list)
+        page = self._page(query, limit, cursor)
+        return self._shortened(query, page, cursor, _event_list)
 
     def get_event(self, event_id: str) -> Answer:
         """Returns one event with its whole record, without secrets."""
@@ -173,10 +174,11 @@ class Tools:
                 facts["caller"], untrusted["caller"] = chain
             return Answer(facts, untrusted, len(rows))
 
+        page = self._page(query, limit, cursor)
         chain: tuple[Json, Json] | None = None
-        if not resource and not cursor:
-            chain = self._caller_of_newest(query)
-        return self._page(query, limit, cursor, grouped)
+        if page["events"] and not resource and not cursor:
+            chain = self._caller_of(page["events"][0])
+        return self._shortened(query, page, cursor, grouped)
 
     def explain_denied(self, event_id: str) -> Answer:
         """Returns why a call was denied, as far as its record says."""
@@ -194,7 +196,7 @@ class Tools:
             "not_in_records": "policies, and values of conditions such as tags or the age of MFA",
         }
         untrusted = {"event": text, "error_message": message, "resource": denial.resource}
-        return first_that_fits(iter([Answer(facts, cleaned(_without_nothing(untrusted)), 1)]))
+        return first_that_fits([Answer(facts, cleaned(_without_nothing(untrusted)), 1)])
 
     def policy_for(self, principal: str, since: str, resources: str) -> Answer:
         """Returns a policy that allows what a principal was seen to do, and little else."""
@@ -291,7 +293,7 @@ class Tools:
             # What a viewer may not see; the state of the store is an answer, too.
             note = "Trails cannot be seen; this needs the role auditor."
             untrusted["trails"] = str(error)
-            return first_that_fits(iter([Answer({**facts, "note": note}, cleaned(untrusted), 0)]))
+            return first_that_fits([Answer({**facts, "note": note}, cleaned(untrusted), 0)])
         if trail:
             trails = [one for one in trails if trail in (one["name"], one["arn"])]
             if not trails:
@@ -318,38 +320,38 @@ class Tools:
         (event,) = self._ask("/api/v1/events", query)["events"]
         return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
 
-    def _page(
+    def _page(self, query: Mapping[str, str | None], limit: int, cursor: str) -> Json:
+        """Returns a page of events; if there are none, with what the search may have meant."""
+        more = {"limit": str(limit), "cursor": cursor or None}
+        page = self._ask("/api/v1/events/rows", {**query, **more})
+        if not page["events"] and query["expression"]:
+            page["nearest"] = self._ask("/api/v1/events/nearest", query)["nearest"]
+        return page
+
+    def _shortened(
         self,
         query: Mapping[str, str | None],
-        limit: int,
+        page: Json,
         cursor: str,
         answer: Callable[[Json, Json], Answer],
     ) -> Answer:
-        """Returns the answer with the longest page that is small enough."""
-
-        def read(limit: int) -> Json:
-            more = {"limit": str(limit), "cursor": cursor or None}
-            return self._ask("/api/v1/events/rows", {**query, **more})
-
-        page, shown = read(limit), _without_nothing(query)
-        if not page["events"] and query["expression"]:
-            page["nearest"] = self._ask("/api/v1/events/nearest", query)["nearest"]
-        rows = page["events"]
+        """Returns the answer of a page, or of the longest part of it that is small enough."""
+        rows, shown = page["events"], _without_nothing(query)
 
         def is_too_large(count: int) -> bool:
             return not answer(shown, {**page, "events": rows[:count]}).fits()
 
         if is_too_large(len(rows)):
             too_many = bisect_left(range(len(rows)), True, key=is_too_large)
-            page = read(max(1, too_many - 1))  # a cursor continues after the last event of its page
-        return first_that_fits(iter([answer(shown, page)]))
+            # A cursor continues after the last event of its page.
+            page = self._page(query, max(1, too_many - 1), cursor)
+        return first_that_fits([answer(shown, page)])
 
-    def _caller_of_newest(self, query: Mapping[str, str | None]) -> tuple[Json, Json] | None:
-        """Returns how the caller of the newest event got its credentials; None without events."""
-        rows = self._ask("/api/v1/events/rows", {**query, "limit": "1"})["events"]
-        if not rows or not is_event_id(rows[0]["eventId"]):
+    def _caller_of(self, row: Json) -> tuple[Json, Json] | None:
+        """Returns how the caller of an event got its credentials; None for an unusual id."""
+        if not is_event_id(row["eventId"]):
             return None
-        chain = self._ask(f"/api/v1/events/{rows[0]['eventId']}/caller", {})
+        chain = self._ask(f"/api/v1/events/{row['eventId']}/caller", {})
         steps, texts = numbered(chain["steps"], split_row)
         words = {"origin": chain["origin"], "end": chain["end"]}
         untrusted = {**cleaned(_without_nothing(words)), "steps": texts}

@@ -11,8 +11,6 @@ from typing import Any, Protocol
 class BegunSignIn:
     """A sign-in that a browser has begun; its secrets are for the same browser alone."""
 
-    #: Where the browser is sent.
-    url: str = field(repr=False)
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
@@ -23,8 +21,8 @@ class BegunSignIn:
 class IdentityProvider(Protocol):
     """Signs users in by a browser's redirects."""
 
-    async def begin(self, redirect_uri: str) -> BegunSignIn:
-        """Return where to send a browser.
+    async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
+        """Return the URL to send a browser to, and what must be known when it comes back.
 
         Raises:
             SignInRefused: the provider does not answer as it must.

@@ -5,10 +5,8 @@ An answer holds sentences with their evidence, and says so if something is not r
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,7 +17,8 @@ from opentrail.core.arns import Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
-from opentrail.history.event_history import History, Search, event_document
+from opentrail.history.event_history import History, Search, event_document, has_all
+from opentrail.history.threads import WHO, in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.changes import OVERWRITING, changes, creates, deletes
@@ -27,8 +26,6 @@ from opentrail.who.sentence import statement, words_of
 
 #: Maximum events of one name.
 _MAX_EVENTS = 1_000
-#: Reads the records of these events, which takes seconds if they are large.
-_THREAD = ThreadPoolExecutor(1, "who")
 #: Maximum names of one resource.
 _MAX_NAMES = 8
 #: Maximum create calls that are read if there are too many events.
@@ -115,8 +112,7 @@ async def who(
         shorter = replace(question, name=name, kind=word)
         events = await _find_events(history, shorter)
         question = shorter if events else question
-    loop = asyncio.get_running_loop()
-    histories = await loop.run_in_executor(_THREAD, _histories, question, events)
+    histories = await in_thread(_histories, question, events, pool=WHO)
     answers = [await _answer(history, item) for item in histories]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
     if not histories:
@@ -167,10 +163,10 @@ async def _find_events(history: History, question: Question) -> list[FoundEvent]
 async def _find_by_name(history: History, name: str, search: Search) -> list[FoundEvent]:
     """Returns events of a name; if there are too many, writes come before reads."""
     latest = await history.events_of(name, search, _MAX_EVENTS)
-    if len(latest) < _MAX_EVENTS:
+    if has_all(latest, _MAX_EVENTS):
         return latest
     writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
-    if len(writes) == _MAX_EVENTS:
+    if not has_all(writes, _MAX_EVENTS):
         creations = Compare(("event_name",), "=", "Create*", True)
         search = replace(search, expression=creations)
         writes += await history.events_of(name, search, _MAX_CREATIONS)

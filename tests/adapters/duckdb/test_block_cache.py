@@ -37,7 +37,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     run(fill())
     firsts = range(1, RECORDS * FILES, RECORDS)
     source = SqliteJournalSource(folder)
-    return [seal(source, folder, first, first + RECORDS - 1) for first in firsts]
+    return [seal(source, folder, first, first + RECORDS - 1)[0] for first in firsts]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def file(tmp_path: Path) -> Path:
         await journal.close()
 
     fill()
-    return seal(SqliteJournalSource(tmp_path), tmp_path, 1, 63)
+    return seal(SqliteJournalSource(tmp_path), tmp_path, 1, 63)[0]
 
 
 def test_every_value_of_every_event_is_in_it(file: Path) -> None:

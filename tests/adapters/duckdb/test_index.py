@@ -52,11 +52,12 @@ def a_file(folder: Path, first: int, last: int, series: Series) -> Path:
         )
         rows.append(row_of(an_entry(sign * number, record), attributes_of(record)))
 
-    def fill(connection: duckdb.DuckDBPyConnection) -> None:
+    def fill(connection: duckdb.DuckDBPyConnection) -> int:
         for statement, arguments in insert_sealed(rows, ColumnPartitioning()):
             connection.execute(statement, arguments)
+        return last
 
-    return write_sealed(Sealing(folder, series, first, last), fill)
+    return write_sealed(Sealing(folder, series, first), fill)
 
 
 @asynccontextmanager

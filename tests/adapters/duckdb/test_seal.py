@@ -14,10 +14,11 @@ import pytest
 
 from opentrail.adapters.duckdb import seal as seal_module
 from opentrail.adapters.duckdb.files import Series, is_whole, read_name
-from opentrail.adapters.duckdb.seal import seal, seal_all
+from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults
+from opentrail.core.event import Entry
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
 from tests.fakes import TIMEOUT_SECONDS, PowerCutError, run
 
@@ -68,8 +69,17 @@ def test_large_records_fill_several_files(
     monkeypatch.setattr(seal_module, "_BATCH", 7)
     text = sum(len(record_bytes(record)) for record in RECORDS)
     monkeypatch.setattr(seal_module, "MAX_TEXT", text // 3)
-    files = list(seal_all(SqliteJournalSource(journal), history, 1, 60))
+    read: list[int] = []
+
+    class Counted(SqliteJournalSource):
+        def read_range(self, first: int, last: int, batch: int = 7) -> Iterator[list[Entry]]:
+            for entries in super().read_range(first, last, batch):
+                read.extend(entry.position for entry in entries)
+                yield entries
+
+    files = seal(Counted(journal), history, 1, 60)
     assert len(files) == 3
+    assert read == list(range(1, 61)), "each entry is read once"
     assert [row for file in files for row in rows(file)] == expected(1, 60)
     assert sorted(history.iterdir()) == files
     assert all(is_whole(named) for file in files if (named := read_name(file)))
@@ -79,7 +89,7 @@ def test_large_records_fill_several_files(
 def test_a_sealed_file_holds_its_range_and_nothing_else(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
-    made = seal(SqliteJournalSource(journal), history, first, last)
+    (made,) = seal(SqliteJournalSource(journal), history, first, last)
     assert rows(made) == expected(first, last)
     assert list(history.iterdir()) == [made]
     named = read_name(made)
@@ -166,7 +176,7 @@ def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path)
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:
     with duckdb.connect(
-        str(seal(SqliteJournalSource(journal), history, 1, 3)), read_only=True
+        str(seal(SqliteJournalSource(journal), history, 1, 3)[0]), read_only=True
     ) as database:
         names = database.execute(
             "SELECT event_name, username, account, list(resource_types)[1] FROM events GROUP BY ALL"

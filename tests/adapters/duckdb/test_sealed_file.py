@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -20,13 +21,14 @@ from tests.factories import MOMENT, a_record, an_entry, some_records
 ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_records(5), 1)]
 
 
-def fill(connection: duckdb.DuckDBPyConnection) -> None:
+def fill(connection: duckdb.DuckDBPyConnection, last: int = 5) -> int:
     for statement, arguments in insert_sealed(ROWS, ColumnPartitioning()):
         connection.execute(statement, arguments)
+    return last
 
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
-    path = write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 5, chain_before=b"c" * 32), fill)
+    path = write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, chain_before=b"c" * 32), fill)
     with duckdb.connect(str(path), read_only=True) as database:
         about = database.execute("SELECT * FROM about").fetchall()
     start = int(MOMENT.timestamp())
@@ -38,17 +40,17 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", [4, 6])
 def test_another_number_of_rows_than_the_name_says_is_refused(tmp_path: Path, last: int) -> None:
     with pytest.raises(RuntimeError, match=f"5 of the {last} entries"):
-        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, last), fill)
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1), partial(fill, last=last))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
-    def fail(connection: duckdb.DuckDBPyConnection) -> None:
+    def fail(connection: duckdb.DuckDBPyConnection) -> int:
         fill(connection)
         raise OSError("no more")
 
     with pytest.raises(OSError, match="no more"):
-        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 5), fail)
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1), fail)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,18 +61,19 @@ def test_of_records_that_are_too_large_for_the_memory_nothing_is_left_but_the_re
     record = json.dumps(a_record(requestParameters={"a": "x" * 240_000}))
     rows = [(*row[:-1], record) for row in ROWS]
 
-    def fill_large(connection: duckdb.DuckDBPyConnection) -> None:
+    def fill_large(connection: duckdb.DuckDBPyConnection) -> int:
         for _ in range(40):
             for statement, arguments in insert_sealed(rows, ColumnPartitioning()):
                 connection.execute(statement, arguments)
+        return 200
 
     with pytest.raises(duckdb.Error, match="MiB used"):
-        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 200), fill_large)
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1), fill_large)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_imported_events_have_a_kind_of_file_of_their_own(tmp_path: Path) -> None:
-    path = write_sealed(Sealing(tmp_path, Series.IMPORTED, 1, 5), fill)
+    path = write_sealed(Sealing(tmp_path, Series.IMPORTED, 1), fill)
     named = read_name(path)
     assert named is not None
     assert named.series is Series.IMPORTED

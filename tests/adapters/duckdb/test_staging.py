@@ -123,8 +123,8 @@ def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int)
     run(write())
     if sealed:
         parts = [
-            seal(SqliteJournalSource(place.journal), place.history, 1, 10),
-            seal(SqliteJournalSource(place.journal), place.history, 11, sealed),
+            *seal(SqliteJournalSource(place.journal), place.history, 1, 10),
+            *seal(SqliteJournalSource(place.journal), place.history, 11, sealed),
         ]
         merge(parts)
     changed = {**records[2], "sourceIPAddress": "10.9.9.9"}

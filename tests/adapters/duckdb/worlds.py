@@ -68,7 +68,7 @@ class World:
     async def share(self, s3: SharedFolder, *ranges: tuple[int, int]) -> list[SharedFile]:
         """Makes files of the journal in S3."""
         source = SqliteJournalSource(self.journal_folder)
-        return s3.take([await asyncio.to_thread(seal, source, s3.folder, *r) for r in ranges])
+        return s3.take([(await asyncio.to_thread(seal, source, s3.folder, *r))[0] for r in ranges])
 
     async def imports(self, *counts: int) -> list[Path]:
         """Imports this many records each time, and returns the files."""

@@ -133,7 +133,9 @@ async def with_cache(
         for leftover in (root / "history").glob("*.duckdb"):
             leftover.unlink()
         source = SqliteJournalSource(root / "journal")
-        paths = [await asyncio.to_thread(seal, source, s3.folder, *r) for r in ((1, 20), (21, 40))]
+        paths = []
+        for part in ((1, 20), (21, 40)):
+            paths += await asyncio.to_thread(seal, source, s3.folder, *part)
 
         async def from_folder(name: str, first: int, length: int) -> bytes:
             return s3.read(name, first, length)
@@ -236,7 +238,7 @@ async def test_further_files_in_s3_take_the_place_of_own_ones(tmp_path: Path) ->
     s3 = SharedFolder(tmp_path, 0)
     async with with_cache(tmp_path, s3) as (store, entries):
         source = SqliteJournalSource(tmp_path / "journal")
-        path = await asyncio.to_thread(seal, source, s3.folder, 41, 48)
+        (path,) = await asyncio.to_thread(seal, source, s3.folder, 41, 48)
         assert store._cache is not None
         files = [*store._cache.files, *s3.take([path])]
         await store.use_shared(files)

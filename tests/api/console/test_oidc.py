@@ -36,14 +36,14 @@ class Provider:
         self.refuses = False
         self.redirect_uri = ""
 
-    async def begin(self, redirect_uri: str) -> BegunSignIn:
+    async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
         self.begun += 1
         self.redirect_uri = redirect_uri
         if self.refuses:
             raise SignInRefused("Signing in failed: the provider is down.", False)
         state = f"state-{self.begun}"
         url = f"https://id.example/?state={state}"
-        return BegunSignIn(url, state, "nonce", "verifier", redirect_uri)
+        return url, BegunSignIn(state, "nonce", "verifier", redirect_uri)
 
     async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
         if answer.get("code") != "good":
@@ -128,6 +128,7 @@ async def test_a_user_without_a_role_is_refused_and_that_is_recorded(groups: Any
 async def test_a_state_is_good_in_the_browser_that_began() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
+    assert b"https://" not in SEALER.unseal(cookie, "console sign-in"), "coming back needs no URL"
     moved = SEALER.seal(SEALER.unseal(cookie, "console sign-in"), "elsewhere")
     for wrong in (None, "", "state-0", cookie + "x", cookie[:-8], moved, cookie):
         again, _ = await begin(browser)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.history import event_history
 from opentrail.history import nearest as nearest_names
 from tests.api.browser import Browser
 from tests.api.caller import Answer, Api, filled
@@ -142,6 +143,20 @@ async def test_events_are_shown_newest_first_with_their_records() -> None:
     assert json.loads(answer.json["events"][0]["CloudTrailEvent"]) == records[-1]
     assert len(ids(await api.ask(EVENTS, limit="3"))) == 3
     assert len(ids(await api.ask(EVENTS, limit="10000"))) == 60
+
+
+@asynchronous
+async def test_an_answer_of_large_events_says_that_it_is_truncated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser = await with_events(*(made(n) for n in range(1_001)))
+    whole = (await browser.api.ask("/api/v1/events", limit="2000")).json
+    assert (len(whole["events"]), "truncated" in whole) == (1_001, False)
+    monkeypatch.setattr(event_history, "MAX_LATEST_TEXT", 1)  # one page
+    answer = (await browser.api.ask("/api/v1/events", limit="2000")).json
+    assert (len(answer["events"]), answer["truncated"]) == (1_000, True)
+    limited = (await browser.api.ask("/api/v1/events", limit="1000")).json
+    assert "truncated" not in limited
 
 
 @asynchronous

@@ -169,6 +169,18 @@ async def test_the_status_says_how_far_insights_is() -> None:
     }
 
 
+@asynchronous
+async def test_a_user_of_some_accounts_gets_no_totals_of_all_accounts() -> None:
+    api = await at("2020-01-01T12:00:00Z", *calls("2020-01-01T09:00:00Z"))
+    await api.insights.cursor()
+    browser = Browser(api)
+    browser.become(ConsoleRole.VIEWER, ACCOUNT)
+    status = (await browser.get("insights/status")).json
+    assert status["state"] == "watching"
+    totals = ("keys", "unwatchedCalls", "unwatchedUses", "openIncidents")
+    assert [status[name] for name in totals] == [None] * 4
+
+
 async def mark(api: Api, body: bytes) -> Answer:
     return await api.post(f"{INSIGHTS}/{SHARED}/expected", body)
 

@@ -14,6 +14,7 @@ import itertools
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -31,6 +32,7 @@ from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
+from opentrail.core.event import Entry
 from opentrail.ports.journal_source import JournalSource
 
 #: Entries per read. Each read is a transaction of its own: SQLite cannot move its write-ahead log
@@ -38,51 +40,38 @@ from opentrail.ports.journal_source import JournalSource
 _BATCH = 1_000
 
 
-class TooMuchText(Exception):  # noqa: N818 - a part of the work
-    """The records up to `last` fill a file."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self.last = last
-
-
-def seal_all(journal: JournalSource, history: Path, first: int, last: int) -> Iterator[Path]:
-    """Writes the journal's entries `first`…`last` to files and yields their paths.
+def seal(journal: JournalSource, history: Path, first: int, last: int) -> list[Path]:
+    """Writes the journal's entries `first`…`last` to files and returns their paths.
 
     It is one file, unless the records are so large that they fill several.
-    """
-    while first <= last:
-        try:
-            path, end = seal(journal, history, first, last), last
-        except TooMuchText as full:
-            path, end = seal(journal, history, first, full.last), full.last
-        yield path
-        first = end + 1
-
-
-def seal(journal: JournalSource, history: Path, first: int, last: int) -> Path:
-    """Writes the journal's entries `first`…`last` to a file and returns its path.
 
     Raises:
-        TooMuchText: the records are too large for one file; none is left.
         RuntimeError: the journal does not hold the whole range.
     """
-    before = journal.chain_before(first)
-    if before is None:
-        raise RuntimeError(f"the journal does not hold position {first}")
+    paths: list[Path] = []
+    batches = journal.read_range(first, last, _BATCH)
+    while first <= last:
+        before = journal.chain_before(first)
+        if before is None:
+            raise RuntimeError(f"the journal does not hold position {first}")
+        sealing = Sealing(history, Series.JOURNAL, first, before)
+        paths.append(write_sealed(sealing, partial(_fill, batches, last)))
+        first = _sealed_file(paths[-1]).last + 1
+    return paths
+
+
+def _fill(batches: Iterator[list[Entry]], last: int, connection: duckdb.DuckDBPyConnection) -> int:
+    """Inserts entries up to `last`, or until they fill a file, and returns the last position."""
     partitioning = ColumnPartitioning()
-
-    def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        text = 0
-        for entries in journal.read_range(first, last, _BATCH):
-            text += sum(len(entry.record) for entry in entries)
-            if text > MAX_TEXT and entries[-1].position < last:
-                raise TooMuchText(entries[-1].position)
-            rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
-            for statement, arguments in insert_sealed(rows, partitioning):
-                connection.execute(statement, arguments)
-
-    return write_sealed(Sealing(history, Series.JOURNAL, first, last, before), fill)
+    text = 0
+    for entries in batches:
+        rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
+        for statement, arguments in insert_sealed(rows, partitioning):
+            connection.execute(statement, arguments)
+        text += sum(len(entry.record) for entry in entries)
+        if text > MAX_TEXT:
+            return entries[-1].position
+    return last
 
 
 def _runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -111,7 +100,7 @@ def merge(paths: Sequence[Path]) -> Path:
 
     parts = [(f"part_{file.first}", file.first) for file in files]
 
-    def fill(connection: duckdb.DuckDBPyConnection) -> None:
+    def fill(connection: duckdb.DuckDBPyConnection) -> int:
         for file, (part, _) in zip(files, parts, strict=True):
             connection.execute(attaching(file.path, part))
             connection.execute(
@@ -122,12 +111,13 @@ def merge(paths: Sequence[Path]) -> Path:
                 connection.execute(
                     f"INSERT INTO made.imported SELECT * FROM {part}.imported"  # noqa: S608
                 )
+        return files[-1].last
 
     def index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
         merge_indexes(connection, parts, first)
 
     start = files[0]
-    sealing = Sealing(start.path.parent, start.series, start.first, files[-1].last, chain)
+    sealing = Sealing(start.path.parent, start.series, start.first, chain)
     return write_sealed(sealing, fill, index=index)
 
 
@@ -163,7 +153,7 @@ def main() -> None:
         first, last = map(int, arguments[2:])
         try:
             runs = _runs(journal, first, last)
-            paths = [path for run in runs for path in seal_all(journal, history, *run)]
+            paths = [path for run in runs for path in seal(journal, history, *run)]
         except JournalDamaged as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(JOURNAL_DAMAGED)

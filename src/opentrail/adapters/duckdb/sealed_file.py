@@ -29,35 +29,34 @@ _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FR
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """The range of a file to write."""
+    """Where a file to write begins."""
 
     folder: Path
     series: Series
     first: int
-    last: int
     #: The journal's chain before the first position.
     chain_before: bytes = b""
 
 
 def write_sealed(
     sealing: Sealing,
-    fill: Callable[[duckdb.DuckDBPyConnection], None],
+    fill: Callable[[duckdb.DuckDBPyConnection], int],
     connection: duckdb.DuckDBPyConnection | None = None,
     index: Callable[[duckdb.DuckDBPyConnection, int], None] = fill_index,
 ) -> Path:
     """Writes a file, whose rows `fill` inserts with `insert_sealed`, and returns its path.
 
     Args:
-        sealing: the file's range.
-        fill: inserts the rows through the connection that it is given.
+        sealing: where the file begins.
+        fill: inserts the rows through the connection that it is given, and returns the position
+            of the last one that the file must have.
         connection: one that contains the rows already; by default a new one.
         index: fills the index, given the first row's number.
 
     Raises:
         RuntimeError: the number of rows is not that of the range; no file is left.
     """
-    stem = stem_of(sealing.series, sealing.first, sealing.last)
-    temporary = sealing.folder / f"{stem}.{os.getpid()}.tmp"
+    temporary = sealing.folder / f"{sealing.series.value}{sealing.first}.{os.getpid()}.tmp"
     with contextlib.ExitStack() as stack:
         if connection is None:
             swap = {"temp_directory": f"{temporary}.swap"}
@@ -65,19 +64,21 @@ def write_sealed(
         # A progress bar would appear between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
         connection.execute(attaching(temporary, "made", options=""))
-        count, expected = -1, sealing.last - sealing.first + 1
+        count, last = -1, sealing.first
         try:
-            count = _filled(connection, sealing, fill, index)
+            count, last = _filled(connection, sealing, fill, index)
             connection.execute("DETACH made")
         finally:
             if count < 0:
                 _abandon(connection)
+            expected = last - sealing.first + 1
             if count != expected:
                 temporary.unlink(missing_ok=True)
     if count != expected:
         raise RuntimeError(f"{count} of the {expected} entries to seal were found")
     sync_file(temporary)
     crash_point("history.sealed")
+    stem = stem_of(sealing.series, sealing.first, last)
     target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"
     temporary.replace(target)
     sync_folder(sealing.folder)
@@ -87,10 +88,10 @@ def write_sealed(
 def _filled(
     connection: duckdb.DuckDBPyConnection,
     sealing: Sealing,
-    fill: Callable[[duckdb.DuckDBPyConnection], None],
+    fill: Callable[[duckdb.DuckDBPyConnection], int],
     index: Callable[[duckdb.DuckDBPyConnection, int], None],
-) -> int:
-    """Fills the attached file and returns the number of its rows."""
+) -> tuple[int, int]:
+    """Fills the attached file and returns the number of its rows, and what `fill` returned."""
     connection.execute(create_sealed())
     connection.execute(ABOUT)
     if sealing.series is Series.IMPORTED:
@@ -100,17 +101,17 @@ def _filled(
     # One transaction: otherwise each statement rewrites blocks of the one before, and half of the
     # file stays empty.
     connection.execute("BEGIN")
-    fill(connection)
+    last = fill(connection)
     index(connection, sealing.first)
     fill_values(connection)
     oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
-    about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
+    about = [FORMAT, sealing.first, last, sealing.chain_before]
     connection.execute(
         "INSERT INTO made.about VALUES (?, ?, ?, ?, ?, ?, ?)", [*about, oldest, newest, recorded]
     )
     connection.execute("COMMIT")
     connection.execute("CHECKPOINT made")
-    return int(count)
+    return int(count), last
 
 
 def _abandon(connection: duckdb.DuckDBPyConnection) -> None:

@@ -234,13 +234,14 @@ class Staging:
             return None
         last = max([known_last, *(file.last for file in self._imported())])
 
-        def fill(connection: duckdb.DuckDBPyConnection) -> None:
+        def fill(connection: duckdb.DuckDBPyConnection) -> int:
             connection.execute(_WRITE, [last, micros(imported_at)])
             connection.execute(_WRITE_KEYS, [last])
             for digest, name, report in reports:
                 connection.execute(_INSERT_REPORT, [digest, name, orjson.dumps(report).decode()])
+            return last + count
 
-        sealing = Sealing(self._history, Series.IMPORTED, last + 1, last + count)
+        sealing = Sealing(self._history, Series.IMPORTED, last + 1)
         return write_sealed(sealing, fill, self._connection), count
 
     def _imported(self) -> list[SealedFile]:

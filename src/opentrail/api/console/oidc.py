@@ -107,11 +107,11 @@ class OidcSignIn:
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
         login = self._require_login
         try:
-            begun = await login.provider.begin(redirect_uri)
+            url, begun = await login.provider.begin(redirect_uri)
         except SignInRefused as error:
             raise CloudTrailError("SignInRefused", str(error), 502) from error
         cookie = _Cookie((self._clock.now() + MAX_TIME).timestamp(), begun)
-        response = Response(begun.url, media_type="text/plain")
+        response = Response(url, media_type="text/plain")
         name, path = _cookie_of(request)
         # Not strict: the provider's redirect must bring it back.
         response.set_cookie(

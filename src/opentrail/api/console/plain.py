@@ -19,9 +19,9 @@ from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import EventRow, find_event, row_of
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import PAGE, Page
+from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Events that only read are hidden until the reader empties the field, as on the console's page.

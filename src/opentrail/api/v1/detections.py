@@ -16,7 +16,6 @@ from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.event import DETECTION, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.detections.enabled import EnabledRule, EnabledRules
@@ -24,6 +23,7 @@ from opentrail.detections.matching import RuleIndex
 from opentrail.detections.records import DETECTIONS_SOURCE
 from opentrail.detections.rules import rule_of
 from opentrail.history.event_history import PAGE, Search
+from opentrail.history.threads import in_thread
 
 #: Newest matches that are counted for the list of rules.
 _MAX_COUNTED = 10_000

@@ -24,14 +24,14 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
-from opentrail.history.event_history import PAGE, History, Search, event_document
+from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
 from opentrail.history.nearest import Nearest, nearest_values, with_values
+from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
 
@@ -180,8 +180,9 @@ class Events:
     async def latest(self, request: Request) -> Json:
         """Returns events in the form of `LookupEvents`, newest first.
 
-        With `nearest=true`, names that no event has are those that differ in case only; an answer
-        without events says which values are the most similar ones.
+        There are fewer of large ones; `truncated` is true then. With `nearest=true`, names that
+        no event has are those that differ in case only; an answer without events says which
+        values are the most similar ones.
         """
         query = request.query_params
         search, history = self._search(request), self._history(request)
@@ -197,7 +198,9 @@ class Events:
             answer[name] = [nearest_row(item) for item in (same if events else found)]
         documents = await in_thread(lambda: [event_document(event) for event in events])
         answer |= {"events": documents, "missing": self._missing()}
-        if len(events) < limit and (defaults := defaults_in(query)):
+        if len(events) < limit and not has_all(events, limit):
+            answer["truncated"] = True
+        elif len(events) < limit and (defaults := defaults_in(query)):
             answer["hidden"] = await _count_hidden(history, search, defaults)
         return answer
 
@@ -284,7 +287,7 @@ async def _count_hidden(history: History, search: Search, defaults: Sequence[str
         return None
     return {
         "count": count,
-        "complete": len(events) < _MAX_COUNTED,
+        "complete": has_all(events, _MAX_COUNTED),
         "flags": sorted(flags),
         "regions": sorted(regions),
     }

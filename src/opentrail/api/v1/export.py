@@ -16,9 +16,9 @@ from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import row_of
 from opentrail.api.v1.routes import AUDITOR, SEARCH, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import History, Page, Search
+from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Maximum events per read for a file.

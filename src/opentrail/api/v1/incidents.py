@@ -15,14 +15,14 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
-from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare
-from opentrail.history.event_history import PAGE, CountSearch, History, Search
+from opentrail.history.event_history import PAGE, CountSearch, History, Search, has_all
 from opentrail.insights.expected import Expected, largest_sums
 from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
@@ -60,10 +60,11 @@ class InsightsState(TypedDict):
     daysToLearn: int
     knownSince: str | None
     watchedUntil: str | None
-    keys: int
-    unwatchedCalls: int
-    unwatchedUses: int
-    openIncidents: int
+    #: Totals of all accounts; None: the caller may not see all of them.
+    keys: int | None
+    unwatchedCalls: int | None
+    unwatchedUses: int | None
+    openIncidents: int | None
     daysScanned: int | None
     daysToScan: int | None
 
@@ -170,20 +171,21 @@ class Incidents:
         return {"incidents": rows, "missing": self._missing()}
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
-    async def status(self, _request: Request) -> InsightsState:
+    async def status(self, request: Request) -> InsightsState:
         """Returns what Insights is doing, and how far it is."""
         status = await self._insights.status()
         since, until = status.known_since, status.watched_until
+        sees_all = caller_of(request).accounts is None
         return {
             "state": status.state,
             "daysLearned": status.learned,
             "daysToLearn": status.days,
             "knownSince": format_time(since) if since else None,
             "watchedUntil": format_time(until) if until else None,
-            "keys": status.keys,
-            "unwatchedCalls": status.unwatched,
-            "unwatchedUses": status.unwatched_uses,
-            "openIncidents": status.incidents,
+            "keys": status.keys if sees_all else None,
+            "unwatchedCalls": status.unwatched if sees_all else None,
+            "unwatchedUses": status.unwatched_uses if sees_all else None,
+            "openIncidents": status.incidents if sees_all else None,
             "daysScanned": status.scanned[0] if status.scanned else None,
             "daysToScan": status.scanned[1] if status.scanned else None,
         }
@@ -215,6 +217,8 @@ class Incidents:
         incidents_found = await insights.scan(since)
         search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
         events = await history.latest(search, _MAX_RECORDS)
+        if not has_all(events, _MAX_RECORDS):
+            raise invalid_parameter("since must be later: too many incidents are recorded after it")
         recorded: dict[CallKey, list[tuple[int, float]]] = {}
         for incident in incidents_of([orjson.loads(event.record) for event in events]):
             end = minute_of(incident.end) if incident.end else inf

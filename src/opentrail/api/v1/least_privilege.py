@@ -16,9 +16,10 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import AUDITOR, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.history.event_history import has_all
+from opentrail.history.threads import in_thread
 from opentrail.permissions.backtest import backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,
@@ -163,7 +164,7 @@ class LeastPrivilege:
         return events, {
             "principal": principal,
             "events": len(events),
-            "complete": len(events) < _MAX_EVENTS,
+            "complete": has_all(events, _MAX_EVENTS),
             "missing": self._missing(),
         }
 

@@ -24,13 +24,13 @@ from opentrail.api.v1.events import (
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
 from opentrail.core.expression import And, Compare, Is, literal
-from opentrail.history.event_history import History, Search
+from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
+from opentrail.history.threads import in_thread
 from opentrail.who.answers import who
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.sentence import actor, join, words_of
@@ -278,7 +278,7 @@ class Stories:
             "first": rows[-1]["eventTime"],
             "last": rows[0]["eventTime"],
             "events": len(rows),
-            "complete": len(rows) < _MAX_READ,
+            "complete": has_all(events, _MAX_READ),
             "services": _top(row["eventSource"] for row in rows),
             "ips": _top(row["sourceIp"] for row in rows),
             "keys": _top(row["accessKeyId"] for row in rows),
@@ -328,7 +328,7 @@ class Stories:
                 "name": name,
                 "expression": expression,
                 "entries": [_timeline_entry(entry) for entry in entries],
-                "complete": len(events) < _MAX_READ,
+                "complete": has_all(events, _MAX_READ),
                 "missing": self._missing(),
             }
 

@@ -16,13 +16,13 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
-from opentrail.api.v1.threads import in_thread
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from opentrail.core.trail import Trail
-from opentrail.history.event_history import Search
+from opentrail.history.event_history import Search, has_all
+from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Verifies a trail; returns whether all is valid, and the verifier's lines.
@@ -183,7 +183,7 @@ def _preview(selection: Selection, events: Sequence[FoundEvent]) -> SelectorPrev
     return {
         "events": len(events),
         "selected": len(events) - left_out.total(),
-        "complete": len(events) < _MAX_PREVIEWED,
+        "complete": has_all(events, _MAX_PREVIEWED),
         "leftOut": [
             {"value": value, "count": count} for value, count in left_out.most_common(_MAX_LEFT_OUT)
         ],

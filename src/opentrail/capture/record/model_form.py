@@ -148,7 +148,6 @@ class Renderers(ByShape):
     def __init__(self, service: Service) -> None:
         super().__init__()
         names = rules("names")
-        self._service = service
         self._actions = actions(source_of(service))
         self._kept_names = set(names["member_name"].get(service.name, ()))
         self._as_modelled = service.name in names["casing"]["as_modelled"]

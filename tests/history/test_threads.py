@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from opentrail.api.v1.threads import in_thread
+from opentrail.history.threads import NEAREST, WHO, in_thread
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 
@@ -18,3 +18,17 @@ async def test_answers_take_no_thread_of_what_records_calls() -> None:
     assert not any(answer.done() for answer in answers)
     end.set()
     assert all(await asyncio.gather(*answers))
+
+
+@asynchronous
+async def test_work_of_seconds_takes_no_thread_of_short_answers() -> None:
+    end = threading.Event()
+    work = [
+        asyncio.ensure_future(in_thread(end.wait, TIMEOUT_SECONDS, pool=pool))
+        for pool in (WHO, NEAREST) * 9
+    ]
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        assert await in_thread(lambda: "answered") == "answered"
+    assert not any(task.done() for task in work)
+    end.set()
+    assert all(await asyncio.gather(*work))
