@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api import v1
+from opentrail.api.v1 import streams
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.routes import PREFIX as API
 from opentrail.api.v1.routes import Rule, rules_in
@@ -355,7 +356,8 @@ async def read_on(stream: Stream) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_tail_ends_when_its_session_does() -> None:
+async def test_a_tail_ends_when_its_session_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_HEARTBEAT", 0.05)
     browser = Browser()
     for path in ENDLESS:
         browser.become(ConsoleRole.VIEWER)
