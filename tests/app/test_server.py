@@ -190,6 +190,7 @@ def test_a_service_goes_on_after_a_hangup(server: Server) -> None:
     assert server.end() == 0
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.anomaly
 def test_a_server_without_its_control_store_starts_from_records_that_only_event_history_has(

@@ -204,6 +204,7 @@ async def test_damaged_imports_are_downloaded_again(tmp_path: Path) -> None:
         assert not list(servers.history("one").glob("*.damaged"))
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_again(
     tmp_path: Path,
@@ -228,6 +229,7 @@ async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_aga
         assert (await one.store.refresh()).lost_imports == ()
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
     tmp_path: Path,
@@ -247,6 +249,7 @@ async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
         await until_all_find([one], 65)
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_a_listed_import_that_expired_and_is_gone_keeps_no_server_away(
     tmp_path: Path,

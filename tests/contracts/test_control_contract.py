@@ -323,7 +323,7 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Store
 @pytest.mark.parametrize(
     "kind", ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=st.lists(st.lists(changes, max_size=4), max_size=12), prefix=names)
 def test_any_sequence_of_changes_ends_as_in_a_plain_dictionary(
     kind: str, groups: list[list[StoreWrite]], prefix: str

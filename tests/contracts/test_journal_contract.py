@@ -429,7 +429,7 @@ batches = st.lists(st.lists(new_entries, min_size=1, max_size=12), max_size=8)
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", KINDS_OF_EXAMPLES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batches=batches, reopen_after=st.integers(0, 8), after=st.integers(0, 50))
 @pytest.mark.slow
 def test_any_sequence_of_appends_reads_back_as_a_plain_list_would(

@@ -104,6 +104,7 @@ def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
     expect(page.get_by_text(name).first).to_be_visible()
 
 
+@pytest.mark.campaign
 def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
     console: Browser, server: Opentrail
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_trail_is_edited_by_the_calls_that_the_page_names(
     trails.delete_trail(Name="Edited")
 
 
+@pytest.mark.campaign
 def test_a_trail_gets_advanced_event_selectors_by_a_form(
     console: Browser, server: Opentrail
 ) -> None:
@@ -413,6 +415,7 @@ def _check_harmless(page: Page) -> None:
     assert not {"\u202e", "\u2066", "\u200b", "\u0000", "\u001b"} & set(shown)
 
 
+@pytest.mark.campaign
 def test_a_page_whose_session_ended_goes_on_with_a_new_link(
     console: Browser, server: Opentrail
 ) -> None:

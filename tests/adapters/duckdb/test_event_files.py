@@ -50,10 +50,10 @@ async def test_files_that_cannot_be_merged_stay_and_others_are_sealed(
 
     monkeypatch.setattr(event_files, "files_of_child", files_of_child)
     async with world(tmp_path, seal_records=10) as here, here.opened() as store:
-        for _ in range(20):
+        for _ in range(18):
             await store.add(await here.write(5))
         await store.idle()
-        assert here.ranges() == [(first, first + 9) for first in range(1, 100, 10)]
+        assert here.ranges() == [(first, first + 9) for first in range(1, 90, 10)]
         assert len(tried) == 1
         await here.check(store)
 

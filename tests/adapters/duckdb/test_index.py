@@ -39,6 +39,8 @@ from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
 
+DATABASE = duckdb.connect(":memory:", config={"threads": 1})
+
 
 def a_file(folder: Path, first: int, last: int, series: Series) -> Path:
     sign = -1 if series is Series.IMPORTED else 1
@@ -87,9 +89,8 @@ def found(path: Path, condition: str, arguments: list[Any]) -> list[int]:
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
 def test_a_hash_is_the_same_here_and_in_sql(text: str) -> None:
-    with duckdb.connect(":memory:") as database:
-        asked = f"SELECT {module.HASH.format('?')}"
-        assert database.execute(asked, [text]).fetchall() == [(hash_of(text),)]
+    asked = f"SELECT {module.HASH.format('?')}"
+    assert DATABASE.execute(asked, [text]).fetchall() == [(hash_of(text),)]
 
 
 @pytest.mark.parametrize("series", Series)

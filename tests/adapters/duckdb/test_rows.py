@@ -19,17 +19,18 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "VARCHAR": st.none() | TEXTS,
     "VARCHAR[]": st.lists(TEXTS, max_size=3),
 }
+DATABASE = duckdb.connect(":memory:", config={"threads": 1})
 ROW = st.tuples(*(VALUES[kind] for kind in HOT_COLUMNS.values()))
 
 
 @given(st.lists(ROW, min_size=1, max_size=5), st.lists(ROW, min_size=1, max_size=5))
 @pytest.mark.slow
 def test_rows_are_inserted_as_they_are(first: list[Any], second: list[Any]) -> None:
-    with duckdb.connect(":memory:") as database:
-        database.execute(create_hot("hot"))
-        insert_rows(database, "hot", first)
-        insert_rows(database, "hot", second)
-        assert database.execute("SELECT * FROM hot").fetchall() == [*first, *second]
+    DATABASE.execute("DROP TABLE IF EXISTS hot")
+    DATABASE.execute(create_hot("hot"))
+    insert_rows(DATABASE, "hot", first)
+    insert_rows(DATABASE, "hot", second)
+    assert DATABASE.execute("SELECT * FROM hot").fetchall() == [*first, *second]
 
 
 def test_further_columns_hold_integers() -> None:

@@ -312,6 +312,7 @@ async def test_a_batch_that_is_gone_is_lost() -> None:
         assert [(run.first, run.last) for run in journal.lost] == [(3, 6)]
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept() -> None:
     url = shared_server().new_database()
@@ -488,6 +489,7 @@ async def test_records_are_verified_later_if_a_newer_version_has_written_them(
         assert journal.lost == []
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
 async def test_records_are_refused_while_commits_wait_for_a_standby_that_is_gone(

@@ -17,6 +17,7 @@ from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import shared_server
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
 async def test_a_holder_that_is_paused_within_its_transaction_is_ended() -> None:

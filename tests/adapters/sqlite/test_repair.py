@@ -121,6 +121,7 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_any_page_of_zeros_costs_only_the_records_in_it(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
@@ -145,6 +146,7 @@ async def test_any_page_of_zeros_costs_only_the_records_in_it(tmp_path: Path) ->
     assert leaves > pages // 2
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
@@ -186,6 +188,7 @@ async def test_bytes_flipped_anywhere_in_the_file_are_never_silent(tmp_path: Pat
         shutil.rmtree(folder)
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_a_file_cut_anywhere_keeps_what_is_before_the_cut(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
