@@ -135,7 +135,7 @@ def test_with_allow_a_stalled_disk_costs_bounded_memory_and_every_loss_is_counte
             gaps = server.records("EventName=RecordsLost")
             return sum(gap["serviceEventDetails"]["lostRecords"] for gap in gaps)
 
-        wait_until(lambda: lost() + len(server.records("EventName=CreateRole")) == answered)
+        wait_until(lambda: lost() + server.count("EventName=CreateRole") == answered)
         assert lost() > 0, "the queue was never full: nothing was shown"
 
 

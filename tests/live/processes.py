@@ -214,11 +214,19 @@ class Opentrail:
 
     def records(self, *expression: str) -> list[Mapping[str, Any]]:
         """Returns every record that `opentrail lookup` finds, of all Regions and categories."""
-        everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
+        found = self._ask_history("/api/v1/events", "--limit", "10000", *expression)
+        assert not found.get("truncated"), "the records are too large for one answer"
+        return [json.loads(event["CloudTrailEvent"]) for event in found["events"]]
+
+    def count(self, *expression: str) -> int:
+        """Returns the number of such records, up to 10,000."""
+        return int(self._ask_history("/api/v1/events/count", *expression)["value"])
+
+    def _ask_history(self, path: str, *arguments: str) -> dict[str, Any]:
+        everything = ("--all-accounts", "--all-regions", "--all-categories")
         folder = ("--data-dir", str(self.data_dir))
-        options = parser("lookup").parse_args(["lookup", *expression, *everything, *folder])
-        found = ask(options, "/api/v1/events", conditions_of(options))["events"]
-        return [json.loads(event["CloudTrailEvent"]) for event in found]
+        options = parser("lookup").parse_args(["lookup", *arguments, *everything, *folder])
+        return ask(options, path, conditions_of(options))
 
 
 def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
