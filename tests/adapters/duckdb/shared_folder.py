@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from tests.factories import MOMENT
 
 
 class SharedFolder:
-    """The files, and a cache of them; `is_away` is whether they cannot be read."""
+    """The files, and a cache of them; `is_away` is whether they cannot be read.
+
+    `reads_left` is after how many reads they are away, and `threads` has the names of the threads
+    that have read them.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder / "s3"
@@ -24,6 +29,8 @@ class SharedFolder:
         self.cache = BlockCache(self.cached, max_bytes, self.read)
         self.is_away = False
         self.reads = 0
+        self.reads_left = 1_000_000
+        self.threads: set[str] = set()
 
     def take(self, paths: Sequence[Path]) -> list[SharedFile]:
         """Moves sealed files of the journal there, with their indexes; returns them as listed."""
@@ -39,7 +46,9 @@ class SharedFolder:
     def read(self, name: str, first: int, length: int) -> bytes:
         """Returns bytes of a file."""
         self.reads += 1
-        if self.is_away:
+        self.threads.add(threading.current_thread().name)
+        self.reads_left -= 1
+        if self.is_away or self.reads_left < 0:
             raise FilesUnreachable("S3 is away")
         return (self.folder / name).read_bytes()[first : first + length]
 

@@ -448,6 +448,24 @@ async def test_a_look_up_that_needs_s3_while_it_is_away_says_so(tmp_path: Path) 
 
 
 @asynchronous
+async def test_a_look_up_says_so_when_s3_goes_away_while_it_reads(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(6_000)
+        s3 = SharedFolder(tmp_path, max_bytes=0)
+        files = await here.share(s3, (1, 3_000), (3_001, 6_000))
+        query = replace(ALL, limit=6_000)
+        for reads in range(4):
+            async with here.opened(s3.cache, files) as store:
+                s3.reads_left = reads
+                with pytest.raises(FilesUnreachable, match="S3 is away"):
+                    await store.lookup(query)
+                s3.reads_left = 1_000_000
+                assert len(await store.lookup(query)) == 6_000
+    # DuckDB's own threads would run Python while a connection closes.
+    assert {name.partition("_")[0] for name in s3.threads} == {"history"}
+
+
+@asynchronous
 async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache(
     tmp_path: Path,
 ) -> None:

@@ -145,6 +145,9 @@ class Database:
             ":memory:",
             config={
                 "threads": 1,
+                # Others would read files in S3, and only the thread of a statement learns why
+                # that fails; nor may Python run in them while the database closes.
+                "async_threads": 0,
                 # Otherwise DuckDB compresses tables in memory now and then: all wait a second.
                 "checkpoint_threshold": "1TB",
                 "memory_limit": "768MB",
