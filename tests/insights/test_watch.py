@@ -51,6 +51,7 @@ def test_the_first_day_only_learns() -> None:
     assert watch.findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["12:00", "23:57", "23:58", "23:59", "00:00"])
 def test_what_is_learned_by_the_day_has_every_minute_of_it(clock: str) -> None:
     """The last minutes of a day are closed with the next one, for late events."""
@@ -168,6 +169,7 @@ def test_invented_names_keep_others_out_for_a_day_at_most(monkeypatch: pytest.Mo
     watch.observe([entry(n, n * 3_600.0, eventName="CreateRole") for n in range(1, 24)])
     watch.observe([entry(100 + n, 86_300.0 + n, eventName=f"Invented{n}") for n in range(20)])
     assert (watch.state.keys, watch.unwatched) == (8, 13)
+    assert Watch.of(watch.snapshot()).state == watch.state
     watch.observe([entry(200 + n, 86_400.0 + n * 3_600, eventName="CreateRole") for n in range(26)])
     watch.observe([entry(300, 2.2 * 86_400, eventName="CreateUser")])
     assert (watch.state.keys, watch.unwatched) == (2, 13)
@@ -179,5 +181,5 @@ def test_a_name_that_is_no_text_is_not_watched() -> None:
     record = foreign.record.replace(b"NAME", b"\\ud800")
     watch.observe([replace(foreign, record=record), entry(2, 11.0)])
     watch.close_until(START + timedelta(minutes=2))
-    assert Watch.of(watch.snapshot()).state.keys == 1
-    assert watch.unwatched == 1
+    restored = Watch.of(watch.snapshot())
+    assert (restored.state.keys, restored.unwatched) == (1, 1)

@@ -93,7 +93,8 @@ class EndpointServer:
         )
         metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)
-        self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
+        self._ended = asyncio.Event()
+        self._gaps = asyncio.ensure_future(self._recorder.close_gaps(self._ended))
         self._admits = admitted_peers(settings, metrics)
         self._acceptor: Acceptor | None = None
 
@@ -149,7 +150,7 @@ class EndpointServer:
             self._acceptor.close()
         await self._endpoint.stop(FINISH_SECONDS)
         await self._recorder.drain()
-        self._gaps.cancel()
+        self._ended.set()
         await asyncio.gather(self._gaps, return_exceptions=True)
         await self._recorder.close_gap()
         self._gap_file.close()

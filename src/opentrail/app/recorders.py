@@ -93,6 +93,8 @@ class _RecorderHandle:
         self._link = link
         for part in _split(self._recorders.identities.learned()):
             await link.ask(Learn(part))
+        self.journal_failure = self._recorders.journal.failure
+        await link.ask(JournalState(self.journal_failure))
         in_cluster = self._recorders.catch_up is not None
         await link.ask(StartRecorder(self._recorders.settings, in_cluster))
         keys = self._recorders.keys.all()

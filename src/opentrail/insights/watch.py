@@ -64,6 +64,7 @@ class _Meta(msgspec.Struct):
     number: int
     principals: PrincipalsState = msgspec.field(default_factory=PrincipalsState)
     principal_findings: list[PrincipalFinding] = []
+    unwatched: int = 0
 
 
 class Watch:
@@ -316,6 +317,7 @@ class Watch:
             self._number,
             self.principals.state(),
             self.principal_findings,
+            self.unwatched,
         )
         file = io.BytesIO()
         described = np.frombuffer(msgspec.msgpack.encode(meta), np.uint8)
@@ -348,7 +350,7 @@ class Watch:
                 target[minute] = defaultdict(int, counts)
         self.detector.restore(baselines, meta.detector)
         self.principals = Principals.of(meta.principals)
-        self.principal_findings = meta.principal_findings
+        self.principal_findings, self.unwatched = meta.principal_findings, meta.unwatched
         self._set_next()
         return self
 

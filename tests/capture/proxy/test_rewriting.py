@@ -73,6 +73,11 @@ def test_only_the_endpoints_own_host_and_port_get_its_scheme(
     assert ("x-amz-crc32" in head.folded) == (changed is None)
 
 
+def test_without_a_host_what_follows_the_scheme_is_kept() -> None:
+    head = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
+    assert run(with_https("", head, b"http://[x")) == b"https://[x"
+
+
 def test_only_operations_that_answer_such_urls_are_looked_at() -> None:
     short = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
     assert has_urls(route_of("sqs", "CreateQueue"), short)

@@ -18,10 +18,11 @@ from tests.capture.proxy.wires import (
     between,
     endpoint,
     ok,
+    put,
     scope,
     scripted,
 )
-from tests.fakes import MemoryJournal, run
+from tests.fakes import MemoryJournal, run, turns
 from tests.live.processes import opentrail_server, stalled_disk
 
 pytestmark = pytest.mark.live
@@ -339,3 +340,43 @@ def test_what_is_ignored_of_a_request_reaches_no_upstream(tmp_path: Path) -> Non
             assert seen[0].startswith(b"PUT /b/k HTTP/1.1\r\n"), (line, chunk)
             assert seen[1] == b"5\r\nhello\r\n0\r\n\r\n", (line, chunk)
             seen.clear()
+
+
+class FullJournal(MemoryJournal):
+    """A journal on a disk that is slow while a test says so."""
+
+    backlog = 0.0
+
+    @property
+    def backlog_seconds(self) -> float:
+        return self.backlog
+
+
+def test_after_a_call_with_a_large_body_is_turned_away_the_next_one_is_answered() -> None:
+    """Its body has arrived behind another call, and nothing else would read it."""
+    arrived, may_answer = threading.Event(), threading.Event()
+
+    def answering(wire: Wire) -> None:
+        wire.request()
+        arrived.set()
+        assert may_answer.wait(TIMEOUT_SECONDS)
+        wire.send(ok())
+
+    async def story(port: int) -> None:
+        journal = FullJournal()
+        async with endpoint(journal, port) as (own_port, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+            writer.write(GET.encode() + put(b"x" * 400_000))
+            await writer.drain()
+            await asyncio.to_thread(arrived.wait, TIMEOUT_SECONDS)
+            await turns(100)
+            journal.backlog = 1_000.0
+            may_answer.set()
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            assert b" 503 " in await reader.readuntil(b"\r\n\r\n")
+            writer.write(GET.encode())
+            assert b" 503 " in await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+    with scripted(answering) as upstream:
+        run(story(int(upstream.url.rpartition(":")[2])))

@@ -362,6 +362,23 @@ async def test_a_gap_is_kept_until_it_is_recorded() -> None:
     assert world.kept[-1] is None
 
 
+def test_at_the_end_a_gap_that_is_being_recorded_is_not_left_for_the_next_start() -> None:
+    async def story() -> None:
+        world = World(refuse=False, journal=SlowJournal())
+        assert isinstance(world.journal, SlowJournal)
+        world.recorder.count_lost(an_exchange(), "no room")
+        ended = asyncio.Event()
+        gaps = asyncio.ensure_future(world.recorder.close_gaps(ended))
+        await asyncio.sleep(1.5)
+        assert world.journal.appends == [1]
+        ended.set()
+        await gaps
+        assert len(await world.records()) == 1
+        assert world.kept[-1] is None
+
+    run_skipping_time(story())
+
+
 @asynchronous
 async def test_a_gap_that_cannot_be_recorded_is_not_forgotten() -> None:
     world = World(refuse=False)

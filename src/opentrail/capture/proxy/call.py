@@ -339,6 +339,7 @@ class Call:
         """
         self.endpoint.metrics.refused.labels(kind).inc()
         self.write_refusal(refusal)
+        self.incoming.body.take()  # what waits may have paused the connection
         return self.incoming.keep_alive and self.incoming.body.complete
 
     async def refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:

@@ -125,8 +125,8 @@ async def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
     Only `host`, as the client sent it, is rewritten. In JSON the slashes may be escaped.
     """
     name = re.escape(host.encode("latin-1", "replace"))
-    url = re.compile(rb"http(:\\?/\\?/)" + name + rb"(?![\w.:-])", re.I)
-    changed = url.sub(lambda match: b"https" + match[1] + match[0][-len(host) :], body)
+    url = re.compile(rb"http(:\\?/\\?/)(" + name + rb")(?![\w.:-])", re.I)
+    changed = url.sub(lambda match: b"https" + match[1] + match[2], body)
     if changed != body:
         _replace(answer, answer.status, _headers_for(changed, answer.headers))
     return changed

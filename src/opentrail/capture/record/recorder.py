@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -268,10 +269,14 @@ class Recorder:
         if not assembled.decoded:
             self._metrics.undecoded.inc()
 
-    async def close_gaps(self) -> None:
-        """Runs until cancelled: records lost records once the journal works again."""
-        while True:
-            await asyncio.sleep(_GAP_CHECK_SECONDS)
+    async def close_gaps(self, ended: asyncio.Event) -> None:
+        """Records lost records once the journal works again, until `ended`.
+
+        It must not be cancelled: the next start would record again what is being appended.
+        """
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _GAP_CHECK_SECONDS)
             await self.close_gap()
 
     async def close_gap(self) -> None:
