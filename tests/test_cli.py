@@ -161,6 +161,7 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     assert done.stdout == f"opentrail {__version__}\n"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error(console: StubConsole, tmp_path: Path) -> None:
     """As in `opentrail lookup | head -1`."""
     console.answers({"events": [an_event(eventID=event_id(n)) for n in range(3_000)]})

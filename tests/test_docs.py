@@ -76,12 +76,14 @@ def guarantees() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+@pytest.mark.slow
 def test_every_section_that_is_cited_exists() -> None:
     cited = list(citations(_CITED_SECTIONS, r"§([\d.]*\d)"))
     assert len(cited) >= ENOUGH
     assert [one for one in cited if one[1] not in sections()] == []
 
 
+@pytest.mark.slow
 def test_a_section_sign_is_of_the_format_page_or_of_an_rfc() -> None:
     known = re.compile(rf"{_CITED_SECTIONS.pattern}|RFC \d+ §")
     strays = [
@@ -103,12 +105,14 @@ def test_every_section_names_its_source() -> None:
     assert lacking == []
 
 
+@pytest.mark.slow
 def test_every_guarantee_that_is_cited_exists() -> None:
     cited = list(citations(_CITED_GUARANTEES, _NUMBER))
     assert len(cited) >= ENOUGH
     assert [one for one in cited if one[1] not in guarantees()] == []
 
 
+@pytest.mark.slow
 def test_no_number_of_a_guarantee_is_without_the_word() -> None:
     strays = [
         (str(file.relative_to(ROOT)), found)
@@ -134,6 +138,7 @@ def _functions(file: Path) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
 
 
+@pytest.mark.slow
 def test_every_page_that_is_cited_is_in_the_repository() -> None:
     names = {file.name for file in texts()}
     strays = [
@@ -196,6 +201,7 @@ def source_texts() -> str:
     return "\n".join(parts)
 
 
+@pytest.mark.slow
 def test_messages_that_troubleshooting_quotes_are_those_of_the_source() -> None:
     page = (ROOT / "docs/howto/troubleshoot.md").read_text()
     # The shell's own messages are not ours.

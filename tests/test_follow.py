@@ -136,6 +136,7 @@ async def test_a_long_backlog_comes_in_batches() -> None:
     await stop(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -162,6 +163,7 @@ def test_a_batch_that_fails_is_tried_again_and_never_left_out(error: Exception) 
     run_skipping_time(story())
 
 
+@pytest.mark.slow
 def test_a_follower_that_fails_for_days_is_still_tried() -> None:
     async def story() -> None:
         journal, collector = MemoryJournal(), Collector(failures=10_000)

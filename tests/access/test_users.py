@@ -60,6 +60,7 @@ async def test_the_first_password_is_good_once_and_must_be_changed() -> None:
     assert await users.sign_in("ann", OWN, ADDRESS) == changed
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_only_a_salted_hash_is_stored_with_its_parameters() -> None:
     disk: Documents = {}
@@ -294,6 +295,7 @@ def test_roles_are_read_by_name_and_ordered() -> None:
             ConsoleRole.parse(wrong)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(
@@ -337,6 +339,7 @@ def test_two_processes_on_one_store_agree(steps: list[tuple[int, str, str]]) -> 
     run(story())
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.text(min_size=12, max_size=60), st.text(max_size=60))
 def test_a_password_signs_in_alone(own: str, other: str) -> None:

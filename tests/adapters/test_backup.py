@@ -154,6 +154,7 @@ def an_archive(folder: Path, contents: dict[str, bytes]) -> tuple[Path, Manifest
 names = st.sampled_from(["state.db", "version", "journal/1.db", "journal/2.db", "history/a"])
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(names, st.binary(max_size=2_000)))
 def test_what_is_written_is_read_back(
@@ -185,6 +186,7 @@ def test_every_changed_byte_of_a_file_shows(
         read_archive(target, restored, ignore)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_backup_that_is_cut_off_is_refused(

@@ -43,6 +43,7 @@ def never_ending(monkeypatch: pytest.MonkeyPatch, start: bytes) -> Iterator[str]
             thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 def test_a_connection_ends_at_its_deadline(
     scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch

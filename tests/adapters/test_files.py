@@ -97,6 +97,7 @@ def test_a_directory_can_be_opened_again_and_keeps_its_content(tmp_path: Path) -
         assert (directory.keys / "kept").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_second_server_is_refused_with_the_process_id_of_the_first(tmp_path: Path) -> None:
     with opened(tmp_path):
         with pytest.raises(DataDirectoryInUse, match=rf"process id {os.getpid()}$") as refused:
@@ -135,6 +136,7 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
         assert (directory.root / "lock").read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.slow
 def test_a_refused_directory_may_be_closed_and_opened_later(tmp_path: Path) -> None:
     second = DataDirectory(tmp_path)
     with opened(tmp_path):
@@ -193,6 +195,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     directory.close()
 
 
+@pytest.mark.slow
 def test_a_lock_file_that_is_removed_lets_no_second_server_in(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         assert first.is_in_use

@@ -195,6 +195,7 @@ async def test_a_provider_that_does_not_answer_is_named() -> None:
         await provider.begin(BACK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "start"), [*STARTS, ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")]
 )

@@ -77,6 +77,7 @@ async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
         await collector.send(LOGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
 async def test_a_collector_that_never_ends_its_answer_is_asked_later(

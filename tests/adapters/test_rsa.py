@@ -67,6 +67,7 @@ async def test_a_key_is_listed_for_as_long_as_it_signs_and_a_day_around_that(
     assert (made.valid_from, made.valid_until) == (MOMENT - DAY, MOMENT + LIFETIME + DAY)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_new_key_takes_over_when_one_has_served_its_time(tmp_path: Path) -> None:
     clock = SettableClock()
@@ -125,6 +126,7 @@ async def test_a_file_that_holds_no_fit_key_is_refused_by_name(
     assert await signer_in(tmp_path).keys() == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_old_keys_stay_listed_and_the_newest_signs(tmp_path: Path) -> None:
     first = signer_in(tmp_path)
@@ -232,6 +234,7 @@ async def test_no_other_key_signs_while_the_newest_one_is_damaged(
     assert files(tmp_path) == [file]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_new_key_signs_when_the_old_one_is_missing_and_both_are_listed(
     tmp_path: Path,
@@ -250,6 +253,7 @@ async def test_a_new_key_signs_when_the_old_one_is_missing_and_both_are_listed(
     assert len(await signer.keys()) == 2
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_keys_of_an_earlier_version_are_remembered_as_they_are_found(tmp_path: Path) -> None:
     made = await signer_in(tmp_path).current()
@@ -282,6 +286,7 @@ async def test_no_private_key_is_in_a_file_or_plainly_in_the_control_store(tmp_p
     assert not any("PRIVATE" in text for _, text in control.disk.values())
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_servers_that_start_concurrently_have_the_same_key(tmp_path: Path) -> None:
     disk: Documents = {}
@@ -299,6 +304,7 @@ async def test_servers_that_start_concurrently_have_the_same_key(tmp_path: Path)
         assert await signer.check() == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_servers_that_replace_a_key_concurrently_have_the_same_new_one(
     tmp_path: Path,
@@ -321,6 +327,7 @@ async def test_servers_that_replace_a_key_concurrently_have_the_same_new_one(
     assert await one.keys() == await two.keys()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_key_that_another_server_makes_is_listed_after_the_next_check(
     tmp_path: Path,
@@ -379,6 +386,7 @@ async def replace_document(control: MemoryControl, name: str) -> None:
 DOCUMENT_CHANGES = [remove_document, change_document, replace_document]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", DOCUMENT_CHANGES)
 @asynchronous
 async def test_a_sealed_key_that_is_gone_or_changed_is_named_and_stays_listed(
@@ -415,6 +423,7 @@ async def test_no_other_key_is_made_while_the_newest_sealed_one_is_damaged(
     assert await sealed_key(control) == name
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> None:
     control = MemoryControl()
@@ -429,6 +438,7 @@ async def test_the_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> N
     assert old.fingerprint in [key.fingerprint for key in await signer.keys()]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_keys_in_files_are_copied_to_the_control_store_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -146,6 +146,7 @@ def test_positions_that_neither_sealed_files_nor_the_journal_hold_are_named(
     ] == [(41, 49)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["removed", "emptied", "none"])
 def test_a_journal_that_ends_before_what_was_written_is_named(world: World, damage: str) -> None:
     if damage == "removed":
@@ -167,6 +168,7 @@ def test_a_run_of_missing_records_is_one_finding(world: World) -> None:
     assert [(one.first, one.last) for one in findings(world)] == [(45, 49), (52, 53)]
 
 
+@pytest.mark.slow
 def test_imported_events_that_are_missing_are_named_and_counted_once(tmp_path: Path) -> None:
     async def made() -> list[Path]:
         world = World(tmp_path)
@@ -225,6 +227,7 @@ def on_postgresql(folder: Path, url: str) -> list[Damage]:
     return damages
 
 
+@pytest.mark.slow
 def test_a_journal_on_postgresql_is_verified_and_compared_with_sealed_files(tmp_path: Path) -> None:
     (tmp_path / "history").mkdir()
     url = shared_server().new_database()

@@ -120,6 +120,7 @@ async def test_a_webhook_that_does_not_answer() -> None:
             await webhook.send("an-id", b"{}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
 async def test_a_webhook_that_never_ends_its_answer(

@@ -196,6 +196,7 @@ json_values = st.recursive(
 members = st.sampled_from([*SHAPES["In"]["members"], "Other"])
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(value=st.dictionaries(members, json_values, max_size=5))
@@ -205,6 +206,7 @@ def test_any_json_passes_or_is_refused_with_one_of_two_codes(value: dict[str, An
     assert code is not None or isinstance(value["Name"], str)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(data=st.data())

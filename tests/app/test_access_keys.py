@@ -62,6 +62,7 @@ async def key_of(folder: Path, settings: Settings) -> str:
         return (await open_sealer(settings, control, data)).fingerprint
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_server_with_another_master_key_than_the_store_is_refused(tmp_path: Path) -> None:
     settings = shared_settings()
@@ -76,6 +77,7 @@ async def test_a_server_with_another_master_key_than_the_store_is_refused(tmp_pa
     assert await key_of(tmp_path / "two", settings) == first
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_master_key_may_be_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -90,6 +92,7 @@ async def test_the_master_key_may_be_in_the_environment(
         await key_of(tmp_path / "two", settings)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_of_servers_that_start_first_concurrently_one_decides_on_the_master_key(
     tmp_path: Path,
@@ -104,6 +107,7 @@ async def test_of_servers_that_start_first_concurrently_one_decides_on_the_maste
     assert all(isinstance(error, UsageError) for error in refused)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_its_secrets(
     tmp_path: Path,

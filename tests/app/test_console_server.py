@@ -32,6 +32,7 @@ def read(url: str) -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_application_is_served_until_the_end_and_signals_are_left_alone() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)

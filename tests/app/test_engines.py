@@ -41,6 +41,7 @@ async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[E
     assert failures == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_cache_without_the_package_that_it_needs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -62,6 +62,7 @@ def remove_state(folder: Path) -> None:
         file.unlink()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
     for _ in range(3):
@@ -71,6 +72,7 @@ async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
         assert await named(tmp_path) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_control_store_that_is_gone_is_named_until_that_is_accepted(tmp_path: Path) -> None:
     await made(tmp_path)
@@ -97,6 +99,7 @@ async def test_a_control_store_that_is_gone_is_named_until_that_is_accepted(tmp_
     assert await named(tmp_path) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_running_server_takes_the_acceptance(tmp_path: Path) -> None:
     await made(tmp_path)
@@ -155,6 +158,7 @@ async def test_a_directory_of_an_older_version_is_taken_over(tmp_path: Path) -> 
     assert (tmp_path / "inventory.json").exists()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_older_copy_of_the_control_store_is_named(tmp_path: Path) -> None:
     await made(tmp_path)
@@ -188,6 +192,7 @@ async def test_the_control_store_of_another_directory_is_named(tmp_path: Path) -
             pass
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_journal_of_another_directory_is_named(tmp_path: Path) -> None:
     await made(tmp_path / "a")
@@ -218,6 +223,7 @@ async def test_every_commit_is_noted_so_that_a_cut_end_shows(tmp_path: Path) -> 
         assert await engines.journal.append([a_new_entry()]) == 4
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
@@ -238,6 +244,7 @@ async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Pa
         assert missing not in engines.inventory.problems
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_master_key_that_is_gone_or_another_one_is_named(tmp_path: Path) -> None:
     master, other = tmp_path / "keys" / "master.key", tmp_path / "other"
@@ -307,6 +314,7 @@ async def test_keys_that_went_from_files_to_a_shared_control_store_are_not_missi
     assert await named(tmp_path) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_running_server_notices_that_its_control_store_was_emptied(
     tmp_path: Path,
@@ -320,6 +328,7 @@ async def test_a_running_server_notices_that_its_control_store_was_emptied(
             await engines.inventory.require_own_store()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_servers_that_start_concurrently_on_a_new_control_store_share_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

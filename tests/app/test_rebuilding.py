@@ -54,6 +54,7 @@ async def test_trails_are_added_once(tmp_path: Path) -> None:
     await control.close()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_nothing_is_done_while_a_server_runs(tmp_path: Path) -> None:
     data = await recorded(tmp_path)

@@ -381,6 +381,7 @@ async def test_a_listed_file_that_expired_and_is_gone_keeps_no_server_away(tmp_p
     assert cluster.ranges("other") == [(1, 30, True)]
 
 
+@pytest.mark.slow
 @given(
     shared=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     own=st.lists(st.integers(1, 12), max_size=6),

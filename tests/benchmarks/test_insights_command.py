@@ -52,6 +52,7 @@ def _perfect(workload: Workload) -> list[Finding]:
     return [Finding(x.key, x.start, x.end, x.start, x.up) for x in workload.labels]
 
 
+@pytest.mark.slow
 def test_scores_cover_all_seeds() -> None:
     scores, cost = run({"perfect": _perfect}, [1, 2], keys=50, weeks=3, incidents_per_key=0.3)
     assert scores["perfect"].f1 == 1

@@ -14,6 +14,7 @@ def workload() -> Workload:
     return make(seed=6, keys=80, weeks=3, incidents_per_key=1)
 
 
+@pytest.mark.slow
 def test_there_are_as_many_calls_in_each_minute_as_counted(workload: Workload) -> None:
     for label in workload.labels[:10]:
         first, last = label.start - 300, label.end + 60
@@ -22,6 +23,7 @@ def test_there_are_as_many_calls_in_each_minute_as_counted(workload: Workload) -
         assert found == workload.counts[label.key, first:last].tolist()
 
 
+@pytest.mark.slow
 def test_calls_do_not_depend_on_the_range_asked_for(workload: Workload) -> None:
     label = next(label for label in workload.labels if label.up)
     whole = list(events_of(workload, label.key, label.start - 10, label.end))

@@ -25,6 +25,7 @@ def of(workload: Workload, type_: str) -> list[Incident]:
     return [label for label in workload.labels if label.type == type_]
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_account() -> None:
     one, two = (make(seed=7, keys=60, weeks=3) for _ in range(2))
     assert np.array_equal(one.counts, two.counts)
@@ -36,6 +37,7 @@ def test_the_same_seed_makes_the_same_account() -> None:
     assert described[0] == described[1]
 
 
+@pytest.mark.slow
 def test_another_seed_makes_another_account() -> None:
     one, two = (make(seed, keys=60, weeks=3) for seed in (1, 2))
     assert not np.array_equal(one.counts, two.counts)
@@ -48,10 +50,12 @@ def test_an_account_begins_on_a_monday_at_midnight_utc(workload: Workload) -> No
     assert workload.counts.shape == (120, workload.minutes) == (120, 5 * WEEK)
 
 
+@pytest.mark.slow
 def test_every_kind_of_normal_traffic_occurs(workload: Workload) -> None:
     assert set(workload.kinds) == set(KINDS)
 
 
+@pytest.mark.slow
 def test_every_type_of_incident_occurs_in_the_scored_fortnight(workload: Workload) -> None:
     assert {label.type for label in workload.labels if label.scored} == set(TYPES)
 

@@ -660,6 +660,7 @@ def test_what_is_named_a_secret_is_in_no_record(name: str) -> None:
     assert "decodeError" not in json.dumps(record)
 
 
+@pytest.mark.slow
 def test_three_hundred_canaries_are_tried() -> None:
     assert sum(len(recorded(name)[1]) for name in CASES) >= 300
 

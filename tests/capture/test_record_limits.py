@@ -60,6 +60,7 @@ def test_a_record_that_needs_no_change_gets_no_mark() -> None:
 # What it cannot say is said otherwise, and marked
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(ANYTHING)

@@ -140,6 +140,7 @@ def recorded_members(label: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@pytest.mark.slow
 def test_a_redacted_member_is_one_of_its_service() -> None:
     listed = list(redacted_members())
     assert len(listed) > 150
@@ -394,6 +395,7 @@ def test_real_records_agree_about_reading_and_categories() -> None:
     assert found == set()
 
 
+@pytest.mark.slow
 def test_the_collection_agrees_about_reading_and_categories() -> None:
     records = (record for source, record in collected_records() if source in AS_WRITTEN)
     count, found = disagreements(records)

@@ -126,6 +126,7 @@ async def memory_of_calls(head: str, body: str) -> int:
     return used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "body"),
     [

@@ -16,6 +16,7 @@ def options(folder: Path) -> Namespace:
     return Namespace(data_dir=str(folder), endpoint=None, config=None)
 
 
+@pytest.mark.slow
 def test_a_data_directory_in_use_is_left_alone(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.open()

@@ -44,6 +44,7 @@ def data(empty_folder: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_backup_is_restored_elsewhere(data: Path, capsys: Capture) -> None:
     assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
     out = capsys.readouterr().out
@@ -59,6 +60,7 @@ def test_a_backup_is_restored_elsewhere(data: Path, capsys: Capture) -> None:
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_backup_is_restored_into_the_current_folder(
     data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_backup_is_restored_into_the_current_folder(
     assert "30 records verified" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_backup_is_restored_into_an_empty_folder_that_may_be_a_mount_point(data: Path) -> None:
     assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
     new = Path("new")
@@ -162,6 +165,7 @@ def test_wrong_files_and_folders_are_named(capsys: Capture) -> None:
     assert not Path("opentrail-data").exists()
 
 
+@pytest.mark.slow
 def test_a_journal_moves_to_postgresql_with_its_positions(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -179,6 +183,7 @@ def test_a_journal_moves_to_postgresql_with_its_positions(
     assert run(trail_of(SqlControl(url))) == (2, "changed")
 
 
+@pytest.mark.slow
 def test_a_control_store_on_postgresql_is_copied(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

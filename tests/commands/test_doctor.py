@@ -88,6 +88,7 @@ def test_what_killed_processes_left_is_removed(folder: Path, capsys: Capture) ->
     assert not (folder / ".backup-999999999").exists()
 
 
+@pytest.mark.slow
 def test_the_server_its_upstreams_and_trails_are_checked(
     folder: Path, console: StubConsole, capsys: Capture
 ) -> None:

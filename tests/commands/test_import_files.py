@@ -160,6 +160,7 @@ def test_a_large_file_goes_in_pieces_and_lines_keep_their_numbers(
     assert len(server.batches) > 3
 
 
+@pytest.mark.slow
 def test_a_busy_server_only_slows_the_import(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -219,6 +220,7 @@ def test_without_a_server_nothing_is_read(tmp_path: Path, capsys: Capture) -> No
     assert "no server runs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_collection_of_real_records_is_imported_to_the_last_line(
     server: ImportServer, capsys: Capture
 ) -> None:
@@ -325,6 +327,7 @@ def test_a_busy_server_is_asked_again(server: ImportServer, status: int) -> None
     assert len({asked.body for asked in server.stub.asked}) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_busy_ends_the_sending(server: ImportServer) -> None:
     server.failures = [BUSY] * 100
     with pytest.raises(TryLater, match="the disk does not keep up"):

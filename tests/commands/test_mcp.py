@@ -61,6 +61,7 @@ def test_the_command_has_no_output_but_that_of_the_protocol() -> None:
     assert exits("mcp", "--json") == 2
 
 
+@pytest.mark.slow
 def test_no_other_command_imports_the_package() -> None:
     """It takes two seconds and 70 MB; `parser()` imports the module of every command."""
     program = (

@@ -44,6 +44,7 @@ def run(*arguments: object) -> int:
     return main(["validate", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_copy_is_validated_without_a_server(tmp_path: Path, keys: Path, capsys: Capture) -> None:
     trail = six_hours()
     copy, checkpoint = tmp_path / "copy", tmp_path / "checkpoint.json"
@@ -115,6 +116,7 @@ def test_invalid_options_are_usage_errors(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_keys_a_copy_is_not_validated(tmp_path: Path, capsys: Capture) -> None:
     copy = six_hours().write(tmp_path / "copy")
     assert run(copy) == 5

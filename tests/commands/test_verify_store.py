@@ -92,6 +92,7 @@ def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(
     assert "is not a data directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signing_key_that_was_removed_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +121,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
+@pytest.mark.slow
 def test_a_copy_that_may_only_be_read_is_verified_and_not_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

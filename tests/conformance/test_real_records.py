@@ -338,6 +338,7 @@ def test_what_the_models_do_not_know_is_little() -> None:
     assert sum(len(paths) for paths in unknown.values()) <= 40
 
 
+@pytest.mark.slow
 def test_the_committed_sample_is_recorded_as_aws_records_it() -> None:
     results = results_of((_publisher(record), record) for record in real_records())
     surprising = _labelled(results.different) - EXCEPTED.keys() - PENDING.keys()

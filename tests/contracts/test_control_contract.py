@@ -20,7 +20,7 @@ from tests.fakes import Documents, MemoryControl, asynchronous, run
 from tests.postgres import shared_server
 
 Open = Callable[[], ControlStore]
-KINDS = ("memory", "sqlite", "postgresql")
+KINDS = ("memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 
 
 def opener(kind: str, folder: Path) -> Open:

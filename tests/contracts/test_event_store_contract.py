@@ -61,7 +61,7 @@ KINDS = (
     "duckdb, hot",
     "duckdb, sealed",
     pytest.param("duckdb, merged", marks=pytest.mark.slow),
-    "duckdb, in S3",
+    pytest.param("duckdb, in S3", marks=pytest.mark.slow),
     pytest.param("another process", marks=pytest.mark.slow),
 )
 #: Expressions as they are read, and as the web console writes them.
@@ -238,6 +238,7 @@ BY_ATTRIBUTE: tuple[tuple[str, str, list[int]], ...] = (
 )
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_each_attribute_finds_exactly_its_events(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -248,6 +249,7 @@ async def test_each_attribute_finds_exactly_its_events(place: Place) -> None:
             assert found == newest, (key, value)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_events_come_newest_first_and_the_later_recorded_of_a_second_first(
     place: Place,
@@ -282,6 +284,7 @@ async def test_account_region_and_category_narrow_a_search(place: Place) -> None
         ) == [10, 1, 9]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_both_ends_of_a_time_range_belong_to_it(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -371,6 +374,7 @@ async def test_bytes_that_json_may_be_written_with_are_kept_as_they_are(place: P
         assert event.event_name == "A/"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_adding_the_same_entries_again_changes_nothing(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -383,6 +387,7 @@ async def test_adding_the_same_entries_again_changes_nothing(place: Place) -> No
         assert await store.lookup(everything()) == before
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_of_an_overlapping_batch_only_what_is_new_is_added(place: Place) -> None:
     async with filled(place, HAND_MADE[:8]) as store:
@@ -393,6 +398,7 @@ async def test_of_an_overlapping_batch_only_what_is_new_is_added(place: Place) -
         assert sorted(positions(await store.lookup(everything()))) == list(range(1, 11))
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: Place) -> None:
     def some(first: int) -> Records:
@@ -417,6 +423,7 @@ async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: 
         assert len(await store.lookup(everything())) == arrived - 1
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_what_was_added_is_seen_as_soon_as_add_returns(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -447,6 +454,7 @@ async def test_many_may_look_at_once(place: Place) -> None:
 FIELDS = get_args(CountedField)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_events_of_a_query_are_counted_up_to_its_limit(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -476,6 +484,7 @@ async def test_every_event_either_succeeded_or_failed(place: Place) -> None:
         assert failed == set(positions(await store.lookup(with_code)))
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_histogram_has_the_periods_with_events(place: Place) -> None:
     failed = {"errorCode": "AccessDenied", "responseElements": None}
@@ -507,6 +516,7 @@ async def test_a_histogram_has_the_periods_with_events(place: Place) -> None:
         assert oldest == PeriodCounts(datetime(1969, 12, 31, 23, tzinfo=UTC), 1, 0)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -569,6 +579,7 @@ async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -
         assert nothing == {field: [] for field in FIELDS}
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_overview_has_the_counts_of_periods_and_of_values(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -631,6 +642,7 @@ def by_kind(found: Sequence[CallCounts]) -> dict[tuple[Any, ...], dict[int, int]
     return kinds
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_calls_are_counted_by_kind_and_minute_and_insights_events_never(
     place: Place,
@@ -653,6 +665,7 @@ async def test_calls_are_counted_by_kind_and_minute_and_insights_events_never(
         assert await store.count_calls(*between(120, 120)) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: Place) -> None:
     async with filled(place, _STEPS) as store:
@@ -667,6 +680,7 @@ async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: P
         assert nothing == ValueCounts(0, [], [], [])
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_key_is_counted_by_period(place: Place) -> None:
     async with filled(place, _STEPS) as store:
@@ -688,6 +702,7 @@ async def test_a_key_is_counted_by_period(place: Place) -> None:
         assert await counted(replace(_CREATES, region="eu-west-1"), 60) == {60: 1}
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Place) -> None:
     def a_call(number: int, **changes: Any) -> dict[str, Any]:
@@ -721,6 +736,7 @@ async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Pl
         assert first == ValueCounts(3, [("P", 1)], [("a", 2)], [("null", 2)])
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -> None:
     def a_call(number: int, second: int, **changes: Any) -> dict[str, Any]:

@@ -79,6 +79,7 @@ async def test_the_browser_is_sent_with_the_state_and_comes_back_to_the_console(
     assert subject.sign_in(url)["state"] == begun.state
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_answer_is_good_for_its_own_sign_in_alone(subject: Subject) -> None:
     url, begun = await subject.provider.begin(BACK)
@@ -87,6 +88,7 @@ async def test_an_answer_is_good_for_its_own_sign_in_alone(subject: Subject) -> 
         await subject.provider.finish(replace(begun, nonce="another"), answer)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_refusal_is_a_refusal(subject: Subject) -> None:
     _, begun = await subject.provider.begin(BACK)

@@ -118,14 +118,17 @@ KINDS = (
     "memory, over a link",
     "sqlite",
     "sqlite, tiny segments",
-    "postgresql",
-    "postgresql, ordered by another process",
+    pytest.param("postgresql", marks=pytest.mark.slow),
+    pytest.param("postgresql, ordered by another process", marks=pytest.mark.slow),
 )
 
 
 #: For properties: each example on PostgreSQL takes a new database, which takes its time.
 KINDS_OF_EXAMPLES = (
-    *(kind for kind in KINDS if "postgresql" not in kind),
+    "memory",
+    "memory, over a link",
+    "sqlite",
+    "sqlite, tiny segments",
     pytest.param("postgresql", marks=pytest.mark.campaign),
 )
 
@@ -398,6 +401,7 @@ async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> N
             assert mine <= ids if isinstance(answer, int) else mine.isdisjoint(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", KINDS_OF_EXAMPLES)
 @settings(max_examples=25, deadline=None)
@@ -493,7 +497,7 @@ def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
 
 # Journals whose oldest entries were trimmed (`TrimmedJournal`), alone and with their archive
 
-TRIMMED_KINDS = ("sqlite", "postgresql")
+TRIMMED_KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 
 
 class ListArchive:
@@ -559,6 +563,7 @@ async def test_a_read_of_trimmed_positions_fails_whatever_its_end(
         assert await journal.read(0, 1_000, 0) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
 async def test_what_is_trimmed_while_it_is_read_comes_from_the_archive(
@@ -584,6 +589,7 @@ async def test_what_is_trimmed_while_it_is_read_comes_from_the_archive(
         assert got == entries[first - 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
 async def test_readers_get_every_entry_while_all_parts_are_trimmed(

@@ -27,7 +27,9 @@ TINY_SEGMENT = 24 * 1024
 Opener = Callable[[], tuple[TrimmedJournal, JournalSource]]
 
 
-@pytest.fixture(params=["sqlite", "sqlite, tiny segments", "postgresql"])
+@pytest.fixture(
+    params=["sqlite", "sqlite, tiny segments", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Returns what opens a journal and its source."""
     if request.param == "postgresql":
@@ -61,6 +63,7 @@ async def test_an_empty_journal_begins_at_one_and_has_nothing(opener: Opener) ->
         assert list(source.records_behind(0, {event_id(1)})) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_another_process_reads_a_range_while_the_journal_is_written(opener: Opener) -> None:
     program = (

@@ -83,7 +83,7 @@ class PostgresWorld:
 Open = Callable[[float], World]
 
 
-@pytest.fixture(params=["memory", "postgresql"])
+@pytest.fixture(params=["memory", pytest.param("postgresql", marks=pytest.mark.slow)])
 def open_world(request: pytest.FixtureRequest) -> Open:
     """Returns what makes a world whose leases last this long; all of one test share the leases."""
     if request.param == "memory":

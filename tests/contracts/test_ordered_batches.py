@@ -363,6 +363,7 @@ class OnPostgresql(OrderedBatches):
     make = PostgresEngine
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_the_protocol_holds_in_memory() -> None:
     run_state_machine_as_test(InMemory, settings=settings(max_examples=60, deadline=None))

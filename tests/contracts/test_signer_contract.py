@@ -64,6 +64,7 @@ async def test_a_fingerprint_is_the_md5_of_the_keys_der_form(open_signer: Open) 
         assert key.fingerprint == expected
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_keys_are_valid_from_when_they_were_made_and_listed_oldest_first(
     open_signer: Open,

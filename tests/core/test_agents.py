@@ -184,6 +184,7 @@ def test_other_ordinary_user_agents_name_none(user_agent: str) -> None:
     assert agent_of(a_record(userAgent=user_agent)) is None
 
 
+@pytest.mark.slow
 def test_of_the_records_that_aws_wrote_those_of_tools_have_an_agent() -> None:
     ordinary: set[tuple[str, str]] = set()
     tools: set[tuple[str, str]] = set()

@@ -492,6 +492,7 @@ def test_a_real_record_names_what_it_is_about(event_name: str, resource: str | N
 AS_WRITTEN = ("invictus-aws_dataset", "sans504-s3-ransomware", "stratus-red-team")
 
 
+@pytest.mark.slow
 def test_every_record_of_the_collection_has_columns_or_is_refused_for_its_core() -> None:
     counted = refused = 0
     for source, record in collected_records():

@@ -395,6 +395,7 @@ def test_an_unexpected_answer_of_the_upstream_does_not_raise(
     assert [identity.access_key_id for identity in taught.identities] == ["ASIAODD"]
 
 
+@pytest.mark.slow
 def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
     learned: dict[str, Identity] = {}
     compared = 0
@@ -501,6 +502,7 @@ names = st.sampled_from(
 members = st.sampled_from(["userIdentity", "requestParameters", "responseElements"])
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(names, st.sampled_from(["iam", "sts"]), st.dictionaries(members, anything))
 def test_a_record_with_members_of_the_wrong_type_can_be_learned_from(

@@ -147,6 +147,7 @@ async def test_matches_and_insights_events_are_no_events_of_rules() -> None:
     assert len(world.matches()) == 1
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_loses_and_doubles_no_match() -> None:
     async def run(world: World, breaker: Breaker) -> None:
         world.restart(breaker)

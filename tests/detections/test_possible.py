@@ -1,5 +1,7 @@
 """Conditions that no record can match; `test_sigma.py` has them as rules."""
 
+import pytest
+
 from opentrail.detections.possible import impossible
 from opentrail.detections.rules import (
     AllOf,
@@ -41,6 +43,7 @@ def test_fields_of_all_comparisons_are_checked() -> None:
     assert reasons(Like("*anything*")) == ([], [])
 
 
+@pytest.mark.slow
 def test_the_sources_of_real_records_exist() -> None:
     found = {
         str(record["eventSource"]) for _, record in collected_records() if "eventName" in record

@@ -100,6 +100,7 @@ def test_selections_are_grouped_by_as_many_fields() -> None:
         rule_of(document)
 
 
+@pytest.mark.slow
 def test_a_rule_is_not_nested_without_end() -> None:
     condition: dict[str, object] = msgspec.to_builtins(USERS)
     for _ in range(49):

@@ -140,6 +140,7 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_look_up_stops_waiting_after_its_timeout() -> None:
     async def story() -> None:
         world = World()

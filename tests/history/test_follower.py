@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from opentrail.core.errors import StorageFailed
 from opentrail.history.follower import HistoryFollower
 from opentrail.metrics import Metrics
@@ -27,6 +29,7 @@ async def test_who_waits_for_the_newest_hurries_the_follower() -> None:
     assert await follower.cursor() == 2
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_what_does_not_come_is_not_waited_for_for_ever() -> None:
     async with asyncio.timeout(60):
@@ -53,6 +56,7 @@ async def test_a_look_up_finds_what_is_visible_while_the_journal_does_not_answer
     await follower.until_newest()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_it_is_known_whether_a_position_becomes_visible() -> None:
     follower = a_follower(0)

@@ -252,6 +252,7 @@ async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() 
     assert arn(later) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_long_stretches_that_teach_nothing_are_not_read_again_at_every_start() -> None:
     control, journal = MemoryControl(), MemoryJournal()

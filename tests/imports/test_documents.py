@@ -146,6 +146,7 @@ def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], le
     assert large == read(packed)
 
 
+@pytest.mark.slow
 def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
@@ -342,6 +343,7 @@ def test_a_log_file_damaged_anywhere_loses_what_is_damaged() -> None:
             assert set(others) <= set(raws(results))
 
 
+@pytest.mark.slow
 def test_a_line_damaged_anywhere_loses_no_other_line() -> None:
     raw = small_records()
     whole, chance = b"\n".join(raw), random.Random(6)
@@ -390,6 +392,7 @@ def test_a_huge_number_costs_its_record() -> None:
         )
 
 
+@pytest.mark.slow
 def test_many_odd_lines_take_no_more_than_their_time() -> None:
     content = b'{"' + b'{"a":1,"a":2}\n' * 50_000
     assert len(read(content)) == 50_000
@@ -498,6 +501,7 @@ def test_a_list_that_never_begins_is_refused() -> None:
 # Real files
 
 
+@pytest.mark.slow
 def test_every_line_of_the_collection_is_accepted_or_rejected() -> None:
     reasons: Counter[str] = Counter()
     accepted = lines = 0
@@ -513,6 +517,7 @@ def test_every_line_of_the_collection_is_accepted_or_rejected() -> None:
     assert reasons == (of_the_whole if IS_WHOLE else {records.NO_ID: 2})
 
 
+@pytest.mark.slow
 @needs_the_whole
 def test_all_records_of_delivered_log_files_are_accepted() -> None:
     for archive in sorted(WHOLE.glob("original-files/*.tar.gz")):

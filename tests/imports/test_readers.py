@@ -82,6 +82,7 @@ def test_a_sample_cut_anywhere_is_one_rejection(name: str, monkeypatch: pytest.M
         assert read_large(sample[:end], monkeypatch) == [rejected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_sample_damaged_anywhere_gives_records_or_reasons(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ def written(value: Any, indent: int | None) -> bytes:
     return json.dumps(value, indent=indent).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.lists(VALUES, max_size=5), st.sampled_from([None, 0, 2]))
 def test_a_list_is_cut_into_what_it_was_written_from(values: list[Any], indent: int | None) -> None:
@@ -32,6 +33,7 @@ def test_a_list_is_cut_into_what_it_was_written_from(values: list[Any], indent: 
         assert b", ".join(elements) == written(values, None)[1:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5), st.sampled_from([None, 0, 2]))
 def test_an_object_is_cut_into_what_it_was_written_from(

@@ -378,6 +378,7 @@ def test_links_between_documents_lead_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.name} names {target}"
 
 
+@pytest.mark.slow
 def test_the_reference_pages_are_what_the_code_says() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/reference.py", "--check"],

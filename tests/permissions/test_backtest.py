@@ -78,6 +78,7 @@ def allowed_actions(records: list[Record]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resources", [EXACT, PREFIX])
 def test_of_real_calls_the_allowed_stay_allowed_and_the_denied_stay_denied(resources: str) -> None:
     allowed: Counter[Judgement] = Counter()

@@ -92,6 +92,7 @@ def test_a_long_message_of_blanks_is_explained_at_once(before: str) -> None:
     assert explain(denied(message)).missing
 
 
+@pytest.mark.slow
 def test_denials_that_aws_recorded_are_explained() -> None:
     denials = {
         record["eventID"]: explain(record)

@@ -194,6 +194,7 @@ def test_a_policy_allows_all_that_was_allowed(records: list[Any], resources: str
             assert verdict_on(record, policies).judgement is Judgement.ALLOWED
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.text("ab/*?$-", min_size=1, max_size=8), min_size=1, max_size=8))

@@ -137,6 +137,7 @@ JSON = st.recursive(
 MEMBERS = ["Effect", "Principal", "Action", "NotAction", "Resource", "Condition", "NotResource"]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(MEMBERS), JSON)
 def test_a_member_of_the_wrong_type_does_not_raise(name: str, value: Any) -> None:
     allows(changed(lambda acl, put: put.update({name: value})))

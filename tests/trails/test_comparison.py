@@ -97,6 +97,7 @@ async def check_all(world: World, events: list[str], chains: int | None = 1) -> 
         assert listed == sorted(log.key for log in delivered.logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [0, 1, 5, 40])
 @pytest.mark.parametrize("flush", [False, True])
 @asynchronous
@@ -188,6 +189,7 @@ async def test_files_planned_while_the_bucket_failed_leave_out_what_it_has() -> 
     await check_all(old, events)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_whichever_read_of_the_bucket_fails_nothing_is_lost_or_doubled(
     monkeypatch: pytest.MonkeyPatch,

@@ -67,6 +67,7 @@ def test_log_files_of_other_kinds_are_log_files(folder: str) -> None:
     assert name.place.folder == folder
 
 
+@pytest.mark.slow
 @given(
     prefix=st.from_regex(r"\A([a-z0-9._-]{1,8}(/[a-z0-9._-]{1,8}){0,2})?\Z"),
     account=st.from_regex(r"\A[0-9]{12}\Z"),

@@ -540,6 +540,7 @@ def test_a_record_with_members_of_the_wrong_type_can_be_described(
     assert said.startswith("On January 1, 2020 at 9:00 AM UTC, ")
 
 
+@pytest.mark.slow
 def test_no_record_of_the_collection_is_a_reason_to_fail() -> None:
     described = 0
     for source, record in collected_records():

@@ -84,6 +84,7 @@ def test_an_empty_region_is_none() -> None:
     assert found == Credential("K", None, "s3", "SigV4", "AuthHeader", flaw)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(
@@ -368,6 +369,7 @@ _PARTS = st.lists(st.tuples(st.sampled_from(_NAMES), _TEXTS), max_size=4).map(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=500)
 @given(

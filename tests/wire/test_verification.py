@@ -112,6 +112,7 @@ def test_each_of_them_is_refused_with_one_random_change(seed: int) -> None:
     assert len(changes) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=300, deadline=None)
 @given(

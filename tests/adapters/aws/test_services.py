@@ -88,6 +88,7 @@ async def test_what_no_upstream_serves_is_never_asked_of_anybody_else() -> None:
     assert caught.value.code == "NoUpstream"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
     groups = CloudWatchLogGroups(clients([]))

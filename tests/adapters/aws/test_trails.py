@@ -59,6 +59,7 @@ def test_a_refusal_is_reported(api: StubConsole) -> None:
         TrailReader(api.url).trail(ARN, "us-east-1")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_reported(api: StubConsole) -> None:
     with pytest.raises(OpentrailError, match="cannot be asked"):
         TrailReader("http://127.0.0.1:9").public_keys("us-east-1", START, END)

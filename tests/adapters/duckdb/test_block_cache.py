@@ -62,6 +62,7 @@ def content(s3: SharedFolder, name: str) -> bytes:
     return (s3.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_any_part_of_a_file_is_as_it_was_written(s3: SharedFolder) -> None:
     name, chance = names(s3)[0], random.Random(1)
     whole = content(s3, name)
@@ -72,6 +73,7 @@ def test_any_part_of_a_file_is_as_it_was_written(s3: SharedFolder) -> None:
     assert s3.cache.read(name, len(whole), 100) == b""
 
 
+@pytest.mark.slow
 def test_no_more_than_the_limit_is_kept_and_the_newest_of_it(s3: SharedFolder) -> None:
     one, two, _ = names(s3)
     for name in names(s3):
@@ -108,6 +110,7 @@ def test_a_smaller_limit_deletes_what_exceeds_it(s3: SharedFolder) -> None:
     assert s3.cached_bytes <= BLOCK_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [b"", b"\0" * BLOCK_BYTES])
 def test_a_block_that_was_not_written_completely_is_downloaded_again(
     s3: SharedFolder, kept: bytes

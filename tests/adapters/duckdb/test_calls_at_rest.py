@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from opentrail.adapters.duckdb.calls_at_rest import calls_of
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from tests.adapters.duckdb.worlds import World
@@ -41,6 +43,7 @@ def test_they_come_once_and_in_order(tmp_path: Path) -> None:
     assert positions(world, "cloudtrail.amazonaws.com") == []
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
     world = made(tmp_path)
     sorted(world.history.glob("*.duckdb"))[0].write_bytes(b"nothing" * 100)

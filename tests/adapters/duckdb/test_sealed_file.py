@@ -54,6 +54,7 @@ def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_of_records_that_are_too_large_for_the_memory_nothing_is_left_but_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.fakes import TIMEOUT_SECONDS
 
 # A server that starts a history process, which starts a child that reaches the point.
@@ -40,12 +42,14 @@ def run(point: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_whole_family_dies_at_the_point_that_is_armed() -> None:
     done = run("history.sealed:2")
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_other_crash_points_do_not_kill_the_process() -> None:
     done = run("journal.committed:1")
     assert done.returncode == 0

@@ -58,6 +58,7 @@ new_entries = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(new_entries))
 def test_entries_arrive_as_they_were_sent(given_: list[NewEntry]) -> None:
     sent = msgspec.msgpack.encode(AppendEntries(given_))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from opentrail.adapters.postgres.batches import new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.journal import PostgresJournal
@@ -14,6 +16,8 @@ from opentrail.adapters.system import SystemClock
 from tests.factories import event_id, some_new_entries
 from tests.fakes import SettableClock, asynchronous
 from tests.postgres import database_in, shared_server
+
+pytestmark = pytest.mark.slow
 
 
 def partitions(url: str) -> list[str]:
@@ -39,6 +43,7 @@ async def test_the_partition_of_the_next_day_is_there_before_that_day() -> None:
     await journal.close()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_trimming_drops_past_days_that_are_kept_elsewhere_and_no_other() -> None:
     url = shared_server().new_database()

@@ -17,6 +17,8 @@ from tests.factories import event_id, some_new_entries
 from tests.fakes import asynchronous
 from tests.postgres import shared_server
 
+pytestmark = pytest.mark.slow
+
 
 async def a_journal(folder: Path, count: int, trimmed: int = 0) -> SqliteJournalSource:
     """Returns a journal of small segments; those up to `trimmed` are gone."""
@@ -29,6 +31,7 @@ async def a_journal(folder: Path, count: int, trimmed: int = 0) -> SqliteJournal
     return SqliteJournalSource(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trimmed", [0, 30])
 @asynchronous
 async def test_entries_are_the_same_and_others_follow(tmp_path: Path, trimmed: int) -> None:

@@ -14,6 +14,8 @@ from tests.factories import some_new_entries
 from tests.fakes import asynchronous
 from tests.postgres import database_in, shared_server
 
+pytestmark = pytest.mark.slow
+
 
 @asynchronous
 async def test_processes_that_start_concurrently_make_the_tables_once() -> None:
@@ -26,6 +28,7 @@ async def test_processes_that_start_concurrently_make_the_tables_once() -> None:
         await database.close()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_user_that_owns_the_schema_needs_no_other_permission() -> None:
     server = shared_server()

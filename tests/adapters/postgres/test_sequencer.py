@@ -24,6 +24,8 @@ from tests.factories import event_id, some_new_entries
 from tests.fakes import asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
+pytestmark = pytest.mark.slow
+
 _WAITS_FOR_LEASE = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
     " AND wait_event_type = 'Lock' AND query LIKE 'UPDATE opentrail.lease%'"
@@ -62,6 +64,7 @@ class World:
         return [entry.event_id for part in source.read_range(1, 1_000) for entry in part]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_batches_get_their_positions_in_the_order_in_which_they_were_inserted() -> None:
     world = World()
@@ -79,6 +82,7 @@ async def test_batches_get_their_positions_in_the_order_in_which_they_were_inser
     assert world.event_ids() == [event_id(number) for number in range(1, 101)]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_partition_of_a_new_day_is_created_while_a_sequencer_waits_for_its_lease() -> (
     None
@@ -100,6 +104,7 @@ async def test_the_partition_of_a_new_day_is_created_while_a_sequencer_waits_for
     assert ordered.head == 4
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> None:
     world = World()
@@ -165,6 +170,7 @@ async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_re
     assert world.event_ids() == [event_id(number) for number in (1, 2, 5, 6)]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_large_batches_are_ordered_in_several_transactions(
     monkeypatch: pytest.MonkeyPatch,

@@ -17,6 +17,8 @@ from tests.factories import event_id, some_new_entries
 from tests.fakes import asynchronous
 from tests.postgres import database_in, shared_server
 
+pytestmark = pytest.mark.slow
+
 
 async def a_journal(batches: int = 4, records: int = 3) -> tuple[str, PostgresJournalSource]:
     """Returns the database of a journal of a few batches, and its source."""
@@ -57,6 +59,7 @@ async def test_a_batch_that_was_changed_or_deleted_is_noticed(change: str) -> No
     assert positions(source, 8, 12) == [8, 9, 10, 11, 12]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_batch_that_was_replaced_by_a_whole_one_does_not_continue_the_chain() -> None:
     url, source = await a_journal()
@@ -137,6 +140,7 @@ async def test_an_event_id_is_not_taken_for_another_one_that_contains_it() -> No
     assert len(execute(url, "SELECT 1 FROM opentrail.batch")) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["'\\x01aa'", "'\\xffaa'", "overlay(body placing 'x' from 40)"])
 @asynchronous
 async def test_the_chain_of_a_damaged_batch_is_unknown_and_a_reader_learns_of_the_damage(

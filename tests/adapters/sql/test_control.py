@@ -197,7 +197,7 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     if request.param == "sqlite":
         return tmp_path / "state.db"
@@ -241,6 +241,7 @@ async def test_processes_that_change_documents_in_other_orders_do_not_fail(
     await store.close()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_opening_a_new_file_waits_for_who_is_writing_to_it(tmp_path: Path) -> None:
     file = tmp_path / "state.db"

@@ -22,7 +22,7 @@ from tests.fakes import TIMEOUT_SECONDS
 from tests.postgres import shared_server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> ControlDatabase:
     """An empty database of each kind."""
     if request.param == "sqlite":
@@ -77,6 +77,7 @@ def test_a_statement_that_fails_undoes_all_of_it(database: ControlDatabase) -> N
     database.close()
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
     database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(SilentError):

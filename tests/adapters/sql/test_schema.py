@@ -32,7 +32,7 @@ Place = str | Path
 NewPlace = Callable[[], Place]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
     """Returns what makes the URL of an empty database, or names its file."""
     if request.param == "sqlite":
@@ -98,6 +98,7 @@ async def test_an_old_store_is_migrated_and_can_be_written(new_place: NewPlace) 
     assert version_of(place) == [(NEWEST,)]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     for kind, queries in TABLES.items():

@@ -9,6 +9,7 @@ from opentrail.adapters.sql.time_limit import TimeLimit
 from tests.postgres import shared_server
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_cut_off() -> None:
     url, limit = shared_server().new_database(), TimeLimit()
     limit.connection = psycopg.connect(url)

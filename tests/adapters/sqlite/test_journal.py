@@ -89,6 +89,7 @@ def first_break_of_chain(folder: Path) -> int | None:
 # Segments and chain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a#b", "a?mode=rwc", "a%41", "a b'ü"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name / "journal"
@@ -108,6 +109,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
     tmp_path: Path,
@@ -123,6 +125,7 @@ async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
         assert found == [event_id(number) for number in range(1, 61)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [1, 17, 40])
 @pytest.mark.parametrize(
     ("statement", "shown_at"),
@@ -226,6 +229,7 @@ async def test_appends_that_wait_together_are_committed_together_and_in_order(
         assert found == [event_id(number) for number in range(1, 200)]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept(
     tmp_path: Path, held: Held
@@ -246,6 +250,7 @@ async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kep
         assert await journal.append([small]) == QUEUE_RECORDS + 2
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held: Held) -> None:
     at = a_new_entry().recorded_at

@@ -85,6 +85,7 @@ async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Pa
         SqliteJournal(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_segments_that_are_gone_are_named_and_their_numbers_not_used_again(
     tmp_path: Path,

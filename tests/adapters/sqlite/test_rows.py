@@ -21,6 +21,7 @@ def database() -> Iterator[sqlite3.Connection]:
         yield opened
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(count=st.integers(0, 700), first=st.integers(1, 1 << 40))
 def test_entries_come_out_as_they_went_in(

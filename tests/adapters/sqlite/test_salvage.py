@@ -50,6 +50,7 @@ def test_every_row_of_an_intact_file_is_found(
         assert not has_hidden_commits(copy)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(content=st.binary(max_size=9_000), size=st.integers(0, 3))
 def test_no_content_is_an_error(content: bytes, size: int) -> None:

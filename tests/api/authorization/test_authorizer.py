@@ -614,6 +614,7 @@ async def test_the_policy_of_a_store_denies_an_administrator() -> None:
 # Anything
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=150)
 @given(

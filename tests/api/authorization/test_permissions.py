@@ -240,6 +240,7 @@ def test_condition_keys_go_with_tags_and_types() -> None:
         assert set(rule.resource_types) <= set(TYPES), operation
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=300)
 @given(st.data())

@@ -157,6 +157,7 @@ async def test_a_browser_may_come_back_to_another_server_that_shares_the_sealer(
     assert (await two.get("session")).json["user"] == "oidc:ann@example.com"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_others_who_begin_and_never_come_back_end_no_sign_in() -> None:
     browser, _ = with_provider()

@@ -57,6 +57,7 @@ async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> 
     return await send(browser.app, method, path, headers, json.dumps(body).encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [None, *ConsoleRole], ids=str)
 @asynchronous
 async def test_a_route_is_open_to_its_role_and_greater_ones(role: ConsoleRole | None) -> None:
@@ -132,6 +133,7 @@ async def test_pages_without_scripts_need_a_session() -> None:
         assert (await ask(browser, "GET", path.replace("{id}", "x"))).status == 401
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
     """A request with the token needs no other mark of a page."""

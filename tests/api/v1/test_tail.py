@@ -33,6 +33,7 @@ def ids(data: Any) -> list[str]:
     return [event["eventId"] for event in data["events"]]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_new_events_that_match_arrive_with_their_sentence() -> None:
     browser = Browser()
@@ -50,6 +51,7 @@ async def test_new_events_that_match_arrive_with_their_sentence() -> None:
         assert "created IAM user" in data["events"][0]["sentence"]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice() -> None:
     browser = Browser()

@@ -13,6 +13,7 @@ from tests.factories import an_entry
 from tests.fakes import asynchronous, utc
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
@@ -25,6 +26,7 @@ async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
         await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
@@ -36,6 +38,7 @@ async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> No
         await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
     for expected in (False, True):
@@ -52,6 +55,7 @@ async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
             await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_follow_it(
     tmp_path: Path,
@@ -74,6 +78,7 @@ async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_fo
         await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_events_are_counted_while_no_snapshot_can_be_written(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
@@ -102,6 +107,7 @@ async def test_another_preset_learns_again(tmp_path: Path) -> None:
             await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_nothing_is_adopted_before_it_is_learned(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
@@ -113,6 +119,7 @@ async def test_nothing_is_adopted_before_it_is_learned(tmp_path: Path) -> None:
         await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_watch_that_was_stopped_can_be_started_again(tmp_path: Path) -> None:
     """As on a server that delivers trails for the second time."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from opentrail.app import wings
 from opentrail.app.wings.register import WINGS
 
@@ -22,6 +24,7 @@ def test_every_module_that_starts_a_wing_is_listed() -> None:
     assert len(WINGS) == len(starting)
 
 
+@pytest.mark.slow
 def test_the_process_of_one_wing_loads_no_other() -> None:
     program = "import sys, opentrail.app.wings.insights_process; print(*sys.modules)"
     done = subprocess.run(

@@ -78,6 +78,7 @@ def header(request: Made, name: bytes, value: bytes) -> Made:
     return request.with_headers([*others, (name, value)])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32))
 def test_signed_requests_are_verified_and_changed_ones_are_not(seed: int) -> None:
@@ -224,6 +225,7 @@ def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> Non
         assert admitted(made("GET", b"/", headers, b"")).signature is Signature.UNVERIFIED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("authorization", [None, UNKNOWN.format("eu-west-1", "iam")])
 @pytest.mark.parametrize(
     ("headers", "body"),
@@ -327,6 +329,7 @@ def test_too_many_failures_close_the_gate_for_a_signer_in_a_late_body() -> None:
 _FORM = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(

@@ -775,6 +775,7 @@ def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() -> None:
     agent = "an-agent/1.0 a=b"
     tags = [{"Key": "k", "Value": "pw=CANARY-12345 "}] * 40_000
@@ -786,6 +787,7 @@ def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() 
         assert record["userAgent"] == agent
 
 
+@pytest.mark.slow
 def test_a_call_with_too_many_texts_to_search_keeps_its_error_message() -> None:
     parameters = {"Name": "a", "Tags": [{"Key": "k", "Value": "a=b c=d "}] * 70_000}
     body = json.dumps({"__type": "ValidationException", "message": "limit=20 is too low"}).encode()
@@ -989,6 +991,7 @@ BODIES = st.binary(max_size=50) | st.text(
 ).map(str.encode)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
@@ -1092,6 +1095,7 @@ def test_a_service_of_ones_own_says_what_its_error_is() -> None:
 # The order of members
 
 
+@pytest.mark.slow
 def test_the_order_of_members_is_the_one_of_records_as_aws_delivers_them() -> None:
     checked = 0
     for source, record in collected_records():

@@ -346,6 +346,7 @@ def test_a_call_without_such_details_has_none() -> None:
 # Whatever comes
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(

@@ -271,6 +271,7 @@ def test_each_element_with_a_secrets_name_is_hidden_to_its_end() -> None:
     )
 
 
+@pytest.mark.slow
 def test_texts_of_one_call_that_are_too_long_to_search_are_hidden() -> None:
     text = "a=b c " * 10_000
     with search_limit():
@@ -280,6 +281,7 @@ def test_texts_of_one_call_that_are_too_long_to_search_are_hidden() -> None:
     assert without_secrets([text] * 20) == [text] * 20
 
 
+@pytest.mark.slow
 def test_a_short_text_that_unpacks_to_very_much_is_hidden_where_that_is_not_searched() -> None:
     packed = base64.b64encode(gzip.compress(b"a=b " * 60_000)).decode()
     with search_limit():
@@ -332,6 +334,7 @@ def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
     assert [text for text in shown if redact(text) != text] == []
 
 
+@pytest.mark.slow
 def test_no_real_record_holds_anything_that_is_hidden() -> None:
     shown = [text for _, record in collected_records() for text in texts(record)]
     assert len(shown) > at_least(100_000, 4_000)

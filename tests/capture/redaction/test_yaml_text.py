@@ -90,6 +90,7 @@ def test_any_text_is_read_and_what_is_shown_once_stays(lines: list[str]) -> None
     assert without_yaml_secrets(shown) == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["a: b\n", "  " * 20 + "a:\n", "{a: b, ", "- - - a: x\n", "'a': '"]
 )

@@ -236,6 +236,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=300, deadline=None)
 @given(cases, records)

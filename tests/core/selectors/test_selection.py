@@ -128,6 +128,7 @@ def test_an_advanced_selectors_json_says_the_same_again(given: list[Json]) -> No
     assert Selection.from_document(document).document() == document
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.lists(basic, min_size=1, max_size=3))

@@ -161,6 +161,7 @@ async def test_a_lost_answer_to_a_later_batch_sends_only_what_is_not_there() -> 
     assert scene.ids == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "seconds", "changes"),
     [

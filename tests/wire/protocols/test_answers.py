@@ -270,6 +270,7 @@ def test_a_successful_answer_is_not_an_error(status: int) -> None:
         assert error(request, status, b'{"__type":"NotAnError","message":"x"}') is None
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(

@@ -366,6 +366,7 @@ def test_any_bytes_are_cbor_or_refused(body: bytes) -> None:
     read_or_refused(cbor_request(body))
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(
@@ -394,6 +395,7 @@ def test_any_bytes_are_json_or_refused(body: bytes) -> None:
     read_or_refused(a_request("eks", "POST", "/tags/arn", body=body))
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(

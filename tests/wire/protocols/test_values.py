@@ -107,6 +107,7 @@ KINDS = ["integer", "float", "boolean", "blob", "timestamp", "string"]
 EXTREMES = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), -1e300, 10**400]
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(kind=st.sampled_from(KINDS), value=ANYTHING | st.sampled_from(EXTREMES))

@@ -104,6 +104,7 @@ def test_any_text_is_read_back(text: str) -> None:
     assert parse_xml(f"<a>{escape(text)}</a>".encode()).text == text
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(
