@@ -45,7 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--random-order") == "new":
-        config.option.random_order = str(random.randrange(10**6))
+        # The workers of pytest-xdist get the option as it was given, and the environment.
+        seed = os.environ.setdefault("PYTEST_RANDOM_ORDER", str(random.randrange(10**6)))
+        config.option.random_order = seed
     # A shell that starts pytest in the background has it, and all that it starts, ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
