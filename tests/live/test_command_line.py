@@ -39,7 +39,8 @@ def typed(server: Opentrail, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "expression", ["region=eu-west-1", "name=CreateQueue AND region=eu-*", "category=Data"]
+    "expression",
+    ["region=eu-west-1", "name=CreateQueue AND region=eu-*", "name=PutObject AND category=Data"],
 )
 def test_an_expression_that_names_a_default_searches_there(
     server: Opentrail, expression: str
