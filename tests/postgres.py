@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+#: The parameter of a test that runs on several engines; its server takes a while to start.
+ON_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.slow)
 _TIMEOUT = 60
 _NUMBERS = itertools.count(1)
 #: Reads authentication from the folder; `trusted` needs no password.

@@ -17,10 +17,10 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import Conflict
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from tests.fakes import Documents, MemoryControl, asynchronous, run
-from tests.postgres import shared_server
+from tests.postgres import ON_POSTGRESQL, shared_server
 
 Open = Callable[[], ControlStore]
-KINDS = ("memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
+KINDS = ("memory", "sqlite", ON_POSTGRESQL)
 
 
 def opener(kind: str, folder: Path) -> Open:
@@ -320,9 +320,7 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Store
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@pytest.mark.parametrize(
-    "kind", ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", ["memory", "sqlite", ON_POSTGRESQL])
 @settings(max_examples=25, deadline=None)
 @given(groups=st.lists(st.lists(changes, max_size=4), max_size=12), prefix=names)
 def test_any_sequence_of_changes_ends_as_in_a_plain_dictionary(

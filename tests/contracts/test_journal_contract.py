@@ -36,7 +36,7 @@ from tests.fakes import (
     run,
     turns,
 )
-from tests.postgres import shared_server
+from tests.postgres import ON_POSTGRESQL, shared_server
 
 #: Small enough that a handful of records fills a segment.
 TINY_SEGMENT = 24 * 1024
@@ -113,22 +113,15 @@ def opener(kind: str, folder: Path) -> Open:
     return lambda: SqliteJournal(folder)
 
 
+_WITHOUT_SERVER = ("memory", "memory, over a link", "sqlite", "sqlite, tiny segments")
 KINDS = (
-    "memory",
-    "memory, over a link",
-    "sqlite",
-    "sqlite, tiny segments",
-    pytest.param("postgresql", marks=pytest.mark.slow),
+    *_WITHOUT_SERVER,
+    ON_POSTGRESQL,
     pytest.param("postgresql, ordered by another process", marks=pytest.mark.slow),
 )
-
-
 #: For properties: each example on PostgreSQL takes a new database, which takes its time.
 KINDS_OF_EXAMPLES = (
-    "memory",
-    "memory, over a link",
-    "sqlite",
-    "sqlite, tiny segments",
+    *_WITHOUT_SERVER,
     pytest.param("postgresql", marks=pytest.mark.campaign),
 )
 
@@ -497,7 +490,7 @@ def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
 
 # Journals whose oldest entries were trimmed (`TrimmedJournal`), alone and with their archive
 
-TRIMMED_KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
+TRIMMED_KINDS = ("sqlite", ON_POSTGRESQL)
 
 
 class ListArchive:

@@ -20,16 +20,14 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from tests.factories import event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
-from tests.postgres import shared_server
+from tests.postgres import ON_POSTGRESQL, shared_server
 
 #: Small enough that a handful of records fills a segment.
 TINY_SEGMENT = 24 * 1024
 Opener = Callable[[], tuple[TrimmedJournal, JournalSource]]
 
 
-@pytest.fixture(
-    params=["sqlite", "sqlite, tiny segments", pytest.param("postgresql", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=["sqlite", "sqlite, tiny segments", ON_POSTGRESQL])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Returns what opens a journal and its source."""
     if request.param == "postgresql":

@@ -16,7 +16,7 @@ from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.leases import Lease, Leases
 from tests.fakes import TIMEOUT_SECONDS, MemoryLeases, asynchronous
-from tests.postgres import shared_server
+from tests.postgres import ON_POSTGRESQL, shared_server
 
 #: Long enough that no lease expires in a test, and so short that each has expired already.
 LONG = 3_600.0
@@ -83,7 +83,7 @@ class PostgresWorld:
 Open = Callable[[float], World]
 
 
-@pytest.fixture(params=["memory", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["memory", ON_POSTGRESQL])
 def open_world(request: pytest.FixtureRequest) -> Open:
     """Returns what makes a world whose leases last this long; all of one test share the leases."""
     if request.param == "memory":

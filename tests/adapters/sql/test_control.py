@@ -17,7 +17,7 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
 from opentrail.ports.control import Put, Remove, Stored
 from tests.fakes import asynchronous, fill, run, small_disk
-from tests.postgres import PostgresServer, database_in, own_server, shared_server
+from tests.postgres import ON_POSTGRESQL, PostgresServer, database_in, own_server, shared_server
 
 
 def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     if request.param == "sqlite":
         return tmp_path / "state.db"

@@ -19,10 +19,10 @@ from opentrail.adapters.sql.databases import (
 )
 from opentrail.core.errors import Conflict
 from tests.fakes import TIMEOUT_SECONDS
-from tests.postgres import shared_server
+from tests.postgres import ON_POSTGRESQL, shared_server
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> ControlDatabase:
     """An empty database of each kind."""
     if request.param == "sqlite":

@@ -18,7 +18,7 @@ from opentrail.adapters.sql.schema import MIGRATIONS
 from opentrail.core.errors import DataTooNew, StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
-from tests.postgres import database_in, shared_server
+from tests.postgres import ON_POSTGRESQL, database_in, shared_server
 
 NEWEST = max(MIGRATIONS)
 #: A store that was written before schemas had versions; see SOURCES.md.
@@ -32,7 +32,7 @@ Place = str | Path
 NewPlace = Callable[[], Place]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
     """Returns what makes the URL of an empty database, or names its file."""
     if request.param == "sqlite":
