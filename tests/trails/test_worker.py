@@ -779,6 +779,35 @@ async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("deleted", [False, True], ids=["stopped", "deleted"])
+@asynchronous
+async def test_a_server_that_was_off_for_a_month_tries_for_a_day_before_it_gives_up(
+    deleted: bool,
+) -> None:
+    """A store that starts later than the server still gets all files and the last digest."""
+    world = World()
+    await world.add(validation=True)
+    expected = [await world.start_logging()]
+    await world.deliver()
+    lost = world.buckets.objects.pop(BUCKET)
+    expected += await world.event(2)
+    expected.append(await (world.delete() if deleted else world.stop_logging()))
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    world.clock.advance(31 * 86_400)
+    world = world.restarted()
+    for _ in range(3):
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+        world.clock.advance(8 * 3_600 - 1)
+    world.buckets.objects[BUCKET] = lost
+    for _ in range(40):  # a day of digests at a time
+        await world.deliver()
+    assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 0
+    await world.check(expected)
+
+
+@pytest.mark.slow
 @asynchronous
 async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> None:
     """It takes no digests, though it takes log files."""

@@ -54,8 +54,30 @@ MAX_NAMES = 3
 _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
-#: Writing a file is retried for this time (cloudtrail-format §5.2).
-MAX_RETRY_TIME = timedelta(days=30)
+#: Writing a file is retried for this time (cloudtrail-format §5.2),
+_MAX_RETRY_TIME = timedelta(days=30)
+#: and for at least this time after the server started, which may have been stopped meanwhile.
+_MIN_RETRY_TIME = timedelta(days=1)
+
+
+class RetryLimit:
+    """How long what fails is retried."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.now()
+
+    def is_over(self, since: str | datetime | None) -> bool:
+        """Returns whether something that still fails is to be given up.
+
+        Args:
+            since: since when it has waited, perhaps as a stored time; None or empty if that is not
+                known.
+        """
+        if not since:
+            return False
+        now, first = self._clock.now(), parse_time(since) if isinstance(since, str) else since
+        return now - first > _MAX_RETRY_TIME and now - self._started > _MIN_RETRY_TIME
 
 
 class LogDelivery:
@@ -74,6 +96,7 @@ class LogDelivery:
         self._objects = objects
         self._writer = ExactWriter(objects)
         self.clock = clock
+        self.retries = RetryLimit(clock)
         self._metrics = metrics
         #: Trail → key → contents of new plans, so that they need not be read twice.
         self._contents: dict[str, dict[str, bytes]] = {}
@@ -106,13 +129,14 @@ class LogDelivery:
             before = failures.get(plan.bucket)
             is_held = plan.bucket in (held or {})
             is_failing = before is not None and (is_held or before.code not in _OF_ONE_FILE)
-            if is_failing and not self._is_over(plan):
+            is_over = self.retries.is_over(plan.since)
+            if is_failing and not is_over:
                 continue
             try:
                 key = await self._write(trail, state, plan, stored.key)
                 keys += [key] if key else []
             except ObjectStoreError as error:
-                if not self._is_over(plan):
+                if not is_over:
                     failures[plan.bucket] = error
                     continue
                 about = {"trail": trail.arn, "bucket": plan.bucket}
@@ -128,9 +152,6 @@ class LogDelivery:
         """Returns whether a file for a span's bucket is yet to be written."""
         plans = await self._control.scan("plan", f"{trail.uid}/")
         return any(plan.document["bucket"] == span.bucket for plan in plans)
-
-    def _is_over(self, plan: LogFilePlan) -> bool:
-        return is_over(plan.since, self.clock.now())
 
     async def plan_span(self, trail: Trail, state: DeliveryState, span: Span, until: int) -> bool:
         """Plans the next files of a span up to `until`; returns whether there is more.
@@ -309,16 +330,6 @@ class LogDelivery:
         await self._control.apply([Put("plan", plan_key, asdict(plan))])
         crash_point("delivery.planned")
         return plan, content
-
-
-def is_over(since: str | None, now: datetime) -> bool:
-    """Returns whether something has been retried for the maximum time.
-
-    Args:
-        since: stored time; None or empty if it is not known.
-        now: the current time.
-    """
-    return bool(since) and now - parse_time(str(since)) > MAX_RETRY_TIME
 
 
 def _content_of(contents: FileContents) -> tuple[bytes, str]:

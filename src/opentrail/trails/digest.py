@@ -37,7 +37,7 @@ from opentrail.trails.chains import (
     put_chain,
     remove_logs,
 )
-from opentrail.trails.delivery import MAX_RETRY_TIME
+from opentrail.trails.delivery import RetryLimit
 from opentrail.trails.plans import DELIVERY, DeliveryState
 from opentrail.trails.writing import ExactWriter, compress
 
@@ -89,6 +89,7 @@ class DigestChains:
         self._in_bucket = in_bucket
         self._signer = signer
         self._clock = clock
+        self._retries = RetryLimit(clock)
         self._metrics = metrics
         self._interval = interval
 
@@ -132,7 +133,7 @@ class DigestChains:
                 chain, key = await self._write_next(target, chain, None)
                 keys.append(key)
             except ObjectStoreError:
-                if pending.bucket == span.bucket or not self._is_over(chain):
+                if pending.bucket == span.bucket or not self._retries.is_over(chain.failing_since):
                     raise
                 # The trail has another bucket now, in which a new chain begins.
                 self._log_given_up(trail, place, pending.bucket)
@@ -305,7 +306,7 @@ class DigestChains:
             chain = await self._chain(trail, place, span)
             if chain.ended is not None:
                 continue
-            if not self._is_over(chain):
+            if not self._retries.is_over(chain.failing_since):
                 return False
             chain = replace(chain, pending=None, ended=span.started_at, failing_since=None)
             changes.append(put_chain(trail, place, chain))
@@ -314,11 +315,6 @@ class DigestChains:
             self._log_given_up(trail, place, span.bucket)
         await self._control.apply(changes)
         return True
-
-    def _is_over(self, chain: DigestChain) -> bool:
-        """Returns whether a chain has failed for the maximum time."""
-        since = chain.failing_since
-        return since is not None and self._clock.now() - since > MAX_RETRY_TIME
 
     def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
         about = {**about_chain(trail, place), "bucket": bucket}

@@ -18,7 +18,7 @@ from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import BucketComparison
-from opentrail.trails.delivery import LogDelivery, is_over
+from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.outbox import STREAM, is_empty
 from opentrail.trails.plans import DELIVERY, DeliveryState, load_state
@@ -206,8 +206,7 @@ class TrailWorker:
             await self._run_round(run, head)
         except ObjectStoreError as error:
             await self._note_failure(run.state, error, run.digest_failure)
-            now = self._delivery.clock.now()
-            if not (trail.deleted and is_over(trail.stopped_at, now)):
+            if not (trail.deleted and self._delivery.retries.is_over(trail.stopped_at)):
                 raise
             log.error("what is left of a deleted trail is given up", extra={"trail": trail.arn})
             await self._registry.forget(self.uid)
