@@ -133,12 +133,12 @@ def test_identities_and_history_are_kept_over_a_kill(tmp_path: Path) -> None:
 
 def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[str, Any]]) -> None:
     server, _ = story
-    refused = server.try_aws("iam", "create-user", "--user-name", "Mary")
+    refused = server.try_aws("iam", "delete-user", "--user-name", "Paul")
     assert refused.returncode != 0
-    newest = looked_up(server, "EventName", "CreateUser")[0]
-    record = json.loads(newest["CloudTrailEvent"])
-    assert record["errorCode"] == "EntityAlreadyExistsException"
-    assert "Mary" in record["errorMessage"]
+    (event,) = looked_up(server, "EventName", "DeleteUser")
+    record = json.loads(event["CloudTrailEvent"])
+    assert record["errorCode"] == "NoSuchEntityException"
+    assert "Paul" in record["errorMessage"]
     assert record["responseElements"] is None
 
 

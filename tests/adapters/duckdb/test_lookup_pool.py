@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import duckdb
 import pytest
@@ -91,11 +91,24 @@ async def test_a_file_that_changed_is_damaged_and_compared_once(
     content[len(content) // 2] ^= 1
     file.path.write_bytes(content)
     compared: list[Path] = []
+    still_run, all_have_failed = PARALLEL_LOOKUPS, threading.Event()
+    run = database.run
+
+    async def count(*work: Any) -> list[Any]:
+        nonlocal still_run
+        try:
+            return await run(*work)
+        finally:
+            still_run -= 1
+            if not still_run:
+                all_have_failed.set()
 
     def compare(seen: SealedFile) -> bool:
         compared.append(seen.path)
+        assert all_have_failed.wait(TIMEOUT_SECONDS)
         return is_intact(seen)
 
+    monkeypatch.setattr(database, "run", count)
     monkeypatch.setattr(module, "is_intact", compare)
     pool = LookupPool(database)
     with pytest.raises(Damaged) as error:
