@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from math import lgamma, log
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opentrail.insights.baseline import DAY
-from opentrail.insights.detector import PRESETS, Detector, Transition
+from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition, score
 
 pytestmark = pytest.mark.slow
 
@@ -270,3 +272,147 @@ def test_a_burst_that_arrives_late_is_the_incident_it_would_have_been(later: int
     )
     changes += feed(detector, counts[:, burst + later :], START + burst + later)
     assert [(each.start, each.end) for each in changes] == expected
+
+
+def log_likelihood(count: int, mean: float, dispersion: float) -> float:
+    """Returns the logarithm of the probability of a count, negative binomial with this mean."""
+    together = mean + dispersion
+    return (
+        lgamma(count + dispersion)
+        - lgamma(dispersion)
+        - lgamma(count + 1)
+        + dispersion * log(dispersion / together)
+        + (count * log(mean / together) if count else 0.0)
+    )
+
+
+@pytest.mark.parametrize("expected", [0.2, 3.0, 40.0])
+@pytest.mark.parametrize("dispersion", [0.5, 4.0])
+def test_the_score_is_how_much_likelier_the_calls_are_with_their_own_mean(
+    expected: float, dispersion: float
+) -> None:
+    counts = [0, 1, 7, 40, 300]
+    wanted = [
+        log_likelihood(count, count, dispersion) - log_likelihood(count, expected, dispersion)
+        for count in counts
+    ]
+    scores = score(
+        np.array(counts, float), np.full(len(counts), expected), np.full(len(counts), dispersion)
+    )
+    assert scores.tolist() == pytest.approx(wanted)
+
+
+#: The first minute after `NINE_DAYS`, and its day.
+NOW = START + 9 * DAY
+TODAY = NOW // DAY
+
+
+@pytest.fixture(scope="module")
+def nine_days() -> Detector:
+    """A detector that knows a key with a call every ten minutes for nine days."""
+    counts = np.zeros((1, 9 * DAY), np.int64)
+    counts[0, ::10] = 1
+    detector = detector_of(1)
+    assert feed(detector, counts) == []
+    return detector
+
+
+def with_state(detector: Detector, **changes: object) -> Detector:
+    """Returns a copy of a detector with another state."""
+    copy = deepcopy(detector)
+    state = copy.state()
+    for name, value in changes.items():
+        assert hasattr(state, name)
+        setattr(state, name, value)
+    assert isinstance(state, DetectorState)
+    copy.restore(copy.baselines, state)
+    return copy
+
+
+def burst_at(detector: Detector, first: int, minutes: int = 3) -> list[Transition]:
+    """Closes minutes with 50 calls each."""
+    return feed(detector, np.full((1, minutes), 50, np.int64), first)
+
+
+@pytest.mark.parametrize(
+    ("past", "masked", "learned"),
+    [
+        ([], (0, 0), False),
+        ([1, 2, 3], (0, 0), False),
+        ([1, 2, 3, 4], (0, 0), True),
+        ([2, 3, 4, 5], (0, 0), False),
+        ([0, 1, 2, 3], (0, 0), False),
+        ([1, 1, 2, 3], (0, 0), False),
+        ([], (0, 900), False),
+        ([], (0, 901), True),
+        ([], (1, 901), False),
+    ],
+)
+def test_calls_of_an_incident_are_learned_after_four_days_in_a_row_or_most_of_a_day(
+    nine_days: Detector, past: list[int], masked: tuple[int, int], learned: bool
+) -> None:
+    """`past` are days ago, and so is the first of `masked`; its second are minutes."""
+    detector = with_state(
+        nine_days,
+        past={0: [TODAY - days for days in past]},
+        masked={0: (TODAY - masked[0], masked[1])},
+    )
+    (start,) = burst_at(detector, NOW)
+    assert start == Transition(0, NOW, NOW, rises=True)
+    assert detector.incidents[0].learned is learned
+    known_calls = detector.baselines.calls(0, 3, NOW + 2).tolist()
+    if learned:
+        assert known_calls == [50, 50, 50]
+    else:
+        assert max(known_calls) < 1, "they are counted as usual"
+
+
+def test_minutes_of_incidents_that_are_not_learned_are_counted_by_day(nine_days: Detector) -> None:
+    detector = deepcopy(nine_days)
+    burst_at(detector, NOW, 5)
+    assert detector.state().masked == {0: (TODAY, 4)}, "the first minute began it"
+    detector = with_state(nine_days, masked={0: (TODAY - 1, 700)})
+    burst_at(detector, NOW, 2)
+    assert detector.state().masked == {0: (TODAY, 1)}
+
+
+def test_an_incident_that_lasts_over_midnight_is_one_of_the_day_it_was_found(
+    nine_days: Detector,
+) -> None:
+    detector = deepcopy(nine_days)
+    feed(detector, np.zeros((1, DAY - 3), np.int64), NOW)
+    changes = burst_at(detector, NOW + DAY - 3, 6)
+    changes += feed(detector, np.zeros((1, 30), np.int64), NOW + DAY + 3)
+    start, end = changes
+    assert (start.start, end.end) == (NOW + DAY - 3, NOW + DAY + 3)
+    assert detector.state().past == {0: [TODAY]}
+
+
+@pytest.mark.parametrize(("keys", "dial"), [(1, 4.0), (2, 3.0)])
+def test_the_dial_of_an_account_is_the_highest_ratio_beyond_its_budget(
+    keys: int, dial: float
+) -> None:
+    """A budget of 0.4985 a week, and 0.001 for each key, is that of one or two in four weeks."""
+    detector = detector_of(keys, budget=0.4985)
+    other = detector.add("999999999999")
+    days = range(TODAY - 3, TODAY)
+    ratios = [(day, 0, ratio) for day, ratio in zip(days, (3.0, 5.0, 4.0), strict=True)]
+    ratios += [(TODAY - 29, 0, 9.0), (TODAY - 28, 0, 2.0), (TODAY - 1, other, 1.2)]
+    detector = with_state(detector, ratios=ratios)
+    detector.close(NOW, np.zeros(0, np.intp), np.zeros(0, np.float32))
+    state = detector.state()
+    assert state.dials == [dial, 1.0]
+    assert sorted(state.ratios) == sorted(each for each in ratios if each[0] >= TODAY - 28)
+
+
+def test_nothing_is_reported_below_the_dial_of_its_account(nine_days: Detector) -> None:
+    detector = with_state(nine_days, dials=[1e6])
+    detector.close(NOW, np.zeros(0, np.intp), np.zeros(0, np.float32))
+    assert len(burst_at(detector, NOW + 1)) == 1, "the dial is set anew each day"
+    detector = deepcopy(nine_days)
+    detector.close(NOW, np.zeros(0, np.intp), np.zeros(0, np.float32))
+    detector = with_state(detector, dials=[1e6])
+    assert burst_at(detector, NOW + 1) == []
+    ((day, row, ratio),) = detector.state().ratios
+    assert (day, row) == (TODAY, 0)
+    assert 1 < ratio < 1e6
