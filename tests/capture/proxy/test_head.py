@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opentrail.capture.proxy.head import (
+    MAX_HEADER_BYTES,
     BadHead,
     Head,
     Headers,
@@ -14,6 +15,9 @@ from opentrail.capture.proxy.head import (
     response_head,
     with_forwarded,
 )
+
+#: A value that makes the headers, each with colon, space and end of line, as long as they may be.
+LONGEST = b"y" * (MAX_HEADER_BYTES - len(b"Host: h\r\nX: \r\n"))
 
 
 def a_head(*headers: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/") -> Head:
@@ -29,6 +33,7 @@ def test_an_ordinary_head_is_accepted() -> None:
     check_request(a_head(target=b"/" + b"x" * 16_383))
     check_request(a_head((b"Connection", b"close, X-Absent")))
     check_request(a_head(*[(b"X-%d" % n, b"") for n in range(199)]))
+    check_request(a_head((b"X", LONGEST)))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,7 @@ def test_an_ordinary_head_is_accepted() -> None:
         (Head(b"GET", b"/", "1.1", [(b"Host", b"a" * 261)]), 400),
         (a_head(target=b"/" + b"x" * 16_384), 414),
         (a_head(*[(b"X-%d" % n, b"") for n in range(200)]), 431),
-        (a_head((b"X", b"y" * 70_000)), 431),
+        (a_head((b"X", LONGEST + b"y")), 431),
         (Head(b"POST", b"/", "1.0", [(b"Transfer-Encoding", b"chunked")]), 400),
     ],
 )
@@ -154,3 +159,21 @@ def test_a_header_that_is_signed_stays_and_does_not_come_twice(
     names = [name.lower() for name, _ in found]
     assert names.count(b"x-forwarded-proto") == 1
     assert (b"FORWARDED", b"for=6.6.6.6") not in found
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "expected"),
+    [
+        ("1.1", [(b"Expect", b"100-continue")], True),
+        ("1.1", [(b"expect", b"100-Continue")], True),
+        ("1.1", [(b"Expect", b"")], False),
+        ("1.1", [], False),
+        ("1.0", [(b"Expect", b"100-continue")], False),
+    ],
+)
+def test_a_client_waits_for_100_continue_only_if_it_says_so_in_http_1_1(
+    version: str, headers: Headers, expected: bool
+) -> None:
+    head = Head(b"PUT", b"/", version, [(b"Host", b"h"), *headers])
+    check_request(head)
+    assert head.expects_continue is expected
