@@ -332,12 +332,13 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As while the sequencer of another process is paused."""
-    monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         execute(url, _PAUSE)
         await journal.write(some_new_entries(1))
         waiting = asyncio.create_task(journal.append(some_new_entries(1, 2)))
+        await eventually(lambda: execute(url, _COUNT) == [(2,)])
+        monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
         await eventually(lambda: journal.failure)
         assert journal.backlog_seconds == 0
         with pytest.raises(RecordRefused, match="no position"):
@@ -539,13 +540,14 @@ async def test_no_records_need_no_batch() -> None:
 async def test_a_record_that_gets_no_position_is_refused_in_time_and_there_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)
-    monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.5)
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         assert await journal.append(some_new_entries(1)) == 1
-        with locked_leases(url), pytest.raises(RecordRefused, match="have no position"):
-            await journal.append(some_new_entries(1, 2))
+        with monkeypatch.context() as limits, locked_leases(url):
+            limits.setattr(module, "MAX_INSERT_SECONDS", 1.5)
+            limits.setattr(module, "MAX_ORDER_SECONDS", 0.5)
+            with pytest.raises(RecordRefused, match="have no position"):
+                await journal.append(some_new_entries(1, 2))
         await eventually(lambda: journal.head == 2 and journal.failure is None)
         assert await journal.append(some_new_entries(1, 3)) == 3
         assert [entry.event_id for entry in await everything(journal)] == [
