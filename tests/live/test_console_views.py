@@ -66,7 +66,7 @@ def test_an_event_is_proven_until_its_log_file_is_changed(
     trails.create_trail(Name="proof", IsMultiRegionTrail=True, **given)
     trails.start_logging(Name="proof")
     iam.create_user(UserName="Mary")
-    (event,) = server.records("name:CreateUser")
+    (event,) = server.records("name:CreateUser", "resource=Mary")
     path = f"events/{event['eventID']}?tab=proof"
 
     page = console.page
