@@ -120,9 +120,9 @@ def test_the_stock_command_makes_and_changes_a_whole_subscription(server: Opentr
 
 @pytest.mark.live
 def test_a_users_own_bucket_of_that_name_is_not_shadowed(server: Opentrail) -> None:
-    s3 = server.boto("s3")
-    s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key=SNS, Body=b"mine")
-    assert s3.get_object(Bucket=BUCKET, Key=SNS)["Body"].read() == b"mine"
+    s3, bucket = server.boto("s3"), "awscloudtrail-policy-eu-west-1"  # BUCKET is the command's
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key=SNS, Body=b"mine")
+    assert s3.get_object(Bucket=bucket, Key=SNS)["Body"].read() == b"mine"
     with pytest.raises(s3.exceptions.NoSuchKey):
-        s3.get_object(Bucket=BUCKET, Key=S3)
+        s3.get_object(Bucket=bucket, Key=S3)
