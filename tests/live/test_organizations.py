@@ -183,19 +183,28 @@ def test_a_member_looks_up_its_own_events_only(world: World) -> None:
 def test_a_delegated_administrator_manages_the_trail_until_it_is_deregistered(
     world: World,
 ) -> None:
-    delegate = world.members[1]
-    client = delegate.client(world.server, "cloudtrail")
+    server, delegate = world.server, world.members[1]
+    # A trail that is stopped delivers, and other tests count the files of theirs.
+    server.aws("s3", "mb", "s3://delegated")
+    management = server.boto("cloudtrail")
+    made = management.create_trail(
+        Name="delegated", S3BucketName="delegated", IsOrganizationTrail=True
+    )
+    arn = made["TrailARN"]
+    management.start_logging(Name=arn)
+    client = delegate.client(server, "cloudtrail")
     register = "register-organization-delegated-admin"
-    world.server.aws("cloudtrail", register, "--member-account-id", delegate.id)
-    client.stop_logging(Name=ARN)
-    assert not client.get_trail_status(Name=ARN)["IsLogging"]
-    client.start_logging(Name=ARN)
-    again = world.server.try_aws("cloudtrail", register, "--member-account-id", delegate.id)
+    server.aws("cloudtrail", register, "--member-account-id", delegate.id)
+    client.stop_logging(Name=arn)
+    assert not client.get_trail_status(Name=arn)["IsLogging"]
+    client.start_logging(Name=arn)
+    again = server.try_aws("cloudtrail", register, "--member-account-id", delegate.id)
     assert "AccountRegisteredException" in again.stderr
     deregister = "deregister-organization-delegated-admin"
-    world.server.aws("cloudtrail", deregister, "--delegated-admin-account-id", delegate.id)
+    server.aws("cloudtrail", deregister, "--delegated-admin-account-id", delegate.id)
     with pytest.raises(client.exceptions.NotOrganizationMasterAccountException):
-        client.stop_logging(Name=ARN)
+        client.stop_logging(Name=arn)
+    management.delete_trail(Name=arn)
 
 
 def test_an_organization_may_be_described_by_the_settings(world: World, tmp_path: Path) -> None:
