@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import case
 from tests.live.processes import Opentrail, eventually, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
@@ -75,7 +76,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(server)
 
 
-def test_every_option_of_create_trail_is_accepted_and_shown(world: World) -> None:
+def test_a_trail_with_every_option_does_what_each_says_until_it_is_cleared(world: World) -> None:
+    with case("every option of create-trail is accepted and shown"):
+        create_with_every_option(world)
+    with case("files are announced, encrypted and streamed, and rules get events"):
+        check_sinks(world)
+    with case("the status has the result of every sink"):
+        check_status(world)
+    with case("what lies in the bucket is valid for both verifiers"):
+        check_bucket(world)
+    with case("every option of update-trail is accepted and cleared"):
+        clear_every_option(world)
+
+
+def create_with_every_option(world: World) -> None:
     made = json.loads(
         world.server.aws(
             *("cloudtrail", "create-trail", "--name", "whole", "--s3-bucket-name", "evidence"),
@@ -116,7 +130,7 @@ def test_every_option_of_create_trail_is_accepted_and_shown(world: World) -> Non
     assert listed["ResourceTagList"] == [{"ResourceId": ARN, "TagsList": tags}]
 
 
-def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: World) -> None:
+def check_sinks(world: World) -> None:
     server = world.server
     server.aws("cloudtrail", "start-logging", "--name", "whole")
     for user in ("Mary", "Anna"):
@@ -162,7 +176,7 @@ def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: 
         assert event["detail"] == records[event["detail"]["eventID"]]
 
 
-def test_the_status_has_the_result_of_every_sink(world: World) -> None:
+def check_status(world: World) -> None:
     status = json.loads(world.server.aws("cloudtrail", "get-trail-status", "--name", ARN))
     assert status["IsLogging"] is True
     for name in (
@@ -182,7 +196,7 @@ def test_the_status_has_the_result_of_every_sink(world: World) -> None:
     assert not [name for name in status if name.endswith("Error")]
 
 
-def test_what_lies_in_the_bucket_is_valid_for_both_verifiers(world: World) -> None:
+def check_bucket(world: World) -> None:
     done = world.server.try_aws(
         *("cloudtrail", "validate-logs", "--trail-arn", ARN, "--start-time", "2020-01-01T00:00:00Z")
     )
@@ -191,7 +205,7 @@ def test_what_lies_in_the_bucket_is_valid_for_both_verifiers(world: World) -> No
     assert ours.returncode == 0, ours.stdout + ours.stderr
 
 
-def test_every_option_of_update_trail_is_accepted_and_cleared(world: World) -> None:
+def clear_every_option(world: World) -> None:
     server = world.server
     changed = json.loads(
         server.aws(
