@@ -61,12 +61,13 @@ async def test_a_journal_is_not_looked_for_where_it_is_not(tmp_path: Path) -> No
 async def test_one_server_at_a_time_uses_a_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.1)
     url = shared_server().new_database()
     async with opened_engines(on_postgresql(tmp_path / "one", url)):
-        with pytest.raises(DataDirectoryInUse, match="another server uses the journal"):
-            async with opened_engines(on_postgresql(tmp_path / "other", url)):
-                pass
+        with monkeypatch.context() as limits:
+            limits.setattr(module, "_WAIT_SECONDS", 0.1)
+            with pytest.raises(DataDirectoryInUse, match="another server uses the journal"):
+                async with opened_engines(on_postgresql(tmp_path / "other", url)):
+                    pass
     async with opened_engines(on_postgresql(tmp_path / "other", url)):
         pass
 
