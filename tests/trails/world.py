@@ -16,7 +16,7 @@ from opentrail.core.trail import Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
-from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.delivery import LogDelivery, RetryLimit
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.members import TrailMembers
@@ -89,8 +89,9 @@ class World:
         self.metrics = Metrics()
         self.registry = TrailRegistry(self.control)
         self.selector = EntrySelector(self.journal)
+        retries = RetryLimit(self.clock)
         self.delivery = LogDelivery(
-            self.selector, self.control, self.objects, self.clock, self.metrics
+            self.selector, self.control, self.objects, self.clock, self.metrics, retries
         )
         in_bucket = BucketDigests(self.objects, self.signer, RsaVerifier())
         self.digests = DigestChains(
@@ -101,6 +102,7 @@ class World:
             self.metrics,
             self.digest_interval,
             in_bucket,
+            retries,
         )
         self.comparison = BucketComparison(
             self.control, self.objects, in_bucket, self.journal, self.selector, self.clock

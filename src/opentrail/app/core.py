@@ -32,7 +32,7 @@ from opentrail.logs import attempt
 from opentrail.ports.signer import Signer
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
-from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.delivery import LogDelivery, RetryLimit
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import EntrySelector
@@ -122,14 +122,17 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     run_beside(stack, _check_keys(signer))
     selector, worker_control = core.selector, core.worker_control
     in_bucket = BucketDigests(objects, signer, RsaVerifier())
+    retries = RetryLimit(clock)
     digest_interval = timedelta(seconds=settings.digest_interval)
     local = TrailDeliveries(
         TrailRegistry(worker_control, settings.trails_per_region),
         journal,
         worker_control,
         objects,
-        LogDelivery(selector, worker_control, objects, clock, metrics),
-        DigestChains(worker_control, objects, signer, clock, metrics, digest_interval, in_bucket),
+        LogDelivery(selector, worker_control, objects, clock, metrics, retries),
+        DigestChains(
+            worker_control, objects, signer, clock, metrics, digest_interval, in_bucket, retries
+        ),
         BucketComparison(worker_control, objects, in_bucket, journal, selector, clock),
         timedelta(seconds=settings.delivery_interval),
         [sink for wing in wings for sink in wing.sinks],

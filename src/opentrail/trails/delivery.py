@@ -67,17 +67,16 @@ class RetryLimit:
         self._clock = clock
         self._started = clock.now()
 
-    def is_over(self, since: str | datetime | None) -> bool:
+    def is_over(self, since: datetime | None) -> bool:
         """Returns whether something that still fails is to be given up.
 
         Args:
-            since: since when it has waited, perhaps as a stored time; None or empty if that is not
-                known.
+            since: since when it has waited; None if that is not known.
         """
-        if not since:
+        if since is None:
             return False
-        now, first = self._clock.now(), parse_time(since) if isinstance(since, str) else since
-        return now - first > _MAX_RETRY_TIME and now - self._started > _MIN_RETRY_TIME
+        now = self._clock.now()
+        return now - since > _MAX_RETRY_TIME and now - self._started > _MIN_RETRY_TIME
 
 
 class LogDelivery:
@@ -90,13 +89,14 @@ class LogDelivery:
         objects: ObjectStore,
         clock: Clock,
         metrics: Metrics,
+        retries: RetryLimit,
     ) -> None:
         self.selector = selector
         self._control = control
         self._objects = objects
         self._writer = ExactWriter(objects)
         self.clock = clock
-        self.retries = RetryLimit(clock)
+        self.retries = retries
         self._metrics = metrics
         #: Trail → key → contents of new plans, so that they need not be read twice.
         self._contents: dict[str, dict[str, bytes]] = {}
@@ -129,7 +129,7 @@ class LogDelivery:
             before = failures.get(plan.bucket)
             is_held = plan.bucket in (held or {})
             is_failing = before is not None and (is_held or before.code not in _OF_ONE_FILE)
-            is_over = self.retries.is_over(plan.since)
+            is_over = self.retries.is_over(parse_time(plan.since) if plan.since else None)
             if is_failing and not is_over:
                 continue
             try:

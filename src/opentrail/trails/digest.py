@@ -81,6 +81,7 @@ class DigestChains:
         metrics: Metrics,
         interval: timedelta,
         in_bucket: BucketDigests,
+        retries: RetryLimit,
     ) -> None:
         self._control = control
         self._chains = StoredChains(control)
@@ -89,7 +90,7 @@ class DigestChains:
         self._in_bucket = in_bucket
         self._signer = signer
         self._clock = clock
-        self._retries = RetryLimit(clock)
+        self._retries = retries
         self._metrics = metrics
         self._interval = interval
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
+from opentrail.core.event import parse_time
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
@@ -206,7 +207,8 @@ class TrailWorker:
             await self._run_round(run, head)
         except ObjectStoreError as error:
             await self._note_failure(run.state, error, run.digest_failure)
-            if not (trail.deleted and self._delivery.retries.is_over(trail.stopped_at)):
+            since = parse_time(trail.stopped_at) if trail.stopped_at else None
+            if not (trail.deleted and self._delivery.retries.is_over(since)):
                 raise
             log.error("what is left of a deleted trail is given up", extra={"trail": trail.arn})
             await self._registry.forget(self.uid)
