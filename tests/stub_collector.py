@@ -35,15 +35,6 @@ class StubCollector:
             for record in scope["logRecords"]
         ]
 
-    def event_names(self) -> list[str]:
-        """Returns the names of the events that were taken, in order."""
-        return [
-            attribute["value"]["stringValue"]
-            for record in self.records()
-            for attribute in record["attributes"]
-            if attribute["key"] == "rpc.method"
-        ]
-
 
 @contextmanager
 def stub_collector(port: int = 0) -> Iterator[StubCollector]:
