@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -10,8 +9,6 @@ import signal
 import socket
 import subprocess
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,24 +21,17 @@ from tests.live.processes import (
     Opentrail,
     eventually,
     free_port,
+    health,
     moto_server,
     opentrail_server,
     run_opentrail,
+    until_well,
 )
 from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live]
 
 NOBODY = "http://127.0.0.1:9"
-
-
-def health(server: Opentrail) -> dict[str, Any]:
-    try:
-        with urllib.request.urlopen(f"{server.console}/health") as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        found = json.load(error)
-    return found
 
 
 # The data directory
@@ -57,7 +47,7 @@ def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_p
         (tmp_path / "data" / "lock").unlink()
         third = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
         assert third.returncode == 3
-        assert health(first)["status"] == "ok"
+        until_well(first)
 
 
 def test_a_data_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -119,7 +109,7 @@ def test_a_full_disk_at_the_start_exits_74(small_disk: Path, is_new: bool) -> No
     assert re.search("No space left|disk is full", done.stderr)
     filler.unlink()
     with opentrail_server(folder, "--upstream", NOBODY) as server:
-        assert health(server)["status"] == "ok"
+        until_well(server)
 
 
 @pytest.mark.campaign
@@ -150,7 +140,7 @@ def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: P
             iam.create_user(UserName="refused")
         assert upstream.count == forwarded, "a call that cannot be recorded was forwarded"
         filler.unlink()
-        eventually(lambda: health(server)["status"] == "ok", "recovery without a restart")
+        until_well(server)  # without a restart
         iam.create_user(UserName="after")
         assert server.stop() == 0
         server.start()
@@ -177,7 +167,7 @@ def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk
         for _ in range(5):
             iam.create_user(UserName="lost")
         filler.unlink()
-        eventually(lambda: health(server)["status"] == "ok", "recovery")
+        until_well(server)
         gap = eventually(lambda: server.records("EventName=RecordsLost"), "a gap record")
         lost = sum(record["serviceEventDetails"]["lostRecords"] for record in gap)
         assert lost == health(server)["lostRecords"]

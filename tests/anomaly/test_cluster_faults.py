@@ -24,9 +24,15 @@ import pytest
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from tests.anomaly.test_kill import Evidence
 from tests.live.load import Load
-from tests.live.processes import Opentrail, eventually, free_port, moto_server
+from tests.live.processes import (
+    Opentrail,
+    eventually,
+    free_port,
+    health,
+    moto_server,
+    until_well,
+)
 from tests.live.test_cluster import MASTER_KEY
-from tests.live.test_control_store import health
 from tests.postgres import PostgresServer, database_in, primary_and_standby
 from tests.stub_upstream import StubUpstream
 
@@ -225,7 +231,7 @@ def test_each_acknowledged_call_is_in_history_once_and_in_log_files_once(
     validated = world.servers[1].try_aws(*validate)
     assert validated.returncode == 0, validated.stdout + validated.stderr
     for server in world.servers:
-        assert health(server)["status"] == "ok", health(server)
+        until_well(server)
 
 
 def _until_all_answer(loads: Sequence[Load]) -> None:

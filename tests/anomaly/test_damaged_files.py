@@ -20,9 +20,8 @@ from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.gap_file import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
-from tests.anomaly.test_bad_days import health
 from tests.factories import a_record, event_id
-from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
+from tests.live.processes import Opentrail, eventually, health, moto_server, opentrail_server
 
 pytestmark = [
     pytest.mark.anomaly,
@@ -31,8 +30,10 @@ pytestmark = [
     pytest.mark.campaign,
 ]
 
-#: Time in which a server that has started must have named what is wrong.
-SECONDS = 10.0
+#: Seconds in which a server that has started must have named what is wrong.
+SECONDS = 60.0
+#: Seconds for which it must say nothing of what is whole.
+QUIET_SECONDS = 10.0
 #: Records of a file of event history.
 SEALED = 20
 MOMENT = datetime(2020, 1, 1, tzinfo=UTC)
@@ -246,10 +247,10 @@ def diagnosed(folder: Path, capsys: pytest.CaptureFixture[str], *, runs: bool) -
     return next((each["text"] for each in wrong if each["subject"] in subjects), "")
 
 
-def said_by(server: Opentrail, *, waits: bool) -> str:
-    """Returns what a server names that has looked at everything, '' if nothing; may wait for it."""
+def said_by(server: Opentrail, seconds: float) -> str:
+    """Returns what a server names within some seconds of its start, '' if nothing."""
     eventually(lambda: is_ready(health(server)), "event history and a checked journal")
-    end = time.monotonic() + (SECONDS if waits else 0)
+    end = time.monotonic() + seconds
     pause = threading.Event()
     while not (named := named_by(server)) and time.monotonic() < end:
         pause.wait(0.2)
@@ -258,16 +259,24 @@ def said_by(server: Opentrail, *, waits: bool) -> str:
 
 def named_by(server: Opentrail) -> str:
     state = health(server)
+    if state["status"] != "ok" and not reasons(state):
+        # On a busy machine a part may be late to answer, which is no damage.
+        threading.Event().wait(1)
+        state = health(server)
     if state["status"] == "ok":
         if losses := server.records("EventName=RecordsLost"):
             details = losses[0]["serviceEventDetails"]
             return f"RecordsLost: {details.get('lostRecords', '?')}: {details['reason']}"
         damaged = state["history"]["damaged"]
         return f"history.damaged: {damaged[0]}" if damaged else ""
-    lists: Any = ("dataProblems", "keyProblems", "missing", "trailProblems")
+    return f"{state['status']}: {[*reasons(state), state][0]}"
+
+
+def reasons(state: dict[str, Any]) -> list[str]:
+    """Returns what a server names, in its health, that is wrong."""
+    lists = ("dataProblems", "keyProblems", "missing", "trailProblems")
     texts = [str(each) for name in lists for each in state[name]]
-    texts += [each["reason"] for each in state["journal"]["lost"]]
-    return f"{state['status']}: {texts[0] if texts else state}"
+    return texts + [each["reason"] for each in state["journal"]["lost"]]
 
 
 def is_ready(state: dict[str, Any]) -> bool:
@@ -277,7 +286,7 @@ def is_ready(state: dict[str, Any]) -> bool:
     return bool(journal["checked"] and is_open)
 
 
-def looked_at(world: World, folder: Path, row: Row, capsys: Any, *, waits: bool) -> None:
+def looked_at(world: World, folder: Path, row: Row, capsys: Any, seconds: float) -> None:
     row.verify = verified(folder, capsys)
     row.doctor = diagnosed(folder, capsys, runs=False)
     server = Opentrail(folder, *world.flags)
@@ -286,7 +295,7 @@ def looked_at(world: World, folder: Path, row: Row, capsys: Any, *, waits: bool)
     except AssertionError as error:
         row.start = str(error).replace("\n", " ")[:200]
     else:
-        row.health = said_by(server, waits=waits)
+        row.health = said_by(server, seconds)
         row.doctor = row.doctor or diagnosed(folder, capsys, runs=True)
         warned = [line for line in server.output.splitlines() if '"level":"' in line]
         assert server.stop() == 0
@@ -304,7 +313,7 @@ def test_nothing_is_said_of_a_whole_directory(
     for gap in (folder / "lost").iterdir():
         gap.unlink()
     row = Row("", "")
-    looked_at(world, folder, row, capsys, waits=True)
+    looked_at(world, folder, row, capsys, QUIET_SECONDS)
     assert (row.start, row.health, row.verify, row.doctor) == ("", "", "", "")
 
 
@@ -333,7 +342,7 @@ def test_a_server_starts_with_every_file_damaged_that_it_need_not_name(
     for file in files:
         damage(folder / file, counterpart(world, file))
     row = Row(", ".join(files), damage.__name__)
-    looked_at(world, folder, row, capsys, waits=False)
+    looked_at(world, folder, row, capsys, 0)
     assert len(files) >= 5
     assert row.start == "" or "made again" in row.start
 
@@ -372,7 +381,7 @@ def test_damage_to_any_file_is_named_by_everything_that_looks(
     if needs_no_server(file, row.kind):  # the test above starts one
         row.verify = verified(folder, capsys)
     else:
-        looked_at(world, folder, row, capsys, waits="health" not in silent)
+        looked_at(world, folder, row, capsys, 0 if "health" in silent else SECONDS)
     record_property("row", [row.file, row.kind, row.start, row.health, row.verify, row.doctor])
     with capsys.disabled():
         print(json.dumps([row.file, row.kind, row.start, row.health, row.verify, row.doctor]))

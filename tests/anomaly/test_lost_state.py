@@ -10,8 +10,13 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.anomaly.test_bad_days import health
-from tests.live.processes import eventually, moto_server, opentrail_server, run_opentrail
+from tests.live.processes import (
+    health,
+    moto_server,
+    opentrail_server,
+    run_opentrail,
+    until_well,
+)
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -60,7 +65,7 @@ def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path
             made = iam.create_access_key(UserName="before")["AccessKey"]
             own = (made["AccessKeyId"], made["SecretAccessKey"])
             assert server.opentrail("trail", "flush", "evidence").returncode == 0
-            assert health(server)["status"] == "ok"
+            until_well(server)
             assert server.stop() == 0
         assert verified(folder)[0] == 0
         (folder / "state.db").unlink()
@@ -86,7 +91,7 @@ def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path
         with opentrail_server(folder, *flags) as server:
             assert health(server)["status"] == "degraded"
             assert "these losses are accepted" in doctor(folder, "--accept-losses")
-            eventually(lambda: health(server)["status"] == "ok", "health after the acceptance")
+            until_well(server)  # after the acceptance
             server.boto("iam", *own).create_user(UserName="after")
             (record,) = server.records("requestParameters.userName=after name=CreateUser")
             assert record["userIdentity"]["userName"] == "before", "the key is known again"

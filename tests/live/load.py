@@ -59,7 +59,7 @@ class Load:
 
 
 def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
-    """Sends CreateUser or PutItem; True if a whole good answer came."""
+    """Sends CreateUser or PutItem, as SDKs do again if it is throttled; True if it was done."""
     service, headers = "iam", {"Content-Type": "application/x-www-form-urlencoded"}
     body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
     if name.endswith("data"):
@@ -73,7 +73,10 @@ def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
     headers["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
     )
-    connection.request("POST", "/", body, headers)
-    answer = connection.getresponse()
-    answer.read()
+    for attempt in range(5):
+        connection.request("POST", "/", body, headers)
+        answer = connection.getresponse()
+        if b"Throttling" not in answer.read():
+            break
+        time.sleep(0.1 * 2**attempt)
     return answer.status == 200

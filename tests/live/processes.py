@@ -7,12 +7,12 @@ import io
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from opentrail.cli import main, parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, BuiltInUpstream, start_moto
+from opentrail.pytest_plugin.server_process import ReservedPort
 
 T = TypeVar("T")
 
@@ -37,13 +38,19 @@ TIMEOUT_SECONDS = 60.0
 BIN = Path(sys.executable).parent
 #: Reads each of botocore's models once for all clients.
 _LOADER = botocore.loaders.create_loader()
+#: Ports stay reserved until the tests end: their servers may come back at any time.
+_reserved: list[ReservedPort] = []
 
 
-def free_port() -> int:
-    """Returns a port that was free a moment ago (for servers that must come back on it)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(below: int = 65_536) -> int:
+    """Returns a port that no other program is given, for servers that must come back on it."""
+    while True:
+        reserved = ReservedPort()
+        port = int(reserved.address.rpartition(":")[2])
+        if port < below:
+            _reserved.append(reserved)
+            return port
+        reserved.release()
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -238,6 +245,23 @@ def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SE
             return answer
         pause.wait(min(0.5, 0.02 + passed / 10))
     raise AssertionError(f"never happened: {what}")
+
+
+def health(server: Opentrail) -> dict[str, Any]:
+    """Returns what the server says of itself."""
+    try:
+        with urllib.request.urlopen(f"{server.console}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        return dict(json.load(error))
+
+
+def until_well(server: Opentrail) -> None:
+    """Returns once the server says that it is well: on a busy machine it may be late to ask."""
+    try:
+        eventually(lambda: health(server)["status"] == "ok", "the server is well")
+    except AssertionError:
+        raise AssertionError(health(server)) from None
 
 
 @contextmanager

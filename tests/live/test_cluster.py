@@ -22,8 +22,14 @@ from botocore.exceptions import ClientError
 
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from tests.factories import some_records
-from tests.live.processes import Opentrail, eventually, moto_server, run_opentrail
-from tests.live.test_control_store import health
+from tests.live.processes import (
+    Opentrail,
+    eventually,
+    health,
+    moto_server,
+    run_opentrail,
+    until_well,
+)
 from tests.postgres import shared_server
 
 #: The key that seals the secrets of all servers.
@@ -182,8 +188,7 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
     assert set(users_in_history(worker)) >= set(names)
     validated = worker.validate(arn)
     assert validated.returncode == 0, validated.stdout + validated.stderr
-    shown = health(worker)
-    assert shown["status"] == "ok", shown
+    until_well(worker)
     assert sorted(s["endpoint"] for s in health(worker)["cluster"]["servers"]) == sorted(
         server.url for server in (one, two, three)
     )

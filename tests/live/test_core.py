@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.live.processes import Opentrail, clean_environment, moto_server
+from tests.live.processes import Opentrail, clean_environment, moto_server, until_well
 
 pytestmark = pytest.mark.live
 
@@ -99,8 +98,7 @@ def test_a_server_without_wings_records_finds_delivers_and_answers(tmp_path: Pat
                 "--is-organization-trail",
             )
             assert "organizations on this server" in organization.stderr
-            with urllib.request.urlopen(f"{server.console}/health", timeout=60) as health:  # noqa: S310
-                assert json.load(health)["status"] == "ok"
+            until_well(server)
             assert server.stop() == 0
         finally:
             server.close()

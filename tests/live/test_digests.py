@@ -86,7 +86,7 @@ def a_round_of_calls(world: World, number: int) -> None:
 
 def upload(world: World, seed: int) -> None:
     """Uploads 20 MB in parts and 20 MB as one stream, and some small objects with odd keys."""
-    s3 = world.server.boto("s3")
+    s3 = world.server.boto("s3", attempts=5)  # parts are sent together, and may be throttled
     noise = random.Random(seed)
     for name in ("parts", "stream", "a b/ü//..%2F+", "empty"):
         size = {"parts": 20 * MEGABYTE, "stream": 20 * MEGABYTE, "empty": 0}.get(name, 1000)

@@ -75,10 +75,7 @@ class Ports:
 
     def __init__(self, sandbox: Opentrail | None = None) -> None:
         # SeaweedFS adds 10,000 for a second port of each kind, which must not be one of these.
-        free = set[int]()
-        while len(free) < len(PORTS):
-            free |= {port for port in [free_port()] if port < 42_000}
-        self.free = dict(zip(PORTS, map(str, free), strict=True))
+        self.free = {port: str(free_port(below=42_000)) for port in PORTS}
         if sandbox is not None:
             self.free["4747"] = sandbox.url.rpartition(":")[2]
             self.free["4748"] = sandbox.console.rpartition(":")[2]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.live.processes import Opentrail, eventually, run_opentrail
-from tests.live.test_control_store import SECRET, command_lines, health
+from tests.live.processes import Opentrail, eventually, health, run_opentrail, until_well
+from tests.live.test_control_store import SECRET, command_lines
 from tests.postgres import database_in, own_server, shared_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -106,7 +106,7 @@ def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path
             users = recorded_users(server)
             assert {*acknowledged, "after"} <= set(users)
             assert set(users.values()) == {1}
-            assert health(server)["status"] == "ok"
+            until_well(server)
             assert server.stop() == 0
         finally:
             server.close()

@@ -18,6 +18,7 @@ from tests.live.processes import (
     moto_server,
     opentrail_server,
     run_opentrail,
+    until_well,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.mark.campaign]
@@ -95,7 +96,7 @@ def start_a_trail(server: Opentrail) -> None:
     trails.start_logging(Name="evidence")
 
 
-def health(server: Opentrail) -> Any:
+def state_of(server: Opentrail) -> Any:
     return json.loads(server.opentrail("status", "--json").stdout)
 
 
@@ -135,7 +136,7 @@ def test_a_trail_goes_on_after_an_older_state_and_history_has_no_hole(
             status = server.boto("cloudtrail").get_trail_status(Name="evidence")
             assert "LatestDeliveryError" not in status
             assert "LatestDigestDeliveryError" not in status
-            state = health(server)
+            state = state_of(server)
             assert (state["status"], state["trails"][0]["status"]) == ("ok", "Logging"), state
             arguments = ("--trail-arn", ARN, "--start-time", "2020-01-01T00:00:00Z")
             done = server.try_aws("cloudtrail", "validate-logs", *arguments)
@@ -178,16 +179,16 @@ def test_digests_of_unknown_keys_end_the_chain_and_everybody_is_informed(tmp_pat
             shown = server.opentrail("status")
             assert shown.returncode == 1
             assert "a new chain of digest files began" in shown.stdout
-            (lost,) = health(server)["keyProblems"]
+            (lost,) = state_of(server)["keyProblems"]
             (folder / "keys" / f"{lost.split()[2]}.lost").touch()
             trails = server.boto("cloudtrail")
             trails.stop_logging(Name="evidence")
             trails.start_logging(Name="evidence")
             flush(server)
-            assert health(server)["trailProblems"] == []
+            assert state_of(server)["trailProblems"] == []
             assert server.stop() == 0
             server.start()
-            assert health(server)["status"] == "ok"
+            until_well(server)
 
 
 def test_a_restore_without_keys_continues_the_chain_with_a_new_key(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_a_damaged_signing_key_is_named_everywhere_and_its_public_half_stays_lis
         whole = file.read_bytes()
         file.write_bytes(whole[:100])
         server.start()
-        state = health(server)
+        state = state_of(server)
         assert state["status"] == "degraded"
         assert file.name in state["keyProblems"][0]
         assert server.boto("cloudtrail").list_public_keys()["PublicKeyList"] == listed
@@ -244,4 +245,4 @@ def test_a_damaged_signing_key_is_named_everywhere_and_its_public_half_stays_lis
         file.write_bytes(whole)
         server.start()
         flush(server)
-        assert health(server)["status"] == "ok"
+        until_well(server)

@@ -84,7 +84,7 @@ def test_an_upstream_that_still_takes_the_request_is_not_silent(tmp_path: Path) 
         wire.request()
         wire.rest()
 
-    flags = ("--upstream-timeout", "1")
+    flags = ("--upstream-timeout", "2")
     with between(tmp_path, patient, silent, flags=flags) as (server, _):
         size = 1_000
         wire = Wire.to(server.url).send(
@@ -154,7 +154,7 @@ def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> 
         wire.request()
         wire.rest()
 
-    flags = ("--upstream-timeout", "0.2")
+    flags = ("--upstream-timeout", "1")
     with between(tmp_path, generous, silent, flags=flags) as (server, upstream):
         wire = Wire.to(server.url).send(GET)
         wire.until(b"\r\n\r\n")

@@ -70,14 +70,14 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
 
 
 def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
-    with an_endpoint(head_seconds=0.2) as (url, _):
+    with an_endpoint(head_seconds=1) as (url, _):
         wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
         assert wire.answer()[0] == 408
         assert wire.rest() == b""
 
 
 def test_a_silent_connection_is_closed() -> None:
-    with an_endpoint(head_seconds=0.2, idle_seconds=0.2) as (url, _):
+    with an_endpoint(head_seconds=1, idle_seconds=1) as (url, _):
         assert Wire.to(url).rest() == b""
         wire = Wire.to(url).send(get())
         assert wire.answer()[0] == 502
