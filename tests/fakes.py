@@ -71,7 +71,7 @@ from tests.factories import MOMENT
 T = TypeVar("T")
 
 #: Nothing that a test waits for may take longer, even on a busy machine.
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 300.0
 GENESIS = b"\0" * 32
 
 

@@ -34,7 +34,7 @@ from opentrail.pytest_plugin.server_process import ReservedPort
 T = TypeVar("T")
 
 #: Nothing in these tests may take longer than this.
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 120.0
 BIN = Path(sys.executable).parent
 #: Reads each of botocore's models once for all clients.
 _LOADER = botocore.loaders.create_loader()

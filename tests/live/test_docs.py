@@ -47,6 +47,7 @@ VOLATILE = (
     (r"^ot_[\w-]{43}$", "TOKEN"),
     (r"position [\d,]+, [\d,]+ bytes", "POSITION"),
     (r"[\d,]+ records? verified in \d+ journal segments?, \d+ sealed files?", "VERIFIED"),
+    (r"^\d+% of .* left\n", ""),  # what takes long says how far it is
     (r"^opentrail \d+\.\d+\.\d+", "opentrail VERSION"),
     (r"[ \t]+", " "),
 )
