@@ -257,7 +257,7 @@ def health(server: Opentrail) -> dict[str, Any]:
 
 
 def until_well(server: Opentrail) -> None:
-    """Returns once the server says that it is well: on a busy machine it may be late to ask."""
+    """Returns once the server is well: on a busy machine its parts may answer too late at first."""
     try:
         eventually(lambda: health(server)["status"] == "ok", "the server is well")
     except AssertionError:
