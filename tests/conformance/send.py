@@ -25,6 +25,8 @@ from tests.conformance.generate import LOADER, Case
 
 _CONNECTIONS = 12
 _PATIENCE = 30.0
+#: Calls of a case at most; those before the last were throttled.
+_ATTEMPTS = 10
 #: Services that take bearer tokens, which botocore makes for https alone.
 _BEARER = ("account-access-runtime", "codecatalyst")
 
@@ -195,28 +197,35 @@ async def _send_all(sender: Sender, cases: Iterable[Case], port: int) -> list[Se
 async def _work(queue: asyncio.Queue[Sent | None], port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     while (one := await queue.get()) is not None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                keep = await _one_call(one.raw, reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            one.problem, keep = f"socket: {error!r}", False
-        if not keep:
-            writer.close()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+        for _ in range(_ATTEMPTS):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    head = await _one_call(one.raw, reader, writer)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                one.problem, head = f"socket: {error!r}", b""
+            if not head or b"\r\nconnection: close" in head:
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+            if b"\r\nretry-after: 1\r\n" not in head:
+                break
+            # Calls came faster than a busy machine records them: SDKs wait, too.
+            await asyncio.sleep(1)
     writer.close()
 
 
-async def _one_call(raw: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Makes one call; the result tells whether the connection can be used again."""
+async def _one_call(
+    raw: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bytes:
+    """Makes one call, and returns the head of its answer in lower case."""
     writer.write(raw)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, has_length, rest = head.partition(b"\r\ncontent-length:")
     if raw.startswith(b"HEAD "):
-        return b"\r\nconnection: close" not in head
+        return head
     if has_length:
         await reader.readexactly(int(rest.partition(b"\r\n")[0]))
     elif b"\r\ntransfer-encoding:" in head:
         while size := int((await reader.readline()).partition(b";")[0], 16):
             await reader.readexactly(size + 2)
         await reader.readline()
-    return b"\r\nconnection: close" not in head
+    return head

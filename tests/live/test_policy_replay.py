@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -473,15 +474,26 @@ def make_calls(server: Opentrail, world: World, caller: Principal, count: int) -
     for call in itertools.islice(world.calls(Random(caller.arn)), count):
         if call.service not in clients:
             clients[call.service] = server.boto(call.service, **caller.access)
-        try:
-            getattr(clients[call.service], call.method)(**call.arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in DENIED:
-                caller.denied.append(call)
-            else:
-                caller.failed += 1
-        else:
+        method = getattr(clients[call.service], call.method)
+        while (outcome := outcome_of(method, call)) == "throttled":
+            time.sleep(0.1)
+        if outcome == "allowed":
             caller.allowed.append(call)
+        elif outcome == "denied":
+            caller.denied.append(call)
+        else:
+            caller.failed += 1
+
+
+def outcome_of(method: Callable[..., object], call: Call) -> str:
+    """Returns what came of a call; one that is throttled is neither passed on nor recorded."""
+    try:
+        method(**call.arguments)
+    except ClientError as error:
+        if "calls come faster" in str(error):
+            return "throttled"
+        return "denied" if error.response["Error"]["Code"] in DENIED else "failed"
+    return "allowed"
 
 
 def is_allowed(policies: Sequence[Policy], caller: Principal, call: Call) -> bool:
