@@ -48,3 +48,15 @@ def collected_records() -> Iterator[tuple[str, dict[str, Any]]]:
         if "envelopes" not in source and "lookup" not in source:
             for line in unpacked(file).splitlines():
                 yield source, json.loads(line)
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields all scalars of a record with their paths; lists do not count as a step."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, (*path, name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, path)
+    else:
+        yield path, value

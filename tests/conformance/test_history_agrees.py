@@ -32,7 +32,7 @@ from opentrail.core.expression import parse
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
 from opentrail.ports.event_store import PAGE_TEXT, EventQuery
-from tests.collection import IS_WHOLE, WHOLE, collected_files
+from tests.collection import IS_WHOLE, WHOLE, collected_files, leaves
 from tests.factories import (
     ACCOUNT,
     REGION,
@@ -216,16 +216,11 @@ def told(record: Mapping[str, Any], member: str) -> str:
     return str((about or {}).get(member) or record.get(member))
 
 
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yields all scalars of a record with their paths; lists do not count as a step."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from leaves(inner, (*path, name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner, path)
-    elif value is not None:
-        yield path, json.dumps(value) if isinstance(value, bool) else value
+def searchable(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields the values of a record as a search writes them, with their paths."""
+    for path, value in leaves(record):
+        if value is not None:
+            yield path, json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def failed(record: Mapping[str, Any]) -> bool:
@@ -260,7 +255,7 @@ def about_the_caller(record: Mapping[str, Any]) -> Iterator[Term]:
     if user and str(user).isalnum():
         yield Term(
             f"userIdentity.userName={user}",
-            lambda r: (("userIdentity", "userName"), user) in leaves(r),
+            lambda r: (("userIdentity", "userName"), str(user)) in searchable(r),
         )
     address = str(record.get("sourceIPAddress"))
     # Those that are made unrecognisable need not be addresses: 035.249.253.1.
@@ -303,22 +298,21 @@ def _has(
 def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
     """Yields terms on values at paths, and on texts anywhere."""
     known = [
-        (path, value)
-        for path, value in leaves(record)
+        (path, text)
+        for path, text in searchable(record)
         if path[0] in ("requestParameters", "responseElements", "additionalEventData", "userAgent")
         and all(step.isalnum() and step.isascii() for step in path)
-        and not set(str(value)) & set('*?\\"')
-        and str(value).isprintable()
-        and str(value).strip() == str(value) != ""
-        and len(str(value)) < 60
+        and not set(text) & set('*?\\"')
+        and text.isprintable()
+        and text.strip() == text != ""
+        and len(text) < 60
     ]
-    for number, (path, value) in enumerate(known[:: len(known) // 5 + 1]):
-        text, is_address = str(value), path[-1].lower().endswith(ADDRESSES) and "/" in str(value)
-        if not is_address:
+    for number, (path, text) in enumerate(known[:: len(known) // 5 + 1]):
+        if not (path[-1].lower().endswith(ADDRESSES) and "/" in text):
             yield Term(
                 f'{".".join(path)}="{text}"',
                 lambda r, path=path, text=text: any(  # type: ignore[misc]
-                    where == path and str(other) == text for where, other in leaves(r)
+                    found == (path, text) for found in searchable(r)
                 ),
             )
         piece = text[number % 3 : number % 3 + 12].lower()
@@ -326,7 +320,7 @@ def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
             yield Term(
                 f'"{piece}"',
                 lambda r, piece=piece: any(  # type: ignore[misc]
-                    piece in str(other).lower() for _, other in leaves(r)
+                    piece in other.lower() for _, other in searchable(r)
                 ),
             )
 

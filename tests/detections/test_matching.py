@@ -28,7 +28,7 @@ from opentrail.detections.rules import (
     OneOf,
 )
 from opentrail.detections.sigma import read_rules
-from tests.collection import WHOLE, collected_records
+from tests.collection import WHOLE, collected_records, leaves
 from tests.detections.reference import fires
 from tests.detections.sample import write_samples
 from tests.factories import a_record
@@ -50,22 +50,10 @@ def varied_records() -> Iterator[dict[str, Any]]:
     kinds: Counter[tuple[Any, ...]] = Counter()
     for record in records():
         what = tuple(record.get(m) for m in ("eventSource", "eventName", "userAgent", "errorCode"))
-        kind = (*what, frozenset(members(record)))
+        kind = (*what, frozenset(path for path, _ in leaves(record)))
         kinds[kind] += 1
         if kinds[kind] <= 3:
             yield record
-
-
-def members(value: Any, path: str = "") -> Iterator[str]:
-    """Yields the paths of all members in a value."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from members(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for inner in value:
-            yield from members(inner, path)
-    else:
-        yield path
 
 
 def differences(folder: Path, events: Iterable[dict[str, Any]]) -> tuple[Counter[str], list[str]]:
