@@ -258,18 +258,19 @@ def said_by(server: Opentrail, seconds: float) -> str:
 
 
 def named_by(server: Opentrail) -> str:
-    state = health(server)
-    if state["status"] != "ok" and not reasons(state):
-        # On a busy machine a part may be late to answer, which is no damage.
-        threading.Event().wait(1)
+    def explained() -> dict[str, Any]:
+        """Returns the health once it is good or has a reason: a part may be late to answer."""
         state = health(server)
+        return state if state["status"] == "ok" or reasons(state) else {}
+
+    state = eventually(explained, "the server says why it is not well")
     if state["status"] == "ok":
         if losses := server.records("EventName=RecordsLost"):
             details = losses[0]["serviceEventDetails"]
             return f"RecordsLost: {details.get('lostRecords', '?')}: {details['reason']}"
         damaged = state["history"]["damaged"]
         return f"history.damaged: {damaged[0]}" if damaged else ""
-    return f"{state['status']}: {[*reasons(state), state][0]}"
+    return f"{state['status']}: {reasons(state)[0]}"
 
 
 def reasons(state: dict[str, Any]) -> list[str]:
