@@ -7,8 +7,10 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
+from tests.live.processes import unthrottled
 
 CLIENTS = 8
 PACE = 45  # calls a second of one client
@@ -73,10 +75,11 @@ def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
     headers["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
     )
-    for attempt in range(5):
+
+    def once() -> tuple[int, bytes]:
         connection.request("POST", "/", body, headers)
         answer = connection.getresponse()
-        if b"Throttling" not in answer.read():
-            break
-        time.sleep(0.1 * 2**attempt)
-    return answer.status == 200
+        return answer.status, answer.read()
+
+    status, _ = unthrottled(once, itemgetter(1))
+    return status == 200

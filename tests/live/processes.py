@@ -247,6 +247,24 @@ def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SE
     raise AssertionError(f"never happened: {what}")
 
 
+def is_throttled(answer: str | bytes) -> bool:
+    """Tells if an answer says that its call was neither passed on nor recorded: SDKs repeat it."""
+    reason = "calls come faster than they can be recorded"
+    return reason in (answer if isinstance(answer, str) else answer.decode("utf-8", "replace"))
+
+
+def unthrottled(call: Callable[[], T], text_of: Callable[[T], str | bytes]) -> T:
+    """Makes a call, again and again while it is throttled, and returns its answer."""
+    answers: list[T] = []
+
+    def is_answered() -> bool:
+        answers.append(call())
+        return not is_throttled(text_of(answers[-1]))
+
+    eventually(is_answered, "a call that is not throttled")
+    return answers[-1]
+
+
 def health(server: Opentrail) -> dict[str, Any]:
     """Returns what the server says of itself."""
     try:

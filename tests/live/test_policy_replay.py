@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +24,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from opentrail.core.policies import AccessRequest, Caller, Policy, PolicyKind, decide, parse_policy
-from tests.live.processes import TIMEOUT_SECONDS, Opentrail, moto_server, opentrail_server
+from tests.live.processes import (
+    TIMEOUT_SECONDS,
+    Opentrail,
+    moto_server,
+    opentrail_server,
+    unthrottled,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -475,25 +481,22 @@ def make_calls(server: Opentrail, world: World, caller: Principal, count: int) -
         if call.service not in clients:
             clients[call.service] = server.boto(call.service, **caller.access)
         method = getattr(clients[call.service], call.method)
-        while (outcome := outcome_of(method, call)) == "throttled":
-            time.sleep(0.1)
-        if outcome == "allowed":
+        error = unthrottled(partial(error_of, method, call), str)
+        if error is None:
             caller.allowed.append(call)
-        elif outcome == "denied":
+        elif error.response["Error"]["Code"] in DENIED:
             caller.denied.append(call)
         else:
             caller.failed += 1
 
 
-def outcome_of(method: Callable[..., object], call: Call) -> str:
-    """Returns what came of a call; one that is throttled is neither passed on nor recorded."""
+def error_of(method: Callable[..., object], call: Call) -> ClientError | None:
+    """Makes a call, and returns its error if it has one."""
     try:
         method(**call.arguments)
     except ClientError as error:
-        if "calls come faster" in str(error):
-            return "throttled"
-        return "denied" if error.response["Error"]["Code"] in DENIED else "failed"
-    return "allowed"
+        return error
+    return None
 
 
 def is_allowed(policies: Sequence[Policy], caller: Principal, call: Call) -> bool:
