@@ -22,6 +22,7 @@ from opentrail.detections.rules import (
     AnyOf,
     Compared,
     Exists,
+    InNetwork,
     Like,
     Matches,
     Negation,
@@ -143,8 +144,20 @@ def test_an_alternative_without_name_is_tried_for_every_event() -> None:
 
 
 def test_a_wrong_regular_expression_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"RE2 does not take the regular expression '\(\?=a\)'"):
+    reason = r"^RE2 does not take the regular expression '\(\?=a\)': invalid perl operator: \(\?=$"
+    with pytest.raises(UsageError, match=reason):
         compiled(Matches("userAgent", "(?=a)"))
+
+
+def test_a_wrong_network_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^'10\.0\.0\.0/33' is not a network such as"):
+        RuleIndex([("rule", InNetwork("sourceIPAddress", "10.0.0.0/33"))])
+
+
+def test_a_field_within_a_text_is_not_there() -> None:
+    index = RuleIndex([("rule", OneOf("userIdentity.type", ("Root",)))])
+    assert index.matching({"userIdentity": {"type": "root"}}) == ["rule"]
+    assert index.matching({"userIdentity": "Root"}) == []
 
 
 def test_a_record_that_is_nested_deep_hides_nothing() -> None:
