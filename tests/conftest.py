@@ -116,9 +116,13 @@ def left_objects_stay() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_handler_left() -> Iterator[None]:
-    """A command that ran in this process no longer logs to the test's stderr, which is closed."""
+def no_trace_of_a_command() -> Iterator[None]:
+    """A command that ran in this process no longer logs to the test's stderr, which is closed.
+
+    If it was `serve` and ended before it was ready, garbage would not be collected any more.
+    """
     yield
+    gc.enable()
     for handler in list(logging.root.handlers):
         if type(handler) is logging.StreamHandler:  # pytest's own ones are subclasses
             logging.root.removeHandler(handler)
