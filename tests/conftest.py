@@ -110,8 +110,6 @@ def left_objects_stay() -> Iterator[None]:
     A collection of all objects would stop a process for seconds, in whatever test it comes.
     """
     yield
-    if gc.get_freeze_count():  # else a server that ended in this process has taken all back
-        gc.collect()
     gc.freeze()
 
 
