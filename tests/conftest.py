@@ -95,6 +95,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # A worker of pytest-xdist ends without running what `atexit` has.
     postgres.remove_shared_server()
+    gc.unfreeze()  # else libraries report leaks when the process ends
     if session.config.getoption("--write-durations") and not hasattr(session.config, "workerinput"):
         before: dict[str, int] = json.loads(DURATIONS.read_text(encoding="utf-8"))
         measured = {file: round(seconds) for file, seconds in _seconds_by_file.items()}
