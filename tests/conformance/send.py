@@ -207,6 +207,7 @@ async def _work(queue: asyncio.Queue[Sent | None], port: int) -> None:
             if not head or b"\r\nconnection: close" in head:
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+            # An answer to HEAD has no body that says why the call is to be made again.
             asked_again = one.raw.startswith(b"HEAD ") and b"\r\nretry-after: 1\r\n" in head
             if not asked_again and not is_throttled(body):
                 break

@@ -311,9 +311,7 @@ def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
         if not (path[-1].lower().endswith(ADDRESSES) and "/" in text):
             yield Term(
                 f'{".".join(path)}="{text}"',
-                lambda r, path=path, text=text: any(  # type: ignore[misc]
-                    found == (path, text) for found in searchable(r)
-                ),
+                lambda r, found=(path, text): found in searchable(r),  # type: ignore[misc]
             )
         piece = text[number % 3 : number % 3 + 12].lower()
         if piece.strip() and text.isascii():
