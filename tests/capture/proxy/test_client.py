@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.capture.proxy.client import after_head, framing_of
-from tests.capture.proxy.wires import ScriptedUpstream, Wire, get, ok, put, scope, scripted
+from tests.capture.proxy.wires import (
+    ScriptedUpstream,
+    Wire,
+    get,
+    ok,
+    put,
+    scope,
+    scripted,
+    socket_buffers,
+)
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -20,15 +29,21 @@ pytestmark = pytest.mark.live
 LARGE = random.Random(1).randbytes(3 * 1024 * 1024)
 
 
-def echo(wire: Wire) -> None:
-    """Answers each request with its own head and body."""
-    while True:
-        head, body = wire.request()
-        wire.send(ok(head + body))
+@pytest.fixture(scope="module")
+def forwarded() -> list[bytes]:
+    """The heads that the upstream got."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
+def upstream(forwarded: list[bytes]) -> Iterator[ScriptedUpstream]:
+    def echo(wire: Wire) -> None:
+        """Answers each request with its own head and body."""
+        while True:
+            head = wire.until(b"\r\n\r\n")
+            forwarded.append(head)
+            wire.send(ok(head + wire.body_after(head)))
+
     with scripted(echo) as running:
         yield running
 
@@ -123,16 +138,16 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_request_that_could_mean_two_things_is_refused(
-    server: Opentrail, upstream: ScriptedUpstream, name: str
+    server: Opentrail, forwarded: list[bytes], name: str
 ) -> None:
-    before = upstream.connections
-    head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('iam')}\r\n"
+    target = f"/refused/{name.replace(' ', '-')}"
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('iam')}\r\n"
     wire = Wire.to(server.url).send(head + REFUSED[name])
     status = wire.answer()[0]
     assert 400 <= status < 600
     assert wire.rest() == b"", "the connection must be closed"
     if name != "bad chunk size":
-        assert upstream.connections == before, "nothing may be forwarded"
+        assert not [head for head in forwarded if target.encode() in head], "it was forwarded"
 
 
 @pytest.mark.parametrize(
@@ -222,12 +237,14 @@ def test_a_chunked_body_after_a_request_to_switch_protocols_passes(server: Opent
 )
 def test_data_that_is_not_a_body_is_read_up_to_a_limit(server: Opentrail, start: str) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.1\r\n{start}")
+    # Up to eight megabytes are read so that the client sees the answer, and up to two before.
+    limit = 12_000_000 + socket_buffers()
     sent, piece = 0, b"a" * 65536
     with contextlib.suppress(ConnectionError):
-        while sent < 100_000_000:
+        while sent < limit:
             wire.socket.sendall(piece)
             sent += len(piece)
-    assert sent < 16_000_000  # a megabyte, and the systems' buffers on the way
+    assert sent < limit
 
 
 def test_a_request_without_host_is_refused(server: Opentrail) -> None:

@@ -105,17 +105,27 @@ class Wire:
     def request(self) -> tuple[bytes, bytes]:
         """Reads one request: its head as it came, its body without framing."""
         head = self.until(b"\r\n\r\n")
+        return head, self.body_after(head)
+
+    def body_after(self, head: bytes) -> bytes:
+        """Reads the body of a request whose head was read."""
         lower = head.lower()
         if b"transfer-encoding: chunked" in lower:
-            return head, self.chunks()
+            return self.chunks()
         length = 0
         for line in lower.split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 length = int(line.partition(b":")[2])
-        return head, self.exactly(length)
+        return self.exactly(length)
 
     def close(self) -> None:
         self.socket.close()
+
+
+def socket_buffers() -> int:
+    """Returns the maximum bytes that wait in the system between the ends of a connection."""
+    limits = [Path(f"/proc/sys/net/ipv4/{name}").read_text() for name in ("tcp_rmem", "tcp_wmem")]
+    return sum(int(each.split()[2]) for each in limits)  # minimum, default and maximum
 
 
 class ScriptedUpstream:
