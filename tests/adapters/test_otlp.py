@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from opentrail.trails.sinks.otlp import logs_of
 from tests.adapters.test_deadline import STARTS, never_ending
 from tests.factories import a_record, an_entry
 from tests.fakes import asynchronous
+from tests.live.processes import free_port
 from tests.stub_collector import stub_collector
 
 LOGS = logs_of([an_entry(1, a_record()), an_entry(2, a_record())])
@@ -70,9 +70,7 @@ async def test_some_records_may_be_rejected(body: bytes, rejected: int) -> None:
 
 @asynchronous
 async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    collector: Any = OtlpCollector(f"http://127.0.0.1:{port}", {})
+    collector: Any = OtlpCollector(f"http://127.0.0.1:{free_port()}", {})
     with pytest.raises(ServiceError, match="does not answer"):
         await collector.send(LOGS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from opentrail.adapters.webhook import HttpWebhook, _reached
 from opentrail.core.errors import ServiceError
 from tests.adapters.test_deadline import STARTS, never_ending
 from tests.fakes import asynchronous
+from tests.live.processes import free_port
 from tests.serving import serving
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -109,9 +109,7 @@ async def test_nothing_is_sent_to_private_addresses(host: str) -> None:
 
 @asynchronous
 async def test_a_webhook_that_does_not_answer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    closed = HttpWebhook(f"http://127.0.0.1:{port}", None, LOOPBACK)
+    closed = HttpWebhook(f"http://127.0.0.1:{free_port()}", None, LOOPBACK)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1 does not answer"):
         await closed.send("an-id", b"{}")
     with stub_webhook() as stub:

@@ -28,8 +28,8 @@ from botocore.config import Config
 from opentrail.cli import main, parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
+from opentrail.commands.reserved_port import ReservedPort
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, BuiltInUpstream, start_moto
-from opentrail.pytest_plugin.server_process import ReservedPort
 
 T = TypeVar("T")
 
@@ -46,10 +46,9 @@ def free_port(below: int = 65_536) -> int:
     """Returns a port that no other program is given, for servers that must come back on it."""
     while True:
         reserved = ReservedPort()
-        port = int(reserved.address.rpartition(":")[2])
-        if port < below:
+        if reserved.number < below:
             _reserved.append(reserved)
-            return port
+            return reserved.number
         reserved.release()
 
 

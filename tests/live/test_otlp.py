@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.live.processes import Opentrail, eventually, moto_server
+from tests.live.processes import Opentrail, eventually, free_port, moto_server
 from tests.stub_collector import StubCollector, stub_collector
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -71,8 +70,7 @@ def test_events_reach_a_collector_in_ocsf(tmp_path: Path) -> None:
 
 
 def test_a_server_records_while_its_collector_is_down(tmp_path: Path) -> None:
-    with stub_collector() as collector:
-        port = int(urlsplit(collector.url).port or 0)
+    port = free_port()
     with moto_server() as upstream:
         flags = ("--upstream", upstream, "--otlp-endpoint", f"http://127.0.0.1:{port}")
         server = Opentrail(tmp_path / "data", *flags)

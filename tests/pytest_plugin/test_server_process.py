@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import boto3
 import pytest
 
 from opentrail.pytest_plugin.server import running
-from opentrail.pytest_plugin.server_process import ReservedPort
 from tests.live.processes import moto_server
 
 pytestmark = pytest.mark.live
-
-
-def test_a_reserved_port_refuses_connections_and_a_server_may_have_it() -> None:
-    port = ReservedPort()
-    host, _, number = port.address.partition(":")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(number)))
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((host, int(number)))
-        server.listen()
-        socket.create_connection((host, int(number))).close()
-    port.release()
 
 
 def test_a_server_is_replaced_only_if_it_was_changed(

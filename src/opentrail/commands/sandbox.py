@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from opentrail.adapters.ipc.parent import wait_for_end_of_parent
+from opentrail.commands.reserved_port import ReservedPort
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.installation import command_for
@@ -91,17 +91,23 @@ def start_seaweedfs(folder: Path) -> BuiltInUpstream:
     identity = {"name": "admin", "credentials": credentials, "actions": actions}
     access.write_text(json.dumps({"identities": [identity]}))
     access.chmod(0o600)
-    arguments, ports = _weed_arguments(folder, access)
-    with (folder / "weed.log").open("ab") as output:
-        process = _start([str(program), *arguments], output, output)
-    child = BuiltInUpstream(process, f"http://127.0.0.1:{ports['s3.port']}")
-    _wait_for_seaweedfs(child, f"http://127.0.0.1:{ports['master.port']}", folder)
+    parts = ("master", "volume", "filer", "s3")
+    ports = {f"{part}.{kind}": ReservedPort() for part in parts for kind in ("port", "port.grpc")}
+    arguments = _weed_arguments(folder, access, ports)
+    try:
+        with (folder / "weed.log").open("ab") as output:
+            process = _start([str(program), *arguments], output, output)
+        child = BuiltInUpstream(process, f"http://{ports['s3.port'].address}")
+        _wait_for_seaweedfs(child, f"http://{ports['master.port'].address}", folder)
+    finally:
+        for port in ports.values():
+            port.release()
     return child
 
 
-def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], dict[str, int]]:
-    """Returns the command line of `weed server` on free ports, and the ports by flag."""
-    arguments = [
+def _weed_arguments(folder: Path, access: Path, ports: dict[str, ReservedPort]) -> list[str]:
+    """Returns the command line of `weed server` on ports by flag."""
+    return [
         "server",
         f"-dir={folder}",
         "-ip=127.0.0.1",
@@ -116,19 +122,8 @@ def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], dict[str, in
         "-volume.max=100",
         "-volume.preStopSeconds=0",
         "-master.peers=none",
+        *(f"-{flag}={port.number}" for flag, port in ports.items()),
     ]
-    ports: dict[str, int] = {}
-    sockets = []
-    for part in ("master", "volume", "filer", "s3"):
-        for kind in ("port", "port.grpc"):
-            probe = socket.socket()
-            probe.bind(("127.0.0.1", 0))
-            sockets.append(probe)
-            ports[f"{part}.{kind}"] = probe.getsockname()[1]
-    for probe in sockets:
-        probe.close()
-    arguments += [f"-{name}={port}" for name, port in ports.items()]
-    return arguments, ports
 
 
 def _wait_for_seaweedfs(child: BuiltInUpstream, master: str, folder: Path) -> None:

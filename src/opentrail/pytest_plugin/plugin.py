@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from opentrail.commands.reserved_port import ReservedPort
     from opentrail.pytest_plugin.oracle import Oracle
     from opentrail.pytest_plugin.server import TestServer
-    from opentrail.pytest_plugin.server_process import ReservedPort
 
 _UPDATE = "--update-golden"
 #: The port of the session's server, from the first module on that uses a fixture.
@@ -107,7 +107,7 @@ def _importing(config: pytest.Config) -> AbstractContextManager[None]:
 
 def _reserved(config: pytest.Config) -> ReservedPort:
     """Returns the port that this session's server will have."""
-    from opentrail.pytest_plugin.server_process import ReservedPort
+    from opentrail.commands.reserved_port import ReservedPort
 
     if _PORT not in config.stash:
         config.stash[_PORT] = port = ReservedPort()

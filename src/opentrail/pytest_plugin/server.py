@@ -15,11 +15,12 @@ import boto3
 import pytest
 
 from opentrail.commands.client import Console, find
+from opentrail.commands.reserved_port import ReservedPort
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.installation import command_for
 from opentrail.pytest_plugin.refusing import refuse_other_hosts
-from opentrail.pytest_plugin.server_process import ReservedPort, ServerProcess
+from opentrail.pytest_plugin.server_process import ServerProcess
 from opentrail.wire.pinning import direct_opener
 
 _MOTO_SECONDS = 30.0

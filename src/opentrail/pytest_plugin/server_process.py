@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from opentrail.adapters.ipc import parent
 from opentrail.adapters.sql.at_rest import stored_keys
 from opentrail.commands.client import Console, find
+from opentrail.commands.reserved_port import ReservedPort
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID
 from opentrail.core.errors import OpentrailError
 
@@ -25,27 +25,6 @@ _SHOWN_LINES = 20
 #: Documents that every server writes, and what it learns from calls about users and keys.
 _OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place"})
 _OWN_MARKS = frozenset({("mark", "journal"), ("mark", "store")})
-
-
-class ReservedPort:
-    """A port of this machine that no other program is given.
-
-    It is bound and not listened on, so that connections are refused until a server, which may bind
-    it too, listens there. Where two sockets cannot be bound to one address, another program may get
-    the port before the server.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        if sys.platform != "linux":
-            self._socket.close()
-
-    def release(self) -> None:
-        """Leaves the port to other programs."""
-        self._socket.close()
 
 
 class ServerProcess:
