@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
-from tests.live.processes import unthrottled
+from tests.live.processes import TIMEOUT_SECONDS, unthrottled
 
 CLIENTS = 8
 PACE = 45  # calls a second of one client
@@ -37,7 +37,7 @@ class Load:
     def stop(self) -> None:
         self._stopped.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(2 * TIMEOUT_SECONDS)  # one call that is throttled may take as long
             assert not thread.is_alive()
 
     def _call_on(self, client: int) -> None:

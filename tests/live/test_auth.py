@@ -376,10 +376,10 @@ def test_the_api_speaks_cbor(server: Opentrail) -> None:
 def test_too_many_wrong_signatures_close_the_gate_for_the_key(server: Opentrail) -> None:
     key = create_key(server, "--user", "Mallory")
     forged = {**key, "SecretAccessKey": "guess"}
-    codes = []
+    iam, codes = client_of(server, "iam", forged), []
     for _ in range(60):
         with pytest.raises(botocore.exceptions.ClientError) as refused:
-            client_of(server, "iam", forged).list_users()
+            iam.list_users()
         codes.append(refused.value.response["ResponseMetadata"]["HTTPStatusCode"])
         if codes[-1] == 429:
             break

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from cryptography import x509
 from opentrail.capture.in_process.shipping import ServerShipper
 from tests.certificates import Issuer, issue, write
 from tests.factories import ACCOUNT, a_record
-from tests.live.processes import Opentrail, opentrail_server, run_opentrail
+from tests.live.processes import Opentrail, eventually, opentrail_server, run_opentrail
 from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
@@ -72,7 +71,7 @@ def test_commands_browsers_and_hooks_use_the_console_over_tls(tmp_path: Path, fi
         made = server.opentrail("users", "create", "ann", "--role", "viewer", "--json")
         assert made.returncode == 0, made.stderr
         once = json.loads(made.stdout)["password"]
-        assert server.opentrail("status").returncode == 0
+        eventually(lambda: server.opentrail("status").returncode == 0, "status: ok")
         link = server.opentrail("console").stdout
         assert link.startswith(f"{server.console}/console/#t=")
         ServerShipper.of_data_dir(server.data_dir).ship(json.dumps(a_record()).encode())
@@ -158,14 +157,6 @@ def serial_of(url: str) -> int:
     return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Returns once something holds; each look takes a handshake."""
-    for _ in range(500):
-        if holds():
-            return
-    raise AssertionError("it did not come to hold")
-
-
 @pytest.mark.parametrize("recorders", ["1", "2"])
 def test_a_new_certificate_is_used_after_sighup_and_connections_go_on(
     tmp_path: Path, files: Files, recorders: str
@@ -194,12 +185,13 @@ def test_a_new_certificate_is_used_after_sighup_and_connections_go_on(
         for url in (server.console, server.url):
             # Recorder processes take turns: each must have it.
             eventually(
-                lambda url=url: used() and all(serial_of(url) == new for _ in range(4))  # type: ignore[misc]
+                lambda url=url: used() and all(serial_of(url) == new for _ in range(4)),  # type: ignore[misc]
+                "the new certificate",
             )
         assert new != old
         used()
         assert [one.sock for one in opened] == sockets, "the connections are the same"
-        assert server.opentrail("status").returncode == 0
+        eventually(lambda: server.opentrail("status").returncode == 0, "status: ok")
 
 
 def test_a_certificate_that_cannot_be_used_leaves_the_former_one(
@@ -219,7 +211,7 @@ def test_a_certificate_that_cannot_be_used_leaves_the_former_one(
         assert serial_of(server.console) == serial_of(server.url) == old
         new = files.replace()[0].serial_number
         hang_up(server)
-        eventually(lambda: serial_of(server.console) == new)
+        eventually(lambda: serial_of(server.console) == new, "the new certificate")
 
 
 def hang_up(server: Opentrail) -> None:

@@ -33,7 +33,9 @@ def ship_insight(data_dir: Path, number: int, **details: str) -> None:
 
 
 def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_path: Path) -> None:
-    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+    # Nothing is delivered before `trail flush`.
+    flags = ("--delivery-interval", "3600", "--digest-interval", "3600")
+    with opentrail_server(tmp_path / "data", *flags, command="sandbox") as server:
         server.aws("s3", "mb", "s3://evidence")
         trail = ("--name", "watched", "--s3-bucket-name", "evidence")
         server.aws("cloudtrail", "create-trail", *trail, "--enable-log-file-validation")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.settings import load
-from tests.live.processes import Opentrail
+from tests.live.processes import Opentrail, eventually
 from tests.live.sources import ROOT
 
 pytestmark = pytest.mark.live
@@ -75,7 +75,7 @@ def test_a_server_works_under_the_limits_of_the_unit(tmp_path: Path) -> None:
         server.boto("iam").create_user(UserName="Mary")
         server.boto("s3").create_bucket(Bucket="evidence")
         assert "created IAM user Mary" in server.opentrail("who", "Mary").stdout
-        assert server.opentrail("status").returncode == 0
+        eventually(lambda: server.opentrail("status").returncode == 0, "status: ok")
         assert server.stop() == 0
     finally:
         server.close()

@@ -10,14 +10,14 @@ import pytest
 
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.pytest_plugin.server import connected, running
-from tests.live.processes import moto_server, opentrail_server
+from tests.live.processes import eventually, moto_server, opentrail_server
 
 pytestmark = pytest.mark.live
 
 
 def test_a_server_runs_until_the_end_of_the_block(tmp_path: Path) -> None:
     with moto_server() as moto, running(tmp_path, moto) as server:
-        assert server.console.health()["status"] == "ok"
+        eventually(lambda: server.console.health()["status"] == "ok", "the server is well")
         assert server.moto is None, "another's moto must not be emptied"
     with pytest.raises(OpentrailError, match="no server answers"):
         server.console.health()

@@ -39,16 +39,19 @@ def numbers(transaction: Transaction) -> list[int]:
 
 
 def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
-    database.run(create, 5)
-    database.run(lambda transaction: transaction.change_each("INSERT INTO t VALUES (?)", [[1]]), 5)
+    database.run(create, TIMEOUT_SECONDS)
+    database.run(
+        lambda transaction: transaction.change_each("INSERT INTO t VALUES (?)", [[1]]),
+        TIMEOUT_SECONDS,
+    )
 
     def fails(transaction: Transaction) -> None:
         assert transaction.change("INSERT INTO t VALUES (?)", [2]) == 1
         raise Conflict("not now")
 
     with pytest.raises(Conflict):
-        database.run(fails, 5)
-    assert database.run(numbers, 5) == [1]
+        database.run(fails, TIMEOUT_SECONDS)
+    assert database.run(numbers, TIMEOUT_SECONDS) == [1]
     database.close()
     assert database.run(numbers, 5, is_alone=True) == [1]
     database.close()
@@ -58,22 +61,22 @@ def test_a_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
     """`fullfsync` matters on macOS alone; see `system.sync`."""
     database = SqliteDatabase(tmp_path / "a.db")
     for pragma, value in (("PRAGMA synchronous", 2), ("PRAGMA fullfsync", 1)):
-        ((setting,),) = database.run(methodcaller("rows", pragma), 5)
+        ((setting,),) = database.run(methodcaller("rows", pragma), TIMEOUT_SECONDS)
         assert setting == value
     database.close()
 
 
 def test_a_statement_that_fails_undoes_all_of_it(database: ControlDatabase) -> None:
-    database.run(create, 5)
+    database.run(create, TIMEOUT_SECONDS)
 
     def fails(transaction: Transaction) -> None:
         transaction.change("INSERT INTO t VALUES (1)")
         transaction.change("INSERT INTO nowhere VALUES (1)")
 
     with pytest.raises(DatabaseError, match="nowhere") as failed:
-        database.run(fails, 5)
+        database.run(fails, TIMEOUT_SECONDS)
     assert type(failed.value) is DatabaseError
-    assert database.run(numbers, 5) == []
+    assert database.run(numbers, TIMEOUT_SECONDS) == []
     database.close()
 
 
@@ -82,7 +85,7 @@ def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
     database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(SilentError):
         database.run(lambda transaction: transaction.rows("SELECT pg_sleep(3)"), 0.3)
-    database.run(create, 5)
+    database.run(create, TIMEOUT_SECONDS)
     database.close()
 
 
@@ -92,13 +95,13 @@ def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
         database.run(
             lambda transaction: transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())"), 5
         )
-    database.run(create, 5)
+    database.run(create, TIMEOUT_SECONDS)
     database.close()
 
 
 def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> None:
     """A task that is cancelled leaves its transaction to a thread, and the next one begins."""
-    database.run(create, 5)
+    database.run(create, TIMEOUT_SECONDS)
     begun, may_end = threading.Event(), threading.Event()
 
     def slow(transaction: Transaction) -> None:
@@ -121,7 +124,7 @@ def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> No
     may_end.set()
     thread.join(TIMEOUT_SECONDS)
     second.join(TIMEOUT_SECONDS)
-    assert database.run(numbers, 5) == [2]
+    assert database.run(numbers, TIMEOUT_SECONDS) == [2]
     database.close()
 
 
@@ -143,5 +146,5 @@ def test_the_wait_for_a_turn_counts_as_well() -> None:
     finally:
         may_end.set()
         thread.join(TIMEOUT_SECONDS)
-    database.run(create, 5)
+    database.run(create, TIMEOUT_SECONDS)
     database.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.capture.in_process import shipping
 from opentrail.capture.in_process.shipping import ServerShipper, ship_together
 from opentrail.core.errors import OpentrailError, RecordRefused, UsageError
 
@@ -196,8 +197,11 @@ def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) ->
 
 
 def test_without_waiting_a_known_caller_and_a_silent_server_are_not_asked_again(
-    server: Server,
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The server is in this process, which may stand still.
+    for seconds in ("_IDENTITY_SECONDS", "_CACHE_SECONDS", "_SILENT_SECONDS"):
+        monkeypatch.setattr(shipping, seconds, 60.0)
     server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}}
     shipper = ServerShipper(server.url, "token", wait=False)
     assert shipper.identity("A") == shipper.identity("A") is not None

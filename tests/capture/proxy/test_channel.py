@@ -15,6 +15,7 @@ from tests.capture.proxy.wires import (
     Wire,
     between,
     ok,
+    socket_buffers,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
@@ -118,7 +119,7 @@ def test_an_upstream_that_falls_silent_is_given_up_and_recorded(
         wire.send(answer)
         wire.rest()  # until it is given up
 
-    with between(tmp_path, silent, flags=("--upstream-timeout", "0.5")) as (server, _):
+    with between(tmp_path, silent, flags=("--upstream-timeout", "1")) as (server, _):
         status, _, body = Wire.to(server.url).send(GET).answer()
         assert status == 504
         assert b"GatewayTimeout" in body
@@ -133,7 +134,7 @@ def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_pa
         wire.send(LONG)
         wire.rest()
 
-    with between(tmp_path, silent, flags=("--upstream-timeout", "0.5")) as (server, _):
+    with between(tmp_path, silent, flags=("--upstream-timeout", "1")) as (server, _):
         wire = Wire.to(server.url).send(GET)
         assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
         assert len(wire.rest()) < 999_999
@@ -142,7 +143,7 @@ def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_pa
 
 
 def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> None:
-    size = 20_000_000  # more than sockets hold
+    size = 1_000_000 + 2 * socket_buffers()  # more than both connections hold
 
     def generous(wire: Wire) -> None:
         wire.request()

@@ -19,7 +19,7 @@ from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
-from tests.capture.proxy.wires import Wire, get, put
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, get, put
 from tests.fakes import MemoryJournal, SettableClock
 
 pytestmark = pytest.mark.live
@@ -70,15 +70,16 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
 
 
 def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
-    with an_endpoint(head_seconds=1) as (url, _):
+    with an_endpoint(head_seconds=2) as (url, _):
         wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
         assert wire.answer()[0] == 408
         assert wire.rest() == b""
 
 
 def test_a_silent_connection_is_closed() -> None:
-    with an_endpoint(head_seconds=1, idle_seconds=1) as (url, _):
+    with an_endpoint(head_seconds=1) as (url, _):
         assert Wire.to(url).rest() == b""
+    with an_endpoint(idle_seconds=1) as (url, _):
         wire = Wire.to(url).send(get())
         assert wire.answer()[0] == 502
         assert wire.rest() == b""
@@ -118,7 +119,7 @@ def sample(endpoint: Endpoint, name: str, **labels: str) -> float | None:
 
 
 def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
-    with an_endpoint(max_connections=2) as (url, endpoint):
+    with an_endpoint(max_connections=2, body_grace_seconds=TIMEOUT_SECONDS) as (url, endpoint):
         kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
         while len(endpoint.connections) < 2 or endpoint.idle or endpoint.unused:
             continue  # their heads have not been read yet
