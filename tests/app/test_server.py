@@ -110,7 +110,7 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
 
     # On a busy machine a part of the server may answer too late.
     status, health = eventually(
-        lambda: (said := server.get("/health"))[1]["status"] == "ok" and said, "ok"
+        lambda: (said := server.get("/health"))[1]["status"] == "ok" and said, "the server is well"
     )
     assert status == 200
     assert health["onRecordFailure"] == "refuse"

@@ -24,7 +24,7 @@ from opentrail.commands.sandbox import (
 )
 from opentrail.core.identity import DEFAULT_ACCOUNT, account_of_key
 from tests.fakes import TIMEOUT_SECONDS
-from tests.live.processes import content_of, runs
+from tests.live.processes import of_process, runs
 
 PARENT = """
 import sys
@@ -125,7 +125,7 @@ def test_it_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
 def processes_with(argument: str) -> list[int]:
     """Returns the ids of the processes that have this in their command line."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in pids if argument.encode() in content_of(Path(f"/proc/{pid}/cmdline"))]
+    return [pid for pid in pids if argument.encode() in of_process(Path(f"/proc/{pid}/cmdline"))]
 
 
 @pytest.mark.campaign

@@ -140,8 +140,8 @@ class Opentrail:
         """Returns the ids of the server's own child processes with this in their command line."""
         assert self.process is not None
         listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        pids = [int(pid) for task in listed for pid in content_of(task).split()]
-        return [pid for pid in pids if named in content_of(Path(f"/proc/{pid}/cmdline"))]
+        pids = [int(pid) for task in listed for pid in of_process(task).split()]
+        return [pid for pid in pids if named in of_process(Path(f"/proc/{pid}/cmdline"))]
 
     def boto(
         self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
@@ -296,16 +296,23 @@ def stalled_disk(server: Opentrail) -> Iterator[None]:
 
 def runs(pid: int) -> bool:
     """Tells if this process, anybody's child, has not ended."""
-    stat = content_of(Path(f"/proc/{pid}/stat"))
+    stat = of_process(Path(f"/proc/{pid}/stat"))
     return stat != b"" and stat.rpartition(b")")[2].split()[0] != b"Z"
 
 
-def content_of(file: Path) -> bytes:
-    """Returns what is in a file, also one of a process; nothing if it is gone by now."""
+def of_process(file: Path) -> bytes:
+    """Returns what is in a file of a process, nothing of one that is gone by now."""
     try:
         return file.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    """Returns what is in all files of a folder; reads again if a server moves one meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from opentrail.wire.message import Request
 from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.capture.test_secrets import CASES, Case, canary, leaks
 from tests.factories import an_sdk_request, catalog
-from tests.live.processes import Opentrail, content_of, moto_server, opentrail_server
+from tests.live.processes import Opentrail, files_in, moto_server, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -718,11 +718,10 @@ def found_in(text: str) -> list[int]:
 
 
 def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, str]) -> None:
-    files = [f for f in server[0].data_dir.rglob("*") if f.is_file()]
+    files = files_in(server[0].data_dir)
     assert {"journal", "keys"} <= {f.parent.name for f in files}
     plain = [canary(n).encode() for n in numbers()]
-    for file in files:
-        content = content_of(file)  # the server may have moved it meanwhile
+    for file, content in files.items():
         assert not [secret for secret in plain if secret in content], file
 
 

@@ -32,8 +32,9 @@ def test_idle_connections_block_no_client_and_health_counts_them(
         idle = [raw(server) for _ in range(limit + 50)]
         assert Wire.to(server.url).send(get()).answer()[0] == 502
         # A process that answers too late is counted as it was.
-        eventually(lambda: connections(server)["idleClosed"] >= 50, "idle connections were closed")
-        found = connections(server)
+        found = eventually(
+            lambda: (now := connections(server))["idleClosed"] >= 50 and now, "closed connections"
+        )
         # The one that asked has gone again.
         assert limit - 2 <= found["open"] <= limit
         assert found["refused"] == 0

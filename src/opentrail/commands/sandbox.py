@@ -106,7 +106,7 @@ def start_seaweedfs(folder: Path) -> BuiltInUpstream:
 
 
 def _weed_arguments(folder: Path, access: Path, ports: dict[str, ReservedPort]) -> list[str]:
-    """Returns the command line of `weed server` on ports by flag."""
+    """Returns the command line of `weed server`; its ports are named by their flags."""
     return [
         "server",
         f"-dir={folder}",

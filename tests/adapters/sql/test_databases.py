@@ -53,7 +53,7 @@ def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
         database.run(fails, TIMEOUT_SECONDS)
     assert database.run(numbers, TIMEOUT_SECONDS) == [1]
     database.close()
-    assert database.run(numbers, 5, is_alone=True) == [1]
+    assert database.run(numbers, TIMEOUT_SECONDS, is_alone=True) == [1]
     database.close()
 
 
@@ -93,7 +93,8 @@ def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
     database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(TransientError):
         database.run(
-            lambda transaction: transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())"), 5
+            lambda transaction: transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())"),
+            TIMEOUT_SECONDS,
         )
     database.run(create, TIMEOUT_SECONDS)
     database.close()
