@@ -338,6 +338,8 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
         await journal.write(some_new_entries(1))
         waiting = asyncio.create_task(journal.append(some_new_entries(1, 2)))
         await eventually(lambda: execute(url, _COUNT) == [(2,)])
+        # PostgreSQL has committed it; the journal knows a little later.
+        await eventually(lambda: journal.backlog_seconds == 0)
         monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
         await eventually(lambda: journal.failure)
         assert journal.backlog_seconds == 0
