@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -180,7 +182,12 @@ def test_a_follower_that_fails_for_days_is_still_tried() -> None:
     run_skipping_time(story())
 
 
-def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_half_a_minute() -> None:
+@pytest.mark.parametrize(
+    ("following", "longest"), [(follow, 30.0), (partial(follow, max_backoff=1.0), 1.0)]
+)
+def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_the_longest(
+    following: Callable[..., Coroutine[Any, Any, None]], longest: float
+) -> None:
     class Failing(Collector):
         def __init__(self) -> None:
             super().__init__(failures=15)
@@ -193,14 +200,14 @@ def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_half_a_min
     async def story() -> list[float]:
         journal, failing = MemoryJournal(), Failing()
         await append(journal, 1)
-        task = asyncio.create_task(follow(journal, failing))
+        task = asyncio.create_task(following(journal, failing))
         await eventually(lambda: failing.taken, 0.01, 15 * 31)
         await stop(task)
         return failing.tried
 
     tried = run_skipping_time(story())
-    longest = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, *[30.0] * 7]
-    for most, (before, after) in zip(longest, itertools.pairwise(tried), strict=True):
+    waits = [min(longest, 0.1 * 2**number) for number in range(1, 16)]
+    for most, (before, after) in zip(waits, itertools.pairwise(tried), strict=True):
         assert most / 2 - 0.001 <= after - before <= most + 0.001
 
 

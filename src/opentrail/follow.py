@@ -85,6 +85,7 @@ async def follow(
     linger: float = 0.0,
     flush_now: asyncio.Event | None = None,
     max_linger: float = 0.0,
+    max_backoff: float = _MAX_BACKOFF_SECONDS,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -95,6 +96,7 @@ async def follow(
             nearly the same whatever its size, so few large ones leave the processor to others.
         flush_now: ends that wait, because a caller waits for the follower or its cursor moved back.
         max_linger: seconds up to which that wait grows with the batches, when records are many.
+        max_backoff: seconds up to which the wait after failures grows.
     """
     flush_now = flush_now or asyncio.Event()
     cursor, failures = -1, 0
@@ -111,7 +113,7 @@ async def follow(
             await follower.process(entries)
         except (OpentrailError, OSError) as error:
             failures += 1
-            backoff = min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10))
+            backoff = min(max_backoff, 0.1 * 2 ** min(failures, 10))
             log.warning(
                 "follower failed, trying again",
                 extra={"follower": follower.name, "after": cursor, "error": str(error)},

@@ -103,6 +103,8 @@ def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path
 
             acknowledged = create_users(server, "during", crash)
             server.boto("iam").create_user(UserName="after")
+            # Look-ups wait for half a second, and history may be tried again only after a second.
+            eventually(lambda: "after" in recorded_users(server), "the last call is visible")
             users = recorded_users(server)
             assert {*acknowledged, "after"} <= set(users)
             assert set(users.values()) == {1}

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 _HISTORY_LINGER = 0.05
 #: The same while many records arrive.
 _MAX_HISTORY_LINGER = 0.25
+#: Maximum seconds until history is tried again after a failure: look-ups lack records until then.
+_MAX_HISTORY_BACKOFF = 1.0
 #: Seconds between two writes of identities, which memory has immediately. Longer, and records are
 #: read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
@@ -226,7 +228,14 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
         return
     follower, journal = engines.history.follower, engines.journal
     follower.catch_up_to(journal.head)
-    await follow(journal, follower, _HISTORY_LINGER, follower.flush_now, _MAX_HISTORY_LINGER)
+    await follow(
+        journal,
+        follower,
+        _HISTORY_LINGER,
+        follower.flush_now,
+        _MAX_HISTORY_LINGER,
+        _MAX_HISTORY_BACKOFF,
+    )
 
 
 async def _check_keys(signer: Signer) -> None:
