@@ -9,18 +9,11 @@ import pytest
 from opentrail.core.errors import LeaseLost, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
-from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.worker import Delivered
 from tests.fakes import eventually, run_skipping_time
-from tests.trails.world import World
+from tests.trails.world import World, server_of
 
 UID = "4f1c6a52-trail"
-
-
-def server_of(world: World) -> SharedDeliveries:
-    return SharedDeliveries(
-        world.deliveries, world.registry, world.control, world.control, world.clock
-    )
 
 
 async def requests(world: World) -> int:

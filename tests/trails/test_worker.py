@@ -16,7 +16,6 @@ from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed,
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import Stored, StoreWrite
 from opentrail.ports.objects import NewObject
-from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.worker import MAX_PAUSE_SECONDS, repeat
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
@@ -30,7 +29,7 @@ from tests.fakes import (
     run_skipping_time,
     turns,
 )
-from tests.trails.world import BUCKET, DELIVERY_INTERVAL, World
+from tests.trails.world import BUCKET, DELIVERY_INTERVAL, World, server_of
 
 OTHER = "eu-west-1"
 INTERVAL = DELIVERY_INTERVAL.total_seconds()
@@ -220,10 +219,7 @@ async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_m
     expected += await world.event(eventID="the-stop", eventName="StopLogging")
     expected[-1] = "the-stop"
     # The server that answered delivers nothing by itself: the two would plan the same files.
-    answering = SharedDeliveries(
-        world.deliveries, world.registry, world.control, world.control, world.clock
-    )
-    await answering.settle(UID, "the-stop", world.journal.head)
+    await server_of(world).settle(UID, "the-stop", world.journal.head)
     await world.event(2)
     await other.deliveries.ensure(UID).deliver(flush=True)
     await other.check(expected, chains=1)

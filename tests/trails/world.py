@@ -22,6 +22,7 @@ from opentrail.trails.digest import DigestChains
 from opentrail.trails.members import TrailMembers
 from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
+from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import Delivered as Round
@@ -296,3 +297,10 @@ class World:
             listed = sorted(log for digest in delivered.digests for log in digest.logs)
             assert listed == sorted(log.key for log in delivered.logs)
         return delivered
+
+
+def server_of(world: World) -> SharedDeliveries:
+    """Returns the world's deliveries as those of a server, which works once it is started."""
+    return SharedDeliveries(
+        world.deliveries, world.registry, world.control, world.control, world.clock
+    )
