@@ -156,6 +156,28 @@ async def test_servers_that_import_at_once_import_each_event_once(tmp_path: Path
 
 
 @asynchronous
+async def test_an_import_is_done_again_if_others_took_exactly_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        two = await servers.start(stack, "two", follows=False)
+        publish, calls = two.shared.publish, itertools.count()
+
+        async def publish_late() -> bool:
+            if next(calls) == 0:
+                # Two files whose numbers are, together, those of the file that waits here.
+                assert await one.take(1, 30) == 30
+                assert await one.take(31, 30) == 30
+            return await publish()
+
+        monkeypatch.setattr(two.shared, "publish", publish_late)
+        assert await two.take(31, 60) == 30
+        await until_all_find([one, two], 90)
+
+
+@asynchronous
 async def test_numbers_that_another_server_has_listed_are_not_used(tmp_path: Path) -> None:
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:

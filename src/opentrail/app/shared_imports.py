@@ -64,6 +64,8 @@ class SharedImports:
         self._history = history
         self._clock = clock
         self._kept = kept
+        #: What was listed when this server last took it over.
+        self._taken_over: Sequence[SharedFile] = ()
         #: Held while files of imported events are written, until they are listed and shown.
         self.changing = asyncio.Lock()
 
@@ -112,11 +114,12 @@ class SharedImports:
                 expired.append((file.first, file.last))
         unlisted = [file.path for file in own if file not in valid and file.path not in damaged]
         await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, expired, files)
+        self._taken_over = files
         if downloaded:
             log.info("imported events were downloaded", extra={"files": len(downloaded)})
 
     async def publish(self) -> bool:
-        """Uploads and lists the files that an import has written; returns whether it succeeded.
+        """Uploads and lists the files written since `take_over`; returns whether it succeeded.
 
         If not, another server has imported meanwhile: the import must be done again.
 
@@ -126,7 +129,8 @@ class SharedImports:
         """
         files = await listed(self._control, IMPORTED_FILE)
         own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
-        new = [file for file in own if not _is_valid(file, files)]
+        # Not by what is listed now: files of others may have exactly the numbers of a new one.
+        new = [file for file in own if not _is_valid(file, self._taken_over)]
         try:
             if files and any(file.first <= files[-1].last for file in new):
                 raise Conflict("these numbers are listed")
