@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from opentrail.core.errors import StorageFailed
-from opentrail.logs import JsonLines, LastProblem, TerminalLines, attempt
+from opentrail.logs import JsonLines, LastProblem, QueueingHandler, TerminalLines, attempt
 from tests.fakes import asynchronous
 
 
@@ -101,3 +105,49 @@ async def test_work_that_is_repeated_may_fail_and_says_why(
 async def test_work_that_succeeds_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert await attempt(asyncio.sleep(0), "it failed")
     assert not caplog.records
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def lines_of(descriptor: int) -> Iterator[dict[str, Any]]:
+    with open(descriptor, "rb", closefd=False) as file:
+        for written in file:
+            yield json.loads(written)
+
+
+def test_full_pipe_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    handler = QueueingHandler(writing)
+    handler.setFormatter(JsonLines())
+    package = logging.getLogger("opentrail")
+    package.addHandler(handler)
+    try:
+        total = 200
+        for number in range(total):  # more than the pipe and the queue hold
+            package.warning("line", extra={"number": number, "text": "x" * 10_000})
+        written = []
+        for line in lines_of(reading):
+            written.append(line)
+            if "lines" in line:
+                break
+        assert written[-1]["message"] == "lines of the log were dropped"
+        assert written[-1]["lines"] + len(written) - 1 == total
+        assert [line["number"] for line in written[:-1]] == list(range(len(written) - 1))
+    finally:
+        package.removeHandler(handler)
+
+
+def test_broken_pipe_stops_no_caller(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    handler = QueueingHandler(writing)
+    os.close(reading)
+    for _ in range(3):
+        handler.emit(logging.makeLogRecord({"msg": "line"}))
+        handler.flush()

@@ -1,10 +1,15 @@
-"""Logging on standard error: one JSON object per line, and words for people on a terminal."""
+"""Logging on standard error: one JSON object per line, and words for people on a terminal.
+
+A thread writes the lines, so that an unread pipe stops no call.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
+import os
+import threading
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
@@ -12,6 +17,12 @@ from opentrail.core.errors import OpentrailError
 from opentrail.core.text import printable
 
 log = logging.getLogger(__name__)
+
+#: Maximum bytes of lines that wait to be written; further lines are dropped and counted.
+MAX_QUEUED_BYTES = 1 << 20
+#: Maximum seconds that the end of a process waits for its last lines.
+_FLUSH_SECONDS = 1.0
+_STDERR = 2
 
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -56,11 +67,68 @@ async def attempt(
 
 def set_up_logging() -> None:
     """Logs level INFO to standard error; libraries only from WARNING."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TerminalLines() if sys.stderr.isatty() else JsonLines())
+    handler = QueueingHandler(_STDERR)
+    handler.setFormatter(TerminalLines() if os.isatty(_STDERR) else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("botocore", "boto3", "urllib3", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class QueueingHandler(logging.Handler):
+    """Writes lines to a file descriptor in a thread; `emit` never waits for its reader.
+
+    When `MAX_QUEUED_BYTES` wait, further lines are dropped. A line says how many once there is
+    space again.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        #: Guards everything below.
+        self._changed = threading.Condition()
+        self._lines: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._dropped = 0
+        self._is_writing = False
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queues a line, or drops it."""
+        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._queued_bytes + len(line) > MAX_QUEUED_BYTES:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._queued_bytes += len(line)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Returns once all lines are written, after a second at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._is_writing, _FLUSH_SECONDS)
+
+    def _write_lines(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines)
+                count, lines = len(self._lines), b"".join(self._lines)
+                dropped, self._dropped = self._dropped, 0
+                self._lines.clear()
+                self._queued_bytes = 0
+                self._is_writing = True
+            try:
+                while lines:
+                    # Not through sys.stderr: the end of the process would wait for its lock.
+                    lines = lines[os.write(self._descriptor, lines) :]
+            except OSError:  # its reader is gone
+                with self._changed:
+                    self._dropped += dropped + count
+                continue
+            if dropped:
+                log.warning("lines of the log were dropped", extra={"lines": dropped})
 
 
 class TerminalLines(logging.Formatter):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -421,3 +422,66 @@ def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(
         assert history_process(server) != killed
         iam.create_user(UserName="another")
         assert len(server.records()) == 6
+
+
+# Parts that do not run
+
+#: Ends the process of event history before it is ready, as long as a file exists.
+ENDING = """
+import os, sys
+if "opentrail.adapters.duckdb.process" in sys.orig_argv and os.path.exists({file!r}):
+    sys.exit(1)
+"""
+#: Runs a command whose standard error is a pipe that is full and unread.
+UNREAD = """
+import os, sys
+reading, writing = os.pipe()
+os.set_inheritable(reading, True)
+os.set_blocking(writing, False)
+try:
+    while True:
+        os.write(writing, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(writing, True)
+os.dup2(writing, 2)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_recording_goes_on_without_history(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    (tmp_path / "sitecustomize.py").write_text(ENDING.format(file=str(broken)))
+    with StubUpstream() as stub:
+        server = Opentrail(tmp_path / "data", "--upstream", stub.url)
+        try:
+            server.start(PYTHONPATH=str(tmp_path))
+            failure = eventually(lambda: health(server)["history"]["failure"], "a failure")
+            assert "did not get ready" in failure
+            assert health(server)["status"] == "degraded"
+            for number in range(5):
+                server.boto("iam").create_user(UserName=f"user-{number}")
+            assert health(server)["journal"]["failure"] is None
+            broken.unlink()
+            until_well(server)
+            assert server.count("eventName=CreateUser") == 5
+            assert server.stop() == 0
+        finally:
+            server.close()
+
+
+def test_server_with_unread_log_records_calls(tmp_path: Path) -> None:
+    with StubUpstream() as stub:
+        server = Opentrail(tmp_path / "data", "--upstream", stub.url)
+        server.prefix = (sys.executable, "-c", UNREAD)
+        try:
+            server.start()
+            assert server.process is not None
+            for number in range(20):
+                server.process.send_signal(signal.SIGHUP)  # is logged
+                server.boto("iam").create_user(UserName=f"user-{number}")
+            until_well(server)
+            assert server.count("eventName=CreateUser") == 20
+            assert server.stop() == 0
+        finally:
+            server.close()

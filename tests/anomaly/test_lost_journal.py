@@ -265,6 +265,7 @@ def test_a_history_process_that_hangs_is_replaced(tmp_path: Path, world: World) 
     folder = tmp_path / "data"
     shutil.copytree(world.folder, folder)
     with opentrail_server(folder, *world.flags) as server:
+        assert len(server.records("eventName=CreateUser")) == COUNT
         (history,) = server.children(b"opentrail.adapters.duckdb.process")
         os.kill(history, signal.SIGSTOP)
         eventually(lambda: not health(server)["history"]["responding"], "a process that hangs")

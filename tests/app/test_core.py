@@ -21,13 +21,20 @@ from tests.factories import ACCOUNT, a_new_entry, a_record
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 
+async def eventually(question: Callable[[], object]) -> None:
+    while True:
+        if question():
+            return
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def started(
     folder: Path, fail: Callable[[str], None]
 ) -> AsyncIterator[tuple[Engines, Services]]:
     settings = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, insights="off")
     async with opened_engines(settings, fail) as (stack, engines, data):
-        await start_history(stack, engines, fail)
+        await start_history(stack, engines)
         core = core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:8", "http://127.0.0.1:9")
         yield engines, await start_core(core, ())
 
@@ -53,18 +60,18 @@ async def test_a_record_is_in_event_history_and_its_positions_in_the_next_run(
 
 @pytest.mark.slow
 @asynchronous
-async def test_event_history_that_cannot_be_opened_ends_the_server(
+async def test_history_that_cannot_start_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = asyncio.Event()
     reasons: list[str] = []
-
-    def fail(reason: str) -> None:
-        reasons.append(reason)
-        failed.set()
-
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    async with started(tmp_path, fail), asyncio.timeout(TIMEOUT_SECONDS):
-        await failed.wait()
-    assert len(reasons) == 1
-    assert "cannot be started" in reasons[0]
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(tmp_path / "none"))
+            async with started(tmp_path, reasons.append) as (engines, _):
+                store = engines.store
+                await eventually(lambda: store.failure)
+                assert "cannot be started" in str(store.failure)
+                assert not store.is_responding
+                patch.undo()
+                await eventually(lambda: store.is_responding)
+    assert reasons == []

@@ -110,7 +110,7 @@ async def test_a_page_token_of_one_server_is_valid_on_another_that_shares_its_co
         stranger = await stack.enter_async_context(opened(tmp_path / "three"))
         records = some_records(3, eventTime=format_time(one.clock.now()))
         for engines in (one, two, stranger):
-            await start_history(stack, engines, lambda _: None)
+            await start_history(stack, engines)
             await record(engines, records)
         page = await one.history.search(Search(), 1)
         assert page.next_token is not None

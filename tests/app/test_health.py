@@ -28,6 +28,7 @@ class Store:
     def __init__(self, is_responding: bool = True, **state: Any) -> None:
         self.is_responding, self.state = is_responding, HistoryState(position=7, **state)
         self.position = 7
+        self.failure: str | None = None
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,13 @@ def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
     health = Health(journal, Store())  # type: ignore[arg-type]
     assert health.status == "degraded"
     assert health.document(Settings(), [])["journal"]["unverified"] == journal.unverified
+
+
+def test_part_that_does_not_run_is_named() -> None:
+    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health.service_problems = ["Insights does not run: it ended"]
+    assert health.status == "degraded"
+    assert health.document(Settings(), [])["serviceProblems"] == health.service_problems
 
 
 def test_a_trail_that_does_not_deliver_is_named() -> None:

@@ -213,7 +213,7 @@ def test_a_server_without_its_control_store_starts_from_records_that_only_event_
 
     async def trim() -> None:
         async with opened_engines(settings) as (stack, engines, _):
-            await start_history(stack, engines, pytest.fail)
+            await start_history(stack, engines)
             while (await engines.store.refresh()).sealed < 80:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.01)
             assert await engines.trimmed_journal.trim(80)

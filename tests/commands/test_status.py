@@ -55,7 +55,8 @@ def test_a_degraded_server_is_not_good(
 ) -> None:
     lost = [{"first": 3, "last": None, "reason": "cut"}]
     journal = {"position": 5, "failure": "disk full", "unverified": "00.db", "lost": lost}
-    history = {"position": 5, "imported": 0, "files": 1, "responding": False}
+    history: dict[str, object] = {"position": 5, "imported": 0, "files": 1, "responding": False}
+    history["failure"] = "it ended"
     console.answers(
         a_status(status="degraded", missing=["positions 3 to 4"], journal=journal, history=history)
     )
@@ -67,6 +68,7 @@ def test_a_degraded_server_is_not_good(
         "disk full",
         "Not verified: 00.db",
         "history process does not answer",
+        "it ended",
         "Positions 3 to unknown: cut.",
     ):
         assert text in out

@@ -25,7 +25,6 @@ from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.losses import record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
-from opentrail.core.errors import StorageFailed
 from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.logs import attempt
@@ -87,9 +86,7 @@ def core_of(
     )
 
 
-async def start_history(
-    stack: AsyncExitStack, engines: Engines, fail: Callable[[str], None]
-) -> None:
+async def start_history(stack: AsyncExitStack, engines: Engines) -> None:
     """Starts event history, and returns when all that the journal says of identities is known.
 
     Event history comes first: if the journal no longer has a record, it is read from there.
@@ -97,10 +94,9 @@ async def start_history(
     Args:
         stack: stops what is started.
         engines: the open engines.
-        fail: ends the server, because its storage can no longer be trusted.
     """
     if engines.settings.has_history:
-        run_beside(stack, _follow_history(engines, fail))
+        run_beside(stack, _follow_history(engines))
     await catch_up(engines.journal, engines.identities)
     linger = _IDENTITIES_LINGER if engines.cluster is None else _OTHERS_LINGER
     run_beside(stack, follow(engines.journal, engines.identities, linger))
@@ -219,13 +215,9 @@ async def _work_in_cluster(
     await work(stack)
 
 
-async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None:
+async def _follow_history(engines: Engines) -> None:
     """Opens event history and feeds it, while calls are recorded already."""
-    try:
-        await engines.store.open()
-    except StorageFailed as error:
-        fail(str(error))
-        return
+    await engines.store.open(is_required=False)
     follower, journal = engines.history.follower, engines.journal
     follower.catch_up_to(journal.head)
     await follow(

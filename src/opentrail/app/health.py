@@ -42,6 +42,8 @@ class Health:
         self.data_problems: list[str] = []
         #: Trails whose deliveries or digests fail (`api/trail_states.py`).
         self.trail_problems: list[dict[str, str]] = []
+        #: Parts that do not work beside recording, such as Insights.
+        self.service_problems: list[str] = []
         #: Why trails, keys and policies cannot be read or changed.
         self.control_failure: str | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -79,6 +81,7 @@ class Health:
             return "failing"
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
         is_whole = is_whole and not (self.trail_problems or self.key_problems or self.data_problems)
+        is_whole = is_whole and not self.service_problems
         is_whole = is_whole and self.control_failure is None
         is_responding = self._store is None or self._store.is_responding
         return "ok" if is_whole and is_responding else "degraded"
@@ -129,6 +132,7 @@ class Health:
             "dataProblems": self.data_problems,
             "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,
+            "serviceProblems": self.service_problems,
             "connections": {
                 "open": total(counted, "opentrail_open_connections"),
                 "limit": total(counted, "opentrail_connection_limit"),
@@ -147,6 +151,7 @@ def _history_of(store: IpcEventStore) -> dict[str, Any]:
     return {
         "position": store.position,
         "responding": store.is_responding,
+        "failure": store.failure,
         "imported": state.imported,
         "files": state.files,
         "missing": state.missing,

@@ -185,7 +185,7 @@ class Server:
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
         self.console_url = settings.console_listen.url(console.getsockname()[1], tls=uses_tls)
         # What earlier runs learned says whose keys these are.
-        await start_history(stack, engines, self._fail)
+        await start_history(stack, engines)
         access = _Access(
             await open_keys(settings, engines.control, self._data, engines.sealer),
             server_keys(settings, engines.identities.resolve, self._admin),
@@ -289,6 +289,7 @@ class Server:
             of_cluster = cluster.problems if cluster else []
             state.data_problems = [*engines.inventory.problems, *not_shared, *not_read, *of_cluster]
             state.key_problems = list(services.signer.problems)
+            state.service_problems = [each for wing in self._wings for each in wing.problems()]
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),
                 lambda: engines.control.failure,

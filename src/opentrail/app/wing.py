@@ -72,6 +72,8 @@ class Wing:
     followers: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     #: Who gets messages about delivered files.
     sinks: Sequence[Sink] = ()
+    #: Returns what does not work, for `/health`.
+    problems: Callable[[], list[str]] = list
     #: Who may manage organization trails.
     organizations: TrailManagement | None = None
     #: Authenticates browsers.

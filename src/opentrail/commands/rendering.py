@@ -264,6 +264,7 @@ def print_status(status: dict[str, Any]) -> None:
         ("the data directory", status.get("dataProblems")),
         ("signing keys", status.get("keyProblems")),
         ("trails", trails),
+        ("other parts", status.get("serviceProblems")),
     ):
         if problems:
             out(f"\nProblems of {about}:\n")
@@ -273,7 +274,8 @@ def print_status(status: dict[str, Any]) -> None:
     if journal["unverified"]:
         out(f"\nNot verified: {printable(journal['unverified'])}\n")
     if history and not history["responding"]:
-        out("\nThe history process does not answer; another one is started soon.\n")
+        reason = printable(history.get("failure") or "another one is started soon")
+        out(f"\nThe history process does not answer: {reason}\n")
     if journal["lost"]:
         out("\nLost by the journal:\n")
         _print_list([_describe_loss(loss) for loss in journal["lost"]])

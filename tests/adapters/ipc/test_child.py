@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.fakes import TIMEOUT_SECONDS
+from opentrail.adapters.ipc import child as child_module
+from opentrail.adapters.ipc.child import ChildProcess
+from opentrail.adapters.ipc.link import Link
+from opentrail.core.errors import StorageFailed
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 # A server that starts a history process, which starts a child that reaches the point.
 SERVER = """
@@ -54,3 +64,102 @@ def test_other_crash_points_do_not_kill_the_process() -> None:
     done = run("journal.committed:1")
     assert done.returncode == 0
     assert done.stdout == "survived\n0\n"
+
+
+# A process that ends, or does not finish loading, while a file tells it to.
+MODULE = """
+import os, sys
+from opentrail.adapters.ipc.child import run_child, until_gone
+from opentrail.adapters.ipc.link import Link
+
+async def serve(ends, arguments):
+    import asyncio
+    await until_gone(await Link.over(ends[0], {}), asyncio.Event())
+
+if __name__ == "__main__":
+    if os.path.exists(sys.argv[2] + "/broken"):
+        sys.exit(1)
+    if os.path.exists(sys.argv[2] + "/slow"):
+        open(sys.argv[2] + "/slow").read()  # a FIFO
+    run_child(serve, ends=1)
+"""
+
+
+@asynccontextmanager
+async def a_child(folder: Path, silence_seconds: float) -> AsyncIterator[ChildProcess]:
+    (folder / "a_child_module.py").write_text(MODULE)
+    child = ChildProcess(
+        "a_child_module",
+        (str(folder),),
+        {},
+        Link.ping,
+        prepare_seconds=TIMEOUT_SECONDS,
+        silence_seconds=silence_seconds,
+        environment={"PYTHONPATH": ":".join((str(folder), *sys.path))},
+    )
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_loading_child_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_PING_SECONDS", 0.05)
+    os.mkfifo(tmp_path / "slow")
+    async with a_child(tmp_path, silence_seconds=0.1) as child:
+        starting = asyncio.create_task(child.start())
+        opened = await asyncio.to_thread(open, tmp_path / "slow", "w")
+        with opened:
+            await asyncio.wait({starting}, timeout=1)  # ten times as long as it may hang later
+            loading = child.pid
+            assert not child.is_responding
+        monkeypatch.setattr(child, "_silence_seconds", TIMEOUT_SECONDS)
+        await starting
+        assert child.pid == loading
+        assert child.is_responding
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_required_child_gives_up(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    async with a_child(tmp_path, TIMEOUT_SECONDS) as child:
+        with pytest.raises(StorageFailed, match="did not get ready"):
+            await child.start()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_other_child_is_started_until_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "_MIN_BACKOFF_SECONDS", 0.01)
+    (tmp_path / "broken").touch()
+    async with a_child(tmp_path, TIMEOUT_SECONDS) as child:
+        starting = asyncio.create_task(child.start(is_required=False))
+        pids: set[int | None] = set()
+        while len(pids) < 5:
+            await asyncio.sleep(0.01)
+            pids.add(child.pid)
+        assert child.failure is not None
+        assert not child.is_responding
+        (tmp_path / "broken").unlink()
+        await starting
+        assert child.failure is None
+        assert child.is_responding
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_cancelled_start_kills_the_child(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "slow")
+    async with a_child(tmp_path, TIMEOUT_SECONDS) as child:
+        starting = asyncio.create_task(child.start(is_required=False))
+        with await asyncio.to_thread(open, tmp_path / "slow", "w"):
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            assert child._process is not None
+            assert await child._process.wait() == -signal.SIGKILL

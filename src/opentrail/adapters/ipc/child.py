@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -29,9 +32,12 @@ T = TypeVar("T")
 _PING_SECONDS = 2.0
 #: A process that has not answered a ping for this long hangs, and is killed.
 SILENCE_SECONDS = 10.0
-#: Attempts to start a process for the first time; later ones go on with backoff.
+#: Maximum seconds until a new process has loaded its modules and answers a ping.
+_LOADING_SECONDS = 300.0
+#: Maximum attempts to start a required process for the first time.
 _FIRST_ATTEMPTS = 3
-_MAX_BACKOFF_SECONDS = 10.0
+#: Pauses between two attempts to start a process: the first, and the longest.
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 10.0
 #: Time for a process to end by itself once its link is closed.
 _END_SECONDS = 5.0
 #: Variable with the process ids of the server and the children that led to this process.
@@ -52,7 +58,7 @@ class ChildProcess:
         arguments: its arguments after the descriptors.
         handlers: the requests that it may send.
         prepare: called with the link of each new process; it is ready when this returns.
-        prepare_seconds: deadline for that.
+        prepare_seconds: deadline for that, from its first answer to a ping.
         heartbeat: called every two seconds once the process is ready; it hangs if this takes
             longer than `silence_seconds`.
         on_end: called when a process has ended unexpectedly, before another is started.
@@ -86,8 +92,11 @@ class ChildProcess:
         self._is_stopping = False
         #: Number of processes that became ready.
         self.generation = 0
-        #: Whether the process answered the last ping in time.
-        self.is_responding = True
+        #: Why the last attempt to start a process failed; None once one is ready.
+        self.failure: str | None = None
+        self._has_answered = True
+        #: When the current attempts to start a process began; monotonic time.
+        self._unready_since = math.inf
 
     @property
     def pid(self) -> int | None:
@@ -95,24 +104,30 @@ class ChildProcess:
         return self._process.pid if self._process else None
 
     @property
+    def is_responding(self) -> bool:
+        """Whether the process answered the last ping in time, or has just begun to start."""
+        if self._ready.is_set():
+            return self._has_answered
+        starting_for = time.monotonic() - self._unready_since
+        return self.failure is None and starting_for < self._silence_seconds
+
+    @property
     def is_ready(self) -> bool:
         """Whether there is a process that is ready and answers."""
         return self._ready.is_set() and self.is_responding
 
-    async def start(self) -> None:
+    async def start(self, *, is_required: bool = True) -> None:
         """Starts the process and returns once it is ready.
+
+        Args:
+            is_required: whether to give up when the process refuses, or has ended three times.
+                Otherwise it is started again until it is ready, with backoff.
 
         Raises:
             StorageFailed: it ended or was not ready in time, or could not be started.
         """
-        for attempts_left in reversed(range(_FIRST_ATTEMPTS)):
-            try:
-                await self._start()
-                break
-            except StorageFailed as error:
-                if not attempts_left or not isinstance(error.__cause__, LinkError):
-                    raise
-                log.error("process did not start", extra=self._described(error))
+        self._unready_since = time.monotonic()
+        await self._start_with_backoff(_FIRST_ATTEMPTS if is_required else None)
         self._supervising = asyncio.create_task(self._supervise())
 
     async def ask(self, request: IpcRequest[T], seconds: float, *, resend: bool = True) -> T:
@@ -142,7 +157,7 @@ class ChildProcess:
                             raise
                         resend = not is_sent
                     if link is self._link:  # no other process is ready yet
-                        self._ready.clear()
+                        self._set_unready()
         except (LinkError, TimeoutError) as error:
             raise StorageFailed(f"{self._module}: no response: {error!r}") from error
 
@@ -158,7 +173,7 @@ class ChildProcess:
         """
         self._is_stopping = True
         response: T | None = None
-        if self._link is not None and farewell is not None:
+        if self._link is not None and self._ready.is_set() and farewell is not None:
             with contextlib.suppress(LinkError, TimeoutError):
                 async with asyncio.timeout(seconds):
                     response = await self._link.ask(farewell)
@@ -188,19 +203,47 @@ class ChildProcess:
             for end in inherited:
                 end.close()
         self._link = link = await Link.over(ours, self._handlers)
-        watch = asyncio.create_task(self._watch(link, process, Link.ping))
+        watch: asyncio.Task[None] | None = None
         try:
+            # A process that loads its modules on a busy machine is silent for long; it is not hung.
+            async with asyncio.timeout(_LOADING_SECONDS):
+                await link.ping()
             async with asyncio.timeout(self._prepare_seconds):
+                watch = asyncio.create_task(self._watch(link, process, Link.ping))
                 await self._prepare(link)
         except (LinkError, TimeoutError) as error:
             await self._end()
             failure = StorageFailed(f"{self._module}: did not get ready: {error or 'timeout'}")
             raise failure from (error if link.gone.done() else None)
+        except asyncio.CancelledError:
+            _kill(process)
+            raise
         finally:
-            watch.cancel()
+            if watch is not None:
+                watch.cancel()
         self.generation += 1
-        self.is_responding = True
+        self.failure, self._has_answered = None, True
         self._ready.set()
+
+    async def _start_with_backoff(self, attempts: int | None) -> None:
+        """Starts a process; again when it ends, or whatever happens if `attempts` is None."""
+        backoff = _MIN_BACKOFF_SECONDS
+        for attempt in itertools.count(1):
+            try:
+                await self._start()
+                return
+            except StorageFailed as error:
+                is_final = attempts is not None and not isinstance(error.__cause__, LinkError)
+                if is_final or attempt == attempts:
+                    raise
+                self.failure = str(error)
+                log.error("process did not start", extra=self._described(error))
+            await asyncio.sleep(backoff)
+            backoff = min(_MAX_BACKOFF_SECONDS, 2 * backoff)
+
+    def _set_unready(self) -> None:
+        self._ready.clear()
+        self._unready_since = time.monotonic()
 
     async def _supervise(self) -> None:
         """Starts another process whenever the current one ends."""
@@ -210,20 +253,13 @@ class ChildProcess:
                 await asyncio.shield(self._link.gone)
             finally:
                 watch.cancel()
-            self._ready.clear()
+            self._set_unready()
             if self._is_stopping:
                 return
             log.error("process ended, starting another", extra=self._described())
             await self._end()
             await self._on_end()
-            backoff = 0.1
-            while not self._ready.is_set():
-                try:
-                    await self._start()
-                except StorageFailed as error:
-                    log.error("process did not start", extra=self._described(error))
-                    await asyncio.sleep(backoff)
-                    backoff = min(_MAX_BACKOFF_SECONDS, 2 * backoff)
+            await self._start_with_backoff(None)
 
     async def _watch(
         self,
@@ -236,10 +272,10 @@ class ChildProcess:
             beat = asyncio.ensure_future(heartbeat(link))
             try:
                 await asyncio.wait([beat], timeout=_PING_SECONDS)
-                self.is_responding = beat.done()
+                self._has_answered = beat.done()
                 async with asyncio.timeout(max(0.0, self._silence_seconds - _PING_SECONDS)):
                     await beat
-                self.is_responding = True
+                self._has_answered = True
             except LinkError as error:
                 if link.gone.done():
                     return
@@ -247,8 +283,7 @@ class ChildProcess:
                 log.warning("heartbeat failed", extra=self._described(error))
             except TimeoutError:
                 log.error("process hangs, killing it", extra=self._described())
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                _kill(process)
                 return
             finally:
                 beat.cancel()
@@ -270,6 +305,11 @@ class ChildProcess:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
 
 
 async def read_output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:

@@ -106,13 +106,21 @@ class IpcEventStore:
         """Whether the process answered when it was last asked."""
         return self._child.is_responding
 
-    async def open(self) -> int:
+    @property
+    def failure(self) -> str | None:
+        """Why the process cannot be started; None once it is ready."""
+        return self._child.failure
+
+    async def open(self, *, is_required: bool = True) -> int:
         """Starts the process and returns the last sealed position.
+
+        Args:
+            is_required: False: it is started again until it is ready, with backoff.
 
         Raises:
             StorageFailed: it did not start.
         """
-        await self._child.start()
+        await self._child.start(is_required=is_required)
         return self.state.position
 
     async def _prepare(self, link: Link) -> None:

@@ -78,13 +78,15 @@ class State:
         accounts = caller_of(request).accounts
         wrong = [f"event history lacks {reason}" for reason in state["missing"]]
         if accounts is None:
-            wrong += [*state.get("dataProblems", ()), *state.get("keyProblems", ())]
+            for kind in ("dataProblems", "keyProblems", "serviceProblems"):
+                wrong += state.get(kind, ())
         elif wrong:
             wrong = ["event history lacks events"]
         if journal["failure"]:
             wrong.append(f"calls are not recorded: {journal['failure']}")
         if history is not None and not history["responding"]:
-            wrong.append("event history does not answer")
+            reason = history.get("failure") if accounts is None else None
+            wrong.append("event history does not answer" + (f": {reason}" if reason else ""))
         if failure := state["controlStore"]["failure"]:
             wrong.append(f"trails, keys and policies are not known: {failure}")
         milliseconds = {

@@ -78,7 +78,10 @@ def start(core: Core) -> Wing:
     def groups(services: Services, missing: Missing) -> Sequence[object]:
         return (Incidents(services, insights, core.account, missing),)
 
-    return Wing(groups=groups, followers=(follow_journal,))
+    def problems() -> list[str]:
+        return [f"Insights does not run: {watch.failure}"] if watch.failure else []
+
+    return Wing(groups=groups, followers=(follow_journal,), problems=problems)
 
 
 class WatchProcess:
@@ -101,15 +104,16 @@ class WatchProcess:
     async def _prepare(self, link: Link) -> None:
         await link.ask(request_of(RemoteWatch.state)())
 
-    async def start(self) -> None:
-        """Starts a process; again after `stop`.
+    @property
+    def failure(self) -> str | None:
+        """Why the process cannot be started; None once it is ready."""
+        return self._child.failure
 
-        Raises:
-            StorageFailed: it did not start.
-        """
+    async def start(self) -> None:
+        """Starts a process and returns once it is ready; again after `stop`."""
         self._folder.mkdir(exist_ok=True)
         self._child = self._new_child()
-        await self._child.start()
+        await self._child.start(is_required=False)
 
     async def stop(self) -> None:
         """Ends the process once a snapshot is written."""
