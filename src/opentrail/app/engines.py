@@ -115,6 +115,7 @@ async def open_engines(
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, in_file=not is_shared(settings))
+    control.on_commit(inventory.note_changed)
     stack.push_async_callback(inventory.close)
     cluster = cluster_of(settings, control, inventory.installation, clock, fail)
     if cluster is not None:

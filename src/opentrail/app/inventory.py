@@ -29,6 +29,8 @@ from opentrail.adapters.inventory import (
 )
 from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sql.databases import revisions_behind
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
 from opentrail.app.known_positions import known_imports, marked_position
@@ -56,10 +58,11 @@ STORE_KINDS = ("store", "older")
 
 @dataclass(frozen=True, slots=True)
 class _StoreState:
-    """The id and the mark of a control store, whether there are records, and where it is."""
+    """The id, mark and revision of a control store; whether there are records; where it is."""
 
     store: str | None
     marked: int | None
+    revision: int
     has_records: bool
     in_file: bool
 
@@ -81,7 +84,7 @@ class DataInventory:
         in_file: whether that is `state.db`.
     """
 
-    def __init__(self, data: DataDirectory, control: ControlStore, in_file: bool) -> None:
+    def __init__(self, data: DataDirectory, control: SqlControl, in_file: bool) -> None:
         self._data = data
         self._control = control
         self._in_file = in_file
@@ -130,7 +133,8 @@ class DataInventory:
         inventory, written = self._inventory, self._written
         store = await _store_id(self._control)
         marked = await marked_position(self._control)
-        state = _StoreState(store, marked, head > 0, self._in_file)
+        revision = await self._control.revision()
+        state = _StoreState(store, marked, revision, head > 0, self._in_file)
         problem = store_problem(None if self._is_new else inventory, written, state)
         if problem is not None:
             inventory = inventory.with_problem(problem)
@@ -144,8 +148,10 @@ class DataInventory:
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
             chain = await asyncio.to_thread(journal.chain_at, head)
-            mark = written.marked if written and self._is_frozen else marked or 0
-            line = Written(self._inventory.installation, head, chain, mark)
+            mark, revision = marked or 0, await self._control.revision()
+            if written and self._is_frozen:
+                mark, revision = written.marked, written.revision
+            line = Written(self._inventory.installation, head, chain, mark, revision)
             self._file = await asyncio.to_thread(WrittenFile, self._data.root, line)
         except OSError as error:
             raise StorageFailed(f"the inventory cannot be written: {error}") from error
@@ -185,6 +191,11 @@ class DataInventory:
         """Notes the position that the control store has as its mark."""
         if self._file is not None and not self._is_frozen:
             self._file.marked(position)
+
+    def note_changed(self, revision: int) -> None:
+        """Notes a change of the control store; called by the thread that made it."""
+        if self._file is not None and not self._is_frozen:
+            self._file.changed(revision)
 
     @property
     def _is_frozen(self) -> bool:
@@ -245,6 +256,7 @@ class DataInventory:
         )
         await self._store_inventory(inventory)
         if is_accepted:
+            self.note_changed(await self._control.revision())
             await asyncio.to_thread(acceptance.unlink, missing_ok=True)
 
     async def _store_inventory(self, inventory: DirectoryInventory) -> None:
@@ -338,6 +350,13 @@ def store_problem(
             f" at position {written.marked}: what was changed in between is gone"
         )
         return DirectoryProblem("older", text)
+    behind = revisions_behind(state.revision, written.revision) if written else 0
+    if behind and state.in_file:
+        text = (
+            f"{state.name} is damaged or an older copy, and lacks its last {behind} changes: keys, "
+            "policies, users and trails may not be as they were"
+        )
+        return DirectoryProblem("older", text)
     return None
 
 
@@ -404,7 +423,7 @@ class Standing:
 
 async def standing_of(
     data: DataDirectory,
-    control: ControlStore | None,
+    control: SqlControl | None,
     is_live: bool,
     journal: JournalSource | None = None,
 ) -> Standing:
@@ -428,7 +447,8 @@ async def standing_of(
     if control is not None:
         has_records = await asyncio.to_thread(_has_records, data, is_live, journal)
         marked = await marked_position(control)
-        state = _StoreState(await _store_id(control), marked, has_records, in_file=True)
+        revision = await control.revision()
+        state = _StoreState(await _store_id(control), marked, revision, has_records, in_file=True)
         fresh = store_problem(inventory, written, state)
     elif inventory is not None and inventory.state_file:
         fresh = DirectoryProblem("store", f"the control store state.db is missing: {_GONE}")

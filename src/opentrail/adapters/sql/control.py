@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from opentrail.adapters.sql.databases import (
     MAX_SECONDS,
+    REVISION,
     CommitUnknownError,
     ControlDatabase,
     DatabaseError,
@@ -152,6 +153,18 @@ class SqlControl:
         rows = await self._read(lambda transaction: transaction.rows(statement, kinds))
         totals = {kind: f"{count}:{versions}:{sums}" for kind, count, versions, sums in rows}
         return {kind: totals.get(kind, "") for kind in kinds}
+
+    async def revision(self) -> int:
+        """Returns how many transactions have changed a SQLite file; 0 on PostgreSQL."""
+        if self._reader is None:
+            return 0
+        ((revision,),) = await self._read(lambda transaction: transaction.rows(REVISION))
+        return int(revision)
+
+    def on_commit(self, call: Callable[[int], None]) -> None:
+        """Calls `call` with the revision of each change of a SQLite file once it is durable."""
+        if isinstance(self._database, SqliteDatabase):
+            self._database.on_commit = call
 
     async def apply(
         self,

@@ -30,6 +30,11 @@ _STATEMENT_MILLISECONDS = 4_000
 #: Milliseconds that a transaction waits for its client, who may be paused or gone; PostgreSQL then
 #: ends it, so that its locks are released.
 _IDLE_MILLISECONDS = 4_000
+#: Returns how many transactions have changed a SQLite file: SQLite's recovery ends silently at the
+#: first damaged frame of the write-ahead log, and a smaller number shows that.
+REVISION = "PRAGMA user_version"
+#: The number of revisions, after which they start at 0 again: a signed integer of 32 bits.
+_REVISIONS = 1 << 31
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
@@ -120,6 +125,8 @@ class SqliteDatabase:
     def __init__(self, file: Path, is_read_only: bool = False) -> None:
         self._file = file
         self._is_read_only = is_read_only
+        #: Called with the revision of each transaction that is durable.
+        self.on_commit: Callable[[int], None] = lambda revision: None
         #: Held for a transaction: a cancelled task leaves its thread at work.
         self._turn = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -129,15 +136,20 @@ class SqliteDatabase:
         with self._turn:
             try:
                 connection = self._connected()
+                changes, revision = connection.total_changes, None
                 connection.execute("BEGIN IMMEDIATE" if is_alone else "BEGIN")
                 try:
                     result = work(Transaction(connection.cursor(), self.dialect))
+                    if connection.total_changes != changes:
+                        revision = _next_revision(connection)
                     connection.execute("COMMIT")
                 finally:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise DatabaseError(str(error)) from error
+            if revision is not None:
+                self.on_commit(revision)
             return result
 
     def close(self) -> None:
@@ -301,6 +313,20 @@ class PostgresDatabase:
 
 def _invalid_url(purpose: str = "control store") -> UsageError:
     return UsageError(f"the URL of the {purpose} is not valid")
+
+
+def _next_revision(connection: sqlite3.Connection) -> int:
+    """Adds one to the number of transactions that have changed the file, and returns it."""
+    ((former,),) = connection.execute(REVISION)
+    revision = (int(former) + 1) % _REVISIONS
+    connection.execute(f"PRAGMA user_version = {revision}")
+    return revision
+
+
+def revisions_behind(revision: int, other: int) -> int:
+    """Returns by how many transactions a revision is older than another one; 0 if it is not."""
+    behind = (other - revision) % _REVISIONS
+    return behind if behind < _REVISIONS // 2 else 0
 
 
 def _set_wal_mode(connection: sqlite3.Connection) -> None:
