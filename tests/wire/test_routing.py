@@ -510,8 +510,12 @@ def test_a_quoted_slash_stays_inside_its_label() -> None:
     assert (route.operation, route.labels) == ("ListTagsForResource", {"resourceArn": arn})
 
 
-def test_a_label_may_not_be_empty() -> None:
-    assert identify(a_request("eks", "GET", "/clusters//nodegroups")).operation is None
+@pytest.mark.parametrize(
+    "path", ["//clusters/a", "/clusters//a", "/clusters%2Fa", "/%2Fclusters/a"]
+)
+def test_empty_and_encoded_segments_hide_no_operation(path: str) -> None:
+    route = identify(a_request("eks", "GET", path))
+    assert (route.operation, route.labels) == ("DescribeCluster", {"name": "a"})
 
 
 def test_services_with_one_signing_name_are_distinguished_by_their_routes() -> None:

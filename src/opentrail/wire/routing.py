@@ -56,6 +56,10 @@ _LABELS_BY_SIGNER = {
 _CONTROL_SIGNERS = frozenset({"s3", "s3express", "s3-outposts"})
 _CONTROL_PATH = "/v20180820/"
 _OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
+#: What separates the segments of a path, for upstreams that decode it before they split it.
+_SLASH = re.compile("/|%2f", re.I)
+_SLASHES = re.compile("(?:/|%2f)+", re.I)
+_PLAIN_SLASHES = re.compile("/{2,}")
 #: Query operations of links in messages: unsigned, without a version (SNS guide).
 _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
@@ -188,25 +192,23 @@ class Router:
     def _rest(self, request: Request, signing_name: str | None) -> Route:
         s3 = self._catalog.services["s3"]
         if request.headers.get("authorization", "").lower().startswith("bearer "):
-            bearer_route = best_route(self._catalog.bearer_services, request, request.path)
+            bearer_route = _route_in(self._catalog.bearer_services, request)
             if bearer_route is not None:
                 return bearer_route
         if signing_name is None:
             for name in _UNSIGNED_REST:
-                route = best_route([self._catalog.services[name]], request, request.path)
+                route = _route_in([self._catalog.services[name]], request)
                 if route is not None and route.model and route.model.auth_type == "none":
                     return route
             return self._s3(request, s3)
         if self._is_s3_control(request, signing_name):
-            return (
-                best_route([self._catalog.services["s3control"]], request, request.path) or NOTHING
-            )
+            return _route_in([self._catalog.services["s3control"]], request) or NOTHING
         if _ALIASES.get(signing_name, signing_name) == "s3" or self._is_on_outpost(
             request, signing_name
         ):
             return self._s3(request, s3, signing_name)
         services = self._catalog.signed_as(signing_name)
-        route = best_route(services, request, request.path)
+        route = _route_in(services, request)
         if route is None and request.method == "POST" and signing_name == "cloudsearch":
             # SDKs send searches as forms, unlike the model.
             start = replace(request, body=request.body[:_MAX_SEARCH_BYTES])
@@ -238,8 +240,7 @@ class Router:
         bucket = self.bucket_of_host(request.headers.get("host", ""), signing_name)
         if "x-amz-request-route" in request.headers and path == _OBJECT_LAMBDA_PATH:
             bucket = None  # the label is the route of an answer
-        if bucket:
-            path = f"/{bucket}{path}"
+        path = f"/{bucket}{path}" if bucket else _with_bucket_first(path)
         route = best_route([s3], request, path)
         if route is None:
             form = "multipart/form-data" in request.headers.get("content-type", "")
@@ -262,9 +263,9 @@ class Router:
     def bucket_of_host(self, host: str, signing_name: str | None = None) -> str | None:
         """Returns the bucket of a virtual-host style request, None for path style.
 
-        An access point is a bucket, too.
+        An access point is a bucket, too. Host names have no case.
         """
-        name = _host_name(host)
+        name = _host_name(host).lower()
         match = (
             _INTERFACE_ENDPOINT.match(name)
             or _AWS_S3_HOST.match(name)
@@ -274,12 +275,10 @@ class Router:
             match = _LABELS_BY_SIGNER[signing_name].match(name)
         if match:
             return match.group("bucket")
-        lower = name.lower()
         for base in self._base_hosts:
-            if lower.endswith(f".{base}"):
+            if name.endswith(f".{base}"):
                 bucket = name[: -len(base) - 1]
-                before_s3 = bucket[:-3] if bucket.lower().endswith(".s3") else bucket
-                return None if bucket.lower() == "s3" else before_s3
+                return None if bucket == "s3" else bucket.removesuffix(".s3")
         return None
 
 
@@ -287,6 +286,43 @@ def _host_name(host: str) -> str:
     """Returns the name of a `Host` header, without its port."""
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     return name.removesuffix(".")
+
+
+def _with_bucket_first(path: str) -> str:
+    """Returns a path-style path of S3 with the bucket as its first segment.
+
+    No bucket's name is empty or holds a slash, encoded or not. A key may begin with one.
+    """
+    first = path[1:].partition("/")[0]
+    if first and "%2" not in first:
+        return path
+    rest = _SLASHES.sub("", path, count=1)
+    if unquote(rest).startswith("arn:"):
+        return f"/{rest}"  # of an access point
+    return f"/{_SLASH.sub('/', rest, count=1)}"
+
+
+def has_parent_segments(path: str, depth: int) -> bool:
+    """Returns whether a path leads out of its first segments.
+
+    Programs before an upstream may resolve `.` and `..`; others take them for names.
+
+    Args:
+        path: the path as sent.
+        depth: the number of segments that `..` must not remove.
+
+    >>> has_parent_segments("/bucket/../other/key", 1), has_parent_segments("/bucket/a/../b", 1)
+    (True, False)
+    """
+    if "." not in path and "%2e" not in path.lower():
+        return False
+    reached = 0
+    for segment in filter(None, _SLASH.split(path)):
+        name = segment.lower().replace("%2e", ".")
+        reached += {".": 0, "..": -1}.get(name, 1)
+        if reached < depth and name in (".", ".."):
+            return True
+    return False
 
 
 def _has_action(request: Request) -> bool:
@@ -342,6 +378,16 @@ class _Pattern:
             -self.labels,
             self.trailing_slash == path.endswith("/"),
         )
+
+
+def _route_in(services: Iterable[Service], request: Request) -> Route | None:
+    """Returns the operation of a REST request, whose path may have empty or encoded segments."""
+    path, services = request.path, list(services)
+    route = best_route(services, request, path)
+    for slashes in (_PLAIN_SLASHES, _SLASHES):
+        if route is None and (other := slashes.sub("/", path)) != path:
+            route = best_route(services, request, other)
+    return route
 
 
 def best_route(services: Iterable[Service], request: Request, path: str) -> Route | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
@@ -165,6 +165,8 @@ def test_what_an_sdk_sent_is_read_back(
     model = catalog().services[service].operation(operation)
     assert model is not None
     asked = data.draw(values_of(model.input_shape))
+    if service == "s3":  # whose buckets have no such names: upstreams split them
+        assume("/" not in asked.get("Bucket", "") and "%" not in asked.get("Bucket", ""))
     request = an_sdk_request(service, operation, asked, protocol=protocol)
     call = router().identify(request, read_credential(request))
     assert call.operation == operation

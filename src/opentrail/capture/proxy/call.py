@@ -21,7 +21,7 @@ from opentrail.core.event import new_event_id
 from opentrail.core.identity import Identity
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
 from opentrail.wire.multipart import FIELDS_BYTES
-from opentrail.wire.routing import NOTHING, Route
+from opentrail.wire.routing import NOTHING, Route, has_parent_segments
 from opentrail.wire.signature_errors import SignatureRefused
 from opentrail.wire.sigv4 import (
     ClaimRefused,
@@ -220,15 +220,25 @@ class Call:
         async with self.endpoint.gate.unpacking:
             await asyncio.to_thread(admission.feed, piece)
 
-    def refuse_doubtful_claim(self) -> None:
-        """Refuses a claim of two readings, verified or not: the record would have one of them.
+    def refuse_ambiguous(self) -> None:
+        """Refuses a claim or a path of two readings: the record would have one of them.
 
         Raises:
-            SignatureRefused: there is one.
+            SignatureRefused: the claim has two, verified or not.
+            NoAnswer: the path has two.
         """
         refused = self._refused_claim
         if refused is not None:
             raise wording_of(self._claim()).refusal(refused.problem, **refused.details)
+        path, _ = self.path_and_query
+        service = self.route.service
+        if service is None or service.name != "s3":
+            bound = len(path)  # no other service has names with dots alone
+        else:
+            bound = 0 if self.bucket_in_host else 1
+        if has_parent_segments(path, bound):
+            reason = "the path has a segment . or .., which programs read in different ways"
+            raise NoAnswer(Refusal(400, "InvalidURI", reason))
 
     def _claim(self, own_services: frozenset[str] | None = None) -> Claim:
         """Returns what the head claims, for the gate."""

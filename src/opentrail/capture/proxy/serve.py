@@ -68,7 +68,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         gate = endpoint.gate
         if gate is not None and gate.is_closed_to(call.credential, call.source_ip):  # guarantee A8
             return call.turn_away(locked_out(call.route, call.is_form), "signature")
-        call.refuse_doubtful_claim()
+        call.refuse_ambiguous()
         if endpoint.meet is not None and call.credential is not None:
             await endpoint.meet(call.credential.access_key_id)
         if call.is_for_api:

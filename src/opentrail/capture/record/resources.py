@@ -117,13 +117,15 @@ def _arn(
 ) -> str | None:
     name = name.partition(rule["until"])[0] if "until" in rule else name
     name = parseaddr(name)[1] if "address" in rule and not name.startswith("arn:") else name
-    if name.startswith("arn:"):
+    form = re.fullmatch(rule["form"], name) if "form" in rule else None
+    if name.startswith("arn:") and form is None:
         return name
     if not name or "arn" not in rule:
         return None
     texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     try:
         place = {"name": name, "region": region, "account": account}
+        place |= {part: text for part, text in (form.groupdict() if form else {}).items() if text}
         return str(rule["arn"]).format_map({**texts, **place})
     except KeyError:
         return None
