@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import unicodedata
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from opentrail.access.users import (
     MAX_TRIES,
     MAX_TRIES_OF_ADDRESS,
     MAX_WAITING,
+    MAX_WAITING_OF_ADDRESS,
     OPERATOR,
     TRIES_PERIOD,
     ConsoleRole,
@@ -356,3 +358,19 @@ def test_a_password_signs_in_alone(own: str, other: str) -> None:
                 await users.sign_in("=", other, ADDRESS)
 
     run(story())
+
+
+@asynchronous
+async def test_tries_of_one_address_delay_no_other() -> None:
+    users = users_in(MemoryControl())
+    await signed_in(users)
+    ended: list[str] = []
+
+    async def sign_in(name: str, password: str, address: str) -> None:
+        with contextlib.suppress(SignInRefused, TooManyTries):
+            await users.sign_in(name, password, address)
+        ended.append(address)
+
+    tries = [sign_in(f"eve{number}", "x", "192.0.2.9") for number in range(MAX_WAITING_OF_ADDRESS)]
+    await asyncio.gather(*tries, sign_in("ann", OWN, ADDRESS))
+    assert ended.index(ADDRESS) <= 3

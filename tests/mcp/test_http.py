@@ -15,7 +15,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from opentrail.mcp.answer import Json
-from opentrail.mcp.http import PATH, PersonalTokenVerifier, http_app, token_of_request
+from opentrail.mcp.http import (
+    MAX_USER_SESSIONS,
+    PATH,
+    PersonalTokenVerifier,
+    http_app,
+    token_of_request,
+)
 from opentrail.mcp.server import OpentrailMcpServer
 from tests.api.caller import Api
 from tests.factories import a_record
@@ -141,3 +147,21 @@ async def test_a_body_has_a_limit() -> None:
     async with opened() as door, door.browser(ANN) as browser:
         answer = await browser.post(URL, content=b"x" * 1_000_001, headers=HEADERS)
         assert answer.status_code == 413
+
+
+@asynchronous
+async def test_one_user_keeps_no_other_out() -> None:
+    async with opened() as door, door.browser("ot_ann") as ann, door.browser("ot_bob") as bob:
+
+        async def begun(browser: httpx2.AsyncClient) -> httpx2.Response:
+            return await browser.post(URL, json=INITIALIZE, headers=HEADERS)
+
+        answers = [await begun(ann) for _ in range(MAX_USER_SESSIONS)]
+        assert {answer.status_code for answer in answers} == {200}
+        refused = await begun(ann)
+        assert refused.status_code == 429
+        assert refused.json() == {"error": "ann has 20 open sessions: end one of them"}
+        assert (await begun(bob)).status_code == 200
+        session = {"mcp-session-id": answers[0].headers["mcp-session-id"]}
+        assert (await ann.delete(URL, headers={**HEADERS, **session})).status_code == 200
+        assert (await begun(ann)).status_code == 200

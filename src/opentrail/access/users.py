@@ -9,12 +9,13 @@ import ipaddress
 import re
 import secrets
 import unicodedata
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
+from weakref import WeakValueDictionary
 
 from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import (
@@ -37,8 +38,9 @@ MAX_TRIES = 5
 #: Maximum tries to sign in with any name from one address in a period.
 MAX_TRIES_OF_ADDRESS = 20
 TRIES_PERIOD = timedelta(minutes=1)
-#: Maximum passwords that wait to be checked; further sign-ins are refused.
-MAX_WAITING = 16
+#: Maximum passwords that wait to be checked, of one address and of all; further sign-ins are
+#: refused. Addresses take turns, so that one with many tries delays no other.
+MAX_WAITING_OF_ADDRESS, MAX_WAITING = 8, 64
 #: Characters.
 MIN_PASSWORD_LENGTH = 12
 #: Characters.
@@ -125,7 +127,9 @@ class ConsoleUsers:
         self._tries = Tries(clock)
         self._clock = clock
         self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
-        self._waiting = 0
+        #: Sign-ins that wait for their turn, and a lock for those of one address, by network.
+        self._waiting: Counter[str] = Counter()
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: What passwords of unknown users are compared with, so that the response time is the same.
         self._decoy = _document_without_password(self._cost)
 
@@ -221,15 +225,19 @@ class ConsoleUsers:
             PasswordChangeNeeded: it is a single-use password: a new one must be given.
             UsageError: the new password is not acceptable.
         """
-        if self._waiting >= MAX_WAITING:
+        network = _network_of(address)
+        is_full = self._waiting[network] >= MAX_WAITING_OF_ADDRESS
+        if is_full or self._waiting.total() >= MAX_WAITING:
             raise TooManyTries("Many are signing in: try again in a few seconds.")
         self._tries.count(name, address)
-        self._waiting += 1
+        self._waiting[network] += 1
         try:
             stored = await self._control.get(_KIND, name) if _NAME.fullmatch(name) else None
-            await self._turn.acquire()
+            async with self._queues.setdefault(network, asyncio.Lock()):
+                await self._turn.acquire()
         finally:
-            self._waiting -= 1
+            self._waiting[network] -= 1
+            self._waiting += Counter()  # drops those without any
         try:
             if await has_left():
                 raise TooManyTries("The caller has left.")
@@ -329,13 +337,17 @@ def identity_of_user(account: str, name: str) -> dict[str, Any]:
 
 def _counter_keys(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
     """Returns what the tries of a name from an address are counted under."""
+    network = _network_of(address)
+    return (name[:_MAX_NAME_LENGTH], network), (network,)
+
+
+def _network_of(address: str) -> str:
+    """Returns what counts as one address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        network = address
-    else:
-        network = str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
-    return (name[:_MAX_NAME_LENGTH], network), (network,)
+        return address
+    return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
 
 
 def _check_name(name: str) -> None:

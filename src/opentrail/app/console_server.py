@@ -18,7 +18,7 @@ import orjson
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.ipc import parent
 from opentrail.adapters.ipc.child import read_output
-from opentrail.app.console_connection import ConsoleServer
+from opentrail.app.http_server import HttpServer
 from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
 
@@ -135,7 +135,7 @@ async def serve_console(
     admits: Callable[[str], bool] | None = None,
 ) -> None:
     """Serves an ASGI application on a socket until `stack` is closed; returns once it is served."""
-    server = ConsoleServer(app, listening, tls, limits, admits)
+    server = HttpServer(app, listening, tls, limits, admits)
     task = asyncio.create_task(server.serve())
 
     async def stop() -> None:

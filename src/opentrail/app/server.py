@@ -65,7 +65,6 @@ from opentrail.app.access import (
 from opentrail.app.access_keys import is_shared, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.background import run_beside
-from opentrail.app.console_connection import ConsoleConnections
 from opentrail.app.console_server import (
     EventProvers,
     TrailVerifiers,
@@ -84,6 +83,7 @@ from opentrail.app.endpoint_server import (
 )
 from opentrail.app.engines import Engines, open_engines
 from opentrail.app.health import Health
+from opentrail.app.http_server import ConsoleConnections
 from opentrail.app.recorders import Recorders
 from opentrail.app.status import ServerStatus
 from opentrail.app.wing import Core, StartWing, Wing

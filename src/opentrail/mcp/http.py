@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import time
 from collections.abc import Callable
 
-import uvicorn
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opentrail.mcp.server import OpentrailMcpServer
 
 #: Where the protocol is spoken.
 PATH = "/mcp"
 _MAX_BODY_BYTES = 1_000_000
-_MAX_SESSIONS = 1_000
+#: Maximum open sessions of all users, and of each: one user does not keep the others out.
+_MAX_SESSIONS, MAX_USER_SESSIONS = 1_000, 20
+_SESSION_HEADER = "mcp-session-id"
 #: Seconds until a session ends that is not used.
 _IDLE_SECONDS = 600.0
 
@@ -55,7 +60,7 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
         server: the MCP server, which has a verifier of tokens.
         authority: host and port; requests for others, and from any web page, are refused.
     """
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,
         max_request_body_size=_MAX_BODY_BYTES,
@@ -63,9 +68,43 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
         max_sessions=_MAX_SESSIONS,
         transport_security=TransportSecuritySettings(allowed_hosts=[authority]),
     )
+    for route in app.routes:
+        if isinstance(route, Route) and route.path == PATH:
+            route.app = UserSessions(route.app)
+    return app
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Answers on a socket until SIGTERM or Ctrl-C."""
-    config = uvicorn.Config(app, log_level="warning", server_header=False)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+class UserSessions:
+    """Refuses a user who has `MAX_USER_SESSIONS` open sessions another one, with 429."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        #: When each session was used last (time.monotonic), by user.
+        self._used: dict[str, dict[str, float]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        user = getattr(scope.get("user"), "username", "")
+        if not user:  # is refused
+            await self._app(scope, receive, send)
+            return
+        now, known = time.monotonic(), self._used.get(user, {})
+        sessions = {key: used for key, used in known.items() if used > now - _IDLE_SECONDS}
+        self._used[user] = sessions
+        session = Headers(scope=scope).get(_SESSION_HEADER)
+        if session is None and len(sessions) >= MAX_USER_SESSIONS:
+            text = f"{user} has {MAX_USER_SESSIONS} open sessions: end one of them"
+            await JSONResponse({"error": text}, 429)(scope, receive, send)
+            return
+        if session in sessions:
+            sessions[session] = now
+            if scope["method"] == "DELETE":
+                del sessions[session]
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begun = Headers(raw=message["headers"]).get(_SESSION_HEADER)
+                if session is None and begun is not None:
+                    sessions[begun] = now
+            await send(message)
+
+        await self._app(scope, receive, note)

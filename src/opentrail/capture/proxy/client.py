@@ -13,7 +13,7 @@ import httptools
 from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.channel import ClientChannel
-from opentrail.capture.proxy.connections import BodyProgress, Handshake
+from opentrail.capture.proxy.connections import BodyProgress, Handshake, address_of
 from opentrail.capture.proxy.endpoint import Endpoint
 from opentrail.capture.proxy.head import (
     MAX_HEADERS,
@@ -69,8 +69,8 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        peer = transport.get_extra_info("peername")
-        self.source_ip = peer[0] if isinstance(peer, tuple) and peer else "127.0.0.1"
+        self.address = address_of(transport)
+        self.source_ip = self.address or "127.0.0.1"
         self.tls = _tls_of(transport)
         if self._handshake is not None:
             self.endpoint.forget(self._handshake)

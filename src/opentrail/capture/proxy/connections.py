@@ -7,7 +7,8 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,9 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
+#: Maximum seconds that a closed connection waits for its client to close TLS, too: until then it
+#: has a descriptor.
+_SHUTDOWN_SECONDS = 1.0
 #: Bytes per second of a request's body below which it may be cut off to make room for a new
 #: connection.
 _MIN_BODY_RATE = 500
@@ -31,6 +35,8 @@ class Connection(Protocol):
 
     #: Done once the connection has ended.
     done: asyncio.Future[None]
+    #: The IP address of the client.
+    address: str
 
     def check_deadlines(self, now: float) -> None:
         """Ends what is overdue at this time of the loop's clock."""
@@ -77,6 +83,8 @@ class Connections:
     unused: dict[Connection, None] = field(default_factory=dict)
     idle: dict[Connection, None] = field(default_factory=dict)
     stopping: bool = False
+    #: The number of connections of each address.
+    _addresses: Counter[str] = field(default_factory=Counter)
     _watching: bool = False
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -95,6 +103,7 @@ class Connections:
             self.count_refused()
             return False
         self.connections.add(connection)
+        self._addresses[connection.address] += 1
         self.unused[connection] = None
         self.count_open()
         return True
@@ -111,9 +120,10 @@ class Connections:
     def _make_room(self) -> bool:
         """Closes the connection that has been idle for longest, or whose body hardly arrives.
 
-        Those without a call so far come first: many of them do not close the others.
+        Those without a call so far come first, and of these the ones of the address with most
+        connections: many of them do not close the others.
         """
-        oldest = next(iter(self.unused or self.idle), None)
+        oldest = self._oldest(self.unused) or self._oldest(self.idle)
         if oldest is not None:
             self.forget(oldest)
             oldest.close_if_idle()
@@ -124,6 +134,12 @@ class Connections:
             return False
         self.count_closed()
         return True
+
+    def _oldest(self, connections: Mapping[Connection, None]) -> Connection | None:
+        """Returns the first connection of the address that has most of all."""
+        most = max(self._addresses.values(), default=0)
+        first = next(iter(connections), None)
+        return next((one for one in connections if self._addresses[one.address] == most), first)
 
     def _slowest(self) -> Connection | None:
         """Returns the connection that sends its body most slowly, None if all are fast enough."""
@@ -140,7 +156,11 @@ class Connections:
     def forget(self, connection: Connection) -> None:
         self.unused.pop(connection, None)
         self.idle.pop(connection, None)
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self._addresses[connection.address] -= 1
+            if not self._addresses[connection.address]:
+                del self._addresses[connection.address]
         self.count_open()
 
     def watch(self) -> None:
@@ -211,7 +231,8 @@ class Connections:
             if tls is None:
                 await loop.connect_accepted_socket(lambda: make(None), client)
                 return
-            handshake = Handshake(asyncio.current_task())
+            peer = client.getpeername()
+            handshake = Handshake(asyncio.current_task(), peer[0] if peer else "")
             if not self.admit(handshake):
                 client.close()
                 return
@@ -221,6 +242,7 @@ class Connections:
                     client,
                     ssl=tls,
                     ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                    ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
                 )
             finally:
                 self.forget(handshake)
@@ -232,8 +254,9 @@ class Handshake:
 
     body: BodyProgress | None = None
 
-    def __init__(self, task: asyncio.Task[None] | None) -> None:
+    def __init__(self, task: asyncio.Task[None] | None, address: str) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.address = address
         self._task = task
 
     def check_deadlines(self, now: float) -> None:
@@ -245,6 +268,12 @@ class Handshake:
     def abort(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Returns the IP address of a connection's client, "" if it has none."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
 
 
 class Acceptor:

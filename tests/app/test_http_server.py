@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.console_connection import ConsoleConnection, ConsoleConnections
 from opentrail.app.console_server import serve_console
 from opentrail.app.endpoint_server import bind
+from opentrail.app.http_server import ConsoleConnections, HttpConnection
 from opentrail.capture.proxy.connections import Connection, Connections
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.metrics import Metrics
@@ -143,7 +143,7 @@ async def test_a_client_that_may_not_send_more_is_not_silent() -> None:
         writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
         writer.write(b"a" * size)
         (connection,) = await connections_of(limits)
-        assert isinstance(connection, ConsoleConnection)
+        assert isinstance(connection, HttpConnection)
         # The deadline passes while reading is paused, and is checked as soon as it goes on.
         while not connection.flow.read_paused:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""uvicorn's connections with the limits that the endpoint's have (guarantee N2)."""
+"""uvicorn with the limits of the endpoint's connections, for other ports (guarantee N2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from opentrail.capture.proxy.connections import Acceptor, BodyProgress, Connections, Handshake
+from opentrail.capture.proxy.connections import (
+    Acceptor,
+    BodyProgress,
+    Connections,
+    Handshake,
+    address_of,
+)
 from opentrail.capture.proxy.head import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
@@ -37,8 +43,8 @@ class ConsoleConnections(Connections):
         self._refused.inc()
 
 
-class ConsoleConnection(HttpToolsProtocol):
-    """A connection of the console's port."""
+class HttpConnection(HttpToolsProtocol):
+    """A connection with limits."""
 
     def __init__(
         self, limits: Connections, handshake: Handshake | None, **settings_of_uvicorn: Any
@@ -55,11 +61,13 @@ class ConsoleConnection(HttpToolsProtocol):
         #: Times of the loop's clock by which the client must send more, and read more.
         self._deadline: float | None = None
         self._read_deadline: float | None = None
+        self.address = ""
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.address = address_of(transport)
         if self._handshake is not None:
             self._limits.forget(self._handshake)
         if not self._limits.admit(self):
@@ -193,8 +201,17 @@ class ConsoleConnection(HttpToolsProtocol):
         self.transport.abort()
 
 
-class ConsoleServer(uvicorn.Server):
-    """uvicorn without its signal handlers, and with limited connections."""
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers, and with limited connections.
+
+    Args:
+        app: an ASGI application.
+        listening: a bound socket.
+        tls: with which connections are secured, None if they are not.
+        limits: those of the port.
+        admits: returns whether the host with an address may connect.
+        has_lifespan: whether the application handles events of start and end.
+    """
 
     def __init__(
         self,
@@ -202,15 +219,18 @@ class ConsoleServer(uvicorn.Server):
         listening: socket.socket,
         tls: ssl.SSLContext | None,
         limits: Connections,
-        admits: Callable[[str], bool] | None,
+        admits: Callable[[str], bool] | None = None,
+        *,
+        has_lifespan: bool = False,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on" if has_lifespan else "off",
                 ws="none",
+                server_header=False,
                 # Tries to sign in are counted by address, which a header must not change.
                 proxy_headers=False,
             )
@@ -241,7 +261,7 @@ class ConsoleServer(uvicorn.Server):
         self._limits.take(client, self._tls, self._connection)
 
     def _connection(self, handshake: Handshake | None) -> asyncio.Protocol:
-        return ConsoleConnection(
+        return HttpConnection(
             self._limits,
             handshake,
             config=self.config,
