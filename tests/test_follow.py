@@ -12,7 +12,7 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.follow import BATCH, StoredCursor, catch_up, follow
+from opentrail.follow import BATCH, StoredCursor, WatchedFollower, catch_up, follow
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import (
     MemoryControl,
@@ -399,3 +399,17 @@ async def test_a_stored_cursor_begins_at_the_head_and_is_known_to_all() -> None:
     assert await first.store(9) == 9
     assert (await first.position(), await second.position()) == (9, 9)
     assert await StoredCursor(control, "webhook", lambda: 8).position() == 8
+
+
+@asynchronous
+async def test_watched_follower_remembers_its_failure() -> None:
+    collector = Collector(failures=1)
+    watched = WatchedFollower(collector)
+    journal = MemoryJournal()
+    await append(journal, 3)
+    with pytest.raises(StorageFailed):
+        await catch_up(journal, watched)
+    assert watched.failure == "disk full"
+    await catch_up(journal, watched)
+    assert watched.failure is None
+    assert collector.taken == [1, 2, 3]

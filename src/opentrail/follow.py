@@ -42,6 +42,33 @@ class Follower(Protocol):
         ...
 
 
+class WatchedFollower:
+    """A follower that remembers why its last batch failed."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        #: Why; None after a batch that succeeded.
+        self.failure: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in logs and metrics."""
+        return self._follower.name
+
+    async def cursor(self) -> int:
+        """Returns its cursor."""
+        return await self._follower.cursor()
+
+    async def process(self, entries: Sequence[Entry]) -> None:
+        """Returns once the batch has been processed."""
+        try:
+            await self._follower.process(entries)
+        except OpentrailError as error:
+            self.failure = str(error)
+            raise
+        self.failure = None
+
+
 class StoredPosition(msgspec.Struct, frozen=True):
     """A position, as the control store has it."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.core.errors import UsageError
+from opentrail.detections import sigma
 from opentrail.detections.rules import (
     AllOf,
     AnyOf,
@@ -204,3 +205,29 @@ def test_no_rules_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "large.yml").write_text("#" * (1024 * 1024 + 1))
     with pytest.raises(UsageError, match="has more than 1048576 bytes"):
         read_rules([tmp_path])
+
+
+@pytest.mark.parametrize("count", [60, 3_000, 20_000])
+def test_deep_rule_is_refused_alone(tmp_path: Path, count: int) -> None:
+    (tmp_path / "deep.yml").write_text(
+        "title: Deep\nlogsource: {product: aws, service: cloudtrail}\n"
+        f"detection: {{s: {{eventName: A}}, condition: {'not ' * count}s}}\n"
+    )
+    (tmp_path / "login.yml").write_text(LOGINS)
+    found = read_rules([tmp_path])
+    assert [rule.name for rule in found.rules] == ["many_failed_logins"]
+    [reason] = found.refused.values()
+    assert "50 levels deep" in reason
+
+
+def test_large_rule_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sigma, "SigmaRule", None)
+    condition = " or ".join(["s"] * 50_000)
+    reason = refusal(
+        tmp_path,
+        "title: Large\nlogsource: {product: aws, service: cloudtrail}\n"
+        f"detection: {{s: {{eventName: A}}, condition: {condition}}}\n",
+    )
+    assert "at most 131072 bytes" in reason

@@ -41,6 +41,9 @@ class OtlpCollector:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self.url = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else _PATH)
+        parts = urlsplit(self.url)
+        #: The URL in messages; a path may hold a token.
+        self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._headers = {
             **headers,
             "Content-Type": "application/json",
@@ -57,7 +60,7 @@ class OtlpCollector:
         status, pause, content = await asyncio.to_thread(self._post, logs)
         if status in _LATER:
             await asyncio.sleep(pause)
-            raise ServiceError(_FAILED, f"{self.url} answers with status {status}")
+            raise ServiceError(_FAILED, f"{self._name} answers with status {status}")
         if status // 100 != 2:
             log.error(
                 "the collector refuses logs", extra={"status": status, "answer": content[:200]}
@@ -79,7 +82,7 @@ class OtlpCollector:
                 answer = connection.getresponse()
                 content = answer.read(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise ServiceError(_FAILED, f"{self.url} does not answer: {error!r}") from error
+            raise ServiceError(_FAILED, f"{self._name} does not answer: {error!r}") from error
         pause = str(answer.headers.get("Retry-After", ""))
         seconds = min(_MAX_PAUSE, float(pause)) if pause.isdecimal() else 0.0
         return answer.status, seconds, content.decode(errors="replace")

@@ -32,6 +32,17 @@ _FAILED = "WebhookFailed"
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 #: The IPv6 addresses of the internet; others may lead to a private network through a gateway.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+#: Networks that are not of the internet: IANA's registries of special-purpose addresses (RFC 6890)
+#: and multicast. Python's own list differs between its versions.
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+        *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+        *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+)
 
 
 class HttpWebhook:
@@ -94,7 +105,7 @@ class HttpWebhook:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         text = str(found[0][4][0])
         address = _reached(ipaddress.ip_address(text.partition("%")[0]))
-        is_public = address.is_global and not address.is_multicast
+        is_public = not any(address in network for network in _SPECIAL)
         if address.version == 6:
             is_public = is_public and address in _GLOBAL_UNICAST
         if not is_public and not any(address in network for network in self._networks):

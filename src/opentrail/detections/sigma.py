@@ -42,6 +42,8 @@ from opentrail.detections.matching import compiled
 from opentrail.detections.possible import impossible
 from opentrail.detections.rules import (
     LEVELS,
+    MAX_DEPTH,
+    MAX_RULE_BYTES,
     AllOf,
     AnyOf,
     Compared,
@@ -62,6 +64,8 @@ from opentrail.detections.rules import (
 _SUFFIXES = (".yml", ".yaml")
 #: Maximum bytes of a file.
 _MAX_FILE_BYTES = 1024 * 1024
+#: Maximum bytes of a rule's YAML; a description may be as long as what it compiles to.
+MAX_SOURCE_BYTES = 2 * MAX_RULE_BYTES
 _OPERATORS: dict[str, Literal["<", "<=", ">", ">="]] = {
     "LT": "<",
     "LTE": "<=",
@@ -108,6 +112,8 @@ def read_rules(paths: Iterable[Path]) -> RuleSet:
             rules[name] = rule
         except (SigmaError, UsageError) as error:
             found.refused[name] = str(error)
+        except RecursionError:
+            found.refused[name] = f"it is nested more than {MAX_DEPTH} levels deep"
     found.rules = list(rules.values())
     if not documents and not found.refused:
         raise UsageError("there are no Sigma rules in " + ", ".join(map(str, paths)))
@@ -136,6 +142,13 @@ def _read_file(file: Path, documents: dict[str, dict[str, Any]], found: RuleSet)
     for part in parts:
         if not isinstance(part, dict):
             found.refused[str(file)] = "a rule must be a mapping of members such as title"
+            continue
+        # Before pySigma parses it, whose time grows with the square of a condition.
+        size = len(yaml.safe_dump(part).encode())
+        if size > MAX_SOURCE_BYTES:
+            title = str(part.get("title"))[:128]
+            reason = f"it must have at most {MAX_SOURCE_BYTES} bytes, not {size}"
+            found.refused[f"{title} in {file}"] = reason
             continue
         text = part.get("name") or (file.stem if len(parts) == 1 else part.get("title"))
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", str(text or file.stem)).strip("-._")[:128]

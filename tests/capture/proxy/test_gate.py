@@ -354,3 +354,12 @@ def test_a_form_that_nobody_signed_is_never_verified(fields: dict[str, str]) -> 
     except SignatureRefused:
         return
     assert admission.signature is Signature.UNVERIFIED
+
+
+def test_scope_of_six_parts_is_named() -> None:
+    request = signed()
+    given = f"{KEY}/x/20260101/eu-west-1/cloudtrail/aws4_request"
+    value = f"AWS4-HMAC-SHA256 Credential={given}, SignedHeaders=host, Signature={'0' * 64}"
+    with pytest.raises(SignatureRefused, match="exactly 5 slash-delimited elements") as refused:
+        admitted(header(request, b"Authorization", value.encode()))
+    assert given in str(refused.value)

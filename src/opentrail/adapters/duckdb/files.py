@@ -17,6 +17,8 @@ from pathlib import Path
 from opentrail.adapters.files import sha256_of
 from opentrail.ports.event_store import Snapshot
 
+#: The scheme under which DuckDB opens files in S3, through the cache.
+SCHEME = "shared"
 _NAME = re.compile(r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16}))?\.(duckdb|expired)$")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile, Series, attaching
+from opentrail.adapters.duckdb.files import SCHEME, SealedFile, Series, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.rows import insert_rows
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
@@ -45,8 +45,6 @@ PARALLEL_LOOKUPS = 3
 PARALLEL_SEARCHES = 2
 #: Seconds until a search that has not stopped yet is interrupted again.
 _INTERRUPT_SECONDS = 0.05
-#: The scheme under which DuckDB opens files in S3, through the cache.
-SCHEME = "shared"
 #: The oldest event time of an empty table.
 _LATE = 2**62
 

@@ -171,7 +171,7 @@ class ChildProcess:
         Returns:
             The response to `farewell`, None if there was none.
         """
-        self._is_stopping = True
+        self._is_stopping, self.failure = True, None
         response: T | None = None
         if self._link is not None and self._ready.is_set() and farewell is not None:
             with contextlib.suppress(LinkError, TimeoutError):

@@ -65,7 +65,10 @@ def repair(
     if last is None:
         entries = _without_strays(entries, known_lost)
         end = max(known, entries[-1].position if entries else first - 1)
-    lost = [*known_lost, *_holes(entries, known_lost, first, end, reason)]
+    holes = list(_holes(entries, known_lost, first, end))
+    # The reason is about one place.
+    hole_reason = reason if len(holes) == 1 else f"segment {path.name} is damaged"
+    lost = [*known_lost, *(LostPositions(*hole, hole_reason) for hole in holes)]
     lost.sort(key=lambda lost_run: lost_run.first)
     if last is None:
         lost.append(LostPositions(end + 1, None, reason))
@@ -164,14 +167,13 @@ def _holes(
     known_lost: Iterable[LostPositions],
     first: int,
     last: int,
-    reason: str,
-) -> Iterator[LostPositions]:
+) -> Iterator[tuple[int, int]]:
     """Yields the runs of positions between `first` and `last` that no entry has."""
     there = [(entry.position, entry.position) for entry in entries]
     there += [(run.first, run.last or 0) for run in known_lost]
     for begin, end in sorted([*there, (last + 1, last + 1)]):
         if first < begin:
-            yield LostPositions(first, begin - 1, reason)
+            yield first, begin - 1
         first = max(first, end + 1)
 
 

@@ -14,7 +14,7 @@ from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled import EnabledRules
 from opentrail.detections.follower import DetectionFollower
 from opentrail.detections.notifications import WebhookFollower
-from opentrail.follow import follow
+from opentrail.follow import WatchedFollower, follow
 
 #: Seconds of events that are matched together.
 _LINGER = 0.5
@@ -45,8 +45,19 @@ def start(core: Core) -> Wing:
             settings.detections_webhook_secret,
             settings.detections_webhook_networks,
         )
-        follower = WebhookFollower(control, webhook, engines.metrics, lambda: engines.journal.head)
-        await follow(engines.journal, follower)
+        follower = WatchedFollower(
+            WebhookFollower(control, webhook, engines.metrics, lambda: engines.journal.head)
+        )
+        watched[:] = [follower]
+        try:
+            await follow(engines.journal, follower)
+        finally:
+            watched.clear()
+
+    watched: list[WatchedFollower] = []
+
+    def problems() -> list[str]:
+        return [f"the webhook gets no matches: {f.failure}" for f in watched if f.failure]
 
     def groups(services: Services, missing: Missing) -> Sequence[object]:
         return (Detections(services, EnabledRules(services.control), core.account, missing),)
@@ -54,4 +65,4 @@ def start(core: Core) -> Wing:
     followers = [follow_journal]
     if core.settings.detections_webhook is not None:
         followers.append(notify)
-    return Wing(groups=groups, followers=tuple(followers))
+    return Wing(groups=groups, followers=tuple(followers), problems=problems)

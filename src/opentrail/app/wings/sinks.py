@@ -9,7 +9,7 @@ from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus,
 from opentrail.adapters.otlp import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.core.event import DETECTION, Entry
-from opentrail.follow import follow
+from opentrail.follow import WatchedFollower, follow
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
@@ -42,10 +42,21 @@ def start(core: Core) -> Wing:
     async def send_to_collector() -> None:
         settings = core.settings
         collector = OtlpCollector(str(settings.otlp_endpoint), settings.otlp_headers)
-        follower = OtlpFollower(
-            control, collector, metrics, lambda: engines.journal.head, settings.otlp_body
+        follower = WatchedFollower(
+            OtlpFollower(
+                control, collector, metrics, lambda: engines.journal.head, settings.otlp_body
+            )
         )
-        await follow(engines.journal, follower, _COLLECTOR_LINGER)
+        watched[:] = [follower]
+        try:
+            await follow(engines.journal, follower, _COLLECTOR_LINGER)
+        finally:
+            watched.clear()
+
+    watched: list[WatchedFollower] = []
+
+    def problems() -> list[str]:
+        return [f"the log collector gets no events: {f.failure}" for f in watched if f.failure]
 
     followers = [follow_journal] if core.settings.event_bridge == "auto" else []
     if core.settings.otlp_endpoint is not None:
@@ -58,6 +69,7 @@ def start(core: Core) -> Wing:
             ),
         ),
         followers=tuple(followers),
+        problems=problems,
     )
 
 

@@ -152,8 +152,12 @@ class Gate:
         text = claim.request.headers.get("authorization", "")
         key_id = claim.credential.access_key_id if claim.credential else ""
         for word in {*_WORD.findall(text), *_RUN.findall(text)} - {key_id}:
-            if self._find_secret(word) is not None:
-                raise wording.refusal(Problem.TWICE, given="Credential")
+            if self._find_secret(word) is None:
+                continue
+            if key_id.startswith(f"{word}/"):  # a scope of more parts than there are
+                given = text.partition("Credential=")[2].partition(",")[0]
+                raise wording.refusal(Problem.CREDENTIAL, given=given, reason="")
+            raise wording.refusal(Problem.TWICE, given="Credential")
 
     def _forwarded(self, claim: Claim, wording: Wording) -> Admission:
         """Returns the admission of a call that the upstream decides on."""
