@@ -37,6 +37,7 @@ FREE_TESTS = {
     "capture/test_secrets.py": "guarantee S4 over all of capture",
     "capture/test_way_of_a_call.py": "the whole way of a call, over all of capture",
     "capture/test_named_secrets.py": "guarantee S4 where one member names what another holds",
+    "capture/test_text_canaries.py": "guarantee S4 in texts, whatever the spelling of a secret",
     "test_console_sources.py": "the sources and the build of the web console, which are not Python",
     "test_recipes.py": "the recipes of the page and of the web console, which are not Python",
     "trails/test_organization_trails.py": "organization trails, over all modules of the package",

@@ -105,6 +105,14 @@ DOCUMENTS = [
     json.dumps({"Environment": {"Variables": {"PLAIN": SECRET}}}),
     json.dumps({"environmentVariables": {"PLAIN": SECRET}}),
     json.dumps({"EnvironmentVariables": json.dumps([{"name": "PLAIN", "value": SECRET}])}),
+    f'<c connectionString="Server=db;Password={SECRET}"/>',
+    f'<c connection="Server=db;Password=a > {SECRET}"/>',
+    f"https://hooks.slack.com/services/T/B/{SECRET}",
+    f"PuTTY-User-Key-File-3: ssh\nPrivate-Lines: 1\n{SECRET}\nPrivate-MAC: 0",
+    f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n{SECRET}\n-----END PGP PRIVATE KEY BLOCK-----",
+    f"kind: Secret\ndata:\n  a: {SECRET}\ntype: Opaque",
+    json.dumps({"auths": {"r.example": {"auth": SECRET}}}),
+    f"password%3A%20{SECRET}&a=b",
 ]
 
 

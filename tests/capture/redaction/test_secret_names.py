@@ -60,6 +60,22 @@ def test_a_name_that_does_not(name: str) -> None:
         "db_pass",
         "Cookie",
         "set-cookie",
+        "secretValue",
+        "tokenValue",
+        "masterKey",
+        "hmacKey",
+        "jwt",
+        "bearer",
+        "SENTRY_DSN",
+        "GITHUB_PAT",
+        "ssh_key",
+        "kubeconfig",
+        "dbpass",
+        "storepass",
+        "auths",
+        "stringData",
+        "API_TOKEN_2",
+        "X-Goog-Signature",
     ],
 )
 def test_a_name_means_a_secret_where_the_model_does_not_say(name: str) -> None:
@@ -69,7 +85,18 @@ def test_a_name_means_a_secret_where_the_model_does_not_say(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["nextToken", "ClientRequestToken", "max_tokens", "httpTokens", "compass", "spin", "secretId"],
+    [
+        *("nextToken", "ClientRequestToken", "max_tokens", "httpTokens", "compass", "spin"),
+        *("secretId", "password-policy", "password-rotation", "PasswordResetRequired", "is_secret"),
+        *(
+            "hasPassword",
+            "secretKeyRef",
+            "aws:PrincipalTag/password-team",
+            "password-team",
+            "bypass",
+        ),
+        *("tokenUrl", "PasswordLastUsed", "get-secret-value", "GetSecretValue", "password_count"),
+    ],
 )
 def test_a_name_never_means_a_secret(name: str) -> None:
     assert not sounds_secret(name)
@@ -131,6 +158,10 @@ def test_a_name_means_environment_variables(name: str, holds: bool) -> None:
         ({"name": ["password"], "value": "x"}, set()),
         ({"name": "DB_PASSWORD", "valueFrom": "arn"}, set()),
         ({"password": "x"}, set()),
+        ({"kind": "Secret", "data": {"a": "x"}, "type": "Opaque"}, {"data"}),
+        ({"kind": "ConfigMap", "data": {"a": "x"}}, set()),
+        ({"Name": "n", "Type": "SecureString", "Value": "x"}, {"Value"}),
+        ({"Name": "password-policy", "Value": "x"}, set()),
     ],
 )
 def test_a_name_may_be_next_to_its_value(given: dict[str, object], hidden: set[str]) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from botocore.model import Shape
 
 from opentrail.capture.record_rules import is_sensitive, lower_first, rules, source_of
-from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
+from opentrail.capture.redaction.embedded import redact, without_variables
+from opentrail.capture.redaction.free_text import without_argument_secrets
 from opentrail.capture.redaction.redact import (
     PLACEHOLDERS,
     actions,
@@ -272,7 +273,7 @@ class Renderers(ByShape):
         def render(value: Any) -> Any:
             if not isinstance(value, list):
                 return _plain(value)
-            items = without_option_values(value)
+            items = without_argument_secrets(value)
             return [rendered for v in items if (rendered := item(v)) is not ABSENT]
 
         return render

@@ -15,25 +15,24 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape, unescape
-from itertools import pairwise
 from typing import Any
 from urllib.parse import quote, unquote
 
 import orjson
 
 from opentrail.capture.record_limits import MAX_OBJECT_BYTES, MAX_SEARCHED_LENGTH
-from opentrail.capture.redaction.command_text import (
-    may_command,
-    without_command_secrets,
+from opentrail.capture.redaction.free_text import (
+    may_hold_secret,
+    may_name_value,
+    without_argument_secrets,
     without_logins,
-    without_paired_fields,
+    without_text_secrets,
 )
 from opentrail.capture.redaction.secret_names import (
     HIDDEN,
     hidden_members,
     names_environment,
     naming_members,
-    placeholder_for,
     sounds_secret,
 )
 from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
@@ -59,16 +58,36 @@ _MAX_UNPACKED_BYTES = 256 * 1024
 #: A signed token of three parts, which is a credential (RFC 7519).
 _TOKEN = re.compile(r"(?<![\w-])((?>[\w-]*?\b(?=eyJ)))[\w-]{11,}+\.[\w-]++\.[\w-]*+")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
-_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
+_PRIVATE_KEY = re.compile(
+    r"(---- ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}----|PuTTY-User-Key-File-\d:).*?"
+    r"(---- ?END|Private-(?:MAC|Hash):|\Z)",
+    re.DOTALL,
+)
+#: Addresses and tokens that are credentials by their form.
+_BY_FORM = re.compile(
+    r"(\bhooks\.slack\.com/\w{1,20}/|\bdiscord(?:app)?\.com/api/(?:v\d+/)?webhooks/"
+    r"|\bapi\.telegram\.org/(?:file/)?bot|\b(?:outlook|[\w-]{1,60}\.webhook)\.office(?:365)?\.com/)"
+    r"[^\s\"'<>]+"
+    r"|\b(?:xox[a-z]-|xapp-|gh[pousr]_|github_pat_|glpat-|[rs]k_live_|shpat_|hvs\.)[\w.-]{10,}"
+)
+_FORMS = (
+    "hooks.",
+    "discord",
+    "telegram",
+    "office",
+    "xox",
+    "xapp",
+    "gh",
+    "glpat",
+    "_live_",
+    "shpat",
+    "hvs.",
+)
 # Callers choose the texts, of up to a hundred kilobytes: each expression here takes a time that
 # grows linearly with the length, so what repeats is possessive, limited, or begins in one place.
-#: Possessive: otherwise each letter costs two hundred bytes of memory.
-_QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
-#: A text member in JSON that is cut off or invalid.
-_PAIR = re.compile(rf'"((?:[^"\\]|\\.){{0,100}}+)"(\s*+:\s*+)({_QUOTED}|[^\s,}}\]"\']+)')
-_SLASHED = re.compile(r'(?<!\\)\\++"([\w.-]{1,100})\\+"\s*+:\s*+\\+"((?:[^"\\]++|\\\\.)*+)')
 _CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*+\]\]>"
-_ELEMENT = re.compile(rf"<([\w:.-]++)((?:\s[^<>]*+)?)>(\s*+{_CDATA}|[^<]*+)")
+_ATTRIBUTES = r"""((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|["'])*+)?)"""
+_ELEMENT = re.compile(rf"<([\w:.-]++){_ATTRIBUTES}>(\s*+{_CDATA}|[^<]*+)")
 _OPENING = re.compile(r"<([\w:.-]++)(?:\s[^<>]*+)?>")
 _CLOSING = re.compile(r"</([\w:.-]++)\s*+>")
 _ATTRIBUTE = re.compile(r"""(?<![\w:.-])([\w:.-]++)(\s*+=\s*+)("[^"]*"?|'[^']*'?)""")
@@ -82,11 +101,6 @@ _NAMED_ELEMENT = re.compile(
     r"<(?P<tag>(?:\w++:)?(?P<named>[\w.-]++))(?:\s[^<>]*+)?>)(?=\s*+<[^/!]).*?(?=</(?P=tag)\s*>|$)",
     re.DOTALL,
 )
-_FIELD = re.compile(
-    rf"""(^|[?&;#\s,({{:|`"'$])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,"'<>]+)"""
-)
-#: A cookie header has many values.
-_COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
 #: Where a JSON document may begin within a string.
 _DOCUMENT = re.compile(r'[\[{]\s*["{\[]')
 #: Maximum documents that are read in a string.
@@ -94,22 +108,10 @@ _MAX_DOCUMENTS = 32
 _DECODER = json.JSONDecoder()
 #: Characters that may still be searched within `search_limit`.
 _unsearched = ContextVar("unsearched", default=sys.maxsize)
-#: A name before a colon and a space, as in YAML; it may be quoted.
-_LINE = re.compile(
-    r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
-)
-#: The value after such a name: a YAML block, a quoted text, or a word.
-_LINE_VALUE = re.compile(
-    rf"(?:[!&]\S+[ \t]+)*+(?:[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+)"
-)
-_OPTION = re.compile(rf"(?<!-)(--[\w-]{{1,100}}+)(\s++)({_QUOTED}|[^\s-]\S*)")
-#: Parameters of a URL that hold its signature.
-_SIGNATURES = frozenset({"signature", "x-amz-signature"})
-#: What a colon is part of where it may separate a name from a secret.
-_COLONS = (": ", ":\n", "://", '":', "':", "jdbc:", "JDBC:")
 #: Percent-encoded braces, quotes, equals signs, angle brackets, percent signs, colons, blanks, ends
 #: of lines, and `@`.
 _ESCAPED = re.compile(r"%(?:7B|22|3D|3C|25|3A|20|0A|40)", re.I)
+_ESCAPED_WORD = re.compile(r"[^\s&=\"'<>?;%]*+%[^\s&=\"'<>?;]++")
 
 
 def redact(text: str) -> str:
@@ -133,13 +135,18 @@ def _may_hold_more(text: str) -> bool:
     """Returns whether a string may be more than a name; a quick check, since most are names."""
     if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
         return True
-    if ":" in text and any(mark in text for mark in _COLONS):
+    if ":" in text and ("://" in text or "jdbc:" in text or "JDBC:" in text):
         return True
-    if "</" in text:
+    if " " in text or "\t" in text:
+        if may_hold_secret(text):
+            return True
+    elif (
+        ":" in text
+        and text[:4] != "arn:"
+        and ("432:" in text or "*:" in text or may_name_value(text))
+    ):
         return True
-    if " " in text and ("--" in text or "earer " in text or "asic " in text or may_command(text)):
-        return True
-    return "eyJ" in text or _is_base64(text)
+    return "</" in text or "eyJ" in text or _is_base64(text)
 
 
 def _is_base64(text: str) -> bool:
@@ -172,7 +179,7 @@ def _redact(text: str, depth: int) -> str:
     if bare[:1] in ("{", "["):
         return _in_json(text, bare, depth)
     if bare[:1] == "<":
-        return _in_xml(text, depth)
+        return without_text_secrets(_in_xml(text, depth))
     if bare[:1] == '"' and (redacted := _in_json_text(bare, depth)) is not None:
         return redacted
     if _is_base64(bare):
@@ -187,21 +194,11 @@ def _in_plain(text: str, depth: int) -> str:
         text = _in_json_parts(text, depth)
     if "</" in text:
         text = _in_xml(text, depth)
-    if "\\" in text:
-        text = _SLASHED.sub(_slashed, text)
-    if '"' in text:
-        text = _PAIR.sub(_pair, text)
+    text = without_text_secrets(text)
     if ":" in text:
-        text = _in_lines(without_yaml_secrets(text))
-    if "--" in text:
-        text = _OPTION.sub(_option, text)
-    if " " in text:
-        text = without_command_secrets(text)
-    if "=" in text:
-        text = without_paired_fields(text)
-        text = _FIELD.sub(lambda match: _field(match, depth), text)
-    else:
-        text = _in_escapes(text, depth)
+        text = without_yaml_secrets(text)
+    if "%" in text and _ESCAPED.search(text) is not None:
+        text = _ESCAPED_WORD.sub(lambda match: _in_escapes(match.group(), depth), text)
     if "&lt;" in text:
         plain = unescape(text)
         redacted = _redact(plain, depth + 1)
@@ -213,8 +210,10 @@ def _without_tokens(text: str) -> str:
     """Returns a string without tokens and private keys, whatever their name."""
     if "eyJ" in text:
         text = _TOKEN.sub(rf"\1{HIDDEN}", text)
-    if "PRIVATE KEY" in text:
+    if "PRIVATE KEY" in text or "PuTTY-User" in text:
         text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    if any(mark in text for mark in _FORMS):
+        text = _BY_FORM.sub(lambda match: f"{match[1] or ''}{HIDDEN}", text)
     if "earer " in text or "asic " in text:
         text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
     return text
@@ -279,7 +278,7 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [without_secrets(item, depth) for item in without_option_values(value)]
+        return [without_secrets(item, depth) for item in without_argument_secrets(value)]
     if isinstance(value, str) and len(value) >= _MIN_LENGTH and _may_hold_more(value):
         return _redact(value, depth + 1)
     return value
@@ -327,68 +326,6 @@ def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
     return {name: HIDDEN if item is not None else None for name, item in value.items()}
 
 
-def without_option_values(items: list[Any]) -> list[Any]:
-    """Returns a command's arguments without the values of options that are secrets.
-
-    >>> without_option_values(["login", "--password", "hunter2", "--user", "a"])
-    ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']
-    """
-    if not any(isinstance(item, str) and item[:2] == "--" for item in items):
-        return items
-    return items[:1] + [
-        HIDDEN if _is_option_value(item) and _is_secret_option(before) else item
-        for before, item in pairwise(items)
-    ]
-
-
-def _is_option_value(item: Any) -> bool:
-    if isinstance(item, str):
-        return item[:1] != "-"
-    return isinstance(item, int | float) and not isinstance(item, bool)
-
-
-def _is_secret_option(item: Any) -> bool:
-    if not isinstance(item, str) or item[:2] != "--" or "=" in item or " " in item:
-        return False
-    return sounds_secret(item.lstrip("-"))
-
-
-def _pair(match: re.Match[str]) -> str:
-    name, between, value = match.groups()
-    if sounds_secret(name):
-        return f'"{name}"{between}"{HIDDEN}"'
-    return f'"{name}"{between}{value}'
-
-
-def _slashed(match: re.Match[str]) -> str:
-    text, (name, value) = match.group(), match.groups()
-    return text.removesuffix(value) + HIDDEN if value and sounds_secret(name) else text
-
-
-def _in_lines(text: str) -> str:
-    """Returns a string without the values after names of secrets, as in YAML."""
-    parts, end = [], 0
-    for match in _LINE.finditer(text):
-        if match.start() < end or not sounds_secret(match["name"]):
-            continue
-        is_cookie = match["name"].lower().endswith("cookie")
-        value = (_COOKIES if is_cookie else _LINE_VALUE).match(text, match.end())
-        if value is not None:
-            parts += [text[end : match.end()], _like(value.group())]
-            end = value.end()
-    return "".join((*parts, text[end:]))
-
-
-def _option(match: re.Match[str]) -> str:
-    name, between, value = match.groups()
-    return f"{name}{between}{_like(value) if sounds_secret(name.lstrip('-')) else value}"
-
-
-def _like(value: str) -> str:
-    """Returns the placeholder in the quotes of the value, at the end of a line as it was."""
-    return placeholder_for(value) + ("\n" if value.endswith("\n") else "")
-
-
 def _in_xml(text: str, depth: int) -> str:
     def element(match: re.Match[str]) -> str:
         tag, attributes, content = match.groups()
@@ -397,7 +334,7 @@ def _in_xml(text: str, depth: int) -> str:
         }
         hidden = hidden_members({**attribute_values, "value": content})
         redacted_attributes = _ATTRIBUTE.sub(
-            lambda attribute: _attribute(attribute, hidden), attributes
+            lambda attribute: _attribute(attribute, hidden, depth), attributes
         )
         if content.strip():
             name = tag.rpartition(":")[2]
@@ -456,9 +393,14 @@ def _named_element(match: re.Match[str]) -> str:
     return f"{match[1]}{HIDDEN}" if hidden else match.group()
 
 
-def _attribute(match: re.Match[str], hidden: Container[str]) -> str:
-    name, between, _ = match.groups()
-    return f'{name}{between}"{HIDDEN}"' if name in hidden or sounds_secret(name) else match.group()
+def _attribute(match: re.Match[str], hidden: Container[str], depth: int) -> str:
+    name, between, quoted = match.groups()
+    if name in hidden or sounds_secret(name.rpartition(":")[2]):
+        return f'{name}{between}"{HIDDEN}"'
+    value = quoted[1:].removesuffix(quoted[0])
+    plain = unescape(value)
+    redacted = _redact(plain, depth + 1) if len(plain) >= _MIN_LENGTH else plain
+    return match.group() if redacted == plain else f'{name}{between}"{escape(redacted)}"'
 
 
 def _in_base64(text: str, depth: int) -> str:
@@ -479,18 +421,3 @@ def _in_base64(text: str, depth: int) -> str:
     if redacted == decoded:
         return text
     return base64.b64encode(redacted.encode(), b"-_" if is_url_safe else None).decode()
-
-
-def _field(match: re.Match[str], depth: int) -> str:
-    before, name, between, value = match.groups()
-    plain = unquote(name) if "%" in name else name
-    if sounds_secret(plain) or plain.lower() in _SIGNATURES:
-        value = _like(value)
-    else:
-        if "=" in value and depth < _MAX_DEPTH:
-            mark = value[:1] if value[:1] in "\"'" else ""
-            inner = value.removeprefix(mark)
-            value = mark + _FIELD.sub(lambda inner_match: _field(inner_match, depth + 1), inner)
-        if "%" in value:
-            value = _in_escapes(value, depth)
-    return f"{before}{name}{between}{value}"

@@ -18,7 +18,8 @@ from opentrail.capture.record_limits import (
     MAX_MESSAGE_LENGTH,
 )
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.embedded import redact, without_option_values, without_variables
+from opentrail.capture.redaction.embedded import redact, without_variables
+from opentrail.capture.redaction.free_text import without_argument_secrets
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
@@ -194,7 +195,7 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [by_name(item, rename) for item in without_option_values(value)]
+        return [by_name(item, rename) for item in without_argument_secrets(value)]
     if isinstance(value, str):
         return redact(value)
     return HIDDEN if isinstance(value, bytes) else value

@@ -12,7 +12,7 @@ from opentrail.core.caching import cached_if_short
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 _SECRET_NAME = re.compile(
-    r"password|passphrase|secret[_.-]?(access[_.-]?)?key|secret[_-]?string|secret[_-]?binary"
+    r"password|passphrase|secret[ _.-]?(access[ _.-]?)?key|secret[_-]?string|secret[_-]?binary"
     r"|(client|shared)[_.-]?secret|private[_.-]?key|plain[_-]?text|zip[_-]?file|user[_-]?data"
     r"|(auth|session|security|access|refresh|bearer|identity|jwt|secret|authorization|participant"
     r"|connection|(?-i:(?:^|[_.-])(?:id|api)|Id|ID|Api|API))[_.-]?tokens?$"
@@ -26,6 +26,19 @@ _ABOUT_A_SECRET = re.compile(
     r"|string_?key|format|policy|status|state|length)s?$",
     re.I,
 )
+#: Further endings, and beginnings, of names that callers choose: settings, flags and references.
+_ABOUT_A_CHOSEN_SECRET = re.compile(
+    r"(arn|identifier|version|algorithm|type|mode|length|policy|policies|status|(?<![a-z])state"
+    r"|rotation|rotated|required|reset|resets|enabled|disabled|expiry|expires|expiration|expired"
+    r"|age|(?<!ac)count|team|owner|manager|provider|complexity|strength|history|reuse"
+    r"|last[ _-]?used|changed|(updated|created|rotated|expires)[ _-]?at"
+    r"|ref|reference|selector|url|uri|endpoint"
+    r"|(?<=[a-z])(Id|Ids|Name)|[_.-](id|ids|name))$"
+    r"|^(is|has|needs|requires?|should|can|allows?|enabled?|disabled?|uses?)([_-]|(?-i:(?=[A-Z])))"
+    r"|^(create|get|put|update|delete|describe|list|rotate|restore|batch|generate|validate)"
+    r"(-|(?-i:(?=Secret)))|^aws:(principal|request|resource)tag/",
+    re.I,
+)
 #: Names of environment variables as a whole.
 _ENVIRONMENT = re.compile(
     r"(^|_)env(_?var(iable)?s?)?$|environment_?variables?(_?override)?$|^environment(_?override)?$"
@@ -34,9 +47,13 @@ _ENVIRONMENT = re.compile(
 )
 #: Further names of secrets in documents without a model.
 _SECRET_SOUND = re.compile(
-    r"(secret|token|api[ _-]?key|authorization|pass[_-]?code|passwd|pwd|pswd|credential)s?$"
-    r"|(signing|account|shared[_-]?access)[_-]?key$"
-    r"|(^|[_.:/-])(pass|passw|pw|psk|pin|otp|cvv|cvc)$|(?-i:[a-z](Pass|Pw|PW))$|^(set-)?cookie$"
+    r"(secret|token|(api|app)[ _-]?key|authorization|pass[_-]?code|passwd|pwd|pswd|pass(in|out)"
+    r"|credential)s?([_-]?(value|\d{1,3}))?$"
+    r"|(signing|account|shared[ _-]?access|master|hmac|ssh|deploy|webhook|fernet)[ _-]?key$"
+    r"|(^|[_.:/-])(pass|passw|pw|psk|pin|otp|cvv|cvc|jwt|bearer|dsn|pat|auths|kube[_-]?config([_-]content)?)\d?$"
+    r"|(?-i:[a-z](Pass|Pw|PW|Jwt|JWT|Dsn|DSN|Pat|PAT))$|^(set-)?cookie$"
+    r"|(?<!com)(?<!by)(?<!tres)(?<!sur)(?<!over)(?<!under)(?<=[a-z])pass$"
+    r"|(?-i:encryption_key|ENCRYPTION_KEY)$|^string_?data$|docker_?config_?json$|dockercfg$|x-(amz|goog)-signature$"
     r"|^\*[a-z]\w*$",  # a parameter of AWS Data Pipeline that is not shown
     re.I,
 )
@@ -62,12 +79,6 @@ _NAMED = re.compile(r"((?<!dified)values?(_?(list|set))?|default|glob|equals)$",
 _MAX_ENDING_LENGTH = 12
 #: Parts of a name that is a path, as in a JSON pointer.
 _PATH_PARTS = re.compile(r"[/\[\]]+")
-
-
-def placeholder_for(value: str) -> str:
-    """Returns the placeholder in the quotes of the value."""
-    mark = value[:1] if value[:1] in "\"'" else ""
-    return f"{mark}{HIDDEN}{mark}"
 
 
 @cached_if_short(_MAX_NAME_LENGTH)
@@ -105,11 +116,10 @@ def sounds_secret(name: str) -> bool:
     >>> sounds_secret("apiKey"), sounds_secret("token"), sounds_secret("nextToken")
     (True, True, False)
     """
-    if looks_secret(name):
-        return True
-    if not _SECRET_SOUND.search(name):
-        return False
-    return not _NO_SECRET.search(name[-_MAX_NO_SECRET_LENGTH:])
+    is_secret = _SECRET_NAME.search(name) or (
+        _SECRET_SOUND.search(name) and not _NO_SECRET.search(name[-_MAX_NO_SECRET_LENGTH:])
+    )
+    return bool(is_secret) and not _ABOUT_A_CHOSEN_SECRET.search(name)
 
 
 def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -154,9 +164,12 @@ def hidden_members(values: Mapping[str, Any]) -> tuple[str, ...]:
     ('value',)
     """
     members = naming_members(values)
-    if members is None or not any(means_secret(values[name]) for name in members[0]):
-        return ()
-    return tuple(name for name in members[1] if not isinstance(values[name], bool | None))
+    hidden = members[1] if members and any(means_secret(values[m]) for m in members[0]) else ()
+    if values.get("kind") == "Secret":
+        hidden = (*hidden, "data", "stringData")
+    elif "SecureString" in (values.get("Type"), values.get("type")):
+        hidden = tuple(name for name in values if is_value(str(name)))
+    return tuple(m for m in hidden if m in values and not isinstance(values[m], bool | None))
 
 
 def means_secret(name: Any) -> bool:

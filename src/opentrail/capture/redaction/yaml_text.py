@@ -1,4 +1,4 @@
-"""Secrets in YAML: in blocks, in pairs of name and value, and in flow style.
+"""Secrets in YAML: in blocks, and in pairs of name and value.
 
 Not a parser: a string is read line by line, and its lines stay as they are but for what is hidden.
 """
@@ -13,23 +13,17 @@ from typing import Any
 from opentrail.capture.redaction.secret_names import (
     HIDDEN,
     hidden_members,
-    placeholder_for,
     sounds_secret,
 )
 
-_QUOTED = r""""(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'"""
 #: A line with a key: `- Name: value`.
 _KEY = re.compile(
     r"""(?P<indent>[ \t]*)(?P<dashes>(?:-[ \t]+)*)(?P<quote>['"]?)"""
     r"""(?P<name>[\w$*./~+][^\s'"#{}\[\],]{0,199}?)(?P=quote)[ \t]*:"""
     r"""(?:[ \t]++(?P<value>[^\s#](?:[^ \t]++|[ \t]++(?!\#|$))*+))?[ \t]*+(?:(?<=[ \t])\#.*)?$"""
 )
-#: A map in one pair of braces that has no other inside, and its pairs.
-_FLOW_MAP = re.compile(r"\{[^{}]{3,4000}\}")
-_FLOW_PAIR = re.compile(
-    r"""(?<=[{,])\s*(?P<quote>['"]?)(?P<name>[\w*./-][\w.:/*-]{0,199}?)(?P=quote)\s*"""
-    rf"""(?::\s+|(?<=['"]):)(?P<value>{_QUOTED}|[^,{{}}'"]+)"""
-)
+#: The mark of a block of text, in which `#` does not begin a comment.
+_SCALAR = re.compile(r"[|>][-+\d]*$")
 _BLANK = ("", "#", "\n", "\r")
 _NOT_A_SECRET = frozenset({"", "true", "false", "null", "~", "yes", "no"})
 #: Members of a template's parameter that may hold its value.
@@ -59,8 +53,6 @@ def without_yaml_secrets(text: str) -> str:
     >>> without_yaml_secrets("- Key: password\n  Value: hunter2\n")
     '- Key: password\n  Value: HIDDEN_DUE_TO_SECURITY_REASONS\n'
     """
-    if "{" in text:
-        text = _FLOW_MAP.sub(_flow_map, text)
     lines = text.splitlines(keepends=True)
     mappings: dict[int, list[YamlEntry]] = {}
     for entry in yaml_entries(lines):
@@ -110,11 +102,12 @@ def yaml_entries(lines: list[str]) -> list[YamlEntry]:
 def yaml_end(lines: list[str], entry: YamlEntry) -> int:
     """Returns the line after the last one of an entry's value."""
     end = number = entry.line + 1
+    is_scalar = _SCALAR.search(entry.value) is not None
     for number in range(entry.line + 1, len(lines)):
         line = lines[number]
-        if _is_blank(line):
-            continue
         indent = _indent(line)
+        if _is_blank(line) and not (is_scalar and line.strip() and indent > entry.column):
+            continue
         # A list may begin in the column of its key.
         is_list = indent == entry.column and not entry.value and line.lstrip()[:2] in ("- ", "-\n")
         if indent <= entry.column and not is_list:
@@ -173,19 +166,3 @@ def _hidden_line(lines: list[str], entry: YamlEntry, end: int) -> str:
     between = "" if entry.value else " "
     newline = "\n" if lines[end - 1].endswith("\n") else ""
     return f"{line[:start]}{between}{HIDDEN}{newline}"
-
-
-def _flow_map(match: re.Match[str]) -> str:
-    text = match.group()
-    pairs = list(_FLOW_PAIR.finditer(text))
-    mapping = {pair["name"]: _plain(pair["value"].strip()) for pair in pairs}
-    hidden = {*hidden_members(mapping), *hidden_defaults(mapping)}
-    hidden |= {name for name in mapping if sounds_secret(name)}
-    parts, end = [], 0
-    for pair in pairs:
-        value = pair["value"]
-        if pair["name"] not in hidden or value.strip().lower() in _NOT_A_SECRET or HIDDEN in value:
-            continue
-        parts += [text[end : pair.start("value")], placeholder_for(value)]
-        end = pair.end("value")
-    return "".join((*parts, text[end:]))

@@ -1,0 +1,445 @@
+"""Secrets in commands, scripts, configuration and messages (guarantee S4).
+
+There is no grammar. From a name or an option of a secret to the end of its line, or of the string
+around both, everything is hidden. Only where no name says what a word is, its place does: the
+option of a command, a word of SQL.
+
+Callers choose the texts, of up to a hundred kilobytes: everything here takes a time that grows
+linearly with the length. What repeats in an expression is possessive, limited, or begins in one
+place, and no place is searched twice.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+from urllib.parse import unquote
+
+from opentrail.capture.redaction.secret_names import HIDDEN, means_secret, sounds_secret
+from opentrail.core.caching import cached_if_short
+
+#: In lowercase, a part of each name of a secret that is not about keys, and of each place of one.
+_NAME_PARTS = (
+    *("pass", "secret", "token", "credential", "authorization", "auths", "cookie", "pw", "pswd"),
+    *("psk", "otp", "cvv", "cvc", "jwt", "bearer", "dsn", "kubeconfig", "kube_config", "sig="),
+    *("kube-config", "plaintext", "plain_text", "plain-text", "zipfile", "zip_file", "zip-file"),
+    *("userdata", "user_data", "user-data", "stringdata", "dockerc", "docker_c", "docker-c", "%"),
+    *("signature=", "putty-user"),
+)
+_PLACE_PARTS = (
+    *(
+        "mysql",
+        "mariadb",
+        "mongo",
+        "sshpass",
+        "cqlsh",
+        "useradd",
+        "usermod",
+        "7z",
+        "login",
+        "sqlcmd",
+    ),
+    *(
+        "bcp ",
+        "mosquitto",
+        "zip ",
+        "ldap",
+        "redis-cli",
+        "http -",
+        "https -",
+        "openssl",
+        "curl",
+        "wget",
+    ),
+    *(
+        "smbclient",
+        "rpcclient",
+        "sqlplus",
+        "sqlldr",
+        "expdp",
+        "impdp",
+        "rman ",
+        "sqlcl",
+        "htpasswd",
+    ),
+    *("net user", "net1 user", "rabbitmqctl", "convertto-", "identified", "set pass", " secret"),
+    *("securestring", "noecho", "stdin", "sudo -s", "with-token", "chpasswd", "432:", "*:"),
+)
+_SHORT_PARTS = re.compile(
+    r"(?:private|auth|shared|api|app|signing|account|access|master|hmac|ssh|deploy|webhook|fernet|encryption)"
+    r"[ _.-]?key|p(?:at|in)(?![a-z])"
+)
+#: A string in quotes. What follows a letter, such as an apostrophe, does not begin one.
+_STRING = re.compile(r"""(?<![\w\\])(?:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')""", re.DOTALL)
+#: The rest of a line, with the strings and continued lines in it.
+_REST = re.compile(
+    r"""(?:[^\n"'\\]++|\\"[^"\\]*+\\"|\\.|"(?:[^"\\]++|\\.)*+"|(?<!\w)'[^']*+'|["'\\])*+""",
+    re.DOTALL,
+)
+#: What may be a name. A letter after a backslash is an escape, as in `a=1\npassword=x`.
+_NAME = re.compile(r"(?:(?<=\\)[nrt])?+((?<!-)-*+[\w%][\w.%-]*+)")
+#: What separates a name from its value, after the end of quotes and brackets.
+_SEPARATOR = re.compile(
+    r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?+(?:\[[^\]\s]{0,40}\]|[\])}])*+"""
+    r"""(?P<gap>(?:[ \t]|\\t)*+(?:(?<=[ \t])(?:is|was)\b[ \t]*+)?+)"""
+    r"""(?:(?P<sets>=>|->|<-|:=|[-+?:|.!~^]{0,2}={1,3}|:(?!:|//)|\((?=[ \t]*\\*["']))"""
+    r"""|(?P<comma>,))?+[ \t]*+"""
+)
+#: The end of a line that an option's value follows on the next one.
+_CONTINUED = re.compile(r"[\\`^]\r?\n[ \t]*|\r?\n[ \t]*- +")
+_WORD = re.compile(r"\S{1,100}")
+#: A word of a sentence: what follows a name in a message is not a value.
+_PROSE = re.compile(r"\(?(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-'/][A-Za-z]+)*+[).,;:!?]*+(?!\S)|[-/|&;]|arn:")
+#: A word directly before a name that has its value without anything between them.
+_SETS = re.compile(
+    r"(?:\b(?:setx?|setenv|env|arg|export)|--arg(?:json)?)(?:[ \t]+-\w+)*[ \t]+[\"']?$", re.I
+)
+#: What is a secret in addresses.
+_SIGNATURE = re.compile(r"(?:signature|^sig)$", re.I)
+_NETRC = re.compile(r"\b(?:machine|login)[ \t]")
+#: The second word of names such as `api key`.
+_SECOND_WORDS = frozenset({"access", "key", "keys", "code", "token", "value"})
+#: Values that are no secrets; what follows a mark of YAML is hidden there.
+_NOT_A_SECRET = re.compile(
+    rf"(?:|true|false|null|none|~|yes|no|(?:[!&]\S+\s+)*[|>][-+\d]*)$|{HIDDEN}", re.I
+)
+_QUERY_END = re.compile(r"""&(?=[\w.%\[\]-]{1,100}=)|[\s"'<>]|$""")
+_STRING_END = re.compile(r"[\s,;:)\]}|&<>]|$")
+_LIST_END = re.compile(r"\s*[,\])]")
+_HEREDOC = re.compile(r"<<[-~]?[ \t]*[\"']?(\w{1,40})")
+_BRACKET = re.compile(r"[(\[{)\]}]")
+#: A member before the name that it holds, and one that holds what it names.
+_NAMING = (
+    r"(?:name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
+    r"|setting|label|tag)(?:\\*[\"'])?[ \t]*"
+)
+_NAMED_BY = re.compile(rf"{_NAMING}[=:> ][ \t]*(?:\\*[\"'])?(?:[\w.~/-]*[/:])?$", re.I)
+_NAMING_MEMBER = re.compile(rf"{_NAMING}[=:>]", re.I)
+_VALUE_MEMBER = re.compile(
+    r"(?:(?:values?|\bdefault)(?:\\*[\"'])?[ \t]*[=:>]|--values?[ \t])[ \t]*", re.I
+)
+#: Between words of a command, or of a list of its arguments.
+_B = r"(?:[\ \t\x1f\"',\[\]]|\n[\ \t]*+-[\ \t]){1,20}+"
+#: Words of the same command: a semicolon before a quotation mark is part of a string.
+_W = r"(?:[^\n;|]|\n[\ \t]*+-[\ \t]|[;|](?=[^\n\"']{0,60}[\"'])){0,300}?"
+#: Places of secrets in commands, SQL and templates.
+_PLACES = re.compile(
+    rf"""\b(?:
+    (?<!--name\ )(?:mysql\w*|mariadb[\w-]*|mongo\w*|sshpass|cqlsh|user(?:add|mod)|7za?)
+        {_W}{_B}(?-i:-p)
+    |(?:docker|podman|nerdctl|helm|oras|skopeo|buildah|crane|az)(?:{_B}[\w-]{{1,20}}){{0,2}}?
+        {_B}login\b{_W}{_B}-p
+    |(?:sqlcmd|bcp|mosquitto_\w+|zip|unzip){_W}{_B}(?-i:-P)|ldap\w+{_W}{_B}-w
+    |(?:redis-cli|https?(?=[\ \x1f])){_W}{_B}-a(?={_B})|openssl{_W}{_B}-k(?={_B})
+    |(?:curl|wget|smbclient|rpcclient)\b{_W}{_B}(?:-u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,"']{{0,100}}[:%,]
+    |sqlplus\b(?:{_B}-\S+)*{_B}[\w$\#\[\]-]{{1,100}}/(?=[^@\s])
+    |(?:sqlplus|sqlldr|expdp|impdp|rman|sqlcl)\b{_W}[\s="'][\w$\#\[\]-]{{1,100}}/(?=[^/\s@]+@)
+    |(?:htpasswd|mosquitto_passwd)(?:{_B}-\w+)*?{_B}-\w*b\w*(?:{_B}-\w+)*{_B}[^\s"']+(?={_B})
+    |vault{_B}login(?:{_B}-\S+)*(?={_B}\S)|net1?{_B}user{_B}[^\s/]+(?={_B}[^\s/])
+    |rabbitmqctl{_B}(?:add_user|\w+_password){_B}\S+(?={_B})
+    |convertto-securestring\b(?:{_B}-\w+)*(?={_B}[^\s-])
+    |identified\s+(?:with\s+\S+\s+)?(?:by|as)\b|set\s+password\b[^=\n]{{0,200}}=
+    |create\s+(?:or\s+replace\s+)?(?:(?:persistent|temporary)\s+)?secret\s(?=\s*[\w("])
+    |securestring\b[^\n]{{0,400}}?[ \t]--value\b
+    |noecho\b(?!\W+(?:false|no)\b)[^\n{{}}]{{0,400}}?\b(?:default|allowedvalues)\b
+    |(?:default|allowedvalues)\b(?=\W{{1,9}}\w[^\n{{}}]{{0,400}}?\bnoecho\b(?!\W+(?:false|no)\b))
+    )|--value\b(?=[^\n]{{0,400}}?\bsecurestring\b)""",
+    re.I | re.VERBOSE,
+)
+#: A line of a password file of PostgreSQL.
+_PGPASS = re.compile(
+    r"(?<![\w.:-])[\w.*-]{1,100}:(?:\d?[56]43\d|\*):[^\s:]{1,100}:[^\s:]{1,100}:(?=[^\s:])"
+)
+_AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*+")
+#: Commands that read a secret from a pipe, and where it comes from.
+_SINK = re.compile(
+    r"\bchpasswd|--(?:password-)?stdin|--with-token|\bsudo[ \t]+-S\b|\bconvertto-securestring", re.I
+)
+_ECHO = re.compile(r"\b(?:echo|printf|write-output)[ \t]+|(?<!\w)[\"'](?=\S)", re.I)
+#: Words after which a word without a dash may name a secret, or be one.
+_VERBS = frozenset({"set", "setx", "setenv", "login", "user", "add_user", "change_password"})
+#: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`. What is
+#: longer than passwords are is hidden whether an `@` ends it or not: each of many addresses beside
+#: each other would be read to the end.
+_JDBC = re.compile(
+    r"""(?P<before>\bjdbc:(?:[\w.+-]{1,100}:){1,4}(?://)?@?(?:"[^"]*"|[^\s"'<>:/@?;&,()]*)[:/])"""
+    r"""(?P<value>"[^"\n]*"(?=@)|[^\s"'<>?;]{501,}+|[^\s"'<>?;]+(?=@))""",
+    re.I,
+)
+#: User information in any other address; and a token in the place of the user.
+_LOGIN = re.compile(r"(?P<before>://[^/\s:@\"'<>]*:)(?P<value>[^/\s\"'<>]+)(?=@)")
+_TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)")
+
+
+@cached_if_short(200)
+def may_hold_secret(text: str) -> bool:
+    """Returns whether a text may have a secret that is read here; a quick check."""
+    lower = text.lower()
+    return _may_name_secret(lower) or any(part in lower for part in _PLACE_PARTS)
+
+
+@cached_if_short(200)
+def may_name_value(word: str) -> bool:
+    """Returns whether a word may name a secret before a colon; a quick check."""
+    return any(sounds_secret(part.rstrip("\"'")) for part in word.split(":", 20)[:-1])
+
+
+def _may_name_secret(lower: str) -> bool:
+    if any(part in lower for part in _NAME_PARTS):
+        return True
+    is_short = "key" in lower or "pat" in lower or "pin" in lower
+    return is_short and _SHORT_PARTS.search(lower) is not None
+
+
+def without_text_secrets(text: str) -> str:
+    r"""Returns a text without what follows the names of secrets in it.
+
+    >>> without_text_secrets("mysql -h db -u root -phunter2")
+    'mysql -h db -u root -pHIDDEN_DUE_TO_SECURITY_REASONS'
+    >>> without_text_secrets('bash -c "export PASSWORD=\'hunter2\'" x')
+    'bash -c "export PASSWORD=HIDDEN_DUE_TO_SECURITY_REASONS" x'
+    """
+    lower, spans = text.lower(), list[tuple[int, int]]()
+    if _may_name_secret(lower):
+        spans += _Names(text).spans()
+    if any(part in lower for part in _PLACE_PARTS):
+        spans += _in_places(text)
+    parts, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            parts += [text[end:start], HIDDEN]
+        end = max(end, stop)
+    return "".join((*parts, text[end:])) if parts else text
+
+
+def without_logins(text: str) -> str:
+    """Returns a string without the passwords in its addresses.
+
+    >>> without_logins("jdbc:oracle:thin:scott/tiger@db:1521/orcl")
+    'jdbc:oracle:thin:scott/HIDDEN_DUE_TO_SECURITY_REASONS@db:1521/orcl'
+    """
+    if "@" not in text:
+        return text
+    if "jdbc:" in text.lower():
+        text = _JDBC.sub(_login, text)
+    if "://" in text:
+        text = _TOKEN_LOGIN.sub(_login, _LOGIN.sub(_login, text))
+    return text
+
+
+def _login(match: re.Match[str]) -> str:
+    return match["before"] + HIDDEN
+
+
+class _Names:
+    """What follows the names of secrets in a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._strings = _strings(text)
+        self._is_netrc = _NETRC.search(text) is not None
+        #: Where what was hidden last ends.
+        self._hidden_to = 0
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yields the start and end of each value."""
+        text, first, before = self._text, 0, -1  # where the words before begin and end
+        for word in _NAME.finditer(text):
+            start, end = word.span(1)
+            if start < self._hidden_to:
+                continue
+            is_name = _is_name_of_secret(word[1])
+            is_second = before == start - 1 and text[before] == " " and start - first < 40
+            if is_second and not is_name and word[1].lower() in _SECOND_WORDS:
+                is_name = sounds_secret(text[first:end])
+            else:
+                first = start
+            before = end
+            if not is_name or self._is_reference(start):
+                continue
+            value = self._value(start, end)
+            if value is None:
+                continue
+            stop = self._end(start, *value)
+            if not _NOT_A_SECRET.match(text[value[0] : stop].strip("\"'`\\,; \t\r")):
+                self._hidden_to = stop
+                yield value[0], stop
+
+    def _is_reference(self, start: int) -> bool:
+        """Returns whether a name is part of an ARN or of a reference to a secret."""
+        if _begins(self._text, start):
+            return False
+        word = self._text[max(0, start - 300) : start].split()[-1]
+        return "arn:" in word or "{{resolve:" in word
+
+    def _value(self, start: int, end: int) -> tuple[int, str] | None:
+        """Returns where the value of a name begins and what separates both; None without one."""
+        text, separator = self._text, _SEPARATOR.match(self._text, end)
+        if separator is None:
+            return None
+        value, closed = separator.end(), separator["closed"]
+        if separator["sets"] != "=" and _SIGNATURE.search(text, start, end):
+            return None
+        if separator["sets"]:
+            return value, separator["sets"]
+        if separator["comma"]:
+            # A list of names is not a list of values.
+            if closed and self._is_quoted_name(start) and text[value : value + 1] in set("'\"\\`"):
+                return value, ","
+        elif text[start] == "-" or (text[start - 1 : start] == "/" and _begins(text, start - 1)):
+            below = _CONTINUED.match(text, value)
+            value = value if below is None else below.end()
+            following = _WORD.match(text, value)
+            if following is not None and value > end and (following[0][0] != "-" or closed):
+                return value, " "
+            return None
+        elif separator["gap"] and self._is_set_by_blank(start, value, closed):
+            return value, " "
+        return self._named(start, end)
+
+    def _is_set_by_blank(self, start: int, value: int, closed: str | None) -> bool:
+        text, following = self._text, _WORD.match(self._text, value)
+        if following is None or "<" in text[max(0, start - 2) : start]:
+            return False
+        if closed and not self._is_quoted_name(start):
+            return False
+        if self._is_netrc or not _PROSE.match(following[0]):
+            return True
+        return _SETS.search(text, max(0, start - 40), start) is not None
+
+    def _is_quoted_name(self, start: int) -> bool:
+        """Returns whether a word begins a string that is not the value of another name."""
+        before = self._text[max(0, start - 20) : start]
+        quoted = before.rstrip("\"'`\\")
+        return quoted != before and quoted.rstrip()[-1:] not in (":", "=")
+
+    def _named(self, start: int, end: int) -> tuple[int, str] | None:
+        """Returns the value that a pair has for a name, as in `Key=password,Value=x`."""
+        text, line = self._text, max(self._hidden_to, start - 300)
+        line = max(line, text.rfind("\n", line, start) + 1)
+        naming = _NAMED_BY.search(text, max(line, start - 80), start)
+        if naming is None or not means_secret(text[start:end]):
+            return None
+        value = _VALUE_MEMBER.search(text, line, naming.start())
+        if value is None or _NAMING_MEMBER.search(text, line, value.start()):
+            next_line = text.find("\n", end, end + 400)
+            value = _VALUE_MEMBER.search(text, end, end + 400 if next_line < 0 else next_line)
+        return None if value is None else (value.end(), ";")
+
+    def _end(self, start: int, value: int, between: str) -> int:
+        """Returns where a value ends: with its line, or with the string or list that it is in."""
+        text = self._text
+        if between == ",":
+            string = _STRING.match(text, value)
+            if string is not None and _LIST_END.match(text, string.end()):
+                return string.end()
+        elif between == "=" and text[start - 1 : start] in ("?", "&"):
+            end = _QUERY_END.search(text, value)
+            if end is not None and end.start() > value:
+                return end.start()
+        return _line_end(text, value, _limit(text, self._strings, start, value))
+
+
+@cached_if_short(200)
+def _is_name_of_secret(word: str) -> bool:
+    name = word.lstrip("-").rstrip(".-")
+    names = [name, unquote(name).strip("%")] if "%" in name else [name]
+    if word[:2] == "-D":
+        names.append(name[1:])
+    return any(map(sounds_secret, names)) or _SIGNATURE.search(name) is not None
+
+
+def _begins(text: str, at: int) -> bool:
+    return at == 0 or text[at - 1].isspace()
+
+
+def _strings(text: str) -> list[tuple[int, int]]:
+    return [string.span() for string in _STRING.finditer(text)]
+
+
+def _limit(text: str, strings: list[tuple[int, int]], name: int, value: int) -> int:
+    """Returns the end of the string that a name and its value are in, else that of the text."""
+    start, end = strings[at] if (at := bisect_left(strings, (name, 0)) - 1) >= 0 else (0, 0)
+    is_inside = start < name and value < end - 1 and _STRING_END.match(text, end) is not None
+    return end - 1 if is_inside else len(text)
+
+
+def _line_end(text: str, start: int, limit: int) -> int:
+    """Returns the end of a line, with what goes on with it: strings, brackets, documents."""
+    end = start
+    while True:
+        rest = _REST.match(text, end, limit)
+        line, end = end, rest.end() if rest is not None else limit
+        if end >= limit:
+            return limit
+        heredoc, last = _HEREDOC.search(text, line, end), text[line:end].rstrip()[-1:]
+        if heredoc is not None:
+            closing = text.find(f"\n{heredoc[1]}", end, limit)
+            end = limit if closing < 0 else closing + 1
+        elif last and last in "`^":
+            end += 1
+        elif last and last in "([{":
+            end = _closing(text, end, limit)
+        else:
+            return end - (end > start and text[end - 1] == "\r")
+
+
+def _closing(text: str, start: int, end: int) -> int:
+    """Returns where the bracket is closed that a line ends with."""
+    depth = 1
+    for bracket in _BRACKET.finditer(text, start, end):
+        depth += 1 if bracket[0] in "([{" else -1
+        if not depth:
+            return bracket.end()
+    return end
+
+
+def _in_places(text: str) -> Iterator[tuple[int, int]]:
+    """Yields what a place makes a secret, to the end of its line."""
+    strings, hidden_to = _strings(text), 0
+    for place in chain(_PLACES.finditer(text), _PGPASS.finditer(text) if ":" in text else ()):
+        after = _AFTER_PLACE.match(text, place.end())
+        start = place.end() if after is None else after.end()
+        if start >= hidden_to and start < len(text) and not text.startswith(HIDDEN, start):
+            hidden_to = _line_end(text, start, _limit(text, strings, place.end() - 1, start))
+            yield start, hidden_to
+    for sink in _SINK.finditer(text):
+        line = max(0, sink.start() - 1000)
+        line = text.rfind("\n", line, sink.start()) + 1 or line
+        echo = _ECHO.search(text, line, sink.start())
+        start = sink.start() if echo is None else echo.end()
+        if "|" in text[start : sink.start()] and not text.startswith(HIDDEN, start):
+            yield start, _line_end(text, sink.start(), len(text))
+
+
+def without_argument_secrets(items: list[Any]) -> list[Any]:
+    """Returns a command's arguments without those that are secrets.
+
+    >>> without_argument_secrets(["login", "--password", "hunter2", "--user", "a"])
+    ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']
+    >>> without_argument_secrets(["redis-cli", "-a", "hunter2"])
+    ['redis-cli', '-a', 'HIDDEN_DUE_TO_SECURITY_REASONS']
+    """
+    words = [item if isinstance(item, str) else "" for item in items]
+    if not any(word[:1] == "-" or word in _VERBS for word in words):
+        return items
+    shown = list(items)
+    for at, item in enumerate(items[1:], 1):
+        is_value = item[:1] != "-" if isinstance(item, str) else type(item) in (int, float)
+        if is_value and _is_option(words[at - 1], words[at - 2] if at > 1 else ""):
+            shown[at] = HIDDEN
+    line = "\x1f".join(words)
+    for start, _ in _in_places(line) if may_hold_secret(" ".join(words)) else ():
+        at = line.count("\x1f", 0, start)
+        shown[at] = words[at][: start - line.rfind("\x1f", 0, start) - 1] + HIDDEN
+    return shown
+
+
+def _is_option(word: str, before: str) -> bool:
+    """Returns whether an argument names the next one as a secret."""
+    if "=" in word or " " in word or not (word[:1] == "-" or before in _VERBS):
+        return False
+    return sounds_secret(word.lstrip("-"))
