@@ -255,6 +255,34 @@ def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) 
     assert "b" not in redact_message(form(secret), {"A": secret}, {})
 
 
+@pytest.mark.parametrize(
+    ("repeated", "shown"),
+    [
+        ("CORRECT HORSE BATTERY STAPLE", "{}"),
+        ("correct horse bat", "{}"),
+        ("Correct horse bat...", "{}..."),
+        ("Corr...", "{}..."),
+        ("…aple", "…{}"),
+        ("battery staple", "{}"),
+        ("cor****", "cor****"),
+        ("correct", "correct"),
+    ],
+)
+def test_error_repeats_no_part_of_secret(repeated: str, shown: str) -> None:
+    asked = {"Password": "Correct horse battery staple"}
+    message = redact_message(f"Value '{repeated}' is weak", asked, {})
+    assert message == f"Value '{shown.replace('{}', HIDDEN)}' is weak"
+
+
+def test_error_with_too_many_similar_values_is_hidden() -> None:
+    values = [f"aaaa{'a' * 9}{number}" for number in range(10_000)]
+    assert redact_message("aaaa bbbb" * 400, values, {}) == HIDDEN
+
+
+def test_undecodable_body_is_compared_in_any_case() -> None:
+    assert without_words_of(b"{Hunter2-and", "no HUNTER2 here", "") == f"no {HIDDEN} here"
+
+
 def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> None:
     hidden = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
     assert hidden == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"

@@ -39,6 +39,11 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter strings are not searched for in error messages, where they would be frequent.
 MIN_SECRET_LENGTH = 4
+#: Shorter beginnings and ends of a hidden value are hidden only beside dots or stars.
+_MIN_PART_LENGTH = 8
+_CUT = ("..", "…", "**")
+#: Comparisons of an error message with hidden values; beyond them all of it is hidden.
+_MAX_COMPARISONS = 20_000
 
 
 @cache
@@ -95,7 +100,49 @@ def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) <= len(message):
             message = message.replace(secret, HIDDEN)
-    return redact(message)
+    return redact(_without_parts(message, hidden) if hidden else message)
+
+
+def _without_parts(message: str, values: Iterable[str]) -> str:
+    """Returns an error message without values in other letters, and without parts of them."""
+    lower, size = _lower(message), MIN_SECRET_LENGTH
+    places: dict[str, list[int]] = {}
+    for at in range(len(lower) - size + 1):
+        places.setdefault(lower[at : at + size], []).append(at)
+    hidden, comparisons = bytearray(len(lower)), 0
+    for value in map(_lower, values):
+        if len(value) < size:
+            continue
+        heads, tails = places.get(value[:size], ()), places.get(value[-size:], ())
+        comparisons += len(heads) + len(tails)
+        if comparisons > _MAX_COMPARISONS:
+            return HIDDEN
+        for at in heads:
+            end = at + _common_length(lower[at : at + len(value)], value)
+            if end - at >= min(_MIN_PART_LENGTH, len(value)) or lower.startswith(_CUT, end):
+                hidden[at:end] = b"x" * (end - at)
+        for end in (at + size for at in tails):
+            before = lower[max(0, end - len(value)) : end]
+            start = end - _common_length(before[::-1], value[::-1])
+            if end - start >= _MIN_PART_LENGTH or lower[:start].endswith(_CUT):
+                hidden[start:end] = b"x" * (end - start)
+    parts, end = [], 0
+    for part in re.finditer(rb"x+", hidden):
+        parts += [message[end : part.start()], HIDDEN]
+        end = part.end()
+    return "".join((*parts, message[end:]))
+
+
+def _common_length(text: str, other: str) -> int:
+    """Returns how many characters two strings begin with alike."""
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((at for at, (one, two) in pairs if one != two), min(len(text), len(other)))
+
+
+def _lower(text: str) -> str:
+    """Returns a text in lowercase, with as many characters."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c.lower()[:1] for c in text)
 
 
 def without_words_of(body: bytes, message: str, recorded: str) -> str:
@@ -109,11 +156,11 @@ def without_words_of(body: bytes, message: str, recorded: str) -> str:
     if len(body) > MAX_COMPARED_BYTES:
         return HIDDEN
     raw = body.decode("utf-8", "replace")
-    body_text = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
+    body_text = (f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw).lower()
 
     def word(match: re.Match[str]) -> str:
         text = match.group()
-        return HIDDEN if text in body_text and text not in recorded else text
+        return HIDDEN if text.lower() in body_text and text not in recorded else text
 
     return _WORD.sub(word, message[:MAX_MESSAGE_LENGTH])
 
