@@ -2,5 +2,7 @@
 
 __version__ = "0.2.0"
 
-#: Layout of the data directory; a server refuses data of a newer layout (exit code 4).
-DATA_VERSION = 1
+#: Version of the formats in the data directory; a server refuses data of a newer one (exit code 4).
+#: Each change of a format raises it, and adds a directory of the former one to the tests:
+#: 2: the file `written` has the revision of `state.db`, which `user_version` counts.
+DATA_VERSION = 2

@@ -162,6 +162,9 @@ class DataDirectory:
                 f"data directory {self.root} has layout {version}; this version of opentrail "
                 f"reads up to {DATA_VERSION}: upgrade opentrail"
             )
+        if version < DATA_VERSION:
+            # From here on an older program would read what it does not know.
+            write_durably(marker, f"{DATA_VERSION}\n".encode())
 
     @property
     def version_problem(self) -> str | None:

@@ -58,8 +58,10 @@ STORE_KINDS = ("store", "older")
 
 @dataclass(frozen=True, slots=True)
 class _StoreState:
-    """The id, mark and revision of a control store; whether there are records; where it is."""
+    """What is in a control store and where it is, and whether there are records."""
 
+    is_empty: bool
+    #: Its id; None in one of a version without them.
     store: str | None
     marked: int | None
     revision: int
@@ -69,10 +71,6 @@ class _StoreState:
     @property
     def name(self) -> str:
         return "the control store state.db" if self.in_file else "the control store"
-
-    @property
-    def is_empty(self) -> bool:
-        return self.store is None and self.marked is None
 
 
 class DataInventory:
@@ -131,10 +129,7 @@ class DataInventory:
             StorageFailed: the control store or the inventory cannot be read or written.
         """
         inventory, written = self._inventory, self._written
-        store = await _store_id(self._control)
-        marked = await marked_position(self._control)
-        revision = await self._control.revision()
-        state = _StoreState(store, marked, revision, head > 0, self._in_file)
+        state = await _state_of(self._control, head > 0, self._in_file)
         problem = store_problem(None if self._is_new else inventory, written, state)
         if problem is not None:
             inventory = inventory.with_problem(problem)
@@ -148,7 +143,7 @@ class DataInventory:
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
             chain = await asyncio.to_thread(journal.chain_at, head)
-            mark, revision = marked or 0, await self._control.revision()
+            mark, revision = state.marked or 0, await self._control.revision()
             if written and self._is_frozen:
                 mark, revision = written.marked, written.revision
             line = Written(self._inventory.installation, head, chain, mark, revision)
@@ -446,9 +441,7 @@ async def standing_of(
     fresh = None
     if control is not None:
         has_records = await asyncio.to_thread(_has_records, data, is_live, journal)
-        marked = await marked_position(control)
-        revision = await control.revision()
-        state = _StoreState(await _store_id(control), marked, revision, has_records, in_file=True)
+        state = await _state_of(control, has_records, in_file=True)
         fresh = store_problem(inventory, written, state)
     elif inventory is not None and inventory.state_file:
         fresh = DirectoryProblem("store", f"the control store state.db is missing: {_GONE}")
@@ -478,6 +471,17 @@ def _has_records(data: DataDirectory, is_live: bool, journal: JournalSource | No
         first = journal.first_position()
         return first > 1 or any(journal.read_range(first, first))
     return any(holds_entries(path, is_live) for path in sorted(data.journal.glob("*.db")))
+
+
+async def _state_of(control: SqlControl, has_records: bool, in_file: bool) -> _StoreState:
+    return _StoreState(
+        await control.is_empty(),
+        await _store_id(control),
+        await marked_position(control),
+        await control.revision(),
+        has_records,
+        in_file,
+    )
 
 
 async def _store_id(control: ControlStore) -> str | None:

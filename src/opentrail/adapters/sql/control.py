@@ -56,6 +56,7 @@ _REVISIONS = (
     "SELECT kind, count(*), sum(version), sum(checksum) FROM documents"
     " WHERE kind IN ({marks}) GROUP BY kind"
 )
+_ANY = "SELECT 1 FROM documents LIMIT 1"
 _ADD = "INSERT INTO documents (kind, key, version, body, checksum) VALUES (?, ?, ?, ?, ?)"
 _CREATE = f"{_ADD} ON CONFLICT (kind, key) DO NOTHING"
 _PUT = (
@@ -154,6 +155,10 @@ class SqlControl:
         totals = {kind: f"{count}:{versions}:{sums}" for kind, count, versions, sums in rows}
         return {kind: totals.get(kind, "") for kind in kinds}
 
+    async def is_empty(self) -> bool:
+        """Returns whether there is no document."""
+        return not await self._read(lambda transaction: transaction.rows(_ANY))
+
     async def revision(self) -> int:
         """Returns how many transactions have changed a SQLite file; 0 on PostgreSQL."""
         if self._reader is None:
@@ -222,7 +227,7 @@ class SqlControl:
         rows = await self._run(lambda transaction: transaction.rows(_SELECT), _MAX_COPY_SECONDS)
 
         def fill(transaction: Transaction) -> None:
-            if transaction.rows("SELECT 1 FROM documents LIMIT 1"):
+            if transaction.rows(_ANY):
                 raise UsageError("the control store to copy into is not empty")
             transaction.change_each(_ADD, rows)
 
