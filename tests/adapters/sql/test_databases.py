@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def numbers(transaction: Transaction) -> list[int]:
 def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
     database.run(create, TIMEOUT_SECONDS)
     database.run(
-        lambda transaction: transaction.change_each("INSERT INTO t VALUES (?)", [[1]]),
+        lambda transaction: transaction.change("INSERT INTO t VALUES (?)", [1]),
         TIMEOUT_SECONDS,
     )
 
@@ -148,4 +149,45 @@ def test_the_wait_for_a_turn_counts_as_well() -> None:
         may_end.set()
         thread.join(TIMEOUT_SECONDS)
     database.run(create, TIMEOUT_SECONDS)
+    database.close()
+
+
+def test_one_statement_changes_several_rows() -> None:
+    """After the driver's pipeline PostgreSQL does not notice a client that stopped."""
+    database = PostgresDatabase(shared_server().new_database())
+    database.run(create, TIMEOUT_SECONDS)
+
+    def add(transaction: Transaction) -> list[tuple[Any, ...]]:
+        transaction.change_each("INSERT INTO t SELECT * FROM unnest(?::int[])", [[1], [2], [3]])
+        transaction.change_each("INSERT INTO t SELECT * FROM unnest(?::int[])", [])
+        return transaction.rows("SELECT n, cmin::text FROM t ORDER BY n")
+
+    assert database.run(add, TIMEOUT_SECONDS) == [(1, "0"), (2, "0"), (3, "0")]
+    database.close()
+
+
+def test_url_options_keep_session_time_limits() -> None:
+    url = shared_server().new_database()
+    database = PostgresDatabase(f"{url}&options=-c%20lock_timeout%3D2s")
+    names = ["statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"]
+
+    def settings(transaction: Transaction) -> list[str]:
+        return [str(transaction.rows(f"SHOW {name}")[0][0]) for name in names]
+
+    assert database.run(settings, 5.0) == ["4s", "3s", "2s"]
+    database.close()
+
+
+def test_newer_versions_limit_transaction_time() -> None:
+    database = PostgresDatabase(shared_server().new_database())
+    statement = "SELECT setting FROM pg_settings WHERE name = 'transaction_timeout'"
+
+    def limit(transaction: Transaction) -> list[str]:
+        return [setting for (setting,) in transaction.rows(statement)]
+
+    usual, longer = database.run(limit, 5.0), database.run(limit, 60.0)
+    assert usual in ([], ["8000"])
+    assert len(longer) == len(usual)
+    assert all(int(milliseconds) > 50_000 for milliseconds in longer)
+    assert database.run(limit, 5.0) == usual
     database.close()

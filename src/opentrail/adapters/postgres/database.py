@@ -26,8 +26,6 @@ _STATEMENT_TIMEOUT = "57014"
 _REPLICATION = (
     "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
 )
-#: A connection that only listens notices a server that is gone within half a minute.
-_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 #: Seconds for each host to accept a connection.
 _CONNECT_SECONDS = 2
 
@@ -98,7 +96,7 @@ class SharedDatabase:
         driver = self._database.driver
         try:
             connection = await driver.AsyncConnection.connect(
-                **{**_KEEPALIVES, **self._database.parameters}, autocommit=True
+                **self._database.parameters, autocommit=True
             )
             async with connection:
                 await connection.execute(f"LISTEN {channel}".encode())

@@ -35,7 +35,12 @@ _UNORDERED = f"""
     ) AS summed WHERE bytes_before < ? ORDER BY n
 """  # noqa: S608 - a number
 _HEAD = "SELECT position, chain FROM opentrail.journal FOR UPDATE"
-_PLACE = "UPDATE opentrail.batch SET first = ?, chain_before = ?, chain = ?, epoch = ? WHERE id = ?"
+_PLACE = """
+    UPDATE opentrail.batch SET first = placed.first, chain_before = placed.chain_before,
+    chain = placed.chain, epoch = placed.epoch
+    FROM unnest(?::bigint[], ?::bytea[], ?::bytea[], ?::bigint[], ?::uuid[])
+    AS placed (first, chain_before, chain, epoch, id) WHERE batch.id = placed.id
+"""
 _MOVE_HEAD = "UPDATE opentrail.journal SET position = ?, chain = ?"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', '')"
 

@@ -22,6 +22,7 @@ from opentrail.adapters.sql.databases import (
     CommitUnknownError,
     ControlDatabase,
     DatabaseError,
+    Dialect,
     PostgresDatabase,
     SilentError,
     SqliteDatabase,
@@ -57,12 +58,22 @@ _REVISIONS = (
     " WHERE kind IN ({marks}) GROUP BY kind"
 )
 _ANY = "SELECT 1 FROM documents LIMIT 1"
-_ADD = "INSERT INTO documents (kind, key, version, body, checksum) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO documents (kind, key, version, body, checksum)"
+_ADD = f"{_INSERT} VALUES (?, ?, ?, ?, ?)"
+#: What follows `_INSERT` for several documents.
+_EACH: dict[Dialect, str] = {
+    "sqlite": "VALUES (?, ?, ?, ?, ?)",
+    "postgresql": "SELECT * FROM"
+    " unnest(?::varchar[], ?::varchar[], ?::integer[], ?::text[], ?::bigint[])",
+}
 _CREATE = f"{_ADD} ON CONFLICT (kind, key) DO NOTHING"
-_PUT = (
-    f"{_ADD} ON CONFLICT (kind, key) DO UPDATE SET"
+_OR_REPLACE = (
+    "ON CONFLICT (kind, key) DO UPDATE SET"
     " version = documents.version + 1, body = excluded.body, checksum = excluded.checksum"
 )
+_PUT = f"{_ADD} {_OR_REPLACE}"
+#: Documents per statement of a copy.
+_COPIED_TOGETHER = 1_000
 _REPLACE = (
     "UPDATE documents SET version = ?, body = ?, checksum = ?"
     " WHERE kind = ? AND key = ? AND version = ?"
@@ -193,7 +204,8 @@ class SqlControl:
             if len(blind) == len(changes) == len(keys) > 1:
                 # In one order, so that two writers do not wait for each other.
                 blind.sort(key=lambda put: (put.kind, put.key))
-                transaction.change_each(_PUT, [_row(put) for put in blind])
+                put_each = f"{_INSERT} {_EACH[transaction.dialect]} {_OR_REPLACE}"
+                transaction.change_each(put_each, [_row(put) for put in blind])
                 return
             for change in changes:
                 _change(transaction, change)
@@ -229,7 +241,9 @@ class SqlControl:
         def fill(transaction: Transaction) -> None:
             if transaction.rows(_ANY):
                 raise UsageError("the control store to copy into is not empty")
-            transaction.change_each(_ADD, rows)
+            add_each = f"{_INSERT} {_EACH[transaction.dialect]}"
+            for start in range(0, len(rows), _COPIED_TOGETHER):
+                transaction.change_each(add_each, rows[start : start + _COPIED_TOGETHER])
 
         await other._run(fill, _MAX_COPY_SECONDS)
 

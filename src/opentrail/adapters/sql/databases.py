@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from opentrail.adapters.sql.blockers import SilentBlockers
 from opentrail.adapters.sql.time_limit import TimeLimit
 from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.errors import UsageError
@@ -28,8 +29,32 @@ _LOCK_SECONDS = 5.0
 #: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
 #: Milliseconds that a transaction waits for its client, who may be paused or gone; PostgreSQL then
-#: ends it, so that its locks are released.
-_IDLE_MILLISECONDS = 4_000
+#: ends it, so that its locks are released. Where it does not, see `SilentBlockers`.
+_IDLE_MILLISECONDS = 3_000
+#: Milliseconds for a transaction, kept by PostgreSQL itself from version 17 on.
+_TRANSACTION_MILLISECONDS = 8_000
+_HAS_TRANSACTION_TIMEOUT = 17_00_00
+#: Transactions with a longer limit are work without other servers, such as a migration.
+_MAX_LIMITED_SECONDS = 10.0
+#: Seconds for a connection that looks for what blocks another one.
+_MAX_LOOK_SECONDS = 2
+#: Settings of PostgreSQL for each session; those of the URL come later, and count. PostgreSQL
+#: notices within 4 s that the machine of a client is gone.
+_SESSION_SETTINGS = {
+    "statement_timeout": _STATEMENT_MILLISECONDS,
+    "idle_in_transaction_session_timeout": _IDLE_MILLISECONDS,
+    "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+    "tcp_keepalives_idle": 2,
+    "tcp_keepalives_interval": 1,
+    "tcp_keepalives_count": 2,
+}
+#: The same of the client's side.
+_CLIENT_SETTINGS = {
+    "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 2,
+}
 #: Returns how many transactions have changed a SQLite file: SQLite's recovery ends silently at the
 #: first damaged frame of the write-ahead log, and a smaller number shows that.
 REVISION = "PRAGMA user_version"
@@ -83,8 +108,19 @@ class Transaction:
         return int(self._cursor.rowcount)
 
     def change_each(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Runs a statement once for the values of each row."""
-        self._cursor.executemany(self._own(statement), [tuple(values) for values in rows])
+        """Changes several rows.
+
+        On SQLite the statement is run for the values of each row. On PostgreSQL it is run once,
+        and each of its values is an array of a column: `unnest(?::bigint[], ?::text[])`. Not by
+        the driver's pipeline, after which PostgreSQL does not notice a client that stopped.
+        """
+        each = [tuple(values) for values in rows]
+        if self.dialect == "sqlite":
+            self._cursor.executemany(statement, each)
+        elif each:
+            self._cursor.execute(
+                self._own(statement), [list(column) for column in zip(*each, strict=True)]
+            )
 
     def _own(self, statement: str) -> str:
         return statement if self.dialect == "sqlite" else statement.replace("?", "%s")
@@ -215,19 +251,22 @@ class PostgresDatabase:
         self.parameters: dict[str, Any] = {
             "connect_timeout": connect_seconds,
             "application_name": "opentrail",
-            "options": (
-                f"-c statement_timeout={_STATEMENT_MILLISECONDS}"
-                f" -c idle_in_transaction_session_timeout={_IDLE_MILLISECONDS}"
-            ),
-            "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+            **_CLIENT_SETTINGS,
             # Of several hosts, standbys are not the one.
             "target_session_attrs": "read-write",
             **given,
+            "options": " ".join(
+                [*(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items())]
+                + ([given["options"]] if "options" in given else [])
+            ),
         }
-        self._limit = TimeLimit()
+        self._blockers = SilentBlockers(self._connect, _IDLE_MILLISECONDS / 1_000)
+        self._limit = TimeLimit(self._end_blockers)
         #: Held for a transaction: a cancelled task leaves its thread at work.
         self._turn = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
+        #: The process of the connection on PostgreSQL.
+        self._session: int | None = None
         #: What PostgreSQL warned of since the transaction began to commit.
         self._warning: str | None = None
 
@@ -250,7 +289,7 @@ class PostgresDatabase:
                 try:
                     with connection.cursor() as cursor:
                         if seconds > MAX_SECONDS:
-                            cursor.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+                            cursor.execute(_longer(connection, int(seconds * 1000)))
                         result = work(Transaction(cursor, self.dialect))
                     is_committing, self._warning = True, None
                     connection.commit()
@@ -284,7 +323,7 @@ class PostgresDatabase:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self._limit.connection = None
+        self._session = self._limit.connection = None
         if connection is not None:
             with suppress(self.driver.Error):
                 connection.close()
@@ -298,13 +337,31 @@ class PostgresDatabase:
         if self._connection is None or self._is_broken:
             self._disconnect()
             asked = int(self.parameters["connect_timeout"])
-            timeout = min(asked, self._limit.connect_seconds)
-            self._connection = self.driver.connect(
-                **{**self.parameters, "connect_timeout": timeout}
-            )
-            self._connection.add_notice_handler(self._note_warning)
-            self._limit.connection = self._connection
+            connection = self._connect(min(asked, self._limit.connect_seconds))
+            self._limit.connection = connection
+            try:
+                if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+                    # Earlier versions would refuse a connection with it.
+                    connection.execute(f"SET transaction_timeout = {_TRANSACTION_MILLISECONDS}")
+                connection.autocommit = False
+            except self.driver.Error:
+                connection.close()
+                raise
+            connection.add_notice_handler(self._note_warning)
+            self._session = connection.info.backend_pid
+            self._connection = connection
         return self._connection
+
+    def _connect(self, seconds: int = _MAX_LOOK_SECONDS) -> Any:
+        """Returns a new connection without transactions."""
+        return self.driver.connect(
+            **{**self.parameters, "connect_timeout": seconds}, autocommit=True
+        )
+
+    def _end_blockers(self) -> None:
+        """Ends what has blocked the transaction for a while, if its client is silent."""
+        if self._session is not None:
+            self._blockers.end(self._session)
 
     def _note_warning(self, diagnostic: Any) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
@@ -327,6 +384,17 @@ def revisions_behind(revision: int, other: int) -> int:
     """Returns by how many transactions a revision is older than another one; 0 if it is not."""
     behind = (other - revision) % _REVISIONS
     return behind if behind < _REVISIONS // 2 else 0
+
+
+def _longer(connection: Any, milliseconds: int) -> str:
+    """Returns the statements for a transaction that may take longer than others."""
+    statement = f"SET LOCAL statement_timeout = {milliseconds}"
+    is_limited = connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT
+    if is_limited and milliseconds > _MAX_LIMITED_SECONDS * 1_000:
+        # The time that runs is not changed, but a new one begins after none.
+        for value in (0, milliseconds):
+            statement += f"; SET LOCAL transaction_timeout = {value}"
+    return statement
 
 
 def _set_wal_mode(connection: sqlite3.Connection) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 #: Seconds until a connection that was opened meanwhile is closed as well.
 _AGAIN = 0.5
+#: Seconds between two calls of `on_slow`.
+_SLOW_SECONDS = 1.0
 #: The least time for connecting that PostgreSQL's client library knows, in seconds.
 _MIN_CONNECT_SECONDS = 2
 
@@ -20,9 +23,13 @@ class TimeLimit:
 
     PostgreSQL's own limits do not help while it is frozen or its machine is gone: the driver would
     wait for its answer permanently.
+
+    Args:
+        on_slow: is called each second of a block, in a thread; it must return at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_slow: Callable[[], None] = lambda: None) -> None:
+        self._on_slow = on_slow
         #: psycopg's connection, once it is open.
         self.connection: Any = None
         #: Whether the last block took too long.
@@ -40,12 +47,17 @@ class TimeLimit:
         self._seconds, self.has_expired = seconds, False
         ended = threading.Event()
 
+        end = time.monotonic() + seconds
+
         def watch() -> None:
-            wait = seconds
-            while not ended.wait(wait):
+            while not ended.wait(min(_SLOW_SECONDS, end - time.monotonic())):
+                if time.monotonic() < end:
+                    self._on_slow()
+                    continue
                 self.has_expired = True
                 self._hang_up()
-                wait = _AGAIN
+                if ended.wait(_AGAIN):
+                    return
 
         watcher = threading.Thread(target=watch, name="time limit", daemon=True)
         watcher.start()
