@@ -141,12 +141,14 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
 
 
 @pytest.mark.slow
-def test_a_look_up_stops_waiting_after_its_timeout() -> None:
+def test_lookup_without_newest_events_is_throttled() -> None:
     async def story() -> None:
         world = World()
         history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(99))
         history.follower.catch_up_to(0)
-        assert positions(await history.search(Search())) == []
+        with pytest.raises(CloudTrailError) as refused:
+            await history.search(Search())
+        assert refused.value.code == "ThrottlingException"
 
     run(story())
 

@@ -1,4 +1,4 @@
-"""Look-ups wait for what is durable, but not for ever."""
+"""Lookups wait for durable events, and are throttled if these do not become visible."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.history.follower import HistoryFollower
 from opentrail.metrics import Metrics
 from tests.factories import entries_of, some_records
-from tests.fakes import MemoryEvents, SettableClock, asynchronous, at, turns
+from tests.fakes import MemoryEvents, SettableClock, asynchronous, at, run_skipping_time, turns
 
 
 def a_follower(head: int) -> HistoryFollower:
@@ -29,11 +29,10 @@ async def test_who_waits_for_the_newest_hurries_the_follower() -> None:
     assert await follower.cursor() == 2
 
 
-@pytest.mark.slow
-@asynchronous
-async def test_what_does_not_come_is_not_waited_for_for_ever() -> None:
-    async with asyncio.timeout(60):
-        await a_follower(2).until_newest()
+def test_lookup_without_newest_events_is_throttled() -> None:
+    with pytest.raises(CloudTrailError) as refused:
+        run_skipping_time(a_follower(2).until_newest())
+    assert refused.value.code == "ThrottlingException"
 
 
 @asynchronous
@@ -48,12 +47,14 @@ async def test_what_waits_for_a_position_gets_it_and_not_an_earlier_one() -> Non
 
 
 @asynchronous
-async def test_a_look_up_finds_what_is_visible_while_the_journal_does_not_answer() -> None:
+async def test_lookup_is_throttled_without_journal() -> None:
     async def newest() -> int:
         raise StorageFailed("PostgreSQL does not answer")
 
     follower = HistoryFollower(MemoryEvents(), SettableClock(), Metrics(), newest)
-    await follower.until_newest()
+    with pytest.raises(CloudTrailError) as refused:
+        await follower.until_newest()
+    assert refused.value.code == "ThrottlingException"
 
 
 @pytest.mark.slow

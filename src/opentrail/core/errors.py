@@ -167,6 +167,13 @@ class CloudTrailError(OpentrailError):
         self.status = status
 
 
+class Throttled(CloudTrailError):
+    """A lookup that this server cannot answer yet; SDKs repeat it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ThrottlingException", message)
+
+
 class NoHistory(CloudTrailError):
     """A server that keeps no event history was asked for some."""
 

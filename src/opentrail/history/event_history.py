@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
-from opentrail.core.errors import CloudTrailError, StoreRestarted
+from opentrail.core.errors import CloudTrailError, StoreRestarted, Throttled
 from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.expression.fields import FIELDS
 from opentrail.history.follower import HistoryFollower
@@ -303,13 +303,14 @@ class History:
         """Returns what a token says, once this server sees what the one that issued it saw.
 
         Raises:
-            CloudTrailError: it is not ours, was given for another search, or this server is behind.
+            CloudTrailError: it is not ours, or was given for another search.
+            Throttled: this server is behind.
         """
         page_token = self._tokens.read(token, self._conditions(search))
         is_behind = self._store.snapshot.imported < page_token.imported
         if is_behind or not await self.follower.is_visible(page_token.snapshot.recorded):
             message = "This server does not have the events of the former page yet; try again."
-            raise CloudTrailError("ThrottlingException", message)
+            raise Throttled(message)
         return page_token
 
     def _query(self, search: Search, snapshot: Snapshot) -> EventQuery:

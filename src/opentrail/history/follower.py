@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import StorageFailed, Throttled
 from opentrail.core.event import Entry
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventStore
 
-#: Maximum seconds that a lookup waits for records that are durable but not yet visible.
+#: Maximum seconds that a lookup waits for records that are durable but not yet visible. It is more
+#: than another server of a cluster needs to become the sequencer.
+_MAX_NEWEST_SECONDS = 7.0
+#: Maximum seconds that a next page waits for the events of the page before it.
 _MAX_WAIT_SECONDS = 0.5
-#: Maximum seconds that a lookup waits for the hot layer to be rebuilt; then it reads what exists.
+#: Maximum seconds that a lookup waits for the hot layer to be rebuilt; then for the newest records.
 _MAX_REBUILD_SECONDS = 30.0
 
 
@@ -87,11 +90,16 @@ class HistoryFollower:
     async def until_newest(self) -> None:
         """Returns once all that was durable before is visible, so that callers find their calls.
 
-        The wait is bounded: later entries become visible a little later.
+        Raises:
+            Throttled: it does not become visible in time, or the journal does not answer. A
+                lookup would find less than there is, without a sign.
         """
-        with contextlib.suppress(TimeoutError, StorageFailed):
-            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+        try:
+            async with asyncio.timeout(_MAX_NEWEST_SECONDS):
                 await self.until_visible(await self._newest())
+        except (TimeoutError, StorageFailed) as error:
+            message = "This server does not have the newest events yet; try again."
+            raise Throttled(message) from error
 
     async def is_visible(self, position: int) -> bool:
         """Returns whether everything up to a position is visible, or is soon."""

@@ -17,6 +17,7 @@ from opentrail.core.errors import (
     OpentrailError,
     RecordRefused,
     StoreUnreachable,
+    Throttled,
     UsageError,
 )
 
@@ -77,7 +78,7 @@ def describe_error(
         shows_cause: whether the caller may read what is in the server's log.
     """
     if isinstance(error, CloudTrailError):
-        return error.code, error.message, error.status
+        return error.code, error.message, 429 if isinstance(error, Throttled) else error.status
     if isinstance(error, UsageError):
         return "InvalidParameterException", str(error), 400
     if isinstance(error, ObjectStoreError):
