@@ -46,23 +46,28 @@ class Health:
         self.service_problems: list[str] = []
         #: Why trails, keys and policies cannot be read or changed.
         self.control_failure: str | None = None
+        self._kept: Sequence[tuple[int, int, int]] = ()
         self._asking: asyncio.Task[None] | None = None
 
     async def ask_control(
         self,
         problems: Callable[[], Awaitable[list[dict[str, str]]]],
         failure: Callable[[], str | None],
+        kept: Callable[[], Awaitable[Sequence[tuple[int, int, int]]]],
     ) -> None:
         """Asks the control store for the problems of trails, but does not wait long.
 
         Args:
             problems: returns the problems of trails.
             failure: returns why the control store failed last; None if it did not.
+            kept: returns first and last of lost positions of which event history has events again,
+                and how many.
         """
 
         async def ask() -> None:
             with suppress(OpentrailError):
                 self.trail_problems = await problems()
+                self._kept = await kept()
                 if self._cluster is not None:
                     await self._cluster.look()
 
@@ -94,7 +99,9 @@ class Health:
         if self._store is None:
             return
         for first, last in self._store.state.missing:
-            yield f"{_positions(first, last)} of event history"
+            events = sum(count for begin, end, count in self._kept if first <= begin <= end <= last)
+            kept = f" ({events} of their events were regained)" if events else ""
+            yield f"{_positions(first, last)} of event history{kept}"
         for lost in self._journal.lost:
             if lost.last is None:
                 yield f"{_positions(lost.first, None)} of event history"

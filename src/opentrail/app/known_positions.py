@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
@@ -19,6 +20,8 @@ _INTERVAL = 5.0
 _MARK = "mark"
 _JOURNAL = "journal"
 _IMPORTS = "imports"
+#: Kind of documents with lost positions of which event history has events again.
+_KEPT = "kept-positions"
 #: Documents of the state store that name journal positions, and the members that do.
 _CURSORS = {
     "place": "position",
@@ -103,3 +106,21 @@ async def known_imports(control: ControlStore) -> int:
 async def mark_imports(control: ControlStore, last: int) -> None:
     """Stores the number of the last imported event."""
     await control.apply([Put(_MARK, _IMPORTS, {"position": last})])
+
+
+async def count_kept(control: ControlStore, first: int, last: int, events: int) -> None:
+    """Adds to the number of events that event history has again of lost positions."""
+    key = f"{first:020d}"
+    while True:
+        stored = await control.get(_KEPT, key)
+        version, known = (stored.version, stored.document["events"]) if stored else (0, 0)
+        document = {"last": last, "events": known + events}
+        with suppress(Conflict):  # another server has added its own
+            await control.apply([Put(_KEPT, key, document, expected=version)])
+            return
+
+
+async def kept_events(control: ControlStore) -> list[tuple[int, int, int]]:
+    """Returns ranges of lost positions, each with how many of its events are there again."""
+    stored = await control.scan(_KEPT)
+    return [(int(one.key), one.document["last"], one.document["events"]) for one in stored]

@@ -84,6 +84,7 @@ from opentrail.app.endpoint_server import (
 from opentrail.app.engines import Engines, open_engines
 from opentrail.app.health import Health
 from opentrail.app.http_server import ConsoleConnections
+from opentrail.app.known_positions import kept_events
 from opentrail.app.recorders import Recorders
 from opentrail.app.status import ServerStatus
 from opentrail.app.wing import Core, StartWing, Wing
@@ -293,6 +294,7 @@ class Server:
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),
                 lambda: engines.control.failure,
+                partial(kept_events, services.control),
             )
             return state.document(settings, counted)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from opentrail.core.errors import StorageFailed, Throttled
 from opentrail.core.event import Entry
@@ -49,6 +49,9 @@ class HistoryFollower:
         self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._catch_up_to = 0
+        #: Cleared while events are regained that the journal has lost.
+        self._is_whole = asyncio.Event()
+        self._is_whole.set()
 
     def catch_up_to(self, position: int) -> None:
         """Makes lookups wait until this position is visible (the hot layer's rebuilding)."""
@@ -75,6 +78,15 @@ class HistoryFollower:
         if self._store.position >= self._catch_up_to:
             self._caught_up.set()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lets lookups wait, while events are in event history twice or not at all."""
+        self._is_whole.clear()
+        try:
+            yield
+        finally:
+            self._is_whole.set()
+
     async def until_visible(self, position: int) -> None:
         """Returns once everything up to a position is visible."""
         while self._store.position < position:
@@ -97,6 +109,7 @@ class HistoryFollower:
         try:
             async with asyncio.timeout(_MAX_NEWEST_SECONDS):
                 await self.until_visible(await self._newest())
+                await self._is_whole.wait()
         except (TimeoutError, StorageFailed) as error:
             message = "This server does not have the newest events yet; try again."
             raise Throttled(message) from error

@@ -32,6 +32,10 @@ class LostPositions:
         return self.last is not None and self.first <= first and last <= self.last
 
 
+#: The reason of positions that are lost because the journal is an older one.
+RESTORED = "records of the journal are missing on PostgreSQL"
+
+
 def lost_between(lost: Sequence[LostPositions], first: int, last: int) -> list[LostPositions]:
     """Returns the runs of lost positions that are also from `first` to `last`."""
     return [run for run in lost if run.last and run.first <= last and run.last >= first]

@@ -45,6 +45,13 @@ class JournalSource(Protocol):
         """Return the lost positions from `first` to `last`, in order."""
         ...
 
+    def restored_between(self, first: int, last: int) -> list[LostPositions]:
+        """Return those lost because the journal was restored from an older backup.
+
+        Servers that share it have different events there, if any: event history forgets them.
+        """
+        ...
+
     def records_behind(
         self, position: int, event_ids: Container[str]
     ) -> Iterator[tuple[str, bytes]]:

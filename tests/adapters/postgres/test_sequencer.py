@@ -20,6 +20,7 @@ from opentrail.adapters.postgres.sequencer import Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.system import SystemClock
 from opentrail.core.event import NewEntry
+from opentrail.ports.journal import RESTORED, LostPositions
 from tests.factories import event_id, some_new_entries
 from tests.fakes import asynchronous, eventually
 from tests.postgres import database_in, shared_server
@@ -127,6 +128,26 @@ async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> Non
 
 
 @asynchronous
+async def test_servers_name_one_range_after_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says how far it knew the journal, before a new batch gets a position."""
+    world = World()
+    sequencer = world.sequencer("a", 60.0)
+    world.insert(some_new_entries(2))
+    assert await sequencer.order(5) is None
+    await world.database.run(lambda transaction: module.continue_after(transaction, 7))
+    assert await sequencer.order(5) is None
+    lost = PostgresJournalSource(world.url).restored_between(1, 100)
+    assert lost == [LostPositions(1, 7, RESTORED)]
+    monkeypatch.setattr(module, "_RESTORED_SECONDS", 0.0)
+    ordered = await sequencer.order(5)
+    assert ordered is not None
+    assert (ordered.head, [*ordered.places.values()]) == (9, [8])
+    await world.database.run(lambda transaction: module.continue_after(transaction, 12))
+    lost = PostgresJournalSource(world.url).restored_between(1, 100)
+    assert [(one.first, one.last) for one in lost] == [(1, 7), (10, 12)]
+
+
+@asynchronous
 async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
     world = World()
     one, other = world.sequencer("a", 60.0), world.sequencer("b", 60.0)
@@ -155,7 +176,10 @@ async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others
 
 
 @asynchronous
-async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_records() -> None:
+async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RESTORED_SECONDS", 0.0)
     world = World()
     entries = some_new_entries(6)
     world.insert(entries[:2])

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +26,12 @@ from opentrail.adapters.ipc.messages import (
     CloseStore,
     Expire,
     FindSealed,
+    ForgetLost,
     GetState,
     HistoryState,
     OpenStore,
+    Range,
+    ReadRecords,
     ReadSealed,
     ReadSharedFile,
     RepairJournal,
@@ -83,6 +88,8 @@ class HistoryProcess:
                 UseSharedFiles: self._use_shared,
                 AddEntries: self._add,
                 ReadSealed: self._read,
+                ReadRecords: self._read_records,
+                ForgetLost: self._forget,
                 FindSealed: self._find,
                 ShowImports: self._show_imports,
                 Expire: self._expire,
@@ -140,6 +147,16 @@ class HistoryProcess:
                 return entries[:number]
         return entries
 
+    async def _read_records(self, request: ReadRecords) -> list[tuple[int, bytes]]:
+        records = await self._store.records(request.after, request.limit, request.until)
+        sizes = itertools.accumulate(len(record) for _, record in records)
+        fitting = sum(size <= _READ_BYTES for size in sizes)
+        return records[: max(1, fitting)]
+
+    async def _forget(self, request: ForgetLost) -> HistoryState:
+        await self._store.recorded.forget(request.first, request.last)
+        return await self._state()
+
     async def _find(self, request: FindSealed) -> int | None:
         return await self._store.find(request.event_id)
 
@@ -157,7 +174,7 @@ class HistoryProcess:
             imported=store.imported.last,
             sealed=store.recorded.sealed,
             files=store.files,
-            missing=tuple(store.recorded.missing),
+            missing=_joined(store.recorded.missing),
             lost_imports=tuple(store.imported.lost),
             damaged=tuple(store.damaged),
             is_checked=store.is_checked,
@@ -165,6 +182,17 @@ class HistoryProcess:
 
     async def _close(self, _request: CloseStore) -> None:
         asyncio.get_running_loop().call_soon(self._stopped.set)
+
+
+def _joined(ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """Returns ranges in order, those that follow each other as one: so do all servers."""
+    joined: list[Range] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return tuple(joined)
 
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:

@@ -20,7 +20,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import SharedFile
-from opentrail.ports.journal import first_not_lost
+from opentrail.ports.journal import RESTORED, first_not_lost
 from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,12 @@ SEAL_FEW_RECORDS = 4_096
 SEAL_SECONDS = 300.0
 #: Rows read per step to compute the chain at a position.
 _CHAIN_ROWS = 5_000
+_RECORDS = (
+    "SELECT position, record FROM {table} WHERE position > ? AND position <= ?"
+    " ORDER BY position LIMIT ?"
+)
+#: Position and record of an entry.
+Recorded = tuple[int, bytes]
 #: Returns once the journal has repaired what is damaged between two positions.
 RepairJournal = Callable[[int, int], Awaitable[None]]
 
@@ -223,6 +229,40 @@ class RecordedEvents(EventFiles):
         is_large = records >= self._seal_records or hot.text >= MAX_TEXT
         return is_large or (records >= SEAL_FEW_RECORDS and is_old)
 
+    # Positions that the journal has lost
+
+    def records(self, table: EventTable, after: int, limit: int, until: int) -> list[Recorded]:
+        """Returns position and record of up to `limit` entries of a table; runs in a thread."""
+        statement = _RECORDS.format(table=table.table.name)
+        rows = self._database.execute(statement, (after, until, limit))
+        return [(position, record.encode()) for position, record in rows]
+
+    async def forget(self, first: int, last: int) -> None:
+        """Leaves out what the journal has lost from a position to another.
+
+        The tables that have some of it are sealed from the journal again.
+        """
+        async with self._changing:
+            async with self._adding:
+                if self.tables.tables[-1].first <= last:  # the one that grows
+                    self.position = max(self.position, last)
+                    following = self.position + 1
+                    self.tables.insert(
+                        await self._database.write(self._database.new_hot, following)
+                    )
+            for table in self.tables.tables.copy():
+                span = (table, first - 1, 1, last)
+                is_empty = table.last < table.first
+                if table.is_remote or table.first > last or (table.last < first and not is_empty):
+                    continue
+                if not is_empty and not await self._database.run(self.records, *span):
+                    continue
+                new = await self._sealed(table.first, table.last)
+                await self.tables.replace([table], *new)
+                if table.file is not None and table.file not in [one.file for one in new]:
+                    await asyncio.to_thread(remove, [table.file.path])
+            self._report_missing(first, last, RESTORED)
+
     # Sealing
 
     async def _seal_next(self) -> bool:
@@ -230,9 +270,27 @@ class RecordedEvents(EventFiles):
             full = self._hot()[:-1]  # the last one still grows
             if not full:
                 return False
+            # Checked again: the journal may be restored while a child reads it.
+            if await self._has_lost(full[0]):
+                return False
             tables = await self._sealed(full[0].first, full[0].last)
+            if await self._has_lost(full[0]):
+                await self.tables.release(tables)
+                await asyncio.to_thread(remove, [t.file.path for t in tables if t.file])
+                return False
             await self.tables.replace(full[:1], *tables)
         return True
+
+    async def _has_lost(self, hot: EventTable) -> bool:
+        """Returns whether a table has what the journal has lost since with a restored backup.
+
+        It is kept until its events are imported; see `forget`.
+        """
+        for lost in await asyncio.to_thread(self._journal.restored_between, hot.first, hot.last):
+            span = (hot, lost.first - 1, 1, lost.last or lost.first)
+            if await self._database.run(self.records, *span):
+                return True
+        return False
 
     async def _sealed(self, first: int, last: int) -> list[EventTable]:
         """Seals a range and returns the tables of its files.

@@ -27,6 +27,7 @@ from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import Attributes
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
+from opentrail.ports.journal import first_not_lost
 from opentrail.ports.journal_source import JournalSource
 
 _MORE = {"file": "INTEGER", "line": "BIGINT", "part": "TINYINT"}
@@ -131,6 +132,8 @@ class Staging:
     def deduplicate(self, duplicates: Duplicates) -> None:
         """Removes records that are in sealed files, in the journal, or staged more than once.
 
+        Not those in sealed files at positions that the journal has lost.
+
         If it fails with one of `MOVED`, it may be called again to continue.
         """
         hash_ids(self._connection)
@@ -143,7 +146,7 @@ class Staging:
                     index = Index(self._attach(file), file.first, file.series)
                     self._remove(self._pairs_in_file(index), duplicates)
                 compared.add(file.path)
-            last = max((file.last for file in sealed), default=0)
+            last = max((file.last for file in sealed if not self._is_restored(file)), default=0)
             self._remove(self._pairs_in_journal(last), duplicates)
             # Records that were sealed in the meantime may have left the journal.
             if all(file.path in compared for file in [*self._sealed(), *self._imported()]):
@@ -181,6 +184,11 @@ class Staging:
     def _pairs_in_file(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
         # The join is on hashes, so that only records that have to be compared are decompressed.
         pairs = self._connection.execute(index.same_ids).fetchall()
+        if pairs and index.series is Series.JOURNAL:
+            # Event history has those for a while, and then forgets them.
+            positions = [position for _, position in pairs]
+            lost = self._journal.restored_between(min(positions), max(positions))
+            pairs = [pair for pair in pairs if first_not_lost(lost, pair[1], pair[1]) is not None]
         for number, staged, recorded in self._compared(
             pairs, f"{index.database}.events", "position"
         ):
@@ -249,6 +257,10 @@ class Staging:
 
     def _sealed(self) -> list[SealedFile]:
         return sealed_files(self._history, Series.JOURNAL)
+
+    def _is_restored(self, file: SealedFile) -> bool:
+        """Returns whether the end of a file is of a journal that is an older one now."""
+        return bool(self._journal.restored_between(file.last, file.last))
 
     def _attach(self, file: SealedFile) -> str:
         name = self._attached.get(file.path)

@@ -227,6 +227,21 @@ class DuckdbEvents:
                 entries += await self._pool.run([table], self.recorded.entries, table, *span)
         return entries
 
+    async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
+        """Returns position and record of up to `limit` recorded events, in order.
+
+        Those that the journal has lost since are among them.
+        """
+        records: list[tuple[int, bytes]] = []
+        with self.recorded.tables.reading() as tables:
+            for table in tables:
+                if table.is_remote or table.last <= after or table.first > until:
+                    continue
+                span = (max(after, table.first - 1), limit - len(records), until)
+                if span[1] > 0:
+                    records += await self._pool.run([table], self.recorded.records, table, *span)
+        return records
+
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the sealed record of the journal with this event id."""
         snapshot = Snapshot(self.position, imported=0)

@@ -15,9 +15,11 @@ from opentrail.adapters.ipc.messages import (
     CloseStore,
     Expire,
     FindSealed,
+    ForgetLost,
     GetState,
     HistoryState,
     OpenStore,
+    ReadRecords,
     ReadSealed,
     ReadSharedFile,
     RepairJournal,
@@ -180,6 +182,17 @@ class IpcEventStore:
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:
         """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
         return await self._answer(ReadSealed(after, limit, until), _SECONDS)
+
+    async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
+        """Returns position and record of up to `limit` events with `after < position <= until`.
+
+        Those that the journal has lost since are among them.
+        """
+        return await self._answer(ReadRecords(after, limit, until), _SECONDS)
+
+    async def forget(self, first: int, last: int) -> None:
+        """Leaves out what the journal has lost from a position to another."""
+        self.state = await self._child.ask(ForgetLost(first, last), _LONG_SECONDS)
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the sealed record of the journal with this event id."""

@@ -79,6 +79,21 @@ class ReadSealed(IpcRequest[list[Entry]], frozen=True):
     until: int
 
 
+class ReadRecords(IpcRequest[list[tuple[int, bytes]]], frozen=True):
+    """Read position and record of up to `limit` events with `after < position <= until`."""
+
+    after: int
+    limit: int
+    until: int
+
+
+class ForgetLost(IpcRequest[HistoryState], frozen=True):
+    """Leave out what the journal has lost from a position to another."""
+
+    first: int
+    last: int
+
+
 class FindSealed(IpcRequest[int | None], frozen=True):
     """Find the position of the sealed record with an event id."""
 

@@ -35,7 +35,7 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
+from opentrail.ports.journal import RESTORED, JournalEngine, KnownPositions, LostPositions
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,9 @@ _POLL_SECONDS = 0.05
 _ATTEMPT_SECONDS = 1.0
 #: Seconds between two looks for positions, if no notification comes, and for settings.
 _LOOK_SECONDS = 1.0
+#: Seconds until a range that was lost with a restored backup is reported: other servers may have
+#: known more of it.
+_RESTORED_SECONDS = 3.0
 #: Seconds that `close` waits until what is durable has a position.
 _CLOSE_SECONDS = 10.0
 #: Seconds until records are verified again if some could not be.
@@ -124,6 +127,10 @@ class PostgresJournal:
 
         # All that follows is read and written by the loop alone.
         self._extent: JournalExtent = self._inserts.run_blocking(read_extent)
+        #: Lost positions that `on_lost` was called with, or were known at the start.
+        self._reported = list(self._extent.lost)
+        #: When those at the end were noticed.
+        self._lost_since: dict[LostPositions, float] = {}
         self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
         self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
         if not self._quorum_commit:
@@ -426,14 +433,15 @@ class PostgresJournal:
     def _note(self, extent: JournalExtent) -> None:
         """Notes an extent that may be older than the known one; wakes followers."""
         known = self._extent
-        lost = extent.lost if len(extent.lost) > len(known.lost) else known.lost
+        lost = max(known.lost, extent.lost, key=_extent_of)
         newer = extent if extent.head > known.head else known
         head, trimmed = newer.head, max(extent.trimmed, known.trimmed)
         self._extent = JournalExtent(head, newer.chain, trimmed, lost)
         if head > known.head:
             self._on_written(head, newer.chain)
         for run in lost:
-            if run not in known.lost:
+            if run not in self._reported and not self._may_grow(run, head):
+                self._reported.append(run)
                 log.error("positions of the journal are lost", extra={"lost": str(run)})
                 self._on_lost(run)
         waiters, self._waiters = self._waiters, []
@@ -442,6 +450,13 @@ class PostgresJournal:
                 self._waiters.append((after, waiter))
             elif not waiter.done():
                 waiter.set_result(None)
+
+    def _may_grow(self, lost: LostPositions, head: int) -> bool:
+        """Returns whether other servers may still find more lost with a restored backup."""
+        if lost.reason != RESTORED or lost.last != head:
+            return False
+        since = self._lost_since.setdefault(lost, self._loop.time())
+        return self._loop.time() - since < _RESTORED_SECONDS
 
     async def newest(self) -> int:
         """Returns once everything that is durable has a position, on any server: the last one."""
@@ -584,6 +599,11 @@ class PostgresJournal:
             count += 1
         self._note(await self._looks.run(read_extent))
         return count
+
+
+def _extent_of(lost: Sequence[LostPositions]) -> tuple[int, int]:
+    """Returns what grows with what is lost."""
+    return len(lost), max((run.last or run.first for run in lost), default=0)
 
 
 def _last_unordered(transaction: Transaction) -> tuple[int | None, JournalExtent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import LOSE
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
-from opentrail.ports.journal import UNKNOWN_CHAIN
+from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN
 from opentrail.ports.leases import Lease
 
 #: The lease of the sequencer.
@@ -34,7 +35,15 @@ _UNORDERED = f"""
         ) AS oldest
     ) AS summed WHERE bytes_before < ? ORDER BY n
 """  # noqa: S608 - a number
-_HEAD = "SELECT position, chain FROM opentrail.journal FOR UPDATE"
+#: Position, chain, and the last position that was lost with a backup.
+_HEAD = (
+    "SELECT position, chain, (SELECT max(last) FROM opentrail.lost WHERE reason = ?)"
+    " FROM opentrail.journal FOR UPDATE"
+)
+#: Seconds in which each server says how far it knew a journal that is an older one now, before
+#: others get positions: each looks at it every second.
+_RESTORED_SECONDS = 3.0
+_LOSE_MORE = "UPDATE opentrail.lost SET last = ? WHERE last = ? AND reason = ?"
 _PLACE = """
     UPDATE opentrail.batch SET first = placed.first, chain_before = placed.chain_before,
     chain = placed.chain, epoch = placed.epoch
@@ -54,21 +63,23 @@ class Ordered:
     places: dict[UUID, int]
 
 
-def continue_after(transaction: Transaction, position: int) -> tuple[int, bytes]:
-    """Returns the last position and its chain, at least a position that is known to be written.
+def continue_after(transaction: Transaction, position: int) -> tuple[int, bytes, bool]:
+    """Returns the last position, its chain, and whether it was lost with a backup.
 
-    What the journal does not have up to that one is lost, as after PostgreSQL was restored from a
-    backup, or a standby was promoted that lacks the last commits. So no position is given twice.
+    It is at least a position that is known to be written. What the journal does not have up to that
+    one is lost, as after PostgreSQL was restored from a backup, or a standby was promoted that
+    lacks the last commits. So no position is given twice.
     """
     head: int
     chain: bytes
-    ((head, chain),) = transaction.rows(_HEAD)
-    if position > head:
-        reason = "records of the journal are missing on PostgreSQL"
-        transaction.change(LOSE, [head + 1, position, reason])
-        head, chain = position, UNKNOWN_CHAIN
-        transaction.change(_MOVE_HEAD, [head, chain])
-    return head, chain
+    ((head, chain, restored),) = transaction.rows(_HEAD, [RESTORED])
+    if position <= head:
+        return head, chain, restored == head
+    # What servers find missing one after the other is one range.
+    if not transaction.change(_LOSE_MORE, [position, head, RESTORED]):
+        transaction.change(LOSE, [head + 1, position, RESTORED])
+    transaction.change(_MOVE_HEAD, [position, UNKNOWN_CHAIN])
+    return position, UNKNOWN_CHAIN, True
 
 
 def _has_unordered(transaction: Transaction) -> bool:
@@ -91,6 +102,8 @@ class Sequencer:
         self._lease: Lease | None = None
         #: When the lease was extended for the last time (time of the loop).
         self._extended_at = 0.0
+        #: The last position, which was lost with a backup, and since when that is so.
+        self._restored: tuple[int, float] | None = None
 
     @property
     def is_holder(self) -> bool:
@@ -136,7 +149,9 @@ class Sequencer:
         rows = transaction.rows(_UNORDERED, [_MAX_BYTES])
         if not rows:
             return None
-        position, chain = continue_after(transaction, head)
+        position, chain, is_restored = continue_after(transaction, head)
+        if is_restored and not self._is_settled(position):
+            return None
         places: dict[UUID, int] = {}
         updates = []
         for batch_id, count, body in rows:
@@ -154,6 +169,13 @@ class Sequencer:
         transaction.change(_MOVE_HEAD, [position, chain])
         transaction.rows(_NOTIFY)
         return Ordered(position, chain, places)
+
+    def _is_settled(self, lost: int) -> bool:
+        """Returns whether the last position has been the same, and lost, for long enough."""
+        now = time.monotonic()
+        if self._restored is None or self._restored[0] != lost:
+            self._restored = lost, now
+        return now - self._restored[1] >= _RESTORED_SECONDS
 
     async def close(self) -> None:
         """Releases the lease, so that another process can go on immediately."""

@@ -10,7 +10,13 @@ from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost, lost_between
+from opentrail.ports.journal import (
+    RESTORED,
+    UNKNOWN_CHAIN,
+    LostPositions,
+    first_not_lost,
+    lost_between,
+)
 
 #: Positions that are searched for an event id per statement, whose time is limited.
 _SEARCHED_POSITIONS = 50_000
@@ -107,6 +113,10 @@ class PostgresJournalSource:
     def lost_between(self, first: int, last: int) -> list[LostPositions]:
         """Returns the lost positions from `first` to `last`, in order."""
         return lost_between(self._database.run_blocking(read_extent).lost, first, last)
+
+    def restored_between(self, first: int, last: int) -> list[LostPositions]:
+        """Returns those lost because PostgreSQL was restored from an older backup."""
+        return [lost for lost in self.lost_between(first, last) if lost.reason == RESTORED]
 
     def records_behind(
         self, position: int, event_ids: Container[str]

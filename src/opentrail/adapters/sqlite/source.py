@@ -73,6 +73,10 @@ class SqliteJournalSource:
                 runs += lost_in(reader) if newest(reader) else []
         return lost_between(runs, first, last)
 
+    def restored_between(self, first: int, last: int) -> list[LostPositions]:
+        """Returns nothing: no other server has this journal."""
+        return []
+
     def records_behind(
         self, position: int, event_ids: Container[str]
     ) -> Iterator[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from opentrail.api.v1.administration import ImportedFiles
 from opentrail.app.background import run_beside
 from opentrail.app.known_positions import mark_imports
 from opentrail.app.wing import Core, Missing, Wing
-from opentrail.app.wings.regained import Regaining
+from opentrail.app.wings.regained import KeptHistory, Regaining
 from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.imports.service import Imports
 
@@ -46,6 +46,19 @@ def start(core: Core) -> Wing:
     regaining = Regaining(
         core.worker_control, core.objects, core.worker_journal, engines.clock, take
     )
+
+    if settings.has_history:
+        kept = KeptHistory(
+            engines.store,
+            engines.history.follower,
+            engines.source,
+            engines.journal,
+            engines.control,
+            engines.clock,
+            engines.inventory.installation,
+            take,
+        )
+        run_beside(core.stack, kept.run())
 
     async def regain() -> None:
         """Begins once event history has all that the journal has."""

@@ -1,21 +1,25 @@
-"""Events that the journal has lost come back into event history from trails' log files."""
+"""Events that the journal has lost stay in event history, or come back from log files."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.capture.record.losses import regained_entry
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.app.known_positions import count_kept
+from opentrail.capture.record.losses import kept_entry, regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
-from opentrail.core.logfile import sha256_hex
+from opentrail.core.logfile import log_bytes, sha256_hex
+from opentrail.history.follower import HistoryFollower
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Remove
-from opentrail.ports.journal import Journal, append_once
+from opentrail.ports.journal import Journal, LostPositions, append_once
+from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
 from opentrail.trails.writing import MAX_LOG_BYTES, decompress
@@ -24,7 +28,103 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two checks for notes, also after a failure.
 _EVERY = 5.0
+#: Records of an import.
+_RECORDS = 2_000
+#: A position that no journal reaches.
+_END = 2**62
 Take = Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHistory:
+    """Keeps what event history has at positions that the journal has lost with a restored backup.
+
+    Such events are imported, as long as this server has them, and then forgotten at their
+    positions: the journal would not give them back at the next start. Of several servers that have
+    an event, one imports it for all.
+
+    Args:
+        store: has them.
+        follower: lets lookups wait in the meantime.
+        source: says which positions are lost.
+        journal: gets a record of what was regained.
+        control: gets the number of regained events.
+        clock: the time.
+        node: the id of this server.
+        take: imports the files of a body (imports/batch.py).
+    """
+
+    store: IpcEventStore
+    follower: HistoryFollower
+    source: JournalSource
+    journal: Journal
+    control: ControlStore
+    clock: Clock
+    node: str
+    take: Take
+    _kept: set[LostPositions] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Keeps what is lost from now on, and was lost before."""
+        is_failing = False
+        while True:
+            failure = "events that the journal has lost are not imported yet"
+            is_failing = not await attempt(self.work_off(), failure, is_known=is_failing)
+            await asyncio.sleep(_EVERY)
+
+    async def work_off(self) -> None:
+        """Imports and forgets what event history has at lost positions.
+
+        Raises:
+            OpentrailError: something failed; what is left can be tried again.
+        """
+        for lost in await asyncio.to_thread(self.source.restored_between, 1, _END):
+            if lost in self._kept or lost.last is None:
+                continue
+            await self.follower.until_visible(lost.first - 1)
+            events = 0
+            with self.follower.paused():
+                try:
+                    events = await self._import(lost.first, lost.last)
+                except Unsupported as error:
+                    about = {"first": lost.first, "last": lost.last, "error": str(error)}
+                    log.error("events that the journal has lost cannot be kept", extra=about)
+                await self.store.forget(lost.first, lost.last)
+            if events:
+                log.warning(
+                    "events that the journal has lost are kept",
+                    extra={"first": lost.first, "last": lost.last, "events": events},
+                )
+                await count_kept(self.control, lost.first, lost.last, events)
+                entry = kept_entry(lost, events, self.node, self.clock.now())
+                await append_once(self.journal, entry)
+            self._kept.add(lost)
+
+    async def _import(self, first: int, last: int) -> int:
+        """Imports what event history has at positions; returns how many events are imported."""
+        after, events = first - 1, 0
+        while records := await self.store.records(after, _RECORDS, last):
+            after = records[-1][0]
+            content = log_bytes(record for _, record in records)
+            name = f"event history of {self.node}, positions {records[0][0]} to {after}.json"
+            outcome = await _imported(self.take, name, content)
+            events += outcome["imported"]
+            if outcome["rejected"]:
+                about = {"file": name, "rejected": outcome["rejected"]}
+                log.error("events that the journal has lost cannot be imported", extra=about)
+        return events
+
+
+async def _imported(take: Take, name: str, content: bytes) -> dict[str, Any]:
+    """Returns the outcome of the import of a file."""
+    body = pack([BatchFile(name, content)])
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body
+
+    (outcome,) = (await take(chunks()))["files"]
+    result: dict[str, Any] = outcome
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +174,8 @@ class Regaining:
             return False
         if sha256_hex(content) != file["sha256"]:
             return False
-        body = pack([BatchFile(f"s3://{file['bucket']}/{file['key']}", packed)])
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield body
-
+        name = f"s3://{file['bucket']}/{file['key']}"
         try:
-            (outcome,) = (await self.take(chunks()))["files"]
+            return not (await _imported(self.take, name, packed))["rejected"]
         except Unsupported:  # several servers share the journal
             return False
-        return not outcome["rejected"]

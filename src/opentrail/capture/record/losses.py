@@ -69,6 +69,26 @@ def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: date
     return _records_lost(event_id, details, now)
 
 
+def kept_entry(lost: LostPositions, events: int, node: str, now: datetime) -> NewEntry:
+    """Returns the record of events that the journal has lost and event history had.
+
+    Args:
+        lost: the positions.
+        events: how many were imported from the event history of a server.
+        node: the id of the server.
+        now: the current time.
+    """
+    details = {
+        "firstPosition": lost.first,
+        "lastPosition": lost.last,
+        "reason": lost.reason,
+        "regained": events,
+        "regainedFrom": "event history",
+    }
+    name = f"opentrail:kept:{lost.first}-{lost.last}:{node}:{events}"
+    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+
+
 def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,
