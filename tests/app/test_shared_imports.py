@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb.files import Series, sealed_files
+from opentrail.adapters.duckdb.files import Series, remove, sealed_files
+from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
@@ -175,6 +176,48 @@ async def test_an_import_is_done_again_if_others_took_exactly_its_numbers(
         monkeypatch.setattr(two.shared, "publish", publish_late)
         assert await two.take(31, 60) == 30
         await until_all_find([one, two], 90)
+
+
+@pytest.mark.parametrize("parts", [((31, 60),), ((31, 30), (61, 30))])
+@asynchronous
+async def test_unlisted_import_is_not_counted_as_merged(
+    tmp_path: Path, parts: tuple[tuple[int, int], ...]
+) -> None:
+    """Other events have its numbers, and its end is that of a listed file."""
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        alone = await servers.start(stack, "one", is_alone=True)
+        for part in parts:
+            await alone.take(*part)
+        await mark_imports(servers.control, 0)
+    own = sealed_files(servers.history("one"), Series.IMPORTED)
+    if len(own) > 1:
+        path = merge([file.path for file in own])
+        remove(file.path for file in own)
+        assert sealed_files(servers.history("one"), Series.IMPORTED)[0].path == path
+    async with AsyncExitStack() as stack:
+        two = await servers.start(stack, "two")
+        await two.take(1, 30)
+        await two.take(101, 30)
+        one = await servers.start(stack, "one")
+        assert await one.event_ids() == await two.event_ids()
+
+
+@asynchronous
+async def test_merged_imports_of_listed_files_are_kept(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        for first in (1, 31, 61):
+            await one.take(first, 30)
+    own = sealed_files(servers.history("one"), Series.IMPORTED)
+    paths = [file.path for file in own]
+    merged = merge([merge(paths[:2]), paths[2]])
+    remove(paths)
+    async with AsyncExitStack() as stack:
+        one = await servers.start(stack, "one")
+        await until_all_find([one], 90)
+    assert [file.path for file in sealed_files(servers.history("one"), Series.IMPORTED)] == [merged]
 
 
 @asynchronous

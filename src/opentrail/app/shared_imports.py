@@ -18,6 +18,7 @@ from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
     expired_name,
+    parts_of,
     read_name,
     remove,
     sealed_files,
@@ -209,18 +210,23 @@ class SharedImports:
 
 
 def _is_valid(file: SealedFile, files: Sequence[SharedFile]) -> bool:
-    """Returns whether a file has events of files that are listed, or were until they expired.
+    """Returns whether a file has the events of files that are listed, or were until they expired.
 
-    One that is listed has its name; what is merged here of several has another one.
+    A file that is listed has its name, and one that was merged here of listed ones names them. An
+    import that was not listed may have the numbers of either.
     """
-    if file.is_expired:
+    if file.is_expired or (files and file.last < files[0].first):
         return True
-    names = {(one.first, one.last): one.name for one in files}
-    if name := names.get((file.first, file.last)):
-        return file.path.name == name
-    first = files[0].first if files else 1
-    begins = file.first < first or any(one.first == file.first for one in files)
-    return begins and (file.last < first or any(one.last == file.last for one in files))
+    within = [one for one in files if file.first <= one.first and one.last <= file.last]
+    if file.parts is None:
+        return any(one.name == file.path.name for one in within)
+    if not within or within[-1].last != file.last:
+        return False
+    if file.first < files[0].first:
+        return True  # the names of what has expired are not known any more
+    named = [read_name(Path(one.name)) for one in within if one.name is not None]
+    parts = parts_of(one for one in named if one is not None)
+    return within[0].first == file.first and parts == file.parts
 
 
 def _covers(own: SealedFile, file: SharedFile) -> bool:

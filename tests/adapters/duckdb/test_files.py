@@ -11,6 +11,7 @@ from opentrail.adapters.duckdb.files import (
     digest_of,
     is_whole,
     left_over,
+    parts_of,
     read_name,
     sealed_files,
     stem_of,
@@ -31,6 +32,17 @@ def test_a_name_tells_range_kind_and_hash(tmp_path: Path, series: Series) -> Non
     assert file is not None
     assert (file.first, file.last, file.records) == (7, 9, 3)
     assert (file.series, file.digest, file.is_expired) == (series, HASH, False)
+
+
+def test_merged_name_tells_parts(tmp_path: Path) -> None:
+    names = [f"{stem_of(Series.IMPORTED, n, n)}-{n:016x}.duckdb" for n in (1, 2, 4)]
+    one, two, three = [file for name in names if (file := read_name(tmp_path / name))]
+    merged = read_name(
+        tmp_path / f"{stem_of(Series.IMPORTED, 1, 2)}-{HASH}-{parts_of([one, two])}.duckdb"
+    )
+    assert merged is not None
+    assert (merged.digest, merged.parts) == (HASH, f"{3:016x}")
+    assert parts_of([merged, three]) == parts_of([one, two, three]) != parts_of([one, three])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 `<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-<first>-…` these
 imported events. `<first>-<last>.expired` is empty: this range has been deleted. The hash is the
-beginning of the file's SHA-256.
+beginning of the file's SHA-256. The name of a merged file of imported events ends with a hash of
+its parts, which distinguishes it from an import that has the same numbers.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import shutil
 from collections.abc import Iterable
@@ -19,7 +22,9 @@ from opentrail.ports.event_store import Snapshot
 
 #: The scheme under which DuckDB opens files in S3, through the cache.
 SCHEME = "shared"
-_NAME = re.compile(r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16}))?\.(duckdb|expired)$")
+_NAME = re.compile(
+    r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|expired)$"
+)
 
 
 class Series(Enum):
@@ -48,6 +53,8 @@ class SealedFile:
     last: int
     digest: str | None
     is_expired: bool
+    #: Of a merged file of imported events: its parts; see `parts_of`.
+    parts: str | None = None
 
     @property
     def records(self) -> int:
@@ -70,9 +77,15 @@ def read_name(path: Path) -> SealedFile | None:
     match = _NAME.match(path.name)
     if match is None:
         return None
-    prefix, first, last, digest, ending = match.groups()
+    prefix, first, last, digest, parts, ending = match.groups()
     series = Series(prefix or "")
-    return SealedFile(path, series, int(first), int(last), digest, ending == "expired")
+    return SealedFile(path, series, int(first), int(last), digest, ending == "expired", parts)
+
+
+def parts_of(files: Iterable[SealedFile]) -> str:
+    """Returns what the name of a merged file says of its parts, whatever was merged first."""
+    hashes = (int(file.parts or file.digest or "0", 16) for file in files)
+    return f"{functools.reduce(operator.xor, hashes, 0):016x}"
 
 
 def sealed_files(folder: Path, series: Series) -> list[SealedFile]:

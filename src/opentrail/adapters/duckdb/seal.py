@@ -22,7 +22,14 @@ import orjson
 
 from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
 from opentrail.adapters.duckdb.file_index import write_index
-from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, is_whole, read_name
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    attaching,
+    is_whole,
+    parts_of,
+    read_name,
+)
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
@@ -117,7 +124,8 @@ def merge(paths: Sequence[Path]) -> Path:
         merge_indexes(connection, parts, first)
 
     start = files[0]
-    sealing = Sealing(start.path.parent, start.series, start.first, chain)
+    merged = parts_of(files) if start.series is Series.IMPORTED else None
+    sealing = Sealing(start.path.parent, start.series, start.first, chain, merged)
     return write_sealed(sealing, fill, index=index)
 
 

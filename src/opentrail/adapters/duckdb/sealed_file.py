@@ -36,6 +36,8 @@ class Sealing:
     first: int
     #: The journal's chain before the first position.
     chain_before: bytes = b""
+    #: What the name of a merged file of imported events says of its parts.
+    parts: str | None = None
 
 
 def write_sealed(
@@ -79,7 +81,8 @@ def write_sealed(
     sync_file(temporary)
     crash_point("history.sealed")
     stem = stem_of(sealing.series, sealing.first, last)
-    target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"
+    parts = f"-{sealing.parts}" if sealing.parts else ""
+    target = sealing.folder / f"{stem}-{digest_of(temporary)}{parts}.duckdb"
     temporary.replace(target)
     sync_folder(sealing.folder)
     return target
