@@ -95,6 +95,11 @@ class Metrics:
             ["outcome"],
             registry=self.registry if has_history else None,
         )
+        self.missing_files = Gauge(
+            "opentrail_history_files_missing",
+            "Listed history files that S3 does not have",
+            registry=self.registry,
+        )
         self.control_store_failing = Gauge(
             "opentrail_control_store_failing",
             "1 while the control store cannot be read or changed, else 0",

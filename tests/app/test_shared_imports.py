@@ -22,8 +22,8 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
 from opentrail.app.known_positions import known_imports, mark_imports
-from opentrail.app.shared_files import SharedFiles, listed
-from opentrail.app.shared_imports import IMPORTED_FILE, SharedImports
+from opentrail.app.shared_files import IMPORTED_FILE, SharedFiles, listed
+from opentrail.app.shared_imports import SharedImports
 from opentrail.core.errors import RecordRefused
 from opentrail.imports.service import Imports
 from opentrail.ports.event_store import EventQuery, Snapshot

@@ -31,6 +31,7 @@ from opentrail.app.known_positions import (
     known_positions,
     mark_journal,
 )
+from opentrail.app.shared_file_check import SharedFileCheck
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
 from opentrail.core.errors import UsageError
@@ -85,6 +86,8 @@ class Engines:
     files: SharedFiles | None
     #: Files of imported events there; None: there are none.
     imports: SharedImports | None
+    #: Compares files in S3 with their list; None if there are none.
+    file_check: SharedFileCheck | None
 
 
 async def open_engines(
@@ -200,6 +203,7 @@ async def open_engines(
         objects=objects,
         files=files,
         imports=imports,
+        file_check=_checked_files(stack, files, cluster, source, clock, metrics),
     )
 
 
@@ -256,6 +260,23 @@ def _shared_files(
         clock,
         kept,
     )
+
+
+def _checked_files(
+    stack: AsyncExitStack,
+    files: SharedFiles | None,
+    cluster: Cluster | None,
+    source: JournalSource,
+    clock: Clock,
+    metrics: Metrics,
+) -> SharedFileCheck | None:
+    if files is None or cluster is None:
+        return None
+    control = cluster.worker_control
+    check = SharedFileCheck(files, control, source, clock, lambda: cluster.is_worker)
+    metrics.missing_files.set_function(lambda: len(check.missing))
+    run_beside(stack, check.run())
+    return check
 
 
 def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:

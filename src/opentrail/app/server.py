@@ -287,8 +287,15 @@ class Server:
             files, cluster = engines.files, engines.cluster
             not_shared = files.problems if files and cluster and cluster.is_worker else []
             not_read = files.read_problems if files else []
+            gone = engines.file_check.problems if engines.file_check else []
             of_cluster = cluster.problems if cluster else []
-            state.data_problems = [*engines.inventory.problems, *not_shared, *not_read, *of_cluster]
+            state.data_problems = [
+                *engines.inventory.problems,
+                *not_shared,
+                *not_read,
+                *gone,
+                *of_cluster,
+            ]
             state.key_problems = list(services.signer.problems)
             state.service_problems = [each for wing in self._wings for each in wing.problems()]
             await state.ask_control(

@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from opentrail.adapters.duckdb.files import (
     SealedFile,
     Series,
     expired_name,
+    is_intact,
     read_name,
     remove,
     sealed_files,
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 #: Kind of the documents that list the files; their keys sort as the positions do.
 SHARED_FILE = "history-file"
+#: Kind of the documents that list files of imported events; their keys sort as the numbers do.
+IMPORTED_FILE = "imported-file"
 _CONTENT_TYPE = "application/vnd.duckdb"
 
 
@@ -142,17 +146,27 @@ class SharedFiles:
             await self._control.apply(expired)
 
     async def _publish_range(self, source: JournalSource, first: int, last: int) -> None:
-        folder = self._history.with_name("shared-files")
+        files = await self._sealed(source, first, last)
+        try:
+            await self._list(files, first, last)
+        finally:
+            shutil.rmtree(self._sealing, ignore_errors=True)
+
+    @property
+    def _sealing(self) -> Path:
+        return self._history.with_name("shared-files")
+
+    async def _sealed(self, source: JournalSource, first: int, last: int) -> list[SealedFile]:
+        """Returns the files of a range of the journal, in a folder that the caller removes."""
+        folder = self._sealing
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
         folder.mkdir(mode=0o700)
         try:
             arguments = ("journal", source.address, folder, first, last)
-            files = await files_of_child(*arguments, environment=source.environment)
-            await self._list(files, first, last)
+            return await files_of_child(*arguments, environment=source.environment)
         except (JournalDamaged, RuntimeError, TimeoutError) as error:
-            raise StorageFailed(f"positions {first} to {last} cannot be sealed: {error}") from error
-        finally:
             shutil.rmtree(folder, ignore_errors=True)
+            raise StorageFailed(f"positions {first} to {last} cannot be sealed: {error}") from error
 
     async def _list(self, files: Sequence[SealedFile], first: int, last: int) -> None:
         """Uploads the files of a range, and lists them with what the journal has lost of it."""
@@ -195,6 +209,50 @@ class SharedFiles:
             await self._objects.put(NewObject(self._bucket, key, content, _CONTENT_TYPE, None))
         if await self._objects.get(self._bucket, key) != content:
             raise StorageFailed(f"s3://{self._bucket}/{key} is not what was written")
+
+    # What is missing in S3
+
+    async def present(self) -> set[str]:
+        """Returns the names of the files that are in S3."""
+        keys = await self._objects.keys(self._bucket, self._prefix)
+        return {key.removeprefix(self._prefix) for key in keys}
+
+    def is_expired(self, file: SharedFile) -> bool:
+        """Returns whether a lifecycle rule may have deleted a file that is still listed."""
+        return file.listed < self._clock.now() - self._kept
+
+    async def upload_own(self, name: str) -> bool:
+        """Uploads a file of this server, and its index; returns False if it has none."""
+        file = read_name(self._history / name)
+        if file is None or not await asyncio.to_thread(is_intact, file):
+            return False
+        await self.upload(file.path, name)
+        if file.series is Series.JOURNAL:
+            await self._upload_index(file.path)
+        return True
+
+    async def seal_again(self, source: JournalSource, file: SharedFile) -> bool:
+        """Seals the range of a listed file from the journal; returns False if that is trimmed.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+            ObjectStoreError: the store refused a file.
+            StorageFailed: the range cannot be sealed, or S3 does not return what was written.
+        """
+        if await asyncio.to_thread(source.first_position) > file.first:
+            return False
+        made = await self._sealed(source, file.first, file.last)
+        try:
+            if [(one.first, one.last) for one in made] != [(file.first, file.last)]:
+                return False
+            path = made[0].path
+            await self.upload(path, path.name)
+            index = await self._upload_index(path)
+        finally:
+            shutil.rmtree(self._sealing, ignore_errors=True)
+        again = SharedFile(file.first, file.last, path.name, file.listed, index)
+        await self._control.apply([replace(to_list(SHARED_FILE, again), expected=None)])
+        return True
 
     def _first(self) -> int:
         """Returns the first position that event history has not expired."""
@@ -248,15 +306,11 @@ class SharedFiles:
         try:
             content = await self._content(str(file.name))
         except ObjectMissing:
-            if self._is_expired(file):
+            if self.is_expired(file):
                 return None
             raise
         await asyncio.to_thread(write_durably, path, content)
         return path
-
-    def _is_expired(self, file: SharedFile) -> bool:
-        """Returns whether a lifecycle rule may have deleted a file that is still listed."""
-        return file.listed < self._clock.now() - self._kept
 
     async def _content(self, name: str) -> bytes:
         content = await self._objects.get(self._bucket, self._prefix + name)
@@ -322,7 +376,7 @@ class SharedFiles:
                 try:
                     await self._fetch_index(path, file.name, file.index)
                 except ObjectMissing:
-                    if not self._is_expired(file):
+                    if not self.is_expired(file):
                         raise
                     gone = file.last  # so are those before it
                 else:

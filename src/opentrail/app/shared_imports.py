@@ -26,7 +26,7 @@ from opentrail.adapters.duckdb.files import (
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.app.known_positions import known_imports
-from opentrail.app.shared_files import SharedFiles, listed, to_forget, to_list
+from opentrail.app.shared_files import IMPORTED_FILE, SharedFiles, listed, to_forget, to_list
 from opentrail.core.errors import Conflict
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
@@ -35,8 +35,6 @@ from opentrail.ports.event_store import SharedFile
 
 log = logging.getLogger(__name__)
 
-#: Kind of the documents that list the files; their keys sort as the numbers do.
-IMPORTED_FILE = "imported-file"
 #: Seconds between two checks for what other servers have imported.
 _INTERVAL = 1.0
 
