@@ -35,7 +35,7 @@ from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles
-from opentrail.core.errors import ObjectMissing, ObjectStoreError, StorageFailed
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.ports.control import Put, StoreWrite
 from opentrail.ports.objects import NewObject
@@ -494,3 +494,19 @@ async def test_a_damaged_index_is_refused_and_one_on_the_disk_is_replaced(tmp_pa
     with pytest.raises(StorageFailed, match=r"\.index is damaged"):
         await cluster.server("new").fetch_indexes()
     await journal.close()
+
+
+@asynchronous
+async def test_place_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    cluster = Servers(tmp_path)
+    one, same, other = (cluster.server(name) for name in ("one", "same", "other"))
+    one.cluster = same.cluster = "a" * 32
+    other.cluster = "b" * 32
+    await one.claim()
+    await same.claim()
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    for refused in (other.claim(), other.upload(file, "name")):
+        with pytest.raises(UsageError, match="another cluster"):
+            await refused
+    await same.upload(file, "name")

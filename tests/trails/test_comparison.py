@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from opentrail.api.trail_states import trail_problems, trail_state
 from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import Entry
 from opentrail.trails.comparison import REGAINED
@@ -479,3 +480,29 @@ async def test_wherever_the_power_is_cut_the_bucket_is_continued(carried_out: bo
         if not breaker.tripped:
             break
     assert cut > 10
+
+
+@asynchronous
+async def test_second_installation_of_a_trail_is_named() -> None:
+    world, _ = await logging_world()
+    strange = {}
+    for key in world.digest_keys():
+        stored = world.buckets.objects[BUCKET][key]
+        strange[key] = replace(stored, metadata={**stored.metadata, "signature": "00" * 256})
+    other = World(clock=world.clock)
+    other.buckets.objects[BUCKET].update(strange)
+    await other.add(validation=True)
+    await other.start_logging()
+    assert await trail_problems(other.control, other.registry) == []
+    await other.deliver()
+    problems = [each["problem"] for each in await trail_problems(other.control, other.registry)]
+    assert any("another installation" in problem for problem in problems)
+    state = await trail_state(other.control, (await other.stored()).trail)
+    assert state["reason"] in problems
+    for key in strange:
+        del other.buckets.objects[BUCKET][key]
+    await other.stop_logging()
+    other.clock.advance(60)
+    await other.start_logging()
+    await other.deliver()
+    assert await trail_problems(other.control, other.registry) == []

@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail
 from opentrail.ports.control import ControlStore
+from opentrail.trails.comparison import STRANGERS
 from opentrail.trails.plans import load_state
 from opentrail.trails.registry import TrailRegistry
 
@@ -41,7 +42,10 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
     """Returns a trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
     state = await load_state(control, trail.uid)
     failing = state.latest_error or state.latest_digest_error
-    reason = failing or (state.new_chain_reason if state.is_new_chain_current(trail) else None)
+    strangers = await _strangers(control, trail)
+    reason = failing or strangers
+    if reason is None and state.is_new_chain_current(trail):
+        reason = state.new_chain_reason
     status: Literal["Off", "Logging", "Failing"] = "Off"
     if trail.logging:
         status = "Failing" if failing else "Logging"
@@ -87,7 +91,21 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
             text = f"a new chain of digest files began at {state.new_chain}: older ones in the "
             text += "bucket are not of this server or do not belong together"
             problems.append({"trail": trail.arn, "problem": text})
+        if strangers := await _strangers(control, trail):
+            problems.append({"trail": trail.arn, "problem": strangers})
     return problems
+
+
+async def _strangers(control: ControlStore, trail: Trail) -> str | None:
+    """Returns the problem of a trail whose bucket has digests of another installation."""
+    stored = await control.get(STRANGERS, trail.uid)
+    if stored is None or stored.document["started"] != trail.started_at:
+        return None
+    return (
+        f"another installation writes digest files of this trail into bucket "
+        f"{stored.document['bucket']}, such as {stored.document['key']}: auditors find two chains; "
+        "use another bucket, prefix or name for one of them"
+    )
 
 
 async def all_trails(

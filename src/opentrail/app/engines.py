@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ from opentrail.app.known_positions import (
 from opentrail.app.shared_file_check import SharedFileCheck
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
-from opentrail.core.errors import UsageError
+from opentrail.core.errors import ObjectStoreError, UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.installation import command_for
@@ -223,6 +223,9 @@ async def _join(
     that what this server lacks is not trimmed.
     """
     if files is not None:
+        files.cluster = await inventory.ensure_store_id()
+        with suppress(ObjectStoreError):  # before the first upload, it is tried again
+            await files.claim()
         await cluster.note(None, 0)
         if cache is None:
             await files.fetch()

@@ -39,6 +39,7 @@ from opentrail.core.errors import (
     ObjectStoreError,
     OpentrailError,
     StorageFailed,
+    UsageError,
 )
 from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 SHARED_FILE = "history-file"
 #: Kind of the documents that list files of imported events; their keys sort as the numbers do.
 IMPORTED_FILE = "imported-file"
+#: The object with the id of the cluster whose place it is.
+_OWNER = "cluster"
 _CONTENT_TYPE = "application/vnd.duckdb"
 
 
@@ -88,6 +91,9 @@ class SharedFiles:
         self._records = records
         self._clock = clock
         self._kept = kept
+        #: The id of this cluster's control store; None: whose place it is is not looked at.
+        self.cluster: str | None = None
+        self._is_claimed = False
         #: Why the last files could not be uploaded; empty: they are there.
         self.problems: list[str] = []
         #: Why the indexes of files could not be downloaded; empty: they are here.
@@ -100,6 +106,27 @@ class SharedFiles:
     async def files(self) -> list[SharedFile]:
         """Returns the files in order; each begins where the one before it ends."""
         return await listed(self._control, SHARED_FILE)
+
+    async def claim(self) -> None:
+        """Makes the place this cluster's; returns at once when that is known.
+
+        Raises:
+            UsageError: it is another cluster's.
+            ObjectStoreError: the store does not answer.
+        """
+        if self.cluster is None or self._is_claimed:
+            return
+        key = self._prefix + _OWNER
+        with suppress(ObjectExists):
+            content = self.cluster.encode()
+            await self._objects.put(NewObject(self._bucket, key, content, "text/plain", None))
+        owner = (await self._objects.get(self._bucket, key)).decode(errors="replace")
+        if owner != self.cluster:
+            raise UsageError(
+                f"--files s3://{self._bucket}/{self._prefix} has the history of another cluster "
+                f"({owner[:32]}): give each cluster a bucket or prefix of its own"
+            )
+        self._is_claimed = True
 
     # The worker uploads
 
@@ -122,7 +149,7 @@ class SharedFiles:
         try:
             await self._forget_expired(needed_after)
             await self._publish(journal, source)
-        except (ObjectStoreError, StorageFailed) as error:
+        except (ObjectStoreError, StorageFailed, UsageError) as error:
             self.problems = [f"history files are not uploaded, and the journal grows: {error}"]
             raise
         self.problems = []
@@ -203,6 +230,7 @@ class SharedFiles:
             ObjectStoreError: the store refused it.
             StorageFailed: it does not return what was written.
         """
+        await self.claim()
         content = await asyncio.to_thread(path.read_bytes)
         key = self._prefix + name
         with suppress(ObjectExists):  # another worker has been interrupted here

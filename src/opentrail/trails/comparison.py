@@ -58,6 +58,10 @@ log = logging.getLogger(__name__)
 
 #: Kind of documents with log files whose events the journal has lost.
 REGAINED = "regained"
+#: Kind of documents with digests of other installations, one for each trail.
+STRANGERS = "strange-digests"
+#: Digests of the last days are looked at: an installation that is running has written some.
+_STRANGERS_WITHIN = timedelta(days=2)
 _SECOND = timedelta(seconds=1)
 #: How far the clock of an earlier server may have been ahead.
 _EARLY = timedelta(minutes=5)
@@ -152,6 +156,35 @@ class BucketComparison:
             about = {"trail": trail.arn, "bucket": span.bucket, "error": str(error)}
             log.warning("a bucket may not be listed, and is not compared", extra=about)
             return False
+
+    async def find_strangers(self, trail: Trail, span: Span) -> str | None:
+        """Looks for digests of this trail that no key of this server has signed, and notes them.
+
+        Returns:
+            The key of the newest; None if there is none. Another installation that writes into the
+            same bucket under the same name gives the trail a second chain of digests.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read.
+        """
+        location = span.place(trail.account, trail.home_region).location(span.bucket, span.prefix)
+        since = self._clock.now() - _STRANGERS_WITHIN
+        try:
+            digests = await self._digests.since(trail, location, since)
+        except ObjectStoreError as error:
+            if error.code not in _MAY_NOT_LIST:
+                raise
+            return None
+        strange = [digest for digest in digests if not digest.is_ours]
+        if not strange:
+            await self._control.apply([Remove(STRANGERS, trail.uid)])
+            return None
+        key = strange[-1].reference.key
+        about = {"trail": trail.arn, "bucket": span.bucket, "key": key, "digests": len(strange)}
+        log.error("another installation writes digests of a trail into its bucket", extra=about)
+        note = {"key": key, "bucket": span.bucket, "started": trail.started_at}
+        await self._control.apply([Put(STRANGERS, trail.uid, note)])
+        return key
 
     async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
         head = self._journal.head

@@ -129,6 +129,8 @@ class TrailWorker:
         self._lock = asyncio.Lock()
         #: Buckets, prefixes and organizations whose files were compared with the state.
         self._compared: set[tuple[str, str, str]] = set()
+        #: When logging was started, if digests of other installations were looked for since.
+        self._began: str | None = None
         #: Call that closes a span → since when its record is missing.
         self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
@@ -169,6 +171,9 @@ class TrailWorker:
         if not trail.spans:
             return
         span = trail.spans[-1]
+        if span.validation and span.open and self._began != trail.started_at:
+            await self._comparison.find_strangers(trail, span)
+            self._began = trail.started_at
         place = (span.bucket, span.prefix, span.organization)
         if place in self._compared:
             return
