@@ -1,5 +1,6 @@
 """Settings: flag before environment before file before default, and every wrong value named."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -770,3 +771,9 @@ def test_the_sandbox_delivers_soon_by_default(
 ) -> None:
     settings = load(flags, environment, write(text), SANDBOX_DEFAULTS)
     assert (settings.delivery_interval, settings.digest_interval) == expected
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is tested
+def test_address_for_others_names_this_machine(host: str) -> None:
+    assert Address(host, 0).name_url(4747) == f"http://{socket.gethostname()}:4747"
+    assert Address("10.0.0.7", 0).name_url(4747, tls=True) == "https://10.0.0.7:4747"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -60,6 +61,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def name_url(self, port: int, tls: bool = False) -> str:
+        """Returns the address as a URL that names this machine to others."""
+        is_any = self.host in ("0.0.0.0", "::")  # noqa: S104 - it is compared
+        return Address(socket.gethostname() if is_any else self.host, port).url(tls=tls)
 
     def url(self, port: int | None = None, tls: bool = False) -> str:
         """Returns the address as a URL that this machine can open."""

@@ -17,14 +17,17 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
+from opentrail.adapters.system import SystemClock
 from opentrail.app import background
 from opentrail.app import cluster as module
 from opentrail.app.cluster import KEPT_FOR, Cluster, is_cluster
 from opentrail.app.shared_files import SHARED_FILE
 from opentrail.core.errors import LeaseLost, StorageFailed, UsageError
+from opentrail.core.event import format_time, parse_time
+from opentrail.ports.clock import Clock
 from opentrail.ports.control import Put
 from opentrail.settings import Settings
-from tests.factories import MOMENT, some_new_entries
+from tests.factories import some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, SettableClock, asynchronous, eventually
 from tests.postgres import database_in, shared_server
 
@@ -34,11 +37,12 @@ pytestmark = pytest.mark.slow
 class Server:
     """A server of a cluster, and the work that it does while it is the worker."""
 
-    def __init__(self, url: str, node: str) -> None:
-        self.clock = SettableClock(MOMENT)
+    def __init__(self, url: str, node: str, clock: Clock | None = None) -> None:
         self.control = SqlControl(url)
         self.failed: list[str] = []
-        self.cluster = Cluster(settings_of(url), self.control, node, self.clock, self.failed.append)
+        self.cluster = Cluster(
+            settings_of(url), self.control, node, clock or SystemClock(), self.failed.append
+        )
         #: Set while it works.
         self.works = asyncio.Event()
         self.rests = asyncio.Event()
@@ -70,6 +74,14 @@ class Server:
 
 def settings_of(url: str) -> Settings:
     return Settings(journal=url, control_store=url)
+
+
+async def pass_time(server: Server, time: timedelta) -> None:
+    """Lets all servers have been seen earlier by that."""
+    for stored in await server.control.scan("server"):
+        seen = format_time(parse_time(stored.document["seen"]) - time)
+        document = {**stored.document, "seen": seen}
+        await server.control.apply([Put("server", stored.key, document)])
 
 
 async def database_of(url: str, work: Callable[[Transaction], int]) -> int:
@@ -199,8 +211,9 @@ async def test_servers_know_each_other_for_a_day() -> None:
     async with two_servers() as (url, one, other):
         await one.cluster.note(None, 0)
         await one.cluster.note("http://one", 120)
-        other.clock.advance(-3_600)
         await other.cluster.note("http://other", 80)
+        await pass_time(other, timedelta(hours=1))
+        await one.cluster.note("http://one", 120)
         servers = await one.cluster.servers()
         assert [(server.endpoint, server.sealed) for server in servers] == [
             ("http://one", 120),
@@ -219,9 +232,26 @@ async def test_servers_know_each_other_for_a_day() -> None:
         with pytest.raises(LeaseLost):
             await database_of(url, other.cluster.sealed_everywhere)
         assert await database_of(url, one.cluster.sealed_everywhere) == 80
-        one.clock.advance((KEPT_FOR - timedelta(minutes=30)).total_seconds())
+        await pass_time(one, KEPT_FOR - timedelta(minutes=30))
         assert [server.endpoint for server in await one.cluster.servers()] == ["http://one"]
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
+
+
+@asynchronous
+async def test_clock_of_a_server_decides_nothing() -> None:
+    """Whether a server is lost is decided by PostgreSQL's clock."""
+    async with two_servers() as (url, one, _):
+        late = Server(url, "late", SettableClock(SystemClock().now() - timedelta(minutes=2)))
+        await one.cluster.note("http://one", 1)
+        await late.cluster.note("http://late", 1)
+        for server in (one, late):
+            await server.cluster.look()
+            states = server.cluster.document()["servers"]
+            assert [state["isLost"] for state in states] == [False, False]
+            (problem,) = server.cluster.problems
+            assert problem.startswith("the clock of http://late is 1")
+            assert "behind PostgreSQL's" in problem
+        await late.close()
 
 
 @asynchronous
@@ -232,7 +262,7 @@ async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None
         await one.works.wait()
         await other.cluster.note(None, 7)
         assert await database_of(url, one.cluster.sealed_everywhere) == 7
-        one.clock.advance(601)
+        await pass_time(one, timedelta(seconds=601))
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
 
 
@@ -240,7 +270,7 @@ async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None
 async def test_servers_that_are_long_gone_are_forgotten() -> None:
     async with two_servers() as (_, one, other):
         await other.cluster.note("http://other", 80)
-        one.clock.advance(8 * 86_400)
+        await pass_time(one, timedelta(days=8))
         with pytest.raises(LeaseLost):
             await one.cluster.forget_servers()
         await one.cluster.note("http://one", 120)
@@ -248,7 +278,6 @@ async def test_servers_that_are_long_gone_are_forgotten() -> None:
         await one.works.wait()
         await one.cluster.forget_servers()
         assert [stored.key for stored in await one.control.scan("server")] == ["one"]
-        other.clock.advance(8 * 86_400)
         await other.cluster.note("http://other", 80)  # it comes back
         assert len(await one.cluster.servers()) == 2
 
@@ -268,7 +297,7 @@ async def test_the_journal_is_trimmed_without_servers_that_keep_no_event_history
             ("http://other", "recorder"),
         ]
         assert one.cluster.problems == []
-        other.clock.advance(60)
+        await pass_time(other, timedelta(seconds=60))
         await other.cluster.note("http://other", None)
         await other.cluster.look()
         assert other.cluster.problems == [
@@ -280,7 +309,7 @@ async def test_the_journal_is_trimmed_without_servers_that_keep_no_event_history
 async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
     async with two_servers() as (url, one, other):
         await other.cluster.note("http://other", 80)
-        one.clock.advance(3_600)
+        await pass_time(one, timedelta(hours=1))
         await one.cluster.note("http://one", 120)
         one.start()
         await one.works.wait()
@@ -291,9 +320,10 @@ async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
         assert await database_of(url, one.cluster.sealed_everywhere) == 100
         await one.control.apply([Put(SHARED_FILE, f"{101:020d}", {"last": 150})])
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
-        other.clock.advance(3_600)
         await other.cluster.note(None, 0)
-        one.clock.advance(60)  # one that starts may be busy with its downloads
+        await pass_time(
+            one, timedelta(seconds=60)
+        )  # one that starts may be busy with its downloads
         await one.cluster.note("http://one", 120)
         assert await database_of(url, one.cluster.sealed_everywhere) == 0
 

@@ -65,6 +65,9 @@ KEPT_FOR = timedelta(days=1)
 _FORGOTTEN_AFTER = timedelta(days=7)
 #: What a server that has not finished its start lacks is kept for this time.
 _MAX_START = timedelta(minutes=10)
+#: A clock that differs from PostgreSQL's by more than this is a problem.
+_MAX_CLOCK_SECONDS = 5.0
+_CLOCK = "SELECT clock_timestamp()"
 _LOCK_JOURNAL = "SELECT 1 FROM opentrail.journal FOR UPDATE"
 _SERVERS = "SELECT body FROM documents WHERE kind = ?"
 _NEWEST_FILE = "SELECT body FROM documents WHERE kind = ? ORDER BY key DESC LIMIT 1"
@@ -84,8 +87,11 @@ class ClusterServer:
     #: The last position in the verified files of its event history.
     #: None: it keeps no event history.
     sealed: int | None
+    #: By PostgreSQL's clock.
     seen: datetime
     role: str
+    #: Seconds by which its own clock is ahead of that one.
+    ahead: float = 0.0
 
     def is_lost(self, now: datetime) -> bool:
         """Returns whether it has not been seen for a while."""
@@ -100,6 +106,7 @@ def _server_of(node: str, document: Document) -> ClusterServer:
         document["sealed"],
         parse_time(document["seen"]),
         document.get("role", "all"),  # earlier versions have no roles
+        document.get("clockAhead", 0.0),
     )
 
 
@@ -137,6 +144,8 @@ class Cluster:
         self._role = settings.role
         self._clock = clock
         self._started = clock.now()
+        #: By how much this server's clock is ahead of PostgreSQL's, as measured last.
+        self._ahead = timedelta(0)
         #: The version of this server's note; None before it.
         self._noted: int | None = None
         self._servers: Sequence[ClusterServer] = ()
@@ -152,11 +161,19 @@ class Cluster:
     @property
     def problems(self) -> list[str]:
         """What is wrong with the servers, as of the last `look`."""
-        now = self._clock.now()
+        now = self._now()
         running = [one for one in self._servers if one.endpoint and not one.is_lost(now)]
+        found = [
+            f"the clock of {one.endpoint} is {abs(one.ahead):.0f} s "
+            f"{'ahead of' if one.ahead > 0 else 'behind'} PostgreSQL's: synchronize it"
+            for one in running
+            if abs(one.ahead) > _MAX_CLOCK_SECONDS
+        ]
         if running and not any(one.role in _WORKER_ROLES for one in running):
-            return ["no server of the cluster has the role worker or all: nothing is delivered"]
-        return []
+            found.append(
+                "no server of the cluster has the role worker or all: nothing is delivered"
+            )
+        return found
 
     @property
     def is_worker(self) -> bool:
@@ -204,6 +221,18 @@ class Cluster:
         """Ends this server: it cannot go on as one of the cluster."""
         self._fail(reason)
 
+    # The time, which is PostgreSQL's: the clocks of servers may differ.
+
+    def _now(self) -> datetime:
+        return self._clock.now() - self._ahead
+
+    def _measure(self, transaction: Transaction) -> datetime:
+        """Returns the time of PostgreSQL, and notes by how much this server's clock is ahead."""
+        before = self._clock.now()
+        ((now,),) = transaction.rows(_CLOCK)
+        self._ahead = before + (self._clock.now() - before) / 2 - now
+        return self._now()
+
     # The servers.
 
     async def note(self, endpoint: str | None, sealed: int | None) -> None:
@@ -217,13 +246,15 @@ class Cluster:
         Raises:
             DataDirectoryInUse: a server that started earlier has the same id.
         """
+        now = await self._database.run(self._measure)
         server = {
             "endpoint": endpoint,
             "version": __version__,
             "sealed": sealed,
             "role": self._role,
             "started": stored_time(self._started),
-            "seen": format_time(self._clock.now()),
+            "seen": format_time(now),
+            "clockAhead": round(self._ahead.total_seconds(), 1),
         }
         stored = await self._control.get(_SERVER, self.node)
         version = stored.version if stored else 0
@@ -250,6 +281,7 @@ class Cluster:
 
     async def servers(self) -> Sequence[ClusterServer]:
         """Returns the servers of the last day, the worker among them, by id."""
+        await self._database.run(self._measure)
         stored = await self._control.scan(_SERVER)
         servers = [_server_of(one.key, one.document) for one in stored]
         return [server for server in servers if self._counts(server)]
@@ -260,7 +292,7 @@ class Cluster:
         Raises:
             LeaseLost: this server is not the worker.
         """
-        limit = self._clock.now() - _FORGOTTEN_AFTER
+        limit = await self._database.run(self._measure) - _FORGOTTEN_AFTER
         stored = await self._control.scan(_SERVER)
         gone = [one.key for one in stored if _server_of(one.key, one.document).seen < limit]
         if gone:
@@ -268,10 +300,11 @@ class Cluster:
 
     async def has_running_others(self) -> bool:
         """Returns whether another server runs."""
-        now = self._clock.now()
+        servers = await self.servers()
+        now = self._now()
         return any(
             server.node != self.node and server.endpoint and not server.is_lost(now)
-            for server in await self.servers()
+            for server in servers
         )
 
     async def require_imports(self, history: Path, last: int) -> None:
@@ -319,6 +352,7 @@ class Cluster:
         """
         self._leases.fence(transaction, self._require_lease())
         transaction.rows(_LOCK_JOURNAL)
+        now = self._measure(transaction)
         documents = [json.loads(body) for (body,) in transaction.rows(_SERVERS, [_SERVER])]
         servers = [_server_of("", document) for document in documents]
         counted = [server for server in servers if self._counts(server)]
@@ -327,14 +361,13 @@ class Cluster:
         if self._shares_files and not newest:
             return 0
         if newest:
-            now = self._clock.now()
             counted = [one for one in counted if one.endpoint is None or not one.is_lost(now)]
         sealed = [server.sealed for server in counted if server.sealed is not None]
         return min([*newest, *sealed], default=0)
 
     def _counts(self, server: ClusterServer) -> bool:
         """Returns whether what a server lacks is kept for it."""
-        age = self._clock.now() - server.seen
+        age = self._now() - server.seen
         return age <= (KEPT_FOR if server.endpoint else _MAX_START)
 
     async def look(self) -> None:
@@ -344,7 +377,7 @@ class Cluster:
 
     def document(self) -> dict[str, Any]:
         """Returns the servers as `/health` shows them, as of the last `look`."""
-        now = self._clock.now()
+        now = self._now()
         return {
             "isWorker": self.is_worker,
             "servers": [
@@ -355,6 +388,7 @@ class Cluster:
                     "isWorker": server.node == self._worker,
                     "isLost": server.is_lost(now),
                     "seen": format_time(server.seen),
+                    "clockAhead": server.ahead,
                 }
                 for server in self._servers
             ],

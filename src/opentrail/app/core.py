@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
@@ -173,7 +174,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         run_beside(stack, housekeeping.run())
     if cluster is not None:
         sealed = housekeeping.sealed if settings.has_history else _no_files
-        run_beside(stack, cluster.keep_noting(core.endpoint_url, sealed))
+        run_beside(stack, cluster.keep_noting(_named(core), sealed))
     await record_gaps(data.lost, journal, clock)
     run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
@@ -197,6 +198,12 @@ async def _share(engines: Engines, needed_after: int) -> None:
     if engines.files is not None and engines.imports is not None:
         await engines.files.publish(engines.trimmed_journal, engines.source, needed_after)
         await engines.imports.forget_expired()
+
+
+def _named(core: Core) -> str:
+    """Returns the endpoint as other servers show it."""
+    url = urlsplit(core.endpoint_url)
+    return core.settings.listen.name_url(url.port or 0, url.scheme == "https")
 
 
 def _no_files() -> None:
