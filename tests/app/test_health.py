@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
 from opentrail.ports.journal import JournalEngine, LostPositions
 from opentrail.settings import Settings
+from tests.fakes import asynchronous, turns
 
 
 class Journal:
@@ -100,3 +102,32 @@ def test_networks_whose_callers_are_not_verified_are_named() -> None:
     document = health.document(Settings(insecure_trusted_networks=networks), [])
     assert document["insecureTrustedNetworks"] == networks
     assert health.document(Settings(), [])["insecureTrustedNetworks"] == ()
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_late_control_store_fails_after_three_answers() -> None:
+    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    may_answer = asyncio.Event()
+    problem = {"trail": "arn", "problem": "a bucket failed"}
+
+    async def problems() -> list[dict[str, str]]:
+        await may_answer.wait()
+        return [problem]
+
+    async def none() -> list[tuple[int, int, int]]:
+        return []
+
+    async def ask() -> str | None:
+        await health.ask_control(problems, lambda: None, none)
+        return health.control_failure
+
+    may_answer.set()
+    assert await ask() is None
+    may_answer.clear()
+    assert [await ask() for _ in range(3)] == [None, None, "the control store does not answer"]
+    assert health.trail_problems == [problem], "the last answer stays"
+    assert health.document(Settings(), [])["controlStore"]["ageSeconds"] >= 1
+    may_answer.set()
+    await turns()
+    assert await ask() is None

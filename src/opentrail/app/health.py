@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the answer of `/health` waits for the control store.
 _TIMEOUT = 0.5
+#: Late answers in a row after which the control store counts as failing.
+_MAX_LATE = 3
 
 
 class Health:
@@ -47,6 +49,9 @@ class Health:
         #: Why trails, keys and policies cannot be read or changed.
         self.control_failure: str | None = None
         self._kept: Sequence[tuple[int, int, int]] = ()
+        #: How often in a row it did not answer in time, and when it answered last.
+        self._late = 0
+        self._answered: float | None = None
         self._asking: asyncio.Task[None] | None = None
 
     async def ask_control(
@@ -56,6 +61,8 @@ class Health:
         kept: Callable[[], Awaitable[Sequence[tuple[int, int, int]]]],
     ) -> None:
         """Asks the control store for the problems of trails, but does not wait long.
+
+        What it said before stays when it answers late, until it was late three times.
 
         Args:
             problems: returns the problems of trails.
@@ -74,7 +81,10 @@ class Health:
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(ask())
         await asyncio.wait({self._asking}, timeout=_TIMEOUT)
-        is_late = not self._asking.done()
+        self._late = 0 if self._asking.done() else self._late + 1
+        if self._asking.done():
+            self._answered = asyncio.get_running_loop().time()
+        is_late = self._late >= _MAX_LATE
         self.control_failure = failure() or (
             "the control store does not answer" if is_late else None
         )
@@ -90,6 +100,12 @@ class Health:
         is_whole = is_whole and self.control_failure is None
         is_responding = self._store is None or self._store.is_responding
         return "ok" if is_whole and is_responding else "degraded"
+
+    def _age(self) -> float | None:
+        """Returns the seconds since the control store answered; None if it never has."""
+        if self._answered is None:
+            return None
+        return round(asyncio.get_running_loop().time() - self._answered, 1)
 
     def missing(self) -> list[str]:
         """Returns a description of each range that lookups cannot find."""
@@ -134,7 +150,7 @@ class Health:
                 "unverified": journal.unverified,
             },
             "history": _history_of(self._store) if self._store else None,
-            "controlStore": {"failure": self.control_failure},
+            "controlStore": {"failure": self.control_failure, "ageSeconds": self._age()},
             "cluster": self._cluster.document() if self._cluster else None,
             "dataProblems": self.data_problems,
             "keyProblems": self.key_problems,

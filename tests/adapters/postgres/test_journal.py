@@ -555,3 +555,42 @@ async def test_a_record_that_gets_no_position_is_refused_in_time_and_there_later
         assert [entry.event_id for entry in await everything(journal)] == [
             event_id(number) for number in (1, 2, 3)
         ]
+
+
+#: A disk on which a row has space, and a batch has none.
+_FILL_DISK = """
+    CREATE FUNCTION opentrail.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF octet_length(NEW.body) > 1000 THEN
+            RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON opentrail.batch
+        FOR EACH ROW EXECUTE FUNCTION opentrail.full_disk()
+"""
+_PROBED = "SELECT ctid::text FROM opentrail.version"
+
+
+@asynchronous
+async def test_full_disk_fails_until_a_batch_fits() -> None:
+    url = shared_server().new_database()
+    database = database_in(url)
+    async with opened(url) as (journal,):
+        for statement in _FILL_DISK.split(";\n    CREATE TRIGGER"):
+            part = statement if "FUNCTION opentrail.full_disk() RETURNS" in statement else ""
+            text = part or f"CREATE TRIGGER{statement}"
+            shared_server().execute(database, text)
+        with pytest.raises(RecordRefused):
+            await journal.append(some_new_entries(50))
+        for _ in range(3):
+            before = shared_server().execute(database, _PROBED)
+
+            def is_probed(before: object = before) -> bool:
+                return shared_server().execute(database, _PROBED) != before
+
+            await eventually(is_probed)
+            assert journal.failure is not None
+        shared_server().execute(database, "DROP TRIGGER full_disk ON opentrail.batch")
+        await eventually(lambda: journal.failure is None)
+        assert await journal.append(some_new_entries(50)) == 50
+        assert shared_server().execute(database, _COUNT) == [(1,)]

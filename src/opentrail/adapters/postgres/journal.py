@@ -49,6 +49,8 @@ MAX_ORDER_SECONDS = 15.0
 _REPEAT_SECONDS = 0.2
 #: Seconds until a failed write is tried again.
 _PROBE_SECONDS = 0.5
+#: PostgreSQL's code for a full disk.
+_DISK_FULL = "53100"
 #: Seconds between two looks of the sequencer for batches of other processes.
 _POLL_SECONDS = 0.05
 #: Seconds between two attempts to become the sequencer.
@@ -73,6 +75,10 @@ _AROUND = (
 _LAST_UNORDERED = "SELECT max(n) FROM opentrail.batch WHERE first IS NULL"
 _ANY_UNORDERED = "SELECT 1 FROM opentrail.batch WHERE first IS NULL AND n <= ? LIMIT 1"
 _COUNT = "SELECT count FROM opentrail.batch WHERE first = ?"
+
+
+class _UndoneError(Exception):
+    """What was inserted shall not stay."""
 
 
 class PostgresJournal:
@@ -153,6 +159,8 @@ class PostgresJournal:
         #: The day whose partition was there at the last insert; None after a failed one.
         self._day: object = None
         self._failure: str | None = None
+        #: Bytes of the batch for which there was no space; 0 if there is.
+        self._needed_bytes = 0
         self._is_closing = False
         #: Everything appended is durable, and has a position or waits for none any longer.
         self._over = asyncio.Event()
@@ -287,6 +295,9 @@ class PostgresJournal:
             group[0].fail(error)
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})
+            if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL:
+                records = [entry for append in group for entry in append.entries]
+                self._needed_bytes = len(encode(records))
             self._fail(batch_id, group, f"the journal cannot be written: {error}")
         except Exception as error:  # a bug must not leave callers without an answer
             log.exception("a group of records failed unexpectedly")
@@ -339,9 +350,26 @@ class PostgresJournal:
         await asyncio.sleep(_PROBE_SECONDS)
         try:
             await self._inserts.run(lambda transaction: transaction.change(PROBE))
+            if self._needed_bytes:
+                await self._inserts.run(self._insert_and_undo)
+        except _UndoneError:
+            self._needed_bytes = 0
         except StorageFailed:
             return
         self._failure = None
+
+    def _insert_and_undo(self, transaction: Transaction) -> None:
+        """Inserts as much as there was no space for: a row may fit where a batch does not.
+
+        Raises:
+            _UndoneError: there is space; nothing is inserted.
+        """
+        batch_id = new_batch_id(self._clock.now())
+        create_partitions(transaction, day_of(batch_id))
+        # Random, so that it cannot be compressed.
+        body = secrets.token_bytes(self._needed_bytes)
+        insert_batch(transaction, batch_id, self._node, 0, body)
+        raise _UndoneError
 
     async def _keep_ordering(self) -> None:
         """Orders batches while no other process does."""
