@@ -42,10 +42,8 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
     """Returns a trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
     state = await load_state(control, trail.uid)
     failing = state.latest_error or state.latest_digest_error
-    strangers = await _strangers(control, trail)
-    reason = failing or strangers
-    if reason is None and state.is_new_chain_current(trail):
-        reason = state.new_chain_reason
+    reason = failing or (state.new_chain_reason if state.is_new_chain_current(trail) else None)
+    reason = reason or await _strangers(control, trail)
     status: Literal["Off", "Logging", "Failing"] = "Off"
     if trail.logging:
         status = "Failing" if failing else "Logging"
@@ -91,7 +89,7 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
             text = f"a new chain of digest files began at {state.new_chain}: older ones in the "
             text += "bucket are not of this server or do not belong together"
             problems.append({"trail": trail.arn, "problem": text})
-        if strangers := await _strangers(control, trail):
+        elif strangers := await _strangers(control, trail):
             problems.append({"trail": trail.arn, "problem": strangers})
     return problems
 

@@ -175,7 +175,9 @@ class BucketComparison:
             if error.code not in _MAY_NOT_LIST:
                 raise
             return None
-        strange = [digest for digest in digests if not digest.is_ours]
+        # Those before the last own one may be of a lost key.
+        last = max((digest.end for digest in digests if digest.is_ours), default=None)
+        strange = [d for d in digests if not d.is_ours and (last is None or d.end > last)]
         if not strange:
             await self._control.apply([Remove(STRANGERS, trail.uid)])
             return None
