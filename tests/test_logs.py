@@ -137,7 +137,7 @@ def test_full_pipe_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
             written.append(line)
             if "lines" in line:
                 break
-        assert written[-1]["message"] == "lines of the log were dropped"
+        assert written[-1]["message"] == "log lines dropped"
         assert written[-1]["lines"] + len(written) - 1 == total
         assert [line["number"] for line in written[:-1]] == list(range(len(written) - 1))
     finally:

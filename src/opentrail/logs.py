@@ -77,8 +77,7 @@ def set_up_logging() -> None:
 class QueueingHandler(logging.Handler):
     """Writes lines to a file descriptor in a thread; `emit` never waits for its reader.
 
-    When `MAX_QUEUED_BYTES` wait, further lines are dropped. A line says how many once there is
-    space again.
+    Lines beyond `MAX_QUEUED_BYTES` are dropped. Once there is space again, a line has their number.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -128,7 +127,7 @@ class QueueingHandler(logging.Handler):
                     self._dropped += dropped + count
                 continue
             if dropped:
-                log.warning("lines of the log were dropped", extra={"lines": dropped})
+                log.warning("log lines dropped", extra={"lines": dropped})
 
 
 class TerminalLines(logging.Formatter):

@@ -48,7 +48,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class World:
-    """The data directory of a server that was killed, and what it knew."""
+    """The data directory of a killed server, and its content."""
 
     folder: Path
     flags: tuple[str, ...]
@@ -56,7 +56,7 @@ class World:
 
 
 def content_of(server: Opentrail) -> dict[str, Any]:
-    """Returns what a server knows: keys, users, trails and events."""
+    """Returns the keys, users, trails and events of a server."""
 
     def printed(*arguments: str) -> Any:
         return json.loads(server.opentrail(*arguments, "--json").stdout)
@@ -187,6 +187,6 @@ def test_lost_end_of_the_log_stops_enforcement(tmp_path: Path, world: World) -> 
         try:
             with pytest.raises(AssertionError, match="server ended with 74"):
                 server.start()
-            assert "lacks its last 1 changes" in server.output
+            assert "misses its last 1 changes" in server.output
         finally:
             server.close()

@@ -117,7 +117,7 @@ async def connect(
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """Returns what comes until the connection has ended."""
+    """Reads until the connection ends."""
     read = b""
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         async with asyncio.timeout(TIMEOUT_SECONDS):
