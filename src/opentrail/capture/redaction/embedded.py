@@ -71,17 +71,8 @@ _BY_FORM = re.compile(
     r"|\b(?:xox[a-z]-|xapp-|gh[pousr]_|github_pat_|glpat-|[rs]k_live_|shpat_|hvs\.)[\w.-]{10,}"
 )
 _FORMS = (
-    "hooks.",
-    "discord",
-    "telegram",
-    "office",
-    "xox",
-    "xapp",
-    "gh",
-    "glpat",
-    "_live_",
-    "shpat",
-    "hvs.",
+    *("hooks.", "discord", "telegram", "office", "xox", "xapp", "gh", "glpat", "_live_"),
+    *("shpat", "hvs."),
 )
 # Callers choose the texts, of up to a hundred kilobytes: each expression here takes a time that
 # grows linearly with the length, so what repeats is possessive, limited, or begins in one place.
