@@ -37,11 +37,16 @@ class StubIssuer:
     claims: dict[str, Any] = field(default_factory=dict)
     #: Makes the token of its claims, instead of signing them.
     make_token: Callable[[dict[str, Any]], str] | None = None
+    #: The published keys, instead of the public part of `key`.
+    keys: list[Any] | None = None
+    #: Bodies of answers by path, instead of the right ones.
+    bodies: dict[str, bytes] = field(default_factory=dict)
     #: The query of the last request to sign in, and the forms and headers of exchanges.
     asked: dict[str, str] = field(default_factory=dict)
     forms: list[dict[str, str]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     discoveries: int = 0
+    key_fetches: int = 0
     #: Exchanges that wait for `go_on`, by number of their threads.
     waiting: set[int] = field(default_factory=set)
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +104,9 @@ def stub_issuer() -> Iterator[StubIssuer]:
                 stub.discoveries += 1
                 self._answer(200, stub.document())
             elif self.path == "/keys":
-                self._answer(200, {"keys": [stub.key.as_dict(private=False)]})
+                stub.key_fetches += 1
+                published = [stub.key.as_dict(private=False)] if stub.keys is None else stub.keys
+                self._answer(200, {"keys": published})
             else:
                 self.send_response(302)
                 self.send_header("Location", f"{stub.url}/keys")
@@ -115,7 +122,7 @@ def stub_issuer() -> Iterator[StubIssuer]:
             self._answer(*stub.exchange(form))
 
         def _answer(self, status: int, document: Any) -> None:
-            body = json.dumps(document).encode()
+            body = stub.bodies.get(self.path) or json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

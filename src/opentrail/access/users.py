@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import json
 import re
 import secrets
 import unicodedata
@@ -325,12 +326,16 @@ class Tries:
             times.pop()
 
 
-def identity_of_user(account: str, name: str) -> dict[str, Any]:
+def identity_of_user(
+    account: str, name: str, subject: tuple[str, str] | None = None
+) -> dict[str, Any]:
     """Returns the `userIdentity` of a user of the console: an IAM user.
 
-    The path in the ARN distinguishes it from the account's own users.
+    The path in the ARN distinguishes it from the account's own users. The `principalId` is of the
+    issuer and subject of a user who signed in by OpenID Connect, else of the name.
     """
-    digest = hashlib.sha256(f"opentrail:{account}:{name}".encode()).hexdigest()
+    unique = name if subject is None else json.dumps(subject)
+    digest = hashlib.sha256(f"opentrail:{account}:{unique}".encode()).hexdigest()
     arn = f"arn:aws:iam::{account}:user/opentrail/{name}"
     return iam_user(account, name, f"AIDA{digest[:17].upper()}", arn)
 

@@ -6,20 +6,21 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import hmac
 import json
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from opentrail.adapters.deadline import connections_until
@@ -37,6 +38,28 @@ _MAX_REQUESTS = 2
 _DISCOVERED = timedelta(minutes=5)
 #: Seconds by which the provider's clock may differ.
 _LEEWAY = 60
+#: Seconds since an id token was issued. A user has ten minutes at the provider, some providers
+#: issue the token when the user arrives there, and tokens usually expire after an hour.
+_MAX_TOKEN_AGE = 3_600
+#: Levels of nesting in an answer or a token; real ones have fewer than ten.
+_MAX_JSON_DEPTH = 32
+#: Characters of a subject (OpenID Connect Core 1.0, section 2).
+_MAX_SUBJECT_LENGTH = 255
+#: How long a provider's keys are used, and how often they are fetched again for an unknown key.
+_KEYS_LIFETIME, _KEYS_RETRY = timedelta(minutes=5), timedelta(seconds=10)
+#: Keys that are tried for one token.
+_MAX_TRIED_KEYS = 16
+#: Bits of an RSA modulus: RFC 7518, section 3.3, and what OpenSSL verifies.
+_MIN_RSA_BITS, _MAX_RSA_BITS = 2_048, 16_384
+#: Characters of a reason.
+_MAX_REASON_LENGTH = 500
+_KEY_TYPES: Mapping[str, type[RSAKey | ECKey | OKPKey]] = {
+    "RSA": RSAKey,
+    "EC": ECKey,
+    "OKP": OKPKey,
+}
+#: Errors of JSON, of tokens and of keys that are not as they must be.
+_INVALID = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 #: Signatures by a private key that the provider alone has.
 _ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -50,6 +73,19 @@ class _Discovered:
     token_endpoint: str
     jwks_uri: str
     algorithms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedKeys:
+    """The JSON Web Keys of a provider, as it published them."""
+
+    uri: str
+    fetched: datetime
+    keys: Sequence[Any]
+
+
+class _NoKeyFitsError(Exception):
+    """No published key verifies a token."""
 
 
 class OidcProvider:
@@ -71,6 +107,9 @@ class OidcProvider:
         self._discovering = asyncio.Lock()
         #: What was discovered, and until when it is used.
         self._discovered: tuple[_Discovered, datetime] | None = None
+        self._fetching_keys = asyncio.Lock()
+        #: Written under `_fetching_keys`.
+        self._published: _PublishedKeys | None = None
 
     async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
         """Returns the URL to send a browser to, and what must be known when it comes back."""
@@ -101,8 +140,30 @@ class OidcProvider:
             raise _refused("the provider sent no code")
         provider = await self._discover()
         token = await self._exchange(provider, begun, answer["code"])
-        keys = await self._fetch(urllib.request.Request(provider.jwks_uri))  # noqa: S310 - checked
-        return self._verified(token, keys, provider, begun.nonce)
+        keys = await self._keys(provider.jwks_uri, _KEYS_LIFETIME)
+        try:
+            return await asyncio.to_thread(self._verified, token, keys, provider, begun.nonce)
+        except _NoKeyFitsError as error:
+            # The provider may have a new key.
+            newer = await self._keys(provider.jwks_uri, _KEYS_RETRY)
+            if newer is keys:
+                raise _refused(str(error)) from error
+        try:
+            return await asyncio.to_thread(self._verified, token, newer, provider, begun.nonce)
+        except _NoKeyFitsError as error:
+            raise _refused(str(error)) from error
+
+    async def _keys(self, uri: str, lifetime: timedelta) -> Sequence[Any]:
+        """Returns the provider's keys, fetched within `lifetime`."""
+        async with self._fetching_keys:
+            now, published = self._clock.now(), self._published
+            if published is None or published.uri != uri or published.fetched + lifetime < now:
+                document = await self._fetch(urllib.request.Request(uri))  # noqa: S310 - checked
+                keys = document.get("keys")
+                if not isinstance(keys, list):
+                    raise _refused(f"{uri} has no list of keys")
+                published = self._published = _PublishedKeys(uri, now, keys)
+            return published.keys
 
     async def _discover(self) -> _Discovered:
         """Returns the provider's addresses and algorithms, those of five minutes ago at most."""
@@ -153,8 +214,14 @@ class OidcProvider:
         return token
 
     def _verified(
-        self, token: str, keys: Any, provider: _Discovered, nonce: str
+        self, token: str, keys: Sequence[Any], provider: _Discovered, nonce: str
     ) -> Mapping[str, Any]:
+        """Returns the claims of a token.
+
+        Raises:
+            SignInRefused: they are not valid for this sign-in.
+            _NoKeyFitsError: no key verifies the token's signature.
+        """
         now = int(self._clock.now().timestamp())
         registry = JWTClaimsRegistry(
             now=now,
@@ -164,15 +231,22 @@ class OidcProvider:
             sub={"essential": True},
             exp={"essential": True},
             iat={"essential": True},
-            nonce={"essential": True, "value": nonce},
+            nonce={"essential": True},
         )
+        claims = _signed_claims(token, keys, provider.algorithms)
         try:
-            claims = jwt.decode(
-                token, KeySet.import_key_set(keys), algorithms=list(provider.algorithms)
-            ).claims
             registry.validate(claims)
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _INVALID as error:
             raise _refused(f"the id token is not valid: {error}") from error
+        if _is_deeper(claims, _MAX_JSON_DEPTH):
+            raise _refused("the id token is not valid: it is nested too deeply")
+        if not _is_equal(claims["nonce"], nonce):
+            raise _refused("the id token is not valid: its nonce is of another sign-in")
+        if claims["iat"] < now - _MAX_TOKEN_AGE - _LEEWAY:
+            raise _refused("the id token is not valid: it was issued more than an hour ago")
+        subject = claims["sub"]
+        if len(subject) > _MAX_SUBJECT_LENGTH or not subject.isprintable() or not subject.strip():
+            raise _refused("the id token is not valid: its sub is not 1 to 255 visible characters")
         audience = claims["aud"]
         is_alone = isinstance(audience, str) or len(audience) == 1
         if claims.get("azp", self._client_id if is_alone else None) != self._client_id:
@@ -182,21 +256,114 @@ class OidcProvider:
     async def _fetch(self, request: urllib.request.Request) -> dict[str, Any]:
         """Returns the JSON object that the provider answers."""
 
-        def fetch() -> bytes:
+        def fetch() -> Any:
             with contextlib.ExitStack() as end:
                 opener = urllib.request.build_opener(_NoRedirects, _Connections(end))
                 answer = end.enter_context(opener.open(request, timeout=_SECONDS))
-                return bytes(answer.read(_MAX_ANSWER_BYTES + 1))
+                body = bytes(answer.read(_MAX_ANSWER_BYTES + 1))
+            document = json.loads(body) if len(body) <= _MAX_ANSWER_BYTES else None
+            if _is_deeper(document, _MAX_JSON_DEPTH):
+                raise ValueError("the JSON is nested too deeply")
+            return document
 
         try:
             async with self._requests:
-                body = await asyncio.to_thread(fetch)
-            document = json.loads(body) if len(body) <= _MAX_ANSWER_BYTES else None
-        except (OSError, HTTPException, ValueError) as error:
+                document = await asyncio.to_thread(fetch)
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
             raise _refused(f"{request.full_url} failed: {error}") from error
         if not isinstance(document, dict):
             raise _refused(f"{request.full_url} did not answer a JSON object")
         return document
+
+
+def _signed_claims(token: str, keys: Sequence[Any], algorithms: Sequence[str]) -> dict[str, Any]:
+    """Returns the claims that one of the keys has signed.
+
+    Raises:
+        SignInRefused: the token is not a signed one.
+        _NoKeyFitsError: no key verifies its signature.
+    """
+    try:
+        header = jws.extract_compact(token.encode()).headers()
+        key_id, algorithm = header.get("kid"), header["alg"]
+        if not isinstance(key_id, str | None) or not isinstance(algorithm, str):
+            raise TypeError("kid and alg must be strings")
+    except _INVALID as error:
+        raise _refused(f"the id token is not valid: {error}") from error
+    failure: Exception | None = None
+    for key in _keys_for(keys, key_id, algorithm):
+        try:
+            return jwt.decode(token, key, algorithms=list(algorithms)).claims
+        except _INVALID as error:
+            failure = error
+    raise _NoKeyFitsError(
+        f"the id token is not valid: {failure or 'the provider publishes no such key'}"
+        f" (kid {key_id!r}, alg {algorithm!r})"
+    )
+
+
+def _keys_for(published: Sequence[Any], key_id: str | None, algorithm: str) -> Iterator[Key]:
+    """Yields the usable keys that may have signed a token, the first few.
+
+    Others are ignored, such as those of an unknown type or curve (RFC 7517, section 5).
+    """
+    tried = 0
+    for jwk in published:
+        if (
+            not isinstance(jwk, dict)
+            or (key_id is not None and jwk.get("kid") != key_id)
+            or jwk.get("use", "sig") != "sig"
+            or jwk.get("alg", algorithm) != algorithm
+        ):
+            continue
+        key = _usable_key(jwk)
+        if key is not None:
+            tried += 1
+            yield key
+        if tried == _MAX_TRIED_KEYS:
+            return
+
+
+def _usable_key(jwk: dict[str, Any]) -> Key | None:
+    kind = jwk.get("kty")
+    importer = _KEY_TYPES.get(kind) if isinstance(kind, str) else None
+    if importer is None or (kind == "RSA" and not _has_good_modulus(jwk.get("n"))):
+        return None
+    try:
+        return importer.import_key(jwk)
+    except _INVALID:
+        return None
+
+
+def _has_good_modulus(modulus: object) -> bool:
+    if not isinstance(modulus, str) or len(modulus) > _MAX_RSA_BITS:
+        return False
+    try:
+        content = base64.urlsafe_b64decode(modulus + "==")
+    except ValueError:
+        return False
+    return _MIN_RSA_BITS <= int.from_bytes(content).bit_length() <= _MAX_RSA_BITS
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Returns whether JSON has more levels than `depth`; without recursion."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _is_equal(value: object, expected: str) -> bool:
+    return isinstance(value, str) and hmac.compare_digest(
+        value.encode("utf-8", "surrogatepass"), expected.encode()
+    )
 
 
 def is_safe(url: str) -> bool:
@@ -236,4 +403,6 @@ class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
 
 
 def _refused(reason: str) -> SignInRefused:
-    return SignInRefused(f"Signing in failed: {reason}.", is_known=False)
+    # The provider's part may be long, or not be Unicode.
+    text = reason[:_MAX_REASON_LENGTH].encode("utf-8", "backslashreplace").decode()
+    return SignInRefused(f"Signing in failed: {text}.", is_known=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,11 +40,14 @@ _SECURE_COOKIE = "__Host-ot-oidc"
 MAX_TIME = timedelta(minutes=10)
 #: What the cookie of a sign-in is bound to.
 _CONTEXT = "console sign-in"
-_NAME = re.compile(r"[\w+=,.@ -]{1,128}")
+#: Words with single spaces between them, so that no two names look alike by their spaces.
+_NAME = re.compile(r"[\w+=,.@-]+( [\w+=,.@-]+)*")
+_MAX_NAME_LENGTH = 128
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
-#: Claims that are always the same for one user.
-_SUBJECT = {"Issuer": "iss", "Subject": "sub"}
+#: Claims that users may set themselves, and the claim by which the provider vouches for them
+#: (OpenID Connect Core 1.0, section 5.1).
+_VERIFIED_BY = {"email": "email_verified", "phone_number": "phone_number_verified"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class OidcSignIn:
         user = await self._user_of(request, login, claims)
         self._tries.forget(begun.state, address)
         response = RedirectResponse("/console/", 303)
-        await self._records.record_success(request, user.name, _subject_in(claims))
+        await self._records.record_success(request, user)
         await self._guard.begin_for(request, user, response)
         response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
         return response
@@ -179,17 +183,17 @@ class OidcSignIn:
         Raises:
             CloudTrailError: no role is for it; that is recorded.
         """
-        name = f"oidc:{_name_in(claims)}"
-        claim = claims.get(login.role_claim)
+        name, subject = f"oidc:{_name_in(claims)}", (claims["iss"], claims["sub"])
+        claim = _verified(claims, login.role_claim)
         texts = claim if isinstance(claim, list) else [claim]
         roles = [
             login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
         ]
         if not roles:
-            await self._records.record_failure(request, name, _subject_in(claims))
+            await self._records.record_failure(request, name, subject)
             message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
-        return ApiCaller(name, max(roles))
+        return ApiCaller(name, max(roles), subject=subject)
 
     @property
     def _require_login(self) -> OidcLogin:
@@ -204,17 +208,35 @@ def _error_page(code: str, message: str, status: int, request_id: str) -> Respon
 
 
 def _name_in(claims: Mapping[str, Any]) -> str:
+    """Returns what a user is called; two users may be called the same."""
     for claim in _NAMES:
-        value = claims.get(claim)
-        is_unverified = claim == "email" and claims.get("email_verified") is False
-        if isinstance(value, str) and _NAME.fullmatch(value) and not is_unverified:
+        value = _verified(claims, claim)
+        if isinstance(value, str) and _is_name(value) and not _is_foreign(claim, value, claims):
             return value
     return "unnamed"
 
 
-def _subject_in(claims: Mapping[str, Any]) -> Mapping[str, str]:
-    """Returns who it is at the provider: users may change what they are called there."""
-    return {f"Oidc{claim}": str(claims[key])[:255] for claim, key in _SUBJECT.items()}
+def _is_name(text: str) -> bool:
+    """Returns whether a text can be shown as a name, and is in one form of Unicode."""
+    return (
+        len(text) <= _MAX_NAME_LENGTH
+        and _NAME.fullmatch(text) is not None
+        and unicodedata.normalize("NFKC", text) == text
+    )
+
+
+def _is_foreign(claim: str, value: str, claims: Mapping[str, Any]) -> bool:
+    """Returns whether a name may be another user's address.
+
+    Many providers let users choose `preferred_username`: an address in it must be verified.
+    """
+    return claim == "preferred_username" and "@" in value and value != _verified(claims, "email")
+
+
+def _verified(claims: Mapping[str, Any], claim: str) -> Any:
+    """Returns the value of a claim; None if only the user says so."""
+    voucher = _VERIFIED_BY.get(claim)
+    return claims.get(claim) if voucher is None or claims.get(voucher) is True else None
 
 
 def _cookie_of(request: Request) -> tuple[str, str]:

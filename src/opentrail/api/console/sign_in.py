@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.v1.answers import Json, invalid_parameter, text_in
-from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of
+from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of, identity_of
 from opentrail.api.v1.own_events import address_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import (
@@ -30,7 +29,8 @@ _HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 #: Maximum characters of what a header says.
 _MAX_HEADER_LENGTH = 1_000
 _PAGE = "/console/"
-_NO_PROVIDER: Mapping[str, str] = MappingProxyType({})
+#: Issuer and subject of a user who signed in by OpenID Connect, who may change its name.
+_SUBJECT = ("OidcIssuer", "OidcSubject")
 
 
 class LoginRecords:
@@ -47,20 +47,17 @@ class LoginRecords:
         self._clock = clock
         self._account = account
 
-    async def record_success(
-        self, request: Request, name: str, provider: Mapping[str, str] = _NO_PROVIDER
-    ) -> None:
+    async def record_success(self, request: Request, user: ApiCaller) -> None:
         """Returns once it is durable that a user has signed in.
-
-        What a `provider` of OpenID Connect says of the user is in `additionalEventData`.
 
         Raises:
             RecordRefused: it cannot be recorded now.
         """
-        await self._append(request, identity_of_user(self._account, name), None, provider)
+        identity = identity_of(self._account, user)
+        await self._append(request, identity, None, user.subject)
 
     async def record_failure(
-        self, request: Request, name: str | None, provider: Mapping[str, str] = _NO_PROVIDER
+        self, request: Request, name: str | None, subject: tuple[str, str] | None = None
     ) -> None:
         """Returns once it is durable that a known user, or an unknown one, could not sign in.
 
@@ -70,14 +67,18 @@ class LoginRecords:
             RecordRefused: it cannot be recorded now.
         """
         if name is not None:
-            identity = identity_of_user(self._account, name)
-            await self._append(request, identity, "Failed authentication", provider)
+            identity = identity_of_user(self._account, name, subject)
+            await self._append(request, identity, "Failed authentication", subject)
             return
         unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
-        await self._append(request, unknown, "No username found in supplied account", provider)
+        await self._append(request, unknown, "No username found in supplied account", None)
 
     async def _append(
-        self, request: Request, identity: Json, failure: str | None, provider: Mapping[str, str]
+        self,
+        request: Request,
+        identity: Json,
+        failure: str | None,
+        subject: tuple[str, str] | None,
     ) -> None:
         page = str(request.url.replace(path=_PAGE, query="", fragment=""))
         more = {
@@ -88,7 +89,7 @@ class LoginRecords:
                 "LoginTo": page[:_MAX_HEADER_LENGTH],
                 "MobileVersion": "No",
                 "MFAUsed": "No",
-                **provider,
+                **({} if subject is None else dict(zip(_SUBJECT, subject, strict=True))),
             },
         }
         entry = own_event(
@@ -136,8 +137,9 @@ class SignIn:
         response = Response(status_code=204)
         if new is not None:
             await self._sessions.end_all_of(user.name)
-        await self._records.record_success(request, user.name)
-        await self._guard.begin_for(request, session_user(user), response)
+        caller = session_user(user)
+        await self._records.record_success(request, caller)
+        await self._guard.begin_for(request, caller, response)
         # A user who was disabled, deleted or changed in the meantime had no session to end yet.
         if await self._users.find(user.name) != user:
             await self._sessions.end_all_of(user.name)

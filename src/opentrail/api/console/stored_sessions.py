@@ -116,12 +116,13 @@ class StoredSessions(Sessions):
 
 
 def _session_of(document: Document) -> Session:
-    accounts = document["accounts"]
+    accounts, subject = document["accounts"], document.get("subject")
     user = ApiCaller(
         document["user"],
         ConsoleRole.parse(document["role"]),
         None if accounts is None else tuple(accounts),
         document["has_password"],
+        None if subject is None else (subject[0], subject[1]),
     )
     began, last_used = (datetime.fromisoformat(document[name]) for name in ("began", "last_used"))
     return Session(user, began, last_used)
@@ -134,6 +135,7 @@ def _document_of(session: Session) -> Document:
         "role": str(user.role),
         "accounts": None if user.accounts is None else list(user.accounts),
         "has_password": user.has_password,
+        "subject": None if user.subject is None else list(user.subject),
         "began": session.began.isoformat(),
         "last_used": session.last_used.isoformat(),
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from opentrail.access.users import OPERATOR, ConsoleRole, ConsoleUser
+from opentrail.access.users import OPERATOR, ConsoleRole, ConsoleUser, identity_of_user
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.who.sentence import CONSOLE_AGENT
@@ -24,6 +24,8 @@ class ApiCaller:
     accounts: tuple[str, ...] | None = None
     #: Whether the caller has a password here.
     has_password: bool = False
+    #: Issuer and subject of a user who signed in by OpenID Connect: two may have one name.
+    subject: tuple[str, str] | None = None
 
     def may_see(self, account: str) -> bool:
         """Returns whether the caller may see what is of an account."""
@@ -132,6 +134,11 @@ def caller_of(request: Request) -> ApiCaller:
     """Returns who sent an authenticated request."""
     caller: ApiCaller = request.state.caller
     return caller
+
+
+def identity_of(account: str, caller: ApiCaller) -> dict[str, Any]:
+    """Returns the `userIdentity` of a caller in the events of what it does here."""
+    return identity_of_user(account, caller.name, caller.subject)
 
 
 async def is_signed_in(request: Request) -> bool:

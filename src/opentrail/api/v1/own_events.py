@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 
-from opentrail.access.users import identity_of_user
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.callers import caller_of, identity_of
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
@@ -76,7 +75,7 @@ class OwnChanges:
         entry = own_event(
             request,
             self._clock.now(),
-            identity_of_user(self._account, caller_of(request).name),
+            identity_of(self._account, caller_of(request)),
             self._source,
             name,
             f"opentrail/{__version__}",

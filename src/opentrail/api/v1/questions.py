@@ -7,9 +7,8 @@ from typing import TypedDict
 
 from starlette.requests import Request
 
-from opentrail.access.users import identity_of_user
 from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
-from opentrail.api.v1.callers import caller_of
+from opentrail.api.v1.callers import caller_of, identity_of
 from opentrail.api.v1.own_events import own_event
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.ports.clock import Clock
@@ -86,7 +85,7 @@ class AgentQuestions:
         entry = own_event(
             request,
             self._clock.now(),
-            identity_of_user(self._account, caller_of(request).name),
+            identity_of(self._account, caller_of(request)),
             AGENT_SOURCE,
             _EVENT_NAME,
             f"{agent}/{version} opentrail-mcp/{__version__}",
