@@ -88,6 +88,19 @@ def test_changes_are_confirmed(
     assert capsys.readouterr().out == f"ann is {said}\n"
 
 
+@pytest.mark.parametrize(
+    ("count", "printed"), [(0, "0 sessions"), (1, "1 session"), (2, "2 sessions")]
+)
+def test_ended_sessions_are_counted(
+    server: StubConsole, capsys: pytest.CaptureFixture[str], count: int, printed: str
+) -> None:
+    server.answers({"endedSessions": count})
+    assert run(server, "end-sessions", "oidc:ann") == 0
+    body = {"name": "oidc:ann", "action": "end-sessions"}
+    assert asked(server) == ("POST", "/api/v1/users/change", body)
+    assert capsys.readouterr().out == f"{printed} of oidc:ann ended\n"
+
+
 def test_a_reset_prints_the_new_password(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ export interface CallerChain {
 
 /** A changed user, and its one-time password if it has a new one; empty for a deleted user. */
 export interface ChangedUser {
+  endedSessions?: number;
   password?: string;
   user?: User;
 }

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("enable", "accept a user again"),
         ("delete", "delete a user, and end its sessions"),
         ("reset-password", "print a password for the next sign-in, and end the user's sessions"),
+        ("end-sessions", "end the sessions of a user, also of one who signed in by OpenID Connect"),
     ):
         actions.add(action, text)
     for action_parser in actions:
@@ -70,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{json.dumps(answer)}\n")
     elif options.action == "list":
         _print_users(answer["users"])
+    elif "endedSessions" in answer:
+        count = answer["endedSessions"]
+        sessions = "1 session" if count == 1 else f"{count} sessions"
+        sys.stdout.write(f"{sessions} of {printable(options.name)} ended\n")
     elif "password" in answer:
         name, password = printable(options.name), answer["password"]
         sys.stdout.write(f"password of {name} for the next sign-in: {password}\n")

@@ -472,3 +472,16 @@ async def test_new_key_is_fetched_after_ten_seconds(issuer: StubIssuer) -> None:
         with pytest.raises(Exception, match="no such key"):
             await finish(provider, issuer)
     assert issuer.key_fetches == 2
+
+
+@asynchronous
+async def test_administrator_ends_sessions_of_a_user(issuer: StubIssuer) -> None:
+    browser = browser_at(issuer)
+    await sign_in(browser, issuer)
+    cookie = browser.cookie
+    browser.open_link()
+    given = {"name": "oidc:user-1", "action": "end-sessions"}
+    assert (await browser.post("users/change", given)).json == {"endedSessions": 1}
+    assert (await browser.get("session")).status == 200
+    browser.cookie = cookie
+    assert (await browser.get("session")).status == 401

@@ -70,15 +70,26 @@ async def test_all_sessions_of_a_user_end_everywhere_and_no_others() -> None:
     ended = [await server.begin_for(ANN) for server in (cluster.one, cluster.two)]
     others = [
         await cluster.one.begin_for(user)
-        for user in (SERVER_OPERATOR, ApiCaller("ann", ConsoleRole.VIEWER))
+        for user in (SERVER_OPERATOR, ApiCaller("oidc:ann", ConsoleRole.VIEWER))
     ]
     for secret in (*ended, *others):
         assert await cluster.two.find(secret) is not None
-    await cluster.one.end_all_of("ann")
+    assert await cluster.one.end_all_of("ann") == 2
     cluster.clock.advance(SECOND)
     for server in (cluster.one, cluster.two):
         assert [await server.find(secret) for secret in ended] == [None, None]
         assert None not in [await server.find(secret) for secret in others]
+
+
+@asynchronous
+async def test_session_keeps_the_provider_subject() -> None:
+    cluster = Cluster()
+    subject = ("https://id.example", "1")
+    user = ApiCaller("oidc:ann", ConsoleRole.VIEWER, subject=subject)
+    session = await cluster.two.find(await cluster.one.begin_for(user))
+    assert session is not None
+    assert session.user == user
+    assert await cluster.two.end_all_of("oidc:ann") == 1
 
 
 @asynchronous

@@ -34,8 +34,9 @@ class Administrator:
         )
         self.app = JsonApi([administration], TOKEN).app
 
-    async def _end_sessions(self, name: str) -> None:
+    async def _end_sessions(self, name: str) -> int:
         self.ended.append(name)
+        return 2
 
     async def send(self, method: str, path: str, given: Any = None, token: str = TOKEN) -> Answer:
         body = b"" if given is None else json.dumps(given).encode()
@@ -73,6 +74,17 @@ async def test_changes_end_the_sessions_of_a_user() -> None:
     assert (await admin.change("ann", "enable")).json["user"]["active"]
     assert len((await admin.change("ann", "reset-password")).json["password"]) == 20
     assert admin.ended == ["ann"] * 3
+
+
+@asynchronous
+async def test_sessions_of_any_user_end() -> None:
+    admin = Administrator()
+    answer = await admin.change("oidc:ann", "end-sessions")
+    assert (answer.json, admin.ended) == ({"endedSessions": 2}, ["oidc:ann"])
+    (entry,) = admin.api.world.entries
+    record = json.loads(entry.record)
+    assert record["eventName"] == "EndConsoleUserSessions"
+    assert record["requestParameters"] == {"name": "oidc:ann"}
 
 
 @asynchronous

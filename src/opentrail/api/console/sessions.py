@@ -90,13 +90,13 @@ class Sessions:
         """Ends a session."""
         self._sessions.pop(hash_of(secret), None)
 
-    async def end_all_of(self, name: str) -> None:
-        """Ends the sessions of a user with a password here."""
+    async def end_all_of(self, name: str) -> int:
+        """Ends the sessions of a user, and returns their number."""
+        before = len(self._sessions)
         self._sessions = {
-            key: session
-            for key, session in self._sessions.items()
-            if not (session.user.has_password and session.user.name == name)
+            key: session for key, session in self._sessions.items() if session.user.name != name
         }
+        return before - len(self._sessions)
 
 
 def hash_of(secret: str) -> bytes:

@@ -78,15 +78,14 @@ class StoredSessions(Sessions):
         await self._control.apply([Remove(_KIND, key.hex())])
         self._copies.pop(key, None)
 
-    async def end_all_of(self, name: str) -> None:
-        """Ends the sessions of a user with a password here."""
+    async def end_all_of(self, name: str) -> int:
+        """Ends the sessions of a user, and returns their number."""
         rows = await self._control.scan(_KIND)
-        keys = [
-            row.key for row in rows if row.document["has_password"] and row.document["user"] == name
-        ]
+        keys = [row.key for row in rows if row.document["user"] == name]
         await self._control.apply([Remove(_KIND, key) for key in keys])
         for key in keys:
             self._copies.pop(bytes.fromhex(key), None)
+        return len(keys)
 
     async def _read(self, key: bytes, now: datetime) -> _Copy | None:
         """Returns a session as it is in the store, or as it was while that cannot be read."""

@@ -14,6 +14,8 @@ from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.event import format_time
 
 Act = Callable[[str], Awaitable[None]]
+#: Ends the sessions of the user of a name, and returns their number.
+EndSessions = Callable[[str], Awaitable[int]]
 
 _MEMBERS = ("name", "role", "accounts")
 #: What may be done to a user, and the name of its event.
@@ -22,6 +24,7 @@ ACTIONS = {
     "enable": "EnableConsoleUser",
     "reset-password": "ResetConsoleUserPassword",
     "delete": "DeleteConsoleUser",
+    "end-sessions": "EndConsoleUserSessions",
 }
 
 
@@ -47,6 +50,8 @@ class ChangedUser(TypedDict, total=False):
 
     user: User
     password: str
+    #: Ended sessions, if only these were to end.
+    endedSessions: int
 
 
 class UserAdministration:
@@ -60,7 +65,11 @@ class UserAdministration:
     """
 
     def __init__(
-        self, users: ConsoleUsers, changes: OwnChanges, end_sessions: Act, remove_tokens: Act
+        self,
+        users: ConsoleUsers,
+        changes: OwnChanges,
+        end_sessions: EndSessions,
+        remove_tokens: Act,
     ) -> None:
         self._users = users
         self._changes = changes
@@ -102,11 +111,13 @@ class UserAdministration:
         "POST",
         "/users/change",
         ADMIN,
-        "disable, enable or delete a user, or reset its password",
+        "disable, enable or delete a user, reset its password, or end its sessions",
         body='{"name": "ann", "action": "disable"}',
     )
     async def change(self, request: Request, body: Json) -> ChangedUser:
         """Disables, enables or deletes a user, or replaces its password, and ends its sessions.
+
+        `end-sessions` does only that, also for users who signed in by OpenID Connect.
 
         Raises:
             CloudTrailError: `InvalidParameterException`: there is no such action.
@@ -117,6 +128,8 @@ class UserAdministration:
             raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}, not {action!r}")
         await self._changes.record(request, ACTIONS[action], {"name": name})
         answer: ChangedUser = {}
+        if action == "end-sessions":
+            return {"endedSessions": await self._end_sessions(name)}
         if action == "enable":
             user = await self._users.enable(name)
         elif action == "reset-password":
