@@ -140,6 +140,7 @@ PAIRS = {
     "oidc_issuer",
     "oidc_client_id",
     "oidc_client_secret",
+    "oidc_accounts_claim",
     "files",
     "history_cache",
     "otlp_endpoint",
@@ -255,6 +256,16 @@ def test_a_provider_needs_client_and_roles(write: Write) -> None:
             load({name: ISSUER[name]}, {}, file)
     with pytest.raises(UsageError, match="oidc_roles"):
         load(ISSUER, {})
+
+
+def test_accounts_claim_needs_a_provider(write: Write) -> None:
+    file = write('oidc_accounts_claim = "accounts"\n[oidc_roles]\nstaff = "viewer"\n')
+    assert load(ISSUER, {}, file).oidc_accounts_claim == "accounts"
+    environment = {variable("oidc_accounts_claim"): "b"}
+    assert load(ISSUER, environment, file).oidc_accounts_claim == "b"
+    flags = {**ISSUER, "oidc_accounts_claim": "c"}
+    assert load(flags, environment, file).oidc_accounts_claim == "c"
+    assert "--oidc-accounts-claim needs --oidc-issuer" in refused({}, environment)
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,12 @@ class Settings:
     #: This server's client secret at the provider; refused in the flag, where other users of the
     #: machine could see it. A public client has none.
     oidc_client_secret: str | None = field(default=None, repr=False)
-    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file.
+    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file. With
+    #: dots it may be a path into objects: `realm_access.roles`.
     oidc_role_claim: str = "roles"
+    #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
+    #: see, or `*` for all; users without either are refused. None: all users may see all accounts.
+    oidc_accounts_claim: str | None = None
     #: Roles of the console: text in the claim → viewer, auditor, operator or admin.
     oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
@@ -430,6 +434,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "oidc_client_id": read_text,
     "oidc_client_secret": read_secret,
     "oidc_role_claim": read_text,
+    "oidc_accounts_claim": read_text,
 }
 
 
@@ -468,6 +473,8 @@ def _check_oidc(settings: Settings) -> None:
         raise UsageError("--oidc-issuer and --oidc-client-id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:
         raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
+    if settings.oidc_issuer is None and settings.oidc_accounts_claim is not None:
+        raise UsageError("--oidc-accounts-claim needs --oidc-issuer")
 
 
 def _check_files(settings: Settings) -> None:

@@ -62,6 +62,7 @@ _FLAGS = {
         ("--oidc-issuer", "URL", "provider by which users sign in to the console"),
         ("--oidc-client-id", "ID", "this server's client id at the provider"),
         ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
+        ("--oidc-accounts-claim", "NAME", "claim with the accounts that a user may see"),
     ),
     "data": (
         ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),

@@ -92,6 +92,8 @@ class Case:
     published: dict[str, Any] = field(default_factory=dict)
     token: Callable[[dict[str, Any]], str] | None = None
     answer: dict[str, str] = field(default_factory=dict)
+    accounts_claim: str | None = None
+    accounts: tuple[str, ...] | None = None
 
 
 def refused(name: str, **changes: Any) -> Case:
@@ -147,6 +149,80 @@ CASES = [
         claims={"phone_number": "+4912345", "phone_number_verified": True},
         role="operator",
         role_claim="phone_number",
+    ),
+    # Roles by a path
+    accepted(
+        "nested role",
+        claims={"realm_access": {"roles": ["leads"]}},
+        role_claim="realm_access.roles",
+        role="admin",
+    ),
+    accepted(
+        "literal claim before path",
+        claims={"realm_access.roles": "readers", "realm_access": {"roles": ["leads"]}},
+        role_claim="realm_access.roles",
+    ),
+    roleless(
+        "literal claim without role",
+        "user-1",
+        claims={"realm_access.roles": [], "realm_access": {"roles": ["leads"]}},
+        role_claim="realm_access.roles",
+    ),
+    accepted(
+        "path in a URL",
+        claims={"https://a.example/x": {"roles": "readers"}},
+        role_claim="https://a.example/x.roles",
+    ),
+    accepted(
+        "client role",
+        claims={"resource_access": {"open.trail": {"roles": ["readers"]}}},
+        role_claim="resource_access.open.trail.roles",
+    ),
+    *(
+        roleless(f"path through {value!r}", "user-1", claims={"a": value}, role_claim="a.b")
+        for value in (
+            None,
+            "readers",
+            ["readers"],
+            [{"b": "readers"}],
+            {},
+            {"b": {"c": "readers"}},
+            7,
+        )
+    ),
+    roleless("nested address", "user-1", claims={"a": MAIL}, role_claim="a.email"),
+    accepted("nested verified address", claims={"a": VERIFIED}, role_claim="a.email", role="admin"),
+    # Accounts
+    *(
+        accepted(
+            f"accounts {value!r}",
+            claims={"accounts": value},
+            accounts_claim="accounts",
+            accounts=accounts,
+        )
+        for value, accounts in (
+            ("111111111111", ("111111111111",)),
+            (["222222222222", "111111111111"], ("111111111111", "222222222222")),
+            (["111111111111", "x", 5, "111111111111"], ("111111111111",)),
+            ("*", None),
+            (["111111111111", "*"], None),
+        )
+    ),
+    accepted(
+        "nested accounts",
+        claims={"a": {"b": "111111111111"}},
+        accounts_claim="a.b",
+        accounts=("111111111111",),
+    ),
+    accepted("accounts without claim", claims={"accounts": "111111111111"}),
+    *(
+        roleless(
+            f"no accounts {value!r}",
+            "user-1",
+            claims={"accounts": value},
+            accounts_claim="accounts",
+        )
+        for value in (None, "", [], "1111", ["**"], 111111111111, {"111111111111": True}, "all")
     ),
     # Names
     accepted("name", "ann", claims={"preferred_username": "ann"}),
@@ -326,9 +402,11 @@ def issuer() -> Iterator[StubIssuer]:
         yield stub
 
 
-def browser_at(issuer: StubIssuer, role_claim: str = "groups") -> Browser:
+def browser_at(
+    issuer: StubIssuer, role_claim: str = "groups", accounts_claim: str | None = None
+) -> Browser:
     provider = OidcProvider(issuer.url, CLIENT, SECRET, SystemClock())
-    login = OidcLogin(provider, role_claim, ROLES, AesGcmSealer(b"m" * 32))
+    login = OidcLogin(provider, role_claim, ROLES, AesGcmSealer(b"m" * 32), accounts_claim)
     browser = Browser(oidc=login)
     browser.cookie = None
     return browser
@@ -366,7 +444,7 @@ async def test_sign_in_has_its_outcome(issuer: StubIssuer, case: Case) -> None:
     issuer.header = {name: value for name, value in header.items() if value is not None}
     issuer.signer, issuer.keys = case.signer(), case.keys()
     issuer.bodies, issuer.make_token = case.bodies, case.token
-    browser = browser_at(issuer, case.role_claim)
+    browser = browser_at(issuer, case.role_claim, case.accounts_claim)
     answer = await sign_in(browser, issuer, **case.answer)
     assert answer.status == case.status, answer.body
     (record,) = records(browser)
@@ -382,6 +460,9 @@ async def test_sign_in_has_its_outcome(issuer: StubIssuer, case: Case) -> None:
     if case.status == 303:
         session = (await browser.get("session")).json
         assert (session["user"], session["role"]) == (f"oidc:{case.signs_in}", case.role)
+        found = await browser.sessions.find(browser.cookie or "")
+        assert found is not None
+        assert found.user.accounts == case.accounts
 
 
 @asynchronous

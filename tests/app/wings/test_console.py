@@ -37,7 +37,9 @@ def test_users_sign_in_by_a_provider_if_one_is_set() -> None:
         oidc_client_id="opentrail",
         oidc_role_claim="groups",
         oidc_roles={"staff": "viewer"},
+        oidc_accounts_claim="accounts",
     )
     login = oidc_login(given, SettableClock(), None)
     assert login is not None
     assert (login.role_claim, login.roles) == ("groups", {"staff": ConsoleRole.VIEWER})
+    assert login.accounts_claim == "accounts"

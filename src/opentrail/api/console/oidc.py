@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
@@ -29,6 +29,7 @@ from opentrail.core.errors import (
     TooManyTries,
     Unsupported,
 )
+from opentrail.core.event import is_account
 from opentrail.ports.clock import Clock
 from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
 from opentrail.ports.sealer import Sealer
@@ -43,6 +44,8 @@ _CONTEXT = "console sign-in"
 #: Words with single spaces between them, so that no two names look alike by their spaces.
 _NAME = re.compile(r"[\w+=,.@-]+( [\w+=,.@-]+)*")
 _MAX_NAME_LENGTH = 128
+#: In a claim with accounts.
+_ALL_ACCOUNTS = "*"
 #: Claims that may name a user, best first.
 _NAMES = ("preferred_username", "email", "sub")
 #: Claims that users may set themselves, and the claim by which the provider vouches for them
@@ -56,15 +59,19 @@ class OidcLogin:
 
     Args:
         provider: where they do.
-        role_claim: the claim whose string, or list of strings, gives a role.
+        role_claim: the claim whose string, or list of strings, gives a role; with dots it may be
+            a path into objects, such as `realm_access.roles`.
         roles: string in the claim → role; users of several have the greatest one.
         sealer: seals the cookie of a sign-in in progress, which any server may have begun.
+        accounts_claim: the claim, or path, whose string or list of strings gives account ids, or
+            `*` for all accounts; None: users may see all.
     """
 
     provider: IdentityProvider
     role_claim: str
     roles: Mapping[str, ConsoleRole]
     sealer: Sealer
+    accounts_claim: str | None = None
 
 
 class _Cookie(msgspec.Struct, frozen=True):
@@ -181,19 +188,21 @@ class OidcSignIn:
         """Returns the user of verified claims.
 
         Raises:
-            CloudTrailError: no role is for it; that is recorded.
+            CloudTrailError: it has no role or no account; that is recorded.
         """
         name, subject = f"oidc:{_name_in(claims)}", (claims["iss"], claims["sub"])
-        claim = _verified(claims, login.role_claim)
-        texts = claim if isinstance(claim, list) else [claim]
         roles = [
-            login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
+            login.roles[text] for text in _texts(claims, login.role_claim) if text in login.roles
         ]
-        if not roles:
+        accounts = None
+        message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
+        if roles and login.accounts_claim is not None:
+            accounts = _accounts(_texts(claims, login.accounts_claim))
+            message = f"No account is for {name}: its claim {login.accounts_claim} has no id."
+        if not roles or accounts == ():
             await self._records.record_failure(request, name, subject)
-            message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
             raise CloudTrailError("SignInRefused", message, 403)
-        return ApiCaller(name, max(roles), subject=subject)
+        return ApiCaller(name, max(roles), accounts, subject=subject)
 
     @property
     def _require_login(self) -> OidcLogin:
@@ -237,6 +246,34 @@ def _verified(claims: Mapping[str, Any], claim: str) -> Any:
     """Returns the value of a claim; None if only the user says so."""
     voucher = _VERIFIED_BY.get(claim)
     return claims.get(claim) if voucher is None or claims.get(voucher) is True else None
+
+
+def _texts(claims: Mapping[str, Any], path: str) -> Sequence[str]:
+    """Returns the strings of a claim, or of a path into the objects of claims.
+
+    At each step the longest name that exists is used: names may have dots, too.
+    """
+    holder, parts = claims, path.split(".")
+    while True:
+        names = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        name = next((name for name in names if name in holder), None)
+        if name is None:
+            return ()
+        parts = parts[name.count(".") + 1 :]
+        value = _verified(holder, name)
+        if not parts:
+            values = value if isinstance(value, list) else [value]
+            return [text for text in values if isinstance(text, str)]
+        if not isinstance(value, Mapping):
+            return ()
+        holder = value
+
+
+def _accounts(texts: Sequence[str]) -> tuple[str, ...] | None:
+    """Returns the account ids among texts; None for all accounts."""
+    if _ALL_ACCOUNTS in texts:
+        return None
+    return tuple(sorted({text for text in texts if is_account(text)}))
 
 
 def _cookie_of(request: Request) -> tuple[str, str]:

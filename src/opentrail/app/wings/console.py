@@ -109,4 +109,4 @@ def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcL
     )
     roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
     own = sealer or AesGcmSealer(secrets.token_bytes(32))
-    return OidcLogin(provider, settings.oidc_role_claim, roles, own)
+    return OidcLogin(provider, settings.oidc_role_claim, roles, own, settings.oidc_accounts_claim)
