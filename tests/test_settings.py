@@ -115,6 +115,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
     ),
     "oidc_role_claim": (('"groups"', "groups"), ("a", "a"), ("b", "b")),
+    "console_url": (
+        ('"https://file.example"', "https://file.example"),
+        ("https://ENV.example:443/", "https://env.example"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ),
     "trusted_proxies": (
         ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
         ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
@@ -266,6 +271,18 @@ def test_accounts_claim_needs_a_provider(write: Write) -> None:
     flags = {**ISSUER, "oidc_accounts_claim": "c"}
     assert load(flags, environment, file).oidc_accounts_claim == "c"
     assert "--oidc-accounts-claim needs --oidc-issuer" in refused({}, environment)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "trail.example.com", "http://trail.example.com", "https://", "https://a b"),
+        *("https://a/console", "https://a?b", "https://a#b", "https://u@a", "https://a:x"),
+        *("https://a:99999", "https://[", "https://a\\b", "https://\u00fc.example", 7),
+    ],
+)
+def test_console_url_must_be_an_origin(url: Any) -> None:
+    assert "--console-url must be https://HOST" in refused({"console_url": url})
 
 
 @pytest.mark.parametrize(

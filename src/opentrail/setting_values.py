@@ -31,6 +31,8 @@ _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]B)", re.ASCII | re.IGNORECAS
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _MIN_SIZE_BYTES = 10 * 10**6
 _MAX_SIZE_BYTES = 10**15
+#: A host in a URL, in lowercase, without brackets.
+_HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:.]+")
 #: Issuers on this machine, which need no TLS.
 _LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 
@@ -121,6 +123,25 @@ def read_issuer(value: Any, source: str) -> str:
     if not isinstance(value, str) or not value.startswith(("https://", *_LOCAL_ISSUERS)):
         raise UsageError(f"{source} must be an https URL, not {value!r}")
     return value
+
+
+def read_console_url(value: Any, source: str) -> str:
+    """Returns the address of the console as browsers write it in `Origin`."""
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or not _is_origin(parts) or not _HOST.fullmatch(host):
+        raise UsageError(f"{source} must be https://HOST or https://HOST:PORT, not {value!r}")
+    name = f"[{host}]" if ":" in host else host
+    return f"https://{name}" if port in (None, 443) else f"https://{name}:{port}"
+
+
+def _is_origin(parts: SplitResult) -> bool:
+    """Returns whether a URL has a scheme and a host, and nothing else but perhaps a port."""
+    has_more = parts.username is not None or parts.query or parts.fragment
+    return parts.scheme == "https" and parts.path in ("", "/") and not has_more
 
 
 def read_text(value: Any, source: str) -> str:

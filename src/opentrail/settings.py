@@ -15,6 +15,7 @@ from opentrail.core.errors import UsageError
 from opentrail.core.organization import Organization, read_organization
 from opentrail.setting_values import (
     read_collector,
+    read_console_url,
     read_database,
     read_file,
     read_headers,
@@ -210,6 +211,9 @@ class Settings:
     #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
     #: see, or `*` for all; users without either are refused. None: all users may see all accounts.
     oidc_accounts_claim: str | None = None
+    #: Address of the console at a proxy that ends TLS, such as `https://trail.example.com`; the
+    #: proxy passes the header `Host`. Requests for this host count as requests over TLS.
+    console_url: str | None = None
     #: Roles of the console: text in the claim → viewer, auditor, operator or admin.
     oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
@@ -435,6 +439,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "oidc_client_secret": read_secret,
     "oidc_role_claim": read_text,
     "oidc_accounts_claim": read_text,
+    "console_url": read_console_url,
 }
 
 

@@ -86,6 +86,7 @@ class Browser:
         api: Api | None = None,
         oidc: OidcLogin | None = None,
         is_own_name: Callable[[str], bool] | None = HOST.__eq__,
+        proxy_host: str | None = None,
     ) -> None:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
@@ -116,7 +117,7 @@ class Browser:
         ]
         json_api = JsonApi(groups, TOKEN, web.guard, web.user_tokens)
         self.rules = json_api.rules
-        self.app = port_app([*json_api.routes, *web.pages(services)], HOME)
+        self.app = port_app([*json_api.routes, *web.pages(services)], HOME, proxy_host)
         self.health: dict[str, Any] = {
             "status": "ok",
             "missing": [],

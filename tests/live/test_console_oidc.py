@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,3 +70,17 @@ def test_a_user_signs_in_at_the_provider_and_has_the_role_of_a_group(
         for record in server.records()
     ]
     assert found == [("oidc:ann", "Success"), ("oidc:eve", "Failure")]
+
+
+def test_console_answers_under_its_public_address(tmp_path: Path) -> None:
+    flags = ("--console-url", "https://Trail.example.com/", "--upstream", "http://127.0.0.1:9")
+    with opentrail_server(tmp_path / "data", *flags) as server:
+        for host, status in (("trail.example.com", 200), ("evil.example", 421)):
+            address = f"{server.console}/console/"
+            request = urllib.request.Request(address, headers={"Host": host})  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                    found = answer.status
+            except urllib.error.HTTPError as error:
+                found = error.code
+            assert found == status

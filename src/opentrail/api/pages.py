@@ -8,9 +8,11 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from opentrail.api.v1.answers import SECURITY_HEADERS, json_response
 from opentrail.core.text import printable
@@ -44,12 +46,27 @@ def text_of(value: str) -> str:
     return escape(printable(value))
 
 
-def port_app(routes: Sequence[Route], home: str | None = None) -> Starlette:
+class _TlsOfProxy:
+    """Marks requests for the host of a proxy that ends TLS as requests over TLS."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app, self._host = app, host.lower().encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosts = [value.lower() for name, value in scope.get("headers", ()) if name == b"host"]
+        is_own = hosts in ([self._host], [self._host + b":443"])
+        await self._app({**scope, "scheme": "https"} if is_own else scope, receive, send)
+
+
+def port_app(
+    routes: Sequence[Route], home: str | None = None, proxy_host: str | None = None
+) -> Starlette:
     """Returns the application of the console's port.
 
     Args:
         routes: what it answers.
         home: the address of the web console, which is named where there is no page; None: none.
+        proxy_host: the host of a proxy that ends TLS, as in the header `Host`; None: none.
     """
 
     async def show_refusal(request: Request, error: HTTPException) -> Response:
@@ -68,4 +85,5 @@ def port_app(routes: Sequence[Route], home: str | None = None) -> Starlette:
         return response
 
     refusals: dict[Any, Any] = {HTTPException: show_refusal}
-    return Starlette(routes=routes, exception_handlers=refusals)
+    proxy = [] if proxy_host is None else [Middleware(_TlsOfProxy, host=proxy_host)]
+    return Starlette(routes=routes, exception_handlers=refusals, middleware=proxy)

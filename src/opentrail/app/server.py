@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -354,7 +355,8 @@ class Server:
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
         home = next((wing.home for wing in self._wings if wing.home), None)
-        app = port_app([*public.routes(), *api.routes, *pages], home)
+        proxy_host = urlsplit(settings.console_url).netloc if settings.console_url else None
+        app = port_app([*public.routes(), *api.routes, *pages], home, proxy_host)
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(raise_descriptor_limit()))
         admits = admitted_peers(settings, metrics)

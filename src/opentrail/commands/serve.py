@@ -39,6 +39,7 @@ _FLAGS = {
             "HOST:PORT",
             "health and API ({d.console_listen.host}:{d.console_listen.port})",
         ),
+        ("--console-url", "URL", "the console at a proxy that ends TLS: https://HOST"),
         ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
         (
             "--upstream-timeout",

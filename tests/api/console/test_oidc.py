@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -55,9 +55,14 @@ class Provider:
 SEALER = AesGcmSealer(b"m" * 32)
 
 
-def with_provider(sealer: Sealer = SEALER) -> tuple[Browser, Provider]:
+def with_provider(
+    sealer: Sealer = SEALER,
+    is_own_name: Callable[[str], bool] | None = HOST.__eq__,
+    proxy_host: str | None = None,
+) -> tuple[Browser, Provider]:
     provider = Provider()
-    browser = Browser(oidc=OidcLogin(provider, "groups", ROLES, sealer))
+    login = OidcLogin(provider, "groups", ROLES, sealer)
+    browser = Browser(oidc=login, is_own_name=is_own_name, proxy_host=proxy_host)
     browser.cookie = None
     return browser, provider
 
@@ -253,3 +258,43 @@ async def test_who_it_is_at_the_provider_is_recorded_whatever_name_it_has_there(
         more = json.loads(entry.record)["additionalEventData"]
         assert (more["OidcIssuer"], more["OidcSubject"]) == ("https://id.example", "1")
     assert [name for name, _ in logins(browser)] == ["oidc:ann@example.com", "oidc:root"]
+
+
+PUBLIC = "trail.example.com"
+
+
+@pytest.mark.parametrize("host", [PUBLIC, PUBLIC.upper(), f"{PUBLIC}:443"])
+@asynchronous
+async def test_sign_in_works_behind_a_proxy(host: str) -> None:
+    browser, provider = with_provider(is_own_name=None, proxy_host=PUBLIC)
+    origin = f"https://{host}"
+    begun = await browser.post("oidc", {}, host=host, origin=origin)
+    assert begun.status == 200, begun.body
+    assert provider.redirect_uri == f"https://{host}{CALLBACK}"
+    bound = SimpleCookie(begun.headers["set-cookie"])["__Host-ot-oidc"]
+    assert bound["secure"]
+    state = begun.body.decode().rpartition("=")[2]
+    headers = {"host": host, "cookie": f'__Host-ot-oidc="{bound.value}"'}
+    came = await send(browser.app, "GET", f"{CALLBACK}?state={state}&code=good", headers)
+    assert came.status == 303, came.body
+    session = next(p for p in SimpleCookie(came.cookies).values() if p.key == "__Host-ot")
+    assert (session["secure"], session["path"]) == (True, "/")
+    record = json.loads(browser.api.world.entries[0].record)
+    assert record["additionalEventData"]["LoginTo"] == f"https://{host}/console/"
+
+
+@asynchronous
+async def test_other_hosts_have_no_secure_cookies() -> None:
+    browser, provider = with_provider(proxy_host=PUBLIC)
+    begun = await browser.post("oidc", {})
+    assert provider.redirect_uri == f"http://{HOST}{CALLBACK}"
+    assert not SimpleCookie(begun.headers["set-cookie"])["ot-oidc"]["secure"]
+    refused = await browser.post("oidc", {}, host="evil.example", origin="https://evil.example")
+    assert refused.status == 421
+
+
+@asynchronous
+async def test_page_without_tls_is_another_origin() -> None:
+    browser, _ = with_provider(is_own_name=None, proxy_host=PUBLIC)
+    refused = await browser.post("oidc", {}, host=PUBLIC, origin=f"http://{PUBLIC}")
+    assert (refused.status, refused.json["code"]) == (403, "CrossOrigin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from opentrail.access.users import ConsoleRole
@@ -28,6 +29,16 @@ def test_in_trusted_networks_the_console_has_every_name_that_no_other_site_can_h
     assert found.is_own_name is not None
     assert all(map(found.is_own_name, ("127.0.0.1:14748", "opentrail:4748", "172.28.47.3:4748")))
     assert not any(map(found.is_own_name, ("evil.example:4748", "opentrail.evil.example")))
+
+
+def test_console_answers_to_its_public_name() -> None:
+    own = ("127.0.0.1:4748", "trail.example.com", "trail.example.com:443")
+    for more in (Settings(), Settings(insecure_trusted_networks=("10.0.0.0/8",))):
+        settings = replace(more, console_url="https://trail.example.com")
+        found = console_settings(settings, URL, ACCOUNT).is_own_name
+        assert found is not None
+        assert all(map(found, own))
+        assert not any(map(found, ("trail.example.com:80", "evil.example", "a.trail.example.com")))
 
 
 def test_users_sign_in_by_a_provider_if_one_is_set() -> None:

@@ -81,10 +81,14 @@ def console_settings(settings: Settings, console_url: str, account: str) -> Cons
 def _own_names(settings: Settings, console_url: str) -> Callable[[str], bool] | None:
     if settings.tls_certificate is not None:
         return None  # a browser compares the name with the certificate
-    if settings.insecure_trusted_networks:
-        return is_local_name  # its port may be published as another
     port = urlsplit(console_url).port
-    return frozenset(f"{name}:{port}" for name in _LOOPBACK).__contains__
+    known = {f"{name}:{port}" for name in _LOOPBACK}
+    if settings.console_url is not None:
+        public = urlsplit(settings.console_url).netloc
+        known |= {public, f"{public}:443"}
+    # With trusted networks its port may be published as another.
+    accepts_local = bool(settings.insecure_trusted_networks)
+    return lambda host: host in known or (accepts_local and is_local_name(host))
 
 
 def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcLogin | None:
