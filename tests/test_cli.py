@@ -138,6 +138,23 @@ def test_bash_completes_commands_actions_and_flags(capsys: Capture) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (("serve", "--auth"), {"permissive", "enforced"}),
+        (("serve", "--role"), {"all", "recorder", "worker", "query"}),
+        (("sandbox", "--s3"), {"moto", "seaweedfs"}),
+        (("sandbox", "--insights-preset"), {"balanced", "strict", "aws"}),
+        (("users", "create", "--role"), {"viewer", "auditor", "operator", "admin"}),
+    ],
+)
+def test_bash_completes_values_of_flags(
+    words: tuple[str, ...], values: set[str], capsys: Capture
+) -> None:
+    program = script("bash", capsys)
+    assert complete_in_bash(program, "opentrail", *words, "''") == values
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_accept_their_script(shell: str, capsys: Capture, tmp_path: Path) -> None:
     program = script(shell, capsys)

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -230,6 +230,7 @@ def _completion(options: argparse.Namespace) -> int:
     import shtab
 
     root = parser()
+    _offer_values(root)
     for action in _actions(root):
         if action.metavar in _FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -237,6 +238,23 @@ def _completion(options: argparse.Namespace) -> int:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     print(shtab.complete(root, options.shell))
     return 0
+
+
+def _offer_values(root: argparse.ArgumentParser) -> None:
+    """Names the values of flags to the completion; the commands themselves check them."""
+    from opentrail.settings import CHOICES, ROLES
+
+    values: dict[tuple[str, ...], Mapping[str, Sequence[str]]] = {
+        ("serve",): CHOICES,
+        ("sandbox",): {**CHOICES, "s3": ("moto", "seaweedfs")},
+        ("users", "create"): {"role": ROLES},
+    }
+    for names, choices in values.items():
+        command = root
+        for name in names:
+            command = _choices(command)[name]
+        for action in command._actions:
+            action.choices = choices.get(action.dest, action.choices)
 
 
 def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -235,7 +235,7 @@ SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organi
 MAX_RECORDERS = 256
 #: Maximum of `signing_key_days`: a hundred years.
 MAX_DAYS = 36_500
-_CHOICES = {
+CHOICES = {
     "auth": ("permissive", "enforced"),
     "unknown_keys": ("forward", "refuse"),
     "on_record_failure": ("refuse", "allow"),
@@ -248,7 +248,7 @@ _CHOICES = {
     "role": ("all", "recorder", "worker", "query"),
     "insights_preset": ("balanced", "strict", "aws"),
 }
-_ROLES = ("viewer", "auditor", "operator", "admin")
+ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = (
     "history_retention_days",
@@ -357,8 +357,8 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
 
 
 def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
-    if not isinstance(value, dict) or not set(map(str, value.values())) <= set(_ROLES):
-        raise UsageError(f"oidc_roles in {file} must map texts to {', '.join(_ROLES)}")
+    if not isinstance(value, dict) or not set(map(str, value.values())) <= set(ROLES):
+        raise UsageError(f"oidc_roles in {file} must map texts to {', '.join(ROLES)}")
     return value
 
 
@@ -416,8 +416,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = read_number(value, source)
     elif name in _WHOLE:
         value = _whole(name, value, source)
-    elif name in _CHOICES and value not in _CHOICES[name]:
-        raise UsageError(f"{source} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+    elif name in CHOICES and value not in CHOICES[name]:
+        raise UsageError(f"{source} must be one of {', '.join(CHOICES[name])}, not {value!r}")
     return replace(settings, **{name: value})
 
 
