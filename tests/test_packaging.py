@@ -1,0 +1,32 @@
+"""Files for engines of containers and for systemd agree with what the package installs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+#: Seconds in which a server finishes its requests, with a margin.
+LEAST_SECONDS = 15
+
+
+def test_unit_documentation_is_an_installed_file() -> None:
+    unit = (ROOT / "packaging/opentrail.service").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    (document,) = re.findall("^Documentation=(.*)$", unit, re.M)
+    (prefix,) = re.findall("^ExecStart=(.*)/bin/opentrail ", unit, re.M)
+    assert document in [f"file:{prefix}/{path}" for path in installed.values()]
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.cluster.yaml"])
+def test_containers_have_time_to_stop(file: str) -> None:
+    services = yaml.safe_load((ROOT / file).read_text())["services"]
+    ours = [service for service in services.values() if "build" in service]
+    assert ours
+    for service in ours:
+        assert int(service["stop_grace_period"].removesuffix("s")) >= LEAST_SECONDS
