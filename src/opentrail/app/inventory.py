@@ -348,8 +348,8 @@ def store_problem(
     behind = revisions_behind(state.revision, written.revision) if written else 0
     if behind and state.in_file:
         text = (
-            f"{state.name} is damaged or an older copy, and misses its last {behind} changes: keys, "
-            "policies, users and trails may be outdated"
+            f"{state.name} is damaged or an older copy, and misses its last {behind} changes: "
+            "keys, policies, users and trails may be outdated"
         )
         return DirectoryProblem("older", text)
     return None
