@@ -57,6 +57,7 @@ async def test_a_bucket_that_takes_awss_markers_will_do() -> None:
     assert sorted(scene.objects.disk.objects["my-bucket"]) == [
         f"audit/{FOLDER.replace('CloudTrail', 'CloudTrail-Digest')}",
         f"audit/{FOLDER}",
+        f"audit/AWSLogs/{ACCOUNT}/opentrail-write-check",
     ]
     await scene.verify(validation=True, prefix="audit")
 
@@ -83,6 +84,28 @@ async def test_a_store_that_overwrites_objects_is_warned_of_by_the_name_of_its_b
     assert "may be overwritten" in warning.message
     assert vars(warning)["bucket"] == "my-bucket"
     assert vars(warning)["trail"] == trail.arn
+
+
+class OverwrittenMarkers(OverwrittenObjects):
+    """A store that ignores `If-None-Match` where a key ends with a slash, as SeaweedFS does."""
+
+    def _put(self, new: NewObject, fault: Fault | None) -> None:
+        if new.key.endswith("/"):
+            super()._put(new, fault)
+        else:
+            MemoryObjects._put(self, new, fault)
+
+
+@asynchronous
+async def test_overwritten_folder_markers_cause_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    services, objects = scene.services, OverwrittenMarkers("my-bucket")
+    scene.destinations = Destinations(objects, services, services, services)
+    await scene.verify(validation=True)
+    await scene.verify(validation=True)
+    assert caplog.records == []
 
 
 @asynchronous
@@ -145,6 +168,7 @@ async def test_an_organization_trails_bucket_must_allow_the_organizations_folder
     assert sorted(scene.objects.disk.objects["my-bucket"]) == [
         f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail-Digest/",
         f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail/",
+        "AWSLogs/o-a1b2c3d4e5/opentrail-write-check",
     ]
     # What becomes a trail of the account alone is tried again.
     allow(shared)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectStoreError
+from opentrail.trails.destinations import CONDITION_CHECK
 from opentrail.validation.bucket import Buckets
 from opentrail.validation.inventory import Inventory, Wanted
 from opentrail.validation.keys import PublicKeys
@@ -522,6 +523,7 @@ def test_folder_markers_are_not_log_files() -> None:
     trail.bucket["AWSLogs/123456789012/CloudTrail/"] = marker
     trail.bucket["AWSLogs/123456789012/CloudTrail-Digest/"] = marker
     trail.bucket["notes.txt"] = marker
+    trail.bucket[f"AWSLogs/123456789012/{CONDITION_CHECK}"] = marker
     assert trail.validate().code == 0
 
 

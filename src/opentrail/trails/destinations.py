@@ -25,6 +25,10 @@ from opentrail.trails.outbox import FIRST_MESSAGE, SUBJECT, stream_name
 
 log = logging.getLogger(__name__)
 
+#: The name of the object that is written twice, in `AWSLogs/ACCOUNT/`: validation reports objects
+#: in the folders of log files and digest files only. It stays, since a trail may not delete.
+CONDITION_CHECK = "opentrail-write-check"
+
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
@@ -84,7 +88,11 @@ class Destinations:
         return arn
 
     async def _check_bucket(self, trail: Trail) -> None:
-        """Writes AWS's empty folder markers: a bucket that accepts them will accept log files."""
+        """Writes AWS's empty folder markers: a bucket that accepts them will accept log files.
+
+        An object next to these folders shows whether the store heeds `If-None-Match`: of two folder
+        markers that are written at the same time, SeaweedFS often accepts both.
+        """
         home = trail.home.location(trail.bucket, trail.prefix)
         folders = [
             home.folder(CLOUDTRAIL),
@@ -95,7 +103,8 @@ class Destinations:
             if self.policy_enforced:
                 await self._check_policy(trail)
             for folder in folders:
-                await self._mark(trail, folder)
+                await self._is_written(_empty_object(trail, folder))
+            await self._check_conditions(trail, f"{home.root}{CONDITION_CHECK}")
         except ObjectMissing as error:
             raise _no_bucket(trail) from error
         except ObjectStoreError as error:
@@ -118,17 +127,10 @@ class Destinations:
             if not allows_delivery(policy, trail.bucket, root, trail.arn, trail.kms_key):
                 raise _bad_policy(trail)
 
-    async def _mark(self, trail: Trail, folder: str) -> None:
-        """Writes an empty object twice at the same time: one of these writes must be refused."""
-        marker = NewObject(
-            trail.bucket,
-            folder,
-            b"",
-            content_encoding=None,
-            kms_key=trail.kms_key,
-            encryption_context=encryption_context(trail.arn),
-        )
-        writes = await asyncio.gather(self._is_written(marker), self._is_written(marker))
+    async def _check_conditions(self, trail: Trail, key: str) -> None:
+        """Writes an object twice at the same time: one of these writes must be refused."""
+        check = _empty_object(trail, key)
+        writes = await asyncio.gather(self._is_written(check), self._is_written(check))
         if all(writes):
             log.warning(
                 "the store does not heed `If-None-Match: *`: an object that another program writes "
@@ -173,6 +175,17 @@ class Destinations:
                 "CloudWatchLogsDeliveryUnavailableException",
                 f"Cannot deliver events to {trail.log_group}: {error}",
             ) from error
+
+
+def _empty_object(trail: Trail, key: str) -> NewObject:
+    return NewObject(
+        trail.bucket,
+        key,
+        b"",
+        content_encoding=None,
+        kms_key=trail.kms_key,
+        encryption_context=encryption_context(trail.arn),
+    )
 
 
 def _place(trail: Trail) -> tuple[object, ...]:
