@@ -15,7 +15,16 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import StorageFailed
-from opentrail.logs import JsonLines, LastProblem, QueueingHandler, TerminalLines, attempt
+from opentrail.logs import (
+    MAX_COUNTED_PROBLEMS,
+    REPEAT_SECONDS,
+    JsonLines,
+    LastProblem,
+    QueueingHandler,
+    Repetitions,
+    TerminalLines,
+    attempt,
+)
 from tests.fakes import asynchronous
 
 
@@ -149,5 +158,136 @@ def test_broken_pipe_stops_no_caller(pipe: tuple[int, int]) -> None:
     handler = QueueingHandler(writing)
     os.close(reading)
     for _ in range(3):
-        handler.emit(logging.makeLogRecord({"msg": "line"}))
+        handler.emit(logging.makeLogRecord({"msg": "line", "levelno": 20}))
         handler.flush()
+
+
+# Repetitions
+
+
+class RepetitionScene:
+    """Repetitions at a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.repetitions = Repetitions(JsonLines().format)
+        self.written: list[dict[str, Any]] = []
+
+    def log(self, message: str, level: int = logging.WARNING, **extra: object) -> None:
+        record = logging.makeLogRecord({"name": "t", "msg": message, "levelno": level, **extra})
+        self.written += map(json.loads, self.repetitions.lines(record, self.now))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.written += map(json.loads, self.repetitions.due_lines(self.now))
+
+    def counts(self) -> list[int]:
+        """Returns `repeated` of each line, 0 for those without it."""
+        return [line.get("repeated", 0) for line in self.written]
+
+
+def test_repeated_problem_is_logged_once_a_minute() -> None:
+    scene = RepetitionScene()
+    for _ in range(1200):  # 150 seconds
+        scene.log("S3 failed", error="refused")
+        scene.pass_time(0.125)
+    assert scene.counts() == [0, 479, 480]
+    scene.pass_time(REPEAT_SECONDS)
+    assert scene.counts() == [0, 479, 480, 240]
+    assert scene.repetitions.next_due is not None  # it may fail again
+    scene.pass_time(REPEAT_SECONDS)
+    assert scene.repetitions.next_due is None
+    scene.log("S3 failed", error="refused")
+    assert scene.counts()[-1] == 0
+
+
+def test_short_problem_is_counted_within_a_minute() -> None:
+    scene = RepetitionScene()
+    for _ in range(3):
+        scene.log("S3 failed")
+    assert scene.counts() == [0]
+    assert scene.repetitions.next_due == REPEAT_SECONDS
+    scene.pass_time(REPEAT_SECONDS)
+    assert scene.counts() == [0, 2]
+    assert scene.repetitions.remaining_lines() == []
+
+
+def test_different_problems_are_all_logged() -> None:
+    scene = RepetitionScene()
+    different: list[dict[str, Any]] = [
+        {},
+        {"name": "other"},
+        {"level": logging.ERROR},
+        {"trail": "one"},
+        {"trail": "two"},
+        {"error": "refused"},
+        {"error": "denied"},
+        {"count": 1},
+        {"count": 2},
+    ]
+    for fields in different:
+        scene.log("S3 failed", **fields)
+    scene.log("PostgreSQL failed")
+    for error in (KeyError("a"), KeyError("b")):
+        scene.log("S3 failed", exc_info=(type(error), error, None))
+    assert scene.counts() == [0] * (len(different) + 3)
+
+
+def test_position_of_a_follower_starts_no_line() -> None:
+    scene = RepetitionScene()
+    for position in (1, 2):
+        scene.log("follower failed", follower="history", after=position)
+    scene.pass_time(REPEAT_SECONDS)
+    assert [line["after"] for line in scene.written] == [1, 2]
+
+
+def test_information_is_never_suppressed() -> None:
+    scene = RepetitionScene()
+    for _ in range(3):
+        scene.log("ready", logging.INFO)
+    assert len(scene.written) == 3
+
+
+def test_counted_problems_are_limited() -> None:
+    scene = RepetitionScene()
+    scene.log("first")
+    scene.log("first")
+    for number in range(2 * MAX_COUNTED_PROBLEMS):
+        scene.log("next", number=number)
+    assert [line["repeated"] for line in scene.written if "repeated" in line] == [1]
+    assert len(scene.written) == 2 + 2 * MAX_COUNTED_PROBLEMS
+    scene.log("first")
+    assert "repeated" not in scene.written[-1]
+
+
+def test_end_of_process_writes_counts(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    handler = QueueingHandler(writing, lambda: 0.0)
+    handler.setFormatter(JsonLines())
+    problem = LastProblem()
+    for number in range(20):
+        record = logging.makeLogRecord({"msg": "S3 failed", "levelno": 30, "after": number})
+        for each in (handler, problem):
+            each.handle(record)
+    handler.flush()
+    os.close(writing)
+    first, last = lines_of(reading)
+    assert "repeated" not in first
+    assert (last["repeated"], last["after"]) == (19, 19)
+    assert problem.line is not None
+    assert (problem.line["after"], problem.line.get("repeated")) == (19, None)
+
+
+def test_handler_writes_counts_when_due(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    now = 0.0
+    handler = QueueingHandler(writing, lambda: now)
+    handler.setFormatter(JsonLines())
+    for _ in range(3):
+        handler.handle(logging.makeLogRecord({"msg": "S3 failed", "levelno": 30}))
+    now = REPEAT_SECONDS
+    handler.handle(logging.makeLogRecord({"msg": "ready", "levelno": 20}))  # wakes the thread
+    written = lines_of(reading)
+    lines = [next(written) for _ in range(3)]
+    assert [line["message"] for line in lines] == ["S3 failed", "S3 failed", "ready"]
+    assert lines[1]["repeated"] == 2

@@ -1,16 +1,20 @@
 """Logging on standard error: one JSON object per line, and words for people on a terminal.
 
-A thread writes the lines, so that an unread pipe stops no call.
+A thread writes the lines, so that an unread pipe stops no call. A repeated warning or error is
+written once a minute, with the number of its repetitions.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
@@ -23,6 +27,12 @@ MAX_QUEUED_BYTES = 1 << 20
 #: Maximum seconds that the end of a process waits for its last lines.
 _FLUSH_SECONDS = 1.0
 _STDERR = 2
+#: Seconds between two lines of a repeated warning or error.
+REPEAT_SECONDS = 60.0
+#: Maximum number of different warnings and errors whose repetitions are counted.
+MAX_COUNTED_PROBLEMS = 500
+#: Fields in which two repetitions of a warning or error may differ.
+_PROGRESS_FIELDS = frozenset({"after"})
 
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -74,17 +84,102 @@ def set_up_logging() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+@dataclass(slots=True)
+class _Repeated:
+    """A warning or error since its last line."""
+
+    #: When its repetitions are written.
+    due: float
+    count: int = 0
+    #: The line of the last repetition, "" if there is none.
+    line: str = ""
+
+
+class Repetitions:
+    """Suppresses repetitions of warnings and errors, and counts them.
+
+    The first line of a problem is written immediately, the last one of its repetitions after
+    `REPEAT_SECONDS`: its field `repeated` is their number. Two records are the same problem if
+    logger, level, message, exception and all fields except `_PROGRESS_FIELDS` are equal.
+
+    Args:
+        format_line: returns the line of a record.
+    """
+
+    def __init__(self, format_line: Callable[[logging.LogRecord], str]) -> None:
+        self._format_line = format_line
+        #: In the order of `due`.
+        self._problems: dict[tuple[object, ...], _Repeated] = {}
+
+    @property
+    def next_due(self) -> float | None:
+        """When `due_lines` has something to do; None if nothing is counted."""
+        return next((problem.due for problem in self._problems.values()), None)
+
+    def lines(self, record: logging.LogRecord, now: float) -> list[str]:
+        """Returns the lines to be written when a record is logged."""
+        lines = self.due_lines(now)
+        if record.levelno < logging.WARNING:
+            return [*lines, self._format_line(record)]
+        key = _problem(record)
+        problem = self._problems.get(key)
+        if problem is not None:
+            problem.count += 1
+            last = copy.copy(record)
+            last.__dict__["repeated"] = problem.count
+            problem.line = self._format_line(last)
+            return lines
+        if len(self._problems) >= MAX_COUNTED_PROBLEMS:
+            oldest = self._problems.pop(next(iter(self._problems)))
+            lines += [oldest.line] if oldest.count else []
+        self._problems[key] = _Repeated(now + REPEAT_SECONDS)
+        return [*lines, self._format_line(record)]
+
+    def due_lines(self, now: float) -> list[str]:
+        """Returns the lines of repetitions that are due; forgets problems without any."""
+        lines = []
+        while self._problems:
+            key, problem = next(iter(self._problems.items()))
+            if problem.due > now:
+                break
+            del self._problems[key]
+            if problem.count:
+                lines.append(problem.line)
+                self._problems[key] = _Repeated(now + REPEAT_SECONDS)
+        return lines
+
+    def remaining_lines(self) -> list[str]:
+        """Returns the lines of all repetitions, for the end of the process."""
+        lines = [problem.line for problem in self._problems.values() if problem.count]
+        self._problems.clear()
+        return lines
+
+
+def _problem(record: logging.LogRecord) -> tuple[object, ...]:
+    """Returns what the repetitions of a warning or error have in common."""
+    details = sorted(
+        (name, repr(value))
+        for name, value in _details(record).items()
+        if name not in _PROGRESS_FIELDS
+    )
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    return record.name, record.levelno, record.getMessage(), *details, trace
+
+
 class QueueingHandler(logging.Handler):
     """Writes lines to a file descriptor in a thread; `emit` never waits for its reader.
 
-    Lines beyond `MAX_QUEUED_BYTES` are dropped. Once there is space again, a line has their number.
+    Repeated warnings and errors are written once a minute. Lines beyond `MAX_QUEUED_BYTES` are
+    dropped. Once there is space again, a line has their number.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._now = now
         #: Guards everything below.
         self._changed = threading.Condition()
+        self._repetitions = Repetitions(self.format)
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
         self._dropped = 0
@@ -92,27 +187,36 @@ class QueueingHandler(logging.Handler):
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queues a line, or drops it."""
-        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        """Queues a line, counts it as a repetition, or drops it."""
         with self._changed:
-            if self._queued_bytes + len(line) > MAX_QUEUED_BYTES:
-                self._dropped += 1
-                return
-            self._lines.append(line)
-            self._queued_bytes += len(line)
+            self._queue(self._repetitions.lines(record, self._now()))
             self._changed.notify_all()
 
     def flush(self) -> None:
         """Returns once all lines are written, after a second at most."""
         with self._changed:
+            self._queue(self._repetitions.remaining_lines())
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._lines and not self._is_writing, _FLUSH_SECONDS)
+
+    def _queue(self, texts: list[str]) -> None:
+        for text in texts:
+            line = f"{text}\n".encode("utf-8", "backslashreplace")
+            if self._queued_bytes + len(line) > MAX_QUEUED_BYTES:
+                self._dropped += 1
+                continue
+            self._lines.append(line)
+            self._queued_bytes += len(line)
 
     def _write_lines(self) -> None:
         while True:
             with self._changed:
                 self._is_writing = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._lines)
+                while not self._lines:
+                    due = self._repetitions.next_due
+                    self._changed.wait(None if due is None else max(0.0, due - self._now()))
+                    self._queue(self._repetitions.due_lines(self._now()))
                 count, lines = len(self._lines), b"".join(self._lines)
                 dropped, self._dropped = self._dropped, 0
                 self._lines.clear()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +150,36 @@ def test_damage_on_postgresql_is_found_by_verify_store_and_a_second_server_is_re
     backup = run_opentrail("backup", str(tmp_path / "b"), *folder, OPENTRAIL_JOURNAL=url)
     assert backup.returncode == 2
     assert "'opentrail backup' does not copy" in backup.stderr
+
+
+def test_lost_postgresql_logs_each_problem_once(tmp_path: Path) -> None:
+    server = Opentrail(tmp_path / "data", command="sandbox")
+    with own_server() as postgres:
+        url = postgres.new_database()
+        server.start(
+            OPENTRAIL_JOURNAL=url,
+            OPENTRAIL_CONTROL_STORE=url,
+            OPENTRAIL_MASTER_KEY=base64.b64encode(bytes(32)).decode(),
+        )
+        try:
+            until_well(server)
+            began = time.monotonic()
+            postgres.stop("immediate")
+            with pytest.raises(ClientError):  # after 15 seconds
+                server.boto("iam").create_user(UserName="mary")
+            postgres.start()
+            until_well(server)
+            minutes = (time.monotonic() - began) / 60
+            assert server.stop() == 0
+        finally:
+            server.close()
+    lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
+    problems = [line for line in lines if line["level"] != "info"]
+    changing = ("time", "after", "repeated")
+    each = Counter(
+        json.dumps({name: value for name, value in line.items() if name not in changing})
+        for line in problems
+    )
+    # Three processes answer lookups, and count for themselves.
+    assert max(each.values()) <= 3 * (2 + minutes), each.most_common(3)
+    assert sum(line.get("repeated", 1) for line in problems) > 3 * len(problems)
