@@ -85,6 +85,8 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/node.in -o requirements/node.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header requirements/build.in requirements/node.in -c requirements/dev.txt -o requirements/build.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox requirements/build.in requirements/run.in -o requirements/run.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra detections --extra postgres --extra oidc -o requirements/release.txt

@@ -1,5 +1,9 @@
 """Builds a release of the last commit into a folder: `build_dist.py FOLDER`.
 
+A commit with unreleased changes in CHANGELOG.md has a development version of the next release, with
+the number of commits and its hash: `0.3.0.dev1250+g1a2b3c4d`. So a later build upgrades an earlier
+one.
+
 A wheel, a source distribution with the container's recipe, a CycloneDX bill of materials of the
 Python packages and one of the packages in the web console, NOTES.txt with what changed, and
 SHA256SUMS over all of them. Two builds of a commit with the same tools have the same bytes: they
@@ -12,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,11 +45,14 @@ def main(arguments: list[str]) -> int:
             ["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True
         )
         subprocess.run(["tar", "-x"], cwd=source, input=archive.stdout, check=True)
+        changelog = (source / "CHANGELOG.md").read_text()
+        if not is_released(changelog):
+            _set_version(source / "src/opentrail/version.py")
         build = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel")
         subprocess.run([*build, "-d", str(folder)], cwd=source, check=True)
         (wheel,) = folder.glob("*.whl")
         version = wheel.name.split("-")[1]
-        (folder / "NOTES.txt").write_text(notes_of(version, (source / "CHANGELOG.md").read_text()))
+        (folder / "NOTES.txt").write_text(notes_of(version, changelog))
         for what, bill in (("python", _python_bill(source)), ("console", _console_bill(source))):
             bill["metadata"]["component"]["version"] = version
             _write_bill(folder / f"opentrail-{version}-{what}.cdx.json", bill)
@@ -55,6 +63,34 @@ def main(arguments: list[str]) -> int:
     (folder / "SHA256SUMS").write_text(sums)
     print(sums, end="")
     return 0
+
+
+def is_released(changelog: str) -> bool:
+    """Returns whether the first section of a changelog is a version's, or has no changes."""
+    title, _, changes = changelog.partition("\n## ")[2].partition("\n## ")[0].partition("\n")
+    return not title.startswith("[Unreleased]") or not changes.strip()
+
+
+def _set_version(file: Path) -> None:
+    """Replaces the released version in a file by the development version of the last commit."""
+    text = file.read_text()
+    (released,) = re.findall(r'^__version__ = "(.*)"$', text, re.M)
+    count, commit = (
+        _output("git", *command).strip()
+        for command in (("rev-list", "--count", "HEAD"), ("rev-parse", "--short=8", "HEAD"))
+    )
+    version = development_version(released, int(count), commit)
+    file.write_text(text.replace(f'"{released}"', f'"{version}"', 1))
+
+
+def development_version(released: str, count: int, commit: str) -> str:
+    """Returns the version (PEP 440) of a commit after a release.
+
+    >>> development_version("0.2.0", 1250, "1a2b3c4d")
+    '0.3.0.dev1250+g1a2b3c4d'
+    """
+    major, minor = released.split(".")[:2]
+    return f"{major}.{int(minor) + 1}.0.dev{count}+g{commit}"
 
 
 def notes_of(version: str, changelog: str) -> str:

@@ -11,7 +11,7 @@ from opentrail.version import DATA_VERSION, __version__
 
 def test_the_package_has_a_version() -> None:
     assert opentrail.__version__ == __version__
-    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", __version__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?(\.dev\d+\+g[0-9a-f]+)?", __version__)
 
 
 def test_the_installed_package_is_this_one() -> None:
