@@ -171,13 +171,13 @@ class TrailWorker:
         if not trail.spans:
             return
         span = trail.spans[-1]
-        if span.validation and span.open and self._began != trail.started_at:
-            await self._comparison.find_strangers(trail, span)
-            self._began = trail.started_at
         place = (span.bucket, span.prefix, span.organization)
-        if place in self._compared:
-            return
         try:
+            if span.validation and span.open and self._began != trail.started_at:
+                await self._comparison.find_strangers(trail, span)
+                self._began = trail.started_at
+            if place in self._compared:
+                return
             with self._delivery.selector.reading.together():
                 await self._comparison.compare(trail, state, span)
         except ObjectStoreError:
