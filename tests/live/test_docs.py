@@ -295,6 +295,8 @@ NOT_RUN = {
     "helm ": "tests/live/test_helm.py has it",
     "psql ": "needs a PostgreSQL server",
     "createdb ": "needs a PostgreSQL server",
+    "createuser ": "needs a PostgreSQL server",
+    "pg_basebackup ": "needs a PostgreSQL server",
     "export ": "sets variables for the lines after it",
     "mkdir ": "in the home directory",
     "aws ": "needs the server that the page is about",
