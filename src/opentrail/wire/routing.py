@@ -314,8 +314,6 @@ def has_parent_segments(path: str, depth: int) -> bool:
     >>> has_parent_segments("/bucket/../other/key", 1), has_parent_segments("/bucket/a/../b", 1)
     (True, False)
     """
-    if "." not in path and "%2e" not in path.lower():
-        return False
     reached = 0
     for segment in filter(None, _SLASH.split(path)):
         name = segment.lower().replace("%2e", ".")
