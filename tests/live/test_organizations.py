@@ -60,8 +60,8 @@ class World:
         found: dict[str, list[dict[str, Any]]] = {}
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket="evidence")
         for item in (item for page in pages for item in page.get("Contents", ())):
-            _, organization, account, kind, *_ = item["Key"].split("/")
-            if kind == "CloudTrail" and item["Size"]:
+            _, organization, account, *rest = item["Key"].split("/")
+            if rest[:1] == ["CloudTrail"] and item["Size"]:
                 raw = s3.get_object(Bucket="evidence", Key=item["Key"])["Body"].read()
                 records = json.loads(gzip.decompress(raw))["Records"]
                 found.setdefault(f"{organization}/{account}", []).extend(records)

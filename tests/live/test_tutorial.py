@@ -20,7 +20,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> list[str]:
-    timeless = re.sub(r"in \d+\.\d+s", "in SECONDS", text)
+    timeless = re.sub(r"in \d+\.\d+s( \(\d+:\d\d:\d\d\))?", "in SECONDS", text)
     return [line.rstrip() for line in timeless.strip().splitlines()]
 
 

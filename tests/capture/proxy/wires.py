@@ -60,13 +60,14 @@ class Wire:
         return found + mark
 
     def exactly(self, length: int) -> bytes:
-        while len(self.buffer) < length:
-            more = self.socket.recv(65536)
+        read = bytearray(self.buffer)  # bytes would be copied once for each part of a long body
+        while len(read) < length:
+            more = self.socket.recv(1 << 20)
             if not more:
-                raise AssertionError(f"closed after {len(self.buffer)} of {length} bytes")
-            self.buffer += more
-        found, self.buffer = self.buffer[:length], self.buffer[length:]
-        return found
+                raise AssertionError(f"closed after {len(read)} of {length} bytes")
+            read += more
+        self.buffer = bytes(read[length:])
+        return bytes(read[:length])
 
     def rest(self) -> bytes:
         """Reads until the other side closes (or cuts) the connection."""
