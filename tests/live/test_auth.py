@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from opentrail.core.identity import key_for_account
-from tests.capture.proxy.wires import Wire, scripted
+from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -96,6 +96,29 @@ def test_a_forged_signature_of_a_known_key_is_refused_and_recorded(server: Opent
     assert not is_verified(record)
     users = client_of(server, "iam", jane).list_users()["Users"]
     assert "Eve" not in [user["UserName"] for user in users]
+
+
+def test_a_placeholder_for_a_signature_is_passed_on_and_its_caller_recorded(tmp_path: Path) -> None:
+    def upstream_of(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"<ListUsersResponse/>"))
+
+    with (
+        scripted(upstream_of) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        jane = create_key(server, "--user", "Jane")["AccessKeyId"]
+        claim = f"AWS4-HMAC-SHA256 Credential={jane}/20260101/us-east-1/iam/aws4_request"
+        heads = [f"{claim}, SignedHeaders=host, Signature=abc", f"{claim}, Signature=x", claim]
+        body = "Action=ListUsers&Version=2010-05-08"
+        for head in heads:
+            wire = Wire.to(server.url).send(
+                f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {head}\r\nContent-Type: "
+                f"application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            )
+            assert wire.answer()[0] == 200, head
+        records = server.records("eventName=ListUsers")
+    assert [record["userIdentity"]["userName"] for record in records] == ["Jane"] * len(heads)
 
 
 @pytest.mark.parametrize("auth", ["enforced", "permissive"])

@@ -1,6 +1,7 @@
 """The claimed signer of a request (cloudtrail-format §10.1). Signatures are not verified.
 
-A claim has one reading or none: what one server could read otherwise than another is refused.
+A claim has one reading or none: what one server could read otherwise than another is refused. A
+placeholder for a signature is not in doubt, so it passes; `verification` needs a whole one.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ MALFORMED_CREDENTIAL = (
 )
 _DATE = re.compile("[0-9]{8}")
 _SIGV4, _SIGV4A = "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"
-#: The forms of a signature: 32 bytes of version 4, the DER of two numbers of version 4A.
-_DIGITS = {_SIGV4: re.compile("[0-9A-Fa-f]{64}"), _SIGV4A: re.compile("[0-9A-Fa-f]{16,160}")}
-_SIGV2 = re.compile(r"AWS ([^:/,=\s]+):[A-Za-z0-9+/]+={0,2}")
+_ALGORITHMS = (_SIGV4, _SIGV4A)
+#: A signature of version 4. What is verified must have it, what is only read needs none.
+_DIGITS = re.compile("[0-9A-Fa-f]{64}")
+#: A signature that is not verified, such as the `abc` of clients of emulators: one word, in which
+#: no server finds another key.
+_ANY_SIGNATURE = re.compile(r"[\w.~+-]+={0,2}", re.ASCII)
+_SEPARATOR = re.compile(r"[\s;]")
+_SIGV2 = re.compile(r"AWS ([^:/,=\s]+):[A-Za-z0-9+/_-]+={0,2}")
 #: What makes an `Authorization` of another scheme readable as one of AWS's.
 _LIKE_AWS = re.compile(r"AWS\S{0,30}\s|AWS4-|Credential\s*=", re.I)
 _PARTS = ("Credential", "Signature", "SignedHeaders")
@@ -133,13 +139,32 @@ def read_claim(request: Request) -> Credential | None:
 
 
 def parse_authorization(text: str) -> SignedHeader:
-    """Parses an `Authorization` header of version 4.
+    """Parses an `Authorization` header whose signature is to be verified.
 
     Raises:
         ClaimRefused: it has not exactly the algorithm and the three parts, each of its form.
     """
+    algorithm, parts = _parts_of(text)
+    reasons = [
+        f"Authorization header requires '{name}' parameter."
+        for name in _PARTS
+        if not parts.get(name)
+    ]
+    if not reasons and algorithm == _SIGV4 and not _DIGITS.fullmatch(parts["Signature"]):
+        reasons = ["Authorization header requires a 'Signature' of 64 hexadecimal digits."]
+    if reasons:
+        raise _incomplete(text, reasons)
+    return SignedHeader(algorithm, parts["Credential"], parts["SignedHeaders"], parts["Signature"])
+
+
+def _parts_of(text: str) -> tuple[str, dict[str, str]]:
+    """Returns algorithm and parts of an `Authorization` header of version 4; some may be missing.
+
+    Raises:
+        ClaimRefused: servers could read it in different ways.
+    """
     algorithm, _, rest = text.partition(" ")
-    is_known = algorithm in _DIGITS
+    is_known = algorithm in _ALGORITHMS
     if not is_known and algorithm.startswith("AWS"):
         raise ClaimRefused(Problem.UNSUPPORTED, given=algorithm)
     parts: dict[str, str] = {}
@@ -154,32 +179,33 @@ def parse_authorization(text: str) -> SignedHeader:
         if name in parts:
             raise ClaimRefused(Problem.TWICE, given=name)
         parts[name] = value
-    reasons = [
-        f"Authorization header requires '{name}' parameter."
-        for name in _PARTS
-        if not parts.get(name)
-    ]
-    if not reasons and (len(parts) > len(_PARTS) or not is_known):
-        reasons = [f"Authorization header requires '{_SIGV4}' and no more."]
-    if not reasons and not _DIGITS[algorithm].fullmatch(parts["Signature"]):
-        reasons = ["Authorization header requires a 'Signature' of 64 hexadecimal digits."]
-    if reasons:
-        hashed = f"(Hashed with SHA-256 and encoded with Base64) Authorization={_hashed(text)}"
-        raise ClaimRefused(Problem.INCOMPLETE, reason=" ".join([*reasons, hashed]))
-    return SignedHeader(algorithm, parts["Credential"], parts["SignedHeaders"], parts["Signature"])
+    if not parts.get("Credential"):
+        raise _incomplete(text, ["Authorization header requires 'Credential' parameter."])
+    if _SEPARATOR.search(parts["Credential"].rpartition("/")[2]):
+        raise _incomplete(text, ["Authorization header requires commas between its parts."])
+    if not is_known or not parts.keys() <= set(_PARTS):
+        raise _incomplete(text, [f"Authorization header requires '{_SIGV4}' and no more."])
+    if (signature := parts.get("Signature")) and not _ANY_SIGNATURE.fullmatch(signature):
+        raise _incomplete(text, ["Authorization header requires a 'Signature' of one word."])
+    return algorithm, parts
+
+
+def _incomplete(text: str, reasons: list[str]) -> ClaimRefused:
+    hashed = f"(Hashed with SHA-256 and encoded with Base64) Authorization={_hashed(text)}"
+    return ClaimRefused(Problem.INCOMPLETE, reason=" ".join([*reasons, hashed]))
 
 
 def _from_header(text: str, request: Request) -> Credential | None:
     if text.startswith("AWS "):
         match = _SIGV2.fullmatch(text)
         if match is None:
-            reason = "Authorization header requires 'AWS', a key and a signature in Base64."
+            reason = "Authorization header requires 'AWS', a key, a colon and a signature."
             raise ClaimRefused(Problem.INCOMPLETE, reason=reason)
         return Credential(match[1], None, "s3", "SigV2", "AuthHeader")
     if not text.startswith("AWS") and not _LIKE_AWS.search(text):
         return None
-    header = parse_authorization(text)
-    return _scoped(header.credential, header.algorithm, request.headers.get("x-amz-region-set"))
+    algorithm, parts = _parts_of(text)
+    return _scoped(parts["Credential"], algorithm, request.headers.get("x-amz-region-set"))
 
 
 def _claims_of_query(query: str) -> dict[str, str] | None:
@@ -201,17 +227,11 @@ def _from_query(pairs: dict[str, str]) -> Credential | None:
     if "AWSAccessKeyId" in pairs:
         if "X-Amz-Credential" in pairs:
             raise ClaimRefused(Problem.TWICE, given="AWSAccessKeyId")
-        if not pairs.get("Signature"):
-            reason = "Query-string authentication version 2 requires the Signature parameter."
-            raise ClaimRefused(Problem.QUERY, reason=reason)
         service = None if "Action" in pairs else "s3"
         return Credential(pairs["AWSAccessKeyId"], None, service, "SigV2", "QueryString")
-    algorithm = pairs.get("X-Amz-Algorithm", "")
-    if algorithm not in _DIGITS:
+    algorithm = pairs.get("X-Amz-Algorithm", _SIGV4)
+    if algorithm not in _ALGORITHMS:
         reason = f'X-Amz-Algorithm only supports "{_SIGV4}"'
-        raise ClaimRefused(Problem.QUERY, reason=reason)
-    if not _DIGITS[algorithm].fullmatch(pairs.get("X-Amz-Signature", "")):
-        reason = "X-Amz-Signature must be 64 hexadecimal digits."
         raise ClaimRefused(Problem.QUERY, reason=reason)
     credential = pairs.get("X-Amz-Credential", "")
     return _scoped(credential, algorithm, pairs.get("X-Amz-Region-Set"), "QueryString")

@@ -94,7 +94,7 @@ def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable
     }
     if len(hidden) > MAX_HIDDEN_VALUES:
         return HIDDEN
-    hidden |= {text for text in never if text}
+    hidden |= {text for text in never if len(text) >= MIN_SECRET_LENGTH}  # not a placeholder `x`
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
     for secret in sorted(secrets, key=len, reverse=True):
