@@ -1,9 +1,14 @@
-"""One flipped bit in any file of a killed server's data directory: named, or without effect."""
+"""One flipped bit in any file of a killed server's data directory: named, or without effect.
+
+OPENTRAIL_BIT_FLIPS=all tries all places; without it a few of each file.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import shutil
 import struct
 from collections import defaultdict
@@ -21,6 +26,9 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.ma
 
 #: Records of a file of event history.
 SEALED = 20
+TRIES_ALL = os.environ.get("OPENTRAIL_BIT_FLIPS") == "all"
+#: Places of a file and starts of a server, unless all are tried.
+SAMPLE, STARTS = 8, 3
 BUCKET, TRAILS = "evidence", ("one", "two", "three", "four")
 #: Bytes of a log's header, of a frame's header, and of a page.
 LOG_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096
@@ -140,7 +148,8 @@ def test_flipped_bit_is_named_or_without_effect(
     unnamed: dict[str, list[Flip]] = defaultdict(list)
     named = 0
     for file in sorted(files):
-        for flip in flips_in(world.folder, file, chance):
+        flips = [*flips_in(world.folder, file, chance)]
+        for flip in flips if TRIES_ALL else chance.sample(flips, min(len(flips), SAMPLE)):
             folder = tmp_path / "flipped"
             shutil.copytree(world.folder, folder)
             flip.apply(folder)
@@ -149,9 +158,10 @@ def test_flipped_bit_is_named_or_without_effect(
             else:
                 unnamed[file].append(flip)
             shutil.rmtree(folder)
-    assert named > 50
+    assert named > 20
     # What is not named has no effect; one start shows that for a flip of each file.
-    for number in range(max(map(len, unnamed.values()))):
+    starts = max(map(len, unnamed.values()))
+    for number in range(starts if TRIES_ALL else min(starts, STARTS)):
         group = [flips[number] for flips in unnamed.values() if number < len(flips)]
         folder = tmp_path / f"unnamed-{number}"
         shutil.copytree(world.folder, folder)
@@ -179,7 +189,9 @@ def problems(state: dict[str, Any]) -> list[Any]:
 def test_lost_end_of_the_log_stops_enforcement(tmp_path: Path, world: World) -> None:
     """A key that was disabled before the kill is not accepted again."""
     log = (world.folder / "state.db-wal").read_bytes()
-    for offset in (frames_of(log)[-1] + member for member in (*FRAME_MEMBERS, FRAME_HEADER + 9)):
+    # The kill may have come within a transaction, or before the note of the last one.
+    *_, frame, _last = (start for start in frames_of(log) if any(log[start + 4 : start + 8]))
+    for offset in (frame + member for member in (*FRAME_MEMBERS, FRAME_HEADER + 9)):
         folder = tmp_path / f"flipped-{offset}"
         shutil.copytree(world.folder, folder)
         Flip("state.db-wal", offset, 0).apply(folder)
@@ -187,6 +199,6 @@ def test_lost_end_of_the_log_stops_enforcement(tmp_path: Path, world: World) -> 
         try:
             with pytest.raises(AssertionError, match="server ended with 74"):
                 server.start()
-            assert "misses its last 1 changes" in server.output
+            assert re.search(r"misses its last \d+ changes", server.output)
         finally:
             server.close()

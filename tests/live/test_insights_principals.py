@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 NOBODY = "http://127.0.0.1:9"
 #: Seconds in which a server learns 20 events and finds something, at the latest.
-_DEADLINE = 90.0
+_DEADLINE = 300.0
 
 
 def import_weeks(server: Opentrail, folder: Path) -> None:
