@@ -115,15 +115,25 @@ def expected(case: Case, scope: list[str]) -> Expected:
         event_category="Data" if is_data else "Management",
         api_version=tables.API_VERSIONS.get(case.service),
         error_code=_error_code(case) if output is None else None,
-        request_parameters=_renamed(
+        request_parameters=renamed(
+            case.service,
+            case.operation,
             Recorded(service, case.protocol).request(shape, case.params),
-            tables.RENAMED.get((case.service, case.operation), {}),
         ),
         response_elements=_answer(case, source, read_only, output),
     )
 
 
-def _renamed(shown: dict[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+def renamed(service: str, operation: str, shown: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Returns parameters with the members that records have where models have others."""
+    if shown and (service, operation) == ("dynamodb", "TransactWriteItems"):
+        items = [
+            {"operation": kind[0].upper() + kind[1:]} | item[kind] if len(item) == 1 else item
+            for item in shown.get("transactItems", [])
+            for kind in list(item)[:1] or [""]
+        ]
+        shown = {name: items if name == "transactItems" else one for name, one in shown.items()}
+    names = tables.RENAMED.get((service, operation), {})
     return shown and {names.get(name, name): value for name, value in shown.items()}
 
 

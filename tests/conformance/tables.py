@@ -118,6 +118,8 @@ ANSWER_KEPT = {
 }
 #: They change something, but what they answer is data.
 ANSWER_LEFT_OUT = {
+    "dynamodb": "BatchExecuteStatement DeleteItem ExecuteStatement"
+    " ExecuteTransaction PutItem TransactWriteItems UpdateItem",
     "rdsdata": "BatchExecuteStatement ExecuteSql ExecuteStatement",
     "sqs": "ReceiveMessage",
 }
@@ -173,6 +175,8 @@ SAME_ON_THE_WIRE = {
 }
 #: Lex V2 has the operations of Lex V1, too, with the member in other letters.
 RENAMED = {("lex-models", operation): {"resourceArn": "resourceARN"} for operation in _TAGGING}
+RENAMED["dynamodb", "BatchExecuteStatement"] = {"statements": "requestItems"}
+RENAMED["dynamodb", "TransactWriteItems"] = {"transactItems": "requestItems"}
 #: EC2's members that AWS leaves out: operation → names (33 of 33 real records).
 LEFT_OUT = {"DescribeVpcAttribute": frozenset({"attribute"})}
 #: Services whose records carry the version of their API (real records, "Names and casing").
@@ -202,6 +206,7 @@ WITHOUT_SECOND_COMMA = frozenset({"athena", "iam", "ssm"})
 # Redaction (cloudtrail-format §4.4), by event source; "*" is every source. Names as recorded.
 REMOVED = {
     "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
+    "dynamodb": "expressionAttributeValues",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
     "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
     "kms": "ciphertextBlob keyMaterial plaintext privateKeyCiphertextBlob privateKeyPlaintext"

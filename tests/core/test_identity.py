@@ -1,5 +1,7 @@
 """Who called: accounts in key ids, and what records teach about keys and users."""
 
+import base64
+import json
 from typing import Any
 
 import botocore.session
@@ -434,6 +436,63 @@ def test_a_web_identity_is_named_by_what_its_token_was_found_to_say() -> None:
         },
         "210987654321",
     )
+
+
+def a_token(**claims: object) -> str:
+    """Returns a JSON Web Token with these claims and no true signature."""
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{body}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("claims", "provider", "audience"),
+    [
+        (
+            {"iss": "https://oidc.example/id/1", "aud": ["sts.amazonaws.com"], "sub": "app"},
+            "arn:aws:iam::210987654321:oidc-provider/oidc.example/id/1",
+            "sts.amazonaws.com",
+        ),
+        (
+            {"iss": "https://accounts.google.com", "aud": "other", "azp": "client", "sub": "app"},
+            "accounts.google.com",
+            "client",
+        ),
+    ],
+)
+def test_a_web_identity_is_named_by_its_token_where_the_answer_is_silent(
+    claims: dict[str, object], provider: str, audience: str
+) -> None:
+    asked = {"roleArn": "arn:aws:iam::210987654321:role/app"}
+    found = federated_caller("AssumeRoleWithWebIdentity", asked, {}, a_token(**claims))
+    assert found == (
+        {
+            "type": "WebIdentityUser",
+            "principalId": f"{provider}:{audience}:app",
+            "userName": "app",
+            "identityProvider": provider,
+        },
+        "210987654321",
+    )
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        None,
+        5,
+        "opaque",
+        "a.b.c",
+        "e30.!!.e30",
+        "e30.W10.e30",
+        a_token(iss=5, sub=["x"], aud={}),
+        a_token(iss="", aud=[]),
+        f"e30.{base64.b64encode(b'[' * 9_999).decode()}.e30",
+        "x" * 200_000,
+    ],
+)
+def test_a_token_of_another_form_names_no_caller(token: object) -> None:
+    found = federated_caller("AssumeRoleWithWebIdentity", None, {}, token)
+    assert found == ({"type": "WebIdentityUser"}, None)
 
 
 def test_a_saml_user_is_named_by_its_qualifier_and_subject() -> None:

@@ -6,6 +6,7 @@ Only key ids, names and ARNs are stored; never a secret or a session token (guar
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -135,25 +136,65 @@ ANONYMOUS: Mapping[str, Any] = {
 }
 
 
+#: Issuers of tokens that IAM knows by name; others are OpenID Connect providers of an account.
+_WELL_KNOWN_ISSUERS = frozenset({"accounts.google.com", "www.amazon.com", "graph.facebook.com"})
+#: Maximum characters of a token (STS API reference, with room for other servers).
+_MAX_TOKEN_LENGTH = 100_000
+
+
 def federated_caller(
-    event_name: str, parameters: Mapping[str, Any] | None, answer: Mapping[str, Any] | None
+    event_name: str,
+    parameters: Mapping[str, Any] | None,
+    answer: Mapping[str, Any] | None,
+    token: object = None,
 ) -> tuple[dict[str, Any], str | None] | None:
     """Returns the caller of an unsigned STS call, and the account that it is made in.
 
     The caller is in a web identity or SAML token; the response has the token's contents ("Logging
-    IAM and AWS STS API calls with AWS CloudTrail"). None: it is another call.
+    IAM and AWS STS API calls with AWS CloudTrail"). What an emulator's response lacks of a web
+    identity, `token` itself says, as the request has it. None: it is another call.
     """
     claims = answer or {}
     role = str((parameters or {}).get("roleArn", "")).split(":")
     account = role[4] if len(role) > 5 and is_account(role[4]) else None
     if event_name == "AssumeRoleWithWebIdentity":
-        provider, subject = claims.get("provider"), claims.get("subjectFromWebIdentityToken")
-        parts = (provider, claims.get("audience"), subject)
-        return _token_user("WebIdentityUser", parts, subject, provider), account
+        stated = {} if "subjectFromWebIdentityToken" in claims else _claims_of(token, account)
+        provider, audience, subject = (
+            claims.get(name) or stated.get(name)
+            for name in ("provider", "audience", "subjectFromWebIdentityToken")
+        )
+        return _token_user(
+            "WebIdentityUser", (provider, audience, subject), subject, provider
+        ), account
     if event_name == "AssumeRoleWithSAML":
         qualifier, subject = claims.get("nameQualifier"), claims.get("subject")
         return _token_user("SAMLUser", (qualifier, subject), subject, qualifier), account
     return None
+
+
+def _claims_of(token: object, account: str | None) -> dict[str, str]:
+    """Returns what a JSON Web Token says, by the names of STS's answer; nothing of another text."""
+    parts = token.split(".") if isinstance(token, str) and len(token) < _MAX_TOKEN_LENGTH else []
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = as_object(
+            json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        )
+    except (ValueError, RecursionError):
+        return {}
+    audience = claims.get("azp") or claims.get("aud")
+    if isinstance(audience, list):
+        audience = audience[0] if audience else None
+    issuer = claims.get("iss")
+    host = issuer.removeprefix("https://").rstrip("/") if isinstance(issuer, str) else ""
+    is_own = host and host not in _WELL_KNOWN_ISSUERS and account
+    said = {
+        "provider": f"arn:aws:iam::{account}:oidc-provider/{host}" if is_own else host,
+        "audience": audience,
+        "subjectFromWebIdentityToken": claims.get("sub"),
+    }
+    return {name: text for name, text in said.items() if isinstance(text, str) and text}
 
 
 def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> dict[str, Any]:
@@ -275,9 +316,11 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
         source = next((m["sourceIdentity"] for m in sources if m.get("sourceIdentity")), None)
         if source is not None:
             identity["sessionContext"]["sourceIdentity"] = source
-        if answer.get("provider"):
+        caller = as_object(record.get("userIdentity"))
+        web = caller if caller.get("type") == "WebIdentityUser" else {}
+        if provider := answer.get("provider") or web.get("identityProvider"):
             # The form of sessions that a service account of Kubernetes takes (IRSA).
-            federation = {"federatedProvider": str(answer["provider"]), "attributes": {}}
+            federation = {"federatedProvider": str(provider), "attributes": {}}
             identity["sessionContext"]["webIdFederationData"] = federation
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)

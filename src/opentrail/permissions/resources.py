@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object, objects_in
+from opentrail.core.partiql import table_of
 from opentrail.permissions.event_actions import prefix_of, source_label
 from opentrail.permissions.known_actions import takes_resources
 
@@ -54,12 +55,6 @@ _IAM_TYPES = (
     ("AccessKey", "AWS::IAM::User"),
     ("LoginProfile", "AWS::IAM::User"),
     ("Policy", "AWS::IAM::Policy"),
-)
-#: The table, and the index if there is one, of a statement of PartiQL.
-_PARTIQL_TABLE = re.compile(
-    r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
-        "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
-    re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 _IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
 
@@ -134,11 +129,12 @@ def _place(record: Mapping[str, Any]) -> str:
 
 def _partiql_tables(record: Mapping[str, Any], statement: str) -> list[str]:
     """Returns the ARN of the table of a statement of PartiQL, or of its index."""
-    found = _PARTIQL_TABLE.match(statement)
+    found = table_of(statement)
     if found is None:
         return []
-    table = f"arn:aws:dynamodb:{_place(record)}:table/{found['table']}"
-    return [f"{table}/index/{found['index']}" if found["index"] else table]
+    name, index = found
+    table = f"arn:aws:dynamodb:{_place(record)}:table/{name}"
+    return [f"{table}/index/{index}" if index else table]
 
 
 def _arns_in(parameters: Mapping[str, Any], service: str) -> list[str]:

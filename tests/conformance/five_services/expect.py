@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.conformance import tables
 from tests.conformance.expect import HIDDEN as HIDDEN
-from tests.conformance.expect import Recorded, is_read_only, region_of, source_of
+from tests.conformance.expect import Recorded, is_read_only, region_of, renamed, source_of
 from tests.conformance.five_services import expect_s3
 from tests.conformance.five_services.generate import Case
 from tests.conformance.generate import service_model
@@ -46,6 +46,7 @@ def expected(case: Case, host: str = "localhost") -> Expected:
     else:
         shape = model.operation_model(case.operation).input_shape
         parameters = Recorded(case.service, model.metadata["protocol"]).request(shape, case.params)
+        parameters = renamed(case.service, name, parameters)
     is_data = tables.listed(tables.DATA_OPERATIONS, source, case.operation)
     return Expected(
         event_source=f"{_SIGNED_FOR.get(case.operation, source)}.amazonaws.com",

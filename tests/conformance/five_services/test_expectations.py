@@ -153,7 +153,6 @@ def test_put_item_shows_names_of_attributes_only() -> None:
     assert result.request_parameters == {
         "tableName": "Music",
         "items": ["Artist", "Raw", "SongTitle"],
-        "expressionAttributeValues": [":y"],
         "expected": {"A": {"value": HIDDEN, "exists": True}},
     }
 

@@ -400,9 +400,18 @@ def _add_answer(draft: Draft) -> None:
     draft.answer = _answer(draft)
     if exchange.credential is None and exchange.described is None:
         name = draft.traits.event_name
-        caller = federated_caller(name, draft.parameters, draft.answer)
+        token = _web_identity_token(exchange) if name == "AssumeRoleWithWebIdentity" else None
+        caller = federated_caller(name, draft.parameters, draft.answer, token)
         if caller is not None:
             draft.identity, draft.account = caller[0], caller[1] or draft.account
+
+
+def _web_identity_token(exchange: Exchange) -> object:
+    """Returns the token of a request, which no record has."""
+    with contextlib.suppress(ValueError, RecursionError):
+        given = decode_parameters(exchange.route, exchange.request)
+        return given.get("WebIdentityToken") if given else None
+    return None
 
 
 def _answer(draft: Draft) -> dict[str, Any] | None:

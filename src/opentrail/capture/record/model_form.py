@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
+from opentrail.capture.record.dynamodb_form import as_recorded
 from opentrail.capture.record_rules import is_sensitive, lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import redact, without_variables
 from opentrail.capture.redaction.free_text import without_argument_secrets
@@ -77,6 +78,8 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
     if is_sensitive(model.input_shape):
         return lambda _parameters: None
     render, source = renderers(service).of(model.input_shape), source_of(service)
+    if source == "dynamodb":
+        return lambda parameters: as_recorded(str(operation), render(parameters))
     if not has_template_parameters(source):
         return render
     return lambda parameters: render(without_template_parameters(source, parameters))

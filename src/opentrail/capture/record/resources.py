@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parseaddr
 from typing import Any
 
+from opentrail.capture.record.dynamodb_form import tables_of_statements
 from opentrail.capture.record_rules import data_type, rules
 from opentrail.wire.routing import Route
 
@@ -41,6 +42,9 @@ def resources_of(
         return _by_table(table, parameters, region, account) if source == "dynamodb" else []
     find = _sqs if source == "sqs" else _by_table
     resources = find(resource_type, parameters, region, account)
+    if source == "dynamodb" and not resources:
+        for name in dict.fromkeys(tables_of_statements(parameters)):
+            resources += _by_table(resource_type, {"tableName": name}, region, account)
     if source == "sns":
         resources = [_of_endpoint(resource) for resource in resources]
     return resources or [{"accountId": account, "type": resource_type}]

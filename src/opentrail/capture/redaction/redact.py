@@ -21,6 +21,7 @@ from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.embedded import redact, without_variables
 from opentrail.capture.redaction.free_text import without_argument_secrets
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
+from opentrail.core.partiql import without_values
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
 #: AWS's placeholders for a value, by the table of redaction.toml that lists it.
@@ -33,8 +34,6 @@ PLACEHOLDERS = {
 #: The tables of redaction.toml that list members.
 ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
-#: Quoted strings, quoted names and numbers in a PartiQL statement.
-_LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter strings are not searched for in error messages, where they would be frequent.
@@ -57,26 +56,9 @@ def actions(source: str) -> dict[str, str]:
     return table_of
 
 
-def without_literals(text: Any) -> Any:
-    """Returns a statement with its literals replaced: quoted strings and numbers.
-
-    >>> without_literals("SELECT * FROM t WHERE a = 'x'")
-    "SELECT * FROM t WHERE a = 'HIDDEN_DUE_TO_SECURITY_REASONS'"
-    """
-    if not isinstance(text, str):
-        return HIDDEN
-    return _LITERAL.sub(_hidden_literal, text)
-
-
-def _hidden_literal(match: re.Match[str]) -> str:
-    literal = match.group()
-    if literal.startswith('"'):
-        return literal  # a quoted name
-    if not literal.startswith("'"):
-        return HIDDEN
-    inner = literal.strip("'")
-    end = "'" if len(literal) > 1 and literal.endswith("'") else ""
-    return f"'{HIDDEN if inner else ''}{end}"
+def without_literals(text: Any) -> str:
+    """Returns a statement of SQL without its texts and numbers."""
+    return without_values(text) if isinstance(text, str) else HIDDEN
 
 
 def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable[str] = ()) -> str:

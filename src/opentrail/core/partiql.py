@@ -1,0 +1,53 @@
+"""Statements of PartiQL and S3 Select: which table one is about, and one without its values."""
+
+from __future__ import annotations
+
+import re
+
+#: What AWS puts in the place of a value ("Understanding DynamoDB log file entries").
+REDACTED = "***(Redacted)"
+_TABLE = re.compile(
+    r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
+        "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
+    re.IGNORECASE | re.VERBOSE | re.ASCII,
+)
+#: A text or one that is cut, a quoted name, a number, or a brace.
+_TOKEN = re.compile(r"""'(?:[^']|'')*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?|[{}]""")
+_COLON = re.compile(r"\s*:")
+
+
+def table_of(statement: str) -> tuple[str, str | None] | None:
+    """Returns table and index of a statement, None if it has not the form of one.
+
+    >>> table_of("SELECT * FROM Music WHERE Artist = 'x'")
+    ('Music', None)
+    >>> table_of('SELECT * FROM "Music"."ByYear"')
+    ('Music', 'ByYear')
+    """
+    found = _TABLE.match(statement)
+    return (found["table"], found["index"]) if found else None
+
+
+def without_values(statement: str) -> str:
+    """Returns a statement as AWS records it, without texts and numbers.
+
+    Names of an item's attributes stay. AWS shows values of keys, too; which attributes are keys,
+    only the table knows.
+
+    >>> without_values("INSERT INTO Music VALUE {'Artist': 'x', 'Year': 1999}")
+    "INSERT INTO Music VALUE {'Artist': ***(Redacted), 'Year': ***(Redacted)}"
+    """
+    depth, is_insert = 0, statement.lstrip()[:6].upper() == "INSERT"
+
+    def shown(match: re.Match[str]) -> str:
+        nonlocal depth
+        word = match[0]
+        if word in "{}":
+            depth += 1 if word == "{" else -1
+            return word
+        if word[0] == "'" and depth == 1 and is_insert and _COLON.match(statement, match.end()):
+            return word  # the name of an attribute
+        is_name = word[0] == word[-1] == '"' and len(word) > 1
+        return word if is_name else REDACTED
+
+    return _TOKEN.sub(shown, statement)
