@@ -170,6 +170,7 @@ async def test_what_was_stored_is_known_after_a_restart_without_the_journal() ->
     control, journal = MemoryControl(), MemoryJournal()
     session = assume_role()
     session["requestParameters"]["tags"] = [{"key": "agent", "value": "codex"}]
+    session["requestParameters"]["transitiveTagKeys"] = ["Agent"]
     journal.disk.extend(entries_of([create_user(), create_key(), session]))
     identities = Identities(control)
     await replay(identities, journal)
@@ -180,6 +181,7 @@ async def test_what_was_stored_is_known_after_a_restart_without_the_journal() ->
     assert [later.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)] == expected
     assert later.resolve(NEW_KEY).learned_from == event_id(2)
     assert later.resolve(SESSION_KEY).agent_tag == "agent=codex"
+    assert later.resolve(SESSION_KEY).transitive_tags == {"agent": "codex"}
     assert await later.cursor() == 3
     later.learn(create_key("Mary", "AKIASECOND"))
     assert arn(later, "AKIASECOND") == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"

@@ -255,6 +255,7 @@ export interface KnownIdentity {
   account: string;
   agentTag: string | null;
   deletedBy: string | null;
+  transitiveTags: Record<string, string>;
   userIdentity: unknown;
 }
 

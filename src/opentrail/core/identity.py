@@ -40,6 +40,8 @@ class Identity:
     deleted_by: str | None = None
     #: The session's tag `agent`, which names an agent: `agent=VALUE`.
     agent_tag: str | None = None
+    #: The session's tags that roles assumed from it keep: key → value.
+    transitive_tags: Mapping[str, str] = field(default_factory=dict)
     #: The form in records, once it was asked for.
     _shown: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -338,7 +340,23 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     claimed = identity.get("accountId")
     account = str(claimed if is_account(claimed) else record.get("recipientAccountId"))
     tag = _agent_tag(parameters) or agent_tag_of(record)
-    return Learned((Identity(key_id, account, identity, str(record.get("eventID")), None, tag),))
+    event_id, kept = str(record.get("eventID")), _transitive_tags(parameters)
+    return Learned((Identity(key_id, account, identity, event_id, None, tag, kept),))
+
+
+def _transitive_tags(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the tags that roles assumed from a new session keep, those that it has kept itself.
+
+    Keys have no case ("Pass session tags in AWS STS", IAM guide).
+    """
+    incoming = as_object(parameters.get("incomingTransitiveTags"))
+    kept = {str(key): str(value) for key, value in incoming.items()}
+    keys = parameters.get("transitiveTagKeys")
+    names = {str(key).lower() for key in keys} if isinstance(keys, list) else set()
+    for tag in objects_in(parameters.get("tags")):
+        if str(tag.get("key")).lower() in names:
+            kept[str(tag.get("key"))] = str(tag.get("value", ""))
+    return kept
 
 
 def _agent_tag(parameters: Mapping[str, Any]) -> str | None:

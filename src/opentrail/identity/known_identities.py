@@ -254,6 +254,7 @@ class Identities(KnownIdentities):
                 stored.document["learnedFrom"],
                 stored.document.get("deletedBy"),
                 stored.document.get("agentTag"),
+                as_object(stored.document.get("transitiveTags")),
             )
             for stored in await self._control.scan("identity")
         ]
@@ -349,6 +350,7 @@ class Identities(KnownIdentities):
                 "learnedFrom": identity.learned_from,
                 "deletedBy": identity.deleted_by,
                 "agentTag": identity.agent_tag,
+                "transitiveTags": dict(identity.transitive_tags),
             }
             yield Put("identity", key_id, document)
 

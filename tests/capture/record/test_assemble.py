@@ -1,6 +1,7 @@
 """From an exchange to a whole record: what AWS writes, and whatever comes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -643,6 +644,31 @@ def test_a_web_identity_calls_as_what_its_token_says_in_the_account_of_the_role(
     }
     assert record["recipientAccountId"] == other
     assert "sharedEventID" not in record
+
+
+def test_tags_that_a_session_keeps_are_in_the_record_of_each_further_role() -> None:
+    """The chain of "Example of role chaining CloudTrail log file" (IAM guide)."""
+    known = {KEY: an_identity()}
+
+    def assumed(key: str, role: str, new_key: str, tags: Mapping[str, str], kept: str) -> Any:
+        given = {"RoleArn": ROLE.replace("DataRole", role), "RoleSessionName": "etl"}
+        for number, (name, value) in enumerate(tags.items(), 1):
+            given[f"Tags.member.{number}.Key"] = name
+            given[f"Tags.member.{number}.Value"] = value
+        given["TransitiveTagKeys.member.1"] = kept
+        request = a_query_request("sts", "AssumeRole", "2011-06-15", given, key=key)
+        answer = ASSUME_ROLE_ANSWER.replace(b"ASIAEXAMPLE", new_key.encode())
+        made = Assembler(lambda one: known[one]).assemble(an_exchange(request, a_response(answer)))
+        (identity,) = learn(made.record, {}).identities
+        known[new_key] = identity
+        return made.record["requestParameters"]
+
+    first = assumed(KEY, "One", "ASIAONE", {"Department": "Engineering", "x": "y"}, "department")
+    assert "incomingTransitiveTags" not in first
+    second = assumed("ASIAONE", "Two", "ASIATWO", {"Email": "a@b.c"}, "Email")
+    assert second["incomingTransitiveTags"] == {"Department": "Engineering"}
+    third = assumed("ASIATWO", "Three", "ASIATHREE", {}, "none")
+    assert third["incomingTransitiveTags"] == {"Department": "Engineering", "Email": "a@b.c"}
 
 
 def test_a_call_with_a_deleted_key_says_so() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypedDict
 
 from starlette.requests import Request
@@ -23,6 +23,8 @@ class KnownIdentity(TypedDict):
     deletedBy: str | None
     #: The session's tag that names an agent: `agent=VALUE`.
     agentTag: str | None
+    #: The session's tags that roles assumed from it keep: key → value.
+    transitiveTags: Mapping[str, str]
 
 
 class Taken(TypedDict):
@@ -103,6 +105,7 @@ class ReceivedRecords:
             "userIdentity": identity.user_identity,
             "deletedBy": identity.deleted_by,
             "agentTag": identity.agent_tag,
+            "transitiveTags": identity.transitive_tags,
         }
 
 

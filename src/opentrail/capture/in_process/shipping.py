@@ -152,6 +152,7 @@ class ServerShipper:
                 answer["userIdentity"],
                 deleted_by=answer.get("deletedBy"),
                 agent_tag=answer.get("agentTag"),
+                transitive_tags=answer.get("transitiveTags") or {},
             )
         except (RecordRefused, ValueError, KeyError, TypeError):
             self._silent_until = now + _SILENT_SECONDS

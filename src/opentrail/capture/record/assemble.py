@@ -194,6 +194,8 @@ class Assembler:
         form = _form_of(exchange.route.service)
         draft = Draft(exchange, _traits(exchange), form, notes, identity, account)
         _add_parameters(draft)
+        if draft.traits.event_name == "AssumeRole" and exchange.credential is not None:
+            _add_incoming_tags(draft, self.identity(exchange.credential.access_key_id))
         _add_error(draft)
         _add_answer(draft)
         _add_place(draft)
@@ -386,6 +388,13 @@ def _error_code(exchange: Exchange, code: str) -> str:
         shape = service.error_shape(code)
         return str(shape.name) if shape is not None else code
     return code
+
+
+def _add_incoming_tags(draft: Draft, caller: Identity) -> None:
+    """Adds the tags that a session keeps when it assumes another role, as AWS records them."""
+    if caller.transitive_tags and draft.parameters is not None:
+        kept = {"incomingTransitiveTags": dict(caller.transitive_tags)}
+        draft.parameters = {**kept, **draft.parameters}
 
 
 # Answer
