@@ -295,6 +295,8 @@ def words_of(resource_type: str | None) -> str:
 
     >>> words_of("AWS::IAM::User"), words_of("AWS::Athena::WorkGroup"), words_of(None)
     ('IAM user', 'Athena work group', 'resource')
+    >>> words_of("AWS::Config::ConfigRule")
+    'Config rule'
     """
     if resource_type is None or resource_type.count("::") != 2:
         return "resource"
@@ -302,6 +304,8 @@ def words_of(resource_type: str | None) -> str:
         return SPOKEN[resource_type]
     _, service, thing = resource_type.split("::")
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", thing).split()
+    if words and words[0].lower() == service.lower():  # `Config config rule`
+        words = words[1:]
     return " ".join([service, *(w if w.isupper() else w.lower() for w in words)])
 
 
