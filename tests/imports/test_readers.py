@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import random
@@ -22,16 +23,31 @@ def lookup_event(raw: bytes) -> bytes:
     return json.dumps({"EventId": "x", "CloudTrailEvent": raw.decode()}).encode()
 
 
+def log_event(raw: bytes) -> bytes:
+    return json.dumps({"id": "1", "timestamp": 1, "message": raw.decode()}).encode()
+
+
 #: Format → a sample with these records; a format of one record holds the first.
 SAMPLES: dict[str, Callable[[list[bytes]], bytes]] = {
     "log file": lambda raws: b'{"Records": [%b]}' % b" , ".join(raws),
     "output of LookupEvents": lambda raws: (
         b'{"Events": [%b]}' % b", ".join(map(lookup_event, raws))
     ),
+    "CloudWatch Logs subscription": lambda raws: (
+        b'{"logEvents": [%b]}' % b", ".join(map(log_event, raws))
+    ),
+    "output of FilterLogEvents": lambda raws: (
+        b'{"events": [%b]}' % b", ".join(map(log_event, raws))
+    ),
+    "Firehose records": lambda raws: (
+        b'{"records": [%b]}'
+        % b", ".join(b'{"recordId":"1","data":"%b"}' % base64.b64encode(raw) for raw in raws)
+    ),
     "event of LookupEvents": lambda raws: lookup_event(raws[0]),
     "EventBridge event": lambda raws: (
         b'{"detail-type": "AWS API Call via CloudTrail", "detail": %b}' % raws[0]
     ),
+    "CloudWatch Logs event": lambda raws: log_event(raws[0]),
 }
 
 

@@ -1,17 +1,22 @@
-"""Reads files: plain or gzip; one JSON object, a JSON list, or lines (NDJSON).
+"""Reads files: plain or gzip; JSON objects and lists, one or many, in lines (NDJSON) or joined.
 
-A file larger than memory is read in parts if it holds lines or is one object that lists records.
+A mistake costs the document that has it. A file larger than memory is read in parts if it holds
+lines or is one object that lists records.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from opentrail.imports.encodings import to_utf8
 from opentrail.imports.gzipped import (
     NOT_GZIP,
+    TOO_MANY_PACKINGS,
     Large,
     is_gzip,
     parts_of,
@@ -22,23 +27,41 @@ from opentrail.imports.readers import (
     LISTS,
     LOG_FILE_START,
     list_reader,
+    read_document,
+    read_element,
     read_object,
-    read_record,
+    rows_of,
 )
 from opentrail.imports.records import (
     DUPLICATE_MEMBER,
+    LONE_SURROGATE,
     NOT_AN_OBJECT,
     NOT_JSON,
     NOT_UTF8,
+    NUMBER_TOO_LARGE,
+    TOO_DEEP,
+    AcceptedRecord,
     InvalidText,
+    RejectedRecord,
     Result,
     decode,
+    placed,
 )
 from opentrail.imports.splitting import Slice, members_of, split
 
+CSV = "CSV, which has no whole records"
+_CSV_HINT = "download it as JSON, or use 'aws cloudtrail lookup-events --output json'"
 RECORD_TOO_LARGE = "no end of a record in 64 MiB"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
+#: Reasons for which a text may be another text's part, or several documents.
+_UNREADABLE = (NOT_JSON, NOT_UTF8, LONE_SURROGATE, TOO_DEEP, NUMBER_TOO_LARGE)
+#: Maximum times that a file is packed.
+_MAX_PACKINGS = 3
+#: The first line of the CSV file of the CloudTrail console, of Athena or Lake.
+_CSV_HEADER = re.compile(rb"\A[^{}\[\]:\n]*\bevent[ _]?(?:name|time|id)\b[^{}\[\]:\n]*,", re.I)
+#: What CloudWatch Logs writes before an event when it exports a log group, and `aws logs tail`.
+_LOG_PREFIX = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)? +(?:\S+ +)?(?=\{)")
 _MORE = re.compile(rb"[^ \t\r\n]")
 #: How AWS's own log files end.
 _LOG_FILE_END = b"]}"
@@ -48,6 +71,17 @@ _OPENING = re.compile(
 )
 _CLOSING = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
+#: What may be between documents: space, byte order marks of joined files, the commas of a list
+#: without brackets, the separator of RFC 7464.
+_SEPARATOR = re.compile("[ \t\r\n,\ufeff\x1e]*")
+#: The text before a document that follows one that cannot be read.
+_NEXT_DOCUMENT = re.compile(r"(?:\n|[}\]]\s*)(?=[{\[])")
+_DECODER = json.JSONDecoder(parse_int=len, parse_float=len)
+#: Maximum bytes of lines that are read together.
+_MAX_BROKEN_BYTES = 64 << 20
+#: Lists of two log files that follow each other.
+_JOINED_LISTS = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\{")
+_JOINT_BYTES = 64
 #: Bytes of a list that are read before it is split.
 _WINDOW_BYTES = 4 << 20
 #: Maximum bytes of a window, which doubles until it holds a complete element.
@@ -69,11 +103,20 @@ def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Result
         first_line: the number of the first line, for a part of a large NDJSON file.
     """
     try:
-        text = unpack(content) if is_gzip(content) else content
+        text: bytes | Large = content
+        packings = 0
+        while isinstance(text, bytes) and is_gzip(text):
+            packings += 1
+            if packings > _MAX_PACKINGS:
+                raise InvalidText(TOO_MANY_PACKINGS)
+            packed = text
+            text = unpack(packed, len(content))
+            if isinstance(text, Large) and is_gzip(text.head):
+                text = unpack_large(packed)
         if isinstance(text, Large):
-            yield from _read_large(content, text, first_line)
+            yield from _read_large(packed, text, first_line)
         else:
-            yield from _read_text(text.removeprefix(_BOM), first_line)
+            yield from _read_text(to_utf8(text), first_line)
     except InvalidText as invalid:
         if name.endswith(".gz") and not is_gzip(content) and invalid.reason in (NOT_UTF8, NOT_JSON):
             invalid = InvalidText(NOT_GZIP, f"and {invalid.reason}")
@@ -83,29 +126,45 @@ def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Result
 def _read_large(content: bytes, large: Large, first_line: int) -> Iterator[Result]:
     """Yields the records of a large gzip file, in parts if the format allows it."""
     if _begins_as_lines(large.head.removeprefix(_BOM)):
-        yield from _numbered_texts(lines_of(parts_of(content)), first_line)
-    elif wraps_one_list(large):
+        yield from _numbered_lines(lines_of(parts_of(content)), first_line)
+    elif wraps_one_list(large) and not _has_joined_lists(parts_of(content)):
         line = 0
         try:
             for line, element in enumerate(elements_of(parts_of(content)), 1):
-                yield read_record(element, line)
+                yield from read_element(element, line)
         except InvalidText as invalid:
             yield invalid.at(line + 1)
     else:
-        yield from _read_text(unpack_large(content).removeprefix(_BOM), first_line)
+        yield from _read_text(to_utf8(unpack_large(content)), first_line)
 
 
 def _read_text(text: bytes, first_line: int) -> Iterator[Result]:
     if not text or text.isspace():
         return iter(())
     if first_line > 1 or _begins_as_lines(text):
-        return _numbered_texts(io.BytesIO(text), first_line)
+        return _numbered_lines(io.BytesIO(text), first_line)
+    if _CSV_HEADER.match(text):
+        raise InvalidText(CSV, _CSV_HINT)
     try:
         return _document(text.strip(_SPACE))
-    except InvalidText:
-        if any(_is_whole_object(line) for line in io.BytesIO(text)):
-            return _numbered_texts(io.BytesIO(text), first_line)
-        raise
+    except InvalidText as invalid:
+        return _unless_all_rejected(_numbered_lines(io.BytesIO(text), first_line), invalid)
+
+
+def _unless_all_rejected(results: Iterator[Result], invalid: InvalidText) -> Iterator[Result]:
+    """Yields the results if any is a document.
+
+    Raises:
+        InvalidText: none is.
+    """
+    rejected: list[Result] = []
+    for result in results:
+        rejected.append(result)
+        if isinstance(result, AcceptedRecord) or result.reason not in _UNREADABLE:
+            yield from rejected
+            yield from results
+            return
+    raise invalid
 
 
 def _begins_as_lines(text: bytes) -> bool:
@@ -124,11 +183,61 @@ def _is_whole_object(line: bytes) -> bool:
     return True
 
 
-def _numbered_texts(lines: Iterable[bytes], first_line: int) -> Iterator[Result]:
+def _numbered_lines(lines: Iterable[bytes], first_line: int) -> Iterator[Result]:
+    """Yields the records of lines; lines that are no document are read together, as one text."""
+    broken: list[bytes] = []
+    size, start = 0, first_line
     for number, line in enumerate(lines, first_line):
-        raw = line.strip(_SPACE)
-        if raw:
-            yield from read_object(raw, number)
+        prefix = _LOG_PREFIX.match(line)
+        text = line[prefix.end() :] if prefix else line
+        raw = text.strip(_SPACE)
+        results = read_document(raw, number) if raw else iter(())
+        first = next(results, None)
+        is_broken = isinstance(first, RejectedRecord) and first.reason in _UNREADABLE
+        if is_broken or (broken and not raw):
+            start = start if broken else number
+            broken.append(text)
+            size += len(text)
+            if size < _MAX_BROKEN_BYTES:
+                continue
+        if broken:
+            yield from _joined(b"".join(broken), start)
+            broken, size = [], 0
+        if first is not None and not is_broken:
+            yield first
+            yield from results
+    if broken:
+        yield from _joined(b"".join(broken), start)
+
+
+def _joined(text: bytes, line: int) -> Iterator[Result]:
+    """Yields the records of documents that follow each other, with or without line breaks.
+
+    One that cannot be read ends where the next begins: on a line of its own, or behind the end of
+    an object or list. Other text is rejected by the line.
+    """
+    characters = text.decode("utf-8", "surrogateescape")
+    start = counted = line_start = 0
+    while (start := _SEPARATOR.match(characters, start).end()) < len(characters):  # type: ignore[union-attr]
+        line += characters.count("\n", counted, start)
+        line_start = characters.rfind("\n", counted, start) + 1 or line_start
+        counted, end = start, _end_of_document(characters, start)
+        raw = characters[start:end].encode("utf-8", "surrogateescape").strip(_SPACE)
+        place = f"character {start - line_start + 1} of the line" if start > line_start else ""
+        for result in read_document(raw, line):
+            yield placed(result, place)
+        start = end
+
+
+def _end_of_document(characters: str, start: int) -> int:
+    if characters[start] not in "{[":
+        end = characters.find("\n", start)
+        return len(characters) if end < 0 else end
+    try:
+        return _DECODER.raw_decode(characters, start)[1]
+    except (ValueError, RecursionError):
+        following = _NEXT_DOCUMENT.search(characters, start + 1)
+        return following.end() if following else len(characters)
 
 
 def _document(text: bytes) -> Iterator[Result]:
@@ -142,18 +251,22 @@ def _document(text: bytes) -> Iterator[Result]:
         with contextlib.suppress(InvalidText):  # the code below finds the reason
             return _numbered_records(split(elements))
     if text.startswith(b"["):
-        return _numbered_texts(map(bytes, split(text)), 1)
+        return itertools.chain.from_iterable(
+            read_object(bytes(element), number) for number, element in enumerate(split(text), 1)
+        )
     if not text.startswith(b"{"):
         decode(text)
         raise InvalidText(NOT_AN_OBJECT)
     members = members_of(text)
     reader = list_reader(members)
-    return read_object(text, 1) if reader is None else _numbered_records(reader.elements(members))
+    if reader is not None:
+        return _numbered_records(reader.elements(members))
+    return rows_of(decode(text), itertools.count(1)) or read_object(text, 1)
 
 
 def _numbered_records(elements: Sequence[Slice]) -> Iterator[Result]:
     for number, element in enumerate(elements, 1):
-        yield read_record(bytes(element), number)
+        yield from read_element(bytes(element), number)
 
 
 # Large files, read in parts
@@ -180,6 +293,16 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
 def wraps_one_list(large: Large) -> bool:
     """Returns whether a file begins and ends like an object with a list and no other member."""
     return bool(_OPENING.match(large.head) and _CLOSING.search(large.tail))
+
+
+def _has_joined_lists(parts: Iterable[bytes]) -> bool:
+    """Returns whether another object with a list follows the first one."""
+    last = b""
+    for part in parts:
+        if _JOINED_LISTS.search(last + part):
+            return True
+        last = part[-_JOINT_BYTES:]
+    return False
 
 
 def elements_of(parts: Iterable[bytes]) -> Iterator[bytes]:

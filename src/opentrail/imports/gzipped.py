@@ -11,6 +11,7 @@ from opentrail.imports.records import InvalidText
 
 NOT_GZIP = "not a gzip file"
 DAMAGED_GZIP = "damaged gzip file"
+TOO_MANY_PACKINGS = "gzip in gzip in gzip in gzip"
 TOO_LARGE = "larger than 512 MiB unpacked"
 TOO_DENSE = "unpacks to more than 200 times its size"
 #: Maximum bytes, unpacked, of a file.
@@ -50,15 +51,19 @@ class Large:
     tail: bytes
 
 
-def unpack(content: bytes) -> bytes | Large:
+def unpack(content: bytes, file_size: int = 0) -> bytes | Large:
     """Returns the content of a gzip file after checking the checksums of all members.
+
+    Args:
+        content: the gzip file.
+        file_size: bytes of the file that it was packed in, if that is another one.
 
     Raises:
         InvalidText: the file is damaged or too large.
     """
     start, size = io.BytesIO(), 0
     head = tail = b""
-    for part in parts_of(content):
+    for part in parts_of(content, file_size):
         tail = part if len(part) >= _END else tail[-_END:] + part
         size += len(part)
         if not head:
@@ -79,13 +84,13 @@ def unpack_large(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def parts_of(content: bytes) -> Iterator[bytes]:
+def parts_of(content: bytes, file_size: int = 0) -> Iterator[bytes]:
     """Yields the content of a gzip file in parts; the checksums are valid only after the last one.
 
     Raises:
         InvalidText: the file is damaged or too large.
     """
-    bound = min(MAX_UNPACKED_BYTES, max(_EXEMPT_BYTES, _MAX_RATIO * len(content)))
+    bound = min(MAX_UNPACKED_BYTES, max(_EXEMPT_BYTES, _MAX_RATIO * (file_size or len(content))))
     view = memoryview(content)
     size = position = 0
     while position < len(content):

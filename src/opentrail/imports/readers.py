@@ -5,10 +5,14 @@ An object can be a whole file, a line of NDJSON or an element of a JSON list: im
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import base64
+import binascii
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from opentrail.imports.gzipped import is_gzip, unpack_large
 from opentrail.imports.records import (
     NOT_A_RECORD,
     NOT_AN_OBJECT,
@@ -19,8 +23,12 @@ from opentrail.imports.records import (
     decode,
     looks_like_record,
     not_a_record,
+    placed,
 )
+from opentrail.imports.rows import row_records
 from opentrail.imports.splitting import Slice, members_of, split
+
+NOT_BASE64 = "not base64"
 
 
 class Reader(Protocol):
@@ -39,12 +47,17 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """A record written as text, such as `{"CloudTrailEvent": "{…}"}`."""
+    """A record written as text, such as `{"CloudTrailEvent": "{…}"}`.
+
+    A member that may also hold other text is read only if that begins with `opening`.
+    """
 
     member: str
+    opening: str = ""
 
     def matches(self, value: Mapping[str, Any]) -> bool:
-        return isinstance(value.get(self.member), str)
+        text = value.get(self.member)
+        return isinstance(text, str) and text.lstrip().startswith(self.opening)
 
     def record(self, raw: bytes, value: Mapping[str, Any]) -> tuple[bytes, Any]:
         inner = value[self.member].strip(" \t\r\n").encode()
@@ -86,9 +99,13 @@ class ListReader:
         list_text = bytes(members[self.member])
         if not list_text.startswith(b"["):
             raise InvalidText(NOT_A_RECORD, f"{self.member} is not a list")
+        if bytes(members.get("messageType", b"")) == _CONTROL_MESSAGE:
+            return ()
         return split(list_text)
 
 
+#: The type of the messages by which CloudWatch Logs checks a destination: they hold no events.
+_CONTROL_MESSAGE = b'"CONTROL_MESSAGE"'
 #: How AWS's own log files begin, and their reader.
 LOG_FILE_START = b'{"Records":['
 LOG_FILE = ListReader("Records")
@@ -97,12 +114,21 @@ LOG_FILE = ListReader("Records")
 LISTS = {
     "log file": LOG_FILE,
     "output of LookupEvents": ListReader("Events"),
+    "CloudWatch Logs subscription": ListReader("logEvents"),
+    "output of FilterLogEvents": ListReader("events"),
+    "Firehose records": ListReader("records"),
 }
 #: Objects that hold one record; the first that matches is used.
 READERS: Mapping[str, Reader] = {
     "event of LookupEvents": TextReader("CloudTrailEvent"),
     "EventBridge event": ObjectReader("detail", identified_by="detail-type"),
+    "CloudWatch Logs event": TextReader("message", opening="{"),
 }
+#: Members of members that hold another document in base64, often with gzip: what Lambda gets from
+#: CloudWatch Logs, and records of Kinesis and Firehose.
+_PACKED = (("awslogs", "data"), ("kinesis", "data"), ("data",), ("Data",))
+#: How base64 of gzip, and of a JSON object, begins.
+_BASE64_GZIP, _BASE64_OBJECT = "H4sI", "eyJ"
 
 
 def list_reader(members: Mapping[str, Any]) -> ListReader | None:
@@ -112,30 +138,114 @@ def list_reader(members: Mapping[str, Any]) -> ListReader | None:
     return next((reader for reader in LISTS.values() if reader.member in members), None)
 
 
-def read_object(raw: bytes, line: int) -> Iterator[Result]:
-    """Yields the records of a JSON text, all with the same line number."""
-    reader = LOG_FILE
+def read_document(raw: bytes, line: int) -> Iterator[Result]:
+    """Yields the records of an object, or of a list of objects, all with the same line number."""
+    if not raw.startswith(b"["):
+        yield from read_object(raw, line)
+        return
     try:
-        # A log file is not decoded as a whole, which would double the time.
-        if not raw.startswith(LOG_FILE_START):
-            value = _object(raw)
-            own_reader = list_reader(value)
-            if own_reader is None:
-                yield _record(raw, value, line)
-                return
-            reader = own_reader
-        for element in reader.elements(members_of(raw)):
-            yield read_record(bytes(element), line)
+        for number, element in enumerate(split(raw), 1):
+            for result in read_object(bytes(element), line):
+                yield placed(result, f"element {number}")
     except InvalidText as invalid:
         yield invalid.at(line)
 
 
-def read_record(raw: bytes, line: int) -> Result:
-    """Returns the record that a JSON text is or holds."""
+def read_object(raw: bytes, line: int) -> Iterator[Result]:
+    """Yields the records of a JSON text, all with the same line number."""
     try:
-        return _record(raw, _object(raw), line)
+        if raw.startswith(_BASE64_GZIP.encode()):
+            raw = _unpacked(raw.decode("ascii", "replace"))
+        yield from _records(raw, line)
+    except InvalidText as invalid:
+        yield invalid.at(line)
+
+
+def _records(raw: bytes, line: int) -> Iterator[Result]:
+    """Yields the records of a JSON text.
+
+    Raises:
+        InvalidText: it is not JSON, or holds no records.
+    """
+    reader = LOG_FILE
+    # A log file is not decoded as a whole, which would double the time.
+    if not raw.startswith(LOG_FILE_START):
+        value = _object(raw)
+        own_reader = list_reader(value)
+        if own_reader is None:
+            rows = rows_of(value, itertools.repeat(line))
+            yield from _of_element(raw, value, line) if rows is None else rows
+            return
+        reader = own_reader
+    for number, element in enumerate(reader.elements(members_of(raw)), 1):
+        for result in read_element(bytes(element), line):
+            yield placed(result, f"element {number}")
+
+
+def read_element(raw: bytes, line: int) -> Iterator[Result]:
+    """Yields the record that an element of a list is or holds, or the records packed in it."""
+    try:
+        yield from _of_element(raw, _object(raw), line)
+    except InvalidText as invalid:
+        yield invalid.at(line)
+
+
+def rows_of(value: Mapping[str, Any], lines: Iterable[int]) -> Iterator[Result] | None:
+    """Returns the record of each row of a query's results; None: the object is something else."""
+    rows = None if looks_like_record(value) else row_records(value)
+    return None if rows is None else map(_of_row, rows, lines)
+
+
+def _of_row(row: bytes | InvalidText, line: int) -> Result:
+    if isinstance(row, InvalidText):
+        return row.at(line)
+    try:
+        return _record(row, _object(row), line)
     except InvalidText as invalid:
         return invalid.at(line)
+
+
+def _of_element(raw: bytes, value: dict[str, Any], line: int) -> Iterator[Result]:
+    # Records that Lambda gets from Kinesis have an eventName as well.
+    is_record = looks_like_record(value) and "kinesis" not in value
+    text = None if is_record else _packed_text(value)
+    if text is None:
+        yield _record(raw, value, line)
+        return
+    inner = _unpacked(text)
+    document = _object(inner)
+    reader = list_reader(document)
+    if reader is None:
+        yield _record(inner, document, line)
+        return
+    for element in reader.elements(members_of(inner)):
+        try:
+            yield _record(bytes(element), _object(bytes(element)), line)
+        except InvalidText as invalid:
+            yield invalid.at(line)
+
+
+def _packed_text(value: Mapping[str, Any]) -> str | None:
+    for path in _PACKED:
+        inner: Any = value
+        for member in path:
+            inner = inner.get(member) if isinstance(inner, dict) else None
+        if isinstance(inner, str) and inner.startswith((_BASE64_GZIP, _BASE64_OBJECT)):
+            return inner
+    return None
+
+
+def _unpacked(text: str) -> bytes:
+    """Returns what base64, and gzip in it, holds.
+
+    Raises:
+        InvalidText: it is damaged, or too large.
+    """
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidText(NOT_BASE64, str(error)) from error
+    return (unpack_large(content) if is_gzip(content) else content).strip(b" \t\r\n")
 
 
 def _record(raw: bytes, value: dict[str, Any], line: int) -> AcceptedRecord:

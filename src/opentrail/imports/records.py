@@ -74,6 +74,14 @@ class RejectedRecord:
 Result = AcceptedRecord | RejectedRecord
 
 
+def placed(result: Result, place: str) -> Result:
+    """Returns a result, a rejected one with its place in the line."""
+    if isinstance(result, AcceptedRecord) or not place:
+        return result
+    detail = f"{place}: {result.detail}" if result.detail else place
+    return RejectedRecord(result.line, result.reason, detail)
+
+
 class InvalidText(Exception):  # noqa: N818 - named for what the text is
     """Text that cannot be imported: one of the reasons, and details."""
 
