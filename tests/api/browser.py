@@ -24,7 +24,7 @@ from opentrail.api.v1.state import State
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.turn_on import ConsoleCaller
 from opentrail.app.event_prover import answer
-from opentrail.core.errors import ServiceError
+from opentrail.core.errors import RecordRefused, ServiceError
 from opentrail.history.event_history import History
 from tests.api.caller import TOKEN, Answer, Api, send
 from tests.factories import ACCOUNT, REGION, an_identity
@@ -146,8 +146,16 @@ class Browser:
     async def _ingest(self, body: bytes, again: bool) -> int:
         return len(body.splitlines())
 
-    async def _imports(self, body: AsyncIterator[bytes]) -> dict[str, Any]:
-        return {"files": [part.decode() async for part in body]}
+    async def _imports(
+        self, body: AsyncIterator[bytes], on_read: Callable[[int], None]
+    ) -> dict[str, Any]:
+        files = [part.decode() async for part in body]
+        for read, _ in enumerate(files, 1):
+            on_read(read)
+            await asyncio.sleep(0)
+        if "damaged" in files:
+            raise RecordRefused("the disk is full")
+        return {"files": files}
 
     def _link(self) -> str:
         return f"http://{HOST}/console/#t={self.sessions.new_link()}"

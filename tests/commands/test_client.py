@@ -60,6 +60,22 @@ def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
     assert console.asked[0].body == b"".join(parts)
 
 
+def test_lines_report_how_much_is_read(console: StubConsole) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
+    read: list[int] = []
+
+    def send(body: bytes) -> object:
+        console.raw = head + body
+        return find(options(console.data_dir)).send("/x", [b""], 10.0, read.append)
+
+    assert send(b'{"read":1}\n{"read":2}\n{"files":[]}\n') == {"files": []}
+    assert read == [1, 2]
+    with pytest.raises(TryLater, match="the disk is full"):
+        send(b'{"read":1}\n{"error":"the disk is full","code":"x","status":503}\n')
+    with pytest.raises(TryLater, match="was cut"):
+        send(b'{"read":1}\n')
+
+
 # How the server is found
 
 

@@ -109,3 +109,20 @@ def test_what_is_counted_may_have_another_name(time: Time) -> None:
     time.now += 11
     progress.advance(1, 2)
     assert "2 files" in log.getvalue()
+
+
+def test_the_bar_moves_while_a_file_is_read(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100)
+    progress.total = 1_000
+    shares = []
+    for read in (200, 600, 500, 1_000):
+        time.now += 1
+        progress.under_way["file"] = read
+        progress.show()
+        shares.append(drawn(terminal).partition("] ")[2].partition(" ")[0])
+    time.now += 1
+    progress.under_way.clear()
+    progress.advance(1_000, 5)
+    shares.append(drawn(terminal).partition("] ")[2].partition(" ")[0])
+    assert shares == ["20%", "60%", "60%", "99%", "100%"]

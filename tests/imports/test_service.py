@@ -64,6 +64,18 @@ async def test_what_is_answered_is_found(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_reading_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REPORT_SECONDS", 0.001)
+    reports: list[int] = []
+    async with opened(tmp_path) as (imports, _):
+        (file,) = (await imports.take(body(1, 10_000, 1 << 20), reports.append))["files"]
+        assert file["imported"] == 10_000
+    assert reports == sorted(reports)
+    assert len(set(reports)) > 2
+    assert file["lines"] == 10_000
+
+
+@asynchronous
 async def test_many_at_once_that_overlap_bring_each_event_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as (imports, store):
         parts = [(start, 60) for start in range(1, 300, 30)]

@@ -10,7 +10,7 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,30 @@ class Console:
         address = f"{path}?{_encode(query)}" if query else path
         return self._answer(address, parts, "application/json", seconds)
 
-    def send(self, path: str, parts: Sequence[bytes], seconds: float) -> dict[str, Any]:
-        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`."""
-        return self._answer(path, parts, "application/octet-stream", seconds)
+    def send(
+        self,
+        path: str,
+        parts: Sequence[bytes],
+        seconds: float,
+        on_read: Callable[[int], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`.
+
+        `on_read` is called with the number of bytes that the server has read, several times.
+        """
+        binary = "application/octet-stream"
+        with self._open(path, parts, binary, seconds, accept="application/x-ndjson") as answer:
+            if "ndjson" not in answer.headers.get("Content-Type", ""):
+                with _translate_errors(self.url):
+                    return _document(answer.read(), self.url)
+            for lines in _lines_of(answer, self.url):
+                for line in lines:
+                    if "error" in line:
+                        raise _error_of(str(line["error"]), int(line["status"]), line.get("code"))
+                    if "read" not in line:
+                        return line
+                    on_read(int(line["read"]))
+        raise TryLater(f"the answer of {self.url} was cut")
 
     def _answer(
         self, path: str, parts: Sequence[bytes] | None, content_type: str, seconds: float
@@ -105,9 +126,18 @@ class Console:
             yield _lines_of(answer, self.url)
 
     def _open(
-        self, path: str, parts: Sequence[bytes] | None, content_type: str, seconds: float
+        self,
+        path: str,
+        parts: Sequence[bytes] | None,
+        content_type: str,
+        seconds: float,
+        accept: str = "*/*",
     ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content_type}
+        headers = {
+            "Authorization": f"Bearer {self.token}",
+            "Content-Type": content_type,
+            "Accept": accept,
+        }
         if parts is not None:
             headers["Content-Length"] = str(sum(len(part) for part in parts))
         request = urllib.request.Request(  # noqa: S310 - http to our own server
@@ -254,10 +284,12 @@ def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
         reason = f"the server answered with HTTP status {error.code}"
         if any(name.lower().startswith("x-amz") for name in error.headers):
             reason = _foreign(error.url)
-    if error.code in _LATER:
+    return _error_of(reason, error.code, body.get("code") if isinstance(body, dict) else None)
+
+
+def _error_of(reason: str, status: int, code: object = None) -> OpentrailError:
+    if status in _LATER:
         return TryLater(reason)
-    if error.code == http.HTTPStatus.UNAUTHORIZED:
+    if status == http.HTTPStatus.UNAUTHORIZED:
         return TokenRefused(reason)
-    if not isinstance(body, dict):
-        return OpentrailError(reason)
-    return UsageError(reason) if body.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)
+    return UsageError(reason) if code in _CODES_OF_WRONG_USE else OpentrailError(reason)

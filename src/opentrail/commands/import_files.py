@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -116,6 +117,9 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
     def on_wait(reason: str) -> None:
         progress.waiting = printable(reason)
 
+    def send(batch: list[BatchFile]) -> list[Answer]:
+        return sender.send(batch, partial(progress.under_way.__setitem__, id(batch)))
+
     sender = Sender(lambda: find(options), on_wait)
     pool = ThreadPoolExecutor(WORKERS)
     under_way: deque[Sent] = deque()
@@ -124,7 +128,7 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
         for batch in batches(pieces, totals.note_not_sent):
             while len(under_way) >= WORKERS:
                 _settle(under_way.popleft(), totals, progress)
-            under_way.append((batch, pool.submit(sender.send, batch)))
+            under_way.append((batch, pool.submit(send, batch)))
         while under_way:
             _settle(under_way.popleft(), totals, progress)
     finally:
@@ -147,6 +151,7 @@ def _settle(request: Sent, totals: Totals, progress: Progress) -> None:
             progress.show()
     for file, answer in zip(batch, answers, strict=True):
         totals.note_sent(file, answer)
+    progress.under_way.pop(id(batch), None)
     size = sum(len(file.content) for file in batch)
     progress.advance(size, sum(answer["lines"] for answer in answers))
 
@@ -221,8 +226,12 @@ class Sender:
         """Stops retrying: the next failure is raised."""
         self._ended.set()
 
-    def send(self, batch: list[BatchFile]) -> list[Answer]:
+    def send(
+        self, batch: list[BatchFile], on_read: Callable[[int], None] = lambda _: None
+    ) -> list[Answer]:
         """Returns the outcome of each file once it is durable.
+
+        `on_read` is called with the bytes of the batch that the server has read.
 
         Raises:
             TryLater: the server was not reached or overloaded in all attempts.
@@ -232,7 +241,7 @@ class Sender:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 console = self._find_again() if attempt > 1 else self._find()
-                answer = console.send(PATH, parts, _TIMEOUT_SECONDS)
+                answer = console.send(PATH, parts, _TIMEOUT_SECONDS, on_read)
                 self._on_wait("")
                 return _check_outcomes(answer, batch)
             except TryLater as error:

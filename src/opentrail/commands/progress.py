@@ -28,7 +28,7 @@ class Progress:
     """Shows bytes, records (`noun` gives their name), rate and remaining time.
 
     The owner sets `total`, the number of bytes, once it is known, and `waiting`, the reason for a
-    delay.
+    delay. `under_way` has the bytes that are read of work that is not finished, by any key.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Progress:
     ) -> None:
         self.total: int | None = None
         self.waiting = ""
+        self.under_way: dict[object, int] = {}
         self._stream = stream
         self._clock = clock
         self._width = width
@@ -53,11 +54,15 @@ class Progress:
         """Adds finished bytes and records."""
         self._bytes += size
         self._records += records
-        now = self._clock()
-        self._past.append((now, self._bytes, self._records))
+        self._note(self._clock())
+        self.show()
+
+    def _note(self, now: float) -> None:
+        """Notes a moment for the rates. What is read is never less than before."""
+        size = max(self._past[-1][1], self._bytes + sum([*self.under_way.values()]))
+        self._past.append((now, size, self._records))
         while len(self._past) > 2 and now - self._past[0][0] > _WINDOW:
             self._past.popleft()
-        self.show()
 
     def show(self) -> None:
         """Redraws the bar or writes a line, if that is due."""
@@ -65,6 +70,7 @@ class Progress:
         if now - self._shown_at < (_REDRAW_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
         self._shown_at = now
+        self._note(now)
         if not self._is_terminal:
             self._stream.write(f"{self._text(now)}\n")
         else:
@@ -84,7 +90,7 @@ class Progress:
         room = self._width() - 1
         bar = min(_MAX_BAR, room - len(text) - 3)
         if bar >= _MIN_BAR and self.total:
-            full = int(bar * min(1.0, self._bytes / self.total))
+            full = int(bar * min(1.0, self._past[-1][1] / self.total))
             text = f"[{'#' * full}{'-' * (bar - full)}] {text}"
         return text[: max(0, room)]
 
@@ -93,16 +99,18 @@ class Progress:
 
     def _rates(self, now: float) -> str:
         since, size, records = self._past[0]
+        read = self._past[-1][1]
         seconds = max(now - since, 0.001)
         rate = (self._records - records) / seconds
-        speed = (self._bytes - size) / seconds
+        speed = (read - size) / seconds
         parts = [f"{self._records:,} {self._noun}", f"{rate:,.0f}/s"]
         if not self.total:
-            return ", ".join([_size(self._bytes), *parts])
-        share = min(100, int(100 * self._bytes / self.total))
+            return ", ".join([_size(read), *parts])
+        # What is read is not yet written.
+        share = min(99 if self.under_way else 100, int(100 * read / self.total))
         parts.insert(0, f"{share}% of {_size(self.total)}")
         if speed > 0:
-            parts.append(f"{_duration(max(0, self.total - self._bytes) / speed)} left")
+            parts.append(f"{_duration(max(0, self.total - read) / speed)} left")
         return ", ".join(parts)
 
 

@@ -43,6 +43,14 @@ def is_gzip(content: bytes) -> bool:
     return content.startswith(_MAGIC)
 
 
+def unpacked_size(content: bytes) -> int:
+    """Returns the bytes of a file once unpacked; a gzip file of several members may be larger.
+
+    The last four bytes of a member of gzip are its size (RFC 1952, section 2.3.1).
+    """
+    return int.from_bytes(content[-4:], "little") if is_gzip(content) else len(content)
+
+
 @dataclass(frozen=True, slots=True)
 class Large:
     """The first line and more, and the end, of a valid file that is too large for memory."""

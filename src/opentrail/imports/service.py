@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.ipc.link import Link
-from opentrail.adapters.ipc.messages import Commit, Stage
+from opentrail.adapters.ipc.messages import Commit, Stage, StagedBytes
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -36,6 +36,11 @@ _IDLE_SECONDS = 10.0
 _START_SECONDS = 30.0
 _SILENCE_SECONDS = 30.0
 _SECONDS = 1_800.0
+#: Seconds between reports of how much is read.
+_REPORT_SECONDS = 0.25
+
+#: Is called with the bytes of a batch that are read.
+OnRead = Callable[[int], None]
 
 
 class _Worker:
@@ -100,8 +105,14 @@ class Imports:
         self._under_way = 0
         self._ends: set[asyncio.Task[None]] = set()
 
-    async def take(self, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+    async def take(
+        self, chunks: AsyncIterator[bytes], on_read: OnRead | None = None
+    ) -> dict[str, Any]:
         """Imports the files of a body (imports/batch.py) and returns the outcome of each.
+
+        Args:
+            chunks: the body.
+            on_read: is called several times with the bytes of the files that are read.
 
         Raises:
             CloudTrailError: the body is not what it should be; nothing was imported.
@@ -114,17 +125,17 @@ class Imports:
         try:
             await _spool(chunks, batch)
             async with self._turns:
-                return await self._imported(batch)
+                return await self._imported(batch, on_read)
         except (OSError, StorageFailed, ObjectStoreError) as error:
             raise RecordRefused(f"the import failed, it can be tried again: {error}") from error
         finally:
             self._under_way -= 1
             await asyncio.to_thread(batch.unlink, missing_ok=True)
 
-    async def _imported(self, batch: Path) -> dict[str, Any]:
+    async def _imported(self, batch: Path, on_read: OnRead | None) -> dict[str, Any]:
         worker = await self._worker()
         try:
-            while (files := await self._files_of(batch, worker)) is None:
+            while (files := await self._files_of(batch, worker, on_read)) is None:
                 log.info("another server has imported meanwhile; the import is done again")
         except CloudTrailError:
             self._set_idle(worker)
@@ -137,9 +148,17 @@ class Imports:
         self._set_idle(worker)
         return {"files": files}
 
-    async def _files_of(self, batch: Path, worker: _Worker) -> list[dict[str, Any]] | None:
+    async def _files_of(
+        self, batch: Path, worker: _Worker, on_read: OnRead | None
+    ) -> list[dict[str, Any]] | None:
         """Returns the outcome of each file; None: another server's import came between."""
-        invalid = await worker.child.ask(Stage(str(batch)), _SECONDS, resend=False)
+        staging = asyncio.ensure_future(worker.child.ask(Stage(str(batch)), _SECONDS, resend=False))
+        try:
+            while on_read and not (await asyncio.wait([staging], timeout=_REPORT_SECONDS))[0]:
+                on_read(await worker.child.ask(StagedBytes(), _SECONDS, resend=False))
+            invalid = await staging
+        finally:
+            staging.cancel()
         if invalid is not None:
             raise CloudTrailError(invalid.code, invalid.message)
         # One at a time, so that no two write the same event.

@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 
 from opentrail.adapters.duckdb.staging import MOVED, Duplicates, Staging
 from opentrail.adapters.ipc.child import arm_in_child, run_child
-from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Link
-from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
+from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Handlers, Link
+from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage, StagedBytes
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.core.faults import crash_point
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
+from opentrail.imports.gzipped import unpacked_size
 from opentrail.imports.records import AcceptedRecord
 
 T = TypeVar("T")
@@ -60,6 +61,8 @@ class ImportWorker:
         self._rejected_bytes = 0
         #: The staged batch.
         self._batch: str | None = None
+        #: Bytes of its files that are read; set by the thread that reads them.
+        self._read_bytes = 0
 
     async def stage(self, request: Stage) -> InvalidBatch | None:
         """Reads a batch; it replaces the one before."""
@@ -70,6 +73,10 @@ class ImportWorker:
             return InvalidBatch(error.code, error.message)
         self._batch = request.batch
         return None
+
+    async def staged_bytes(self, _request: StagedBytes) -> int:
+        """Returns how many bytes of the batch that is being staged are read."""
+        return self._read_bytes
 
     async def commit(self, request: Commit) -> list[dict[str, Any]]:
         """Writes the events of the staged batch.
@@ -85,10 +92,12 @@ class ImportWorker:
     def _stage(self, batch: Path) -> None:
         self._staging.clear()
         _again(self._staging.load_reports)
-        self._files, self._rejected_bytes = [], 0
+        self._files, self._rejected_bytes, self._read_bytes = [], 0, 0
         with batch.open("rb") as content:
             for file in unpack(iter(lambda: content.read(_READ_BYTES), b"")):
+                before = self._read_bytes
                 self._stage_file(file)
+                self._read_bytes = before + len(file.content)
 
     def _stage_file(self, file: BatchFile) -> None:
         digest = hashlib.sha256(b"%d\n" % file.line + file.content).hexdigest()
@@ -98,13 +107,18 @@ class ImportWorker:
         if report is not None:
             return
         rows: list[tuple[int, Attributes, bytes]] = []
+        before, record_bytes = self._read_bytes, 0
+        # Packed bytes for each byte of a record.
+        ratio = min(1.0, len(file.content) / max(1, unpacked_size(file.content)))
         for line in read_file(file.name, file.content, file.line):
             noted.lines += 1
             if isinstance(line, AcceptedRecord):
                 rows.append((line.line, attributes_of(line.record), line.raw))
+                record_bytes += len(line.raw)
                 if len(rows) == _BATCH_ROWS:
                     self._staging.add(number, rows)
                     rows = []
+                    self._read_bytes = before + min(len(file.content), int(ratio * record_bytes))
             else:
                 texts = {"reason": line.reason, "detail": line.detail}
                 noted.rejected.append({"line": line.line, **texts})
@@ -165,7 +179,12 @@ async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
     history, journal = arguments
     staging = Staging(Path(history), open_source(journal))
     worker = ImportWorker(staging)
-    link = await Link.over(ends[0], {Stage: worker.stage, Commit: worker.commit})
+    handlers: Handlers = {
+        Stage: worker.stage,
+        StagedBytes: worker.staged_bytes,
+        Commit: worker.commit,
+    }
+    link = await Link.over(ends[0], handlers)
     await link.gone
     staging.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from opentrail.access.users import ConsoleRole
@@ -46,6 +48,20 @@ async def test_files_are_imported_as_their_body_arrives() -> None:
     browser = Browser()
     answer = await send(browser.app, "POST", "/api/v1/import", BEARER, b"files")
     assert "".join(answer.json["files"]) == "files"
+
+
+@asynchronous
+async def test_import_reports_how_much_is_read() -> None:
+    browser = Browser()
+    headers = {**BEARER, "Accept": "application/x-ndjson"}
+    answer = await send(browser.app, "POST", "/api/v1/import", headers, b"files")
+    *reports, last = [json.loads(line) for line in answer.body.splitlines()]
+    assert "".join(last["files"]) == "files"
+    assert {"read": 2} in reports
+    answer = await send(browser.app, "POST", "/api/v1/import", headers, b"0123456damaged")
+    *_, last = [json.loads(line) for line in answer.body.splitlines()]
+    assert last["status"] == 503
+    assert "the disk is full" in last["error"]
 
 
 @pytest.mark.parametrize("role", [ConsoleRole.OPERATOR, ConsoleRole.ADMIN])

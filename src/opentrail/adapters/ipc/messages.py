@@ -153,6 +153,10 @@ class Stage(IpcRequest[InvalidBatch | None], frozen=True):
     batch: str
 
 
+class StagedBytes(IpcRequest[int], frozen=True):
+    """Return how many bytes of the batch that is being staged are read."""
+
+
 class Commit(IpcRequest[list[dict[str, Any]]], frozen=True):
     """Write the events of a staged batch; returns a report for each file.
 

@@ -13,7 +13,7 @@ from opentrail.app.known_positions import mark_imports
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.app.wings.regained import KeptHistory, Regaining
 from opentrail.core.errors import NoHistory, Unsupported
-from opentrail.imports.service import Imports
+from opentrail.imports.service import Imports, OnRead
 
 if TYPE_CHECKING:
     from opentrail.app.cluster import Cluster
@@ -33,7 +33,7 @@ def start(core: Core) -> Wing:
     if engines.imports is not None and settings.has_history:
         run_beside(core.stack, engines.imports.follow(engines.store))
 
-    async def take(body: AsyncIterator[bytes]) -> dict[str, Any]:
+    async def take(body: AsyncIterator[bytes], on_read: OnRead | None = None) -> dict[str, Any]:
         """Imports files; refuses if event history is not here, or others would lack the events."""
         if not settings.has_history:
             raise NoHistory
@@ -41,7 +41,7 @@ def start(core: Core) -> Wing:
             raise Unsupported("importing files through a server with --history-cache")
         if engines.imports is None and await _are_several(engines.cluster):
             raise Unsupported("importing files into several servers without --files")
-        return await imports.take(body)
+        return await imports.take(body, on_read)
 
     regaining = Regaining(
         core.worker_control, core.objects, core.worker_journal, engines.clock, take
