@@ -387,11 +387,11 @@ export interface PolicyTest {
   unknown: PolicyDifference[];
 }
 
-/** What a principal does, and when, from its latest events. */
+/** What a principal does, and when. */
 export interface Principal {
   agents: CountedValue[];
+  agentsOf: number;
   arn: string;
-  complete: boolean;
   events: number;
   first: string;
   hours: number[][];
@@ -430,6 +430,7 @@ export interface ResourceRow {
 /** What became of a resource, in sentences, and the events that name it. */
 export interface ResourceStory {
   answers: (Record<string, unknown>)[];
+  complete: boolean;
   events: EventRow[];
   sentences: string[];
   story: LifeStory;

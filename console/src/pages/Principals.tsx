@@ -133,7 +133,7 @@ function Story({ arn }: { arn: string }): ReactNode {
               items={[
                 { label: `First call (${zoneName(zone)})`, value: stamp(data.first, zone) },
                 { label: `Last call (${zoneName(zone)})`, value: stamp(data.last, zone) },
-                { label: "Events", value: `${data.complete === false ? "newest " : ""}${number(data.events)}` },
+                { label: "Events", value: number(data.events) },
               ]}
             />
           </Container>
@@ -146,7 +146,11 @@ function Story({ arn }: { arn: string }): ReactNode {
                 ["Services", data.services, "eventSource"],
                 ["Source IP addresses", data.ips, "sourceIPAddress"],
                 ["Access keys", data.keys, "accessKeyId"],
-                ["User agents", data.agents, "userAgent"],
+                [
+                  data.agentsOf < data.events ? `User agents of the newest ${number(data.agentsOf)} events` : "User agents",
+                  data.agents,
+                  "userAgent",
+                ],
               ] as const
             ).map(([title, values, field]) => (
               <div key={field}>

@@ -120,7 +120,7 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
       {data && (
         <SpaceBetween size="l">
           <LifeStory story={data.story} />
-          <Container header={<Header variant="h2" counter={`(${data.events.length})`}>Evidence</Header>}>
+          <Container header={<Header variant="h2" counter={`(${data.complete ? "" : "newest "}${data.events.length})`}>Evidence</Header>}>
             <EventList label="Events of the resource" items={data.events} />
           </Container>
         </SpaceBetween>

@@ -98,6 +98,20 @@ class EventCount:
     is_exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """All events of a search: the first one's time, their counts by hour, most frequent values."""
+
+    first: datetime
+    hours: list[PeriodCounts]
+    values: dict[str, list[ValueCount]]
+
+    @property
+    def events(self) -> int:
+        """The number of events."""
+        return sum(hour.ok + hour.failed for hour in self.hours)
+
+
 class History:
     """Finds events, and counts them.
 
@@ -218,6 +232,30 @@ class History:
 
             histogram = await self._histogram(search, buckets, count)
             return histogram, {field: values[column] for field, column in columns.items()}
+
+        return await self._with_retry(answer)
+
+    async def activity(
+        self, search: Search, fields: Sequence[str], limit: int = TOP_VALUES
+    ) -> Activity | None:
+        """Returns when all events of a search were, and their values as `facets`; None: none are.
+
+        Raises:
+            CloudTrailError: as `facets`.
+        """
+        columns = {field: _countable_field(field) for field in fields}
+
+        async def answer() -> Activity | None:
+            query = await self._newest_query(search)
+            overview = await self._store.overview(query, HOUR, list(columns.values()), limit)
+            if not overview.periods:
+                return None
+            hour = overview.periods[0].start
+            end = hour + timedelta(seconds=HOUR - 1)
+            # Times are whole seconds: the first second that has events is exact.
+            seconds = await self._store.histogram(replace(query, start=hour, end=end), 1)
+            values = {field: overview.values[column] for field, column in columns.items()}
+            return Activity(seconds[0].start if seconds else hour, overview.periods, values)
 
         return await self._with_retry(answer)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import orjson
 
-from opentrail.core.event import Record, as_object
+from opentrail.core.event import Record, as_object, parse_time
 from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
@@ -19,6 +20,8 @@ from opentrail.who.sentence import Part, actor, actor_parts, join, statement
 _MAX_STEPS = 10
 #: Maximum calls that followed a call.
 _MAX_NEXT = 5
+#: Maximum time from a session's creation to the event of the call that issued its credentials.
+_MAKING = timedelta(minutes=1)
 #: Maximum events of a period that are searched for them.
 _MAX_IN_WINDOW = 2_000
 #: Periods after a call in which its caller's next calls are searched for, shortest first.
@@ -114,11 +117,31 @@ def _follows(other: FoundEvent, event: FoundEvent) -> bool:
     return other.is_imported == event.is_imported and other.order > event.order
 
 
+def _soon_after(session: Record) -> datetime | None:
+    """Returns a time after a session began, before most calls that only name its key."""
+    with contextlib.suppress(ValueError):
+        return parse_time(str(session.get("creationDate"))) + _MAKING
+    return None
+
+
 async def _maker(history: History, identity: Record, record: Record) -> Record | None:
     """Returns the record of the call that issued the caller's temporary credentials."""
     key, arn = identity.get("accessKeyId"), identity.get("arn")
     name = str(key or arn)
-    events = await history.events_of(name, Search(), 50)
+    session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
+    begun = _soon_after(session)
+    events = await history.events_of(name, Search(end=begun), 50) if begun else []
+    makers = _makers(events, identity, record)
+    if not makers:
+        makers = _makers(await history.events_of(name, Search(), 50), identity, record)
+    # The copy of the call in the role's account has less information about the caller.
+    makers.sort(key=lambda call: as_object(call.get("userIdentity")).get("type") == "AWSAccount")
+    return makers[0] if makers else None
+
+
+def _makers(events: Sequence[FoundEvent], identity: Record, record: Record) -> list[Record]:
+    """Returns the records of the calls among events that issued the caller's credentials."""
+    key = identity.get("accessKeyId")
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     makers: list[Record] = []
     for event in events:
@@ -132,9 +155,7 @@ async def _maker(history: History, identity: Record, record: Record) -> Record |
         by_time = not key and keys and call.get("eventTime") == session.get("creationDate")
         if (key and key in keys) or by_time:
             makers.append(call)
-    # The copy of the call in the role's account has less information about the caller.
-    makers.sort(key=lambda call: as_object(call.get("userIdentity")).get("type") == "AWSAccount")
-    return makers[0] if makers else None
+    return makers
 
 
 def _origin(record: Record) -> OriginalCaller:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from opentrail.api.v1 import stories
 from tests.api.browser import Browser, most_reading
 from tests.api.caller import filled
 from tests.asking import assumed, at, did
@@ -67,7 +68,7 @@ async def test_a_principal_has_what_it_did_and_when() -> None:
     ]
     await browser.api.record([*calls, a_record(userIdentity=an_iam_user("Bob"))])
     found = (await browser.get(f"principals/{ANN}")).json
-    assert (found["arn"], found["events"], found["complete"]) == (ANN, 3, True)
+    assert (found["arn"], found["events"], found["agentsOf"]) == (ANN, 3, 3)
     assert found["sentence"] == "IAM user Ann"
     assert (found["first"], found["last"]) == ("2024-01-01T09:00:00Z", "2024-01-03T09:00:00Z")
     assert found["services"][0] == {"value": "ec2.amazonaws.com", "count": 2}
@@ -76,6 +77,29 @@ async def test_a_principal_has_what_it_did_and_when() -> None:
     assert len(found["latest"]) == 3
     none = await browser.get("principals/arn:aws:iam::1:user/None")
     assert (none.status, none.json["code"]) == (404, "PrincipalNotFound")
+
+
+@asynchronous
+async def test_a_busy_principal_is_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stories, "_MAX_AGENTS_OF", 2)
+    browser = Browser()
+    await browser.api.record(
+        [
+            a_record(
+                eventID=event_id(n),
+                eventTime=f"2024-01-0{1 + n % 7}T{n % 24:02}:10:3{n % 10}Z",
+                userIdentity=an_iam_user("Ann"),
+                sourceIPAddress=f"192.0.2.{n % 2}",
+                userAgent=f"agent-{n}",
+            )
+            for n in range(100)
+        ]
+    )
+    found = (await browser.get(f"principals/{ANN}")).json
+    assert (found["first"], found["events"]) == ("2024-01-01T00:10:30Z", 100)
+    assert sum(map(sum, found["hours"])) == 100
+    assert {each["count"] for each in found["ips"]} == {50}
+    assert (found["agentsOf"], len(found["agents"]), len(found["latest"])) == (2, 2, 20)
 
 
 @asynchronous

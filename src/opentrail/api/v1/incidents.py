@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -39,8 +38,6 @@ _MAX_RECORDS = 100_000
 _MAX_INCIDENT = timedelta(days=2)
 #: Records that are read to see whether a prefix is of more than one incident's id.
 _AMBIGUOUS = 3
-#: Maximum calls of an incident that are read to find out where most came from.
-_MAX_CALLS = 500
 _MINUTE = timedelta(minutes=1)
 #: Maximum minutes of a chart: those of the longest incident, and those around it.
 _MAX_MINUTES = 2_000
@@ -402,12 +399,5 @@ async def _top_source_ip(history: History, incident: IncidentReport) -> str | No
         start=incident.start,
         end=incident.start + incident.minutes * _MINUTE - timedelta(seconds=1),
     )
-    events = await history.latest(search, _MAX_CALLS)
-    addresses = Counter(_address(orjson.loads(event.record)) for event in events)
-    addresses.pop(None, None)
-    return addresses.most_common(1)[0][0] if addresses else None
-
-
-def _address(record: Mapping[str, Any]) -> str | None:
-    address = record.get("sourceIPAddress")
-    return address if isinstance(address, str) else None
+    values = await history.values("sourceIPAddress", "", search, limit=1)
+    return values[0][0] if values else None

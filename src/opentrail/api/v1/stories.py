@@ -26,19 +26,22 @@ from opentrail.api.v1.events import (
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Record, as_object, format_time, parse_time
+from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import And, Compare, Is, literal
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
 from opentrail.history.threads import in_thread
+from opentrail.ports.event_store import FoundEvent, ValueCount
 from opentrail.who.answers import who
 from opentrail.who.callers import chain_of, next_calls
 from opentrail.who.sentence import actor, join, words_of
 from opentrail.who.subjects import Kind, events_of
 from opentrail.who.timeline import CallGroup, entries_of, name_original_callers
 
-#: Maximum events of a principal that are read for its summary.
+#: Maximum events of a timeline.
 _MAX_READ = 5_000
+#: Maximum newest events of a principal whose user agents are counted.
+_MAX_AGENTS_OF = 1_000
 #: Maximum values in each list.
 _MAX_VALUES = 10
 #: Maximum events whose original callers are found in one answer.
@@ -59,7 +62,7 @@ class LifeStory(TypedDict):
 
 
 class Principal(TypedDict):
-    """What a principal does, and when, from its latest events."""
+    """What a principal does, and when."""
 
     arn: str
     #: Of the user, or of the role of a session.
@@ -69,12 +72,12 @@ class Principal(TypedDict):
     first: str
     last: str
     events: int
-    #: Whether `events` are all of them, not only the newest ones.
-    complete: bool
     services: list[CountedValue]
     ips: list[CountedValue]
     keys: list[CountedValue]
     agents: list[CountedValue]
+    #: Number of newest events that `agents` are of.
+    agentsOf: int
     #: Events by weekday (Monday first) and hour, in UTC.
     hours: list[list[int]]
     latest: list[EventRow]
@@ -88,6 +91,8 @@ class ResourceStory(TypedDict):
     story: LifeStory
     answers: list[dict[str, Any]]
     events: list[EventRow]
+    #: Whether `events` are all of them, not only the newest ones.
+    complete: bool
 
 
 class NameAnswer(TypedDict):
@@ -252,7 +257,7 @@ class Stories:
 
     @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
     async def principal(self, request: Request) -> Principal:
-        """Returns what a principal does, and when, from its latest events."""
+        """Returns what a principal does, and when."""
         async with self._turn:
             return await self._principal(request)
 
@@ -260,31 +265,33 @@ class Stories:
         arn = request.path_params["arn"]
         same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
         history = seen_by(request, self._services).history
-        events = await history.latest(Search(expression=same), _MAX_READ)
-        if not events:
+        search = Search(expression=same)
+        fields = ("eventSource", "sourceIpAddress", "accessKeyId")
+        activity = await history.activity(search, fields, _MAX_VALUES)
+        events = await history.latest(search, _MAX_AGENTS_OF)
+        if not events or activity is None:
             raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
         record: Record = orjson.loads(events[0].record)
         identity = as_object(record.get("userIdentity"))
         issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
-        rows = await rows_of(events)
         hours = [[0] * 24 for _ in range(7)]
-        for row in rows:
-            moment = parse_time(row["eventTime"])
-            hours[moment.weekday()][moment.hour] += 1
+        for hour in activity.hours:
+            hours[hour.start.weekday()][hour.start.hour] += hour.ok + hour.failed
+        services, ips, keys = (_counted(activity.values[field]) for field in fields)
         return {
             "arn": arn,
             "story": await _life_story(history, await who(history, str(issuer.get("arn") or arn))),
             "sentence": actor(record),
-            "first": rows[-1]["eventTime"],
-            "last": rows[0]["eventTime"],
-            "events": len(rows),
-            "complete": has_all(events, _MAX_READ),
-            "services": _top(row["eventSource"] for row in rows),
-            "ips": _top(row["sourceIp"] for row in rows),
-            "keys": _top(row["accessKeyId"] for row in rows),
-            "agents": _top(row["userAgent"] for row in rows),
+            "first": format_time(activity.first),
+            "last": format_time(events[0].event_time),
+            "events": activity.events,
+            "services": services,
+            "ips": ips,
+            "keys": keys,
+            "agents": await in_thread(_user_agents, events),
+            "agentsOf": len(events),
             "hours": hours,
-            "latest": rows[:_MAX_ROWS],
+            "latest": await rows_of(events[:_MAX_ROWS]),
         }
 
     @route("GET", "/resources", VIEWER, "see a resource", query=("name", "type", "account"))
@@ -298,6 +305,7 @@ class Stories:
             "story": await _life_story(history, answer),
             "answers": answer["answers"],
             "events": await rows_of(events),
+            "complete": has_all(events, _MAX_ROWS_OF_RESOURCE),
         }
 
     @route(
@@ -425,6 +433,11 @@ async def _rows_of_evidence(history: History, statements: Iterable[Json]) -> lis
     return await rows_of([await find_event(history, event_id) for event_id in ids])
 
 
-def _top(values: Iterable[str | None]) -> list[CountedValue]:
-    counted = Counter(value for value in values if value).most_common(_MAX_VALUES)
-    return [{"value": value, "count": count} for value, count in counted]
+def _user_agents(events: Iterable[FoundEvent]) -> list[CountedValue]:
+    agents = (orjson.loads(event.record).get("userAgent") for event in events)
+    named = Counter(agent for agent in agents if isinstance(agent, str) and agent)
+    return _counted(named.most_common(_MAX_VALUES))
+
+
+def _counted(values: Iterable[ValueCount]) -> list[CountedValue]:
+    return [{"value": value, "count": count} for value, count in values]
