@@ -288,7 +288,7 @@ def test_times_are_resolved_and_repeated_in_the_answer(since: str, resolved: str
 
 
 def test_a_time_in_words_is_refused_with_an_example() -> None:
-    with pytest.raises(UsageError, match=r"until must be a time such as .* or 7d, not 'noon'"):
+    with pytest.raises(UsageError, match=r"until must be a time like .* or 7d, not 'noon'"):
         stub().lookup("", "", "noon", "", "", False, 10, "")
 
 

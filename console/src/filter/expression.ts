@@ -165,18 +165,22 @@ function lexemes(text: string): Lexeme[] {
     if (parenthesis) found.push({ kind: parenthesis as "(", text: parenthesis, start, end });
     else if (operator) found.push({ kind: "operator", text: operator, start, end });
     else if (inQuotes !== undefined) found.push({ kind: "quoted", text: inQuotes, start, end });
-    else found.push(...splitWord(plain ?? "", start, found.at(-1)));
+    else found.push(...splitWord(plain ?? "", start, found.at(-1), COMPARED.test(text.slice(end))));
   }
   found.push({ kind: "end", text: "", start: length, end: length });
   return found;
 }
 
-function splitWord(text: string, start: number, before: Lexeme | undefined): Lexeme[] {
-  const colon = text.indexOf(":");
+/** What follows a path whose members may have colons: `tags.aws:team=x`. */
+const COMPARED = /^\s*(?:!=|<=|>=|=|<|>)/;
+
+function splitWord(text: string, start: number, before: Lexeme | undefined, compared: boolean): Lexeme[] {
+  const colon = text.search(/(?<!\\):/);
   const name = colon < 0 ? text : text.slice(0, colon);
-  const known = FIELDS.has(name.toLowerCase()) || MEMBERS.has(name.split(".")[0] ?? "") || name === "is";
+  const isPath = MEMBERS.has(name.split(".")[0] ?? "");
+  const known = FIELDS.has(name.toLowerCase()) || isPath || name === "is" || name === PART;
   const end = start + text.length;
-  if (before?.kind === "operator" || colon < 0 || !known || text.startsWith("arn:aws")) {
+  if (before?.kind === "operator" || colon < 0 || !known || text.startsWith("arn:aws") || (isPath && compared)) {
     return [{ kind: "word", text, start, end }];
   }
   const middle = start + colon;
@@ -188,6 +192,8 @@ function splitWord(text: string, start: number, before: Lexeme | undefined): Lex
   return parts;
 }
 
+/** `text:` finds parts of words. */
+const PART = "text";
 const STATES = new Set(["success", "failure", "read", "write"]);
 const TIMES = new Set(["last", "since", "until"]);
 const TIME_FIELDS = new Set(["eventtime", "time"]);
@@ -312,6 +318,7 @@ function comparison(name: string, operator: string, value: Lexeme, start: number
     if (!(operator === ":" || operator === "=") || !STATES.has(value.text)) throw new Invalid();
     return part({ propertyKey: "is", operator: "=", value: value.text }, start, end);
   }
+  if (name === PART && operator === ":") return { kind: "other", start, end };
   if (!isField(name)) throw new Invalid();
   if (TIME_FIELDS.has(name.toLowerCase())) return { kind: "other", start, end };
   const propertyKey = canonical(name);

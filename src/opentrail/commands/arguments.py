@@ -17,6 +17,8 @@ _FIELD_AND_VALUE = re.compile(
     r"""(?P<value>[^\s"()=<>!]+(?:\s+[^\s"()=<>!]+)+)"""
 )
 #: Words that begin another term.
+#: What `--since` takes: see `core/event.py`, `parse_moment`.
+SINCE_HELP = "from this time on: 1d, 30m, 2020-01-01, 2020-01-01T09:00:00Z"
 _OTHER_TERMS = re.compile(r"(?:^|\s)(?:AND|OR|NOT|IN|is:\w+|last|since|until)(?:\s|$)", re.I)
 
 
@@ -93,7 +95,7 @@ def add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) -> 
         help="such as user=John last 2h, or 'eventName=Create* AND NOT user=admin'",
     )
     if with_times:
-        add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+        add("--since", metavar="T", help=SINCE_HELP)
         add("--until", metavar="T", help="up to this time")
     add("--account", type=account_id, metavar="ID", help="account (123456789012)")
     add("--region", type=region_name, metavar="REGION", help="Region (AWS_REGION, else us-east-1)")

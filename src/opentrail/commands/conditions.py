@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 
 from opentrail.core.errors import UsageError
-from opentrail.core.event import format_time, parse_span
+from opentrail.core.event import format_time, parse_moment
 from opentrail.core.expression import ExpressionError, fields_in, parse
 from opentrail.core.identity import DEFAULT_ACCOUNT
 
@@ -28,13 +28,10 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
 
 def since_of(text: str, now: datetime) -> str:
     """Returns a time as the API takes it; `90d` is 90 days ago."""
-    span = parse_span(text)
-    if span is None:
-        return text  # the server checks it
     try:
-        return format_time(now - span)
-    except OverflowError as error:
-        raise UsageError(f"--since must be such as 90d, or a time, not {text!r}") from error
+        return format_time(parse_moment(text, now))
+    except ValueError as error:
+        raise UsageError(f"--since {error}") from error
 
 
 def own_region() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from opentrail.commands.arguments import account_id, add_client
+from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import (
     print_events,
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="incident to show or to mark; a unique prefix of its id is enough",
     )
-    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    add("--since", metavar="T", help=SINCE_HELP)
     add("--until", metavar="T", help="up to this time")
     add("--account", type=account_id, metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")

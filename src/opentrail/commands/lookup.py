@@ -15,6 +15,7 @@ from opentrail.commands.rendering import (
     warn_of_hidden,
     warn_of_missing,
     warn_of_nearest,
+    warn_of_parts,
     warn_of_truncated,
 )
 
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         print_events(events)
     warn_of_truncated(answer)
     warn_of_hidden(answer)
+    warn_of_parts(answer)
     if any(_UNKNOWN_CALLER in event["CloudTrailEvent"] for event in events):
         print_naming_hint()
     return 0

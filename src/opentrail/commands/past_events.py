@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from opentrail.commands.client import find
-from opentrail.commands.conditions import since_of
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import OpentrailError
 from opentrail.core.text import printable
@@ -29,7 +27,7 @@ def records(options: argparse.Namespace, expression: str) -> Iterator[Record]:
     """
     query = {
         "expression": expression or None,
-        "since": since_of(options.since, datetime.now(UTC)),
+        "since": options.since,
         "categories": "all",
     }
     with find(options).lines(_STREAM, query) as answer:

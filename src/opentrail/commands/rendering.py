@@ -359,6 +359,23 @@ def warn_of_nearest(answer: dict[str, Any]) -> None:
         sys.stderr.write(f"opentrail: no {item['label']} is {value}; {question}\n")
 
 
+def warn_of_parts(answer: dict[str, Any]) -> None:
+    """Prints on standard error how many more events have the words as parts of words."""
+    if parts := answer.get("parts"):
+        number = counted(parts["events"], "more event")
+        number = number if parts["complete"] else f"at least {number}"
+        words = " ".join(f"text:{_quoted(word)}" for word in parts["words"])
+        members = ", ".join(f"{item['value']} ({item['count']:,})" for item in parts["members"])
+        has = "has" if parts["events"] == 1 else "have"
+        text = f"{number} {has} it within words, in {members}; {words} finds parts of words"
+        sys.stderr.write(f"opentrail: {printable(text)}\n")
+
+
+def _quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return word if word.isalnum() else f'"{escaped}"'
+
+
 def print_naming_hint() -> None:
     """Prints on standard error how to name callers that are unknown."""
     sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask
-from opentrail.commands.conditions import since_of
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.text import printable
 from opentrail.who.subjects import Kind
@@ -33,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     query = {
         "name": options.name,
         "kind": options.kind,
-        "since": since_of(options.since, datetime.now(UTC)),
+        "since": options.since,
         "until": options.until,
         "account": options.account,
         "region": options.region,

@@ -15,10 +15,11 @@ from opentrail.adapters.aws.downloads import S3Gets
 from opentrail.adapters.aws.trails import TrailReader
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.adapters.system import sync
-from opentrail.commands.arguments import account_id, add_client
+from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
+from opentrail.core.event import parse_moment
 from opentrail.validation.bucket import S3, Buckets, bucket_and_prefix
 from opentrail.validation.checkpoints import Known, known_from, read_checkpoint, write_checkpoint
 from opentrail.validation.export import Export
@@ -40,7 +41,7 @@ _ARN = re.compile(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
-    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    add("--since", metavar="T", help=SINCE_HELP)
     add("--until", metavar="T", help="up to this time")
     add(
         "--account",
@@ -226,9 +227,6 @@ def _time(options: argparse.Namespace, name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"--{name} must be a time like 2020-01-01T09:00:00Z, not {text!r}"
-        ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return parse_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise UsageError(f"--{name} {error}") from error

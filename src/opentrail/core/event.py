@@ -137,6 +137,25 @@ def parse_span(text: str) -> timedelta | None:
     return timedelta(seconds=int(match[1]) * _SPAN_SECONDS[match[2]]) if match else None
 
 
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Returns a time, a date's first moment, or the time that a span such as `1d` is before now.
+
+    >>> format_time(parse_moment("1d", datetime(2020, 1, 2, tzinfo=UTC)))
+    '2020-01-01T00:00:00Z'
+
+    Raises:
+        ValueError: the text means none; its text says what was expected.
+    """
+    span = parse_span(text)
+    try:
+        return parse_time(text) if span is None else now - span
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            "must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, or a span before now like"
+            f" 30m, 12h or 7d, not {text!r}"
+        ) from error
+
+
 def is_region(text: str) -> bool:
     """Returns whether text has the form of a Region's name.
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import takewhile
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from opentrail.core.expression import And, Compare, Expression, Not, Or, literal
+import orjson
+
+from opentrail.core.expression import And, Compare, Expression, Not, Or, Text, literal
 from opentrail.core.expression.fields import FIELDS
-from opentrail.history.event_history import History, Search
+from opentrail.core.expression.tree import nodes_at, occurs
+from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.threads import NEAREST, in_thread
+from opentrail.ports.event_store import FoundEvent
 
 #: Fields whose values may be mistyped, by their names in messages.
 _FIELDS: dict[str, str] = {
@@ -38,6 +44,10 @@ _SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
+#: What a path into the record is called in messages.
+_PATH = "path"
+#: Maximum members that are named.
+_MAX_MEMBERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,8 @@ class Nearest:
     """A value that no event has, and the value that is most like it.
 
     Attributes:
-        field: name of an attribute.
+        field: name of an attribute; `path` for a path into the record, whose nearest one events of
+            the newest 1,000 have.
         value: the searched value.
         nearest: the most similar value of events.
         events: number of events that have it.
@@ -61,7 +72,7 @@ class Nearest:
     @property
     def label(self) -> str:
         """What the field is called in messages."""
-        return _FIELDS[self.field]
+        return _FIELDS.get(self.field, self.field)
 
 
 async def nearest_values(history: History, search: Search) -> list[Nearest]:
@@ -83,7 +94,107 @@ async def nearest_values(history: History, search: Search) -> list[Nearest]:
                 nearest = await in_thread(_nearest, compare, counts, end, pool=NEAREST)
                 if nearest is not None:
                     found.append(nearest)
+            for path in dict.fromkeys(_paths(search.expression)):
+                nearest = await _nearest_path(history, path)
+                if nearest is not None:
+                    found.append(nearest)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class PartMatches:
+    """Events that have a search's words only as parts of words.
+
+    Attributes:
+        words: the searched words.
+        events: number of the events that were read.
+        is_exact: whether these are all.
+        members: paths of the members that have the parts, most frequent first, with their numbers.
+    """
+
+    words: tuple[str, ...]
+    events: int
+    is_exact: bool
+    members: tuple[tuple[str, int], ...]
+
+
+async def part_matches(history: History, search: Search) -> PartMatches | None:
+    """Returns which more events have the words of a search as parts of words; None: none have.
+
+    After some seconds it returns None, since it is a hint only.
+    """
+    expression = search.expression
+    words = [*dict.fromkeys(_words(expression))]
+    if expression is None or not words:
+        return None
+    wider = And((_with_parts(expression), Not(expression)))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS):
+            events = await history.latest(replace(search, expression=wider), _MAX_VALUES)
+            members = await in_thread(_members_with, events, words, pool=NEAREST)
+            if events:
+                texts = tuple(text.text for text in words)
+                return PartMatches(texts, len(events), has_all(events, _MAX_VALUES), members)
+    return None
+
+
+def _members_with(
+    events: Sequence[FoundEvent], words: Sequence[Text]
+) -> tuple[tuple[str, int], ...]:
+    parts = [Text(text.text, is_part=True) for text in words]
+    found = Counter(
+        path_text(path)
+        for event in events
+        for path in {
+            path
+            for path, value in _leaves(orjson.loads(event.record))
+            if any(occurs(part, value) for part in parts)
+        }
+    )
+    return tuple(found.most_common(_MAX_MEMBERS))
+
+
+def path_text(path: Sequence[str]) -> str:
+    r"""Returns the path of a member as search expressions have it.
+
+    >>> path_text(("requestParameters", "tags", "aws:team"))
+    'requestParameters.tags.aws\\:team'
+    """
+    return ".".join(re.sub(r"([.:\\\s()\",=<>!])", r"\\\1", member) for member in path)
+
+
+def _leaves(record: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields the scalars of a record with their paths; lists do not count as a step."""
+    left: list[tuple[tuple[str, ...], Any]] = [((), record)]
+    while left:
+        path, node = left.pop()
+        if isinstance(node, dict):
+            left += [((*path, name), inner) for name, inner in node.items()]
+        elif isinstance(node, list):
+            left += [(path, inner) for inner in node]
+        elif node is not None:
+            yield path, node
+
+
+def _words(expression: Expression | None) -> Iterator[Text]:
+    """Yields the words that must occur, or some of which must."""
+    match expression:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _words(part)
+        case Text(is_part=False):
+            yield expression
+
+
+def _with_parts(expression: Expression) -> Expression:
+    match expression:
+        case And(parts):
+            return And(tuple(map(_with_parts, parts)))
+        case Or(parts):
+            return Or(tuple(map(_with_parts, parts)))
+        case Text(text):
+            return Text(text, is_part=True)
+    return expression
 
 
 def with_values(search: Search, found: Sequence[Nearest]) -> Search:
@@ -116,6 +227,40 @@ def _compared(expression: Expression | None) -> Iterator[Compare]:
                 yield expression
         case Not():
             return
+
+
+def _paths(expression: Expression | None) -> Iterator[tuple[str, ...]]:
+    """Yields the paths of comparisons that must hold, or one of which must."""
+    match expression:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _paths(part)
+        case Compare(path, operator, is_field=False):
+            if operator != "!=":
+                yield path
+
+
+async def _nearest_path(history: History, path: tuple[str, ...]) -> Nearest | None:
+    """Returns the path that is most like one that none of the newest events has."""
+    events = await history.latest(Search(), _MAX_VALUES)
+    return await in_thread(_like_path, path, [event.record for event in events], pool=NEAREST)
+
+
+def _like_path(path: tuple[str, ...], raw_records: Sequence[str]) -> Nearest | None:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for record in map(orjson.loads, raw_records):
+        if next(nodes_at(record, path), None) is not None:
+            return None
+        counts.update({known for known, _ in _leaves(record) if known[0] == path[0]})
+    names: dict[str, tuple[str, ...]] = {".".join(known).lower(): known for known in counts}
+    like = get_close_matches(re.sub(r"[:.]", ".", ".".join(path)).lower(), names, 1, _LIKE)
+    if not like:
+        last = (known for known, _ in counts.most_common() if known[-1].lower() == path[-1].lower())
+        like = [".".join(known).lower() for known in itertools.islice(last, 1)]
+    if not like:
+        return None
+    found = names[like[0]]
+    return Nearest(_PATH, path_text(path), path_text(found), counts[found], "letters")
 
 
 async def _values(history: History, compare: Compare) -> dict[str, int]:

@@ -29,6 +29,8 @@ _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080
 #: The least rate that is given by a period, but for the longest one.
 _MIN_RATE = 0.1
 _MINUTE = timedelta(minutes=1)
+#: Times around an incident that must be in the calendar: its calls are counted there.
+_AROUND = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
         with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             incident = _incident(shared, states)
             sentence(incident)
+            _ = incident.start - _AROUND, incident.start + incident.minutes * _MINUTE + _AROUND
             incidents.append(incident)
     return sorted(incidents, key=lambda incident: (incident.start, incident.id), reverse=True)
 

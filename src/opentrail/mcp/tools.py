@@ -14,7 +14,7 @@ import orjson
 
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.core.event import format_time, is_account, parse_span, parse_time
+from opentrail.core.event import format_time, is_account, parse_moment
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
     has_form,
@@ -361,14 +361,10 @@ class Tools:
         """Returns a time as the API has it; `2h` is the time two hours ago."""
         if not text:
             return None
-        span = parse_span(text)
         try:
-            return format_time(parse_time(text) if span is None else self._clock() - span)
-        except (ValueError, OverflowError) as error:
-            raise UsageError(
-                f"{name} must be a time such as 2026-01-01T09:00:00Z, or a period before now"
-                f" such as 30m, 2h or 7d, not {text!r}"
-            ) from error
+            return format_time(parse_moment(text, self._clock()))
+        except ValueError as error:
+            raise UsageError(f"{name} {error}") from error
 
 
 def _without_nothing(members: Mapping[str, Any]) -> Json:

@@ -19,9 +19,12 @@ from opentrail.adapters.duckdb.expressions import _FLOAT as FLOATS
 from opentrail.adapters.duckdb.expressions import _OCTET as OCTET
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.core.attributes import Attributes, attributes_of
-from opentrail.core.expression import Compare, Text, holds, parse
-from opentrail.core.expression.tree import as_text, network_of, values_at
+from opentrail.core.expression import Compare, Expression, Text, holds, parse
+from opentrail.core.expression.tree import as_text, network_of, occurs, values_at
 from tests.factories import MOMENT, a_record
+
+#: `Mary Ann` as whole words in JSON.
+WORDS = r"((^|[^A-Za-z0-9]|\\[bfnrt])(?i:mary\ ann)|[A-Za-z0-9]M(?i:ary\ ann))([^a-z0-9]|$)"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
     [
         ("requestParameters.bucketName=logs-*-x/y", ('"bucketName"', "logs-")),
         ("requestParameters.bucketName:LOGS", ('"bucketName"', "logs")),
-        ('"Mary Ann"', ("mary ann",)),
+        ('"Mary Ann"', ("mary ann", WORDS)),
         ("requestParameters.name=größe", ('"name"',)),
         ("requestParameters.größe=x", ("x",)),
         ("requestParameters.count=1000", ('"count"', "1000", FLOATS)),
@@ -67,6 +70,7 @@ def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
         ("NOT requestParameters.a=b", ()),
         ("requestParameters.a!=b", ()),
         ("requestParameters.count>5", ('"count"',)),
+        ("text:mary", ("mary",)),
         ("is:success", ()),
         ("is:failure", ("signin.amazonaws.com",)),
     ],
@@ -126,11 +130,14 @@ def test_whatever_json_writes_a_value_like_it_is_found(data: st.DataObject, writ
     for value in values:
         begin = data.draw(st.integers(0, len(value)))
         part = value[begin : data.draw(st.integers(begin, len(value)))]
-        for expression in (
-            Text(part),
+        words = [Text(part)] if occurs(Text(part), value) else []
+        expressions: list[Expression] = [
+            *words,
+            Text(part, is_part=True),
             Compare(("requestParameters", "a"), ":", part, False),
             Compare(("requestParameters", "a"), "=", f"*{_escaped(part)}*", False),
-        ):
+        ]
+        for expression in expressions:
             found = condition_of(expression)
             asked = f"SELECT {found.sql} FROM (SELECT ? AS record)"  # noqa: S608
             rows = DATABASE.execute(asked, [*found.arguments, record]).fetchall()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -317,3 +318,34 @@ async def test_the_calls_of_an_unusual_rate_are_found() -> None:
     incident = (await api.ask(f"{INSIGHTS}/{SHARED}")).json
     answer = await api.ask("/api/v1/events", expression=search_for(incident), categories="all")
     assert len(answer.json["events"]) == 2
+
+
+@asynchronous
+async def test_one_odd_incident_breaks_no_list() -> None:
+    """AWS's documentation has ids that are not hexadecimal; imported records may hold anything."""
+    ids = ("EXAMPLE8-9621-4d00-b913-beca2EXAMPLE", "a*", "a b:c", "é", "")
+    odd = [
+        {**an_insight_record(), "eventID": event_id(10 + n), "sharedEventID": shared}
+        for n, shared in enumerate(ids)
+    ]
+    details = odd[0]["insightDetails"]
+    changes: list[dict[str, Any]] = [
+        {"eventTime": "1970-01-01T00:00:00Z"},
+        {"eventTime": "9999-12-31T23:59:59Z"},
+        {"insightDetails": None, "eventName": "a", "eventSource": "b"},
+        {"insightDetails": {**details, "insightContext": []}},
+        {"insightDetails": {**details, "eventSource": 5}},
+        {"recipientAccountId": None, "awsRegion": None},
+    ]
+    damaged = [
+        {**odd[0], "eventID": event_id(30 + n), "sharedEventID": f"damaged-{n}", **change}
+        for n, change in enumerate(changes)
+    ]
+    api = await at("2020-01-01T10:00:00Z", an_insight_record(), *odd, *damaged)
+    answer = await api.ask(INSIGHTS)
+    assert answer.status == 200, answer.body
+    listed = {incident["id"] for incident in answer.json["incidents"]}
+    assert {SHARED, *ids} <= listed
+    for shared in ids[:4]:
+        shown = await api.ask(f"{INSIGHTS}/{quote(shared, safe='')}")
+        assert (shown.status, shown.json.get("id")) == (200, shared), shown.body

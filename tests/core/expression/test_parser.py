@@ -227,3 +227,28 @@ def test_any_text_is_an_expression_or_a_clear_error(text: str) -> None:
 def test_any_text_in_quotation_marks_is_looked_for(text: str) -> None:
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     assert parse(f'"{quoted}"', NOW) == Text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "requestParameters.tags.aws:team=x",
+        r"requestParameters.tags.aws\:team=x",
+        'requestParameters.tags."aws:team" = x',
+    ],
+)
+def test_a_member_may_have_a_colon(text: str) -> None:
+    path = ("requestParameters", "tags", "aws:team")
+    assert parse(text, NOW) == Compare(path, "=", "x", False)
+
+
+def test_a_member_may_have_a_dot() -> None:
+    expected = Compare(("requestParameters", "a.b", "c"), ":", "x", False)
+    for text in (r"requestParameters.a\.b.c:x", 'requestParameters."a.b".c:x'):
+        assert parse(text, NOW) == expected
+
+
+def test_parts_of_words_are_asked_for() -> None:
+    assert parse('text:"ar y"', NOW) == Text("ar y", is_part=True)
+    with pytest.raises(ExpressionError, match="a part of a word"):
+        parse("text=mary", NOW)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
 from opentrail.core.expression import Pattern, holds, parse
+from opentrail.core.expression.tree import Text, occurs
 from tests.factories import MOMENT, a_data_record, a_record, an_iam_user
 
 NOW = MOMENT + timedelta(hours=1)
@@ -75,7 +76,7 @@ def fits(text: str, record: dict[str, Any] = RECORD) -> bool:
         "NOT requestParameters.nothing=*",
         "userIdentity.userName=John",
         "mary",
-        '"y An"',
+        'text:"y An"',
         "resource=Mary* resourcetype=AWS::IAM::User",
         "time=2020-01-01",
         "last 61m",
@@ -242,3 +243,22 @@ records = st.builds(
 @given(cases, records)
 def test_expressions_mean_what_plain_functions_say(case: Case, record: dict[str, Any]) -> None:
     assert fits(case.text, record) == case.meant(record), case.text
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "is_found"),
+    [
+        ("mary", "Mary_Major", True),
+        ("Mary", "primary", False),
+        ("mary", "arn:aws:iam::123456789012:user/Mary", True),
+        ("denied", "AccessDenied", True),
+        ("user", "IAMUser", True),
+        ("instance", "RunInstances", False),
+        ("a b", "x\na b", True),
+        ("é", "café", False),
+        ("/user", "a/user/b", True),
+    ],
+)
+def test_a_word_is_found_whole(word: str, value: str, is_found: bool) -> None:
+    assert occurs(Text(word), value) is is_found
+    assert occurs(Text(word, is_part=True), value)

@@ -75,6 +75,8 @@ _PLAIN, _PLAIN_NAME = (
     re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+"),
     re.compile(r'"[A-Za-z0-9 _.:,;=@#+-]*"'),
 )
+#: Words whose ends are ASCII letters, and that JSON does not escape.
+_WORDS = re.compile(r"[a-z]|[a-z][a-z0-9 _.:,;=@#+-]*[a-z]")
 #: A possible part of a number, which JSON may write differently: 1000, 1000.0, 1e3.
 _MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
 #: A number in JSON that may be read as one with other digits; not 5, -7.25 or 1024.0.
@@ -306,7 +308,16 @@ def _in_record(expression: Compare) -> SqlCondition:
 
 
 def _text(expression: Text, index: Index | None) -> SqlCondition:
-    return _somewhere("lower(record)", [expression.text.lower()])
+    text = expression.text.lower()
+    condition = _somewhere("lower(record)", [text])
+    if expression.is_part or not _WORDS.fullmatch(text) or condition.sql == _ANY.sql:
+        return condition
+    # JSON may escape any letter, and writes a line break before a word as backslash and letter.
+    word = rf"(?i:{re.escape(text)})"
+    capital = rf"[A-Za-z0-9]{text[0].upper()}(?i:{re.escape(text[1:])})"
+    words = rf"((^|[^A-Za-z0-9]|\\[bfnrt]){word}|{capital})([^a-z0-9]|$)"
+    found = SqlCondition("(regexp_matches(record, ?) OR contains(record, '\\u'))", (words,))
+    return all_of([condition, found])
 
 
 def _somewhere(text: str, literals: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> SqlCondition:

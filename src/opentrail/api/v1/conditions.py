@@ -13,7 +13,7 @@ from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import is_by_token
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import MANAGEMENT, parse_time
+from opentrail.core.event import MANAGEMENT, parse_moment
 from opentrail.core.expression import Expression, ExpressionError, parse
 from opentrail.history.event_history import Search
 from opentrail.ports.event_store import FoundEvent
@@ -34,7 +34,7 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
     Raises:
         CloudTrailError: a parameter is invalid.
     """
-    start, end = _time("since", query.get("since")), _time("until", query.get("until"))
+    start, end = (_time(name, query.get(name), now) for name in ("since", "until"))
     if start is not None and end is not None and start > end:
         message = f"since must not be after until: {query['since']} is after {query['until']}"
         raise CloudTrailError("InvalidTimeRangeException", message)
@@ -132,13 +132,10 @@ def _expression(text: str | None, now: datetime) -> Expression | None:
         raise invalid_parameter(str(error)) from error
 
 
-def _time(name: str, text: str | None) -> datetime | None:
+def _time(name: str, text: str | None, now: datetime) -> datetime | None:
     if not text:
         return None
     try:
-        return parse_time(text)
+        return parse_moment(text, now)
     except ValueError as error:
-        raise CloudTrailError(
-            "InvalidTimeRangeException",
-            f"{name} must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, not {text!r}",
-        ) from error
+        raise CloudTrailError("InvalidTimeRangeException", f"{name} {error}") from error

@@ -30,7 +30,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
-from opentrail.history.nearest import Nearest, nearest_values, with_values
+from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
@@ -182,7 +182,8 @@ class Events:
 
         There are fewer of large ones; `truncated` is true then. With `nearest=true`, names that
         no event has are those that differ in case only; an answer without events says which
-        values are the most similar ones.
+        values are the most similar ones, and `parts` how many more events have the searched words
+        as parts of words, and in which members.
         """
         query = request.query_params
         search, history = self._search(request), self._history(request)
@@ -196,6 +197,14 @@ class Events:
                 events = await history.latest(search, limit)
             name = "corrected" if events else "nearest"
             answer[name] = [nearest_row(item) for item in (same if events else found)]
+        hints = len(events) < limit and query.get("nearest") == "true"
+        if hints and (parts := await part_matches(history, search)):
+            answer["parts"] = {
+                "words": parts.words,
+                "events": parts.events,
+                "complete": parts.is_exact,
+                "members": [{"value": v, "count": n} for v, n in parts.members],
+            }
         documents = await in_thread(lambda: [event_document(event) for event in events])
         answer |= {"events": documents, "missing": self._missing()}
         if len(events) < limit and not has_all(events, limit):

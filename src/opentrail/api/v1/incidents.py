@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
-from opentrail.core.expression import And, Compare
+from opentrail.core.expression import And, Compare, literal
 from opentrail.history.event_history import PAGE, CountSearch, History, Search, has_all
 from opentrail.insights.expected import Expected, largest_sums
 from opentrail.insights.findings import minute_of
@@ -31,7 +30,6 @@ from opentrail.ports.event_store import CallKey
 #: Source of the events about incidents that are marked as expected.
 INSIGHTS_SOURCE = "insights.opentrail.internal"
 #: Characters of an incident's id.
-_ID = re.compile("[0-9a-f-]{1,36}")
 #: Maximum records that are compared with what a scan finds.
 _MAX_RECORDS = 100_000
 #: Maximum time from the start of an incident to its end.
@@ -294,11 +292,7 @@ async def _find_by_id(history: History, shared_id: str) -> IncidentReport:
     Raises:
         CloudTrailError: no incident, or more than one, has it.
     """
-    events = []
-    if _ID.fullmatch(shared_id):
-        begins = Compare(("sharedEventID",), "=", f"{shared_id}*", is_field=False)
-        events = await history.latest(Search(categories=(INSIGHT,), expression=begins), _AMBIGUOUS)
-    fitting = incidents_of([orjson.loads(event.record) for event in events])
+    fitting = await _incidents(history, literal(shared_id) + "*")
     if not fitting:
         message = f"no incident has the id {shared_id}; 'opentrail insights' lists them"
         raise CloudTrailError("InsightNotFoundException", message, 404)
@@ -308,12 +302,19 @@ async def _find_by_id(history: History, shared_id: str) -> IncidentReport:
     return fitting[0]
 
 
+async def _incidents(history: History, pattern: str) -> list[IncidentReport]:
+    """Returns incidents whose id matches a pattern, perhaps not all."""
+    same = Compare(("sharedEventID",), "=", pattern, is_field=False)
+    events = await history.latest(Search(categories=(INSIGHT,), expression=same), _AMBIGUOUS)
+    return incidents_of([orjson.loads(event.record) for event in events])
+
+
 async def _with_average(
     history: History, incident: IncidentReport, now: datetime
 ) -> IncidentReport:
     """Returns an incident with its end, or if it is going on, with its calls up to now."""
     if incident.end is None:
-        incident = await _find_by_id(history, incident.id)
+        incident = next(iter(await _incidents(history, literal(incident.id))), incident)
     if incident.extension is not None:
         return incident
     minutes = min(_MAX_MINUTES, (now - incident.start) // _MINUTE)

@@ -44,6 +44,15 @@ _PIECE = re.compile(
 )
 
 
+#: A name, a colon without a backslash, and the rest.
+_COLON = re.compile(r"((?:[^:\\]|\\.)*)(:?)(.*)", re.DOTALL)
+#: A member in quotation marks within a path, and what follows: `tags."aws:team"=x`.
+_QUOTED_MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"((?:[.:](?:[^\s()",=<>!\\]|\\.)*)?)')
+_OPERATOR = re.compile(r"\s*(?:!=|<=|>=|=|<|>)")
+#: `text:` finds parts of words.
+_PART = "text"
+
+
 def parse(text: str, now: datetime) -> Expression:
     """Parses an expression; an empty one matches every event.
 
@@ -75,18 +84,29 @@ def _tokens(text: str) -> list[_Token]:
         elif match["quoted"] is not None:
             tokens.append(_Token("quoted", match["quoted"], match.start("quoted")))
         else:
-            tokens += _split_word(match["word"], match.start("word"), tokens)
+            word, at, end = match["word"], match.start("word"), match.end()
+            is_path = word.partition(".")[0] in MEMBERS
+            while is_path and word.endswith(".") and (member := _QUOTED_MEMBER.match(text, end)):
+                word += re.sub(r"([.:\\])", r"\\\1", _unescaped(member[1])) + member[2]
+                end = member.end()
+            tokens += _split_word(word, at, tokens, bool(_OPERATOR.match(text, end)))
+            position = end
+            continue
         position = match.end()
     return [*tokens, _Token("end", "", len(text))]
 
 
-def _split_word(word: str, at: int, before: list[_Token]) -> list[_Token]:
-    """Splits `field:value`; colons in values after operators, in times and in ARNs remain."""
+def _split_word(word: str, at: int, before: list[_Token], is_compared: bool) -> list[_Token]:
+    """Splits `field:value`; colons in values after operators, in times and in ARNs remain.
+
+    So do those in a path before an operator, and those with a backslash: `tags.aws:team=x`.
+    """
     follows_operator = bool(before) and before[-1].kind == "operator"
-    name, colon, value = word.partition(":")
-    is_field = name.lower() in FIELDS or name.partition(".")[0] in MEMBERS or name == "is"
+    name, colon, value = _COLON.match(word).groups()  # type: ignore[union-attr]
+    is_path = name.partition(".")[0] in MEMBERS
+    is_field = name.lower() in FIELDS or is_path or name in ("is", _PART)
     is_arn = word.startswith("arn:aws")
-    if follows_operator or not colon or not is_field or is_arn:
+    if follows_operator or not colon or not is_field or is_arn or (is_path and is_compared):
         return [_Token("word", word, at)]
     tokens = [_Token("word", name, at), _Token("operator", ":", at + len(name))]
     return [*tokens, _Token("word", value, at + len(name) + 1)] if value else tokens
@@ -182,6 +202,10 @@ class _Parser:
     def _comparison(self, name: _Token) -> Expression:
         operator = self._take().text
         value = self._value()
+        if name.text == _PART:
+            if operator != ":":
+                raise _unexpected(name.at, f"{_PART}: and a part of a word", name.text + operator)
+            return Text(_unescaped(value.text), is_part=True)
         if name.text == "is":
             if operator not in (":", "=") or value.text not in _STATES:
                 raise _unexpected(value.at, f"is:{' or is:'.join(_STATES)}", value.text)

@@ -122,9 +122,14 @@ def literal(text: str) -> str:
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """A string that occurs in one of the record's values, ignoring case."""
+    """Words that occur in one of the record's values, ignoring case.
+
+    Letters and digits next to them make other words, unless `is_part` is set: `Mary` is in
+    `Mary_Major`, not in `primary`. A capital letter begins a word: `denied` is in `AccessDenied`.
+    """
 
     text: str
+    is_part: bool = False
 
 
 class Is(msgspec.Struct, frozen=True, tag=True):
@@ -293,8 +298,24 @@ _FITS: Mapping[str, Callable[[Compare, Any], bool]] = {
 
 
 def _text(text: Text, _attributes: Attributes, record: Record) -> bool:
-    needle = text.text.lower()
-    return any(needle in as_text(value).lower() for value in all_values(record))
+    return any(occurs(text, value) for value in all_values(record))
+
+
+def occurs(text: Text, value: Any) -> bool:
+    """Returns whether a scalar has the words."""
+    original = as_text(value)
+    if text.text.lower() not in original.lower():
+        return False
+    return text.is_part or bool(_words(text.text).search(original))
+
+
+@lru_cache(256)
+def _words(text: str) -> re.Pattern[str]:
+    """Returns a pattern of whole words: `denied` is one of AccessDenied."""
+    capital = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+    before = rf"(?:(?<![^\W_])|{capital})" if text[:1].isalnum() else ""
+    after = rf"(?:(?![^\W_])|{capital})" if text[-1:].isalnum() else ""
+    return re.compile(f"{before}(?i:{re.escape(text)}){after}")
 
 
 def all_values(record: Record) -> Iterator[Any]:
