@@ -61,5 +61,5 @@ def test_a_time_may_be_so_long_ago() -> None:
     assert since_of("90d", now) == "2025-12-31T12:00:00Z"
     assert since_of("30m", now) == "2026-03-31T11:30:00Z"
     assert since_of("2020-01-01T09:00:00Z", now) == "2020-01-01T09:00:00Z"
-    with pytest.raises(UsageError, match="--since must be a time like .* or 7d, not"):
+    with pytest.raises(UsageError, match=r"--since must be a time like .* or 7d, not"):
         since_of("99999999d", now)

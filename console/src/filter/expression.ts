@@ -178,7 +178,7 @@ function splitWord(text: string, start: number, before: Lexeme | undefined, comp
   const colon = text.search(/(?<!\\):/);
   const name = colon < 0 ? text : text.slice(0, colon);
   const isPath = MEMBERS.has(name.split(".")[0] ?? "");
-  const known = FIELDS.has(name.toLowerCase()) || isPath || name === "is" || name === PART;
+  const known = FIELDS.has(name.toLowerCase()) || isPath || name === "is" || name === PART || name === OPENS;
   const end = start + text.length;
   if (before?.kind === "operator" || colon < 0 || !known || text.startsWith("arn:aws") || (isPath && compared)) {
     return [{ kind: "word", text, start, end }];
@@ -194,6 +194,8 @@ function splitWord(text: string, start: number, before: Lexeme | undefined, comp
 
 /** `text:` finds parts of words. */
 const PART = "text";
+/** `opens:22` finds calls that let traffic in to a port. */
+const OPENS = "opens";
 const STATES = new Set(["success", "failure", "read", "write"]);
 const TIMES = new Set(["last", "since", "until"]);
 const TIME_FIELDS = new Set(["eventtime", "time"]);
@@ -318,7 +320,7 @@ function comparison(name: string, operator: string, value: Lexeme, start: number
     if (!(operator === ":" || operator === "=") || !STATES.has(value.text)) throw new Invalid();
     return part({ propertyKey: "is", operator: "=", value: value.text }, start, end);
   }
-  if (name === PART && operator === ":") return { kind: "other", start, end };
+  if ((name === PART || name === OPENS) && operator === ":") return { kind: "other", start, end };
   if (!isField(name)) throw new Invalid();
   if (TIME_FIELDS.has(name.toLowerCase())) return { kind: "other", start, end };
   const propertyKey = canonical(name);

@@ -24,11 +24,13 @@ from opentrail.core.expression import (
     Expression,
     Is,
     Not,
+    Opens,
     Or,
     Pattern,
     Text,
 )
 from opentrail.core.expression.tree import network_of
+from opentrail.core.opened_ports import OPENING
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,12 @@ def _is(expression: Is, index: Index | None) -> SqlCondition:
         return SqlCondition("error_code IS NULL", certain=certain)
     possible = "(error_code IS NOT NULL OR event_source = ?)"
     return SqlCondition(possible, (SIGN_IN,), ("error_code IS NOT NULL", ()))
+
+
+def _opens(_expression: Opens, _index: Index | None) -> SqlCondition:
+    return SqlCondition(
+        f"event_name IN ({', '.join('?' for _ in OPENING)})", tuple(sorted(OPENING))
+    )
 
 
 def _between(expression: Between, index: Index | None) -> SqlCondition:
@@ -341,5 +349,6 @@ _CONDITIONS: Mapping[type, Callable[[Any, Index | None], SqlCondition]] = {
     Compare: _compare,
     Text: _text,
     Is: _is,
+    Opens: _opens,
     Between: _between,
 }

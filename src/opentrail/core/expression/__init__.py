@@ -9,7 +9,8 @@ finds a part of a value, ignoring case; `<`, `<=`, `>`, `>=` compare numbers and
 values as strings; `IN (a, b)` lists alternatives. A single word is searched for in all values as a
 whole word, `text:x` as a part of one. A backslash before a dot or colon makes it part of a member's
 name: `requestParameters.tags.aws\:team=x`.
-`is:success`, `is:failure`, `is:read` and `is:write` test the outcome and the kind. `last 2h`,
+`is:success`, `is:failure`, `is:read` and `is:write` test the outcome and the kind; `opens:22` finds
+calls that let traffic in to a port. `last 2h`,
 `since T`, `until T` and `T..T` limit the time; a date without a time is a whole day.
 """
 
@@ -21,6 +22,7 @@ from opentrail.core.expression.tree import (
     Expression,
     Is,
     Not,
+    Opens,
     Or,
     Pattern,
     Text,
@@ -37,6 +39,7 @@ __all__ = [
     "ExpressionError",
     "Is",
     "Not",
+    "Opens",
     "Or",
     "Pattern",
     "Text",

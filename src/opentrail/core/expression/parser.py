@@ -11,7 +11,17 @@ from difflib import get_close_matches
 from opentrail.core.errors import UsageError
 from opentrail.core.event import parse_span, parse_time
 from opentrail.core.expression.fields import FIELDS, MEMBERS
-from opentrail.core.expression.tree import And, Between, Compare, Expression, Is, Not, Or, Text
+from opentrail.core.expression.tree import (
+    And,
+    Between,
+    Compare,
+    Expression,
+    Is,
+    Not,
+    Opens,
+    Or,
+    Text,
+)
 
 _STATES = ("success", "failure", "read", "write")
 #: Maximum levels of nesting.
@@ -51,6 +61,9 @@ _QUOTED_MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"((?:[.:](?:[^\s()",=<>!\\]|\\.)
 _OPERATOR = re.compile(r"\s*(?:!=|<=|>=|=|<|>)")
 #: `text:` finds parts of words.
 _PART = "text"
+#: `opens:22` finds calls that let traffic in to a port.
+_OPENS = "opens"
+_MAX_PORT = 65_535
 
 
 def parse(text: str, now: datetime) -> Expression:
@@ -104,7 +117,7 @@ def _split_word(word: str, at: int, before: list[_Token], is_compared: bool) -> 
     follows_operator = bool(before) and before[-1].kind == "operator"
     name, colon, value = _COLON.match(word).groups()  # type: ignore[union-attr]
     is_path = name.partition(".")[0] in MEMBERS
-    is_field = name.lower() in FIELDS or is_path or name in ("is", _PART)
+    is_field = name.lower() in FIELDS or is_path or name in ("is", _PART, _OPENS)
     is_arn = word.startswith("arn:aws")
     if follows_operator or not colon or not is_field or is_arn or (is_path and is_compared):
         return [_Token("word", word, at)]
@@ -206,6 +219,10 @@ class _Parser:
             if operator != ":":
                 raise _unexpected(name.at, f"{_PART}: and a part of a word", name.text + operator)
             return Text(_unescaped(value.text), is_part=True)
+        if name.text == _OPENS:
+            if operator != ":" or not _is_port(value.text):
+                raise _unexpected(value.at, f"{_OPENS}: and a port up to {_MAX_PORT}", value.text)
+            return Opens(int(value.text))
         if name.text == "is":
             if operator not in (":", "=") or value.text not in _STATES:
                 raise _unexpected(value.at, f"is:{' or is:'.join(_STATES)}", value.text)
@@ -312,6 +329,10 @@ def _checked(field: str, value: _Token) -> str:
         what = "an address such as 203.0.113.64 or a network such as 10.0.0.0/8"
         raise _unexpected(value.at, what, text)
     return text
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= _MAX_PORT
 
 
 def _has_wildcard(text: str) -> bool:

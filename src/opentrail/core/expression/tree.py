@@ -14,6 +14,7 @@ import msgspec
 
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import SIGN_IN, Record, parse_time, refusal
+from opentrail.core.opened_ports import opens
 from opentrail.core.text import with_anything_between
 
 
@@ -138,6 +139,12 @@ class Is(msgspec.Struct, frozen=True, tag=True):
     state: str
 
 
+class Opens(msgspec.Struct, frozen=True, tag=True):
+    """A call that lets traffic in to a port; see `core/opened_ports.py`."""
+
+    port: int
+
+
 class Between(msgspec.Struct, frozen=True, tag=True):
     """A time from `start` on and before `end`; None leaves a side open."""
 
@@ -145,7 +152,7 @@ class Between(msgspec.Struct, frozen=True, tag=True):
     end: datetime | None
 
 
-Expression = And | Or | Not | Compare | Text | Is | Between
+Expression = And | Or | Not | Compare | Text | Is | Opens | Between
 
 
 def fields_in(expression: Expression) -> set[str]:
@@ -353,5 +360,6 @@ _HOLDS: Mapping[type, Callable[[Any, Attributes, Record], bool]] = {
     Compare: _compare,
     Text: _text,
     Is: _is,
+    Opens: lambda opened, _attributes, record: opens(record, opened.port),
     Between: _between,
 }
