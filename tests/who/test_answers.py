@@ -52,6 +52,8 @@ async def test_the_reference_question() -> None:
     }
     (one,) = said["answers"]
     assert one["caller"] == {
+        "sourceIdentity": None,
+        "sessionTags": {},
         "steps": [],
         "origin": "IAM user John",
         "kind": "human",

@@ -46,6 +46,33 @@ async def test_a_chain_of_roles_leads_to_its_first_human() -> None:
     assert caller["end"] == "it begins with IAM user Alice"
 
 
+@asynchronous
+async def test_what_sessions_carry_is_named() -> None:
+    first, second = (
+        {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/{role}", "roleSessionName": "etl", **carried}
+        for role, carried in (
+            (
+                "First",
+                {
+                    "sourceIdentity": "alice@example.com",
+                    "tags": [{"key": "team", "value": "blue"}, {"key": "cost", "value": "1"}],
+                },
+            ),
+            (
+                "Second",
+                {"tags": [{"key": "job", "value": "7"}], "incomingTransitiveTags": {"team": "b"}},
+            ),
+        )
+    )
+    caller = await caller_of(
+        at(9, userIdentity=a_session("ASIA2", "Second")),
+        assumed(1, "ASIA1", an_iam_user("Alice"), "First", requestParameters=first),
+        assumed(2, "ASIA2", a_session("ASIA1", "First"), "Second", requestParameters=second),
+    )
+    assert caller["sourceIdentity"] == "alice@example.com"
+    assert caller["sessionTags"] == {"job": "7", "team": "b", "cost": "1"}
+
+
 @pytest.mark.parametrize(
     ("identity", "kind", "words"),
     [
@@ -87,6 +114,8 @@ async def test_whom_a_chain_begins_with_is_said(
 async def test_where_no_record_leads_on_the_chain_says_so() -> None:
     caller = await caller_of(at(9, userIdentity=a_session("ASIA1")))
     assert caller == {
+        "sourceIdentity": None,
+        "sessionTags": {},
         "steps": [],
         "origin": None,
         "kind": "unknown",

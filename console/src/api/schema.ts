@@ -20,6 +20,8 @@ export interface CallerChain {
   kind: "human" | "service" | "unknown";
   next: EventRow[];
   origin: string | null;
+  sessionTags: Record<string, string>;
+  sourceIdentity: string | null;
   steps: EventRow[];
 }
 

@@ -376,6 +376,14 @@ def _quoted(word: str) -> str:
     return word if word.isalnum() else f'"{escaped}"'
 
 
+def warn_of_types(answer: dict[str, Any], wanted: str) -> None:
+    """Prints on standard error which types resources of a name have, if none has the wanted one."""
+    if types := answer.get("types"):
+        name, kind = printable(answer["resource"]), printable(wanted)
+        question = f"did you mean --type {' or '.join(map(_quoted, types))}?"
+        sys.stderr.write(f"opentrail: no {kind} is named {name}; {question}\n")
+
+
 def print_naming_hint() -> None:
     """Prints on standard error how to name callers that are unknown."""
     sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")
@@ -416,9 +424,21 @@ def _print_details(answer: dict[str, Any]) -> None:
     if caller and (caller["steps"] or caller["kind"] != "human"):
         sys.stdout.write("\nHow the caller got there:\n")
         _print_list([*(step["sentence"] for step in caller["steps"]), caller["end"]])
+    _print_list(_session_words(caller))
     if answer.get("next"):
         sys.stdout.write("\nWhat the same caller did next:\n")
         _print_list([step["sentence"] for step in answer["next"]])
+
+
+def _session_words(caller: dict[str, Any]) -> list[str]:
+    """Returns what the sessions of a caller carry, in words."""
+    words = []
+    if identity := caller.get("sourceIdentity"):
+        words.append(f"the sessions carry the source identity {identity}")
+    if tags := caller.get("sessionTags"):
+        listed = ", ".join(f"{key}={value}" for key, value in tags.items())
+        words.append(f"the sessions carry the tags {listed}")
+    return words
 
 
 def _print_change(change: dict[str, Any]) -> None:

@@ -7,7 +7,13 @@ import json
 
 from opentrail.commands.arguments import account_id, add_client
 from opentrail.commands.client import ask
-from opentrail.commands.rendering import print_answer, print_naming_hint, warn_of_missing
+from opentrail.commands.rendering import (
+    print_answer,
+    print_naming_hint,
+    warn_of_missing,
+    warn_of_nearest,
+    warn_of_types,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     query = {"resource": options.resource, "type": options.type, "account": options.account}
     answer = ask(options, "/api/v1/who", query)
     warn_of_missing(answer)
+    warn_of_nearest(answer)
+    warn_of_types(answer, options.type)
     if options.json:
         print(json.dumps(answer))
     else:

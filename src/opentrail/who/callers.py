@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import orjson
 
-from opentrail.core.event import Record, as_object, parse_time
+from opentrail.core.event import Record, as_object, objects_in, parse_time
 from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
@@ -49,6 +49,9 @@ class RoleChain:
 
     steps: Sequence[Record]
     origin: OriginalCaller
+    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    source_identity: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Returns sentences and evidence."""
@@ -57,25 +60,64 @@ class RoleChain:
             "origin": self.origin.words,
             "kind": self.origin.kind,
             "end": self.origin.end,
+            "sourceIdentity": self.source_identity,
+            "sessionTags": dict(self.tags),
         }
 
 
 async def chain_of(history: History, record: Record) -> RoleChain:
     """Returns the calls that lead from the caller of a record back to the original caller."""
+    steps, origin = await _steps(history, record)
+    return RoleChain(steps, origin, _source_identity([record, *steps]), _session_tags(steps))
+
+
+def _source_identity(records: Iterable[Record]) -> str | None:
+    """Returns the source identity of the sessions in a chain, nearest first."""
+    for record in records:
+        context = as_object(as_object(record.get("userIdentity")).get("sessionContext"))
+        parameters = as_object(record.get("requestParameters"))
+        for members in (context, parameters):
+            if isinstance(identity := members.get("sourceIdentity"), str) and identity:
+                return identity
+    return None
+
+
+def _session_tags(steps: Iterable[Record]) -> dict[str, str]:
+    """Returns the tags with which sessions were issued; the nearest session's come first.
+
+    They are a list in the request, and by key where a provider or an earlier session passes them.
+    """
+    tags: dict[str, str] = {}
+    for step in steps:
+        parameters = as_object(step.get("requestParameters"))
+        listed = [(tag.get("key"), tag.get("value")) for tag in objects_in(parameters.get("tags"))]
+        by_key = [
+            item
+            for member in ("principalTags", "incomingTransitiveTags")
+            for item in as_object(parameters.get(member)).items()
+        ]
+        for key, value in (*listed, *by_key):
+            if key is not None:
+                tags.setdefault(str(key), str(value))
+    return tags
+
+
+async def _steps(history: History, record: Record) -> tuple[list[Record], OriginalCaller]:
+    """Returns the calls that issued credentials, nearest first, and the original caller."""
     steps: list[Record] = []
     seen: set[str] = set()
     while len(steps) < _MAX_STEPS:
         identity = as_object(record.get("userIdentity"))
         if identity.get("type") not in ("AssumedRole", "FederatedUser"):
-            return RoleChain(steps, _origin(record))
+            return steps, _origin(record)
         key = str(identity.get("accessKeyId") or identity.get("arn") or "")
         maker = await _maker(history, identity, record) if key and key not in seen else None
         if maker is None:
-            return RoleChain(steps, _broken_end(record, identity))
+            return steps, _broken_end(record, identity)
         seen.add(key)
         steps.append(maker)
         record = maker
-    return RoleChain(steps, _unknown_origin(f"more than {_MAX_STEPS} steps"))
+    return steps, _unknown_origin(f"more than {_MAX_STEPS} steps")
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:

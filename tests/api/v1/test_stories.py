@@ -81,7 +81,7 @@ async def test_a_principal_has_what_it_did_and_when() -> None:
 
 @asynchronous
 async def test_a_busy_principal_is_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stories, "_MAX_AGENTS_OF", 2)
+    monkeypatch.setattr(stories, "_MAX_AGENTS_OF", 25)
     browser = Browser()
     await browser.api.record(
         [
@@ -99,7 +99,7 @@ async def test_a_busy_principal_is_counted_whole(monkeypatch: pytest.MonkeyPatch
     assert (found["first"], found["events"]) == ("2024-01-01T00:10:30Z", 100)
     assert sum(map(sum, found["hours"])) == 100
     assert {each["count"] for each in found["ips"]} == {50}
-    assert (found["agentsOf"], len(found["agents"]), len(found["latest"])) == (2, 2, 20)
+    assert (found["agentsOf"], len(found["agents"]), len(found["latest"])) == (25, 10, 20)
 
 
 @asynchronous
@@ -126,6 +126,19 @@ async def test_the_story_of_a_resource_is_what_who_answers() -> None:
     assert answer["story"]["maker"]["eventId"] == event_id(1)
     assert len(answer["events"]) == 4
     assert "name must be given" in (await browser.get("resources")).json["error"]
+
+
+@asynchronous
+async def test_who_says_what_may_have_been_meant() -> None:
+    browser = Browser()
+    await browser.api.record([did(1, "CreateUser", {"userName": "Mary"})])
+    wrong = (await browser.get("who", resource="mary")).json
+    assert [item["nearest"] for item in wrong["nearest"]] == ["Mary"]
+    wrong = (await browser.get("who", resource="Mary", type="usr")).json
+    assert wrong["types"] == ["IAM user"]
+    right = (await browser.get("who", resource="Mary", type="IAM user")).json
+    assert right["sentence"]
+    assert "types" not in right
 
 
 @asynchronous

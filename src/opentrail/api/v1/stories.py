@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict, cast, get_args
 
 import orjson
@@ -21,6 +21,7 @@ from opentrail.api.v1.events import (
     SentencePart,
     agent_row,
     find_event,
+    nearest_row,
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
@@ -128,6 +129,9 @@ class CallerChain(TypedDict):
     kind: Literal["human", "service", "unknown"]
     #: How the chain ends, in words.
     end: str
+    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    sourceIdentity: str | None
+    sessionTags: dict[str, str]
     #: Oldest first.
     next: list[EventRow]
 
@@ -204,8 +208,15 @@ class Stories:
         query=("resource", "type", "account"),
     )
     async def who(self, request: Request) -> Json:
-        """Returns who created, changed and deleted a resource, in sentences, with the evidence."""
+        """Returns who created, changed and deleted a resource, in sentences, with the evidence.
+
+        An answer without a resource says what may have been meant: `types` of the name's resources,
+        else the `nearest` name.
+        """
         answer = await self._who(request, "resource")
+        if not answer["answers"]:
+            history = seen_by(request, self._services).history
+            answer |= await _meant(history, request.query_params)
         return {**answer, "missing": self._missing()}
 
     @route("GET", "/answer", VIEWER, "see what is known of a name", query=("name",))
@@ -232,6 +243,8 @@ class Stories:
             "origin": chain["origin"],
             "kind": chain["kind"],
             "end": chain["end"],
+            "sourceIdentity": chain["sourceIdentity"],
+            "sessionTags": chain["sessionTags"],
             "next": await _rows_of_evidence(history, await next_calls(history, event, record)),
         }
 
@@ -374,6 +387,18 @@ async def _life_story(history: History, answer: Json) -> LifeStory:
         "sentences": [change["sentence"] for change in changes],
         "maker": makers[0] if makers else None,
     }
+
+
+async def _meant(history: History, query: Mapping[str, str]) -> Json:
+    """Returns the types of the resources of a name, else the name that is most like it."""
+    name = query["resource"]
+    if query.get("type"):
+        others = (await who(history, name, account=query.get("account")))["answers"]
+        if types := [words_of(each["type"]) for each in others if each["type"]]:
+            return {"types": [*dict.fromkeys(types)]}
+    same = Compare(("resource_names",), "=", literal(name), is_field=True)
+    found = await nearest_values(history, Search(expression=same))
+    return {"nearest": [nearest_row(item) for item in found]} if found else {}
 
 
 async def _same_but_case(history: History, name: str) -> str | None:
