@@ -6,7 +6,7 @@ import { navigate } from "../src/app/router";
 import { eventsOf } from "../src/pages/Detections";
 
 const SESSION = { account: "123456789012", accounts: [], region: "us-east-1", regions: [], version: "1", user: "ann", role: "viewer", hasPassword: false, expires: "2030-01-01T00:00:00Z" };
-const RULE = { name: "keys", title: "Many access keys", level: "high", description: "Someone makes keys.", author: "Ada", tags: [], references: [], correlation: "event_count", enabledAt: "2026-01-01T00:00:00Z", enabledBy: "ann", matches: 1_234, lastMatch: "2026-01-01T09:00:00Z" };
+const RULE = { name: "keys", title: "Many access keys", level: "high", description: "Someone makes keys.", author: "Ada", tags: [], references: [], correlation: "event_count", enabledAt: "2026-01-01T00:00:00Z", enabledBy: "ann", matches: 1_234, complete: true, lastMatch: "2026-01-01T09:00:00Z" };
 const MATCH = { eventId: "m-1", eventTime: "2026-01-01T09:00:00Z", rule: "keys", title: RULE.title, level: "high", account: "123456789012", region: "us-east-1", eventSource: "iam.amazonaws.com", eventName: "CreateAccessKey", principals: ["arn:aws:iam::123456789012:user/eve\u202e"], eventIds: ["e-1", "e-2"], groupBy: {} };
 
 let asked: string[];

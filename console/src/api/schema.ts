@@ -88,6 +88,7 @@ export interface DetectionMatches {
 /** An enabled rule, and how often it matched. */
 export interface DetectionRow {
   author: string;
+  complete: boolean;
   correlation: string | null;
   description: string;
   enabledAt: string;
@@ -101,7 +102,7 @@ export interface DetectionRow {
   title: string;
 }
 
-/** The enabled rules by name; the newest 10,000 matches are counted. */
+/** The enabled rules by name. */
 export interface DetectionRules {
   missing: string[];
   rules: DetectionRow[];
@@ -291,6 +292,7 @@ export interface NameAnswer {
   calls: number;
   changes: number;
   clause: string | null;
+  complete: boolean;
   event: EventRow | null;
   failed: number;
   lastChange: string | null;

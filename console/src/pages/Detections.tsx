@@ -71,7 +71,7 @@ export default function Detections(): ReactNode {
             ),
           },
           { id: "level", header: "Level", cell: ({ level }) => <Level level={level} />, width: 150 },
-          { id: "matches", header: "Matches", cell: ({ matches: count }) => number(count), width: 110 },
+          { id: "matches", header: "Matches", cell: ({ matches: count, complete }) => `${number(count)}${complete ? "" : " or more"}`, width: 140 },
           { id: "last", header: `Last match (${zoneName(zone)})`, cell: ({ lastMatch }) => <span className="numbers">{lastMatch ? stamp(lastMatch, zone) : "–"}</span>, width: 190 },
           { id: "author", header: "Author", cell: ({ author }) => show(author), width: 180 },
         ]}

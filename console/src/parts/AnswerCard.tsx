@@ -51,9 +51,9 @@ export default function AnswerCard({ answer, onOpen }: Props): ReactNode {
 }
 
 /** What happened since, and what the user of that name did. */
-function facts({ name, changes, calls, failed }: NameAnswer): string[] {
+function facts({ name, changes, complete, calls, failed }: NameAnswer): string[] {
   const found: string[] = [];
-  if (changes) found.push(`${number(changes)} ${changes === 1 ? "change" : "changes"} since then`);
+  if (changes) found.push(`${complete ? "" : "at least "}${number(changes)} ${changes === 1 ? "change" : "changes"} since then`);
   if (calls) found.push(`${number(calls)} ${calls === 1 ? "call" : "calls"} by ${name}${failed ? `, ${number(failed)} of them failed` : ""}`);
   return found;
 }

@@ -136,7 +136,8 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     for rule in answer["rules"]:
         last = f", the last at {rule['lastMatch']}" if rule["lastMatch"] else ""
-        line = f"{rule['name']} ({rule['level']}): {_matches(rule['matches'])}{last}"
+        least = "" if rule.get("complete", True) else "at least "
+        line = f"{rule['name']} ({rule['level']}): {least}{_matches(rule['matches'])}{last}"
         sys.stdout.write(printable(line) + "\n")
     if not answer["rules"]:
         sys.stderr.write("no rules are enabled: 'opentrail detections enable RULES' does it\n")

@@ -414,7 +414,8 @@ def _print_details(answer: dict[str, Any]) -> None:
     else:
         sys.stdout.write("No record shows who created it.\n")
     if changed:
-        times = "once" if changed["times"] == 1 else f"{changed['times']} times, the last time"
+        times = "once" if changed["times"] == 1 else f"{changed['times']:,} times, the last time"
+        times = times if changed.get("complete", True) else f"at least {times}"
         sys.stdout.write(f"\nChanged {times}:\n")
         _print_change(changed)
     if deleted:

@@ -106,14 +106,14 @@ async def who(
         account: narrows to an account.
     """
     question = parse_question(text, kind, account)
-    events = await _find_events(history, question)
+    events, is_complete = await _find_events(history, question)
     if not events and "/" in text and question.arn is None and kind is None:
         word, _, name = text.partition("/")
         shorter = replace(question, name=name, kind=word)
-        events = await _find_events(history, shorter)
+        events, is_complete = await _find_events(history, shorter)
         question = shorter if events else question
     histories = await in_thread(_histories, question, events, pool=WHO)
-    answers = [await _answer(history, item) for item in histories]
+    answers = [await _answer(history, item, is_complete) for item in histories]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
     if not histories:
         return {**answer, "first": [event_document(event) for event in events[-1:]]}
@@ -141,9 +141,13 @@ def parse_question(text: str, kind: str | None = None, account: str | None = Non
 # Which events
 
 
-async def _find_events(history: History, question: Question) -> list[FoundEvent]:
-    """Returns the events that name the resource by any of its known names, newest first."""
+async def _find_events(history: History, question: Question) -> tuple[list[FoundEvent], bool]:
+    """Returns the events that name the resource by any of its known names, newest first.
+
+    The flag says whether all writes are among them.
+    """
     events_by_position: dict[int, FoundEvent] = {}
+    is_complete = True
     waiting, seen = [question.text], set[str]()
     if question.kind != "AWS::S3::Object" or question.arn is None:
         waiting.append(question.name)  # of an object the key alone may be one of another bucket
@@ -154,23 +158,31 @@ async def _find_events(history: History, question: Question) -> list[FoundEvent]
         seen.add(name)
         # Other accounts than an ARN's owner may record its events; a bare name needs the account.
         account = None if name.startswith("arn:") and question.arn else question.account
-        events = await _find_by_name(history, name, Search(account=account))
+        events, has_all_writes = await _find_by_name(history, name, Search(account=account))
+        is_complete = is_complete and has_all_writes
         events_by_position.update((event.position, event) for event in events)
         waiting.extend(_other_names(events, question, seen | {name}))
-    return sorted(events_by_position.values(), key=lambda event: event.order, reverse=True)
+    newest_first = sorted(events_by_position.values(), key=lambda e: e.order, reverse=True)
+    return newest_first, is_complete
 
 
-async def _find_by_name(history: History, name: str, search: Search) -> list[FoundEvent]:
-    """Returns events of a name; if there are too many, writes come before reads."""
+async def _find_by_name(
+    history: History, name: str, search: Search
+) -> tuple[list[FoundEvent], bool]:
+    """Returns events of a name, and whether all writes are among them.
+
+    If there are too many, writes come before reads.
+    """
     latest = await history.events_of(name, search, _MAX_EVENTS)
     if has_all(latest, _MAX_EVENTS):
-        return latest
+        return latest, True
     writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
-    if not has_all(writes, _MAX_EVENTS):
+    has_all_writes = has_all(writes, _MAX_EVENTS)
+    if not has_all_writes:
         creations = Compare(("event_name",), "=", "Create*", True)
         search = replace(search, expression=creations)
         writes += await history.events_of(name, search, _MAX_CREATIONS)
-    return [*writes, *(event for event in latest if event.read_only)]
+    return [*writes, *(event for event in latest if event.read_only)], has_all_writes
 
 
 def _other_names(events: Iterable[FoundEvent], question: Question, known: set[str]) -> list[str]:
@@ -274,7 +286,8 @@ def _history_of(calls: Iterable[Change]) -> ResourceHistory | None:
 # Answers
 
 
-async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]:
+async def _answer(history: History, resource: ResourceHistory, is_complete: bool) -> dict[str, Any]:
+    """Returns the history of a resource in sentences; if not complete, it changed more often."""
     change, changed = resource.main_change, resource.changed
     record = change.record
     key = _key_of(record, change.resource)
@@ -284,7 +297,11 @@ async def _answer(history: History, resource: ResourceHistory) -> dict[str, Any]
         "account": key.account,
         "region": key.region or None,
         "created": resource.created.document() if resource.created else None,
-        "changed": {"times": len(changed), **changed[-1].document()} if changed else None,
+        "changed": (
+            {"times": len(changed), "complete": is_complete, **changed[-1].document()}
+            if changed
+            else None
+        ),
         "deleted": resource.deleted.document() if resource.deleted else None,
         "caller": (await chain_of(history, record)).document(),
         "next": await next_calls(history, change.event, record),

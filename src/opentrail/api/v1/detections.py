@@ -44,11 +44,13 @@ class DetectionRow(TypedDict):
     enabledAt: str
     enabledBy: str
     matches: int
+    #: Whether `matches` are all, not only those among the newest 10,000 of all rules.
+    complete: bool
     lastMatch: str | None
 
 
 class DetectionRules(TypedDict):
-    """The enabled rules by name; the newest 10,000 matches are counted."""
+    """The enabled rules by name."""
 
     rules: list[DetectionRow]
     missing: list[str]
@@ -107,13 +109,14 @@ class Detections:
         """Returns the enabled rules with the number of their matches."""
         enabled = await self._rules.all()
         matches = await self._matches(request, Search(), _MAX_COUNTED) if enabled else []
+        is_complete = len(matches) < _MAX_COUNTED
         counts: dict[str, int] = {}
         last: dict[str, str] = {}
         for match in matches:
             counts[match["rule"]] = counts.get(match["rule"], 0) + 1
             last.setdefault(match["rule"], match["eventTime"])
         rules = [
-            _document(each, counts.get(each.rule.name, 0), last.get(each.rule.name))
+            _document(each, counts.get(each.rule.name, 0), last.get(each.rule.name), is_complete)
             for each in enabled
         ]
         return {"rules": rules, "missing": self._missing()}
@@ -175,7 +178,9 @@ class Detections:
         return {}
 
 
-def _document(enabled: EnabledRule, matches: int, last: str | None) -> DetectionRow:
+def _document(
+    enabled: EnabledRule, matches: int, last: str | None, is_complete: bool = True
+) -> DetectionRow:
     rule = enabled.rule
     return {
         "name": rule.name,
@@ -189,6 +194,7 @@ def _document(enabled: EnabledRule, matches: int, last: str | None) -> Detection
         "enabledAt": enabled.enabled_at,
         "enabledBy": enabled.enabled_by,
         "matches": matches,
+        "complete": is_complete,
         "lastMatch": last,
     }
 

@@ -113,6 +113,8 @@ class NameAnswer(TypedDict):
     behind: str | None
     #: Number of changes after the creation, and the last of them in words.
     changes: int
+    #: Whether `changes` are all.
+    complete: bool
     lastChange: str | None
     #: Numbers of calls of the user of that name, and of those that failed; at most 10,000.
     calls: int
@@ -428,6 +430,7 @@ async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
         "types": [],
         "behind": None,
         "changes": 0,
+        "complete": True,
         "lastChange": None,
         "calls": calls.value,
         "failed": failed.value,
@@ -444,6 +447,7 @@ async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
             "types": [words_of(item["type"]) for item in stories["answers"]],
             "behind": chain["origin"] if chain["steps"] else None,
             "changes": changed["times"] if changed else 0,
+            "complete": changed["complete"] if changed else True,
             "lastChange": changed["sentence"] if changed else None,
         }
     if calls.value:
