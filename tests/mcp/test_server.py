@@ -73,7 +73,7 @@ async def test_what_cannot_be_recorded_is_not_answered() -> None:
     [
         ("lookup", {"limit": 51}, "limit must be a whole number from 1 to 50, not 51."),
         ("lookup", {"data_events": "x"}, "data_events must be true or false, not 'x'."),
-        ("lookup", {"since": "noon"}, "since must be a time such as"),
+        ("lookup", {"since": "noon"}, "since must be a time like"),
         ("lookup", {"expression": "usr=John"}, "column 1: expected a field such as"),
         (
             "lookup",

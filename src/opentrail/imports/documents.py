@@ -79,9 +79,6 @@ _NEXT_DOCUMENT = re.compile(r"(?:\n|[}\]]\s*)(?=[{\[])")
 _DECODER = json.JSONDecoder(parse_int=len, parse_float=len)
 #: Maximum bytes of lines that are read together.
 _MAX_BROKEN_BYTES = 64 << 20
-#: Lists of two log files that follow each other.
-_JOINED_LISTS = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\{")
-_JOINT_BYTES = 64
 #: Bytes of a list that are read before it is split.
 _WINDOW_BYTES = 4 << 20
 #: Maximum bytes of a window, which doubles until it holds a complete element.
@@ -127,7 +124,7 @@ def _read_large(content: bytes, large: Large, first_line: int) -> Iterator[Resul
     """Yields the records of a large gzip file, in parts if the format allows it."""
     if _begins_as_lines(large.head.removeprefix(_BOM)):
         yield from _numbered_lines(lines_of(parts_of(content)), first_line)
-    elif wraps_one_list(large) and not _has_joined_lists(parts_of(content)):
+    elif wraps_one_list(large):
         line = 0
         try:
             for line, element in enumerate(elements_of(parts_of(content)), 1):
@@ -188,10 +185,11 @@ def _numbered_lines(lines: Iterable[bytes], first_line: int) -> Iterator[Result]
     broken: list[bytes] = []
     size, start = 0, first_line
     for number, line in enumerate(lines, first_line):
-        prefix = _LOG_PREFIX.match(line)
+        prefix = _LOG_PREFIX.match(line) if line[:1].isdigit() else None
         text = line[prefix.end() :] if prefix else line
         raw = text.strip(_SPACE)
-        results = read_document(raw, number) if raw else iter(())
+        read = read_document if raw.startswith(b"[") else read_object
+        results = read(raw, number) if raw else iter(())
         first = next(results, None)
         is_broken = isinstance(first, RejectedRecord) and first.reason in _UNREADABLE
         if is_broken or (broken and not raw):
@@ -292,17 +290,7 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def wraps_one_list(large: Large) -> bool:
     """Returns whether a file begins and ends like an object with a list and no other member."""
-    return bool(_OPENING.match(large.head) and _CLOSING.search(large.tail))
-
-
-def _has_joined_lists(parts: Iterable[bytes]) -> bool:
-    """Returns whether another object with a list follows the first one."""
-    last = b""
-    for part in parts:
-        if _JOINED_LISTS.search(last + part):
-            return True
-        last = part[-_JOINT_BYTES:]
-    return False
+    return not large.has_joint and bool(_OPENING.match(large.head) and _CLOSING.search(large.tail))
 
 
 def elements_of(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ MAX_UNPACKED_BYTES = 512 << 20
 MAX_BYTES_IN_MEMORY = 64 << 20
 #: Bytes of a large file that are known at its end, and at its start after the first line.
 _END = 4 << 10
+#: Where one log file ends and the next begins.
+_JOINT = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\{")
+_JOINT_BYTES = 64
 _MAGIC = b"\x1f\x8b"
 #: Maximum ratio of unpacked to packed bytes.
 _MAX_RATIO = 200
@@ -57,6 +61,8 @@ class Large:
 
     head: bytes
     tail: bytes
+    #: Whether it may be several log files that follow each other.
+    has_joint: bool = False
 
 
 def unpack(content: bytes, file_size: int = 0) -> bytes | Large:
@@ -71,7 +77,9 @@ def unpack(content: bytes, file_size: int = 0) -> bytes | Large:
     """
     start, size = io.BytesIO(), 0
     head = tail = b""
+    has_joint = False
     for part in parts_of(content, file_size):
+        has_joint = has_joint or bool(head and _JOINT.search(tail[-_JOINT_BYTES:] + part))
         tail = part if len(part) >= _END else tail[-_END:] + part
         size += len(part)
         if not head:
@@ -79,9 +87,10 @@ def unpack(content: bytes, file_size: int = 0) -> bytes | Large:
             if size > MAX_BYTES_IN_MEMORY:
                 text = start.getvalue()
                 head = text[: text.find(b"\n") + _END]
+                has_joint = bool(_JOINT.search(text))
                 start = io.BytesIO()
                 del text
-    return Large(head, tail) if head else start.getvalue()
+    return Large(head, tail, has_joint) if head else start.getvalue()
 
 
 def unpack_large(content: bytes) -> bytes:

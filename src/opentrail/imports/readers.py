@@ -156,21 +156,24 @@ def read_object(raw: bytes, line: int) -> Iterator[Result]:
     try:
         if raw.startswith(_BASE64_GZIP.encode()):
             raw = _unpacked(raw.decode("ascii", "replace"))
-        yield from _records(raw, line)
+        # A log file is not decoded as a whole, which would double the time.
+        value = None if raw.startswith(LOG_FILE_START) else _object(raw)
+        if value is not None and _is_record(value):  # nearly always; other generators cost time
+            yield accept(raw, value, line)
+        else:
+            yield from _records(raw, value, line)
     except InvalidText as invalid:
         yield invalid.at(line)
 
 
-def _records(raw: bytes, line: int) -> Iterator[Result]:
-    """Yields the records of a JSON text.
+def _records(raw: bytes, value: dict[str, Any] | None, line: int) -> Iterator[Result]:
+    """Yields the records in an object; None: it is a log file.
 
     Raises:
         InvalidText: it is not JSON, or holds no records.
     """
     reader = LOG_FILE
-    # A log file is not decoded as a whole, which would double the time.
-    if not raw.startswith(LOG_FILE_START):
-        value = _object(raw)
+    if value is not None:
         own_reader = list_reader(value)
         if own_reader is None:
             rows = rows_of(value, itertools.repeat(line))
@@ -185,9 +188,18 @@ def _records(raw: bytes, line: int) -> Iterator[Result]:
 def read_element(raw: bytes, line: int) -> Iterator[Result]:
     """Yields the record that an element of a list is or holds, or the records packed in it."""
     try:
-        yield from _of_element(raw, _object(raw), line)
+        value = _object(raw)
+        if _is_record(value):
+            yield accept(raw, value, line)
+        else:
+            yield from _of_element(raw, value, line)
     except InvalidText as invalid:
         yield invalid.at(line)
+
+
+def _is_record(value: Mapping[str, Any]) -> bool:
+    """Returns whether an object is a record; what Lambda gets from Kinesis has an eventName too."""
+    return looks_like_record(value) and "kinesis" not in value
 
 
 def rows_of(value: Mapping[str, Any], lines: Iterable[int]) -> Iterator[Result] | None:
@@ -206,9 +218,7 @@ def _of_row(row: bytes | InvalidText, line: int) -> Result:
 
 
 def _of_element(raw: bytes, value: dict[str, Any], line: int) -> Iterator[Result]:
-    # Records that Lambda gets from Kinesis have an eventName as well.
-    is_record = looks_like_record(value) and "kinesis" not in value
-    text = None if is_record else _packed_text(value)
+    text = None if _is_record(value) else _packed_text(value)
     if text is None:
         yield _record(raw, value, line)
         return

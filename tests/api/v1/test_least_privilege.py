@@ -69,7 +69,7 @@ async def test_policies_are_tested_on_past_calls() -> None:
     [
         ({}, "principal must be the name or ARN"),
         ({"principal": "Mary", "resources": "few"}, "resources must be exact, prefix or any"),
-        ({"principal": "Mary", "since": "90d"}, "since must be a time"),
+        ({"principal": "Mary", "since": "90x"}, "since must be a time"),
     ],
 )
 @asynchronous
