@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.permissions.generate import PREFIX, generate
+from opentrail.permissions.generate import PREFIX, generate, kinds_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from tests.collection import needs_the_whole
 from tests.conformance.installed import installed
@@ -58,7 +58,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def principals() -> list[tuple[list[Record], list[Document]]]:
     """The records of each principal, and the policies made of them."""
     return [
-        (records, generate(records, PREFIX).documents)
+        (records, generate(kinds_of(records), PREFIX).documents)
         for records in records_by_principal().values()
     ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.permissions.backtest import backtest, refused_by
-from opentrail.permissions.generate import EXACT, PREFIX, generate
+from opentrail.permissions.generate import EXACT, PREFIX, generate, kinds_of
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement
@@ -63,10 +63,10 @@ def test_what_depends_on_more_than_the_record_is_not_decided() -> None:
 
 
 def test_a_generated_policy_refuses_none_of_its_calls() -> None:
-    made = generate([CREATED, DENIED])
-    assert refused_by(made, [CREATED, DENIED]) == 0
+    made = generate(kinds_of([CREATED, DENIED]))
+    assert refused_by(made, kinds_of([CREATED, DENIED])) == 0
     other = a_record(eventName="DeleteUser")
-    assert refused_by(made, [CREATED, other]) == 1
+    assert refused_by(made, kinds_of([CREATED, other])) == 1
 
 
 def allowed_actions(records: list[Record]) -> set[str]:
@@ -84,7 +84,7 @@ def test_of_real_calls_the_allowed_stay_allowed_and_the_denied_stay_denied(resou
     allowed: Counter[Judgement] = Counter()
     denied: Counter[Judgement] = Counter()
     for arn, records in records_by_principal().items():
-        made = generate(records, resources)
+        made = generate(kinds_of(records), resources)
         policies = [parse_policy(json.dumps(each), PolicyKind.IDENTITY) for each in made.documents]
         replayed = backtest(records, policies)
         allowed += replayed.was_allowed

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.policies import PolicyKind, parse_policy
+from opentrail.permissions.backtest import refused_by
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -17,6 +18,7 @@ from opentrail.permissions.generate import (
     PREFIX,
     characters,
     generate,
+    kinds_of,
 )
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement, verdict_on
@@ -33,7 +35,11 @@ def an_s3_call(name: str, key: str | None = None, bucket: str = "data", **more: 
 
 
 def statements(*records: Any, resources: str = PREFIX) -> list[dict[str, Any]]:
-    return [one for made in generate(records, resources).documents for one in made["Statement"]]
+    return [
+        one
+        for made in generate(kinds_of(records), resources).documents
+        for one in made["Statement"]
+    ]
 
 
 def resources_for(*keys: str, resources: str = PREFIX, bucket: str = "data") -> list[str]:
@@ -59,10 +65,10 @@ def test_what_was_denied_or_failed_is_left_out() -> None:
         an_s3_call("PutObject", "a", errorCode="AccessDenied"),
         an_s3_call("GetObject", "b", errorCode="NoSuchKey"),
     ]
-    made = generate(records)
+    made = generate(kinds_of(records))
     assert made.documents[0]["Statement"] == statements(an_s3_call("GetObject", "a"))
     assert [made.outcomes[outcome] for outcome in CallOutcome] == [1, 1, 1, 0]
-    with_failed = generate(records, with_failed=True).documents[0]["Statement"]
+    with_failed = generate(kinds_of(records), with_failed=True).documents[0]["Statement"]
     assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
 
 
@@ -81,6 +87,25 @@ def test_each_item_of_a_transaction_needs_its_own_table() -> None:
     )
     made = [(each["Action"], each["Resource"]) for each in statements(record)]
     assert made == [(["dynamodb:DeleteItem"], tables[1:]), (["dynamodb:PutItem"], tables[:1])]
+
+
+def test_each_statement_of_partiql_needs_its_own_table() -> None:
+    statements_of_call = [
+        {"statement": "UPDATE Music SET a = ***(Redacted) WHERE Artist = 'A'"},
+        {"statement": "INSERT INTO Films VALUE {'a' : ***(Redacted)}"},
+    ]
+    record = a_record(
+        eventSource="dynamodb.amazonaws.com",
+        eventName="BatchExecuteStatement",
+        requestParameters={"requestItems": statements_of_call},
+        responseElements=None,
+    )
+    table = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table"
+    made = [(each["Action"], each["Resource"]) for each in statements(record)]
+    assert made == [
+        (["dynamodb:PartiQLInsert"], [f"{table}/Films"]),
+        (["dynamodb:PartiQLUpdate"], [f"{table}/Music"]),
+    ]
 
 
 def test_no_pattern_covers_what_was_denied() -> None:
@@ -139,7 +164,7 @@ def test_characters_of_patterns_in_names_are_meant_literally() -> None:
 
 @pytest.mark.parametrize("name", ["*", "Create*", "GetObject?", "a b", "", "iam:*"])
 def test_what_is_no_name_of_an_action_allows_nothing(name: str) -> None:
-    made = generate([an_s3_call(name, "a")])
+    made = generate(kinds_of([an_s3_call(name, "a")]))
     assert made.documents == []
     assert made.unmapped == {f"s3.amazonaws.com {name}": 1}
 
@@ -153,20 +178,70 @@ def test_variables_in_records_are_meant_literally() -> None:
 
 def test_what_is_left_open_is_counted() -> None:
     made = generate(
-        [
-            an_s3_call("DeleteObjects"),
-            a_record(eventSource="new.amazonaws.com", eventName="DoIt", requestParameters=None),
-            a_record(
-                eventSource="cloudwatch.amazonaws.com",
-                eventName="DescribeAlarms",
-                requestParameters=None,
-                responseElements=None,
-            ),
-        ]
+        kinds_of(
+            [
+                an_s3_call("DeleteObjects"),
+                a_record(eventSource="new.amazonaws.com", eventName="DoIt", requestParameters=None),
+                a_record(
+                    eventSource="cloudwatch.amazonaws.com",
+                    eventName="DescribeAlarms",
+                    requestParameters=None,
+                    responseElements=None,
+                ),
+            ]
+        )
     )
     assert made.unmapped == {"s3.amazonaws.com DeleteObjects": 1}
     assert made.unverified == {"new:DoIt": 1}
-    assert made.unlimited == {"new:DoIt": 1, "cloudwatch:DescribeAlarms": 1}
+    assert made.unlimited == {"cloudwatch:DescribeAlarms": 1}
+    (statement,) = made.documents[0]["Statement"]
+    assert statement["Action"] == ["cloudwatch:DescribeAlarms"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "left"),
+    [
+        ("sso", "GetRoleCredentials", {}),
+        ("dynamodb", "TransactWriteItems", {"dynamodb.amazonaws.com TransactWriteItems": 1}),
+        ("bedrock", "InvokeGuardrailChecks", {}),
+    ],
+)
+def test_no_action_that_does_not_exist_is_in_a_policy(
+    source: str, name: str, left: dict[str, int]
+) -> None:
+    """The calls of the sign-in portal of Identity Center have a token and need no permission."""
+    record = a_record(eventSource=f"{source}.amazonaws.com", eventName=name, requestParameters={})
+    made = generate(kinds_of([record]))
+    assert made.documents == []
+    assert made.unmapped == left
+    assert made.unverified == ({f"{source}:{name}": 1} if source == "bedrock" else {})
+    assert refused_by(made, kinds_of([record])) == 0
+
+
+def test_the_role_of_an_instance_profile_is_left_open() -> None:
+    record = a_record(
+        eventSource="ec2.amazonaws.com",
+        eventName="RunInstances",
+        requestParameters={"iamInstanceProfile": {"name": "web"}},
+        responseElements=None,
+    )
+    made = generate(kinds_of([record]))
+    lack = "iam:PassRole on the role of the instance profile web"
+    assert made.unmapped == {f"ec2.amazonaws.com RunInstances: {lack}": 1}
+    (passed,) = (each for each in statements(record) if each["Action"] == ["iam:PassRole"])
+    assert passed["Resource"] == [
+        f"arn:aws:iam::{ACCOUNT}:role/*/web",
+        f"arn:aws:iam::{ACCOUNT}:role/web",
+    ]
+    assert passed["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+
+
+def test_a_log_group_is_allowed_with_its_streams() -> None:
+    group = {"logGroupName": "/b*"}
+    for name in ("DescribeLogStreams", "CreateLogGroup"):
+        record = a_record(eventSource="logs.amazonaws.com", eventName=name, requestParameters=group)
+        (statement,) = statements(record)
+        assert statement["Resource"] == [f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:/b${{*}}:*"]
 
 
 def test_a_long_policy_is_several() -> None:
@@ -174,7 +249,7 @@ def test_a_long_policy_is_several() -> None:
     calls = [
         an_s3_call("GetObject", key, f"bucket{number}") for number in range(20) for key in keys
     ]
-    documents = generate(calls, EXACT).documents
+    documents = generate(kinds_of(calls), EXACT).documents
     assert len(documents) > 4
     assert max(characters(document) for document in documents) <= MAX_CHARACTERS
     listed = [arn for one in documents for each in one["Statement"] for arn in each["Resource"]]
@@ -187,7 +262,7 @@ def test_a_long_policy_is_several() -> None:
 def test_a_policy_allows_all_that_was_allowed(records: list[Any], resources: str) -> None:
     policies = [
         parse_policy(json.dumps(document), PolicyKind.IDENTITY)
-        for document in generate(records, resources).documents
+        for document in generate(kinds_of(records), resources).documents
     ]
     for record in records:
         if outcome_of(record) is CallOutcome.ALLOWED:
@@ -202,7 +277,7 @@ def test_an_exact_policy_allows_nothing_else(keys: list[str]) -> None:
     calls = [an_s3_call("GetObject", key) for key in keys]
     policies = [
         parse_policy(json.dumps(document), PolicyKind.IDENTITY)
-        for document in generate(calls, EXACT).documents
+        for document in generate(kinds_of(calls), EXACT).documents
     ]
     for other in (*keys, *(f"{key}a" for key in keys), *(key[:-1] + "b" for key in keys)):
         verdict = verdict_on(an_s3_call("GetObject", other), policies)

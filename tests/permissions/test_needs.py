@@ -19,7 +19,7 @@ FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
 
 
 def a_call(
-    source: str, name: str, identity: dict[str, Any] | None = None, **parameters: Any
+    source: str, name: str, identity: dict[str, Any] | None = None, /, **parameters: Any
 ) -> Any:
     more = {"userIdentity": identity} if identity else {}
     return a_record(
@@ -34,10 +34,10 @@ def a_call(
 def test_a_role_that_is_passed_needs_a_permission_of_its_own() -> None:
     record = a_call("lambda", "CreateFunction20150331", functionName="f", role=ROLE)
     to_lambda = StringCondition("StringEquals", "iam:PassedToService", "lambda.amazonaws.com")
-    assert permissions_of(record) == [
+    assert permissions_of(record) == (
         NeededPermission("lambda:CreateFunction", FUNCTION),
         NeededPermission("iam:PassRole", ROLE, to_lambda),
-    ]
+    )
     (_, passed) = permissions_of(record)
     assert context_of(record, passed)["iam:passedtoservice"] == ("lambda.amazonaws.com",)
 
@@ -92,15 +92,12 @@ def test_a_call_about_no_user_is_about_its_caller() -> None:
 
 def test_what_is_made_by_a_call_of_ec2_must_be_allowed_too() -> None:
     needed = permissions_of(a_call("ec2", "CreateVolume", snapshotId="snap-37beda4c"))
-    assert needed == [
-        NeededPermission("ec2:CreateVolume", "arn:aws:ec2:us-east-1::snapshot/snap-37beda4c"),
-        NeededPermission(
-            "ec2:CreateVolume", f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*", is_unnamed=True
-        ),
-    ]
-    # Where the record names nothing, `*` has all of it.
-    (needed_of_all,) = permissions_of(a_call("ec2", "CreateVolume", size=8))
-    assert needed_of_all.resource == "*"
+    volume = NeededPermission(
+        "ec2:CreateVolume", f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*", is_unnamed=True
+    )
+    snapshot = "arn:aws:ec2:us-east-1::snapshot/snap-37beda4c"
+    assert needed == (NeededPermission("ec2:CreateVolume", snapshot), volume)
+    assert permissions_of(a_call("ec2", "CreateVolume", size=8)) == (volume,)
     # Another service marks types as required of which one is enough.
     model = {"ARN": "arn:aws:bedrock:us-east-1::foundation-model/m", "type": "AWS::Bedrock::Model"}
     record = {**a_call("bedrock", "InvokeModel"), "resources": [model]}
@@ -122,7 +119,7 @@ def test_a_caller_cannot_name_a_role_that_is_passed_by_tags_or_variables() -> No
         "role": "arn:x:role/",
     }
     needed = permissions_of(a_call("lambda", "CreateFunction20150331", functionName="f", **chosen))
-    assert [one.action for one in needed] == ["lambda:CreateFunction"]
+    assert "iam:PassRole" not in [one.action for one in needed]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +145,72 @@ def test_what_a_call_of_ec2_makes_is_of_the_account_of_the_caller() -> None:
     del record["recipientAccountId"]
     *_, made = permissions_of(record)
     assert made.resource == f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters", "passed"),
+    [
+        ("glue", "CreateJob", {"name": "j", "role": "etl"}, {"role/etl", "role/*/etl"}),
+        ("glue", "CreateJob", {"name": "j", "role": "team/etl"}, {"role/team/etl"}),
+        (
+            *("elasticmapreduce", "RunJobFlow", {"jobFlowRole": "Nodes", "serviceRole": "Emr"}),
+            {"role/Nodes", "role/*/Nodes", "role/Emr", "role/*/Emr"},
+        ),
+        (
+            *("autoscaling", "CreateLaunchConfiguration", {"iamInstanceProfile": "web"}),
+            {"role/web", "role/*/web"},
+        ),
+        (
+            *("ec2", "RunInstances"),
+            {"iamInstanceProfile": {"arn": f"arn:aws:iam::{ACCOUNT}:instance-profile/a/web"}},
+            {"role/web", "role/*/web"},
+        ),
+    ],
+)
+def test_a_role_is_passed_by_its_name(
+    source: str, name: str, parameters: dict[str, Any], passed: set[str]
+) -> None:
+    needed = permissions_of(a_call(source, name, **parameters))
+    roles = {one.resource for one in needed if one.action == "iam:PassRole"}
+    assert roles == {f"arn:aws:iam::{ACCOUNT}:{role}" for role in passed}
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters", "action", "resource"),
+    [
+        ("iam", "CreateUser", {"userName": "ada"}, "iam:TagUser", "iam::{}:user/ada"),
+        (
+            *("logs", "CreateLogGroup", {"logGroupName": "/b"}),
+            *("logs:TagResource", "logs:us-east-1:{}:log-group:/b"),
+        ),
+        (
+            *("secretsmanager", "CreateSecret", {"name": "db"}),
+            *("secretsmanager:TagResource", "secretsmanager:us-east-1:{}:secret:db-??????"),
+        ),
+        ("kms", "CreateKey", {}, "kms:TagResource", "kms:us-east-1:{}:key/*"),
+        (
+            *("dynamodb", "CreateTable", {"tableName": "t"}),
+            *("dynamodb:TagResource", "dynamodb:us-east-1:{}:table/t"),
+        ),
+    ],
+)
+def test_tags_on_creation_need_a_permission(
+    source: str, name: str, parameters: dict[str, Any], action: str, resource: str
+) -> None:
+    assert action not in [one.action for one in permissions_of(a_call(source, name, **parameters))]
+    tagged = {**parameters, "tags": [{"key": "team", "value": "a"}]}
+    needed = permissions_of(a_call(source, name, **tagged))
+    on = {one.resource for one in needed if one.action == action}
+    assert f"arn:aws:{resource.format(ACCOUNT)}" in on
+
+
+def test_tags_of_a_new_launch_template_are_not_those_of_its_instances() -> None:
+    of_instances = {"TagSpecification": [{"ResourceType": "instance", "Tag": {"Key": "a"}}]}
+    of_template = [{"ResourceType": "launch-template", "Tag": {"Key": "a"}}]
+    request = {"LaunchTemplateName": "l", "LaunchTemplateData": of_instances}
+    for tags in ({}, {"TagSpecification": of_template}):
+        needed = permissions_of(
+            a_call("ec2", "CreateLaunchTemplate", CreateLaunchTemplateRequest={**request, **tags})
+        )
+        on = [one.resource for one in needed if one.action == "ec2:CreateTags"]
+        assert on == ([f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/*"] if tags else [])

@@ -106,10 +106,10 @@ def test_the_prefix_of_a_listing_is_a_condition_key() -> None:
 def test_a_copy_needs_to_read_and_to_write() -> None:
     given = {"bucketName": "x", "key": "b", "x-amz-copy-source": "y/a"}
     record = a_data_record(eventName="CopyObject", requestParameters=given)
-    assert permissions_of(record) == [
+    assert permissions_of(record) == (
         NeededPermission("s3:PutObject", "arn:aws:s3:::x/b"),
         NeededPermission("s3:GetObject", "arn:aws:s3:::y/a"),
-    ]
+    )
 
 
 def test_the_smallest_statements_allow_all_and_no_more() -> None:

@@ -82,7 +82,7 @@ function Made({ made }: { made: PolicyOfCalls }): ReactNode {
   const text = textOf(made);
   const notes = [
     ["On every resource, because the records name none", made.unlimited],
-    ["Not in the data about IAM, so check the spelling", made.unverified],
+    ["Left out, because AWS's authorization data has no such action", made.unverified],
     ["What it needed is not in its records; add it yourself", made.unmapped],
   ] as const;
   return (

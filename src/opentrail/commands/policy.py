@@ -6,14 +6,11 @@ import argparse
 import json
 import re
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
-
-import orjson
+from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.conditions import since_of
@@ -21,6 +18,7 @@ from opentrail.commands.past_events import Record, records
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.core.text import counted, printable
+from opentrail.permissions.authorization import matching
 from opentrail.permissions.backtest import ReplayedCalls, backtest, refused_by
 from opentrail.permissions.generate import (
     ANY,
@@ -29,8 +27,8 @@ from opentrail.permissions.generate import (
     PREFIX,
     GeneratedPolicy,
     generate,
+    kinds_of,
 )
-from opentrail.permissions.known_actions import matching
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.permissions.replay import Judgement
@@ -130,12 +128,10 @@ def _documents_in(path: Path) -> list[tuple[dict[str, Any], Policy]]:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryFile() as copy:  # for the policy is known only after all calls
-        calls = _copied(_records(options), copy)
-        made = generate(calls, options.resources, options.with_failed)
-        _require_calls(options, made.outcomes.total())
-        copy.seek(0)
-        refused = refused_by(made, map(orjson.loads, copy))
+    calls = kinds_of(_records(options))
+    made = generate(calls, options.resources, options.with_failed)
+    _require_calls(options, made.outcomes.total())
+    refused = refused_by(made, calls)
     if options.json:
         print(json.dumps({**made.document(), "refusedByIt": refused}))
     else:
@@ -143,13 +139,6 @@ def _generate(options: argparse.Namespace) -> int:
         print(json.dumps(one_or_all, indent=2))
         _describe(made, refused)
     return 1 if refused else 0
-
-
-def _copied(calls: Iterable[Record], copy: IO[bytes]) -> Iterator[Record]:
-    """Yields records, each after it is written to a file, one on each line."""
-    for record in calls:
-        copy.write(orjson.dumps(record) + b"\n")
-        yield record
 
 
 def _require_calls(options: argparse.Namespace, calls: int) -> None:
@@ -175,7 +164,7 @@ def _describe(made: GeneratedPolicy, refused: int) -> None:
             "characters at most\n"
         )
     for text, counter in (
-        ("not in the data about IAM, so check the spelling", made.unverified),
+        ("left out, because AWS's authorization data has no such action", made.unverified),
         ("on every resource, because the records name none", made.unlimited),
         ("what it needed is not in its records; add it yourself", made.unmapped),
     ):

@@ -20,8 +20,8 @@ from opentrail.detections.rules import (
     SameAs,
     values_that,
 )
+from opentrail.permissions.authorization import is_known, prefixes
 from opentrail.permissions.event_actions import ACTION_NAMES, PREFIXES, prefix_of, without_version
-from opentrail.permissions.known_actions import is_known, prefixes
 from opentrail.wire.service_models import Service, ServiceCatalog
 
 _SUFFIX = ".amazonaws.com"

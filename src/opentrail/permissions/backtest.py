@@ -8,11 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.permissions.generate import GeneratedPolicy
-from opentrail.permissions.needs import permissions_of
+from opentrail.core.policies import (
+    AccessRequest,
+    Caller,
+    Policy,
+    PolicyKind,
+    decide,
+    parse_policy,
+)
+from opentrail.permissions.generate import CallKind, GeneratedPolicy
+from opentrail.permissions.needs import NeededPermission, permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.permissions.replay import Judgement, Verdict, verdict_on
+from opentrail.permissions.replay import Judgement, Verdict, asked_of, verdict_on
+
+#: Generated policies are asked about callers of the account that has the resources.
+_ACCOUNT = "000000000000"
 
 
 @dataclass(slots=True)
@@ -96,16 +106,34 @@ def backtest(records: Iterable[Mapping[str, Any]], policies: Sequence[Policy]) -
     return tested
 
 
-def refused_by(made: GeneratedPolicy, records: Iterable[Mapping[str, Any]]) -> int:
-    """Returns how many allowed calls a generated policy would have refused, or perhaps."""
+def refused_by(made: GeneratedPolicy, calls: Mapping[CallKind, int]) -> int:
+    """Returns how many allowed calls a generated policy would have refused, or perhaps.
+
+    What the policy leaves open does not count: `unverified` and `unmapped` list it.
+    """
     policies = [
         parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in made.documents
     ]
+    refused: dict[NeededPermission, bool] = {}
+
+    def is_refused(permission: NeededPermission) -> bool:
+        if permission not in refused:
+            refused[permission] = not decide(_request_of(permission), policies, None).is_allowed
+        return refused[permission]
+
     return sum(
-        outcome_of(record) is CallOutcome.ALLOWED
-        and verdict_on(record, policies).judgement is not Judgement.ALLOWED
-        for record in records
+        count
+        for call, count in calls.items()
+        if call.outcome is CallOutcome.ALLOWED and any(map(is_refused, call.needs.permissions))
     )
+
+
+def _request_of(permission: NeededPermission) -> AccessRequest:
+    """Returns what a generated policy is asked: its conditions are those of permissions alone."""
+    condition = permission.condition
+    context = {condition.key.lower(): (condition.value,)} if condition else {}
+    resource = asked_of(permission)
+    return AccessRequest(Caller(_ACCOUNT), permission.action, resource, _ACCOUNT, context)
 
 
 def _difference(record: Mapping[str, Any], verdict: Verdict) -> Difference:

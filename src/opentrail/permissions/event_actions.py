@@ -6,12 +6,13 @@ Reference, and "Required permissions for Amazon S3 API operations" of the S3 use
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from opentrail.core.event import as_object, objects_in
-from opentrail.permissions.known_actions import spelled
+from opentrail.permissions.authorization import needed_for
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
 PREFIXES = {
@@ -189,9 +190,10 @@ ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
 WITHOUT_PERMISSION = frozenset({"s3:DeleteObjects", "sts:GetCallerIdentity", "sts:GetSessionToken"})
 #: The name of an action. Another text from a record, such as `iam:*`, must not pass for one.
 ACTION_NAME = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,100}")
-#: Member of `transactItems` → action.
-TRANSACT_ITEMS = {
-    "conditionCheck": "ConditionCheckItem",
+#: Kind of an item of a transaction, in lower case → action.
+_TRANSACT_ITEMS = {
+    "check": "ConditionCheckItem",
+    "conditioncheck": "ConditionCheckItem",
     "delete": "DeleteItem",
     "put": "PutItem",
     "update": "UpdateItem",
@@ -203,12 +205,12 @@ _STATEMENTS = {
     "UPDATE": "PartiQLUpdate",
     "DELETE": "PartiQLDelete",
 }
-#: Events with statements of PartiQL → the list that has them; ExecuteStatement has one in itself.
-_PARTIQL = {
-    "ExecuteStatement": "",
-    "BatchExecuteStatement": "statements",
-    "ExecuteTransaction": "transactStatements",
-}
+#: Events with statements of PartiQL; ExecuteStatement has one in itself.
+_PARTIQL = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"})
+#: Operations of DynamoDB whose items need actions, and which have none of their own.
+OF_ITEMS = frozenset(f"dynamodb:{name}" for name in (*_PARTIQL, "TransactWriteItems"))
+#: Members that list statements: `requestItems` in AWS's records, else those of the request.
+_STATEMENT_LISTS = ("requestItems", "statements", "transactStatements")
 #: Imports of API Gateway that replace something.
 _PUT = frozenset({"ImportApi", "ImportDocumentationParts"})
 #: First word of an event of API Gateway → HTTP method, which its actions are named for.
@@ -257,13 +259,9 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     if prefix == "sts" and name.startswith("AssumeRole"):
         return tuple(f"sts:{action}" for action in _sts_actions(name, parameters))
     if prefix == "dynamodb" and name in _PARTIQL:
-        statements = [parameters, *objects_in(parameters.get(_PARTIQL[name]))]
-        found = {_partiql_action(each.get("statement")) for each in statements}
-        return tuple(f"dynamodb:{action}" for action in sorted(filter(None, found)) or [name])
+        return _each_of({partiql_action(each) for each in statements_of(parameters)}, name)
     if prefix == "dynamodb" and name == "TransactWriteItems":
-        kinds = {kind for item in objects_in(parameters.get("transactItems")) for kind in item}
-        names = {TRANSACT_ITEMS[kind] for kind in kinds if kind in TRANSACT_ITEMS}
-        return tuple(f"dynamodb:{action}" for action in sorted(names))
+        return _each_of({action for action, _ in items_of(parameters)}, name)
     action_name = ACTION_NAMES.get(prefix, {}).get(name, name)
     if ":" in action_name:
         return (action_name,)
@@ -271,10 +269,40 @@ def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
         words = re.findall("[A-Z][a-z]*", name)
         method = "PUT" if name in _PUT else _METHODS.get(words[0] if words else "", "GET")
         return (f"apigateway:{method}",)
-    if prefix != "s3":
-        return (spelled(f"{prefix}:{action_name}"),)
-    action_name = _S3_OPERATIONS.get(name, action_name)
-    return tuple(f"s3:{action}" for action in _s3_actions(action_name, parameters))
+    if prefix == "s3":
+        names = _s3_actions(_S3_OPERATIONS.get(name, action_name), parameters)
+    else:
+        names = [action_name]
+    needed = (needed_for(f"{prefix}:{each}") for each in names)
+    return tuple(action for action in needed if action)
+
+
+def _each_of(found: Collection[str | None], event_name: str) -> tuple[str, ...]:
+    """Returns DynamoDB's actions; the name of the event for the rest."""
+    names = sorted(filter(None, found)) + ([] if found and None not in found else [event_name])
+    return tuple(f"dynamodb:{name}" for name in names)
+
+
+def items_of(parameters: Mapping[str, Any]) -> Iterator[tuple[str | None, str]]:
+    """Yields the action and the table of each item of a TransactWriteItems.
+
+    AWS's records list them as `requestItems`, each with an `operation` and a `tableName`; others
+    as the request does. The action is None if the operation is not known.
+    """
+    for item in objects_in(parameters.get("requestItems")):
+        kind = str(item.get("operation", "")).lower()
+        yield _TRANSACT_ITEMS.get(kind), str(item.get("tableName") or item.get("TableName") or "")
+    for item in objects_in(parameters.get("transactItems")):
+        for kind, part in item.items():
+            yield _TRANSACT_ITEMS.get(kind.lower()), str(as_object(part).get("tableName") or "")
+
+
+def statements_of(parameters: Mapping[str, Any]) -> list[str]:
+    """Returns the statements of PartiQL in a request."""
+    lists = (objects_in(parameters.get(name)) for name in _STATEMENT_LISTS)
+    objects = [parameters, *itertools.chain.from_iterable(lists)]
+    texts = (each.get("statement") for each in objects)
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -286,9 +314,9 @@ def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
     return actions
 
 
-def _partiql_action(statement: object) -> str | None:
+def partiql_action(statement: str) -> str | None:
     """Returns the action that a statement of PartiQL needs; None if it is not known."""
-    words = statement.split(maxsplit=1) if isinstance(statement, str) else []
+    words = statement.split(maxsplit=1)
     return _STATEMENTS.get(words[0].upper()) if words else None
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.permissions.event_actions import ACTION_NAME
-from opentrail.permissions.known_actions import is_known, resource_type, takes_resources
-from opentrail.permissions.needs import NeededPermission, StringCondition, permissions_of
+from opentrail.core.policies.patterns import literal
+from opentrail.permissions.authorization import takes_resources, type_of
+from opentrail.permissions.needs import NeededPermission, Needs, StringCondition, needs_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 
 Document = dict[str, Any]
@@ -27,10 +27,16 @@ _MANY = 3
 _MANY_OBJECTS = 20
 #: The last of these ends the part that names have in common.
 _SEPARATORS = re.compile(r".*[/:_.-]", re.DOTALL)
-#: Characters with a meaning in patterns.
-_SPECIAL = re.compile(r"[*?$]")
-#: The end of a secret's ARN where a call gave its name only: a pattern already.
-_UNKNOWN_ENDING = "-??????"
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """Calls of one principal that came to the same and needed the same."""
+
+    outcome: CallOutcome
+    needs: Needs
+    #: Source and name of the event, if the record leaves open what it needed; else "".
+    event: str = ""
 
 
 @dataclass(slots=True)
@@ -39,11 +45,11 @@ class GeneratedPolicy:
 
     documents: list[Document]
     outcomes: Counter[CallOutcome] = field(default_factory=Counter)
-    #: Actions that the data about IAM does not have, perhaps because the service is newer.
+    #: Actions that AWS's authorization data does not have, and the policy neither.
     unverified: Counter[str] = field(default_factory=Counter)
     #: Actions on every resource, though they could be limited: the records name none.
     unlimited: Counter[str] = field(default_factory=Counter)
-    #: Events whose records do not say what they needed.
+    #: Events whose records do not say what they needed, or not all of it: then what they lack.
     unmapped: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> Document:
@@ -57,39 +63,50 @@ class GeneratedPolicy:
         }
 
 
+def kind_of(record: Mapping[str, Any]) -> CallKind:
+    """Returns the kind of a call: what its policy depends on."""
+    outcome = outcome_of(record)
+    needs = Needs() if outcome is CallOutcome.NO_CALL else needs_of(record)
+    event = f"{record.get('eventSource')} {record.get('eventName')}" if needs.open else ""
+    return CallKind(outcome, needs, event)
+
+
+def kinds_of(records: Iterable[Mapping[str, Any]]) -> Counter[CallKind]:
+    """Returns the kinds of calls, each with the number of its calls."""
+    return Counter(map(kind_of, records))
+
+
 def generate(
-    records: Iterable[Mapping[str, Any]], resources: str = PREFIX, with_failed: bool = False
+    calls: Mapping[CallKind, int], resources: str = PREFIX, with_failed: bool = False
 ) -> GeneratedPolicy:
     """Returns a policy for the calls of one principal.
 
     Args:
-        records: its records; only what was allowed counts.
+        calls: its calls; only what was allowed counts.
         resources: `exact` as in the records; `prefix` also what many of them have in common;
             `any` every resource.
         with_failed: whether calls count that failed for another reason than missing permission.
     """
     made = GeneratedPolicy([])
-    used: dict[tuple[StringCondition | None, str], Counter[str]] = defaultdict(Counter)
+    used: dict[tuple[StringCondition | None, str], set[str]] = defaultdict(set)
     denied: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        outcome = outcome_of(record)
-        made.outcomes[outcome] += 1
-        if outcome is CallOutcome.DENIED:
-            for permission in permissions_of(record):
+    for call, count in calls.items():
+        made.outcomes[call.outcome] += count
+        if call.outcome is CallOutcome.DENIED:
+            for permission in call.needs.permissions:
                 denied[permission.action].add(_resource_of(permission))
-        if outcome is CallOutcome.ALLOWED or (with_failed and outcome is CallOutcome.FAILED):
-            permissions = permissions_of(record)
-            named = [one for one in permissions if ACTION_NAME.fullmatch(one.action)]
-            # What is deleted by DeleteObjects is in no record of it.
-            if not named and (permissions or record.get("eventName") == "DeleteObjects"):
-                made.unmapped[f"{record.get('eventSource')} {record.get('eventName')}"] += 1
-            for permission in named:
-                used[permission.condition, permission.action][_resource_of(permission)] += 1
-    for (_, action), seen in used.items():
-        if not is_known(action):
-            made.unverified[action] += seen.total()
-        if seen["*"] and takes_resources(action):
-            made.unlimited[action] += seen["*"]
+        if call.outcome is CallOutcome.ALLOWED or (
+            with_failed and call.outcome is CallOutcome.FAILED
+        ):
+            for action in call.needs.unverified:
+                made.unverified[action] += count
+            for left in call.needs.open:
+                made.unmapped[f"{call.event}: {left}" if left else call.event] += count
+            for permission in call.needs.permissions:
+                resource = _resource_of(permission)
+                used[permission.condition, permission.action].add(resource)
+                if resource == "*" and takes_resources(permission.action):
+                    made.unlimited[permission.action] += count
     made.documents = _split(_statements(used, denied, resources))
     return made
 
@@ -97,20 +114,15 @@ def generate(
 def _resource_of(permission: NeededPermission) -> str:
     """Returns the pattern of a permission's resource, `*` if the action cannot be limited to it."""
     action, arn = permission.action, permission.resource
+    if not takes_resources(action) or arn == "*":
+        return "*"
     if permission.is_unnamed:
         return arn
-    if not takes_resources(action):
-        return "*"
-    if arn == "*" or (is_known(action) and resource_type(action, arn) is None):
-        return "*"
-    is_secret = action.startswith("secretsmanager:") and arn.endswith(_UNKNOWN_ENDING)
-    ending = _UNKNOWN_ENDING if is_secret else ""
-    name = arn.removesuffix(ending)
-    return _SPECIAL.sub(lambda match: f"${{{match[0]}}}", name) + ending
+    return literal(arn) if type_of(action, arn) else "*"
 
 
 def _statements(
-    used: Mapping[tuple[StringCondition | None, str], Counter[str]],
+    used: Mapping[tuple[StringCondition | None, str], set[str]],
     denied: Mapping[str, set[str]],
     resources: str,
 ) -> list[Document]:

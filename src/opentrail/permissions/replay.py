@@ -10,6 +10,7 @@ from typing import Any
 from opentrail.core.event import as_object
 from opentrail.core.policies import AccessRequest, Caller, Outcome, Policy, decide
 from opentrail.core.policies.document import Statement
+from opentrail.core.policies.patterns import meant_by
 from opentrail.permissions.needs import (
     RECORDED_KEYS,
     NeededPermission,
@@ -55,7 +56,13 @@ def request_of(record: Mapping[str, Any], permission: NeededPermission) -> Acces
     arn = as_object(record.get("userIdentity")).get("arn")
     caller = Caller(account, str(arn) if arn else None)
     context = context_of(record, permission)
-    return AccessRequest(caller, permission.action, permission.resource, account, context)
+    return AccessRequest(caller, permission.action, asked_of(permission), account, context)
+
+
+def asked_of(permission: NeededPermission) -> str:
+    """Returns the resource that policies are asked about."""
+    resource = permission.resource
+    return meant_by(resource) if permission.is_unnamed else resource
 
 
 def _verdict(

@@ -7,7 +7,7 @@ and response. `*` is the answer if neither names a resource of the service.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,11 +15,19 @@ from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object, objects_in
 from opentrail.core.partiql import table_of
-from opentrail.permissions.event_actions import prefix_of, source_label
-from opentrail.permissions.known_actions import takes_resources
+from opentrail.permissions.authorization import takes_resources
+from opentrail.permissions.event_actions import (
+    items_of,
+    partiql_action,
+    prefix_of,
+    source_label,
+    statements_of,
+)
 
 #: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"
+#: What a policy has after the ARN of a log group, for its streams and what is asked of them all.
+OF_LOG_GROUP = ":*"
 #: CloudFormation type → service and kind in ARNs.
 _KINDS = {
     resource_type: (service, kind)
@@ -71,8 +79,9 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     arns = _recorded_arns(record, parameters)
     if not arns and label == "logs" and "logGroupName" in parameters:
         arns = [_log_group(record, parameters)]
-    if not arns and label == "dynamodb" and isinstance(parameters.get("statement"), str):
-        arns = _partiql_tables(record, parameters["statement"])
+    if not arns and label == "dynamodb":
+        tables = dict.fromkeys(table for _, table in _tables_of(parameters) if table)
+        arns = [_table_arn(record, table) for table in tables]
     if not arns and label == "ssm" and isinstance(parameters.get("path"), str):
         arns = [f"arn:aws:ssm:{_place(record)}:parameter/{parameters['path'].lstrip('/')}"]
     arns = arns or _named_arns(record, label) or _arns_in(parameters, prefix_of(label))
@@ -127,14 +136,32 @@ def _place(record: Mapping[str, Any]) -> str:
     return f"{record.get('awsRegion', '')}:{account_of(record)}"
 
 
-def _partiql_tables(record: Mapping[str, Any], statement: str) -> list[str]:
-    """Returns the ARN of the table of a statement of PartiQL, or of its index."""
-    found = table_of(statement)
-    if found is None:
-        return []
-    name, index = found
-    table = f"arn:aws:dynamodb:{_place(record)}:table/{name}"
-    return [f"{table}/index/{index}" if index else table]
+def tables_for(action: str, arns: Sequence[str], record: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the tables of the items that need an action; all ARNs of other calls.
+
+    Only for calls of DynamoDB with several items, each of which may be about another table.
+    """
+    if not action.startswith("dynamodb:"):
+        return arns
+    parameters = as_object(record.get("requestParameters"))
+    tables = [table for name, table in _tables_of(parameters) if action == f"dynamodb:{name}"]
+    own = {_table_arn(record, table) for table in tables}
+    return [arn for arn in arns if arn in own] or arns
+
+
+def _table_arn(record: Mapping[str, Any], table: str) -> str:
+    if table.startswith("arn:"):
+        return table
+    return f"arn:aws:dynamodb:{_place(record)}:table/{table}"
+
+
+def _tables_of(parameters: Mapping[str, Any]) -> Iterator[tuple[str | None, str]]:
+    """Yields the action and the table, or its index, of each item and statement of a request."""
+    yield from items_of(parameters)
+    for statement in statements_of(parameters):
+        if found := table_of(statement):
+            table, index = found
+            yield partiql_action(statement), f"{table}/index/{index}" if index else table
 
 
 def _arns_in(parameters: Mapping[str, Any], service: str) -> list[str]:
@@ -146,8 +173,7 @@ def _arns_in(parameters: Mapping[str, Any], service: str) -> list[str]:
 def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     group = f"arn:aws:logs:{_place(record)}:log-group:{parameters['logGroupName']}"
     stream = parameters.get("logStreamName")
-    is_about_stream = stream and record.get("eventName") != "CreateLogStream"
-    return f"{group}:log-stream:{stream}" if is_about_stream else f"{group}:*"
+    return f"{group}:log-stream:{stream}" if stream else f"{group}{OF_LOG_GROUP}"
 
 
 def _named_arns(record: Mapping[str, Any], label: str) -> list[str]:
@@ -205,6 +231,9 @@ def _arn_of(resource: Resource, record: Mapping[str, Any]) -> str | None:
         name = name.rstrip("/").rpartition("/")[2]  # the URL of a queue ends with its name
     elif service == "secretsmanager":
         name += "-??????"  # AWS ends the ARN with six characters that the name does not have
+    elif resource.type == "AWS::Events::Rule":
+        bus = as_object(record.get("requestParameters")).get("eventBusName")
+        name = f"{bus}/{name}" if bus and bus != "default" else name
     elif service in ("ssm", "kms"):
         name = name.removeprefix("/").removeprefix("alias/")
     separator = "" if not kind else ":" if service in _WITH_COLON else "/"

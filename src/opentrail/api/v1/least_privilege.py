@@ -28,6 +28,7 @@ from opentrail.permissions.generate import (
     PREFIX,
     characters,
     generate,
+    kinds_of,
 )
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.subjects import events_of
@@ -122,8 +123,9 @@ class LeastPrivilege:
 
         def make(events: Sequence[FoundEvent]) -> Json:
             end = time.monotonic() + _MAX_SECONDS
-            made = generate(_records(events, end), resources)
-            refused = refused_by(made, _records(events, end))
+            calls = kinds_of(_records(events, end))
+            made = generate(calls, resources)
+            refused = refused_by(made, calls)
             return {**made.document(), "refusedByIt": refused}
 
         async with self._turn:

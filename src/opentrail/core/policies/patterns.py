@@ -15,12 +15,28 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _WITH_DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)'\s*)?")
 #: Characters that are meant literally when written so.
 _LITERALS = frozenset("*?$")
+_SPECIAL = re.compile(r"[*?$]")
+_ESCAPED = re.compile(r"\$\{([*?$])\}")
 
 
 def globs(patterns: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     """Returns an expression for patterns with `*` and `?`, which matches in linear time."""
     sources = (_source([(pattern, False)]) for pattern in patterns)
     return re.compile("|".join(f"(?:{source})" for source in sources), flags | re.DOTALL)
+
+
+def literal(text: str) -> str:
+    """Returns a text as a pattern of a policy has it to match nothing else.
+
+    >>> literal("a*")
+    'a${*}'
+    """
+    return _SPECIAL.sub(r"${\g<0>}", text)
+
+
+def meant_by(pattern: str) -> str:
+    """Returns a pattern with its escaped characters as they are meant."""
+    return _ESCAPED.sub(r"\1", pattern)
 
 
 def has_variables(text: str) -> bool:

@@ -1,0 +1,246 @@
+"""What a call needs of each type of resources, with `*` in the place of what AWS makes.
+
+The id of a new resource is another one with each call, so a policy can name only what the caller
+chose: `arn:aws:ec2:…:vpc/*`, `arn:aws:cloudformation:…:stack/web/*`. The types and the forms of
+ARNs are those of AWS's authorization data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentrail.core.event import as_object, objects_in
+from opentrail.core.policies.patterns import literal
+from opentrail.permissions.authorization import VARIABLE, ResourceType, type_of, types_of, values_in
+from opentrail.permissions.event_actions import without_version
+from opentrail.permissions.resources import EVERYTHING, OF_LOG_GROUP, account_of
+
+#: The name of an event that makes something, with what it makes.
+_MAKING = re.compile(
+    r"(?:Allocate|Clone|Copy|Create|Generate|Import|Issue|Launch|Provision|Publish|Purchase|Put"
+    r"|Register|Request|Restore|Run|Start|Upload)([A-Z]\w*)"
+)
+#: Variables that say where a resource is.
+_PLACE = ("Partition", "Region", "Account")
+#: The end of the name of a variable that has an id.
+_ID = ("Id", "ID", "Uuid", "UUID", "Identifier")
+#: The end of the name of a member that may have an id.
+_ID_MEMBER = ("id", "ids", "arn", "arns", "identifier", "identifiers", "key", "items")
+#: The end of the ARN of a secret, which AWS adds to its name, and what matches it.
+_SECRET = re.compile(r"(.+)-(?:[A-Za-z0-9]{6}|\?{6})", re.DOTALL)
+_SECRET_ENDING = "-??????"  # noqa: S105 - a pattern
+#: Endings of ARNs that are made of names and are patterns already.
+_ENDINGS = {"secretsmanager": _SECRET_ENDING, "logs": OF_LOG_GROUP}
+#: Variables whose names say too little to find the member that has their value.
+_GENERAL = frozenset({"name", "id", "resourceid", "resourcename", "identifier", "path", "type"})
+#: Maximum characters of a name in an ARN.
+_MAX_CHARACTERS = 2_048
+#: Maximum depth of a request at which the values that its caller chose are searched.
+_MAX_DEPTH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class NeededResource:
+    """A resource that a call needs; with a pattern for what its record does not say."""
+
+    #: An ARN, `*`, or a pattern as policies have it.
+    name: str
+    is_pattern: bool = False
+
+
+def resources_for(
+    action: str, record: Mapping[str, Any], arns: Sequence[str]
+) -> list[NeededResource]:
+    """Returns the resources that a call needs an action on; each must be allowed.
+
+    Args:
+        action: one that the call needs.
+        record: that of the call.
+        arns: the resources that the record names, `*` if there are none.
+    """
+    types = types_of(action)
+    kinds = {arn: kind for arn in arns if (kind := type_of(action, arn))}
+    is_making, is_ec2 = bool(_makes(record)), action.startswith("ec2:")
+    if not is_making and not is_ec2:
+        return [_as_named(arn) for arn in kinds or arns]
+    made = _made_by(record, types, is_ec2)
+    chosen = _Chosen(record)
+    listed = {entry.get("ARN") for entry in objects_in(record.get("resources"))}
+    needed: dict[NeededResource, None] = {}
+    for arn, kind in kinds.items():
+        is_new = is_making and (kind in made or arn not in listed)
+        needed[_with_places(kind, arn, chosen, is_new)] = None
+    # What the record does not name: all that a call makes, and one of each required type.
+    words = {_word(kind.name) for kind in kinds.values()}
+    for kind in types:
+        if _word(kind.name) not in words:
+            is_needed = kind in made or (kind.is_required and (is_making or bool(kinds)))
+            needed |= dict.fromkeys(chosen.resources(kind, kind in made, is_needed))
+    if needed:
+        return list(needed)
+    return [NeededResource(EVERYTHING)] if is_making else [_as_named(arn) for arn in arns]
+
+
+def _as_named(arn: str) -> NeededResource:
+    for service, ending in _ENDINGS.items():
+        if arn.startswith(f"arn:aws:{service}:") and arn.endswith(ending):
+            return NeededResource(f"{literal(arn.removesuffix(ending))}{ending}", True)
+    return NeededResource(arn)
+
+
+def form_of(kind: str, form: str, record: Mapping[str, Any]) -> NeededResource:
+    """Returns all resources of a type, in the place of a call."""
+    (resource,) = _Chosen({**record, "requestParameters": None}).resources(
+        ResourceType(kind, form, is_required=True, is_made=True), is_made=True, is_needed=True
+    )
+    return resource
+
+
+def _makes(record: Mapping[str, Any]) -> re.Match[str] | None:
+    return _MAKING.fullmatch(without_version(str(record.get("eventName", ""))))
+
+
+def _made_by(
+    record: Mapping[str, Any], types: Sequence[ResourceType], is_ec2: bool
+) -> list[ResourceType]:
+    """Returns the types of what a call makes: the type of its name, and those that it tags."""
+    making = _makes(record)
+    if making is None:
+        return []
+    noun = _word(making[1])
+    of_name = [kind for kind in types if noun.endswith(_word(kind.name))]
+    tagged = [kind for kind in types if kind.is_made]
+    return (tagged or of_name) if is_ec2 else (of_name or tagged)
+
+
+def _word(name: str) -> str:
+    """Returns a noun for comparison: without case, hyphens, kind and the ending of the plural.
+
+    >>> _word("SecurityGroups"), _word("loadbalancer/app/")
+    ('securitygroup', 'loadbalancer')
+    """
+    plain = re.sub("[^a-z0-9]", "", name.partition("/")[0].lower())
+    return f"{plain[:-3]}y" if plain.endswith("ies") else plain.removesuffix("s")
+
+
+def _with_places(kind: ResourceType, arn: str, chosen: _Chosen, is_new: bool) -> NeededResource:
+    """Returns a resource with `*` for what AWS makes, and for a name in the place of an id."""
+    values = values_in(kind.form, arn) or {}
+    pattern, begin, is_pattern = "", 0, False
+    for variable in VARIABLE.finditer(kind.form):
+        name, value = variable[1], values[variable[1]]
+        place = literal(value)
+        secret = _SECRET.fullmatch(value) if name == "SecretId" else None
+        if secret and chosen.has(secret[1], "Name"):
+            place = f"{literal(secret[1])}{_SECRET_ENDING}"
+        elif name not in _PLACE and is_new:
+            place = _masked(value, name, chosen)
+        elif name.endswith(_ID) and chosen.is_name_only(value):
+            place = "*"
+        is_pattern = is_pattern or place != literal(value) or value.endswith(_SECRET_ENDING)
+        pattern += kind.form[begin : variable.start()] + place
+        begin = variable.end()
+    pattern += kind.form[begin:]
+    return NeededResource(pattern, True) if is_pattern else NeededResource(arn)
+
+
+def _masked(value: str, variable: str, chosen: _Chosen) -> str:
+    """Returns the value of a variable with `*` for each part that the caller did not choose."""
+    parts = re.split("([/:])", value)
+    return "".join(
+        literal(part) if index % 2 or not part or chosen.has(part, variable) else "*"
+        for index, part in enumerate(parts)
+    )
+
+
+class _Chosen:
+    """The values that a caller chose, with the members of the request that have them."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self._record = record
+        #: Value, or a part of it, in lower case → members in lower case that have it.
+        self._members: dict[str, set[str]] = defaultdict(set)
+        #: Member in lower case → its values, at any place.
+        self._named: dict[str, dict[str, None]] = defaultdict(dict)
+        parameters = record.get("requestParameters")
+        self._collect(parameters, "", _MAX_DEPTH)
+        identity = as_object(record.get("userIdentity"))
+        self._add(str(identity.get("arn", "")), "arn")
+        self._top = {name.lower(): each for name, each in as_object(parameters).items()}
+        making = _makes(record)
+        self._noun = _word(making[1]) if making else ""
+
+    def _collect(self, value: object, member: str, depth: int) -> None:
+        if isinstance(value, (str, int)):
+            self._add(str(value), member.lower())
+        elif depth and isinstance(value, dict):
+            for name, each in value.items():
+                self._collect(each, name, depth - 1)
+        elif depth and isinstance(value, list):
+            for each in value:
+                self._collect(each, member, depth - 1)
+
+    def _add(self, text: str, member: str) -> None:
+        if len(text) <= _MAX_CHARACTERS:
+            self._named[member][text] = None
+            for part in (text, *re.split("[/:,]", text)):
+                self._members[part.lower()].add(member)
+
+    def has(self, value: str, variable: str) -> bool:
+        """Returns whether the caller chose a value; for an id, not as a name."""
+        members = self._members.get(value.lower(), ())
+        is_id = variable.endswith(_ID)
+        return any(not is_id or member.endswith(_ID_MEMBER) for member in members)
+
+    def is_name_only(self, value: str) -> bool:
+        """Returns whether the caller gave a value, and in members with names only."""
+        members = self._members.get(value.lower(), ())
+        return bool(members) and all(member.endswith("name") for member in members)
+
+    def resources(self, kind: ResourceType, is_made: bool, is_needed: bool) -> list[NeededResource]:
+        """Returns the resources of a type that the caller chose by members named for its ARNs.
+
+        Without one, if it is needed, the pattern with the names that the caller chose.
+        """
+        places = {
+            "Partition": ["aws"],
+            "Region": [str(self._record.get("awsRegion", ""))],
+            "Account": [account_of(self._record)],
+        }
+        names = VARIABLE.findall(kind.form)
+        values = {name: places.get(name) or self._values(name.lower(), is_made) for name in names}
+        own = values[names[-1]] if names else []
+        if not own and not is_needed:
+            return []
+        others = {name: literal(found[0]) if found else "*" for name, found in values.items()}
+        patterns = (
+            VARIABLE.sub(lambda each: {**others, names[-1]: last}[each[1]], kind.form)  # noqa: B023
+            for last in map(literal, own or [])
+        )
+        return [NeededResource(pattern, is_pattern=True) for pattern in patterns] or [
+            NeededResource(VARIABLE.sub(lambda each: others[each[1]], kind.form), is_pattern=True)
+        ]
+
+    def _values(self, variable: str, is_made: bool) -> list[str]:
+        """Returns what the caller chose for a variable of an ARN."""
+        if is_made:
+            endings = (f"{self._noun}name", "name") if variable.endswith("name") else ()
+            texts = (self._top.get(member) for member in (variable, *endings))
+            return [text for text in texts if isinstance(text, str) and _is_plain(text)][:1]
+        if variable in _GENERAL:
+            return []
+        return [
+            text
+            for member, texts in self._named.items()
+            if member.removesuffix("s").endswith(variable) and not member.startswith("exclude")
+            for text in texts
+            if _is_plain(text)
+        ]
+
+
+def _is_plain(text: str) -> bool:
+    return text != "" and not text.startswith("arn:")
