@@ -201,10 +201,10 @@ class Browser:
 
 
 async def most_reading(
-    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Awaitable[Answer]]
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Awaitable[Answer]], method: str = "latest"
 ) -> int:
     """Returns how many of three requests read events at the same time."""
-    latest, reading, most = History.latest, 0, 0
+    latest, reading, most = getattr(History, method), 0, 0
 
     async def counted(*arguments: Any) -> Any:
         nonlocal reading, most
@@ -216,7 +216,7 @@ async def most_reading(
         finally:
             reading -= 1
 
-    monkeypatch.setattr(History, "latest", counted)
+    monkeypatch.setattr(History, method, counted)
     answers = await asyncio.gather(ask(), ask(), ask())
     assert [answer.status for answer in answers] == [200] * 3
     return most

@@ -8,51 +8,41 @@ from typing import Any
 import pytest
 
 from opentrail.cli import main
-from tests.factories import a_record, record_bytes
-from tests.stub_console import Asked, StubConsole
+from tests.stub_console import StubConsole
 
 Capture = pytest.CaptureFixture[str]
-MESSAGE = (
-    "User: arn:aws:iam::123456789012:user/John is not authorized to perform: iam:CreateUser on "
-    "resource: arn:aws:iam::123456789012:user/Mary with an explicit deny in an identity-based "
-    "policy"
-)
-
-
-def answer(console: StubConsole, record: dict[str, Any] | None) -> None:
-    def react(asked: Asked) -> tuple[int, Any]:
-        if record is None:
-            return 200, {"events": []}
-        return 200, {"events": [{"CloudTrailEvent": record_bytes(record).decode()}]}
-
-    console.react = react
+DENIAL: dict[str, Any] = {
+    "sentence": "IAM user John called CreateUser on IAM user Mary",
+    "verdict": "explicit deny",
+    "action": "iam:CreateUser",
+    "isActionRecorded": True,
+    "policyType": "identity-based policy",
+    "resource": "arn:aws:iam::123456789012:user/Mary",
+    "missing": ["A statement of one identity-based policy denies the action."],
+    "errorCode": "AccessDenied",
+    "errorMessage": "Access Denied",
+}
 
 
 def test_a_denied_call_is_explained(console: StubConsole, capsys: Capture) -> None:
-    record = a_record(errorCode="AccessDenied", errorMessage=MESSAGE)
-    answer(console, record)
-    assert main(["explain", record["eventID"]]) == 0
+    console.answers(DENIAL)
+    assert main(["explain", "some-id"]) == 0
     out = capsys.readouterr().out
-    said = "On January 1, 2020 at 9:00 AM UTC, IAM user John called CreateUser on IAM user Mary"
-    assert out.startswith(said)
+    assert out.startswith("IAM user John called CreateUser on IAM user Mary.\n")
     assert "  verdict   explicit deny (identity-based policy)\n  action    iam:CreateUser\n" in out
     assert "  resource  arn:aws:iam::123456789012:user/Mary\n" in out
     assert "- A statement of one identity-based policy denies the action." in out
-    (asked,) = [one.path for one in console.asked]
-    assert f"expression=id%3D%22{record['eventID']}%22&categories=all" in asked
+    assert [one.path for one in console.asked] == ["/api/v1/explain?event=some-id"]
 
 
 def test_an_explanation_may_be_json(console: StubConsole, capsys: Capture) -> None:
-    answer(console, a_record(errorCode="AccessDenied", errorMessage="Access Denied"))
+    console.answers(DENIAL)
     assert main(["explain", "some-id", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["verdict"], document["action"]) == ("not recorded", "iam:CreateUser")
-    assert document["isActionRecorded"] is False
-    assert document["errorMessage"] == "Access Denied"
+    assert json.loads(capsys.readouterr().out) == DENIAL
 
 
 def test_a_call_that_was_not_denied_exits_with_1(console: StubConsole, capsys: Capture) -> None:
-    answer(console, a_record())
+    console.answers({**DENIAL, "verdict": "not denied"})
     assert main(["explain", "some-id"]) == 1
     assert "It was not denied." in capsys.readouterr().out
 
@@ -65,6 +55,7 @@ def test_what_is_no_id_is_refused(console: StubConsole, capsys: Capture, event_i
 
 
 def test_an_unknown_event_is_an_error(console: StubConsole, capsys: Capture) -> None:
-    answer(console, None)
+    error = {"error": "there is no event some-id", "code": "EventNotFound"}
+    console.answers(error, status=404)
     assert main(["explain", "some-id"]) == 2
     assert "there is no event some-id" in capsys.readouterr().err

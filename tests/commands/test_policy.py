@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from opentrail.cli import main
-from opentrail.commands.policy import expression_of, read_policies
+from opentrail.commands.policy import documents_of, expression_of
 from opentrail.core.errors import UsageError
-from tests.factories import a_data_record, a_record, record_bytes
 from tests.stub_console import StubConsole
 
 Capture = pytest.CaptureFixture[str]
@@ -22,13 +21,36 @@ ROLE = "arn:aws:iam::123456789012:role/team/deploy"
 SESSION = "arn:aws:sts::123456789012:assumed-role/deploy/ci"
 
 
-def answer(console: StubConsole, *records: dict[str, Any], end: dict[str, Any]) -> None:
-    """Lets the stub stream records, and the last line."""
-    lines = [
-        {"EventId": record["eventID"], "CloudTrailEvent": record_bytes(record).decode()}
-        for record in records
-    ]
-    console.body = b"".join(json.dumps(line).encode() + b"\n" for line in [*lines, end])
+BASIS = {"principal": "John", "complete": True, "warning": None, "missing": []}
+MADE = {
+    **BASIS,
+    "events": 2,
+    "policies": [{"Version": "2012-10-17", "Statement": []}],
+    "calls": {"allowed": 2},
+    "refusedByIt": 0,
+    "unverified": {},
+    "unlimited": {},
+    "unmapped": {},
+}
+COUNTS = {"allowed": 0, "denied": 0, "unknown": 0}
+TESTED: dict[str, Any] = {
+    **BASIS,
+    "events": 3,
+    "allowedCalls": {**COUNTS, "allowed": 1},
+    "deniedCalls": {**COUNTS, "allowed": 2},
+    "newlyDenied": [],
+    "newlyAllowed": [
+        {
+            "action": "iam:CreateUser",
+            "resource": "arn:aws:iam::123456789012:user/Mary",
+            "reason": "",
+            "calls": 2,
+            "eventId": "e1",
+            "eventTime": "2020-01-01T09:00:00Z",
+        }
+    ],
+    "unknown": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -51,46 +73,39 @@ def test_what_cannot_be_a_principal_is_refused(principal: str) -> None:
         expression_of(principal)
 
 
-def test_all_events_of_all_regions_are_asked_for(console: StubConsole, capsys: Capture) -> None:
-    answer(console, a_record(), a_data_record(), end={"events": 2})
-    assert main(["policy", "generate", "John", "--since", "2020-01-01T00:00:00Z"]) == 0
+def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> None:
+    console.answers({**MADE, "missing": ["positions 1 to 9"]})
+    given = ["--since", "2020-01-01T00:00:00Z", "--resources", "exact", "--with-failed"]
+    assert main(["policy", "generate", "John", *given]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["Version"] == "2012-10-17"
     assert "from 2 calls that were allowed; left out: 0 denied, 0 that failed" in shown.err
+    assert "missing: positions 1 to 9" in shown.err
     (asked,) = [one.path for one in console.asked]
-    assert asked.startswith("/api/v1/events/stream?expression=%28user%3D%22John%22+AND")
-    assert "since=2020-01-01T00%3A00%3A00Z" in asked
-    assert "categories=all" in asked
-    assert "region" not in asked
+    assert asked == (
+        "/api/v1/policy?principal=John&since=2020-01-01T00%3A00%3A00Z&resources=exact"
+        "&withFailed=true"
+    )
+
+
+def test_a_policy_of_a_part_of_the_calls_is_said_to_be_one(
+    console: StubConsole, capsys: Capture
+) -> None:
+    warning = "only the newest 2 events were read"
+    console.answers({**MADE, "complete": False, "warning": warning, "refusedByIt": None})
+    assert main(["policy", "generate", "John"]) == 1
+    shown = capsys.readouterr()
+    assert f"opentrail: {warning}\n" in shown.err
+    assert "not replayed, because not all calls were read" in shown.err
+    console.answers({**MADE, "refusedByIt": 1, "unmapped": {"s3.amazonaws.com DeleteObjects": 3}})
+    assert main(["policy", "generate", "John"]) == 1
+    assert "s3.amazonaws.com DeleteObjects (3 calls)" in capsys.readouterr().err
 
 
 def test_no_call_is_an_error(console: StubConsole, capsys: Capture) -> None:
-    answer(console, end={"events": 0})
+    console.answers({**MADE, "events": 0, "policies": []})
     assert main(["policy", "generate", "John"]) == 1
     assert "there is no call of John since 20" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("end", "message"),
-    [
-        ({"error": "history was started again"}, "history was started again"),
-        ({"EventId": "x", "CloudTrailEvent": "{}"}, "the server's answer was cut"),
-    ],
-)
-def test_a_part_of_the_calls_is_not_enough(
-    console: StubConsole, capsys: Capture, end: dict[str, Any], message: str
-) -> None:
-    answer(console, a_record(), end=end)
-    assert main(["policy", "generate", "John"]) == 1
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert message in shown.err
-
-
-def test_what_is_missing_from_event_history_is_said(console: StubConsole, capsys: Capture) -> None:
-    answer(console, a_record(), end={"events": 1, "missing": ["positions 1 to 9"]})
-    assert main(["policy", "generate", "John"]) == 0
-    assert "missing: positions 1 to 9" in capsys.readouterr().err
 
 
 def test_policies_are_read_from_one_file(tmp_path: Path) -> None:
@@ -100,9 +115,9 @@ def test_policies_are_read_from_one_file(tmp_path: Path) -> None:
         "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
     }
     file.write_text(json.dumps([document, document]))
-    assert len(read_policies(file)) == 2
+    assert len(documents_of(file)) == 2
     file.write_text(json.dumps(document))
-    assert len(read_policies(file)) == 1
+    assert len(documents_of(file)) == 1
     for text, message in (
         ("{", "is not JSON"),
         ("{}", "is not valid: Missing required field Statement"),
@@ -110,9 +125,9 @@ def test_policies_are_read_from_one_file(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
-            read_policies(file)
+            documents_of(file)
     with pytest.raises(UsageError, match="cannot be read"):
-        read_policies(tmp_path / "other.json")
+        documents_of(tmp_path / "other.json")
 
 
 def test_newly_allowed_calls_are_listed(
@@ -121,13 +136,14 @@ def test_newly_allowed_calls_are_listed(
     file = tmp_path / "policy.json"
     statement = {"Effect": "Allow", "Action": "iam:*", "Resource": "*"}
     file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statement}))
-    denied = a_record(errorCode="AccessDenied")
-    answer(console, denied, denied, a_record(), end={"events": 3})
+    console.answers(TESTED)
     assert main(["policy", "test", str(file), "--principal", "John"]) == 0
     out = capsys.readouterr().out
     assert "2 calls that were denied: 2 would be allowed" in out
     assert "Would be allowed, and were denied:\n  iam:CreateUser on arn:aws:iam::" in out
     assert main(["policy", "test", str(file), "--principal", "John", "--json"]) == 0
+    for asked in console.asked:
+        assert json.loads(asked.body)["policies"] == [json.loads(file.read_text())]
     document = json.loads(capsys.readouterr().out)
     assert document["deniedCalls"] == {"allowed": 2, "denied": 0, "unknown": 0}
     assert [row["calls"] for row in document["newlyAllowed"]] == [2]

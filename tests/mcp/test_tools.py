@@ -337,7 +337,15 @@ def test_no_page_is_too_large(name: str, agent: str, arn: str, text: str, limit:
 def test_no_event_is_too_large(value: Any, text: str) -> None:
     record = {"eventName": text, "requestParameters": value, "errorMessage": text, text: value}
     event = {**ROW, "clause": text, "CloudTrailEvent": json.dumps(record)}
-    tools = Tools(lambda _path, _query, _body=None: {"events": [event]}, lambda: NOW)
+    denial = {
+        "verdict": "not recorded",
+        "action": "iam:CreateUser",
+        "isActionRecorded": True,
+        "policyType": None,
+        "resource": text,
+        "missing": [],
+    }
+    tools = Tools(lambda _path, _query, _body=None: {"events": [event], **denial}, lambda: NOW)
     assert size(tools.get_event("x")) <= MAX_ANSWER_BYTES
     assert size(tools.explain_denied("x")) <= MAX_ANSWER_BYTES
 
@@ -357,7 +365,8 @@ async def test_tools_only_read() -> None:
         ):
             await agent.ask(tool, **arguments)
         assert await api.world.journal.newest() == before
-        assert {path.split("/")[3] for path in agent.desk.paths} == {"who", "events", "insights"}
+        asked = {path.split("/")[3] for path in agent.desk.paths}
+        assert asked == {"who", "events", "explain", "insights"}
 
 
 ALLOW_S3 = {

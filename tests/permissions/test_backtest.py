@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.permissions.backtest import backtest, refused_by
+from opentrail.permissions.backtest import PolicyReplay, ReplayedCalls, refused_by
 from opentrail.permissions.generate import EXACT, PREFIX, generate, kinds_of
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
@@ -29,6 +29,12 @@ CREATED = a_record(eventID=event_id(1))
 CREATED_BEFORE = a_record(eventID=event_id(2), eventTime="2019-01-01T09:00:00Z")
 DENIED = a_record(eventID=event_id(3), errorCode="AccessDenied")
 FAILED = a_record(eventID=event_id(4), errorCode="EntityAlreadyExists")
+
+
+def backtest(records: list[Record], policies: list[Policy]) -> ReplayedCalls:
+    test = PolicyReplay(policies)
+    test.add(records)
+    return test.result()
 
 
 def test_equal_differences_are_counted_with_the_newest_call() -> None:

@@ -169,6 +169,19 @@ export interface EventRow {
   username: string | null;
 }
 
+/** Why a call was denied, as far as its record says. */
+export interface ExplainedDenial {
+  action: string | null;
+  errorCode: string | null;
+  errorMessage: string | null;
+  isActionRecorded: boolean;
+  missing: string[];
+  policyType: string | null;
+  resource: string | null;
+  sentence: string;
+  verdict: string;
+}
+
 /** The most frequent values of each field. */
 export interface Facets {
   facets: Record<string, CountedValue[]>;
@@ -372,10 +385,11 @@ export interface PolicyOfCalls {
   missing: string[];
   policies: (Record<string, unknown>)[];
   principal: string;
-  refusedByIt: number;
+  refusedByIt: number | null;
   unlimited: Record<string, number>;
   unmapped: Record<string, number>;
   unverified: Record<string, number>;
+  warning: string | null;
 }
 
 /** What policies would have decided about past calls. */
@@ -389,6 +403,7 @@ export interface PolicyTest {
   newlyDenied: PolicyDifference[];
   principal: string;
   unknown: PolicyDifference[];
+  warning: string | null;
 }
 
 /** What a principal does, and when. */

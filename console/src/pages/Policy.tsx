@@ -94,16 +94,12 @@ function Made({ made }: { made: PolicyOfCalls }): ReactNode {
       }
     >
       <SpaceBetween size="m">
-        {!made.complete && (
-          <Alert type="info">
-            These are its newest {number(made.events)} events. <Box variant="code">opentrail policy generate</Box> reads all of them.
-          </Alert>
-        )}
+        {made.warning && <Alert type="warning">{visible(made.warning)}</Alert>}
         <KeyValuePairs
           columns={4}
           items={[
             { label: "Allowed calls", value: number(made.calls.allowed ?? 0) },
-            { label: "Of these, the policy would refuse", value: number(made.refusedByIt) },
+            { label: "Of these, the policy would refuse", value: made.refusedByIt === null ? "not known" : number(made.refusedByIt) },
             { label: "Denied calls, left out", value: number(made.calls.denied ?? 0) },
             { label: "Calls that failed, left out", value: number(made.calls.failed ?? 0) },
           ]}

@@ -24,6 +24,7 @@ _SECONDS = 120.0
 #: HTTP statuses of a server, or a load balancer in front of it, that may recover soon.
 _LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
+    "EventNotFound",
     "InvalidLookupAttributesException",
     "InvalidMaxResultsException",
     "InvalidParameterException",

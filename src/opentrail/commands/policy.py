@@ -13,25 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
+from opentrail.commands.client import ask
 from opentrail.commands.conditions import since_of
-from opentrail.commands.past_events import Record, records
+from opentrail.commands.past_events import records
+from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
-from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.core.policies import documents_in, parse_policies
 from opentrail.core.text import counted, printable
 from opentrail.permissions.authorization import matching
-from opentrail.permissions.backtest import ReplayedCalls, backtest, refused_by
-from opentrail.permissions.generate import (
-    ANY,
-    EXACT,
-    MAX_CHARACTERS,
-    PREFIX,
-    GeneratedPolicy,
-    generate,
-    kinds_of,
-)
+from opentrail.permissions.generate import ANY, EXACT, MAX_CHARACTERS, PREFIX
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.permissions.replay import Judgement
 from opentrail.who.subjects import events_of
 
 #: Maximum lines of one list.
@@ -81,11 +73,6 @@ def run(options: argparse.Namespace) -> int:
 # The calls
 
 
-def _records(options: argparse.Namespace) -> Iterator[Record]:
-    """Yields the records of a principal's calls, newest first, in all accounts and Regions."""
-    return records(options, expression_of(options.principal))
-
-
 def expression_of(principal: str) -> str:
     """Returns the expression that finds the calls of a principal, those of all sessions of a role.
 
@@ -97,48 +84,30 @@ def expression_of(principal: str) -> str:
     return events_of(principal, "principal")
 
 
-def read_policies(path: Path) -> list[Policy]:
-    """Returns the policies of a file: a document, or a list of them.
+def documents_of(path: Path) -> list[dict[str, Any]]:
+    """Returns the valid policies of a file: a document, or a list of them.
 
     Raises:
         UsageError: it cannot be read, or a document is not valid.
     """
-    return [policy for _, policy in _documents_in(path)]
-
-
-def _documents_in(path: Path) -> list[tuple[dict[str, Any], Policy]]:
-    """Returns the documents of a file, each with the policy that it is."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"the policy {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"the policy {path} is not JSON: {error}") from error
-    documents = document if isinstance(document, list) else [document]
     try:
-        return [
-            (each, parse_policy(json.dumps(each), PolicyKind.IDENTITY, path.name))
-            for each in documents
-        ]
+        parse_policies(document, path.name)
     except MalformedPolicy as error:
         raise UsageError(f"the policy {path} is not valid: {error}") from error
+    return documents_in(document)
 
 
-# Generate
-
-
-def _generate(options: argparse.Namespace) -> int:
-    calls = kinds_of(_records(options))
-    made = generate(calls, options.resources, options.with_failed)
-    _require_calls(options, made.outcomes.total())
-    refused = refused_by(made, calls)
-    if options.json:
-        print(json.dumps({**made.document(), "refusedByIt": refused}))
-    else:
-        one_or_all = made.documents if len(made.documents) != 1 else made.documents[0]
-        print(json.dumps(one_or_all, indent=2))
-        _describe(made, refused)
-    return 1 if refused else 0
+def _asked_of(options: argparse.Namespace) -> dict[str, str]:
+    """Returns the principal and the time that a server is asked about."""
+    expression_of(options.principal)  # refuses what cannot be a principal
+    since = since_of(options.since, datetime.now(UTC))
+    return {"principal": options.principal, **({"since": since} if since else {})}
 
 
 def _require_calls(options: argparse.Namespace, calls: int) -> None:
@@ -149,69 +118,101 @@ def _require_calls(options: argparse.Namespace, calls: int) -> None:
         )
 
 
-def _describe(made: GeneratedPolicy, refused: int) -> None:
+def _warn(answer: dict[str, Any]) -> None:
+    """Prints on standard error what an answer lacks."""
+    warn_of_missing(answer)
+    if answer["warning"]:
+        sys.stderr.write(f"opentrail: {answer['warning']}\n")
+
+
+# Generate
+
+
+def _generate(options: argparse.Namespace) -> int:
+    query = {**_asked_of(options), "resources": options.resources}
+    if options.with_failed:
+        query["withFailed"] = "true"
+    made = ask(options, "/api/v1/policy", query)
+    _require_calls(options, made["events"])
+    _warn(made)
+    if options.json:
+        print(json.dumps(made))
+    else:
+        policies = made["policies"]
+        print(json.dumps(policies if len(policies) != 1 else policies[0], indent=2))
+        _describe(made)
+    return 0 if made["refusedByIt"] == 0 else 1
+
+
+def _describe(made: Mapping[str, Any]) -> None:
     """Prints what a generated policy rests on, and what it leaves open."""
     out = sys.stderr.write
-    counts = made.outcomes
+    calls, refused = made["calls"], made["refusedByIt"]
     out(
-        f"\nfrom {counted(counts[CallOutcome.ALLOWED], 'call')} that were allowed; left out: "
-        f"{counts[CallOutcome.DENIED]:,} denied, {counts[CallOutcome.FAILED]:,} that failed\n"
+        f"\nfrom {counted(calls.get('allowed', 0), 'call')} that were allowed; left out: "
+        f"{calls.get('denied', 0):,} denied, {calls.get('failed', 0):,} that failed\n"
     )
-    out(f"replayed: it would have refused {refused:,} of those allowed\n")
-    if len(made.documents) > 1:
+    if refused is None:
+        out("not replayed, because not all calls were read\n")
+    else:
+        out(f"replayed: it would have refused {refused:,} of those allowed\n")
+    if len(made["policies"]) > 1:
         out(
-            f"{len(made.documents)} policies, because a managed one has {MAX_CHARACTERS:,} "
+            f"{len(made['policies'])} policies, because a managed one has {MAX_CHARACTERS:,} "
             "characters at most\n"
         )
-    for text, counter in (
-        ("left out, because AWS's authorization data has no such action", made.unverified),
-        ("on every resource, because the records name none", made.unlimited),
-        ("what it needed is not in its records; add it yourself", made.unmapped),
+    for text, counts in (
+        ("left out, because AWS's authorization data has no such action", made["unverified"]),
+        ("on every resource, because the records name none", made["unlimited"]),
+        ("what it needed is not in its records; add it yourself", made["unmapped"]),
     ):
-        if counter:
+        if counts:
             out(f"\n{text}:\n")
-            for name, count in counter.most_common(_MAX_LINES):
+            for name, count in Counter(counts).most_common(_MAX_LINES):
                 out(f"  {printable(name)} ({counted(count, 'call')})\n")
-            if len(counter) > _MAX_LINES:
-                out(f"  and {len(counter) - _MAX_LINES:,} more: --json lists all\n")
+            if len(counts) > _MAX_LINES:
+                out(f"  and {len(counts) - _MAX_LINES:,} more: --json lists all\n")
 
 
 # Test
 
 
 def _test(options: argparse.Namespace) -> int:
-    tested = backtest(_records(options), read_policies(Path(options.policy)))
-    _require_calls(options, tested.was_allowed.total() + tested.was_denied.total())
+    body = {**_asked_of(options), "policies": documents_of(Path(options.policy))}
+    tested = ask(options, "/api/v1/policy/test", {}, body)
+    was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
+    _require_calls(options, sum(was_allowed.values()) + sum(was_denied.values()))
+    _warn(tested)
     if options.json:
-        print(json.dumps(tested.document()))
+        print(json.dumps(tested))
     else:
         _print_test(tested)
-    return 1 if tested.was_allowed[Judgement.DENIED] else 0
+    return 1 if was_allowed["denied"] else 0
 
 
-def _print_test(tested: ReplayedCalls) -> None:
+def _print_test(tested: Mapping[str, Any]) -> None:
     out = sys.stdout.write
-    was_allowed, was_denied = tested.was_allowed, tested.was_denied
+    was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
     out(
-        f"{counted(was_allowed.total(), 'call')} that were allowed: "
-        f"{was_allowed[Judgement.ALLOWED]:,} would be allowed, "
-        f"{was_allowed[Judgement.DENIED]:,} denied, "
-        f"{was_allowed[Judgement.UNKNOWN]:,} cannot be decided\n"
-        f"{counted(was_denied.total(), 'call')} that were denied: "
-        f"{was_denied[Judgement.ALLOWED]:,} would be allowed\n"
+        f"{counted(sum(was_allowed.values()), 'call')} that were allowed: "
+        f"{was_allowed['allowed']:,} would be allowed, {was_allowed['denied']:,} denied, "
+        f"{was_allowed['unknown']:,} cannot be decided\n"
+        f"{counted(sum(was_denied.values()), 'call')} that were denied: "
+        f"{was_denied['allowed']:,} would be allowed\n"
     )
     for title, differences in (
-        ("Would be denied", tested.newly_denied),
-        ("Cannot be decided", tested.unknown),
-        ("Would be allowed, and were denied", tested.newly_allowed),
+        ("Would be denied", tested["newlyDenied"]),
+        ("Cannot be decided", tested["unknown"]),
+        ("Would be allowed, and were denied", tested["newlyAllowed"]),
     ):
         if differences:
             out(f"\n{title}:\n")
         for each in differences[:_MAX_LINES]:
-            reason = f", {each.reason}" if each.reason else ""
+            reason = f", {each['reason']}" if each["reason"] else ""
             out(
-                f"  {printable(each.action)} on {printable(each.resource)}{printable(reason)}: "
-                f"{counted(each.calls, 'call')}, the last {each.event_id} at {each.time}\n"
+                f"  {printable(each['action'])} on {printable(each['resource'])}"
+                f"{printable(reason)}: {counted(each['calls'], 'call')}, "
+                f"the last {printable(each['eventId'])} at {printable(each['eventTime'])}\n"
             )
         if len(differences) > _MAX_LINES:
             out(f"  and {len(differences) - _MAX_LINES:,} more: --json lists all\n")
@@ -221,10 +222,10 @@ def _print_test(tested: ReplayedCalls) -> None:
 
 
 def _list_unused(options: argparse.Namespace) -> int:
-    documents = [document for document, _ in _documents_in(Path(options.policy))]
+    documents = documents_of(Path(options.policy))
     used: set[str] = set()
     outcomes: Counter[CallOutcome] = Counter()
-    for record in _records(options):
+    for record in records(options, expression_of(options.principal)):
         outcome = outcome_of(record)
         outcomes[outcome] += 1
         if outcome is CallOutcome.ALLOWED:

@@ -15,6 +15,7 @@ import orjson
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import format_time, is_account, parse_moment
+from opentrail.core.policies import documents_in
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
     has_form,
@@ -28,7 +29,6 @@ from opentrail.mcp.events import (
     split_event,
     split_row,
 )
-from opentrail.permissions.denials import explain
 from opentrail.who.subjects import Kind, events_of, quoted
 
 #: Maximum resources of one name in an answer.
@@ -183,19 +183,22 @@ class Tools:
     def explain_denied(self, event_id: str) -> Answer:
         """Returns why a call was denied, as far as its record says."""
         row, record = self._event(event_id)
-        denial = explain(record)
+        denial = self._ask("/api/v1/explain", {"event": event_id})
         facts, text = split_event(row)
         message = str(record.get("errorMessage") or "")
+        is_recorded = denial["isActionRecorded"]
         facts = {
             "event": facts,
-            "verdict": denial.verdict,
-            "action": denial.action,
-            "action_is_from": "the error message" if denial.is_action_recorded else "the event",
-            "policy_type": denial.policy_type,
-            "missing": list(denial.missing),
+            "verdict": denial["verdict"],
+            "action": denial["action"],
+            "action_is_from": "the error message" if is_recorded else "the event",
+            "policy_type": denial["policyType"],
+            "missing": denial["missing"],
             "not_in_records": "policies, and values of conditions such as tags or the age of MFA",
         }
-        untrusted = {"event": text, "error_message": message, "resource": denial.resource}
+        # The message of the record, which has no secrets, must have it as well.
+        resource = denial["resource"] if str(denial["resource"]) in message else None
+        untrusted = {"event": text, "error_message": message, "resource": resource}
         return first_that_fits([Answer(facts, cleaned(_without_nothing(untrusted)), 1)])
 
     def policy_for(self, principal: str, since: str, resources: str) -> Answer:
@@ -232,9 +235,8 @@ class Tools:
             document = orjson.loads(policy)
         except orjson.JSONDecodeError as error:
             raise UsageError(f"policy must be a JSON document: {error}") from error
-        policies = document if isinstance(document, list) else [document]
         query = {"principal": principal, "since": self._time("since", since)}
-        body = _without_nothing({**query, "policies": policies})
+        body = _without_nothing({**query, "policies": documents_in(document)})
         tested = self._ask("/api/v1/policy/test", {}, body)
 
         def candidates() -> Iterator[Answer]:
@@ -378,7 +380,9 @@ def _missing(answer: Mapping[str, Any]) -> Json:
 
 def _basis(answer: Mapping[str, Any]) -> Json:
     """Returns how much an answer about a policy rests on."""
-    return {"events": answer["events"], "complete": answer["complete"], **_missing(answer)}
+    warning = {"warning": answer["warning"]} if answer["warning"] else {}
+    basis = {"events": answer["events"], "complete": answer["complete"]}
+    return {**basis, **warning, **_missing(answer)}
 
 
 def _page_facts(query: Json, page: Json) -> Json:

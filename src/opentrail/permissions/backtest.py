@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.core.policies import (
-    AccessRequest,
-    Caller,
-    Policy,
-    PolicyKind,
-    decide,
-    parse_policy,
-)
+from opentrail.core.policies import AccessRequest, Caller, Policy, decide, parse_policies
 from opentrail.permissions.generate import CallKind, GeneratedPolicy
 from opentrail.permissions.needs import NeededPermission, permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
@@ -70,40 +62,52 @@ class ReplayedCalls:
         }
 
 
-def backtest(records: Iterable[Mapping[str, Any]], policies: Sequence[Policy]) -> ReplayedCalls:
-    """Returns what policies would have decided about the calls of one principal.
+class PolicyReplay:
+    """Counts what policies would have decided about the calls of one principal.
 
     Args:
-        records: its records, newest first; calls that failed for another reason do not count.
         policies: all that is attached to the principal.
     """
-    tested = ReplayedCalls()
-    known: dict[tuple[int, str, str], Difference] = {}
-    for record in records:
-        outcome = outcome_of(record)
-        if outcome not in (CallOutcome.ALLOWED, CallOutcome.DENIED):
-            continue
-        verdict = verdict_on(record, policies)
-        is_allowed = outcome is CallOutcome.ALLOWED
-        (tested.was_allowed if is_allowed else tested.was_denied)[verdict.judgement] += 1
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = policies
+        self._known: dict[tuple[int, str, str], Difference] = {}
+        self._replayed = ReplayedCalls()
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds calls, newest first; those that failed for another reason do not count."""
+        for record in records:
+            outcome = outcome_of(record)
+            if outcome in (CallOutcome.ALLOWED, CallOutcome.DENIED):
+                self._add(record, outcome is CallOutcome.ALLOWED)
+
+    def _add(self, record: Mapping[str, Any], is_allowed: bool) -> None:
+        replayed = self._replayed
+        verdict = verdict_on(record, self._policies)
+        counts = replayed.was_allowed if is_allowed else replayed.was_denied
+        counts[verdict.judgement] += 1
         if verdict.judgement is Judgement.UNKNOWN:
-            differences = tested.unknown
+            differences = replayed.unknown
         elif is_allowed and verdict.judgement is Judgement.DENIED:
-            differences = tested.newly_denied
+            differences = replayed.newly_denied
         elif not is_allowed and verdict.judgement is Judgement.ALLOWED:
-            differences = tested.newly_allowed
+            differences = replayed.newly_allowed
         else:
-            continue
+            return
         difference = _difference(record, verdict)
         key = (id(differences), difference.action, difference.reason)
-        if key in known:
-            known[key].calls += 1
+        if key in self._known:
+            self._known[key].calls += 1
         else:
-            known[key] = difference
+            self._known[key] = difference
             differences.append(difference)
-    for differences in (tested.newly_denied, tested.newly_allowed, tested.unknown):
-        differences.sort(key=lambda each: -each.calls)
-    return tested
+
+    def result(self) -> ReplayedCalls:
+        """Returns the counts of the calls so far; the most frequent differences come first."""
+        replayed = self._replayed
+        for differences in (replayed.newly_denied, replayed.newly_allowed, replayed.unknown):
+            differences.sort(key=lambda each: -each.calls)
+        return replayed
 
 
 def refused_by(made: GeneratedPolicy, calls: Mapping[CallKind, int]) -> int:
@@ -111,9 +115,7 @@ def refused_by(made: GeneratedPolicy, calls: Mapping[CallKind, int]) -> int:
 
     What the policy leaves open does not count: `unverified` and `unmapped` list it.
     """
-    policies = [
-        parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in made.documents
-    ]
+    policies = parse_policies(made.documents)
     refused: dict[NeededPermission, bool] = {}
 
     def is_refused(permission: NeededPermission) -> bool:

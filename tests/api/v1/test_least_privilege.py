@@ -105,8 +105,11 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
 async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = await with_calls()
     body = {"principal": "Mary", "policies": [ALLOW_IAM]}
-    assert await most_reading(monkeypatch, lambda: browser.get("policy", principal="Mary")) == 1
-    assert await most_reading(monkeypatch, lambda: browser.post("policy/test", body)) == 1
+    for ask in (
+        lambda: browser.get("policy", principal="Mary"),
+        lambda: browser.post("policy/test", body),
+    ):
+        assert await most_reading(monkeypatch, ask, "search") == 1
 
 
 @asynchronous
@@ -118,8 +121,54 @@ async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_policy_that_takes_too_long_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_privilege, "_MAX_SECONDS", -1.0)
+async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 2)
     browser = await with_calls()
-    late = await browser.post("policy/test", {"principal": "Mary", "policies": [ALLOW_IAM]})
-    assert (late.status, late.json["code"]) == (504, "TimedOut")
+    made = (await browser.get("policy", principal="Mary", resources="exact")).json
+    assert (made["events"], made["complete"], made["warning"]) == (3, True, None)
+    (policy,) = made["policies"]
+    actions = [action for each in policy["Statement"] for action in each["Action"]]
+    assert sorted(actions) == ["iam:CreateUser", "iam:DeleteUser"]
+
+
+@pytest.mark.parametrize("limit", ["_MAX_SECONDS", "_MAX_CALL_KINDS"])
+@asynchronous
+async def test_an_answer_of_newest_events_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(least_privilege, limit, -1)
+    browser = await with_calls()
+    made = (await browser.get("policy", principal="Mary")).json
+    warning = (
+        "only the newest 2 events were read, back to 2020-01-01T09:02:00Z: earlier calls may have "
+        "needed more; ask for a shorter time"
+    )
+    assert (made["events"], made["complete"], made["warning"]) == (2, False, warning)
+    assert made["refusedByIt"] is None
+    if limit == "_MAX_SECONDS":
+        body = {"principal": "Mary", "policies": [ALLOW_IAM]}
+        tested = (await browser.post("policy/test", body)).json
+        assert (tested["events"], tested["warning"]) == (2, warning)
+
+
+@asynchronous
+async def test_a_policy_may_have_what_failed_calls_needed() -> None:
+    browser = await with_calls()
+    failed = did(7, "DeleteRole", {"roleName": "r"}, errorCode="DeleteConflict", **MARY)
+    await browser.api.record([{**failed, "eventID": event_id(9)}])
+    for flag, expected in (("", False), ("true", True)):
+        made = (await browser.get("policy", principal="Mary", withFailed=flag)).json
+        assert ("iam:DeleteRole" in str(made["policies"])) is expected
+
+
+@asynchronous
+async def test_a_denial_is_explained() -> None:
+    browser = await with_calls()
+    denial = (await browser.get("explain", event=event_id(2))).json
+    assert "IAM user Mary called DeleteUser on IAM user Eve" in denial["sentence"]
+    assert (denial["verdict"], denial["action"]) == ("not recorded", "iam:DeleteUser")
+    assert (denial["errorCode"], denial["errorMessage"]) == ("AccessDenied", "no")
+    assert (await browser.get("explain", event=event_id(0))).json["verdict"] == "not denied"
+    assert (await browser.get("explain", event="other")).status == 404
+    assert (await browser.get("explain")).status == 400

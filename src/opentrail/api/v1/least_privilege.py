@@ -1,10 +1,10 @@
-"""Policies made of what principals did, and policies tested on past calls."""
+"""Policies made of what principals did, policies tested on past calls, and denials explained."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -15,30 +15,35 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
-from opentrail.api.v1.routes import AUDITOR, route
+from opentrail.api.v1.events import find_event
+from opentrail.api.v1.routes import AUDITOR, VIEWER, route
 from opentrail.core.errors import MalformedPolicy
-from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.history.event_history import has_all
+from opentrail.core.policies import Policy, parse_policies
 from opentrail.history.threads import in_thread
-from opentrail.permissions.backtest import backtest, refused_by
+from opentrail.permissions.backtest import PolicyReplay, refused_by
+from opentrail.permissions.denials import explain
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
     MAX_CHARACTERS,
     PREFIX,
+    CallKind,
     characters,
     generate,
     kinds_of,
 )
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.sentence import sentence
 from opentrail.who.subjects import events_of
 
-#: Maximum events that an answer rests on.
-_MAX_EVENTS = 5_000
+#: Events per page; two pages are in memory at most.
+_PAGE_EVENTS = 1_000
+#: Maximum kinds of calls in memory, at about a kilobyte each.
+_MAX_CALL_KINDS = 100_000
 #: Maximum characters of tested policies, as many as ten managed ones have.
 _MAX_CHARACTERS = 10 * MAX_CHARACTERS
-#: Maximum seconds of an answer.
-_MAX_SECONDS = 10.0
+#: Seconds after which an answer rests on the events that were read.
+_MAX_SECONDS = 60.0
 
 
 class CallBasis(TypedDict):
@@ -48,6 +53,8 @@ class CallBasis(TypedDict):
     events: int
     #: Whether these are all of its events, not only the newest ones.
     complete: bool
+    #: What was read, if these are not all of its events.
+    warning: str | None
     #: A description of each range that event history lacks.
     missing: list[str]
 
@@ -59,13 +66,14 @@ class PolicyOfCalls(CallBasis):
     policies: list[dict[str, Any]]
     #: Calls by outcome: `allowed`, `denied` or `failed`.
     calls: dict[str, int]
-    #: Calls that were allowed and that the policy would refuse, or perhaps.
-    refusedByIt: int
-    #: Actions that the data about IAM does not have → calls.
+    #: Calls that were allowed and that the policy would refuse, or perhaps, besides what it leaves
+    #: open; None if not all events were read.
+    refusedByIt: int | None
+    #: Actions that the policy lacks, as AWS's authorization data does → calls.
     unverified: dict[str, int]
     #: Actions on every resource, since the records name none → calls.
     unlimited: dict[str, int]
-    #: Events whose records do not say what they needed → calls.
+    #: Events whose records do not say what they needed, or not all of it → calls.
     unmapped: dict[str, int]
 
 
@@ -92,8 +100,25 @@ class PolicyTest(CallBasis):
     unknown: list[PolicyDifference]
 
 
+class ExplainedDenial(TypedDict):
+    """Why a call was denied, as far as its record says."""
+
+    sentence: str
+    #: `explicit deny`, `no policy allows it`, `not recorded` or `not denied`.
+    verdict: str
+    action: str | None
+    #: Whether the error message names the action; else it is derived from the event's name.
+    isActionRecorded: bool
+    policyType: str | None
+    resource: str | None
+    #: What must change for the call to be allowed, or what the record lacks to know it.
+    missing: list[str]
+    errorCode: str | None
+    errorMessage: str | None
+
+
 class LeastPrivilege:
-    """The calls about the permissions that principals use; they rest on their newest events.
+    """The calls about the permissions that principals use; they rest on all of their events.
 
     Args:
         services: what operations use.
@@ -103,7 +128,7 @@ class LeastPrivilege:
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
-        #: One at a time, since each holds thousands of events and takes much of a processor.
+        #: One at a time, since each takes much of a processor.
         self._turn = asyncio.Lock()
 
     @route(
@@ -111,26 +136,32 @@ class LeastPrivilege:
         "/policy",
         AUDITOR,
         "make a policy of what a principal did",
-        query=("principal", "resources", "since"),
+        query=("principal", "resources", "since", "withFailed"),
     )
     async def policy(self, request: Request) -> PolicyOfCalls:
-        """Returns a policy that allows what a principal was seen to do, and little else."""
+        """Returns a policy that allows what a principal was seen to do, and little else.
+
+        With `withFailed=true`, also what calls needed that failed for another reason.
+        """
         query = request.query_params
         resources = query.get("resources") or PREFIX
         if resources not in (EXACT, PREFIX, ANY):
             message = f"resources must be {EXACT}, {PREFIX} or {ANY}, not {resources!r}"
             raise invalid_parameter(message)
+        calls: Counter[CallKind] = Counter()
 
-        def make(events: Sequence[FoundEvent]) -> Json:
-            end = time.monotonic() + _MAX_SECONDS
-            calls = kinds_of(_records(events, end))
-            made = generate(calls, resources)
-            refused = refused_by(made, calls)
+        def add(records: Iterator[Mapping[str, Any]]) -> bool:
+            calls.update(kinds_of(records))
+            return len(calls) < _MAX_CALL_KINDS
+
+        def make(is_complete: bool) -> Json:
+            made = generate(calls, resources, query.get("withFailed") == "true")
+            refused = refused_by(made, calls) if is_complete else None
             return {**made.document(), "refusedByIt": refused}
 
         async with self._turn:
-            events, basis = await self._calls_of(request, query)
-            return cast(PolicyOfCalls, {**basis, **await in_thread(make, events)})
+            basis = await self._read(request, query, add)
+            return cast(PolicyOfCalls, {**basis, **await in_thread(make, basis["complete"])})
 
     @route(
         "POST",
@@ -141,17 +172,51 @@ class LeastPrivilege:
     )
     async def test(self, request: Request, body: Json) -> PolicyTest:
         """Returns what policies would have decided about what a principal did."""
-        policies = _policies_in(body)
-        async with self._turn:
-            events, basis = await self._calls_of(request, body)
-            end = time.monotonic() + _MAX_SECONDS
-            tested = await in_thread(backtest, _records(events, end), policies)
-        return cast(PolicyTest, {**basis, **tested.document()})
+        test = PolicyReplay(_policies_in(body))
 
-    async def _calls_of(
-        self, request: Request, asked: Mapping[str, Any]
-    ) -> tuple[Sequence[FoundEvent], CallBasis]:
-        """Returns the newest events of the principal that is asked about."""
+        def add(records: Iterator[Mapping[str, Any]]) -> bool:
+            test.add(records)
+            return True
+
+        async with self._turn:
+            basis = await self._read(request, body, add)
+        return cast(PolicyTest, {**basis, **test.result().document()})
+
+    @route("GET", "/explain", VIEWER, "explain why a call was denied", query=("event",))
+    async def explain(self, request: Request) -> ExplainedDenial:
+        """Returns why a call was denied, as far as its record says."""
+        event_id = request.query_params.get("event")
+        if not event_id:
+            raise invalid_parameter("event must be the id of an event")
+        event = await find_event(seen_by(request, self._services).history, event_id)
+        record = orjson.loads(event.record)
+        denial = explain(record)
+        is_call = "eventName" in record
+        return {
+            "sentence": sentence(record) if is_call else "There is no sentence about this event",
+            "verdict": denial.verdict,
+            "action": denial.action,
+            "isActionRecorded": denial.is_action_recorded,
+            "policyType": denial.policy_type,
+            "resource": denial.resource,
+            "missing": list(denial.missing),
+            "errorCode": record.get("errorCode"),
+            "errorMessage": record.get("errorMessage"),
+        }
+
+    async def _read(
+        self,
+        request: Request,
+        asked: Mapping[str, Any],
+        add: Callable[[Iterator[Mapping[str, Any]]], bool],
+    ) -> CallBasis:
+        """Reads the events of the principal that is asked about, newest first, page by page.
+
+        Args:
+            request: who asks.
+            asked: `principal`, and `since`.
+            add: takes the records of a page, in a thread; returns whether it takes more.
+        """
         principal, since = asked.get("principal"), asked.get("since")
         if not isinstance(principal, str) or not principal:
             raise invalid_parameter("principal must be the name or ARN of a user or role")
@@ -162,25 +227,33 @@ class LeastPrivilege:
         parameters = {"expression": expression, "categories": "all", **times}
         search = search_in(parameters, self._services.clock.now())
         history = seen_by(request, self._services).history
-        events = await history.latest(search, _MAX_EVENTS)
-        return events, {
+        end = time.monotonic() + _MAX_SECONDS
+        count, warning, token = 0, None, None
+        while True:
+            page = await history.search(search, _PAGE_EVENTS, token)
+            takes_more = await in_thread(add, _records(page.events))
+            count, token = count + len(page.events), page.next_token
+            if token is None:
+                break
+            if not takes_more or time.monotonic() > end:
+                warning = (
+                    f"only the newest {count:,} events were read, back to "
+                    f"{page.events[-1].event_time:%Y-%m-%dT%H:%M:%SZ}: earlier calls may have "
+                    "needed more; ask for a shorter time"
+                )
+                break
+        return {
             "principal": principal,
-            "events": len(events),
-            "complete": has_all(events, _MAX_EVENTS),
+            "events": count,
+            "complete": warning is None,
+            "warning": warning,
             "missing": self._missing(),
         }
 
 
-def _records(events: Sequence[FoundEvent], end: float) -> Iterator[Mapping[str, Any]]:
-    """Yields the records of events; one at a time is parsed.
-
-    Raises:
-        TimeoutError: the time of the monotonic clock is after `end`.
-    """
-    for event in events:
-        if time.monotonic() > end:
-            raise TimeoutError
-        yield orjson.loads(event.record)
+def _records(events: Sequence[FoundEvent]) -> Iterator[Mapping[str, Any]]:
+    """Yields the records of events; one at a time is parsed."""
+    return (orjson.loads(event.record) for event in events)
 
 
 def _policies_in(body: Json) -> list[Policy]:
@@ -193,7 +266,7 @@ def _policies_in(body: Json) -> list[Policy]:
                 f"policies must have at most {_MAX_CHARACTERS:,} characters together, not {size:,}"
             )
             raise invalid_parameter(message)
-        return [parse_policy(json.dumps(each), PolicyKind.IDENTITY) for each in documents]
+        return parse_policies(documents)
     except MalformedPolicy as error:
         raise invalid_parameter(f"policies must be valid policy documents: {error}") from error
     except RecursionError as error:

@@ -27,6 +27,7 @@ PARAMETERS = {
     "categories": "`all` or `management` (default)",
     "cursor": "`next` of the former page",
     "defaults": "conditions that were added by default, of which the answer counts what they hide",
+    "event": "the id of an event",
     "expression": "a search expression",
     "field": "a field of events",
     "fields": "fields of events, with commas",
@@ -45,6 +46,7 @@ PARAMETERS = {
     "since": "the earliest time, such as `2020-01-01T09:00:00Z`",
     "type": "a type of resource",
     "until": "the latest time, or for marks the last position",
+    "withFailed": "`true`: also what calls needed that failed for another reason",
 }
 
 

@@ -8,6 +8,8 @@ from opentrail.core.policies.decision import Decision, Outcome, decide
 from opentrail.core.policies.document import (
     Policy,
     PolicyKind,
+    documents_in,
+    parse_policies,
     parse_policy,
 )
 from opentrail.core.policies.request import AccessRequest, Caller
@@ -20,5 +22,7 @@ __all__ = [
     "Policy",
     "PolicyKind",
     "decide",
+    "documents_in",
+    "parse_policies",
     "parse_policy",
 ]

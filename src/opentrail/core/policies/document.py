@@ -158,6 +158,21 @@ def parse_policy(
     return Policy(kind, name, statements, reads_tags)
 
 
+def parse_policies(value: object, name: str = "") -> list[Policy]:
+    """Returns the identity-based policies of parsed JSON: of a document, or of a list of them.
+
+    Raises:
+        MalformedPolicy: a document is not valid.
+    """
+    documents = documents_in(value)
+    return [parse_policy(json.dumps(each), PolicyKind.IDENTITY, name) for each in documents]
+
+
+def documents_in(value: object) -> list[Any]:
+    """Returns the documents of parsed JSON: one, or those of a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def _json(text: str | bytes) -> dict[str, Any]:
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
