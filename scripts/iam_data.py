@@ -51,7 +51,9 @@ _WRITES = "WPT"
 _NOT_PASSED = frozenset({"executionRoleName", "organizationRoleName"})
 _NOT_PASSING = re.compile(r"(iam|organizations|sso|sts):.*|ec2:CreateLaunchTemplate.*")
 #: What the documentation of a member with a role says.
-_OF_IAM = re.compile(r"\b(IAM|ARN|service role)\b|Identity and Access Management|Amazon Resource Name")
+_OF_IAM = re.compile(
+    r"\b(IAM|ARN|service role)\b|Identity and Access Management|Amazon Resource Name"
+)
 #: What the documentation of an operation says before the action that it needs.
 _NAMED = re.compile(
     r"(?:requires permission for the|operation requires|Required permissions:|both use|uses"

@@ -24,6 +24,16 @@ _MAKING = re.compile(
     r"(?:Allocate|Clone|Copy|Create|Generate|Import|Issue|Launch|Provision|Publish|Purchase|Put"
     r"|Register|Request|Restore|Run|Start|Upload)([A-Z]\w*)"
 )
+#: Types that an action needs though the data has them as optional or a call names none: RDS takes
+#: default groups ("Allow a user to create DB instances in an AWS account" of the RDS user guide),
+#: and a peering connection is between VPCs.
+_IMPLIED = {
+    "ec2:AcceptVpcPeeringConnection": ("vpc",),
+    "kms:DeleteAlias": ("key",),
+    "rds:CreateDBInstance": ("og", "pg", "subgrp"),
+    "rds:DeleteDBCluster": ("cluster-snapshot",),
+    "rds:RestoreDBClusterFromSnapshot": ("cluster-snapshot",),
+}
 #: Variables that say where a resource is.
 _PLACE = ("Partition", "Region", "Account")
 #: The end of the name of a variable that has an id.
@@ -35,8 +45,13 @@ _SECRET = re.compile(r"(.+)-(?:[A-Za-z0-9]{6}|\?{6})", re.DOTALL)
 _SECRET_ENDING = "-??????"  # noqa: S105 - a pattern
 #: Endings of ARNs that are made of names and are patterns already.
 _ENDINGS = {"secretsmanager": _SECRET_ENDING, "logs": OF_LOG_GROUP}
-#: Variables whose names say too little to find the member that has their value.
-_GENERAL = frozenset({"name", "id", "resourceid", "resourcename", "identifier", "path", "type"})
+#: Variables whose names say too little to find their members → ending after the type's name.
+_GENERAL = {
+    **dict.fromkeys(("name", "path", "resourcename", "type"), "name"),
+    **dict.fromkeys(("id", "identifier", "resourceid"), "id"),
+}
+#: Minimum characters of a member that has a part of a variable's name, such as `hostId`.
+_MIN_SHORT_NAME = 6
 #: Maximum characters of a name in an ARN.
 _MAX_CHARACTERS = 2_048
 #: Maximum depth of a request at which the values that its caller chose are searched.
@@ -65,7 +80,7 @@ def resources_for(
     types = types_of(action)
     kinds = {arn: kind for arn in arns if (kind := type_of(action, arn))}
     is_making, is_ec2 = bool(_makes(record)), action.startswith("ec2:")
-    if not is_making and not is_ec2:
+    if not is_making and not is_ec2 and action not in _IMPLIED:
         return [_as_named(arn) for arn in kinds or arns]
     made = _made_by(record, types, is_ec2)
     chosen = _Chosen(record)
@@ -74,12 +89,17 @@ def resources_for(
     for arn, kind in kinds.items():
         is_new = is_making and (kind in made or arn not in listed)
         needed[_with_places(kind, arn, chosen, is_new)] = None
-    # What the record does not name: all that a call makes, and one of each required type.
     words = {_word(kind.name) for kind in kinds.values()}
-    for kind in types:
-        if _word(kind.name) not in words:
-            is_needed = kind in made or (kind.is_required and (is_making or bool(kinds)))
-            needed |= dict.fromkeys(chosen.resources(kind, kind in made, is_needed))
+    others = [kind for kind in types if _word(kind.name) not in words]
+    for kind in others:
+        needed |= dict.fromkeys(chosen.resources(kind, kind in made))
+    # What the request does not name: all that a call makes, and one of each required type.
+    has_some, words = bool(needed), words | {_word(type_of_name) for type_of_name in chosen.found}
+    for kind in others:
+        is_required = kind.is_required or kind.name in _IMPLIED.get(action, ())
+        is_needed = kind in made or (is_required and (is_making or has_some))
+        if is_needed and _word(kind.name) not in words:
+            needed[chosen.pattern(kind, kind in made)] = None
     if needed:
         return list(needed)
     return [NeededResource(EVERYTHING)] if is_making else [_as_named(arn) for arn in arns]
@@ -94,10 +114,9 @@ def _as_named(arn: str) -> NeededResource:
 
 def form_of(kind: str, form: str, record: Mapping[str, Any]) -> NeededResource:
     """Returns all resources of a type, in the place of a call."""
-    (resource,) = _Chosen({**record, "requestParameters": None}).resources(
-        ResourceType(kind, form, is_required=True, is_made=True), is_made=True, is_needed=True
+    return _Chosen({**record, "requestParameters": None}).pattern(
+        ResourceType(kind, form, is_required=True, is_made=True), is_made=True
     )
-    return resource
 
 
 def _makes(record: Mapping[str, Any]) -> re.Match[str] | None:
@@ -173,6 +192,8 @@ class _Chosen:
         self._top = {name.lower(): each for name, each in as_object(parameters).items()}
         making = _makes(record)
         self._noun = _word(making[1]) if making else ""
+        #: Names of types of which resources were found.
+        self.found: list[str] = []
 
     def _collect(self, value: object, member: str, depth: int) -> None:
         if isinstance(value, (str, int)):
@@ -180,6 +201,8 @@ class _Chosen:
         elif depth and isinstance(value, dict):
             for name, each in value.items():
                 self._collect(each, name, depth - 1)
+                if isinstance(each, str):
+                    self._add(each, f"{member}{name}".lower())
         elif depth and isinstance(value, list):
             for each in value:
                 self._collect(each, member, depth - 1)
@@ -201,45 +224,61 @@ class _Chosen:
         members = self._members.get(value.lower(), ())
         return bool(members) and all(member.endswith("name") for member in members)
 
-    def resources(self, kind: ResourceType, is_made: bool, is_needed: bool) -> list[NeededResource]:
-        """Returns the resources of a type that the caller chose by members named for its ARNs.
-
-        Without one, if it is needed, the pattern with the names that the caller chose.
-        """
-        places = {
-            "Partition": ["aws"],
-            "Region": [str(self._record.get("awsRegion", ""))],
-            "Account": [account_of(self._record)],
-        }
+    def resources(self, kind: ResourceType, is_made: bool) -> list[NeededResource]:
+        """Returns the resources of a type that the caller chose, by members named for its ARNs."""
         names = VARIABLE.findall(kind.form)
-        values = {name: places.get(name) or self._values(name.lower(), is_made) for name in names}
-        own = values[names[-1]] if names else []
-        if not own and not is_needed:
-            return []
-        others = {name: literal(found[0]) if found else "*" for name, found in values.items()}
-        patterns = (
-            VARIABLE.sub(lambda each: {**others, names[-1]: last}[each[1]], kind.form)  # noqa: B023
-            for last in map(literal, own or [])
-        )
-        return [NeededResource(pattern, is_pattern=True) for pattern in patterns] or [
-            NeededResource(VARIABLE.sub(lambda each: others[each[1]], kind.form), is_pattern=True)
-        ]
+        own = self._values(names[-1].lower(), kind, is_made) if names else []
+        if own:
+            self.found.append(kind.name)
+        return [self._filled(kind, is_made, {names[-1]: literal(value)}) for value in own]
 
-    def _values(self, variable: str, is_made: bool) -> list[str]:
+    def pattern(self, kind: ResourceType, is_made: bool) -> NeededResource:
+        """Returns the pattern of a type's resources, with the names that the caller chose."""
+        return self._filled(kind, is_made, {})
+
+    def _filled(
+        self, kind: ResourceType, is_made: bool, values: Mapping[str, str]
+    ) -> NeededResource:
+        places = {
+            "Partition": "aws",
+            "Region": str(self._record.get("awsRegion", "")),
+            "Account": account_of(self._record),
+            **values,
+        }
+
+        def place(variable: re.Match[str]) -> str:
+            if variable[1] in places:
+                return places[variable[1]]
+            found = self._values(variable[1].lower(), kind, is_made)
+            return literal(found[0]) if found else "*"
+
+        return NeededResource(VARIABLE.sub(place, kind.form), is_pattern=True)
+
+    def _values(self, variable: str, kind: ResourceType, is_made: bool) -> list[str]:
         """Returns what the caller chose for a variable of an ARN."""
         if is_made:
             endings = (f"{self._noun}name", "name") if variable.endswith("name") else ()
             texts = (self._top.get(member) for member in (variable, *endings))
             return [text for text in texts if isinstance(text, str) and _is_plain(text)][:1]
         if variable in _GENERAL:
-            return []
+            variable = f"{_word(kind.name)}{_GENERAL[variable]}"
+        is_ec2 = ":ec2:" in kind.form
         return [
             text
             for member, texts in self._named.items()
-            if member.removesuffix("s").endswith(variable) and not member.startswith("exclude")
+            if _is_for(member.removesuffix("s"), variable, is_ec2)
             for text in texts
             if _is_plain(text)
         ]
+
+
+def _is_for(member: str, variable: str, is_ec2: bool) -> bool:
+    """Returns whether a member may have the value of a variable: EC2 shortens its names."""
+    if member.startswith("exclude"):
+        return False
+    is_short = is_ec2 and member.endswith(("id", "name")) and len(member) >= _MIN_SHORT_NAME
+    is_short = is_short and variable.endswith(member)
+    return member.endswith(variable) or f"{member}name" == variable or is_short
 
 
 def _is_plain(text: str) -> bool:

@@ -244,6 +244,8 @@ def _passed_roles(
     for path, text in _texts(record.get("requestParameters"), _MAX_DEPTH):
         named = next((name for name in reversed(path) if name in members), "")
         of_profile = any("instanceprofile" in name for name in path) or named in _PROFILES
+        if of_profile and action.startswith("iam:"):
+            continue  # it puts a role into the profile
         to = _condition("ec2.amazonaws.com" if of_profile else service)
         profile = _PROFILE.fullmatch(text)
         if _ROLE.fullmatch(text) and any("role" in name for name in path):

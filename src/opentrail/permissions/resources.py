@@ -64,6 +64,8 @@ _IAM_TYPES = (
     ("LoginProfile", "AWS::IAM::User"),
     ("Policy", "AWS::IAM::Policy"),
 )
+#: The member with the new name of what a call of IAM renames.
+_NEW_NAME = re.compile("new(User|Group|ServerCertificate)Name")
 _IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
 
 
@@ -76,7 +78,7 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     parameters = as_object(record.get("requestParameters"))
     if label == "s3":
         return [_s3(parameters)]
-    arns = _recorded_arns(record, parameters)
+    arns = _recorded_arns(record)
     if not arns and label == "logs" and "logGroupName" in parameters:
         arns = [_log_group(record, parameters)]
     if not arns and label == "dynamodb":
@@ -85,6 +87,10 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     if not arns and label == "ssm" and isinstance(parameters.get("path"), str):
         arns = [f"arn:aws:ssm:{_place(record)}:parameter/{parameters['path'].lstrip('/')}"]
     arns = arns or _named_arns(record, label) or _arns_in(parameters, prefix_of(label))
+    if label == "dynamodb" and isinstance(index := parameters.get("indexName"), str):
+        arns = [arn if "/index/" in arn else f"{arn}/index/{index}" for arn in arns]
+    if label == "iam":
+        arns = [*arns, *_renamed(parameters, arns)]
     return arns or [_own_user(record, label) or EVERYTHING]
 
 
@@ -100,6 +106,8 @@ def _own_user(record: Mapping[str, Any], label: str) -> str | None:
     event_name = str(record.get("eventName", ""))
     if label != "iam" or identity.get("type") != "IAMUser" or event_name.startswith("ListUsers"):
         return None
+    if event_name == "GetAccessKeyLastUsed":
+        return None  # of any user: the request names the key only
     is_about_user = any(word in event_name for word in ("User", "AccessKey", "ChangePassword"))
     arn = identity.get("arn")
     return str(arn) if is_about_user and arn else None
@@ -121,14 +129,21 @@ def _s3(parameters: Mapping[str, Any]) -> str:
     return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
 
 
-def _recorded_arns(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+def _recorded_arns(record: Mapping[str, Any]) -> list[str]:
     resources = record.get("resources")
     entries = objects_in(resources)
-    arns = [str(entry["ARN"]) for entry in entries if entry.get("ARN")]
-    index = parameters.get("indexName")
-    if isinstance(index, str) and source_label(record) == "dynamodb":
-        return [f"{arn}/index/{index}" for arn in arns]
-    return arns
+    return [str(entry["ARN"]) for entry in entries if entry.get("ARN")]
+
+
+def _renamed(parameters: Mapping[str, Any], arns: Sequence[str]) -> Iterator[str]:
+    """Yields the ARNs that a call of IAM gives, on which its caller needs the action as well."""
+    for member, name in parameters.items():
+        if _NEW_NAME.fullmatch(member) and isinstance(name, str):
+            path = parameters.get("newPath")
+            for arn in arns:
+                begin, _, _ = arn.rpartition("/")
+                kind = begin.partition("/")[0]
+                yield f"{kind}{path}{name}" if isinstance(path, str) else f"{begin}/{name}"
 
 
 def _place(record: Mapping[str, Any]) -> str:
