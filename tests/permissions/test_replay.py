@@ -77,6 +77,8 @@ def test_a_call_that_needs_no_permission_is_allowed() -> None:
         (["*:snapshot/*", "*:volume/*"], ALLOWED),
         ("*:volume/*", DENIED),
         (["*:snapshot/*", "*:volume/vol-1"], UNKNOWN),
+        (["*:snapshot/*", "arn:aws:ec2:us-east-1:123456789012:volume/vol-1"], UNKNOWN),
+        (["arn:aws:ec2:us-east-1::*", "arn:aws:ec2:us-east-1:123456789012:subnet/*"], DENIED),
     ],
 )
 def test_what_a_record_does_not_name_cannot_be_decided(resource: Any, judgement: Judgement) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from opentrail.core.event import as_object
 from opentrail.core.policies import AccessRequest, Caller, Outcome, Policy, decide
 from opentrail.core.policies.document import Statement
-from opentrail.core.policies.patterns import meant_by
+from opentrail.core.policies.patterns import may_overlap, meant_by
 from opentrail.permissions.needs import (
     RECORDED_KEYS,
     NeededPermission,
@@ -74,9 +74,21 @@ def _verdict(
         return Verdict(Judgement.UNKNOWN, permission, f"the record does not have {key}")
     if decision.is_allowed:
         return Verdict(Judgement.ALLOWED)
-    if permission.is_unnamed and decision.outcome is Outcome.IMPLICIT_DENY:
+    is_denied_by_none = decision.outcome is Outcome.IMPLICIT_DENY
+    if permission.is_unnamed and is_denied_by_none and _may_allow(permission, policies):
         return Verdict(Judgement.UNKNOWN, permission, "the record does not name it")
     return Verdict(Judgement.DENIED, permission, decision.reason(permission.action))
+
+
+def _may_allow(permission: NeededPermission, policies: Sequence[Policy]) -> bool:
+    """Returns whether policies allow some of the resources that a permission may be about."""
+    statements = (each for policy in policies for each in policy.about(permission.action))
+    return any(
+        statement.is_not_resource
+        or any(may_overlap(stated, permission.resource) for stated in statement.stated_resources)
+        for statement in statements
+        if not statement.is_deny
+    )
 
 
 def _deciding_key(

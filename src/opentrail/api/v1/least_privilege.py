@@ -258,7 +258,7 @@ def _records(events: Sequence[FoundEvent]) -> Iterator[Mapping[str, Any]]:
 
 def _policies_in(body: Json) -> list[Policy]:
     documents = body.get("policies")
-    if not isinstance(documents, list) or not documents:
+    if not isinstance(documents, list):
         raise invalid_parameter("policies must be a list of policy documents")
     try:
         if (size := sum(map(characters, documents))) > _MAX_CHARACTERS:

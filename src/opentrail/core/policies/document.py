@@ -65,6 +65,8 @@ class Statement:
     conditions: tuple[Condition, ...]
     #: The same, as the document states them.
     stated_conditions: tuple[StatedCondition, ...] = ()
+    #: The patterns of `Resource` or `NotResource`, as the document states them.
+    stated_resources: tuple[str, ...] = ()
 
     def grade(self, caller: Caller) -> Grade:
         """Returns how the statement's principal matches a caller."""
@@ -232,6 +234,7 @@ class _Reader:
             "NotResource" in document,
             tuple(self._condition(stated_condition) for stated_condition in stated),
             stated,
+            tuple(_texts(document.get("Resource", document.get("NotResource")), "Resource")),
         )
 
     def _principals(

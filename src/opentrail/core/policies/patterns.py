@@ -15,6 +15,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _WITH_DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)'\s*)?")
 #: Characters that are meant literally when written so.
 _LITERALS = frozenset("*?$")
+_WILD = re.compile(r"[*?]|\$\{")
 _SPECIAL = re.compile(r"[*?$]")
 _ESCAPED = re.compile(r"\$\{([*?$])\}")
 
@@ -37,6 +38,16 @@ def literal(text: str) -> str:
 def meant_by(pattern: str) -> str:
     """Returns a pattern with its escaped characters as they are meant."""
     return _ESCAPED.sub(r"\1", pattern)
+
+
+def may_overlap(one: str, other: str) -> bool:
+    """Returns whether a text may match both patterns, by what they begin with.
+
+    >>> may_overlap("secret:db-??????", "secret:db-a1B2c3"), may_overlap("vpc/*", "subnet/*")
+    (True, False)
+    """
+    begin, other_begin = (_WILD.split(pattern, maxsplit=1)[0] for pattern in (one, other))
+    return begin.startswith(other_begin) or other_begin.startswith(begin)
 
 
 def has_variables(text: str) -> bool:
