@@ -25,9 +25,9 @@ _CACHED_ACTIONS = 4_096
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
-    """A type of resources that an action takes."""
+    """A type of resources that an action takes; it is equal to itself only."""
 
     name: str
     #: Of its ARNs, such as `arn:${Partition}:sqs:${Region}:${Account}:${QueueName}`.

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from opentrail.core.event import as_object, objects_in
@@ -54,6 +55,8 @@ _GENERAL = {
 _MIN_SHORT_NAME = 6
 #: Maximum characters of a name in an ARN.
 _MAX_CHARACTERS = 2_048
+#: Entries of the cache of nouns.
+_CACHED_NAMES = 8_192
 #: Maximum depth of a request at which the values that its caller chose are searched.
 _MAX_DEPTH = 6
 
@@ -136,6 +139,7 @@ def _made_by(
     return (tagged or of_name) if is_ec2 else (of_name or tagged)
 
 
+@lru_cache(_CACHED_NAMES)
 def _word(name: str) -> str:
     """Returns a noun for comparison: without case, hyphens, kind and the ending of the plural.
 
