@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from opentrail.core.policies.patterns import globs
+from opentrail.permissions.authorization import is_known
 from opentrail.permissions.needs import (
     NeededPermission,
     StringCondition,
     context_of,
     permissions_of,
 )
-from tests.factories import ACCOUNT, a_record
+from tests.collection import at_least, collected_records
+from tests.factories import ACCOUNT, a_record, real_records
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
 FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
@@ -214,3 +218,26 @@ def test_tags_of_a_new_launch_template_are_not_those_of_its_instances() -> None:
         )
         on = [one.resource for one in needed if one.action == "ec2:CreateTags"]
         assert on == ([f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/*"] if tags else [])
+
+
+#: What a message says about a refused call; publishers put `*` in the place of ids.
+REFUSED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
+PLACE = re.compile(r"(?<=arn:)aws[^:]*:([^:]*):[^:]*:[^:]*:")
+
+
+def test_refused_calls_needed_what_their_messages_name() -> None:
+    """AWS decided: its messages name the action and the resource that no policy allowed."""
+    compared, wrong = 0, []
+    for record in [*(each for _, each in collected_records()), *real_records()]:
+        refused = REFUSED.search(str(record.get("errorMessage") or ""))
+        if refused is None or not is_known(refused[1]):
+            continue
+        compared += 1
+        needed = [one.resource for one in permissions_of(record) if one.action == refused[1]]
+        named = PLACE.sub(r"\1:", (refused[2] or "*").rstrip("."))
+        resources = [PLACE.sub(r"\1:", each) for each in needed]
+        if not any(globs([each]).fullmatch(named) or globs([named]).fullmatch(each)
+                   for each in resources):  # fmt: skip
+            wrong.append(f"{record['eventName']}: {refused[0]}: {resources}")
+    assert wrong == []
+    assert compared >= at_least(60, 5)

@@ -94,8 +94,11 @@ def resources_for(
         needed[_with_places(kind, arn, chosen, is_new)] = None
     words = {_word(kind.name) for kind in kinds.values()}
     others = [kind for kind in types if _word(kind.name) not in words]
+    service = action.partition(":")[0]
+    chosen.variables = {name.lower() for kind in types for name in VARIABLE.findall(kind.form)}
     for kind in others:
-        needed |= dict.fromkeys(chosen.resources(kind, kind in made))
+        if kind.is_required or f":{service}:" in kind.form:
+            needed |= dict.fromkeys(chosen.resources(kind, kind in made))
     # What the request does not name: all that a call makes, and one of each required type.
     has_some, words = bool(needed), words | {_word(type_of_name) for type_of_name in chosen.found}
     for kind in others:
@@ -196,6 +199,8 @@ class _Chosen:
         self._top = {name.lower(): each for name, each in as_object(parameters).items()}
         making = _makes(record)
         self._noun = _word(making[1]) if making else ""
+        #: Variables in lower case of all types: a member called so has the value of no other.
+        self.variables: set[str] = set()
         #: Names of types of which resources were found.
         self.found: list[str] = []
 
@@ -266,21 +271,23 @@ class _Chosen:
             return [text for text in texts if isinstance(text, str) and _is_plain(text)][:1]
         if variable in _GENERAL:
             variable = f"{_word(kind.name)}{_GENERAL[variable]}"
-        is_ec2 = ":ec2:" in kind.form
+        may_be_short = ":ec2:" in kind.form
         return [
             text
             for member, texts in self._named.items()
-            if _is_for(member.removesuffix("s"), variable, is_ec2)
+            if _is_for(
+                member.removesuffix("s"), variable, may_be_short and member not in self.variables
+            )
             for text in texts
             if _is_plain(text)
         ]
 
 
-def _is_for(member: str, variable: str, is_ec2: bool) -> bool:
-    """Returns whether a member may have the value of a variable: EC2 shortens its names."""
+def _is_for(member: str, variable: str, may_be_short: bool) -> bool:
+    """Returns whether a member has the value of a variable: EC2 shortens its names."""
     if member.startswith("exclude"):
         return False
-    is_short = is_ec2 and member.endswith(("id", "name")) and len(member) >= _MIN_SHORT_NAME
+    is_short = may_be_short and member.endswith(("id", "name")) and len(member) >= _MIN_SHORT_NAME
     is_short = is_short and variable.endswith(member)
     return member.endswith(variable) or f"{member}name" == variable or is_short
 
