@@ -79,7 +79,7 @@ def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> N
     assert main(["policy", "generate", "John", *given]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["Version"] == "2012-10-17"
-    assert "from 2 calls that were allowed; left out: 0 denied, 0 that failed" in shown.err
+    assert "from 2 allowed calls; left out: 0 denied, 0 that failed" in shown.err
     assert "missing: positions 1 to 9" in shown.err
     (asked,) = [one.path for one in console.asked]
     assert asked == (

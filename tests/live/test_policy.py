@@ -80,7 +80,7 @@ def test_a_policy_is_tested_on_past_calls(server: Opentrail, tmp_path: Path) -> 
     parse_policy(made.stdout, PolicyKind.IDENTITY)
     tested = server.opentrail("policy", "test", str(file), "--principal", "ada")
     assert tested.returncode == 0, tested.stdout
-    assert tested.stdout.startswith("9 calls that were allowed: 9 would be allowed, 0 denied, 0")
+    assert tested.stdout.startswith("9 allowed calls: 9 would be allowed, 0 denied, 0")
 
     document = json.loads(made.stdout)
     document["Statement"] = [

@@ -90,3 +90,16 @@ def test_what_a_record_does_not_name_cannot_be_decided(resource: Any, judgement:
     )
     statement = {"Effect": "Allow", "Action": "ec2:*", "Resource": resource}
     assert verdict_on(record, [a_policy(statement)]).judgement is judgement
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "reason"),
+    [
+        ("sqs", "FlyToTheMoon", "AWS's authorization data does not have the action"),
+        ("s3", "DeleteObjects", "the record does not say what the call needs"),
+    ],
+)
+def test_a_call_of_unknown_needs_cannot_be_decided(source: str, name: str, reason: str) -> None:
+    record = a_record(eventSource=f"{source}.amazonaws.com", eventName=name)
+    found = verdict_on(record, [a_policy(a_statement("Allow", action="*"))])
+    assert (found.judgement, found.reason) == (UNKNOWN, reason)

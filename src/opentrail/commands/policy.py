@@ -149,7 +149,7 @@ def _describe(made: Mapping[str, Any]) -> None:
     out = sys.stderr.write
     calls, refused = made["calls"], made["refusedByIt"]
     out(
-        f"\nfrom {counted(calls.get('allowed', 0), 'call')} that were allowed; left out: "
+        f"\nfrom {counted(calls.get('allowed', 0), 'allowed call')}; left out: "
         f"{calls.get('denied', 0):,} denied, {calls.get('failed', 0):,} that failed\n"
     )
     if refused is None:
@@ -194,7 +194,7 @@ def _print_test(tested: Mapping[str, Any]) -> None:
     out = sys.stdout.write
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
     out(
-        f"{counted(sum(was_allowed.values()), 'call')} that were allowed: "
+        f"{counted(sum(was_allowed.values()), 'allowed call')}: "
         f"{was_allowed['allowed']:,} would be allowed, {was_allowed['denied']:,} denied, "
         f"{was_allowed['unknown']:,} cannot be decided\n"
         f"{counted(sum(was_denied.values()), 'call')} that were denied: "

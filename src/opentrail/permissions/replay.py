@@ -14,10 +14,11 @@ from opentrail.core.policies.patterns import may_overlap, meant_by
 from opentrail.permissions.needs import (
     RECORDED_KEYS,
     NeededPermission,
+    Needs,
     context_of,
-    permissions_of,
+    needs_of,
 )
-from opentrail.permissions.resources import account_of
+from opentrail.permissions.resources import EVERYTHING, account_of
 
 
 class Judgement(Enum):
@@ -40,14 +41,26 @@ class Verdict:
 
 def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict:
     """Returns what policies attached to the caller, and nothing else, would have decided."""
-    unknown: Verdict | None = None
-    for permission in permissions_of(record):
+    needs, unknown = needs_of(record), None
+    for permission in needs.permissions:
         verdict = _verdict(record, permission, policies)
         if verdict.judgement is Judgement.DENIED:
             return verdict
         if verdict.judgement is Judgement.UNKNOWN:
             unknown = unknown or verdict
-    return unknown or Verdict(Judgement.ALLOWED)
+    return unknown or _open_verdict(needs) or Verdict(Judgement.ALLOWED)
+
+
+def _open_verdict(needs: Needs) -> Verdict | None:
+    """Returns the verdict on a call of which it is not known what it needs; None of others."""
+    if needs.unverified:
+        permission = NeededPermission(needs.unverified[0], EVERYTHING)
+        reason = "AWS's authorization data does not have the action"
+        return Verdict(Judgement.UNKNOWN, permission, reason)
+    if needs.open:
+        reason = needs.open[0] or "the record does not say what the call needs"
+        return Verdict(Judgement.UNKNOWN, None, reason)
+    return None
 
 
 def request_of(record: Mapping[str, Any], permission: NeededPermission) -> AccessRequest:
