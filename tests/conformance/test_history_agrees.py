@@ -316,11 +316,38 @@ def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
         piece = text[number % 3 : number % 3 + 12].lower()
         if piece.strip() and text.isascii():
             yield Term(
-                f'"{piece}"',
+                f'text:"{piece}"',
                 lambda r, piece=piece: any(  # type: ignore[misc]
                     piece in other.lower() for _, other in searchable(r)
                 ),
             )
+        word = max(re.findall("[a-z0-9]{3,}", text) or [""], key=len)
+        if word:
+            yield Term(
+                f'"{word}"',
+                lambda r, word=word: any(  # type: ignore[misc]
+                    has_word(word, other) for _, other in searchable(r)
+                ),
+            )
+
+
+def has_word(word: str, text: str) -> bool:
+    """Returns whether a text has a word, which a capital letter may begin."""
+    starts = (at for at in range(len(text)) if text[at : at + len(word)].lower() == word)
+    return any(is_edge(text, at) and is_edge(text, at + len(word)) for at in starts)
+
+
+def is_edge(text: str, at: int) -> bool:
+    """Returns whether a word may begin or end at a place."""
+    before, after = text[:at][-1:], text[at : at + 1]
+    if not (before.isalnum() and after.isalnum()):
+        return True
+    is_capital = after.isascii() and after.isupper()
+    if is_capital and before.isascii() and (before.islower() or before.isdigit()):
+        return True
+    following = text[at + 1 : at + 2]
+    is_before_word = following.isascii() and following.islower()
+    return is_capital and before.isascii() and before.isupper() and is_before_word
 
 
 ADDRESSES = ("ip", "ipaddress", "ipv6", "cidr", "cidrblock")
