@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from opentrail.core.event import objects_in
 
 #: What AWS puts in the place of a value ("Understanding DynamoDB log file entries").
 REDACTED = "***(Redacted)"
@@ -13,7 +17,16 @@ _TABLE = re.compile(
 )
 #: A text or one that is cut, a quoted name, a number, or a brace.
 _TOKEN = re.compile(r"""'(?:[^']|'')*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?|[{}]""")
+#: Members that list statements: `requestItems` in AWS's records, else those of the request.
+_LISTS = ("requestItems", "statements", "transactStatements")
 _COLON = re.compile(r"\s*:")
+
+
+def statements_of(parameters: Mapping[str, Any]) -> list[str]:
+    """Returns the statements in the recorded parameters of a call of DynamoDB."""
+    items = (item for name in _LISTS for item in objects_in(parameters.get(name)))
+    texts = (each.get("statement") for each in (parameters, *items))
+    return [text for text in texts if isinstance(text, str)]
 
 
 def table_of(statement: str) -> tuple[str, str | None] | None:

@@ -6,12 +6,12 @@ Reference, and "Required permissions for Amazon S3 API operations" of the S3 use
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from opentrail.core.event import as_object, objects_in
+from opentrail.core.partiql import statements_of
 from opentrail.permissions.authorization import needed_for
 
 #: First label of `eventSource` → prefix of actions. Not listed: they are the same.
@@ -209,8 +209,6 @@ _STATEMENTS = {
 _PARTIQL = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"})
 #: Operations of DynamoDB whose items need actions, and which have none of their own.
 OF_ITEMS = frozenset(f"dynamodb:{name}" for name in (*_PARTIQL, "TransactWriteItems"))
-#: Members that list statements: `requestItems` in AWS's records, else those of the request.
-_STATEMENT_LISTS = ("requestItems", "statements", "transactStatements")
 #: Imports of API Gateway that replace something.
 _PUT = frozenset({"ImportApi", "ImportDocumentationParts"})
 #: First word of an event of API Gateway → HTTP method, which its actions are named for.
@@ -295,14 +293,6 @@ def items_of(parameters: Mapping[str, Any]) -> Iterator[tuple[str | None, str]]:
     for item in objects_in(parameters.get("transactItems")):
         for kind, part in item.items():
             yield _TRANSACT_ITEMS.get(kind.lower()), str(as_object(part).get("tableName") or "")
-
-
-def statements_of(parameters: Mapping[str, Any]) -> list[str]:
-    """Returns the statements of PartiQL in a request."""
-    lists = (objects_in(parameters.get(name)) for name in _STATEMENT_LISTS)
-    objects = [parameters, *itertools.chain.from_iterable(lists)]
-    texts = (each.get("statement") for each in objects)
-    return [text for text in texts if isinstance(text, str)]
 
 
 def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:

@@ -14,14 +14,13 @@ from urllib.parse import unquote
 from opentrail.core.arns import ARN_TYPES
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import as_object, objects_in
-from opentrail.core.partiql import table_of
+from opentrail.core.partiql import statements_of, table_of
 from opentrail.permissions.authorization import takes_resources
 from opentrail.permissions.event_actions import (
     items_of,
     partiql_action,
     prefix_of,
     source_label,
-    statements_of,
 )
 
 #: The resource of actions whose resources are unknown, or that have none.

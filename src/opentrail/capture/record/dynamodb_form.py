@@ -5,12 +5,7 @@ From "Understanding DynamoDB log file entries" of its developer guide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
-
-from opentrail.core.partiql import table_of
-
-_STATEMENTS = ("statement", "requestItems", "transactStatements")
 
 
 def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -22,16 +17,6 @@ def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
     if operation == "BatchExecuteStatement" and isinstance(parameters.get("statements"), list):
         return _renamed(parameters, "statements", parameters["statements"])
     return parameters
-
-
-def tables_of_statements(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the tables of the recorded statements of PartiQL."""
-    for name in _STATEMENTS:
-        value = parameters.get(name)
-        for item in value if isinstance(value, list) else [parameters]:
-            statement = item.get("statement") if isinstance(item, dict) else None
-            if name in parameters and isinstance(statement, str) and (found := table_of(statement)):
-                yield found[0]
 
 
 def _renamed(parameters: dict[str, Any], name: str, items: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parseaddr
 from typing import Any
 
-from opentrail.capture.record.dynamodb_form import tables_of_statements
 from opentrail.capture.record_rules import data_type, rules
+from opentrail.core.partiql import statements_of, table_of
 from opentrail.wire.routing import Route
 
 Resources = list[dict[str, str]]
@@ -43,7 +43,8 @@ def resources_of(
     find = _sqs if source == "sqs" else _by_table
     resources = find(resource_type, parameters, region, account)
     if source == "dynamodb" and not resources:
-        for name in dict.fromkeys(tables_of_statements(parameters)):
+        tables = filter(None, map(table_of, statements_of(parameters)))
+        for name in dict.fromkeys(table for table, _index in tables):
             resources += _by_table(resource_type, {"tableName": name}, region, account)
     if source == "sns":
         resources = [_of_endpoint(resource) for resource in resources]
