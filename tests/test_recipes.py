@@ -211,7 +211,8 @@ def test_a_recipe_answers_its_question() -> None:
 
 def test_recipes_answer_over_real_records() -> None:
     assert REAL.keys() <= RECIPES.keys()
-    records = [record for _, record in collected_records() if record.get("eventTime")]
+    # The documentation's examples say in words what a time is.
+    records = [r for _, r in collected_records() if r.get("eventTime", "")[:4].isdigit()]
     for question, oracle in REAL.items():
         expression = parse(RECIPES[question], NOW)
         found = [r["eventID"] for r in records if holds(expression, attributes_of(r), r)]
