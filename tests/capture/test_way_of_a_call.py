@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +22,7 @@ import pytest
 
 import opentrail
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.event import Entry
 from tests.capture.proxy.wires import endpoint
 from tests.conformance.answers import Answer, answer_of
 from tests.conformance.expect import EXCEPTED
@@ -66,14 +67,14 @@ def some_cases() -> Iterator[Case]:
                 yield case
 
 
-async def records_of_calls() -> list[bytes]:
-    """Makes each call on its own; returns the records without their ids."""
+async def entries_of_calls(calls: Iterable[Case]) -> list[Entry]:
+    """Makes each call on its own; returns what was recorded."""
     sender = Sender("http://127.0.0.1:4747", KEY, _SECRET)
     journal = MemoryJournal()
     with PreparedUpstream() as upstream:
         async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            for case in some_cases():
+            for case in calls:
                 raw = sender.bytes_of(case)
                 is_head = raw.startswith(b"HEAD ")
                 answer = _EMPTY if case.service == "s3" else answer_of(case)
@@ -82,9 +83,14 @@ async def records_of_calls() -> list[bytes]:
                 await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(0 if is_head else len(answer.body))
             writer.close()
+    return journal.disk
+
+
+def records_of_calls() -> list[bytes]:
+    """Returns the records of the calls, without their ids."""
     return [
         _RANDOM.sub(rb"\1", entry.record.replace(entry.event_id.encode(), b""))
-        for entry in journal.disk
+        for entry in run(entries_of_calls(some_cases()))
     ]
 
 
@@ -93,7 +99,7 @@ def test_records_stay_as_they_are() -> None:
     lines = gzip.decompress(RECORDS.read_bytes()).split(b"\n")
     if lines[0].decode() != botocore.__version__:
         pytest.skip(f"the expected records are of botocore {lines[0].decode()}")
-    found = run(records_of_calls())
+    found = records_of_calls()
     assert len(found) == len(lines) - 1 > 400
     for record, expected in zip(found, lines[1:], strict=True):
         assert record == expected
@@ -195,7 +201,7 @@ def test_a_call_passes_no_more_code_than_before() -> None:
 
 
 if __name__ == "__main__":
-    lines = [botocore.__version__.encode(), *run(records_of_calls())]
+    lines = [botocore.__version__.encode(), *records_of_calls()]
     RECORDS.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
     print(f"{len(lines) - 1} records")
     print(run(code_of_a_warm_call()))

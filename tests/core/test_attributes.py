@@ -301,7 +301,7 @@ def written(source: str, event_name: str, asked: Any, answer: Any = None) -> lis
             "PutTargets",
             {"rule": "nightly", "targets": [{"arn": "arn:aws:sqs:us-east-1:1:q"}]},
             None,
-            [],
+            [("AWS::Events::Rule", "nightly"), ("AWS::SQS::Queue", "arn:aws:sqs:us-east-1:1:q")],
         ),
         (
             "tagging",
@@ -480,7 +480,7 @@ def test_every_real_record_has_sensible_columns() -> None:
         ("GetSecretValue", "AWS::SecretsManager::Secret"),
         ("AddPermission20150331v2", "AWS::Lambda::Function"),
         ("ModifyDBSnapshotAttribute", "AWS::RDS::DBSnapshot"),
-        ("SendSSHPublicKey", None),
+        ("SendSSHPublicKey", "AWS::EC2::Instance"),
     ],
 )
 def test_a_real_record_names_what_it_is_about(event_name: str, resource: str | None) -> None:

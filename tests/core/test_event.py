@@ -1,4 +1,4 @@
-"""Times of records."""
+"""Times and names of records."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import format_time, parse_time, without_version
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
 #: Times that computers have, a day away from the end of the calendar, so that every zone has them.
@@ -62,3 +62,8 @@ def test_writing_a_time_loses_only_fractions_of_a_second(moment: datetime) -> No
 def test_the_order_of_written_times_is_the_order_of_times(a: datetime, b: datetime) -> None:
     if a.astimezone(UTC).replace(microsecond=0) < b.astimezone(UTC).replace(microsecond=0):
         assert format_time(a) < format_time(b)
+
+
+def test_only_a_version_is_cut_from_a_name() -> None:
+    assert without_version("ListObjects") == "ListObjects"
+    assert without_version("Md5Check2020") == "Md5Check2020"

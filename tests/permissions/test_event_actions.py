@@ -16,7 +16,6 @@ from opentrail.permissions.event_actions import (
     ACTION_NAMES,
     WITHOUT_PERMISSION,
     actions_of,
-    without_version,
 )
 from opentrail.wire.service_models import ServiceCatalog
 from tests.factories import a_record
@@ -108,11 +107,6 @@ def test_statements_in_the_form_of_aws_need_their_actions() -> None:
     ]
     found = actions("dynamodb", "BatchExecuteStatement", requestItems=statements)
     assert found == ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate")
-
-
-def test_only_a_version_is_cut_from_a_name() -> None:
-    assert without_version("ListObjects") == "ListObjects"
-    assert without_version("Md5Check2020") == "Md5Check2020"
 
 
 def test_the_tables_name_events_as_records_do() -> None:

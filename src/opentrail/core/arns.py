@@ -34,6 +34,7 @@ ARN_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "cognito-idp": {"userpool": "AWS::Cognito::UserPool"},
         "dynamodb": {"table": "AWS::DynamoDB::Table"},
         "ec2": {
+            "elastic-ip": "AWS::EC2::EIP",
             "image": "AWS::EC2::Ami",
             "instance": "AWS::EC2::Instance",
             "internet-gateway": "AWS::EC2::InternetGateway",
@@ -49,6 +50,7 @@ ARN_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "volume": "AWS::EC2::Volume",
             "vpc": "AWS::EC2::VPC",
             "vpc-endpoint": "AWS::EC2::VPCEndpoint",
+            "vpc-flow-log": "AWS::EC2::FlowLog",
         },
         "ecr": {"repository": "AWS::ECR::Repository"},
         "ecs": {

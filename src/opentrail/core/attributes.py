@@ -144,9 +144,12 @@ def resources_of(record: Record) -> tuple[Resource, ...]:
         _as_bool(record.get("readOnly")),
     )
     resources: dict[Resource, None] = {}
-    for part in (record.get("requestParameters"), record.get("responseElements")):
+    parts = (record.get("requestParameters"), record.get("responseElements"))
+    for part, root in zip(parts, plan.roots, strict=True):
         if part.__class__ is dict:
             _collect(part, plan.top, plan, 0, resources)
+            if part.get(root).__class__ is dict:
+                _collect(part[root], plan.top, plan, 0, resources)
     stated = record.get("resources")
     if stated and stated.__class__ is list:
         for entry in stated:
@@ -205,6 +208,10 @@ def _collect_object(
         kind = kinds[member]
         if kind is not None and value["content"]:
             _add(plan, kind, value["content"], resources)
+    elif "item" in value and member in plan.name_lists:
+        names = value["item"]  # {"flowLogIdSet": {"item": "fl-…"}}, or a list of ids
+        names = names if names.__class__ is list else [names]
+        _collect_list(member, names, kinds[member], plan, depth, resources)
     if depth:
         return
     wrapped = plan.wrappers[member]
@@ -222,11 +229,13 @@ def _collect_list(
     depth: int,
     resources: dict[Resource, None],
 ) -> None:
-    if member == "items":
+    if member == "items" or (depth < _MAX_DEPTH and member in plan.entry_lists):
         for item in value[:_MAX_ITEMS]:
             if item.__class__ is dict:
                 _collect(item, plan.inner, plan, depth + 1, resources)
-    elif kind is IF_ARN:
+    elif kind is IF_ARN or (kind is not None and member in plan.name_lists):
         for item in value[:_MAX_ITEMS]:
-            if item.__class__ is str and item[:4] == "arn:":
-                _add(plan, kind, item, resources)
+            # EC2 has {"content": …}, see `_collect_object`.
+            name = item.get("content") if item.__class__ is dict else item
+            if name and name.__class__ is str:
+                _add(plan, kind, name, resources)

@@ -29,6 +29,8 @@ SIGN_IN = "signin.amazonaws.com"
 #: as `garage`. A single letter or only digits are not a Region.
 _REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+#: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.
+_VERSION = re.compile(r"(?<=[a-z])\d{4}_?\d{2}_?\d{2}(?:v\d+)?$")
 _SPAN = re.compile(r"([0-9]{1,8})([smhdw])")
 _SPAN_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -187,3 +189,12 @@ def parse_time(text: str) -> datetime:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{text} is out of range") from error
+
+
+def without_version(event_name: str) -> str:
+    """Returns the name of an event without the API's version.
+
+    >>> without_version("UpdateFunctionCode20150331v2")
+    'UpdateFunctionCode'
+    """
+    return _VERSION.sub("", event_name)

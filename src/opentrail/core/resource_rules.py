@@ -2,8 +2,9 @@
 
 Decisions about the members of an event are cached, because `attributes_of` runs for every call.
 
-For members that no table has:
+For members that no table has, in this order:
 
+- `derived_members` has those that write, from AWS's authorization data.
 - An event names its own resource in members called after it: `CreateWorkGroup` in `name`,
   `workGroup`, `workGroupName`, `workGroupId` and `workGroupArn`.
 - In calls that write, an ARN names a resource, of the type in the ARN; in services that
@@ -14,10 +15,11 @@ For members that no table has:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opentrail.core.arns import NAMESPACES, parse_arn
+from opentrail.core.derived_members import derived_members
 from opentrail.core.resource_types import (
     ID_MEMBERS,
     ID_TYPES,
@@ -75,10 +77,13 @@ class ResourceRule:
     """How the members of one event are read.
 
     `top` decides about members of the request and the answer, `inner` about those a level deeper,
-    `wrappers` about objects such as `user` in `{"user": {"arn": …}}`.
+    `wrappers` about objects such as `user` in `{"user": {"arn": …}}`. `name_lists` are members with
+    names, `entry_lists` with objects; `roots` are objects with all of the request and of the
+    answer; `lists` says whether `items` of EC2 are read.
     """
 
     __slots__ = (
+        "_derived",
         "_has_table",
         "_own",
         "_own_is_known",
@@ -88,8 +93,11 @@ class ResourceRule:
         "_table",
         "_verb",
         "_wrappers",
+        "entry_lists",
         "inner",
         "lists",
+        "name_lists",
+        "roots",
         "top",
         "wrappers",
     )
@@ -98,6 +106,9 @@ class ResourceRule:
         self._source, self._reads = source, reads
         self._has_table = source in RESOURCE_MEMBERS
         self._table = _table_of(source, event_name)
+        self._derived = derived = derived_members(source, event_name)
+        self.name_lists = _in_both_cases(derived.name_lists)
+        self.entry_lists = _in_both_cases(derived.entry_lists)
         self._wrappers: Mapping[str, str] = WRAPPERS.get(source, {})
         own = _OWN.fullmatch(event_name)
         self._verb = own.group(1) if own else ""
@@ -109,6 +120,7 @@ class ResourceRule:
         )
         namespace = NAMESPACES.get(source)
         self._own_type = f"AWS::{namespace}::{own.group(2)}" if own and namespace else UNTYPED
+        self.roots = (f"{event_name}Request", f"{event_name}Response")
         self.lists = not (source == "ec2" and reads)
         self.top, self.inner = Kinds(self, True), Kinds(self, False)
         self.wrappers = Wrappers(self)
@@ -120,6 +132,9 @@ class ResourceRule:
             return self._table[name]
         if self._source == "ec2" and name in ID_MEMBERS:
             return BY_ID
+        derived = self._derived.top if top else self._derived.inner
+        if name in derived:
+            return derived[name] or UNTYPED
         if self._is_own(name.lower(), top):
             return self._own_type
         return None if self._reads else IF_ARN
@@ -146,6 +161,11 @@ class ResourceRule:
         if arn is None or (self._has_table and arn.service != self._source):
             return None
         return arn.type or UNTYPED
+
+
+def _in_both_cases(members: Iterable[str]) -> frozenset[str]:
+    """Returns members also with a capital, as later operations of EC2 have them."""
+    return frozenset(each for name in members for each in (name, name[:1].upper() + name[1:]))
 
 
 def _table_of(source: str, event_name: str) -> dict[str, str | None]:

@@ -163,7 +163,9 @@ ID_MEMBERS = ("resourceId",)
 ID_TYPES = MappingProxyType(
     {
         "ami": "AWS::EC2::Ami",
+        "eipalloc": "AWS::EC2::EIP",
         "eni": "AWS::EC2::NetworkInterface",
+        "fl": "AWS::EC2::FlowLog",
         "i": "AWS::EC2::Instance",
         "acl": "AWS::EC2::NetworkAcl",
         "igw": "AWS::EC2::InternetGateway",
@@ -190,6 +192,8 @@ SPOKEN = MappingProxyType(
         "AWS::CloudWatch::Alarm": "CloudWatch alarm",
         "AWS::DynamoDB::Table": "DynamoDB table",
         "AWS::EC2::Ami": "machine image",
+        "AWS::EC2::EIP": "Elastic IP address",
+        "AWS::EC2::FlowLog": "flow log",
         "AWS::EC2::Instance": "EC2 instance",
         "AWS::EC2::InternetGateway": "internet gateway",
         "AWS::EC2::KeyPair": "key pair",

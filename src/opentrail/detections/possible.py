@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
 
-from opentrail.core.event import FOUND_DETAILS
+from opentrail.core.event import FOUND_DETAILS, without_version
 from opentrail.core.expression.fields import MEMBERS
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, glob
 from opentrail.detections.rules import (
@@ -21,7 +21,7 @@ from opentrail.detections.rules import (
     values_that,
 )
 from opentrail.permissions.authorization import is_known, prefixes
-from opentrail.permissions.event_actions import ACTION_NAMES, PREFIXES, prefix_of, without_version
+from opentrail.permissions.event_actions import ACTION_NAMES, PREFIXES, prefix_of
 from opentrail.wire.service_models import Service, ServiceCatalog
 
 _SUFFIX = ".amazonaws.com"

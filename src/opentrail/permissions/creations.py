@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.event import as_object, objects_in
+from opentrail.core.event import as_object, objects_in, without_version
 from opentrail.core.policies.patterns import literal
 from opentrail.permissions.authorization import VARIABLE, ResourceType, type_of, types_of, values_in
-from opentrail.permissions.event_actions import without_version
 from opentrail.permissions.resources import EVERYTHING, OF_LOG_GROUP, account_of
 
 #: The name of an event that makes something, with what it makes.
@@ -33,6 +32,7 @@ _IMPLIED = {
     "kms:DeleteAlias": ("key",),
     "rds:CreateDBInstance": ("og", "pg", "subgrp"),
     "rds:DeleteDBCluster": ("cluster-snapshot",),
+    "rds:DeregisterDBProxyTargets": ("cluster", "db", "proxy", "target-group"),
     "rds:RestoreDBClusterFromSnapshot": ("cluster-snapshot",),
 }
 #: Variables that say where a resource is.
@@ -83,28 +83,32 @@ def resources_for(
     types = types_of(action)
     kinds = {arn: kind for arn in arns if (kind := type_of(action, arn))}
     is_making, is_ec2 = bool(_makes(record)), action.startswith("ec2:")
-    if not is_making and not is_ec2 and action not in _IMPLIED:
-        return [_as_named(arn) for arn in kinds or arns]
+    is_whole = is_making or is_ec2 or action in _IMPLIED
+    if not kinds and not is_whole:
+        return [_as_named(arn) for arn in arns]
     made = _made_by(record, types, is_ec2)
     chosen = _Chosen(record)
     listed = {entry.get("ARN") for entry in objects_in(record.get("resources"))}
     needed: dict[NeededResource, None] = {}
     for arn, kind in kinds.items():
         is_new = is_making and (kind in made or arn not in listed)
-        needed[_with_places(kind, arn, chosen, is_new)] = None
-    words = {_word(kind.name) for kind in kinds.values()}
-    others = [kind for kind in types if _word(kind.name) not in words]
+        named = _with_places(kind, arn, chosen, is_new) if is_whole else _as_named(arn)
+        needed[named] = None
+    words = {word_of(kind.name) for kind in kinds.values()}
+    others = [kind for kind in types if word_of(kind.name) not in words]
     service = action.partition(":")[0]
     chosen.variables = {name.lower() for kind in types for name in VARIABLE.findall(kind.form)}
     for kind in others:
         if kind.is_required or f":{service}:" in kind.form:
             needed |= dict.fromkeys(chosen.resources(kind, kind in made))
     # What the request does not name: all that a call makes, and one of each required type.
-    has_some, words = bool(needed), words | {_word(type_of_name) for type_of_name in chosen.found}
+    has_some, words = bool(needed), words | {word_of(type_of_name) for type_of_name in chosen.found}
     for kind in others:
         is_required = kind.is_required or kind.name in _IMPLIED.get(action, ())
         is_needed = kind in made or (is_required and (is_making or has_some))
-        if is_needed and _word(kind.name) not in words:
+        if not is_needed or word_of(kind.name) in words:
+            continue
+        if is_whole or chosen.names_part_of(kind):
             needed[chosen.pattern(kind, kind in made)] = None
     if needed:
         return list(needed)
@@ -136,17 +140,17 @@ def _made_by(
     making = _makes(record)
     if making is None:
         return []
-    noun = _word(making[1])
-    of_name = [kind for kind in types if noun.endswith(_word(kind.name))]
+    noun = word_of(making[1])
+    of_name = [kind for kind in types if noun.endswith(word_of(kind.name))]
     tagged = [kind for kind in types if kind.is_made]
     return (tagged or of_name) if is_ec2 else (of_name or tagged)
 
 
 @lru_cache(_CACHED_NAMES)
-def _word(name: str) -> str:
+def word_of(name: str) -> str:
     """Returns a noun for comparison: without case, hyphens, kind and the ending of the plural.
 
-    >>> _word("SecurityGroups"), _word("loadbalancer/app/")
+    >>> word_of("SecurityGroups"), word_of("loadbalancer/app/")
     ('securitygroup', 'loadbalancer')
     """
     plain = re.sub("[^a-z0-9]", "", name.partition("/")[0].lower())
@@ -198,7 +202,7 @@ class _Chosen:
         self._add(str(identity.get("arn", "")), "arn")
         self._top = {name.lower(): each for name, each in as_object(parameters).items()}
         making = _makes(record)
-        self._noun = _word(making[1]) if making else ""
+        self._noun = word_of(making[1]) if making else ""
         #: Variables in lower case of all types: a member called so has the value of no other.
         self.variables: set[str] = set()
         #: Names of types of which resources were found.
@@ -241,6 +245,11 @@ class _Chosen:
             self.found.append(kind.name)
         return [self._filled(kind, is_made, {names[-1]: literal(value)}) for value in own]
 
+    def names_part_of(self, kind: ResourceType) -> bool:
+        """Returns whether the caller chose a part of the names of a type's resources."""
+        variables = [each for each in VARIABLE.findall(kind.form) if each not in _PLACE]
+        return any(self._values(each.lower(), kind, is_made=False) for each in variables)
+
     def pattern(self, kind: ResourceType, is_made: bool) -> NeededResource:
         """Returns the pattern of a type's resources, with the names that the caller chose."""
         return self._filled(kind, is_made, {})
@@ -270,7 +279,7 @@ class _Chosen:
             texts = (self._top.get(member) for member in (variable, *endings))
             return [text for text in texts if isinstance(text, str) and _is_plain(text)][:1]
         if variable in _GENERAL:
-            variable = f"{_word(kind.name)}{_GENERAL[variable]}"
+            variable = f"{word_of(kind.name)}{_GENERAL[variable]}"
         may_be_short = ":ec2:" in kind.form
         return [
             text
@@ -287,6 +296,8 @@ def _is_for(member: str, variable: str, may_be_short: bool) -> bool:
     """Returns whether a member has the value of a variable: EC2 shortens its names."""
     if member.startswith("exclude"):
         return False
+    if member.endswith("identifier") and member.removesuffix("identifier") == variable:
+        return True
     is_short = may_be_short and member.endswith(("id", "name")) and len(member) >= _MIN_SHORT_NAME
     is_short = is_short and variable.endswith(member)
     return member.endswith(variable) or f"{member}name" == variable or is_short

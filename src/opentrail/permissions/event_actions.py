@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from opentrail.core.event import as_object, objects_in
+from opentrail.core.event import as_object, objects_in, without_version
 from opentrail.core.partiql import statements_of
 from opentrail.permissions.authorization import needed_for
 
@@ -52,8 +52,6 @@ PREFIXES = {
     "streams.dynamodb": "dynamodb",
     "tagging": "tag",
 }
-#: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.
-_VERSION = re.compile(r"(?<=[a-z])\d{4}_?\d{2}_?\d{2}(?:v\d+)?$")
 
 _S3 = {
     "CompleteMultipartUpload": "PutObject",
@@ -232,15 +230,6 @@ def prefix_of(label: str) -> str:
     ('cloudwatch', 's3')
     """
     return PREFIXES.get(label, label)
-
-
-def without_version(event_name: str) -> str:
-    """Returns the name of an event without the API's version.
-
-    >>> without_version("UpdateFunctionCode20150331v2")
-    'UpdateFunctionCode'
-    """
-    return _VERSION.sub("", event_name)
 
 
 def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:

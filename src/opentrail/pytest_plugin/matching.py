@@ -13,7 +13,8 @@ from typing import Any
 from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.redact import PLACEHOLDERS, actions
 from opentrail.core.errors import UsageError
-from opentrail.permissions.event_actions import actions_of, source_label, without_version
+from opentrail.core.event import without_version
+from opentrail.permissions.event_actions import actions_of, source_label
 from opentrail.pytest_plugin.calls import RecordedCall, short
 
 #: The default of what may be any value.
