@@ -205,7 +205,7 @@ class Recorded:
         return bool(self._is_flat and flattened and not value)
 
     def _member(self, member: str, name: str, shape: Shape, value: Any, holder: str) -> Any:
-        if tables.listed(tables.REMOVED, self._source, name):
+        if any(tables.listed(tables.REMOVED, self._source, n) for n in (name, f"{holder}.{name}")):
             return _GONE
         if tables.listed(tables.STATEMENTS, self._source, name):
             return without_literals(value)

@@ -110,10 +110,14 @@ READ_ONLY = {
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot"
     " DecodeAuthorizationMessage",
 }
-NOT_READ_ONLY = {"sts": "GetFederationToken"}
+NOT_READ_ONLY = {
+    # Cognito guide, "Example Amazon Cognito events".
+    "cognito-identity": "GetCredentialsForIdentity GetId GetOpenIdToken"
+    " GetOpenIdTokenForDeveloperIdentity",
+    "sts": "GetFederationToken",
+}
 #: Read-only, but recorded with their answers, for these hand out credentials.
 ANSWER_KEPT = {
-    "cognito-identity": "GetCredentialsForIdentity",
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot GetSessionToken",
 }
 #: They change something, but what they answer is data.
@@ -206,6 +210,8 @@ WITHOUT_SECOND_COMMA = frozenset({"athena", "iam", "ssm"})
 # Redaction (cloudtrail-format §4.4), by event source; "*" is every source. Names as recorded.
 REMOVED = {
     "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
+    "cognito-identity": "Credentials.secretKey GetOpenIdTokenResponse.token"
+    " GetOpenIdTokenForDeveloperIdentityResponse.token",
     "dynamodb": "expressionAttributeValues",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
     "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
@@ -228,7 +234,6 @@ HIDDEN_NAMES = {
     "chime": "User.personalPIN phoneNumberId",
     "cloudwatch-omni": "OAuthCodeCredential.authCode",
     "codebuild": "SourceAuth.resource SSMSession.tokenValue Webhook.secret",
-    "cognito-identity": "logins",
     "cognito-idp": "confirmationCode VerifyUserAttributeRequest.code",
     "comprehend": "text textList",
     "datazone": "AuthorizationCodeProperties.authorizationCode ManagedEndpointCredentials.token",
@@ -290,6 +295,7 @@ HIDDEN_NAMES = {
 }
 #: Members that hold pairs or maps of which the names are shown and the values are not.
 NAMED_VALUES = {
+    "cognito-identity": "logins",
     # Parameters of templates; what cases have as a template is none, so no value is shown.
     "cloudformation": "parameterOverrides parameters",
     "config": "conformancePackInputParameters",

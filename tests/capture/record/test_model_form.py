@@ -285,6 +285,21 @@ def test_a_session_token_is_hidden_though_aws_shows_it() -> None:
     }
 
 
+def test_cognito_shows_identity_providers_without_tokens() -> None:
+    logins = {"idp.example.com/pool": "CANARY", "graph.facebook.com": "CANARY"}
+    assert asked("cognito-identity", "GetId", {"IdentityPoolId": "p", "Logins": logins}) == {
+        "identityPoolId": "p",
+        "logins": dict.fromkeys(logins, HIDDEN),
+    }
+    for operation in ("GetOpenIdToken", "GetOpenIdTokenForDeveloperIdentity"):
+        answer = {"IdentityId": "i", "Token": "CANARY"}
+        assert answered("cognito-identity", operation, answer) == {"identityId": "i"}
+    credentials = {"AccessKeyId": "ASIA", "SecretKey": "CANARY", "SessionToken": "CANARY"}
+    assert answered(
+        "cognito-identity", "GetCredentialsForIdentity", {"Credentials": credentials}
+    ) == {"credentials": {"accessKeyId": "ASIA", "sessionToken": HIDDEN}}
+
+
 def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
     """SendCommand's parameters are marked sensitive; AWS hides the whole object (7 records)."""
     value = {"DocumentName": "d", "Parameters": {"commands": ["CANARY"]}}
