@@ -283,10 +283,23 @@ def test_a_sender_is_known_by_the_address() -> None:
     assert found["ARN"] == f"arn:aws:ses:{HERE}:identity/mary@example.com"
 
 
-def test_every_rule_is_of_a_data_event() -> None:
+def test_every_rule_is_of_a_data_event_or_of_a_source() -> None:
     """A type with a slip of the pen would be of no effect."""
     known = {kind for kinds in rules("kinds")["data"].values() for kind in kinds}
-    assert rules("resources").keys() <= known
+    known |= set(rules("resources")["management"].values())
+    assert rules("resources").keys() - {"management"} <= known
+
+
+def test_repositories_of_ecr_are_listed_without_type() -> None:
+    route = route_of(a_json_request("ecr", "AmazonEC2ContainerRegistry_V20150921.PutImage", {}))
+    own, other = ACCOUNT, "210987654321"
+    for asked, owner in (({}, own), ({"registryId": other}, other), ({"registryId": 7}, own)):
+        found = resources_of(
+            route, "ecr", {"repositoryName": "team/app", **asked}, None, "eu-west-1", own
+        )
+        arn = f"arn:aws:ecr:eu-west-1:{owner}:repository/team/app"
+        assert found == [{"accountId": owner, "ARN": arn}]
+    assert resources_of(route, "ecr", {"registryId": other}, None, "eu-west-1", own) == []
 
 
 def test_names_in_other_members_make_an_arn_whole() -> None:

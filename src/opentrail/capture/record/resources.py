@@ -38,8 +38,8 @@ def resources_of(
         return _ssm(parameters, operation, region, account)
     resource_type = data_type(source, operation)
     if resource_type is None:
-        table = "AWS::DynamoDB::Table"
-        return _by_table(table, parameters, region, account) if source == "dynamodb" else []
+        listed = rules("resources")["management"].get(source)
+        return _by_table(listed, parameters, region, account) if listed else []
     find = _sqs if source == "sqs" else _by_table
     resources = find(resource_type, parameters, region, account)
     if source == "dynamodb" and not resources:
@@ -107,14 +107,20 @@ def _by_table(
 ) -> Resources:
     """Returns the resources that parameters name, by the table `rules/resources.toml`."""
     rule = rules("resources").get(resource_type, {})
+    owner = parameters.get(rule["owner"]) if "owner" in rule else None
+    account = owner if isinstance(owner, str) and owner else account
     for path in rule.get("from", ()):
         names = _at(parameters, path.split("."))
         arns = (_arn(rule, name, parameters, region, account) for name in names)
         if resources := [
             _resource_of(resource_type, arn, account) for arn in dict.fromkeys(arns) if arn
         ]:
-            return resources
+            return _without_types(resources) if "untyped" in rule else resources
     return []
+
+
+def _without_types(resources: Resources) -> Resources:
+    return [{"accountId": each["accountId"], "ARN": each["ARN"]} for each in resources]
 
 
 def _arn(
