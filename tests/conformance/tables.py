@@ -140,7 +140,7 @@ DATA_OPERATIONS = {
     " ExecuteTransaction GetItem PutItem Query Scan TransactGetItems TransactWriteItems"
     " UpdateItem GetRecords GetShardIterator",
     "ebs": "GetSnapshotBlock ListChangedBlocks ListSnapshotBlocks PutSnapshotBlock",
-    "events": "PutEvents",
+    "events": "PutEvents PutPartnerEvents",
     "firehose": "PutRecord PutRecordBatch",
     "kinesis": "GetRecords GetShardIterator PutRecord PutRecords SubscribeToShard",
     "lambda": "Invoke InvokeAsync InvokeWithResponseStream",
@@ -189,6 +189,7 @@ API_VERSIONS = {
     "dynamodb": "2012-08-10",
     "elb": "2012-06-01",
     "elbv2": "2015-12-01",
+    "events": "2015-10-07",  # EventBridge guide, examples of data events
     "logs": "20140328",
     "route53": "2013-04-01",
 }
@@ -239,7 +240,8 @@ HIDDEN_NAMES = {
     "datazone": "AuthorizationCodeProperties.authorizationCode ManagedEndpointCredentials.token",
     "eks": "ConnectorConfigResponse.activationCode License.token",
     "elasticbeanstalk": "ConfigurationOptionSetting.value",
-    "events": "PutEventsRequestEntry.detail TestEventPatternRequest.event",
+    "events": "PutEventsRequestEntry.detail PutPartnerEventsRequestEntry.detail"
+    " TestEventPatternRequest.event",
     "evs": "GetDepotUrlResponse.token",
     "firehose": "hECToken",
     "gamelift": "InstanceCredentials.secret playerGatewayToken",

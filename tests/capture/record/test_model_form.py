@@ -316,6 +316,7 @@ def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
         ("kinesis", "PutRecord", {"data": "CANARY", "DATA": b"CANARY"}),
         ("apigateway", "CreateApiKey", {"value": "CANARY"}),
         ("events", "PutEvents", {"Entries": [{"Detail": "CANARY"}]}),
+        ("events", "PutPartnerEvents", {"Entries": [{"Detail": "CANARY"}]}),
         ("logs", "PutLogEvents", {"logEvents": [{"timestamp": 1, "message": "CANARY"}]}),
         ("rds-data", "ExecuteStatement", {"sql": "CANARY", "parameters": [{"x": "CANARY"}]}),
         ("athena", "StartQueryExecution", {"QueryString": "CANARY"}),

@@ -302,6 +302,17 @@ def test_repositories_of_ecr_are_listed_without_type() -> None:
     assert resources_of(route, "ecr", {"registryId": other}, None, "eu-west-1", own) == []
 
 
+def test_partner_events_list_the_event_source() -> None:
+    target = "AWSEvents.PutPartnerEvents"
+    route = route_of(a_json_request("events", target, {}))
+    entries = [{"source": "aws.partner/example.com/a"}, {"source": "aws.partner/example.com/b"}]
+    found = resources_of(route, "events", {"entries": entries}, None, "eu-west-1", ACCOUNT)
+    assert [one["ARN"] for one in found] == [
+        f"arn:aws:events:eu-west-1::event-source/{entry['source']}" for entry in entries
+    ]
+    assert {one["type"] for one in found} == {"AWS::Events::EventSource"}
+
+
 def test_names_in_other_members_make_an_arn_whole() -> None:
     """An alias of an agent is named together with the agent."""
     request = a_request("bedrock", "POST", "/agents/A1/agentAliases/B1/sessions/s/text")
