@@ -303,6 +303,7 @@ def test_an_operation_has_the_event_name_of_aws(service: str, operation: str, na
         ("sts", "GetFederationToken", False),
         ("kms", "Decrypt", True),
         ("kms", "GenerateDataKey", True),
+        ("kms", "GenerateRandom", True),
         ("kms", "CreateKey", False),
         ("s3", "HeadBucket", True),
         ("s3", "SelectObjectContent", True),

@@ -133,6 +133,7 @@ def renamed(service: str, operation: str, shown: dict[str, Any] | None) -> dict[
             for kind in list(item)[:1] or [""]
         ]
         shown = {name: items if name == "transactItems" else one for name, one in shown.items()}
+    shown = {**tables.DEFAULTS.get((service, operation), {}), **(shown or {})} or None
     names = tables.RENAMED.get((service, operation), {})
     return shown and {names.get(name, name): value for name, value in shown.items()}
 

@@ -105,8 +105,8 @@ READ_ONLY = {
     "dynamodb": "TransactGetItems",
     "iam": "SimulateCustomPolicy SimulatePrincipalPolicy",
     "kms": "Decrypt Encrypt GenerateDataKey GenerateDataKeyPair"
-    " GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac ReEncrypt"
-    " Sign Verify VerifyMac",
+    " GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac"
+    " GenerateRandom ReEncrypt Sign Verify VerifyMac",
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot"
     " DecodeAuthorizationMessage",
 }
@@ -181,6 +181,15 @@ SAME_ON_THE_WIRE = {
 RENAMED = {("lex-models", operation): {"resourceArn": "resourceARN"} for operation in _TAGGING}
 RENAMED["dynamodb", "BatchExecuteStatement"] = {"statements": "requestItems"}
 RENAMED["dynamodb", "TransactWriteItems"] = {"transactItems": "requestItems"}
+#: Parameters that have a value in the record where the call leaves them out (KMS guide, "Decrypt").
+DEFAULTS = {
+    ("kms", "Decrypt"): {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
+    ("kms", "Encrypt"): {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
+    ("kms", "ReEncrypt"): {
+        "sourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "destinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+    },
+}
 #: EC2's members that AWS leaves out: operation → names (33 of 33 real records).
 LEFT_OUT = {"DescribeVpcAttribute": frozenset({"attribute"})}
 #: Services whose records carry the version of their API (real records, "Names and casing").
@@ -216,8 +225,8 @@ REMOVED = {
     "dynamodb": "expressionAttributeValues",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
     "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
-    "kms": "ciphertextBlob keyMaterial plaintext privateKeyCiphertextBlob privateKeyPlaintext"
-    " sharedSecretCiphertextBlob",
+    "kms": "ciphertextBlob keyMaterial message plaintext privateKeyCiphertextBlob"
+    " privateKeyPlaintext recipient sharedSecretCiphertextBlob",
     "lambda": "variables zipFile",
     "secretsmanager": "secretBinary secretString",
 }

@@ -267,6 +267,22 @@ def test_writing_an_item_is_recorded_as_aws_does() -> None:
     assert in_order(record)
 
 
+def test_kms_records_the_algorithm_that_a_call_leaves_out() -> None:
+    def parameters(operation: str, **given: Any) -> Any:
+        request = a_json_request("kms", f"TrentService.{operation}", given)
+        return recorded(an_exchange(request, a_response(b"{}")))["requestParameters"]
+
+    default = {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"}
+    assert parameters("Decrypt", CiphertextBlob="eA==") == default
+    assert parameters("Encrypt", KeyId="k", Plaintext="eA==") == {**default, "keyId": "k"}
+    given = {"KeyId": "k", "EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}
+    assert parameters("Encrypt", **given) == {
+        "encryptionAlgorithm": "RSAES_OAEP_SHA_1",
+        "keyId": "k",
+    }
+    assert parameters("GenerateDataKey", KeyId="k") == {"keyId": "k"}
+
+
 def test_assuming_a_role_is_recorded_with_its_new_key() -> None:
     record = recorded(an_exchange(ASSUME_ROLE, a_response(ASSUME_ROLE_ANSWER)))
     assert record == a_call(

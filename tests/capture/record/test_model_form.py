@@ -300,6 +300,13 @@ def test_cognito_shows_identity_providers_without_tokens() -> None:
     ) == {"credentials": {"accessKeyId": "ASIA", "sessionToken": HIDDEN}}
 
 
+def test_kms_leaves_messages_and_recipients_out() -> None:
+    value = {"KeyId": "k", "Message": b"CANARY", "MacAlgorithm": "HMAC_SHA_512"}
+    assert asked("kms", "GenerateMac", value) == {"keyId": "k", "macAlgorithm": "HMAC_SHA_512"}
+    recipient = {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"CANARY"}
+    assert asked("kms", "GenerateRandom", {"Recipient": recipient}) == {}
+
+
 def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
     """SendCommand's parameters are marked sensitive; AWS hides the whole object (7 records)."""
     value = {"DocumentName": "d", "Parameters": {"commands": ["CANARY"]}}

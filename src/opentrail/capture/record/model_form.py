@@ -80,6 +80,8 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
     render, source = renderers(service).of(model.input_shape), source_of(service)
     if source == "dynamodb":
         return lambda parameters: as_recorded(str(operation), render(parameters))
+    if defaults := rules("names")["default_parameter"].get(service.name, {}).get(operation):
+        return lambda parameters: {**defaults, **render(parameters)}
     if not has_template_parameters(source):
         return render
     return lambda parameters: render(without_template_parameters(source, parameters))
