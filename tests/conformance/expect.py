@@ -179,9 +179,9 @@ class Recorded:
         self._names = {**tables.MEMBER_NAMES, **tables.ANSWER_NAMES}
         return self._structure(shape, value) or None
 
-    def _name(self, member: str, shape: Shape) -> str:
+    def _name(self, member: str, shape: Shape, holder: str) -> str:
         if self._dynamodb and member == "Item" and _holds_attribute_values(shape):
-            return "items"  # DynamoDB guide
+            return "item" if holder == "PutItemInput" else "items"  # DynamoDB guide
         if self._service in tables.AS_MODELLED:
             return member
         return self._names.get((self._service, member), member[0].lower() + member[1:])
@@ -192,7 +192,7 @@ class Recorded:
             member_shape = shape.members[member]
             if self._is_unsent(member_shape, item) or _is_body(shape, member):
                 continue
-            name = self._name(member, member_shape)
+            name = self._name(member, member_shape, shape.name)
             result = self._member(member, name, member_shape, item, shape.name)
             if result is not _GONE:
                 shown[name] = result
@@ -325,7 +325,7 @@ def _attribute_values(shape: Any, value: Any, in_key: bool) -> Any:
     if isinstance(shape, ListShape) and shape.member.name == "AttributeValue":
         return HIDDEN
     if _holds_attribute_values(shape) and shape.name != "Key":
-        return sorted(value)
+        return list(value)
     return None
 
 

@@ -196,6 +196,7 @@ LEFT_OUT = {"DescribeVpcAttribute": frozenset({"attribute"})}
 API_VERSIONS = {
     "cloudfront": "2020_05_31",
     "dynamodb": "2012-08-10",
+    "dynamodbstreams": "2012-08-10",  # DynamoDB guide, example of GetRecords
     "elb": "2012-06-01",
     "elbv2": "2015-12-01",
     "events": "2015-10-07",  # EventBridge guide, examples of data events

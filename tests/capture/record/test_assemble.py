@@ -252,7 +252,7 @@ def test_writing_an_item_is_recorded_as_aws_does() -> None:
     assert record == a_call(
         "dynamodb",
         "PutItem",
-        requestParameters={"tableName": "Music", "items": ["Artist", "SongTitle"]},
+        requestParameters={"tableName": "Music", "item": ["SongTitle", "Artist"]},
         resources=[
             {
                 "accountId": ACCOUNT,

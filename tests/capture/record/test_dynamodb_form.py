@@ -59,7 +59,7 @@ def call(operation: str, given: dict[str, Any], answer: bytes = b"{}") -> dict[s
                     {
                         "operation": "Put",
                         "tableName": "Music",
-                        "items": ["AlbumTitle", "Artist", "SongTitle"],
+                        "items": ["Artist", "SongTitle", "AlbumTitle"],
                         "conditionExpression": "#AT = :A",
                         "expressionAttributeNames": {"#AT": "AlbumTitle"},
                         "returnValuesOnConditionCheckFailure": "ALL_OLD",

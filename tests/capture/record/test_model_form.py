@@ -431,7 +431,7 @@ def test_an_item_is_shown_by_the_names_of_its_attributes() -> None:
     value = {"TableName": "Music", "Item": {"Song": {"S": "CANARY"}, "Artist": {"S": "CANARY"}}}
     assert asked("dynamodb", "PutItem", value) == {
         "tableName": "Music",
-        "items": ["Artist", "Song"],
+        "item": ["Song", "Artist"],
     }
 
 

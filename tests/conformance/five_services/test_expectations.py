@@ -152,7 +152,7 @@ def test_put_item_shows_names_of_attributes_only() -> None:
     assert result.event_category == "Data"
     assert result.request_parameters == {
         "tableName": "Music",
-        "items": ["Artist", "Raw", "SongTitle"],
+        "item": ["SongTitle", "Artist", "Raw"],
         "expected": {"A": {"value": HIDDEN, "exists": True}},
     }
 
@@ -167,7 +167,7 @@ def test_primary_keys_are_unwrapped() -> None:
     shown = parameters("dynamodb", "BatchWriteItem", RequestItems={"Music": writes})
     assert shown == {
         "requestItems": {
-            "Music": [{"putRequest": {"items": ["A", "B"]}}, {"deleteRequest": {"key": {"A": "x"}}}]
+            "Music": [{"putRequest": {"items": ["B", "A"]}}, {"deleteRequest": {"key": {"A": "x"}}}]
         }
     }
 

@@ -229,7 +229,7 @@ class Renderers(ByShape):
     def _structure(self, shape: Any, in_key: bool) -> Renderer:
         members = {
             name: (
-                self._recorded_name(name, member),
+                self._recorded_name(name, member, shape.name),
                 self._member(name, member, in_key, shape.name),
             )
             for name, member in shape.members.items()
@@ -266,10 +266,13 @@ class Renderers(ByShape):
             return HIDDEN
         return by_name(item, self.member_name)
 
-    def _recorded_name(self, name: str, member: Any) -> str:
-        """Returns the name of a member; AWS records an item's attribute names as `items`."""
+    def _recorded_name(self, name: str, member: Any, holder: str) -> str:
+        """Returns the name of a member.
+
+        AWS records an item's attribute names as `item` of PutItem, else as `items`.
+        """
         if self._dynamodb and name == "Item" and _holds_attribute_values(member):
-            return "items"
+            return "item" if holder == "PutItemInput" else "items"
         return self.member_name(name)
 
     def _list(self, shape: Any, in_key: bool) -> Renderer:
@@ -341,7 +344,7 @@ class Renderers(ByShape):
         if in_key:
             return None
         if _holds_attribute_values(shape):
-            return lambda value: sorted(value) if isinstance(value, dict) else HIDDEN
+            return lambda value: list(value) if isinstance(value, dict) else HIDDEN
         if shape.type_name == "list" and shape.member.name == "AttributeValue":
             return lambda _value: HIDDEN
         return None
