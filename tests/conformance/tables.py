@@ -225,7 +225,8 @@ REMOVED = {
     " GetOpenIdTokenForDeveloperIdentityResponse.token",
     "dynamodb": "expressionAttributeValues",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
-    "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
+    "iam": "authenticationCode1 authenticationCode2 base32StringSeed newPassword oldPassword"
+    " qRCodePNG",
     "kms": "ciphertextBlob keyMaterial message plaintext privateKeyCiphertextBlob"
     " privateKeyPlaintext recipient sharedSecretCiphertextBlob",
     "lambda": "variables zipFile",
@@ -256,7 +257,7 @@ HIDDEN_NAMES = {
     "firehose": "hECToken",
     "gamelift": "InstanceCredentials.secret playerGatewayToken",
     "grafana": "grafanaToken",
-    "iam": "addPrivateKey authenticationCode1 authenticationCode2",
+    "iam": "addPrivateKey",
     "invoicing": "VerifyProcurementPortalValidationRequest.code",
     "iot": "ConfirmTopicRuleDestinationRequest.confirmationToken"
     " SalesforceAction.token TestInvokeAuthorizerRequest.token"
@@ -294,7 +295,7 @@ HIDDEN_NAMES = {
     "signin": "codeVerifier CreateOAuth2TokenRequestBody.code",
     "sms-voice": "VerifyDestinationNumberRequest.verificationCode",
     "snowball": "unlockCode",
-    "sns": "message messageAttributes messageStructure subject ConfirmSubscriptionInput.token",
+    "sns": "message messageAttributes subject ConfirmSubscriptionInput.token",
     "sqs": "body messageAttributes messageBody messageSystemAttributes",
     "ssm": "activationCode streamUrl tokenValue",
     "ssm-contacts": "AcceptPageRequest.acceptCode ActivateContactChannelRequest.activationCode",

@@ -307,6 +307,21 @@ def test_kms_leaves_messages_and_recipients_out() -> None:
     assert asked("kms", "GenerateRandom", {"Recipient": recipient}) == {}
 
 
+def test_mfa_codes_of_iam_are_left_out() -> None:
+    value = {"UserName": "Mary", "SerialNumber": "arn", "AuthenticationCode1": "123456"}
+    value["AuthenticationCode2"] = "654321"
+    assert asked("iam", "EnableMFADevice", value) == {"userName": "Mary", "serialNumber": "arn"}
+
+
+def test_message_structure_of_sns_is_shown() -> None:
+    value = {"TopicArn": "arn", "Message": "CANARY", "MessageStructure": "json"}
+    assert asked("sns", "Publish", value) == {
+        "topicArn": "arn",
+        "message": HIDDEN,
+        "messageStructure": "json",
+    }
+
+
 def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
     """SendCommand's parameters are marked sensitive; AWS hides the whole object (7 records)."""
     value = {"DocumentName": "d", "Parameters": {"commands": ["CANARY"]}}
