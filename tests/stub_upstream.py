@@ -179,3 +179,14 @@ def _query_answer(form: bytes, request_id: str) -> bytes:
         f"<{action}Response><{action}Result/><ResponseMetadata><RequestId>{request_id}"
         f"</RequestId></ResponseMetadata></{action}Response>"
     ).encode()
+
+
+class PreparedUpstream(StubUpstream):
+    """Gives the answer that was prepared for the next call."""
+
+    def __init__(self) -> None:
+        super().__init__(answer=self._prepared)
+        self.next = b""
+
+    def _prepared(self, _request: RawRequest) -> bytes:
+        return self.next

@@ -30,7 +30,7 @@ from tests.conformance.generate import Case, cases, sampled
 from tests.conformance.send import Sender
 from tests.factories import KEY
 from tests.fakes import MemoryJournal, run
-from tests.stub_upstream import RawRequest, StubUpstream
+from tests.stub_upstream import PreparedUpstream, StubUpstream
 
 RECORDS = Path(__file__).parent.parent / "data" / "way-of-a-call.ndjson.gz"
 #: Operations of each, all variants: 418 calls.
@@ -47,17 +47,6 @@ _PACKAGE = f"{Path(opentrail.__file__).parent}/"
 #: Functions of ours that a warm call runs in the thread that serves it, and their modules. They may
 #: only fall.
 MAX_CALLS, MAX_MODULES = 250, 29
-
-
-class PreparedUpstream(StubUpstream):
-    """Gives the answer that was prepared for the next call."""
-
-    def __init__(self) -> None:
-        super().__init__(answer=self._prepared)
-        self.next = b""
-
-    def _prepared(self, _request: RawRequest) -> bytes:
-        return self.next
 
 
 def some_cases() -> Iterator[Case]:

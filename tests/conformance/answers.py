@@ -62,7 +62,7 @@ def answer_of(case: Case) -> Answer:
     """Returns the answer to a case."""
     output = output_of(case)
     if output is None:
-        return _error(case.protocol)
+        return error_with(case.protocol, ERROR_CODE, "it went wrong")
     return answer_with(case.model, case.protocol, output)
 
 
@@ -153,14 +153,15 @@ def _document(operation: OperationModel, shape: Shape, value: Any) -> bytes:
     return f'<?xml version="1.0"?><{root}>{_inside(shape, value)}</{root}>'.encode()
 
 
-def _error(protocol: str) -> Answer:
-    fault = {"__type": f"com.example#{ERROR_CODE}", "message": "it went wrong"}
-    tags = f"<Code>{ERROR_CODE}</Code><Message>it went wrong</Message>"
+def error_with(protocol: str, code: str, message: str) -> Answer:
+    """Returns the answer that says an error, in a protocol."""
+    fault = {"__type": f"com.example#{code}", "message": message}
+    tags = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if protocol == "smithy-rpc-v2-cbor":
         headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
         return Answer(400, headers, cbor2.dumps(fault), None)
     if protocol in ("json", "rest-json"):
-        headers = {"x-amzn-errortype": ERROR_CODE}
+        headers = {"x-amzn-errortype": code}
         return Answer(400, headers, json.dumps(fault).encode(), None)
     if protocol == "ec2":
         text = (
@@ -275,4 +276,5 @@ def _time(shape: Any, value: datetime, default: str) -> Any:
     moment = value.astimezone(UTC)
     if form == "rfc822":
         return format_datetime(moment, usegmt=True)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")

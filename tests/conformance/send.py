@@ -33,7 +33,7 @@ _BEARER = ("account-access-runtime", "codecatalyst")
 
 
 #: Signed with SigV4A, which needs the awscrt package; SigV4 names the same things.
-_SIGNATURES = {"cloudfront-keyvaluestore": "v4"}
+_SIGNATURES = {"cloudfront-keyvaluestore": "v4", "events": "v4"}
 
 
 class _Taken(Exception):  # noqa: N818 - no error

@@ -15,6 +15,7 @@ from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.commands.sandbox import ADMIN_KEY_ID
+from opentrail.core.identity import Identity
 from opentrail.metrics import Metrics
 from opentrail.ports.journal import JournalWriter
 from tests.factories import an_identity, router
@@ -225,11 +226,12 @@ async def endpoint(
     upstream: int,
     answer_api_call: AnswerApiCall | None = None,
     gate: Gate | None = None,
+    resolve: Callable[[str], Identity] | None = None,
 ) -> AsyncIterator[tuple[int, Endpoint]]:
     """Runs an endpoint in this loop, before an upstream at a port; yields its own port and it."""
     clock, metrics = SettableClock(), Metrics()
     identity = an_identity()
-    assembler = Assembler(lambda _key_id: identity)
+    assembler = Assembler(resolve or (lambda _key_id: identity))
     served = Endpoint(
         recorder=Recorder(journal, assembler, lambda _record: None, clock, metrics, True),
         router=router(),
