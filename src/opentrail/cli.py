@@ -38,6 +38,12 @@ _COMMANDS = {
     "sandbox": _Command(
         "serve, with a built-in moto upstream", module="serve", function="add_sandbox_arguments"
     ),
+    "exec": _Command(
+        "run a command, and print what it did in AWS",
+        "Records its calls in front of AWS_ENDPOINT_URL, or of a built-in moto; the exit code is"
+        " the command's.",
+        module="execute",
+    ),
     "lookup": _Command("find events, newest first"),
     "who": _Command(
         "find out who created, changed and deleted a resource, when, and by which method"

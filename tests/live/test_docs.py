@@ -42,6 +42,7 @@ VOLATILE = (
     (r"TIME  [0-9a-f]{8}\b", "TIME ID"),
     (r"AKIA[A-Z0-9]{16}", "KEY"),
     (r"aws-cli/.*", "AGENT"),
+    (r"(made \d+ calls?) in \d+\.\d s", r"\1 in SECONDS"),
     (r"http://127\.0\.0\.1:\d+/console/#t=[\w-]{43}", "LINK"),
     (r"sign-in: [\w-]{20}$", "sign-in: PASSWORD"),
     (r"^ot_[\w-]{43}$", "TOKEN"),

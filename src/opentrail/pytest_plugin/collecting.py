@@ -75,13 +75,9 @@ def importing(address: str, endpoint: str | None, data_dir: str | None) -> Itera
         endpoint: the console's address of one that runs already.
         data_dir: its data directory.
     """
+    from opentrail.commands.server_process import ADMIN_ACCESS, environment_of
     from opentrail.core.errors import OpentrailError
-    from opentrail.pytest_plugin.server import (
-        ADMIN_ACCESS,
-        apply_environment,
-        connected,
-        environment_of,
-    )
+    from opentrail.pytest_plugin.server import apply_environment, connected
 
     environment = environment_of(address, ADMIN_ACCESS)
     if endpoint or data_dir:

@@ -16,32 +16,23 @@ import pytest
 
 from opentrail.commands.client import Console, find
 from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
+from opentrail.commands.sandbox import start_moto
+from opentrail.commands.server_process import (
+    ADMIN_ACCESS,
+    ServerProcess,
+    environment_of,
+    mark,
+    reached_directly,
+    records_between,
+)
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.installation import command_for
 from opentrail.pytest_plugin.refusing import refuse_other_hosts
-from opentrail.pytest_plugin.server_process import ServerProcess
 from opentrail.wire.pinning import direct_opener
 
 _MOTO_SECONDS = 30.0
-_REGION = "us-east-1"
-#: The user that the server knows.
-ADMIN_ACCESS = {"AWS_ACCESS_KEY_ID": ADMIN_KEY_ID, "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET}
 #: Variables that are left as they are if the server runs already.
 _ACCESS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
-
-
-def environment_of(endpoint: str, access: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables with which an AWS client calls an endpoint, and reads no files."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        **access,
-        "AWS_REGION": _REGION,
-        "AWS_DEFAULT_REGION": _REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
 
 
 def apply_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
@@ -50,9 +41,8 @@ def apply_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str,
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = [os.environ[name]] if os.environ.get(name) else []
-        monkeypatch.setenv(name, ",".join([*hosts, "127.0.0.1", "localhost"]))
+    for name, value in reached_directly(os.environ).items():
+        monkeypatch.setenv(name, value)
     # The session that boto3 keeps has read other credentials, and must not keep these.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
@@ -99,18 +89,11 @@ class TestServer:
 
     def mark(self) -> int:
         """Returns the position of the newest record."""
-        return int(self.console.ask("/api/v1/marks", body={})["position"])
+        return mark(self.console)
 
     def records(self, after: int, until: int | None = None) -> tuple[int, list[dict[str, Any]]]:
         """Returns the records between two marks, oldest first, and the position reached."""
-        query = None if until is None else {"until": str(until)}
-        records: list[dict[str, Any]] = []
-        while True:
-            answer = self.console.ask(f"/api/v1/marks/{after}/records", query)
-            records += answer["records"]
-            after = int(answer["position"])
-            if answer["complete"]:
-                return after, records
+        return records_between(self.console, after, until)
 
 
 def connected(endpoint: str | None, data_dir: str | None) -> TestServer:
@@ -162,7 +145,7 @@ def running(
         if port is None:
             port = ReservedPort()
             stack.callback(port.release)
-        process = ServerProcess(folder, upstream, port)
+        process = ServerProcess(folder, [upstream], port)
         stack.callback(process.stop)
         console = process.start()
         if console.aws_endpoint is None:

@@ -135,6 +135,11 @@ def clause(record: Record, resource: Resource | None = None) -> str:
     return join(parts(record, resource))
 
 
+def action_of(record: Record) -> str:
+    """Returns what a call did, without its caller and its method: `created IAM user Mary`."""
+    return join(_action(record, _main(record)))
+
+
 def parts(record: Record, resource: Resource | None = None) -> list[Part]:
     """Returns the parts of `clause`, whose texts make it when joined.
 

@@ -1,4 +1,7 @@
-"""The server that a test session starts: as a child process, and again where tests changed it."""
+"""A server that a command or a test session starts for itself, and what its clients need.
+
+It runs as a child process; a test session starts it again where tests changed it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from opentrail.adapters.ipc import parent
 from opentrail.adapters.sql.at_rest import stored_keys
 from opentrail.commands.client import Console, find
 from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.core.errors import OpentrailError
 
+#: The user that the server knows.
+ADMIN_ACCESS = {"AWS_ACCESS_KEY_ID": ADMIN_KEY_ID, "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET}
+_REGION = "us-east-1"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -27,15 +35,37 @@ _OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place"})
 _OWN_MARKS = frozenset({("mark", "journal"), ("mark", "store")})
 
 
+def environment_of(endpoint: str, access: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables with which an AWS client calls an endpoint, and reads no files."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        **access,
+        "AWS_REGION": _REGION,
+        "AWS_DEFAULT_REGION": _REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def reached_directly(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables with which a client reaches this machine without a proxy."""
+    names = ("NO_PROXY", "no_proxy")
+    hosts = {name: [environment[name]] if environment.get(name) else [] for name in names}
+    return {name: ",".join([*hosts[name], "127.0.0.1", "localhost"]) for name in names}
+
+
 class ServerProcess:
-    """A server in front of an upstream, with its data in `folder`; its endpoint has `port`.
+    """A server in front of upstreams, with its data in `folder`; its endpoint has `port`.
+
+    An upstream is a URL, or `SERVICE=URL` for one service.
 
     A new one after `restart` has the same addresses and no data.
     """
 
-    def __init__(self, folder: Path, upstream: str, port: ReservedPort) -> None:
+    def __init__(self, folder: Path, upstreams: Sequence[str], port: ReservedPort) -> None:
         self._folder = folder
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._port = port
         self._console_port = ReservedPort()
         self._count = 0
@@ -59,7 +89,8 @@ class ServerProcess:
         # -P: modules of the folder that pytest runs in are not for the server.
         command = [sys.executable, "-P", "-m", parent.__name__, "serve"]
         command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
-        command += ["--console-listen", self._console_port.address, "--upstream", self._upstream]
+        command += ["--console-listen", self._console_port.address]
+        command += [part for each in self._upstreams for part in ("--upstream", each)]
         command += ["--config", str(config), "--insights", "off"]
         others = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
         with log.open("wb") as output:
@@ -69,7 +100,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=output,
                 env=others,
-                start_new_session=True,  # Ctrl-C is for pytest, which then stops it
+                start_new_session=True,  # Ctrl-C is for its parent, which then stops it
             )
         return _when_ready(self._process, self.data_dir, log)
 
@@ -123,4 +154,23 @@ def _when_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -> Cons
         "did not answer" if process.poll() is None else f"ended with code {process.returncode}"
     )
     lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
-    raise OpentrailError(f"the opentrail server for the tests {outcome}:\n" + "\n".join(lines))
+    raise OpentrailError(f"the opentrail server {outcome}:\n" + "\n".join(lines))
+
+
+def mark(console: Console) -> int:
+    """Returns the position of the newest record."""
+    return int(console.ask("/api/v1/marks", body={})["position"])
+
+
+def records_between(
+    console: Console, after: int, until: int | None = None
+) -> tuple[int, list[dict[str, Any]]]:
+    """Returns the records between two marks, oldest first, and the position reached."""
+    query = None if until is None else {"until": str(until)}
+    records: list[dict[str, Any]] = []
+    while True:
+        answer = console.ask(f"/api/v1/marks/{after}/records", query)
+        records += answer["records"]
+        after = int(answer["position"])
+        if answer["complete"]:
+            return after, records

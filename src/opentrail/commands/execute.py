@@ -1,0 +1,269 @@
+"""`opentrail exec`: run a command, record its calls, and print what it did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from opentrail.commands.client import Console
+from opentrail.commands.reserved_port import ReservedPort
+from opentrail.commands.sandbox import start_moto
+from opentrail.commands.server_process import (
+    ADMIN_ACCESS,
+    ServerProcess,
+    environment_of,
+    mark,
+    reached_directly,
+    records_between,
+)
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.text import counted, printable
+from opentrail.permissions.event_actions import prefix_of, source_label
+from opentrail.permissions.outcomes import is_denied
+from opentrail.who.sentence import action_of
+
+_ENDPOINT = "AWS_ENDPOINT_URL"
+#: Variables of AWS that the command keeps in front of the built-in moto.
+_KEPT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PAGER")
+#: Signals that are passed on to the command.
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals that a terminal sends to the command as well.
+_OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+#: Maximum lines of one list of the summary.
+_MAX_LINES = 20
+#: Exit codes of a shell for a command that is not there, and base of those of signals.
+_NOT_FOUND, _BY_SIGNAL = 127, 128
+
+Record = Mapping[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--upstream",
+        metavar="[SERVICE=]URL",
+        action="append",
+        help="where the calls go; repeatable; AWS_ENDPOINT_URL by default, else a built-in moto",
+    )
+    add("--policy", metavar="FILE", help="write a policy that allows what the command did")
+    add("--ndjson", metavar="FILE", help="write all records, one a line")
+    add("--keep", metavar="DIR", help="keep the data of the server in DIR")
+    add("--json", action="store_true", help="print the summary as JSON, on standard error")
+    add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a command and prints its calls on standard error; returns the command's exit code.
+
+    Raises:
+        UsageError: there is no such command, or a file cannot be written.
+        OpentrailError: the server did not start.
+    """
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise UsageError("exec needs a command, such as: opentrail exec pytest -q")
+    for file in filter(None, (options.policy, options.ndjson)):
+        if not os.access(Path(file).absolute().parent, os.W_OK):
+            raise UsageError(f"{file} cannot be written: its folder is missing or read-only")
+    if shutil.which(command[0]) is None:
+        sys.stderr.write(f"opentrail: there is no command {printable(command[0])}\n")
+        return _NOT_FOUND
+    with ExitStack() as stack:
+        folder = Path(options.keep or stack.enter_context(tempfile.TemporaryDirectory()))
+        console, environment = stack.enter_context(_server(folder, options.upstream or []))
+        begin, started = mark(console), time.monotonic()
+        code = _run(command, environment)
+        seconds = time.monotonic() - started
+        try:
+            _, records = records_between(console, begin, mark(console))
+        except OpentrailError as error:
+            sys.stderr.write(f"opentrail: what the command did cannot be read: {error}\n")
+            return code or error.exit_code
+    _write_files(options, records)
+    summary = {"command": command, "exitCode": code, "seconds": round(seconds, 3), **_did(records)}
+    if options.json:
+        sys.stderr.write(json.dumps(summary) + "\n")
+    else:
+        _print(summary, options)
+    return code
+
+
+# The server
+
+
+@contextmanager
+def _server(folder: Path, upstreams: Sequence[str]) -> Iterator[tuple[Console, dict[str, str]]]:
+    """Runs a server and yields its console, and the variables for the command."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    upstreams = upstreams or list(_upstreams_in(os.environ))
+    is_sandbox = not upstreams
+    with ExitStack() as stack:
+        if is_sandbox:
+            moto = start_moto()
+            stack.callback(moto.stop)
+            upstreams = [moto.url]
+        port = ReservedPort()
+        stack.callback(port.release)
+        process = ServerProcess(folder, upstreams, port)
+        stack.callback(process.stop)
+        console = process.start()
+        endpoint = f"http://{port.address}"
+        yield console, _environment(endpoint, is_sandbox)
+
+
+def _upstreams_in(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yields the upstreams that the variables of AWS name: one for all services, one for each."""
+    for name, url in environment.items():
+        if url and name == _ENDPOINT:
+            yield url
+        elif url and name.startswith(f"{_ENDPOINT}_"):
+            yield f"{name.removeprefix(f'{_ENDPOINT}_').lower().replace('_', '-')}={url}"
+
+
+def _environment(endpoint: str, is_sandbox: bool) -> dict[str, str]:
+    """Returns the variables of the command: its calls go to the endpoint, those of moto only."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AWS_" if is_sandbox else f"{_ENDPOINT}_")
+    }
+    if is_sandbox:
+        environment |= environment_of(endpoint, ADMIN_ACCESS)
+        environment |= {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**environment, _ENDPOINT: endpoint, **reached_directly(os.environ)}
+
+
+# The command
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs a command with this one's terminal; returns its exit code, as a shell has it."""
+    process: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if process is not None:
+            process.send_signal(number)
+
+    def leave_to_terminal(number: int, frame: FrameType | None) -> None:
+        if not sys.stdin.isatty():
+            forward(number, frame)
+
+    # Handlers, not SIG_IGN, which the command would inherit.
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        **dict.fromkeys(_FORWARDED, forward),
+        **dict.fromkeys(_OF_TERMINAL, leave_to_terminal),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        process = subprocess.Popen(command, env=dict(environment))  # noqa: S603 - the user's
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else _BY_SIGNAL - code
+
+
+# What it did
+
+
+def _did(records: Sequence[Record]) -> dict[str, Any]:
+    """Returns the summary of calls: how many, what they changed, what was denied and failed."""
+    calls = [record for record in records if record.get("eventType") != "AwsServiceEvent"]
+    services = Counter(prefix_of(source_label(record)) for record in calls)
+    refused = [record for record in calls if record.get("errorCode")]
+    changes = Counter(
+        action_of(record)
+        for record in calls
+        if not record.get("errorCode") and record.get("readOnly") is False
+    )
+    return {
+        "calls": len(calls),
+        "services": dict(services.most_common()),
+        "changed": [{"what": what, "times": times} for what, times in changes.items()],
+        "denied": _errors(record for record in refused if is_denied(record)),
+        "failed": _errors(record for record in refused if not is_denied(record)),
+    }
+
+
+def _errors(records: Iterator[Record]) -> list[dict[str, Any]]:
+    found = Counter(
+        (
+            f"{prefix_of(source_label(record))}:{record.get('eventName')}",
+            str(record.get("errorCode")),
+            str(record.get("errorMessage") or ""),
+        )
+        for record in records
+    )
+    return [
+        {"call": call, "errorCode": code, "errorMessage": message, "times": times}
+        for (call, code, message), times in found.items()
+    ]
+
+
+def _write_files(options: argparse.Namespace, records: Sequence[Record]) -> None:
+    if options.ndjson:
+        lines = (json.dumps(record, separators=(",", ":")) for record in records)
+        Path(options.ndjson).write_text("".join(f"{line}\n" for line in lines))
+    if options.policy:
+        from opentrail.permissions.generate import generate, kinds_of
+
+        made = generate(kinds_of(records))
+        documents = made.documents
+        document = documents[0] if len(documents) == 1 else documents
+        Path(options.policy).write_text(f"{json.dumps(document, indent=2)}\n")
+        for name, count in [*made.unverified.items(), *made.unmapped.items()]:
+            sys.stderr.write(
+                f"opentrail: {options.policy} lacks what {printable(name)} needs "
+                f"({counted(count, 'call')})\n"
+            )
+
+
+def _print(summary: Mapping[str, Any], options: argparse.Namespace) -> None:
+    out = sys.stderr.write
+    name = printable(" ".join(summary["command"]))
+    if not summary["calls"]:
+        out(f"opentrail: {name} made no call to AWS in {summary['seconds']:.1f} s\n")
+        return
+    calls = counted(summary["calls"], "call")
+    out(f"opentrail: {name} made {calls} in {summary['seconds']:.1f} s\n")
+    services = ", ".join(f"{service} {count:,}" for service, count in summary["services"].items())
+    _print_list("calls", [services])
+    _print_list("changed", [_times(each["what"], each["times"]) for each in summary["changed"]])
+    for title in ("denied", "failed"):
+        _print_list(title, [_error_line(each) for each in summary[title]])
+    rest = {"--ndjson FILE": options.ndjson, "--policy FILE": options.policy}
+    hints = [flag for flag, value in rest.items() if not value]
+    if hints:
+        _print_list("more", [f"{' and '.join(hints)} of 'opentrail exec' write them"])
+    if options.keep:
+        _print_list("kept", [f"opentrail serve --data-dir {Path(options.keep) / 'data'}"])
+
+
+def _error_line(error: Mapping[str, Any]) -> str:
+    message = f": {error['errorMessage']}" if error["errorMessage"] else ""
+    return _times(f"{error['call']} {error['errorCode']}{message}", error["times"])
+
+
+def _times(text: str, times: int) -> str:
+    return text if times == 1 else f"{text} ({times:,} times)"
+
+
+def _print_list(title: str, lines: Sequence[str]) -> None:
+    for index, line in enumerate(lines[:_MAX_LINES]):
+        sys.stderr.write(f"  {'' if index else title:9} {printable(line)}\n")
+    if len(lines) > _MAX_LINES:
+        sys.stderr.write(f"  {'':9} and {len(lines) - _MAX_LINES:,} more: --json lists all\n")
