@@ -80,6 +80,21 @@ async def test_pages_follow_one_another_while_events_arrive() -> None:
     assert seen == [event_id(n) for n in range(6, -1, -1)]
 
 
+@asynchronous
+async def test_pages_of_a_span_before_now_follow_one_another_while_time_passes() -> None:
+    browser = await with_events(*(made(n) for n in range(5)))
+    seen: list[str] = []
+    query = {"limit": "2", "since": "3650d"}
+    cursor = ""
+    while cursor is not None:
+        answer = await browser.get("events/rows", **query, cursor=cursor)
+        assert answer.status == 200, answer.body
+        seen += [event["eventId"] for event in answer.json["events"]]
+        cursor = answer.json["next"]
+        browser.api.world.clock.advance(60)
+    assert seen == [event_id(n) for n in range(4, -1, -1)]
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [

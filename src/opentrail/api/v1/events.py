@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 import orjson
@@ -27,7 +27,7 @@ from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Record, as_object, format_time
+from opentrail.core.event import Record, as_object, format_time, parse_time
 from opentrail.core.expression import Compare, Expression, Or, literal
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
 from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
@@ -38,6 +38,8 @@ from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts,
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
 _MAX_AROUND = 1_000
+#: The time in a cursor, which needs no escapes in a URL.
+_CURSOR_TIME = "%Y%m%dT%H%M%S.%fZ"
 #: Maximum events that are searched to count those that defaults hide.
 _MAX_COUNTED = 1_000
 #: What neighbours have in common with an event → field of the search.
@@ -219,14 +221,25 @@ class Events:
         began = time.perf_counter()
         query = request.query_params
         limit = count_in(query, "limit", MAX_SESSION_EVENTS) or PAGE
-        cursor = query.get("cursor") or None
-        page = await self._history(request).search(self._search(request), limit, cursor)
+        now, token = self._place_in(query.get("cursor", ""))
+        page = await self._history(request).search(search_in(query, now), limit, token)
         return {
             "events": await rows_of(page.events),
-            "next": page.next_token,
+            "next": page.next_token and f"{now:{_CURSOR_TIME}}~{page.next_token}",
             "tookMs": round((time.perf_counter() - began) * 1000),
             "missing": self._missing(),
         }
+
+    def _place_in(self, cursor: str) -> tuple[datetime, str | None]:
+        """Returns the time of the first page, from which spans such as `1d` count, and the token.
+
+        A cursor of a former version is the token only.
+        """
+        text, _, token = cursor.partition("~")
+        try:
+            return parse_time(text), token
+        except ValueError:
+            return self._services.clock.now(), cursor or None
 
     @route("GET", "/events/nearest", VIEWER, "see what a search may have meant", query=SEARCH)
     async def nearest(self, request: Request) -> NearestValues:
