@@ -138,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             typed = sys.argv[1:] if arguments is None else arguments
+            _require_command_first(typed)
             command = next((argument for argument in typed if not argument.startswith("-")), "")
             options = parser(command).parse_args(typed)
             return int(options.run(options))
@@ -179,6 +180,18 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             where = f"opentrail.commands.{module or name.replace('-', '_')}"
             getattr(import_module(where), function)(command)
     return root
+
+
+def _require_command_first(typed: Sequence[str]) -> None:
+    """Checks that no flag of a command is before the command.
+
+    Raises:
+        UsageError: one is.
+    """
+    flag = typed[0].partition("=")[0] if typed else ""
+    command = next((each for each in typed if each in _COMMANDS), None)
+    if command and flag.startswith("-") and flag not in ("-h", "--help", "--version"):
+        raise UsageError(f"{flag} comes after the command: opentrail {command} {flag}")
 
 
 def _open_closed_streams() -> None:

@@ -12,6 +12,15 @@ from typing import Any, NoReturn
 _LIKE = 0.6
 _WRONG_USE = 2
 _MISSING = "the following arguments are required: "
+#: Flags of aws-cli → ours.
+_OF_AWS_CLI = {
+    "--end-time": "--until",
+    "--endpoint-url": "--endpoint",
+    "--output": "--json",
+    "--s3-bucket-name": "--bucket",
+    "--s3-key-prefix": "--prefix",
+    "--start-time": "--since",
+}
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -30,8 +39,21 @@ class CommandParser(argparse.ArgumentParser):
         if unknown:
             parser: CommandParser = options.parser
             flags = [flag for action in parser._actions for flag in action.option_strings]
-            parser.error(f"unrecognized arguments: {' '.join(unknown)}{_like(unknown[0], flags)}")
+            hint = parser._hint(unknown[0], flags)
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return options
+
+    def _hint(self, unknown: str, flags: Sequence[str]) -> str:
+        """Returns what an unknown argument may have meant; empty if nothing is known."""
+        flag = unknown.partition("=")[0]
+        if flag in flags:
+            return f"; {flag} comes after the command: {self.prog} {flag}"
+        if _OF_AWS_CLI.get(flag) in flags:
+            return f"; did you mean {_OF_AWS_CLI[flag]}?"
+        names = [each.metavar for each in self._get_positional_actions() if each.metavar]
+        if flag.endswith("name") and names:
+            return f"; a name has no flag: {self.prog} {names[0]}"
+        return _like(unknown, flags)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with what is wrong; where all is missing, with the help."""
