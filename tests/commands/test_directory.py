@@ -39,6 +39,14 @@ def test_a_key_is_named_listed_and_removed(data: Path, capsys: Capture) -> None:
     assert "unknown caller" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("key", "warns"), [("AKIA", True), (KEY, False), ("test", False)])
+def test_a_cut_key_is_named_with_a_warning(
+    data: Path, capsys: Capture, key: str, warns: bool
+) -> None:
+    assert directory(data, "add", key, "--user", "alice") == 0
+    assert ("AWS's key ids have 20: is it whole?" in capsys.readouterr().err) is warns
+
+
 def test_a_key_of_the_file_is_changed_there(data: Path, capsys: Capture) -> None:
     file = data.parent / "opentrail.toml"
     file.write_text(f"[directory.{KEY}]\nroot = true\n")

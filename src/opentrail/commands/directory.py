@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import sys
 from typing import Any
 
 from opentrail.commands.administration import DIRECTORY, add_administration, administer
@@ -11,6 +13,9 @@ from opentrail.commands.arguments import Actions, account_id
 from opentrail.commands.rendering import print_table
 from opentrail.core.text import printable
 
+#: What looks like an id of AWS's; these have 20 characters.
+_OF_AWS = re.compile(r"(AKIA|ASIA)[A-Z0-9]*")
+_AWS_CHARACTERS = 20
 _GIVEN = ("key", "user", "root", "account", "arn", "principal_id")
 
 
@@ -47,12 +52,22 @@ def run(options: argparse.Namespace) -> int:
     elif options.action == "list":
         _print_keys(answer["keys"])
     elif options.action == "add":
+        _warn_of_cut(options.key)
         print(f"calls of {printable(options.key)} are recorded as {_caller(answer)} from now on")
     else:
         print(
             f"{printable(options.key)} is removed; its calls are of an unknown caller from now on"
         )
     return 0
+
+
+def _warn_of_cut(key: str) -> None:
+    """Says that a key's id is shorter or longer than AWS's, since then no call is by it."""
+    if _OF_AWS.fullmatch(key) and len(key) != _AWS_CHARACTERS:
+        sys.stderr.write(
+            f"opentrail: {printable(key)} has {len(key)} characters, AWS's key ids have "
+            f"{_AWS_CHARACTERS}: is it whole?\n"
+        )
 
 
 def _caller(entry: dict[str, Any]) -> str:
