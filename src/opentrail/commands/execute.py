@@ -20,7 +20,7 @@ from typing import Any
 
 from opentrail.commands.client import Console
 from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import start_moto
+from opentrail.commands.sandbox import BuiltInUpstream, begin_moto, wait_for_moto
 from opentrail.commands.server_process import (
     ADMIN_ACCESS,
     ServerProcess,
@@ -110,19 +110,21 @@ def _server(folder: Path, upstreams: Sequence[str]) -> Iterator[tuple[Console, d
     """Runs a server and yields its console, and the variables for the command."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstreams = upstreams or list(_upstreams_in(os.environ))
-    is_sandbox = not upstreams
+    moto: BuiltInUpstream | None = None
     with ExitStack() as stack:
-        if is_sandbox:
-            moto = start_moto()
+        port, port_of_moto = ReservedPort(), ReservedPort()
+        stack.callback(port.release)
+        stack.callback(port_of_moto.release)
+        if not upstreams:
+            moto = begin_moto(port_of_moto)  # while the server starts
             stack.callback(moto.stop)
             upstreams = [moto.url]
-        port = ReservedPort()
-        stack.callback(port.release)
         process = ServerProcess(folder, upstreams, port)
         stack.callback(process.stop)
         console = process.start()
-        endpoint = f"http://{port.address}"
-        yield console, _environment(endpoint, is_sandbox)
+        if moto is not None:
+            wait_for_moto(moto)
+        yield console, _environment(f"http://{port.address}", moto is not None)
 
 
 def _upstreams_in(environment: Mapping[str, str]) -> Iterator[str]:

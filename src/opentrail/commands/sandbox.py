@@ -1,6 +1,7 @@
 """The sandbox's upstreams, as child processes: moto, and SeaweedFS for durable S3.
 
-python -m opentrail.commands.sandbox                      serves moto
+python -m opentrail.commands.sandbox                      serves moto on a free port
+python -m opentrail.commands.sandbox --port NUMBER        serves moto on this one
 python -m opentrail.commands.sandbox PROGRAM ARGUMENT…    runs a program
 
 Both end when their standard input ends, see `adapters/ipc/parent.py`.
@@ -56,20 +57,36 @@ class BuiltInUpstream:
 
 
 def start_moto() -> BuiltInUpstream:
-    """Starts moto on a free port.
+    """Starts moto on a free port; raises as `begin_moto` and `wait_for_moto`."""
+    moto = begin_moto()
+    wait_for_moto(moto)
+    return moto
+
+
+def begin_moto(port: ReservedPort | None = None) -> BuiltInUpstream:
+    """Begins to start moto; its URL is known at once if it has a port.
 
     Raises:
         UsageError: the extra `opentrail[sandbox]` is not installed.
-        OpentrailError: it did not start.
     """
     if importlib.util.find_spec("moto") is None:
         raise UsageError(f"the sandbox needs moto: {command_for('sandbox')}")
-    process = _start([], subprocess.PIPE, subprocess.DEVNULL)
-    url = process.stdout.readline().decode().strip() if process.stdout else ""
-    if not url.startswith("http://"):
-        process.kill()
+    arguments = ["--port", str(port.number)] if port else []
+    process = _start(arguments, subprocess.PIPE, subprocess.DEVNULL)
+    return BuiltInUpstream(process, f"http://{port.address}" if port else "")
+
+
+def wait_for_moto(moto: BuiltInUpstream) -> None:
+    """Waits until a moto that was begun answers, and sets its URL.
+
+    Raises:
+        OpentrailError: it did not start.
+    """
+    output = moto.process.stdout
+    moto.url = output.readline().decode().strip() if output else ""
+    if not moto.url.startswith("http://"):
+        moto.process.kill()
         raise OpentrailError("the sandbox's moto server did not start")
-    return BuiltInUpstream(process, url)
 
 
 def start_seaweedfs(folder: Path) -> BuiltInUpstream:
@@ -173,10 +190,10 @@ def _start(
     )
 
 
-def _serve_moto() -> None:
+def _serve_moto(port: int) -> None:
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     sys.stdout.write(f"http://{host}:{port}\n")
@@ -202,6 +219,6 @@ def _run_program(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:] and sys.argv[1] != "--port":
         sys.exit(_run_program(sys.argv[1:]))
-    _serve_moto()
+    _serve_moto(int(sys.argv[2]) if sys.argv[1:] else 0)

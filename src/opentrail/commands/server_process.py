@@ -91,7 +91,7 @@ class ServerProcess:
         command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
         command += ["--console-listen", self._console_port.address]
         command += [part for each in self._upstreams for part in ("--upstream", each)]
-        command += ["--config", str(config), "--insights", "off"]
+        command += ["--config", str(config), "--insights", "off", "--upstream-check", "off"]
         others = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this package in this environment
