@@ -218,6 +218,18 @@ async def test_a_federated_user_leads_to_who_vouched_for_it() -> None:
         "IAM user Alice got temporary credentials for federated user bob"
     ]
     assert caller["origin"] == "IAM user Alice"
+    alone = {**federated, "sessionContext": {}}
+    assert (await caller_of(at(9, userIdentity=alone)))["end"] == (
+        "the chain ends here: no record of who got the credentials of federated user bob"
+    )
+
+
+@asynchronous
+async def test_the_end_of_a_chain_has_the_whole_name_of_a_session() -> None:
+    session = {**a_session("ASIA1"), "principalId": "AROAX:a) (session b"}
+    assert (await caller_of(at(9, userIdentity=session)))["end"].endswith(
+        "no record of who assumed role DataRole as session a) (session b"
+    )
 
 
 # What the same caller did next

@@ -267,8 +267,17 @@ def test_a_kind_is_called_as_people_call_it(kind: str | None, words: str) -> Non
                 "principalId": f"{ACCOUNT}:bob",
                 "sessionContext": {"sessionIssuer": {"type": "IAMUser", "userName": "Alice"}},
             },
-            "user Alice (session bob)",
+            "federated user bob (of IAM user Alice)",
         ),
+        (
+            {
+                "type": "FederatedUser",
+                "arn": f"arn:aws:sts::{ACCOUNT}:federated-user/bob",
+                "sessionContext": {"sessionIssuer": {"type": "Root"}},
+            },
+            "federated user bob (of the root user)",
+        ),
+        ({"type": "FederatedUser", "principalId": f"{ACCOUNT}:bob"}, "federated user bob"),
         (
             {"type": "AssumedRole", "principalId": "AROAEXAMPLE:etl"},
             "an unknown role (session etl)",
@@ -305,7 +314,7 @@ def test_a_caller_is_described_in_words(identity: dict[str, Any] | None, words: 
             {"type": "IdentityCenterUser", "onBehalfOf": "x"},
             "IAM Identity Center user of no recorded name",
         ),
-        ({"type": "FederatedUser", "principalId": None}, "an unknown user"),
+        ({"type": "FederatedUser", "principalId": None}, "an unknown federated user"),
         ({"type": "AssumedRole", "arn": None}, "an unknown role"),
     ],
 )

@@ -14,7 +14,7 @@ from opentrail.core.event import Record, as_object, objects_in, parse_time
 from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import Part, actor, actor_parts, join, statement
+from opentrail.who.sentence import Part, actor_parts, join, session_name, statement
 
 #: Maximum steps of a chain.
 _MAX_STEPS = 10
@@ -222,8 +222,8 @@ def _broken_end(record: Record, identity: Record) -> OriginalCaller:
     host = str(identity.get("invokedBy") or "")
     if not identity.get("accessKeyId") and host.endswith(".amazonaws.com"):
         return _origin({"userIdentity": {"type": "AWSService", "invokedBy": host}})
-    caller = actor(record)
-    role, _, session = caller.removesuffix(")").partition(" (session ")
+    caller, session = actor_parts(record), session_name(identity)
+    role = join(part for part in caller if part.kind != "session")
     hints = {
         "the session carries the source identity": context.get("sourceIdentity"),
         "the credentials were delivered to EC2 instance": (
@@ -234,9 +234,10 @@ def _broken_end(record: Record, identity: Record) -> OriginalCaller:
         ),
     }
     details = [f"; {words} {value}" for words, value in hints.items() if value]
-    return _unknown_origin(
-        f"no record of who assumed {role} as session {session}{''.join(details)}"
-    )
+    use = f"assumed {role} as session {session}"
+    if identity["type"] == "FederatedUser":
+        use = f"got the credentials of {role}"
+    return _unknown_origin(f"no record of who {use}{''.join(details)}")
 
 
 def _unknown_origin(reason: str) -> OriginalCaller:

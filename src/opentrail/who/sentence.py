@@ -244,19 +244,27 @@ def _service_actor(host: Any) -> list[Part]:
 
 
 def _session(identity: Mapping[str, Any]) -> list[Part]:
-    """Returns the words for a role's session, or for a federated user and its issuer."""
+    """Returns the words for a role's session, or for a federated user and who asked for it."""
     issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
-    path = str(identity.get("arn") or "").split("/")
-    name = str(identity.get("principalId", "")).partition(":")[2] or path[-1]
-    session = [Part("session", f" (session {name})")] if name else []
-    issued_by = issuer.get("userName")
+    issued_by, name = issuer.get("userName"), session_name(identity)
     if identity["type"] == "FederatedUser":
-        kind, known = "user", issued_by
-    else:
-        kind, known = "role", issued_by or (path[1] if len(path) > 2 else None)
-    if not known:
-        return [Part("actor", f"an unknown {kind}"), *session]
-    return [Part("plain", f"{kind} "), Part("actor", str(known)), *session]
+        if not name:
+            return [Part("actor", "an unknown federated user")]
+        root = issuer.get("type") == "Root"
+        of = "the root user" if root else f"IAM user {issued_by}" if issued_by else None
+        words = [Part("actor-type", "federated user "), Part("actor", name)]
+        return [*words, Part("session", f" (of {of})")] if of else words
+    path = str(identity.get("arn") or "").split("/")
+    known = issued_by or (path[1] if len(path) > 2 else None)
+    role = [Part("plain", "role "), Part("actor", str(known))]
+    words = role if known else [Part("actor", "an unknown role")]
+    return [*words, Part("session", f" (session {name})")] if name else words
+
+
+def session_name(identity: Mapping[str, Any]) -> str:
+    """Returns the name of a role's session or of a federated user; empty if it is not recorded."""
+    path = str(identity.get("arn") or "").split("/")
+    return str(identity.get("principalId", "")).partition(":")[2] or path[-1]
 
 
 def _last_part(arn: Any) -> str:
