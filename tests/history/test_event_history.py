@@ -331,6 +331,16 @@ async def test_about_gives_the_events_that_name_a_resource() -> None:
     assert positions(await history.events_of("Mary", Search(account="0"))) == []
 
 
+@asynchronous
+async def test_the_earliest_events_are_those_of_the_first_second() -> None:
+    records = some_records(4)
+    records[1]["eventTime"] = records[0]["eventTime"]
+    history = await World().filled(entries_of(records))
+    assert positions(await history.earliest(Search())) == [2, 1]
+    about_bob = Search(attribute=("ResourceName", "Bob"))
+    assert await history.earliest(about_bob) == []
+
+
 # Tokens
 
 SEARCH = Search(

@@ -13,7 +13,7 @@ import pytest
 from opentrail.core.attributes import resources_of
 from opentrail.history import event_history
 from opentrail.who import answers
-from opentrail.who.answers import parse_question, who
+from opentrail.who.answers import who
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
 from tests.factories import (
@@ -29,6 +29,7 @@ from tests.fakes import TIMEOUT_SECONDS, asynchronous
 CONSOLE = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0"
 MARY = f"arn:aws:iam::{ACCOUNT}:user/Mary"
 OTHER = "210987654321"
+RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/nightly"
 
 
 # Created, changed, deleted
@@ -101,6 +102,84 @@ async def test_a_recreated_resource_is_described_since_its_last_creation() -> No
     (one,) = said["answers"]
     assert deed(one["created"]) == "IAM user Jane created IAM user Mary"
     assert one["changed"] is one["deleted"] is None
+    (former,) = one["former"]
+    assert (former["name"], former["renamed"]) == ("Mary", [])
+    assert deed(former["created"]) == "IAM user John created IAM user Mary"
+    assert deed(former["deleted"]) == "IAM user John deleted IAM user Mary"
+
+
+@asynchronous
+async def test_former_lives_are_limited() -> None:
+    made = [at(minute, eventID=f"made-{minute}") for minute in range(30)]
+    (one,) = (await asked("Mary", *made))["answers"]
+    assert len(one["former"]) == 20
+    assert one["former"][0]["created"]["evidence"]["eventId"] == "made-28"
+
+
+@pytest.mark.parametrize("name", ["Mary", "Maria", MARY, f"{MARY[:-1]}ia"])
+@asynchronous
+async def test_a_renamed_resource_is_found_by_both_names(name: str) -> None:
+    renamed = did(1, "UpdateUser", {"userName": "Mary", "newUserName": "Maria"})
+    (one,) = (await asked(name, at(0), renamed, did(2, "TagUser", {"userName": "Maria"})))[
+        "answers"
+    ]
+    assert one["name"] == "Maria"
+    assert deed(one["created"]) == "IAM user John created IAM user Mary"
+    assert [*map(deed, one["renamed"])] == ["IAM user John renamed IAM user Mary to Maria"]
+    assert one["changed"]["times"] == 2
+    assert deed(one["changed"]) == "IAM user John tagged IAM user Maria"
+
+
+@asynchronous
+async def test_a_rename_is_found_behind_many_changes() -> None:
+    def rds(minute: int, event_name: str, **asked: str) -> dict[str, Any]:
+        changes = {"eventSource": "rds.amazonaws.com", "eventID": f"{event_name}-{minute}"}
+        return did(minute, event_name, asked, **changes)
+
+    made = rds(0, "CreateDBInstance", dBInstanceIdentifier="old")
+    renamed = rds(1, "ModifyDBInstance", dBInstanceIdentifier="old", newDBInstanceIdentifier="new")
+    more = [rds(n, "ModifyDBInstance", dBInstanceIdentifier="new") for n in range(2, 40)]
+    (one,) = (await asked("new", made, renamed, *more))["answers"]
+    assert one["created"]["evidence"]["eventName"] == "CreateDBInstance"
+    assert deed(one["renamed"][0]) == "IAM user John renamed RDS instance old to new"
+    assert one["changed"]["times"] == 39
+
+
+@asynchronous
+async def test_names_that_are_not_searched_make_an_answer_incomplete() -> None:
+    made = [
+        at(
+            minute,
+            eventSource="ec2.amazonaws.com",
+            eventName="CreateSecurityGroup",
+            requestParameters={"groupName": "web", "vpcId": f"vpc-{minute}"},
+            responseElements={"groupId": f"sg-{minute}"},
+        )
+        for minute in range(10)
+    ]
+    opened = did(11, "AuthorizeSecurityGroupIngress", {"groupId": "sg-0", "groupName": "web"})
+    opened["eventSource"] = "ec2.amazonaws.com"
+    answers = (await asked("web", *made, opened))["answers"]
+    assert len(answers) == 10
+    assert [one["changed"]["complete"] for one in answers if one["changed"]] == [False]
+
+
+@asynchronous
+async def test_a_renamed_and_a_new_resource_of_one_name_are_two() -> None:
+    events = [
+        at(0),
+        did(1, "UpdateUser", {"userName": "Mary", "newUserName": "Maria"}),
+        at(2, userIdentity=an_iam_user("Jane")),
+        did(3, "DeleteUser", {"userName": "Maria"}, userIdentity=an_iam_user("Eve")),
+    ]
+    (one,) = (await asked("Mary", *events))["answers"]
+    assert deed(one["created"]) == "IAM user Jane created IAM user Mary"
+    assert one["deleted"] is None
+    assert [former["name"] for former in one["former"]] == ["Maria"]
+    (other,) = (await asked("Maria", *events))["answers"]
+    assert deed(other["created"]) == "IAM user John created IAM user Mary"
+    assert deed(other["deleted"]) == "IAM user Eve deleted IAM user Maria"
+    assert other["former"] == []
 
 
 @asynchronous
@@ -149,6 +228,85 @@ async def test_an_object_that_is_written_over_was_made_by_the_first_call() -> No
     assert deed(one["changed"]).startswith("IAM user Jane put S3 object in/a.csv")
     said = await asked("arn:aws:s3:::my-bucket/in/a.csv", put(0, "John"), put(2, "Eve"))
     assert len(said["answers"]) == 1
+
+
+def put_rule(minute: int, **changes: Any) -> dict[str, Any]:
+    members = {"eventSource": "events.amazonaws.com", "responseElements": {"ruleArn": RULE}}
+    return did(minute, "PutRule", {"name": "nightly"}, **{**members, **changes})
+
+
+@pytest.mark.parametrize("name", ["nightly", RULE])
+@asynchronous
+async def test_a_first_put_is_the_creation(name: str) -> None:
+    targets = did(1, "PutTargets", {"rule": "nightly"}, eventSource="events.amazonaws.com")
+    failed = put_rule(0, errorCode="ConcurrentModificationException", responseElements=None)
+    said = await asked(name, failed, put_rule(1), targets, put_rule(2))
+    (one,) = said["answers"]
+    assert deed(one["created"]) == "IAM user John put EventBridge rule nightly"
+    assert one["created"]["certain"] is False
+    assert one["created"]["evidence"]["eventId"] == "event-2"
+    assert deed(one["changed"]) == "IAM user John put EventBridge rule nightly"
+
+
+def ssm(minute: int, event_name: str, version: int | None = None, **changes: Any) -> dict[str, Any]:
+    answered = {"version": version} if version else None
+    members = {"eventSource": "ssm.amazonaws.com", "responseElements": answered}
+    return did(minute, event_name, {"name": "p"}, **{**members, **changes})
+
+
+@asynchronous
+async def test_a_put_after_another_call_is_a_change() -> None:
+    read = ssm(0, "GetParameter", readOnly=True)
+    for earlier in (read, ssm(0, "LabelParameterVersion")):
+        (one,) = (await asked("p", earlier, ssm(1, "PutParameter")))["answers"]
+        assert one["created"] is None
+        assert one["changed"]["evidence"]["eventName"] == "PutParameter"
+    failed = {**read, "errorCode": "ParameterNotFound"}
+    (one,) = (await asked("p", failed, ssm(1, "PutParameter")))["answers"]
+    assert (one["created"]["certain"], one["changed"]) == (False, None)
+
+
+@asynchronous
+async def test_the_version_of_an_answer_says_what_a_put_was() -> None:
+    (one,) = (await asked("p", ssm(1, "PutParameter", 1), ssm(2, "PutParameter", 2)))["answers"]
+    assert one["created"]["certain"] is True
+    assert one["changed"]["times"] == 1
+    (one,) = (await asked("p", ssm(2, "PutParameter", 2)))["answers"]
+    assert one["created"] is None
+
+
+@asynchronous
+async def test_an_inline_policy_is_one_of_its_role() -> None:
+    def put(minute: int, role: str, name: str) -> dict[str, Any]:
+        asked = {"roleName": role, "policyName": "p"}
+        return did(minute, "PutRolePolicy", asked, userIdentity=an_iam_user(name))
+
+    deleted = did(3, "DeleteRolePolicy", {"roleName": "A", "policyName": "p"})
+    said = await asked("p", put(0, "A", "Ann"), put(1, "B", "Bob"), put(2, "A", "Eve"), deleted)
+    first, second = said["answers"]
+    assert deed(first["created"]) == "IAM user Ann put inline policy p on IAM role A"
+    assert first["changed"]["times"] == 1
+    assert deed(first["deleted"]) == "IAM user John removed inline policy p of IAM role A"
+    assert deed(second["created"]) == "IAM user Bob put inline policy p on IAM role B"
+    assert second["deleted"] is None
+
+
+@asynchronous
+async def test_a_copied_resource_is_not_created_by_the_copy() -> None:
+    def rds(minute: int, event_name: str, **asked: str) -> dict[str, Any]:
+        return did(minute, event_name, asked, eventSource="rds.amazonaws.com")
+
+    instance = rds(0, "CreateDBInstance", dBInstanceIdentifier="main")
+    replica = rds(
+        1,
+        "CreateDBInstanceReadReplica",
+        dBInstanceIdentifier="copy",
+        sourceDBInstanceIdentifier="main",
+    )
+    (one,) = (await asked("main", instance, replica))["answers"]
+    assert one["created"]["evidence"]["eventName"] == "CreateDBInstance"
+    (one,) = (await asked("copy", instance, replica))["answers"]
+    assert one["created"]["evidence"]["eventName"] == "CreateDBInstanceReadReplica"
 
 
 # Names
@@ -218,14 +376,6 @@ async def test_temporary_keys_and_sessions_were_made_by_who_assumed_the_role(nam
     assert deed(one["created"]) == "IAM user Alice assumed IAM role DataRole as session etl"
 
 
-def test_a_question_may_have_type_and_account() -> None:
-    question = parse_question(MARY)
-    assert (question.name, question.kind, question.account) == ("Mary", "AWS::IAM::User", ACCOUNT)
-    assert parse_question("in/a.csv").kind is None
-    assert parse_question("Mary", "user").matches_type("AWS::IAM::User")
-    assert not parse_question("Mary", "user").matches_type("AWS::IAM::Group")
-
-
 # Many events, real records
 
 
@@ -253,10 +403,20 @@ async def test_a_creation_is_found_behind_large_calls_that_read(
 
 
 @asynchronous
+async def test_a_first_put_is_found_behind_a_thousand_others() -> None:
+    puts = [ssm(2, "PutParameter", eventID=f"put-{n}") for n in range(1_050)]
+    (one,) = (await asked("p", ssm(1, "PutParameter"), *puts))["answers"]
+    assert one["created"]["evidence"]["eventId"] == "event-1"
+    assert (one["changed"]["complete"], one["changed"]["times"]) == (False, 1_000)
+    (one,) = (await asked("p", ssm(1, "LabelParameterVersion"), *puts))["answers"]
+    assert one["created"] is None
+
+
+@asynchronous
 async def test_the_event_loop_goes_on_while_records_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    histories, goes_on = answers._histories, threading.Event()
+    histories, goes_on = answers._lives, threading.Event()
 
     def read(*arguments: Any) -> Any:
         asyncio.run_coroutine_threadsafe(asyncio.to_thread(goes_on.set), loop)
@@ -264,7 +424,7 @@ async def test_the_event_loop_goes_on_while_records_are_read(
         return histories(*arguments)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(answers, "_histories", read)
+    monkeypatch.setattr(answers, "_lives", read)
     said = await asked("Mary", at(0))
     assert deed(said) == "IAM user John created IAM user Mary"
 

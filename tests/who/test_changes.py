@@ -1,15 +1,22 @@
 """What calls do to resources: the tables, against AWS's models, and what follows from them."""
 
+import re
+
 import pytest
 
 from opentrail.core.resource_types import RESOURCE_MEMBERS
 from opentrail.who.changes import (
     CHANGERS,
-    OVERWRITING,
+    IDEMPOTENT,
+    RENAMES,
     UNMAKERS,
     changes,
     creates,
     deletes,
+    overwrites,
+    rename_of,
+    restores,
+    version_of,
 )
 from opentrail.who.changes import (
     MAKERS as MAKING,
@@ -45,6 +52,30 @@ from tests.factories import catalog
         ("CreateVpcEndpoint", "AWS::EC2::VPC", False),
         ("ImportKeyPair", "AWS::EC2::KeyPair", True),
         ("CreateTrail", "AWS::CloudTrail::Trail", True),
+        ("PutMetricAlarm", "AWS::CloudWatch::Alarm", True),
+        ("PutDashboard", "AWS::CloudWatch::Dashboard", True),
+        ("PutRule", "AWS::Events::Rule", True),
+        ("PutTargets", "AWS::Events::Rule", False),
+        ("PutRolePolicy", "AWS::IAM::Policy", True),
+        ("PutRolePolicy", "AWS::IAM::Role", False),
+        ("PutBucketPolicy", "AWS::S3::Bucket", False),
+        ("RegisterTaskDefinition", "AWS::ECS::TaskDefinition", True),
+        ("RequestCertificate", "AWS::CertificateManager::Certificate", True),
+        ("ImportCertificate", "AWS::CertificateManager::Certificate", True),
+        ("UploadServerCertificate", "AWS::IAM::ServerCertificate", True),
+        ("PublishLayerVersion", "AWS::Lambda::LayerVersion", True),
+        ("CopySnapshot", "AWS::EC2::Snapshot", True),
+        ("AllocateHosts", "AWS::EC2::Host", True),
+        ("RestoreDBInstanceFromDBSnapshot", "AWS::RDS::DBInstance", True),
+        ("RestoreDBInstanceFromDBSnapshot", "AWS::RDS::DBSnapshot", False),
+        ("RestoreTableToPointInTime", "AWS::DynamoDB::Table", True),
+        ("RestoreSecret", "AWS::SecretsManager::Secret", False),
+        ("RestoreObject", "AWS::S3::Object", False),
+        ("RestoreSnapshotFromRecycleBin", "AWS::EC2::Snapshot", False),
+        ("UpdateSecret", "AWS::SecretsManager::Secret", False),
+        ("AttachUserPolicy", "AWS::IAM::Policy", False),
+        ("DeleteRolePolicy", "AWS::IAM::Policy", False),
+        ("PutItem", None, False),
     ],
 )
 def test_a_call_makes_what_its_name_says(event_name: str, kind: str, expected: bool) -> None:
@@ -85,6 +116,9 @@ def test_some_call_makes_each_type_of_resource_that_events_name(kind: str, sourc
         ("DeleteObjects", "AWS::S3::Object", True),
         ("ScheduleKeyDeletion", "AWS::KMS::Key", True),
         ("DeregisterImage", "AWS::EC2::Ami", True),
+        ("DeleteRolePolicy", "AWS::IAM::Policy", True),
+        ("DeleteParameters", "AWS::SSM::Parameter", True),
+        ("ReleaseHosts", "AWS::EC2::Host", True),
         ("DeleteThing", None, True),
         ("CreateUser", "AWS::IAM::User", False),
     ],
@@ -146,7 +180,7 @@ def test_calls_of_the_tables_are_operations_that_there_are() -> None:
     every = set().union(*(operations(source) for source in sources))
     named = {
         name for table in (MAKING, UNMAKERS, CHANGERS) for names in table.values() for name in names
-    }
+    } | IDEMPOTENT
     no_operations = {"DeleteKey", "PostObject"}  # an event of KMS itself; a browser's form
     assert named - every == no_operations
 
@@ -155,8 +189,102 @@ def test_tables_speak_of_types_by_their_names() -> None:
     for table in (MAKING, UNMAKERS, CHANGERS):
         for kind in table:
             assert len(kind.split("::")) == 3
-    assert "PutObject" in OVERWRITING
-    assert "CreateUser" not in OVERWRITING
+
+
+@pytest.mark.parametrize(
+    ("event_name", "expected"),
+    [
+        ("PutParameter", True),
+        ("PutObject", True),
+        ("CopyObject", True),
+        ("CompleteMultipartUpload", True),
+        ("RegisterTaskDefinition", True),
+        ("ImportCertificate", True),
+        ("PublishLayerVersion", True),
+        ("CreateUser", False),
+        ("CopySnapshot", False),
+        ("RequestCertificate", False),
+        ("UploadServerCertificate", False),
+        ("RunInstances", False),
+        ("RestoreTableFromBackup", False),
+    ],
+)
+def test_some_calls_overwrite_what_exists(event_name: str, expected: bool) -> None:
+    assert overwrites(event_name) is expected
+
+
+@pytest.mark.parametrize(
+    ("event_name", "kind", "expected"),
+    [
+        ("RestoreSecret", "AWS::SecretsManager::Secret", True),
+        ("CancelKeyDeletion", "AWS::KMS::Key", True),
+        ("RestoreImageFromRecycleBin", "AWS::EC2::Image", True),
+        ("RestoreTableFromBackup", "AWS::DynamoDB::Table", False),
+        ("RestoreSecret", None, False),
+    ],
+)
+def test_some_calls_undo_a_deletion(event_name: str, kind: str | None, expected: bool) -> None:
+    assert restores(event_name, kind) is expected
+
+
+@pytest.mark.parametrize(
+    ("response", "version"),
+    [
+        ({"version": 1, "tier": "Standard"}, 1),
+        ({"taskDefinition": {"revision": 7}}, 7),
+        ({"version": "1"}, None),
+        ({"version": True}, None),
+        (None, None),
+    ],
+)
+def test_an_answer_may_number_the_version(response: object, version: int | None) -> None:
+    assert version_of({"responseElements": response}) == version
+
+
+@pytest.mark.parametrize(
+    ("event_name", "parameters", "expected"),
+    [
+        ("UpdateUser", {"userName": "Mary", "newUserName": "Maria"}, ("Mary", "Maria")),
+        ("UpdateUser", {"userName": "Mary", "newUserName": "Mary"}, None),
+        ("UpdateUser", {"userName": "Mary", "newPath": "/staff/"}, None),
+        (
+            "ModifyDBInstance",
+            {"dBInstanceIdentifier": "a", "newDBInstanceIdentifier": "b"},
+            ("a", "b"),
+        ),
+        (
+            "UpdateDeploymentGroup",
+            {"currentDeploymentGroupName": "a", "newDeploymentGroupName": "b"},
+            ("a", "b"),
+        ),
+        ("UpdateRepositoryName", {"oldName": "a", "newName": "b"}, ("a", "b")),
+        ("ChangePassword", {"oldPassword": "a", "newPassword": "b"}, None),
+        ("UpdateUser", None, None),
+    ],
+)
+def test_a_rename_is_read_from_the_request(
+    event_name: str, parameters: object, expected: tuple[str, str] | None
+) -> None:
+    assert rename_of({"eventName": event_name, "requestParameters": parameters}) == expected
+
+
+def test_renames_are_all_calls_that_rename() -> None:
+    """A call renames if it has a member `newName`, and the same member without `new`."""
+    found = {}
+    for service in catalog().services.values():
+        for name in service.model.operation_names:
+            shape = service.model.operation_model(name).input_shape
+            members = {m.lower() for m in shape.members} if shape else set()
+            for member in shape.members if shape else ():
+                new = re.fullmatch(r"[Nn]ew(\w*(?:Name|Identifier))", member)
+                former = (
+                    {f"{prefix}{new[1].lower()}" for prefix in ("", "current", "old")}
+                    if new
+                    else set()
+                )
+                if former & members and re.match("Modify|Rename|Update", name):
+                    found[name] = f"n{member[1:]}"
+    assert found == RENAMES
 
 
 @pytest.mark.parametrize(

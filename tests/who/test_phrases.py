@@ -10,7 +10,7 @@ from tests.who.test_changes import operations
 #: Events whose records have another name than the operation, or are no operation.
 OTHER_NAMES = {
     *("PutBucketLifecycle", "PutBucketPublicAccessBlock", "DeleteBucketPublicAccessBlock"),
-    *("ConsoleLogin", "SwitchRole", "McpToolCall"),
+    *("ConsoleLogin", "SwitchRole", "McpToolCall", "PostObject"),
 }
 
 

@@ -410,6 +410,11 @@ class History:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
 
+    async def earliest(self, search: Search) -> list[FoundEvent]:
+        """Returns the events of the first second that has any of a search, newest first."""
+        activity = await self.activity(search, ())
+        return await self.latest(replace(search, end=activity.first), PAGE) if activity else []
+
 
 def has_all(events: Sequence[FoundEvent], limit: int) -> bool:
     """Returns whether what `History.latest` returned for `limit` is certainly all there is."""

@@ -5,93 +5,80 @@ An answer holds sentences with their evidence, and says so if something is not r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
-from opentrail.core.arns import Arn, parse_arn
+from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource
-from opentrail.core.event import Record, as_object, refusal
-from opentrail.core.expression import Compare, Is
+from opentrail.core.event import MANAGEMENT, Record, as_object, refusal
+from opentrail.core.expression import And, Compare, Expression, Is, Or, literal
 from opentrail.history.event_history import History, Search, event_document, has_all
 from opentrail.history.threads import WHO, in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.callers import chain_of, next_calls
-from opentrail.who.changes import OVERWRITING, changes, creates, deletes
-from opentrail.who.sentence import statement, words_of
+from opentrail.who.changes import (
+    IDEMPOTENT,
+    RENAMES,
+    creates,
+    overwrites,
+    rename_of,
+    version_of,
+)
+from opentrail.who.lives import Change, Life, Lives, Step
+from opentrail.who.names import (
+    OBJECT,
+    Question,
+    named_by_tag,
+    parse_question,
+    readings_of,
+    short_name,
+    tagging_calls,
+)
 
 #: Maximum events of one name.
 _MAX_EVENTS = 1_000
 #: Maximum names of one resource.
 _MAX_NAMES = 8
-#: Maximum create calls that are read if there are too many events.
+#: Maximum create and delete calls that are read if there are too many events.
 _MAX_CREATIONS = 5
-_TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
+#: Maximum renames to one name.
+_MAX_RENAMES = 20
+#: Maximum calls that are searched for a Name tag, and resources with the tag.
+_MAX_TAGGING, _MAX_TAGGED = 100, 5
+#: Maximum former lives in an answer.
+_MAX_FORMER = 20
 #: Types of resources that are the same in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question about a name, optionally with a type, an account and an ARN."""
-
-    name: str
-    kind: str | None = None
-    account: str | None = None
-    arn: Arn | None = None
-    text: str = ""
-
-    def matches_type(self, resource_type: str | None) -> bool:
-        """Whether the type matches: `AWS::IAM::User`, `user` and `IAM user` are the same."""
-        if self.kind is None or resource_type is None:
-            return True
-        words = (resource_type, resource_type.rpartition("::")[2], words_of(resource_type))
-        return self.kind.lower() in [word.lower() for word in words]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A call that made, changed or removed a resource."""
-
-    event: FoundEvent
-    resource: Resource
-
-    @property
-    def record(self) -> Record:
-        """The event's record, parsed each time: a thousand large ones would take gigabytes."""
-        record: Record = orjson.loads(self.event.record)
-        return record
-
-    def document(self) -> dict[str, Any]:
-        """Returns sentence and evidence."""
-        return statement(self.record, self.resource)
+#: Type of resources whose names are unique only in another one → members that name that one.
+_HOLDERS = {
+    OBJECT: ("bucketName",),
+    "AWS::ECS::Service": ("cluster",),
+    "AWS::Events::Rule": ("eventBusName",),
+    "AWS::IAM::Policy": ("roleName", "userName", "groupName"),
+    "AWS::Logs::LogStream": ("logGroupName",),
+}
 
 
 class ResourceKey(NamedTuple):
-    """Distinguishes resources of one name; `bucket` is that of an S3 object."""
+    """Distinguishes resources of one name; `holder` is the bucket of an S3 object, and the like."""
 
     account: str
     region: str
-    bucket: str
+    holder: str
     type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceHistory:
-    """The recorded changes of one resource since it was last created.
+class _Found(NamedTuple):
+    """What event history has of a question."""
 
-    `main_change` is the creation if it is recorded, else the last change.
-    """
-
-    created: Change | None
-    changed: Sequence[Change]
-    deleted: Change | None
-    main_change: Change
-    last: Change
+    events: list[FoundEvent]
+    #: Whether all writes are among the events.
+    is_complete: bool
+    #: Each resource's life with its former ones, the most recent first.
+    lives: list[tuple[Life, list[Life]]]
 
 
 async def who(
@@ -101,41 +88,51 @@ async def who(
 
     Args:
         history: where events are looked up.
-        text: a name, an ARN, `AWS::IAM::User Mary` or `user/Mary`.
-        kind: narrows to a type, `AWS::IAM::User` or `user`.
+        text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `names.py`.
+        kind: narrows to a type, `AWS::IAM::User` or `user`, or to a service, `iam`.
         account: narrows to an account.
     """
-    question = parse_question(text, kind, account)
-    events, is_complete = await _find_events(history, question)
-    if not events and "/" in text and question.arn is None and kind is None:
-        word, _, name = text.partition("/")
-        shorter = replace(question, name=name, kind=word)
-        events, is_complete = await _find_events(history, shorter)
-        question = shorter if events else question
-    histories = await in_thread(_histories, question, events, pool=WHO)
-    answers = [await _answer(history, item, is_complete) for item in histories]
+    found = _Found([], True, [])
+    for question in readings_of(text, kind, account):
+        read = await _find(history, question)
+        found = read if read.lives or not found.events else found
+        if found.lives:
+            break
+    else:
+        found = await _find_by_tag(history, parse_question(text, kind, account)) or found
+    events, is_complete, lives = found
+    answers = [await _answer(history, *each, is_complete) for each in lives]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
-    if not histories:
+    if not lives:
         return {**answer, "first": [event_document(event) for event in events[-1:]]}
-    first = histories[0].main_change
+    first = lives[0][0].main_change
     return {**answer, **first.document(), "record": first.event.record}
 
 
-def parse_question(text: str, kind: str | None = None, account: str | None = None) -> Question:
-    """Parses a question.
+async def _find(history: History, question: Question) -> _Found:
+    events, is_complete = await _find_events(history, question)
+    return _Found(events, is_complete, await in_thread(_lives, question, events, pool=WHO))
 
-    >>> parse_question("AWS::IAM::User Mary").kind
-    'AWS::IAM::User'
-    >>> parse_question("arn:aws:iam::123456789012:user/Mary").name
-    'Mary'
-    """
-    typed = _TYPED.fullmatch(text.strip())
-    if typed:
-        kind, text = typed.groups()
-    arn = parse_arn(text)
-    if arn is None:
-        return Question(text, kind, account, text=text)
-    return Question(arn.name, kind or arn.type, account or arn.account or None, arn, text)
+
+async def _find_by_tag(history: History, question: Question) -> _Found | None:
+    """Returns what history has of the resources with a Name tag; None if none has it."""
+    if question.arn:
+        return None
+    calls = tagging_calls(question.name)
+    search = Search(question.account, categories=(MANAGEMENT,), expression=calls)
+    tagged: dict[Question, None] = {}
+    for event in await history.latest(search, _MAX_TAGGING):
+        record: Record = orjson.loads(event.record)
+        for resource in named_by_tag(event, record, question.name):
+            if refusal(record) is None and question.matches_type(resource.type):
+                owner = str(record.get("recipientAccountId") or "") or question.account
+                tagged[parse_question(resource.name, resource.type, owner)] = None
+    found = [await _find(history, each) for each in [*tagged][:_MAX_TAGGED]]
+    if not found:
+        return None
+    events = {event.position: event for each in found for event in each.events}
+    lives = [life for each in found for life in each.lives]
+    return _Found([*events.values()], all(each.is_complete for each in found), lives)
 
 
 # Which events
@@ -148,8 +145,8 @@ async def _find_events(history: History, question: Question) -> tuple[list[Found
     """
     events_by_position: dict[int, FoundEvent] = {}
     is_complete = True
-    waiting, seen = [question.text], set[str]()
-    if question.kind != "AWS::S3::Object" or question.arn is None:
+    waiting, seen = [question.text] if question.text else [], set[str]()
+    if question.kind != OBJECT or question.arn is None:
         waiting.append(question.name)  # of an object the key alone may be one of another bucket
     while waiting and len(seen) < _MAX_NAMES:
         name = waiting.pop(0)
@@ -163,7 +160,7 @@ async def _find_events(history: History, question: Question) -> tuple[list[Found
         events_by_position.update((event.position, event) for event in events)
         waiting.extend(_other_names(events, question, seen | {name}))
     newest_first = sorted(events_by_position.values(), key=lambda e: e.order, reverse=True)
-    return newest_first, is_complete
+    return newest_first, is_complete and seen.issuperset(waiting)
 
 
 async def _find_by_name(
@@ -171,63 +168,110 @@ async def _find_by_name(
 ) -> tuple[list[FoundEvent], bool]:
     """Returns events of a name, and whether all writes are among them.
 
-    If there are too many, writes come before reads.
+    If there are too many, writes come before reads, and the earliest events are among them.
     """
+    renames = await history.latest(replace(search, expression=_renames_to(name)), _MAX_RENAMES)
     latest = await history.events_of(name, search, _MAX_EVENTS)
     if has_all(latest, _MAX_EVENTS):
-        return latest, True
+        return [*latest, *renames], True
     writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
     has_all_writes = has_all(writes, _MAX_EVENTS)
     if not has_all_writes:
-        creations = Compare(("event_name",), "=", "Create*", True)
-        search = replace(search, expression=creations)
-        writes += await history.events_of(name, search, _MAX_CREATIONS)
-    return [*writes, *(event for event in latest if event.read_only)], has_all_writes
+        for calls in (("Create*",), ("Delete*", "Terminate*", "Deregister*")):
+            some = replace(search, expression=_any_of(calls))
+            writes += await history.events_of(name, some, _MAX_CREATIONS)
+    succeeded = replace(search, attribute=("ResourceName", name), expression=Is("success"))
+    earliest = await history.earliest(succeeded)
+    reads = (event for event in latest if event.read_only)
+    return [*writes, *renames, *reads, *earliest], has_all_writes
+
+
+def _any_of(calls: Iterable[str]) -> Expression:
+    return Or(tuple(Compare(("event_name",), "=", call, is_field=True) for call in calls))
+
+
+def _renames_to(name: str) -> Expression:
+    """Returns the expression of the calls that gave a resource this name."""
+    new = tuple(
+        Compare(("requestParameters", member), "=", literal(name), is_field=False)
+        for member in dict.fromkeys(RENAMES.values())
+    )
+    return And((_any_of(RENAMES), Or(new)))
 
 
 def _other_names(events: Iterable[FoundEvent], question: Question, known: set[str]) -> list[str]:
-    """Returns other names of the resource: its ARN, and the id of the call that created it."""
+    """Returns other names: the ARN, the id of the call that created it, those of renames."""
     names: dict[str, None] = {}
     for event in events:
+        if event.event_name in RENAMES:
+            rename = rename_of(orjson.loads(event.record)) or ()
+            names.update(dict.fromkeys(rename if known.intersection(rename) else ()))
         same = [r for r in event.resources if r.name in known and question.matches_type(r.type)]
         for resource in event.resources:
             if resource.name in known or resource.type not in {r.type for r in same}:
                 continue
-            arn = parse_arn(resource.name)
+            short = short_name(resource.name)
             single = creates(event.event_name, resource.type) and event.event_name[-1:] != "s"
-            if (arn and arn.name in known) or (single and resource.type):
+            if (short != resource.name and short in known) or (single and resource.type):
                 names[resource.name] = None
-    return list(names)
+    return [name for name in names if name not in known]
 
 
-# Histories of resources
+# Lives of resources
 
 
-def _histories(question: Question, events: Sequence[FoundEvent]) -> list[ResourceHistory]:
-    """Returns the history of each resource with the name, the most recent first."""
+def _lives(question: Question, events: Sequence[FoundEvent]) -> list[tuple[Life, list[Life]]]:
+    """Returns the lives of each resource with the name, with former ones, most recent first."""
     names = {question.text, question.name}
-    names.update(_other_names(events, question, names))
-    groups: dict[ResourceKey, list[Change]] = {}
+    while others := _other_names(events, question, names):
+        names.update(others)
+    # Calls that only read matter if what they name may have been created later.
+    puts = [e for e in events if overwrites(e.event_name) or e.event_name in IDEMPOTENT]
+    groups: dict[ResourceKey, list[Step]] = {}
     for event in reversed(events):
-        about = [
-            resource
-            for resource in event.resources
-            if resource.name in names
-            and question.matches_type(resource.type)
-            # AssumeRole counts as reading, and makes an access key; it does nothing to the role.
-            and (not event.read_only or creates(event.event_name, resource.type))
-        ]
-        record: Record = orjson.loads(event.record) if about else {}
-        if not about or refusal(record) is not None:
+        about = [r for r in event.resources if r.name in names and question.matches_type(r.type)]
+        # AssumeRole counts as reading, and makes an access key.
+        makes = any(creates(event.event_name, resource.type) for resource in about)
+        matters = makes or not event.read_only or (puts and event.order < puts[0].order)
+        if not about or not matters:
             continue
-        for resource in about:
-            groups.setdefault(_key_of(record, resource), []).append(Change(event, resource))
-    histories = [history for calls in _merge(groups) if (history := _history_of(calls)) is not None]
-    return sorted(histories, key=lambda history: _order(history.last), reverse=True)
+        record: Record = orjson.loads(event.record)
+        if refusal(record) is None:
+            for key, step in _steps(event, about, record):
+                groups.setdefault(key, []).append(step)
+    asked = {question.name, short_name(question.name), short_name(question.text)}
+    lives = [
+        found
+        for key, steps in _merge(groups)
+        if question.bucket in (None, key.holder)
+        for found in Lives(steps).of(asked)
+    ]
+    return sorted(lives, key=lambda found: found[0].last_change.event.order, reverse=True)
 
 
-def _order(change: Change) -> tuple[datetime, int]:
-    return change.event.order
+def _steps(
+    event: FoundEvent, about: Iterable[Resource], record: Record
+) -> list[tuple[ResourceKey, Step]]:
+    """Returns what a call means for the lives of the resources that it names."""
+    parameters = as_object(record.get("requestParameters"))
+    # CreateDBInstanceReadReplica names the instance that it makes, and one that it copies.
+    sources = [value for name, value in parameters.items() if name.lower().startswith("source")]
+    by_key: dict[ResourceKey, list[Resource]] = {}
+    for resource in about:
+        if resource.name not in sources or not creates(event.event_name, resource.type):
+            by_key.setdefault(_key_of(record, resource), []).append(resource)
+    return [
+        (
+            key,
+            Step(
+                Change(event, resources[0]),
+                tuple(dict.fromkeys(short_name(resource.name) for resource in resources)),
+                rename_of(record),
+                version_of(record),
+            ),
+        )
+        for key, resources in by_key.items()
+    ]
 
 
 def _key_of(record: Record, resource: Resource) -> ResourceKey:
@@ -236,73 +280,58 @@ def _key_of(record: Record, resource: Resource) -> ResourceKey:
     account = (arn.account if arn else "") or str(record.get("recipientAccountId") or "")
     everywhere = (resource.type or "").startswith(_GLOBAL)
     region = "" if everywhere else str(record.get("awsRegion") or "")
-    bucket = ""
-    if resource.type == "AWS::S3::Object":
-        bucket = str(as_object(record.get("requestParameters")).get("bucketName") or "")
-    return ResourceKey(account, region, bucket, resource.type)
+    holder = ""
+    if arn is None or resource.type != "AWS::IAM::Policy":  # a policy with an ARN is in none
+        parameters = as_object(record.get("requestParameters"))
+        members = _HOLDERS.get(resource.type or "", ())
+        holder = next((str(parameters[each]) for each in members if parameters.get(each)), "")
+    return ResourceKey(account, region, short_name(holder), resource.type)
 
 
-def _merge(groups: dict[ResourceKey, list[Change]]) -> list[list[Change]]:
+def _merge(groups: dict[ResourceKey, list[Step]]) -> list[tuple[ResourceKey, list[Step]]]:
     """Adds calls without a resource type to the one resource that they can be about."""
     typed = [key for key in groups if key.type is not None]
     if len(typed) != 1:
-        return list(groups.values())
-    owner = typed[0].account
-    own = [change for key, calls in groups.items() if key.account == owner for change in calls]
-    others = [calls for key, calls in groups.items() if key.account != owner]
-    return [sorted(own, key=_order), *others]
-
-
-def _history_of(calls: Iterable[Change]) -> ResourceHistory | None:
-    """Returns the history of one resource from its calls, oldest first; each counts once.
-
-    None: no call changed it.
-    """
-    created: Change | None = None
-    deleted: Change | None = None
-    changed: list[Change] = []
-    seen: set[int] = set()
-    for change in calls:
-        name, kind = change.event.event_name, change.resource.type
-        if change.event.position in seen:
-            continue
-        seen.add(change.event.position)
-        if creates(name, kind):
-            if name in OVERWRITING and created and not deleted:
-                changed.append(change)
-            else:
-                created, deleted, changed = change, None, []
-        elif deletes(name, kind):
-            deleted = change
-        elif changes(name, kind):
-            changed.append(change)
-    all_changes = [change for change in (created, *changed[-1:], deleted) if change]
-    if not all_changes:
-        return None
-    last = max(all_changes, key=_order)
-    return ResourceHistory(created, changed, deleted, created or last, last)
+        return [*groups.items()]
+    (resource,) = typed
+    own = [s for key, steps in groups.items() if key.account == resource.account for s in steps]
+    own.sort(key=lambda step: step.change.event.order)
+    others = [(key, steps) for key, steps in groups.items() if key.account != resource.account]
+    return [(resource, own), *others]
 
 
 # Answers
 
 
-async def _answer(history: History, resource: ResourceHistory, is_complete: bool) -> dict[str, Any]:
-    """Returns the history of a resource in sentences; if not complete, it changed more often."""
-    change, changed = resource.main_change, resource.changed
+async def _answer(
+    history: History, life: Life, former: Sequence[Life], is_complete: bool
+) -> dict[str, Any]:
+    """Returns the life of a resource in sentences; if not complete, it changed more often."""
+    change, changed = life.main_change, life.changed
     record = change.record
     key = _key_of(record, change.resource)
     return {
         "type": key.type,
-        "name": change.resource.name,
+        "name": life.names[-1] if life.renamed else change.resource.name,
         "account": key.account,
         "region": key.region or None,
-        "created": resource.created.document() if resource.created else None,
+        **_ends(life),
         "changed": (
             {"times": len(changed), "complete": is_complete, **changed[-1].document()}
             if changed
             else None
         ),
-        "deleted": resource.deleted.document() if resource.deleted else None,
         "caller": (await chain_of(history, record)).document(),
         "next": await next_calls(history, change.event, record),
+        "former": [{"name": each.names[-1], **_ends(each)} for each in former[:_MAX_FORMER]],
+    }
+
+
+def _ends(life: Life) -> dict[str, Any]:
+    """Returns how a life began and ended, and its names between."""
+    created, deleted = life.created, life.deleted
+    return {
+        "created": {"certain": life.is_certain, **created.document()} if created else None,
+        "renamed": [change.document() for change in life.renamed],
+        "deleted": deleted.document() if deleted else None,
     }

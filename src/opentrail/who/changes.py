@@ -1,6 +1,7 @@
 """How calls change resources: tables, which a new row extends.
 
 - `MAKERS`, `UNMAKERS`: calls that create or delete a resource, though their names do not say so.
+- `RENAMES`: calls that rename a resource.
 - `CHANGERS`: calls that change a resource without naming its type.
 """
 
@@ -10,6 +11,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
+
+from opentrail.core.event import Record, as_object
 
 _CREDENTIALS = (
     "AssumeRole",
@@ -22,52 +25,32 @@ _CREDENTIALS = (
 
 MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "AWS::IAM::AccessKey": _CREDENTIALS,
-        "AWS::STS::AssumedRole": _CREDENTIALS[:3],
-        "AWS::S3::Object": ("PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"),
-        "AWS::EC2::Instance": ("RunInstances",),
+        "AWS::CloudWatch::Alarm": ("PutMetricAlarm", "PutCompositeAlarm"),
         "AWS::EC2::Ami": ("CreateImage", "RegisterImage", "CopyImage", "ImportImage"),
-        "AWS::EC2::Snapshot": ("CopySnapshot",),
-        "AWS::DynamoDB::Table": (
-            "ImportTable",
-            "RestoreTableFromBackup",
-            "RestoreTableToPointInTime",
-        ),
         "AWS::EC2::Subnet": ("CreateDefaultSubnet",),
         "AWS::EC2::VPC": ("CreateDefaultVpc",),
-        "AWS::EC2::Volume": ("CopyVolumes",),
-        "AWS::IAM::Role": ("CreateServiceLinkedRole",),
-        "AWS::KMS::Alias": ("CreateAlias",),
-        "AWS::KMS::Key": ("ReplicateKey",),
-        "AWS::RDS::DBCluster": (
-            "RestoreDBClusterFromS3",
-            "RestoreDBClusterFromSnapshot",
-            "RestoreDBClusterToPointInTime",
-        ),
-        "AWS::RDS::DBInstance": (
-            "CreateDBInstanceReadReplica",
-            "RestoreDBInstanceFromDBSnapshot",
-            "RestoreDBInstanceFromS3",
-            "RestoreDBInstanceToPointInTime",
-        ),
-        "AWS::RDS::DBSnapshot": ("CopyDBSnapshot",),
+        "AWS::IAM::AccessKey": _CREDENTIALS,
         "AWS::IAM::MFADevice": ("CreateVirtualMFADevice",),
         "AWS::IAM::OIDCProvider": ("CreateOpenIDConnectProvider",),
-        "AWS::IAM::ServerCertificate": ("UploadServerCertificate",),
-        "AWS::SSM::Parameter": ("PutParameter",),
+        "AWS::IAM::Policy": ("PutGroupPolicy", "PutRolePolicy", "PutUserPolicy"),
+        "AWS::IAM::Role": ("CreateServiceLinkedRole",),
+        "AWS::KMS::Key": ("ReplicateKey",),
+        "AWS::RDS::DBInstance": ("CreateDBInstanceReadReplica",),
+        "AWS::S3::Object": ("CompleteMultipartUpload", "PostObject"),
+        "AWS::STS::AssumedRole": _CREDENTIALS[:3],
     }
 )
-#: Calls that create a resource or overwrite it.
-OVERWRITING = frozenset({*MAKERS["AWS::S3::Object"], "PutParameter"})
+#: Calls that return a resource as it is, if there is one, and create it otherwise.
+IDEMPOTENT = frozenset({"CreateBucket", "CreatePlatformEndpoint", "CreateQueue", "CreateTopic"})
 
 UNMAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "AWS::EC2::Ami": ("DeregisterImage",),
         "AWS::IAM::MFADevice": ("DeleteVirtualMFADevice",),
         "AWS::IAM::OIDCProvider": ("DeleteOpenIDConnectProvider",),
+        "AWS::IAM::Policy": ("DeleteGroupPolicy", "DeleteRolePolicy", "DeleteUserPolicy"),
         "AWS::IAM::Role": ("DeleteServiceLinkedRole",),
         "AWS::KMS::Key": ("DeleteKey", "ScheduleKeyDeletion"),
-        "AWS::SSM::Parameter": ("DeleteParameters",),
     }
 )
 
@@ -121,6 +104,31 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "AWS::SQS::Queue": ("AddPermission", "RemovePermission"),
     }
 )
+_CREATING = "Allocate|Copy|Create|Import|Publish|Put|Register|Request|Run|Upload"
+#: Calls that create a resource or overwrite it; Create and the like fail if there is one.
+_OVERWRITING = re.compile(r"(Import|Publish|Put|Register)[A-Z]|(CopyObject|PostObject)$|Complete")
+#: Calls that can rename a resource → the member with the new name.
+RENAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "ModifyCluster": "newClusterIdentifier",
+        "ModifyDBCluster": "newDBClusterIdentifier",
+        "ModifyDBInstance": "newDBInstanceIdentifier",
+        "ModifyDBProxy": "newDBProxyName",
+        "ModifyDBProxyEndpoint": "newDBProxyEndpointName",
+        "ModifyGlobalCluster": "newGlobalClusterIdentifier",
+        "ModifyTenantDatabase": "newTenantDBName",
+        "RenameTable": "newName",
+        "UpdateApplication": "newApplicationName",
+        "UpdateApprovalRuleTemplateName": "newApprovalRuleTemplateName",
+        "UpdateComponent": "newComponentName",
+        "UpdateDeploymentGroup": "newDeploymentGroupName",
+        "UpdateGeneratedTemplate": "newGeneratedTemplateName",
+        "UpdateGroup": "newGroupName",
+        "UpdateRepositoryName": "newName",
+        "UpdateServerCertificate": "newServerCertificateName",
+        "UpdateUser": "newUserName",
+    }
+)
 #: Calls that change resources of any type; attaching a policy does not change the policy.
 _OF_ANY_TYPE = re.compile(
     r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*|(Put|Delete)ResourcePolicy"
@@ -141,13 +149,64 @@ def creates(event_name: str, resource_type: str | None) -> bool:
 
     >>> creates("CreateUser", "AWS::IAM::User"), creates("CreateAccessKey", "AWS::IAM::User")
     (True, False)
+    >>> creates("PutRule", "AWS::Events::Rule"), creates("PutBucketPolicy", "AWS::S3::Bucket")
+    (True, False)
     """
     if resource_type is None:
         return event_name.startswith("Create")
     if event_name in MAKERS.get(resource_type, ()):
         return True
-    maker = rf"(Create|Run|Register|Import){_label(resource_type)}(\d.*)?"
+    label = _label(resource_type)
+    maker = rf"({_CREATING}){label}s?(\d.*)?|Restore{label}(From|To)(?!RecycleBin)\w+"
     return bool(re.fullmatch(maker, event_name, re.I))
+
+
+def overwrites(event_name: str) -> bool:
+    """Returns whether a call of this name that creates a resource changes one that exists.
+
+    >>> overwrites("PutParameter"), overwrites("CopyObject"), overwrites("CopySnapshot")
+    (True, True, False)
+    """
+    return _OVERWRITING.match(event_name) is not None
+
+
+@lru_cache(4096)
+def restores(event_name: str, resource_type: str | None) -> bool:
+    """Returns whether a call of this name undoes the deletion of a resource of this type.
+
+    >>> restores("CancelKeyDeletion", "AWS::KMS::Key")
+    True
+    """
+    label = _label(resource_type or "")
+    restorer = rf"Restore{label}(FromRecycleBin)?|Cancel{label}Deletion"
+    return bool(re.fullmatch(restorer, event_name, re.I))
+
+
+def version_of(record: Record) -> int | None:
+    """Returns the number that an answer gives the written version; 1 is the first."""
+    response = as_object(record.get("responseElements"))
+    for part in (response, *map(as_object, response.values())):
+        for member in ("version", "revision"):
+            if type(number := part.get(member)) is int:
+                return number
+    return None
+
+
+def rename_of(record: Record) -> tuple[str, str] | None:
+    """Returns the former and the new name, if a call renames a resource.
+
+    >>> asked = {"userName": "Mary", "newUserName": "Maria"}
+    >>> rename_of({"eventName": "UpdateUser", "requestParameters": asked})
+    ('Mary', 'Maria')
+    """
+    member = RENAMES.get(str(record.get("eventName")), "")
+    parameters = as_object(record.get("requestParameters"))
+    new, noun = parameters.get(member), member.removeprefix("new")
+    for former in (f"{noun[:1].lower()}{noun[1:]}", f"current{noun}", f"old{noun}"):
+        old = parameters.get(former)
+        if isinstance(old, str) and isinstance(new, str) and old != new:
+            return old, new
+    return None
 
 
 @lru_cache(4096)
@@ -161,7 +220,7 @@ def deletes(event_name: str, resource_type: str | None) -> bool:
         return event_name.startswith("Delete")
     if event_name in UNMAKERS.get(resource_type, ()):
         return True
-    remover = rf"(Delete|Terminate|Deregister){_label(resource_type)}s?(\d.*)?"
+    remover = rf"(Delete|Deregister|Release|Terminate){_label(resource_type)}s?(\d.*)?"
     return bool(re.fullmatch(remover, event_name, re.I))
 
 

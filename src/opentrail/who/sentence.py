@@ -12,7 +12,7 @@ from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import FOUND_DETAILS, SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 from opentrail.version import __version__
-from opentrail.who.changes import changes, creates, deletes
+from opentrail.who.changes import changes, creates, deletes, overwrites, rename_of
 from opentrail.who.phrases import CALL_PHRASES, VERBS
 
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -330,9 +330,18 @@ def _action(record: Record, target: Resource | None) -> list[Part]:
         return phrase
     if target is None:
         return [Part("verb", f"called {event_name}")]
-    if creates(event_name, target.type):
-        return [Part("verb", "created "), *_named(target)]
+    if rename := rename_of(record):
+        former = Resource(target.type, rename[0])
+        return [
+            Part("verb", "renamed "),
+            *_named(former),
+            Part("plain", " to "),
+            Part("object", rename[1]),
+        ]
     verb = _WORD.match(event_name)
+    if creates(event_name, target.type):
+        did = VERBS.get(verb.group(), "put") if verb and overwrites(event_name) else "created"
+        return [Part("verb", f"{did} "), *_named(target)]
     label = (target.type or "").rpartition("::")[2]
     object_name = event_name[verb.end() :] if verb else ""
     own = re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", object_name, re.I)
