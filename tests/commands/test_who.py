@@ -60,6 +60,52 @@ def test_who_may_be_answered_as_json(console: StubConsole, capsys: Capture) -> N
     assert json.loads(capsys.readouterr().out) == answer
 
 
+def a_change(sentence: str, **more: object) -> dict[str, object]:
+    return {"sentence": sentence, "evidence": {"eventId": sentence[:9]}, **more}
+
+
+def test_who_prints_names_and_former_resources(console: StubConsole, capsys: Capture) -> None:
+    life = {
+        "name": "Mary",
+        "created": a_change("Ann created Mary"),
+        "renamed": [a_change("Bob renamed Mary to Maria")],
+        "deleted": None,
+    }
+    answer = {
+        "created": a_change("Eve put rule Mary", certain=False),
+        "changed": a_change("Ida changed Mary", times=2),
+        "renamed": [a_change("Tom renamed Mia to Mary")],
+        "deleted": None,
+        "former": [life, life, life, {**life, "name": "Meg"}],
+    }
+    console.answers({**a_change("Eve put rule Mary"), "events": 9, "answers": [answer]})
+    assert main(["who", "Mary"]) == 0
+    out = capsys.readouterr().out
+    parts = [line for line in out.splitlines() if line and "eventId" not in line]
+    former = ["  Ann created Mary.", "  Bob renamed Mary to Maria."]
+    assert parts == [
+        "Eve put rule Mary.",
+        "No earlier event names it.",
+        "Renamed:",
+        "Tom renamed Mia to Mary.",
+        "Changed 2 times, the last time:",
+        "Ida changed Mary.",
+        "Former resources of this name:",
+        *former * 3,
+        "  And 1 more; --json shows them.",
+    ]
+
+
+def test_a_rename_that_is_the_last_change_is_printed_once(
+    console: StubConsole, capsys: Capture
+) -> None:
+    renamed = a_change("Tom renamed Mia to Mary")
+    answer = {"changed": {**renamed, "times": 1}, "renamed": [renamed]}
+    console.answers({**renamed, "events": 9, "answers": [answer]})
+    assert main(["who", "Mary"]) == 0
+    assert capsys.readouterr().out.count("Tom renamed") == 1
+
+
 def test_who_shows_nothing_that_steers_a_terminal(console: StubConsole, capsys: Capture) -> None:
     evil = "\x1b[2J\u202eevil"
     answer = {"sentence": f"On {evil}", "evidence": {"userAgent": evil}, "events": 1}

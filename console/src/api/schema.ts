@@ -277,6 +277,7 @@ export interface KnownIdentity {
 
 /** Who created, changed and deleted something. */
 export interface LifeStory {
+  former: string[][];
   maker: EventRow | null;
   sentences: string[];
 }

@@ -9,7 +9,7 @@ import { CallerChain } from "./CallerChain";
 
 /** Who created, changed and deleted a resource or a principal, and who was behind that. */
 export function LifeStory({ story }: { story: Story }): ReactNode {
-  const { sentences, maker } = story;
+  const { sentences, maker, former } = story;
   return (
     <Container header={<Header variant="h2">Life story</Header>}>
       <SpaceBetween size="s">
@@ -20,6 +20,18 @@ export function LifeStory({ story }: { story: Story }): ReactNode {
         ))}
         {!sentences.length && <Box color="text-body-secondary">No event created, changed or deleted it.</Box>}
         {maker && <CallerChain event={maker} />}
+        {former.length > 0 && (
+          <div>
+            <Box variant="awsui-key-label">Former resources of this name</Box>
+            <ul>
+              {former.map((life, index) => (
+                <li key={index} className="wrap">
+                  {life.map(visible).join(". ")}.
+                </li>
+              ))}
+            </ul>
+          </div>
+        )}
       </SpaceBetween>
     </Container>
   );

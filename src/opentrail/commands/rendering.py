@@ -47,6 +47,8 @@ _CSV = (
 )
 
 #: How to name callers that are unknown.
+#: Maximum former resources of a name.
+_MAX_FORMER = 3
 NAMING = "name access keys by 'opentrail directory add KEY-ID --user NAME'"
 
 #: Levels and states, and the colors in which a terminal shows them: red, yellow, green.
@@ -411,8 +413,14 @@ def _print_details(answer: dict[str, Any]) -> None:
     created, changed, deleted = (answer.get(k) for k in ("created", "changed", "deleted"))
     if created:
         _print_change(created)
+        if not created.get("certain", True):
+            sys.stdout.write("\nNo earlier event names it.\n")
     else:
         sys.stdout.write("No record shows who created it.\n")
+    for renamed in answer.get("renamed", ()):
+        if not changed or renamed["evidence"] != changed["evidence"]:
+            sys.stdout.write("\nRenamed:\n")
+            _print_change(renamed)
     if changed:
         times = "once" if changed["times"] == 1 else f"{changed['times']:,} times, the last time"
         times = times if changed.get("complete", True) else f"at least {times}"
@@ -421,6 +429,7 @@ def _print_details(answer: dict[str, Any]) -> None:
     if deleted:
         sys.stdout.write("\nDeleted:\n")
         _print_change(deleted)
+    _print_former(answer.get("former", ()))
     caller = answer.get("caller") or {}
     if caller and (caller["steps"] or caller["kind"] != "human"):
         sys.stdout.write("\nHow the caller got there:\n")
@@ -429,6 +438,17 @@ def _print_details(answer: dict[str, Any]) -> None:
     if answer.get("next"):
         sys.stdout.write("\nWhat the same caller did next:\n")
         _print_list([step["sentence"] for step in answer["next"]])
+
+
+def _print_former(lives: Sequence[dict[str, Any]]) -> None:
+    """Prints the former resources of a name, the latest first."""
+    if lives:
+        sys.stdout.write("\nFormer resources of this name:\n")
+    for life in lives[:_MAX_FORMER]:
+        ends = [life["created"], *life["renamed"], life["deleted"]]
+        _print_list([end["sentence"] for end in ends if end])
+    if (more := len(lives) - _MAX_FORMER) > 0:
+        sys.stdout.write(f"  And {more} more; --json shows them.\n")
 
 
 def _session_words(caller: dict[str, Any]) -> list[str]:

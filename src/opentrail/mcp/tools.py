@@ -33,6 +33,8 @@ from opentrail.who.subjects import Kind, events_of, quoted
 
 #: Maximum resources of one name in an answer.
 _MAX_ANSWERS = 5
+#: Maximum former resources of a name in an answer.
+_MAX_FORMER = 3
 #: Maximum trails in an answer.
 _MAX_TRAILS = 20
 #: Maximum actions, and differences of one kind, in an answer.
@@ -455,6 +457,12 @@ def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:
             facts[kind], untrusted[kind] = _statement_parts(change)
     if times := (answer["changed"] or {}).get("times"):
         facts["changed"]["times"] = times
+    if answer["created"]:
+        facts["created"]["certain"] = answer["created"]["certain"]
+    if renamed := answer["renamed"]:
+        facts["renamed"], untrusted["renamed"] = numbered(renamed, _statement_parts)
+    if former := answer["former"]:
+        facts["former"], untrusted["former"] = numbered(former[:_MAX_FORMER], _former_parts)
     caller = answer["caller"]
     steps = [_statement_parts(step) for step in caller["steps"]]
     facts["caller"] = {"kind": caller["kind"], "steps": [fact for fact, _ in steps]}
@@ -465,6 +473,16 @@ def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:
     following = [_statement_parts(step) for step in answer["next"]]
     facts["next"] = [fact for fact, _ in following]
     untrusted["next"] = [text["sentence"] for _, text in following]
+    return facts, cleaned(untrusted)
+
+
+def _former_parts(life: Mapping[str, Any]) -> tuple[Json, Json]:
+    """Returns both parts of a former resource of a name."""
+    facts: Json = {}
+    untrusted = {"name": life["name"]}
+    for kind in ("created", "deleted"):
+        if change := life[kind]:
+            facts[kind], untrusted[kind] = _statement_parts(change)
     return facts, cleaned(untrusted)
 
 

@@ -129,6 +129,28 @@ async def test_the_story_of_a_resource_is_what_who_answers() -> None:
 
 
 @asynchronous
+async def test_a_story_has_names_and_former_resources() -> None:
+    browser = Browser()
+    await browser.api.record(
+        [
+            did(1, "CreateUser", {"userName": "Mary"}),
+            did(2, "DeleteUser", {"userName": "Mary"}),
+            did(3, "CreateUser", {"userName": "Mary"}),
+            did(4, "UpdateUser", {"userName": "Mary", "newUserName": "Maria"}),
+            did(5, "TagUser", {"userName": "Maria"}),
+        ]
+    )
+    story = (await browser.get("resources", name="Mary")).json["story"]
+    verbs = [sentence.split("IAM user ")[1].split()[1] for sentence in story["sentences"]]
+    assert verbs == ["created", "renamed", "tagged"]
+    (former,) = story["former"]
+    assert [sentence.split("IAM user ")[1].split()[1] for sentence in former] == [
+        "created",
+        "deleted",
+    ]
+
+
+@asynchronous
 async def test_who_says_what_may_have_been_meant() -> None:
     browser = Browser()
     await browser.api.record([did(1, "CreateUser", {"userName": "Mary"})])

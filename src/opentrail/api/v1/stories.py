@@ -60,6 +60,8 @@ class LifeStory(TypedDict):
     sentences: list[str]
     #: The event that the first sentence describes.
     maker: EventRow | None
+    #: The same sentences of each former resource of that name, the latest first.
+    former: list[list[str]]
 
 
 class Principal(TypedDict):
@@ -383,12 +385,23 @@ def _timeline_entry(entry: CallGroup) -> TimelineEntry:
 async def _life_story(history: History, answer: Json) -> LifeStory:
     """Returns what `who` answers of the first resource of a name."""
     first = answer["answers"][0] if answer["answers"] else {}
-    changes = [change for kind in ("created", "changed", "deleted") if (change := first.get(kind))]
+    changes = _changes_in(first)
     makers = await _rows_of_evidence(history, changes[:1])
     return {
-        "sentences": [change["sentence"] for change in changes],
+        "sentences": _sentences(changes),
         "maker": makers[0] if makers else None,
+        "former": [_sentences(_changes_in(life)) for life in first.get("former", ())],
     }
+
+
+def _changes_in(life: Json) -> list[Json]:
+    """Returns what `who` answers of the changes of a resource, in order."""
+    changed = [*life.get("renamed", ()), life.get("changed")]
+    return [each for each in (life.get("created"), *changed, life.get("deleted")) if each]
+
+
+def _sentences(changes: Iterable[Json]) -> list[str]:
+    return [*dict.fromkeys(change["sentence"] for change in changes)]
 
 
 async def _meant(history: History, query: Mapping[str, str]) -> Json:
