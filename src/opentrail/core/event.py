@@ -24,6 +24,8 @@ FOUND_DETAILS = {INSIGHT: "insightDetails", DETECTION: "detectionDetails"}
 
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"
+#: The event source of questions that agents ask opentrail.
+AGENT_SOURCE = "mcp.opentrail.internal"
 
 #: A label of a host name, as botocore requires: private clouds and stores have custom Regions, such
 #: as `garage`. A single letter or only digits are not a Region.

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from opentrail.api.v1.conditions import count_in, position_in, search_in
+from opentrail.api.v1.conditions import count_in, listed, position_in, search_in
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.expression import parse
+from opentrail.core.expression import And, parse
 from opentrail.history.event_history import Search
 from tests.factories import MOMENT
 
@@ -50,6 +50,53 @@ def test_conditions_that_make_no_sense_are_refused(query: dict[str, str], code: 
     with pytest.raises(CloudTrailError) as refused:
         search_in(query, MOMENT)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "last 1h",
+        "is:read is:success",
+        "region=us-east-1 OR account=123456789012",
+        "readOnly=true",
+        "opens:22",
+    ],
+)
+def test_lists_leave_out_questions_of_agents(expression: str) -> None:
+    search = search_in({"expression": expression}, MOMENT)
+    also = f"({expression}) AND " if expression else ""
+    without = parse(f"{also}NOT source=mcp.opentrail.internal", MOMENT)
+    assert expressed(listed(search)) == expressed(Search(expression=without))
+    assert listed(search).categories == search.categories
+
+
+def expressed(search: Search) -> object:
+    """Returns the conditions of a search, without the `And` around a single one."""
+    expression = search.expression
+    return (
+        expression.parts[0]
+        if isinstance(expression, And) and len(expression.parts) == 1
+        else expression
+    )
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "name=McpToolCall",
+        "name!=GetUser",
+        "source=mcp.opentrail.internal",
+        "user=ada is:read",
+        "agent=*",
+        "lookup",
+        "region=us-east-1 requestParameters.tool=who",
+        "is:read (last 1h OR NOT key=AKIA)",
+    ],
+)
+def test_searches_for_calls_find_questions_of_agents(expression: str) -> None:
+    search = search_in({"expression": expression}, MOMENT)
+    assert listed(search) == search
 
 
 def test_a_count_is_a_number_within_its_limit() -> None:

@@ -12,7 +12,7 @@ from opentrail.version import __version__
 from opentrail.who.sentence import clause
 from tests.api.browser import Browser
 from tests.api.caller import Api
-from tests.factories import ACCOUNT
+from tests.factories import ACCOUNT, a_record
 from tests.fakes import asynchronous
 
 BODY = {
@@ -47,6 +47,25 @@ async def test_a_question_is_an_event_of_who_asked_and_through_which_agent() -> 
     }
     assert (record["readOnly"], record.get("errorCode")) == (True, None)
     assert clause(record).startswith("IAM user ann's agent Claude Code used the tool lookup of")
+
+
+@asynchronous
+async def test_lists_show_questions_only_to_who_asks_for_them() -> None:
+    browser = Browser()
+    assert (await browser.post("questions", BODY)).status == 200
+    await browser.api.record([a_record()])
+    names = {"expression": "name=McpToolCall"}
+    rows = await browser.get("events/rows")
+    asked = await browser.get("events/rows", **names)
+    assert [row["eventName"] for row in rows.json["events"]] == ["CreateUser"]
+    assert [row["eventName"] for row in asked.json["events"]] == ["McpToolCall"]
+    documents = (await browser.get("events")).json["events"]
+    assert [event["EventName"] for event in documents] == ["CreateUser"]
+    assert (await browser.get("events/overview")).json["count"] == 1
+    values = (await browser.get("values", field="eventName", prefix="")).json["values"]
+    assert {"value": "McpToolCall", "count": 1} in values
+    found = (await browser.api.ok("LookupEvents"))["Events"]
+    assert {event["EventName"] for event in found} >= {"CreateUser", "McpToolCall"}
 
 
 @asynchronous

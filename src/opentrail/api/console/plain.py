@@ -17,7 +17,7 @@ from opentrail.api.operation import Services
 from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import search_in
+from opentrail.api.v1.conditions import listed, search_in
 from opentrail.api.v1.events import EventRow, find_event, row_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import PAGE, Page
@@ -76,7 +76,7 @@ class Plain:
         query = {"q": _DEFAULT, **request.query_params}
         conditions = {**query, "expression": query["q"]}
         try:
-            search = search_in(conditions, self._services.clock.now())
+            search = listed(search_in(conditions, self._services.clock.now()))
             cursor = query.get("cursor") or None
             page = await seen_by(request, self._services).history.search(search, PAGE, cursor)
         except CloudTrailError as error:

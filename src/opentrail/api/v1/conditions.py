@@ -13,8 +13,17 @@ from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import is_by_token
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import MANAGEMENT, parse_moment
-from opentrail.core.expression import Expression, ExpressionError, parse
+from opentrail.core.event import AGENT_SOURCE, MANAGEMENT, parse_moment
+from opentrail.core.expression import (
+    And,
+    Compare,
+    Expression,
+    ExpressionError,
+    Not,
+    Text,
+    conditions_in,
+    parse,
+)
 from opentrail.history.event_history import Search
 from opentrail.ports.event_store import FoundEvent
 
@@ -46,6 +55,27 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
         start=start,
         end=end,
     )
+
+
+#: Fields by which one searches for events of any call.
+_OF_ANY_CALL = {"account", "category", "event_time", "read_only", "region"}
+_NO_QUESTION = Not(Compare(("event_source",), "=", AGENT_SOURCE, is_field=True))
+
+
+def listed(search: Search) -> Search:
+    """Returns the search of a list: without the questions of agents, unless they are asked for.
+
+    They are asked for by any condition other than time, account, Region, category, outcome and
+    kind. An agent would else find its own questions before what it looks for.
+    """
+    for condition in conditions_in(search.expression) if search.expression else ():
+        match condition:
+            case Text():
+                return search
+            case Compare(path, is_field=is_field) if not is_field or path[0] not in _OF_ANY_CALL:
+                return search
+    parts = (search.expression, _NO_QUESTION) if search.expression else (_NO_QUESTION,)
+    return replace(search, expression=And(parts))
 
 
 #: Condition of a search → the flag that lifts its default.

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import count_in, search_in
+from opentrail.api.v1.conditions import count_in, listed, search_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
@@ -136,7 +136,8 @@ class EventCounts:
     )
     async def values(self, request: Request) -> Values:
         """Returns the most frequent values of a field that begin with a prefix."""
-        history, search = self._asked(request)
+        history = seen_by(request, self._services).history
+        search = search_in(request.query_params, self._services.clock.now())
         field = request.query_params.get("field", "")
         prefix = request.query_params.get("prefix", "")
         values = await _in_time(history.values(field, prefix, search, _MAX_VALUES))
@@ -145,7 +146,7 @@ class EventCounts:
     def _asked(self, request: Request) -> tuple[History, Search]:
         """Returns the events that the caller may see, and the search of a request."""
         history = seen_by(request, self._services).history
-        return history, search_in(request.query_params, self._services.clock.now())
+        return history, listed(search_in(request.query_params, self._services.clock.now()))
 
 
 def _fields_in(query: Mapping[str, str]) -> list[str]:

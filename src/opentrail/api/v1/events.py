@@ -19,6 +19,7 @@ from opentrail.api.v1.conditions import (
     count_in,
     defaults_in,
     hiding_defaults,
+    listed,
     max_events,
     search_in,
     without_defaults,
@@ -182,21 +183,22 @@ class Events:
     async def latest(self, request: Request) -> Json:
         """Returns events in the form of `LookupEvents`, newest first.
 
-        There are fewer of large ones; `truncated` is true then. With `nearest=true`, names that
-        no event has are those that differ in case only; an answer without events says which
-        values are the most similar ones, and `parts` how many more events have the searched words
-        as parts of words, and in which members.
+        Questions of agents are left out unless the search asks for them, as in all lists. There are
+        fewer of large ones; `truncated` is true then. With `nearest=true`, names that no event has
+        are those that differ in case only; an answer without events says which values are the most
+        similar ones, and `parts` how many more events have the searched words as parts of words,
+        and in which members.
         """
         query = request.query_params
         search, history = self._search(request), self._history(request)
         limit = count_in(query, "limit", max_events(request)) or PAGE
-        events = await history.latest(search, limit)
+        events = await history.latest(listed(search), limit)
         answer: Json = {}
         if not events and query.get("nearest") == "true":
             found = await nearest_values(history, search)
             if same := [item for item in found if item.difference == "case"]:
                 search = with_values(search, same)
-                events = await history.latest(search, limit)
+                events = await history.latest(listed(search), limit)
             name = "corrected" if events else "nearest"
             answer[name] = [nearest_row(item) for item in (same if events else found)]
         hints = len(events) < limit and query.get("nearest") == "true"
@@ -212,7 +214,7 @@ class Events:
         if len(events) < limit and not has_all(events, limit):
             answer["truncated"] = True
         elif len(events) < limit and (defaults := defaults_in(query)):
-            answer["hidden"] = await _count_hidden(history, search, defaults)
+            answer["hidden"] = await _count_hidden(history, listed(search), defaults)
         return answer
 
     @route("GET", "/events/rows", VIEWER, "page through events", query=(*SEARCH, "limit", "cursor"))
@@ -222,7 +224,8 @@ class Events:
         query = request.query_params
         limit = count_in(query, "limit", MAX_SESSION_EVENTS) or PAGE
         now, token = self._place_in(query.get("cursor", ""))
-        page = await self._history(request).search(search_in(query, now), limit, token)
+        search = listed(search_in(query, now))
+        page = await self._history(request).search(search, limit, token)
         return {
             "events": await rows_of(page.events),
             "next": page.next_token and f"{now:{_CURSOR_TIME}}~{page.next_token}",

@@ -11,12 +11,11 @@ from opentrail.api.v1.answers import Json, Role, invalid_parameter, role_name
 from opentrail.api.v1.callers import caller_of, identity_of
 from opentrail.api.v1.own_events import own_event
 from opentrail.api.v1.routes import VIEWER, route
+from opentrail.core.event import AGENT_SOURCE
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 from opentrail.version import __version__
 
-#: The event source of questions.
-AGENT_SOURCE = "mcp.opentrail.internal"
 _EVENT_NAME = "McpToolCall"
 _TOOL = re.compile(r"[a-z_]{1,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -155,20 +155,26 @@ class Between(msgspec.Struct, frozen=True, tag=True):
 Expression = And | Or | Not | Compare | Text | Is | Opens | Between
 
 
+def conditions_in(expression: Expression) -> Iterator[Expression]:
+    """Yields the conditions that an expression combines."""
+    match expression:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from conditions_in(part)
+        case Not(part):
+            yield from conditions_in(part)
+        case _:
+            yield expression
+
+
 def fields_in(expression: Expression) -> set[str]:
     """Returns the fields of `Attributes` that an expression uses.
 
     >>> sorted(fields_in(And((Compare(("region",), "=", "eu-west-1", True), Text("x")))))
     ['region']
     """
-    match expression:
-        case And(parts) | Or(parts):
-            return {name for part in parts for name in fields_in(part)}
-        case Not(part):
-            return fields_in(part)
-        case Compare(path, is_field=True):
-            return {path[0]}
-    return set()
+    found = conditions_in(expression)
+    return {each.path[0] for each in found if isinstance(each, Compare) and each.is_field}
 
 
 # Evaluation
