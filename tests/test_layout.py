@@ -33,6 +33,7 @@ FREE_TESTS = {
     "api/test_isolation.py": "guarantee Z3 over the whole API",
     "capture/record/test_resource_names.py": "guarantee N10 from request to selector",
     "api/console/test_oidc_sign_ins.py": "sign-ins from the provider to the session",
+    "who/test_sixty_questions.py": "questions about a whole scenario, over all modules of who",
     "permissions/test_generated_policies.py": "policies from records to decisions",
     "test_packaging.py": "files that packages are made of",
     "test_layout.py": "this one",

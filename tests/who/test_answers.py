@@ -226,8 +226,11 @@ async def test_an_object_that_is_written_over_was_made_by_the_first_call() -> No
     assert deed(one["created"]).startswith("IAM user John put S3 object in/a.csv")
     assert one["changed"]["times"] == 1
     assert deed(one["changed"]).startswith("IAM user Jane put S3 object in/a.csv")
-    said = await asked("arn:aws:s3:::my-bucket/in/a.csv", put(0, "John"), put(2, "Eve"))
-    assert len(said["answers"]) == 1
+    there = put(
+        2, "Eve", requestParameters=elsewhere, resources=[{"ARN": "arn:aws:s3:::other/in/a.csv"}]
+    )
+    (one,) = (await asked("arn:aws:s3:::my-bucket/in/a.csv", put(0, "John"), there))["answers"]
+    assert deed(one["created"]).startswith("IAM user John put S3 object in/a.csv")
 
 
 def put_rule(minute: int, **changes: Any) -> dict[str, Any]:
@@ -376,6 +379,25 @@ async def test_temporary_keys_and_sessions_were_made_by_who_assumed_the_role(nam
     assert deed(one["created"]) == "IAM user Alice assumed IAM role DataRole as session etl"
 
 
+@asynchronous
+async def test_a_copy_for_another_account_says_less_than_the_event() -> None:
+    stranger = {"type": "AWSAccount", "principalId": "AIDAX", "accountId": ACCOUNT}
+    session = f"arn:aws:sts::{OTHER}:assumed-role/Audit/etl"
+    answered = {
+        "credentials": {"accessKeyId": "ASIA1"},
+        "assumedRoleUser": {"arn": session, "assumedRoleId": "AROAX:etl"},
+    }
+    event = assumed(1, "ASIA1", an_iam_user("Alice"), "Audit", responseElements=answered)
+    event["sharedEventID"] = "one"
+    copy = {**event, "userIdentity": stranger, "recipientAccountId": OTHER, "eventID": "copy"}
+    for records in ((event, copy), (copy, event)):
+        (one,) = (await asked("etl", *records))["answers"]
+        assert deed(one["created"]) == "IAM user Alice assumed IAM role Audit as session etl"
+        assert (one["account"], one["former"]) == (OTHER, [])
+    (one,) = (await asked("etl", copy))["answers"]
+    assert deed(one["created"]).startswith(f"a caller of account {ACCOUNT} assumed IAM role Audit")
+
+
 # Many events, real records
 
 
@@ -416,7 +438,7 @@ async def test_a_first_put_is_found_behind_a_thousand_others() -> None:
 async def test_the_event_loop_goes_on_while_records_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    histories, goes_on = answers._lives, threading.Event()
+    histories, goes_on = answers._resources, threading.Event()
 
     def read(*arguments: Any) -> Any:
         asyncio.run_coroutine_threadsafe(asyncio.to_thread(goes_on.set), loop)
@@ -424,7 +446,7 @@ async def test_the_event_loop_goes_on_while_records_are_read(
         return histories(*arguments)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(answers, "_lives", read)
+    monkeypatch.setattr(answers, "_resources", read)
     said = await asked("Mary", at(0))
     assert deed(said) == "IAM user John created IAM user Mary"
 

@@ -87,6 +87,15 @@ def test_the_version_in_an_answer_decides_what_a_put_was() -> None:
     assert calls.only("p").created is None
 
 
+def test_a_name_with_its_version_is_created_by_any_version() -> None:
+    calls = Calls()
+    kind = "AWS::ECS::TaskDefinition"
+    calls.call("DescribeTaskDefinition", "web:7", kind=kind)
+    registered = calls.call("RegisterTaskDefinition", "web:7", kind=kind, version=7)
+    life = calls.only("web:7")
+    assert (position(life.created), life.is_certain) == (registered, True)
+
+
 def test_a_put_after_a_deletion_certainly_creates() -> None:
     calls = Calls()
     calls.call("DeleteParameter", "p", kind="AWS::SSM::Parameter")

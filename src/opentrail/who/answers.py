@@ -5,8 +5,10 @@ An answer holds sentences with their evidence, and says so if something is not r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -60,6 +62,8 @@ _HOLDERS = {
     "AWS::IAM::Policy": ("roleName", "userName", "groupName"),
     "AWS::Logs::LogStream": ("logGroupName",),
 }
+#: The end of the name of a version of a resource, such as the task definition `web:2`.
+_VERSION = re.compile(r":\d+\Z")
 
 
 class ResourceKey(NamedTuple):
@@ -71,14 +75,22 @@ class ResourceKey(NamedTuple):
     type: str | None
 
 
+class _Resource(NamedTuple):
+    """A resource with the former ones of its name."""
+
+    key: ResourceKey
+    life: Life
+    former: list[Life]
+
+
 class _Found(NamedTuple):
     """What event history has of a question."""
 
     events: list[FoundEvent]
     #: Whether all writes are among the events.
     is_complete: bool
-    #: Each resource's life with its former ones, the most recent first.
-    lives: list[tuple[Life, list[Life]]]
+    #: The most recent first.
+    resources: list[_Resource]
 
 
 async def who(
@@ -95,23 +107,23 @@ async def who(
     found = _Found([], True, [])
     for question in readings_of(text, kind, account):
         read = await _find(history, question)
-        found = read if read.lives or not found.events else found
-        if found.lives:
+        found = read if read.resources or not found.events else found
+        if found.resources:
             break
     else:
         found = await _find_by_tag(history, parse_question(text, kind, account)) or found
-    events, is_complete, lives = found
-    answers = [await _answer(history, *each, is_complete) for each in lives]
+    events, is_complete, resources = found
+    answers = [await _answer(history, each, is_complete) for each in resources]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
-    if not lives:
+    if not resources:
         return {**answer, "first": [event_document(event) for event in events[-1:]]}
-    first = lives[0][0].main_change
+    first = resources[0].life.main_change
     return {**answer, **first.document(), "record": first.event.record}
 
 
 async def _find(history: History, question: Question) -> _Found:
     events, is_complete = await _find_events(history, question)
-    return _Found(events, is_complete, await in_thread(_lives, question, events, pool=WHO))
+    return _Found(events, is_complete, await in_thread(_resources, question, events, pool=WHO))
 
 
 async def _find_by_tag(history: History, question: Question) -> _Found | None:
@@ -131,8 +143,8 @@ async def _find_by_tag(history: History, question: Question) -> _Found | None:
     if not found:
         return None
     events = {event.position: event for each in found for event in each.events}
-    lives = [life for each in found for life in each.lives]
-    return _Found([*events.values()], all(each.is_complete for each in found), lives)
+    resources = [resource for each in found for resource in each.resources]
+    return _Found([*events.values()], all(each.is_complete for each in found), resources)
 
 
 # Which events
@@ -145,9 +157,7 @@ async def _find_events(history: History, question: Question) -> tuple[list[Found
     """
     events_by_position: dict[int, FoundEvent] = {}
     is_complete = True
-    waiting, seen = [question.text] if question.text else [], set[str]()
-    if question.kind != OBJECT or question.arn is None:
-        waiting.append(question.name)  # of an object the key alone may be one of another bucket
+    waiting, seen = [name for name in (question.text, question.name) if name], set[str]()
     while waiting and len(seen) < _MAX_NAMES:
         name = waiting.pop(0)
         if name in seen:
@@ -220,15 +230,15 @@ def _other_names(events: Iterable[FoundEvent], question: Question, known: set[st
 # Lives of resources
 
 
-def _lives(question: Question, events: Sequence[FoundEvent]) -> list[tuple[Life, list[Life]]]:
-    """Returns the lives of each resource with the name, with former ones, most recent first."""
+def _resources(question: Question, events: Sequence[FoundEvent]) -> list[_Resource]:
+    """Returns the resources with the name, the most recent first."""
     names = {question.text, question.name}
     while others := _other_names(events, question, names):
         names.update(others)
     # Calls that only read matter if what they name may have been created later.
     puts = [e for e in events if overwrites(e.event_name) or e.event_name in IDEMPOTENT]
     groups: dict[ResourceKey, list[Step]] = {}
-    for event in reversed(events):
+    for event in reversed(_without_copies(events)):
         about = [r for r in event.resources if r.name in names and question.matches_type(r.type)]
         # AssumeRole counts as reading, and makes an access key.
         makes = any(creates(event.event_name, resource.type) for resource in about)
@@ -240,13 +250,35 @@ def _lives(question: Question, events: Sequence[FoundEvent]) -> list[tuple[Life,
             for key, step in _steps(event, about, record):
                 groups.setdefault(key, []).append(step)
     asked = {question.name, short_name(question.name), short_name(question.text)}
-    lives = [
-        found
+    resources = [
+        _Resource(key, life, former)
         for key, steps in _merge(groups)
         if question.bucket in (None, key.holder)
-        for found in Lives(steps).of(asked)
+        for life, former in Lives(steps).of(asked)
     ]
-    return sorted(lives, key=lambda found: found[0].last_change.event.order, reverse=True)
+
+    def rank(resource: _Resource) -> tuple[bool, datetime, int]:
+        # A resource that has the name comes before one that a rename took it from.
+        life = resource.life
+        return any(map(life.has, asked)), *life.last_change.event.order
+
+    return sorted(resources, key=rank, reverse=True)
+
+
+def _without_copies(events: Iterable[FoundEvent]) -> list[FoundEvent]:
+    """Returns events without the copies for other accounts, which say less about the caller."""
+    shared: dict[int, Record] = {
+        event.position: orjson.loads(event.record)
+        for event in events
+        if '"sharedEventID"' in event.record
+    }
+    copies = {
+        position: record.get("sharedEventID")
+        for position, record in shared.items()
+        if as_object(record.get("userIdentity")).get("type") == "AWSAccount"
+    }
+    whole = {r.get("sharedEventID") for position, r in shared.items() if position not in copies}
+    return [event for event in events if copies.get(event.position) not in whole]
 
 
 def _steps(
@@ -256,10 +288,14 @@ def _steps(
     parameters = as_object(record.get("requestParameters"))
     # CreateDBInstanceReadReplica names the instance that it makes, and one that it copies.
     sources = [value for name, value in parameters.items() if name.lower().startswith("source")]
+    # A role of another account has its sessions there, whatever the account of the event.
+    owners = {resource.type: arn.account for resource in about if (arn := parse_arn(resource.name))}
     by_key: dict[ResourceKey, list[Resource]] = {}
     for resource in about:
         if resource.name not in sources or not creates(event.event_name, resource.type):
-            by_key.setdefault(_key_of(record, resource), []).append(resource)
+            key = _key_of(record, resource)
+            key = key._replace(account=owners.get(resource.type) or key.account)
+            by_key.setdefault(key, []).append(resource)
     return [
         (
             key,
@@ -285,6 +321,8 @@ def _key_of(record: Record, resource: Resource) -> ResourceKey:
         parameters = as_object(record.get("requestParameters"))
         members = _HOLDERS.get(resource.type or "", ())
         holder = next((str(parameters[each]) for each in members if parameters.get(each)), "")
+    if not holder and (version := _VERSION.search(resource.name)):
+        holder = version[0]
     return ResourceKey(account, region, short_name(holder), resource.type)
 
 
@@ -303,16 +341,14 @@ def _merge(groups: dict[ResourceKey, list[Step]]) -> list[tuple[ResourceKey, lis
 # Answers
 
 
-async def _answer(
-    history: History, life: Life, former: Sequence[Life], is_complete: bool
-) -> dict[str, Any]:
+async def _answer(history: History, resource: _Resource, is_complete: bool) -> dict[str, Any]:
     """Returns the life of a resource in sentences; if not complete, it changed more often."""
+    key, life, former = resource
     change, changed = life.main_change, life.changed
     record = change.record
-    key = _key_of(record, change.resource)
     return {
         "type": key.type,
-        "name": life.names[-1] if life.renamed else change.resource.name,
+        "name": life.name,
         "account": key.account,
         "region": key.region or None,
         **_ends(life),
@@ -323,7 +359,7 @@ async def _answer(
         ),
         "caller": (await chain_of(history, record)).document(),
         "next": await next_calls(history, change.event, record),
-        "former": [{"name": each.names[-1], **_ends(each)} for each in former[:_MAX_FORMER]],
+        "former": [{"name": each.name, **_ends(each)} for each in former[:_MAX_FORMER]],
     }
 
 

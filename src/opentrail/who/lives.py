@@ -69,6 +69,11 @@ class Life:
     left: set[str] = field(default_factory=set)
 
     @property
+    def name(self) -> str:
+        """The present name, or the last one."""
+        return self.names[-1] if self.renamed else self.main_change.resource.name
+
+    @property
     def ends(self) -> list[Change]:
         """Its creation, last change and deletion, as far as they are recorded."""
         return [end for end in (self.created, *self.changed[-1:], self.deleted) if end]
@@ -147,7 +152,10 @@ class Lives:
         """Begins a life, unless the call changes or returns what was there before."""
         is_sure = not overwrites(event_name) and event_name not in IDEMPOTENT
         if step.version is not None and overwrites(event_name):
-            is_sure, existed = step.version == 1, step.version != 1
+            # Each revision of a task definition has its own name, `web:2`.
+            names_version = any(name.endswith(f":{step.version}") for name in step.names)
+            is_sure = step.version == 1 or names_version
+            existed = not is_sure
         else:
             existed = not is_sure and life is not None and life.deleted is None
         if not existed:

@@ -17,7 +17,7 @@ from opentrail.who.sentence import words_of
 
 OBJECT = "AWS::S3::Object"
 _TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
-_OBJECT_ARN = re.compile(r"arn:[^:]*:s3:::([^/]+)/(.+)", re.DOTALL)
+_OBJECT_ARN = re.compile(r"arn:[^:]*:s3:::([^/]+)/.+", re.DOTALL)
 _SECRET = re.compile(r"(arn:[^:]*:secretsmanager:.*:secret:.+)-[A-Za-z0-9]{6}\Z")
 #: ARNs of parts, versions and sessions → the ARN of the resource itself.
 _OF_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -69,7 +69,10 @@ def parse_question(text: str, kind: str | None = None, account: str | None = Non
     arn = parse_arn(text)
     if arn is None:
         return Question(text, kind, account, text=text)
-    return Question(arn.name, kind or arn.type, account or arn.account or None, arn, text)
+    account = account or arn.account or None
+    in_bucket = _OBJECT_ARN.fullmatch(text)
+    bucket = in_bucket[1] if in_bucket else None
+    return Question(arn.name, kind or arn.type, account, arn, text, bucket)
 
 
 def readings_of(
@@ -88,8 +91,6 @@ def readings_of(
     if text.startswith("arn:"):
         if (whole := _whole(text)) != text:
             yield parse_question(whole, kind, account)
-        if s3 := _OBJECT_ARN.fullmatch(text):
-            yield Question(s3[2], OBJECT, account, bucket=s3[1])
         return
     word, _, name = text.partition("/")
     if kind is None and word and name:
