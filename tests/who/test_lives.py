@@ -140,6 +140,14 @@ def test_a_restored_resource_goes_on_living() -> None:
     assert [*map(position, life.changed)] == [restored]
 
 
+def test_a_repeated_deletion_does_not_hide_the_first() -> None:
+    calls = Calls()
+    calls.call("CreateUser", "Mary")
+    deleted = calls.call("DeleteUser", "Mary")
+    calls.call("DeleteUser", "Mary")
+    assert position(calls.only("Mary").deleted) == deleted
+
+
 def test_changes_after_a_deletion_belong_to_the_deleted_resource() -> None:
     calls = Calls()
     calls.call("CreateUser", "Mary")

@@ -132,12 +132,14 @@ class Lives:
         return life.deleted is None and held and any(map(life.has, names))
 
     def _add(self, step: Step) -> None:
-        change, (event_name, kind) = step.change, (step.change.event.event_name, _type_of(step))
+        change = step.change
+        event_name, kind = change.event.event_name, change.resource.type
         life = self._life_of(step.rename[:1] if step.rename else step.names)
         if creates(event_name, kind):
             self._create(step, life, event_name)
         elif deletes(event_name, kind):
-            self._or_unknown(life, step).deleted = change
+            ended = self._or_unknown(life, step)
+            ended.deleted = ended.deleted or change  # what is gone may be deleted again
         elif step.rename and step.rename[0] in step.names:
             self._rename(self._or_unknown(life, step), step.rename, change)
         elif life and life.deleted and restores(event_name, kind):
@@ -192,7 +194,3 @@ class Lives:
         self._all.append(life)
         self._holders.update(dict.fromkeys(step.names, life))
         return life
-
-
-def _type_of(step: Step) -> str | None:
-    return step.change.resource.type
