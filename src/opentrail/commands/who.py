@@ -18,8 +18,8 @@ from opentrail.commands.rendering import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("resource", metavar="RESOURCE", help="name, ARN, or name with type: Mary, user/Mary")
-    add("--type", metavar="TYPE", help="only of this type: user, AWS::IAM::User")
+    add("resource", metavar="RESOURCE", help="name, ARN, BUCKET/KEY, tag Name, or user/Mary")
+    add("--type", metavar="TYPE", help="only of this type or service: user, AWS::IAM::User, iam")
     add("--account", type=account_id, metavar="ID", help="only of this account")
     add_client(parser)
     parser.set_defaults(run=run)

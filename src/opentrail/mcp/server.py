@@ -159,7 +159,7 @@ class OpentrailMcpServer(MCPServer[Any]):
                 Field(
                     min_length=1,
                     max_length=MAX_TEXT_LENGTH,
-                    description="name or ARN, such as Mary",
+                    description="name, ARN, BUCKET/KEY or tag Name, such as Mary",
                 ),
             ],
             type: Annotated[  # noqa: A002 - the word that agents use

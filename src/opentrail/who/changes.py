@@ -27,6 +27,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "AWS::CloudWatch::Alarm": ("PutMetricAlarm", "PutCompositeAlarm"),
         "AWS::EC2::Ami": ("CreateImage", "RegisterImage", "CopyImage", "ImportImage"),
+        "AWS::EC2::EIP": ("AllocateAddress",),
         "AWS::EC2::Subnet": ("CreateDefaultSubnet",),
         "AWS::EC2::VPC": ("CreateDefaultVpc",),
         "AWS::IAM::AccessKey": _CREDENTIALS,
@@ -46,6 +47,7 @@ IDEMPOTENT = frozenset({"CreateBucket", "CreatePlatformEndpoint", "CreateQueue",
 UNMAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "AWS::EC2::Ami": ("DeregisterImage",),
+        "AWS::EC2::EIP": ("ReleaseAddress",),
         "AWS::IAM::MFADevice": ("DeleteVirtualMFADevice",),
         "AWS::IAM::OIDCProvider": ("DeleteOpenIDConnectProvider",),
         "AWS::IAM::Policy": ("DeleteGroupPolicy", "DeleteRolePolicy", "DeleteUserPolicy"),
