@@ -6,7 +6,7 @@ An answer holds sentences with their evidence, and says so if something is not r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import orjson
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.event import MANAGEMENT, Record, as_object, refusal
-from opentrail.core.expression import And, Compare, Expression, Is, Or, literal
+from opentrail.core.expression import Compare, Expression, Is, Or
 from opentrail.history.event_history import History, Search, event_document, has_all
 from opentrail.history.threads import WHO, in_thread
 from opentrail.ports.event_store import FoundEvent
@@ -32,12 +32,13 @@ from opentrail.who.changes import (
 from opentrail.who.lives import Change, Life, Lives, Step
 from opentrail.who.names import (
     OBJECT,
+    TAGGING_CALLS,
     Question,
     named_by_tag,
     parse_question,
     readings_of,
     short_name,
-    tagging_calls,
+    tagging,
 )
 
 #: Maximum events of one name.
@@ -46,9 +47,9 @@ _MAX_EVENTS = 1_000
 _MAX_NAMES = 8
 #: Maximum create and delete calls that are read if there are too many events.
 _MAX_CREATIONS = 5
-#: Maximum renames to one name.
-_MAX_RENAMES = 20
-#: Maximum calls that are searched for a Name tag, and resources with the tag.
+#: Maximum calls that may be renames.
+_MAX_RENAMES = 1_000
+#: Maximum calls of one name that give a Name tag, and resources with the tag.
 _MAX_TAGGING, _MAX_TAGGED = 100, 5
 #: Maximum former lives in an answer.
 _MAX_FORMER = 20
@@ -64,6 +65,8 @@ _HOLDERS = {
 }
 #: The end of the name of a version of a resource, such as the task definition `web:2`.
 _VERSION = re.compile(r":\d+\Z")
+#: Events of renames by the new name.
+Renames = Mapping[str, Sequence[FoundEvent]]
 
 
 class ResourceKey(NamedTuple):
@@ -105,13 +108,14 @@ async def who(
         account: narrows to an account.
     """
     found = _Found([], True, [])
+    renames = await _renames(history)
     for question in readings_of(text, kind, account):
-        read = await _find(history, question)
+        read = await _find(history, question, renames)
         found = read if read.resources or not found.events else found
         if found.resources:
             break
     else:
-        found = await _find_by_tag(history, parse_question(text, kind, account)) or found
+        found = await _find_by_tag(history, parse_question(text, kind, account), renames) or found
     events, is_complete, resources = found
     answers = [await _answer(history, each, is_complete) for each in resources]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
@@ -121,36 +125,54 @@ async def who(
     return {**answer, **first.document(), "record": first.event.record}
 
 
-async def _find(history: History, question: Question) -> _Found:
-    events, is_complete = await _find_events(history, question)
+async def _find(history: History, question: Question, renames: Renames) -> _Found:
+    events, is_complete = await _find_events(history, question, renames)
     return _Found(events, is_complete, await in_thread(_resources, question, events, pool=WHO))
 
 
-async def _find_by_tag(history: History, question: Question) -> _Found | None:
+async def _find_by_tag(history: History, question: Question, renames: Renames) -> _Found | None:
     """Returns what history has of the resources with a Name tag; None if none has it."""
     if question.arn:
         return None
-    calls = tagging_calls(question.name)
-    search = Search(question.account, categories=(MANAGEMENT,), expression=calls)
+    search = Search(question.account, categories=(MANAGEMENT,))
+    events = [
+        event
+        for call in TAGGING_CALLS
+        for event in await history.latest(
+            replace(search, expression=tagging(call, question.name)), _MAX_TAGGING
+        )
+    ]
     tagged: dict[Question, None] = {}
-    for event in await history.latest(search, _MAX_TAGGING):
+    for event in sorted(events, key=lambda event: event.order, reverse=True):
         record: Record = orjson.loads(event.record)
         for resource in named_by_tag(event, record, question.name):
             if refusal(record) is None and question.matches_type(resource.type):
                 owner = str(record.get("recipientAccountId") or "") or question.account
                 tagged[parse_question(resource.name, resource.type, owner)] = None
-    found = [await _find(history, each) for each in [*tagged][:_MAX_TAGGED]]
+    found = [await _find(history, each, renames) for each in [*tagged][:_MAX_TAGGED]]
     if not found:
         return None
-    events = {event.position: event for each in found for event in each.events}
+    by_position = {event.position: event for each in found for event in each.events}
     resources = [resource for each in found for resource in each.resources]
-    return _Found([*events.values()], all(each.is_complete for each in found), resources)
+    return _Found([*by_position.values()], all(each.is_complete for each in found), resources)
 
 
 # Which events
 
 
-async def _find_events(history: History, question: Question) -> tuple[list[FoundEvent], bool]:
+async def _renames(history: History) -> Renames:
+    """Returns the calls that renamed a resource, by the new name."""
+    search = Search(categories=(MANAGEMENT,), expression=_any_of(RENAMES))
+    renames: dict[str, list[FoundEvent]] = {}
+    for event in await history.latest(search, _MAX_RENAMES):
+        if rename := rename_of(orjson.loads(event.record)):
+            renames.setdefault(rename[1], []).append(event)
+    return renames
+
+
+async def _find_events(
+    history: History, question: Question, renames: Renames
+) -> tuple[list[FoundEvent], bool]:
     """Returns the events that name the resource by any of its known names, newest first.
 
     The flag says whether all writes are among them.
@@ -166,6 +188,7 @@ async def _find_events(history: History, question: Question) -> tuple[list[Found
         # Other accounts than an ARN's owner may record its events; a bare name needs the account.
         account = None if name.startswith("arn:") and question.arn else question.account
         events, has_all_writes = await _find_by_name(history, name, Search(account=account))
+        events += renames.get(name, ())
         is_complete = is_complete and has_all_writes
         events_by_position.update((event.position, event) for event in events)
         waiting.extend(_other_names(events, question, seen | {name}))
@@ -180,10 +203,9 @@ async def _find_by_name(
 
     If there are too many, writes come before reads, and the earliest events are among them.
     """
-    renames = await history.latest(replace(search, expression=_renames_to(name)), _MAX_RENAMES)
     latest = await history.events_of(name, search, _MAX_EVENTS)
     if has_all(latest, _MAX_EVENTS):
-        return [*latest, *renames], True
+        return latest, True
     writes = await history.events_of(name, replace(search, expression=Is("write")), _MAX_EVENTS)
     has_all_writes = has_all(writes, _MAX_EVENTS)
     if not has_all_writes:
@@ -193,20 +215,11 @@ async def _find_by_name(
     succeeded = replace(search, attribute=("ResourceName", name), expression=Is("success"))
     earliest = await history.earliest(succeeded)
     reads = (event for event in latest if event.read_only)
-    return [*writes, *renames, *reads, *earliest], has_all_writes
+    return [*writes, *reads, *earliest], has_all_writes
 
 
 def _any_of(calls: Iterable[str]) -> Expression:
     return Or(tuple(Compare(("event_name",), "=", call, is_field=True) for call in calls))
-
-
-def _renames_to(name: str) -> Expression:
-    """Returns the expression of the calls that gave a resource this name."""
-    new = tuple(
-        Compare(("requestParameters", member), "=", literal(name), is_field=False)
-        for member in dict.fromkeys(RENAMES.values())
-    )
-    return And((_any_of(RENAMES), Or(new)))
 
 
 def _other_names(events: Iterable[FoundEvent], question: Question, known: set[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from opentrail.core.arns import ARN_TYPES, NAMESPACES, Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Record, as_object, objects_in
-from opentrail.core.expression import And, Compare, Expression, Or, Text
+from opentrail.core.expression import And, Compare, Expression, Text
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.changes import changes, creates
 from opentrail.who.sentence import words_of
@@ -31,8 +31,14 @@ _OF_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
 _FROM_SERVICE = re.compile(r"[a-z0-9-]+:[a-z0-9-]*:\d*:.+", re.DOTALL)
 #: The end of an ARN, such as `123456789012:function:f` and `table/t`: account, all, kind.
 _FROM_KIND = re.compile(r"(?:(\d{12}):)?(([\w-]+)[:/].+)", re.DOTALL)
-#: Calls that give tags: only these are searched, because a search for words reads whole records.
-_TAGGING = ("AddTags*", "Create*", "Put*Tag*", "RunInstances", "Tag*")
+#: Calls that give tags. Each is searched for alone: a search for one name reads few records.
+TAGGING_CALLS = (
+    *("AddTagsToResource", "AllocateAddress", "CreateImage", "CreateInternetGateway"),
+    *("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot"),
+    *("CreateSubnet", "CreateTags", "CreateVolume", "CreateVpc", "RunInstances", "TagResource"),
+)
+#: Parts of a name that JSON does not escape, by which records are selected fast.
+_PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,10 @@ def short_name(name: str) -> str:
 # Name tags
 
 
-def tagging_calls(name: str) -> Expression:
-    """Returns the expression of the calls that may give a resource the tag `Name` of this value."""
-    calls = (Compare(("event_name",), "=", call, is_field=True) for call in _TAGGING)
-    return And((Or(tuple(calls)), Text(name)))
+def tagging(call: str, name: str) -> Expression:
+    """Returns the expression of the calls of this name whose records have all parts of a name."""
+    parts = (Text(part, is_part=True) for part in _PLAIN.findall(name))
+    return And((Compare(("event_name",), "=", call, is_field=True), *parts))
 
 
 def named_by_tag(event: FoundEvent, record: Record, name: str) -> list[Resource]:
