@@ -131,6 +131,18 @@ async def test_a_renamed_resource_is_found_by_both_names(name: str) -> None:
 
 
 @asynchronous
+async def test_a_rename_in_another_account_is_of_another_resource() -> None:
+    theirs = did(
+        1, "UpdateUser", {"userName": "Meg", "newUserName": "Mary"}, recipientAccountId=OTHER
+    )
+    for text, narrowed in ((MARY, {}), ("Mary", {"account": ACCOUNT})):
+        (one,) = (await asked(text, at(0), theirs, **narrowed))["answers"]
+        assert (one["account"], one["renamed"]) == (ACCOUNT, [])
+    both = (await asked("Mary", at(0), theirs))["answers"]
+    assert [one["account"] for one in both] == [OTHER, ACCOUNT]
+
+
+@asynchronous
 async def test_a_rename_is_found_behind_many_changes() -> None:
     def rds(minute: int, event_name: str, **asked: str) -> dict[str, Any]:
         changes = {"eventSource": "rds.amazonaws.com", "eventID": f"{event_name}-{minute}"}

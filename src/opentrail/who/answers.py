@@ -65,8 +65,8 @@ _HOLDERS = {
 }
 #: The end of the name of a version of a resource, such as the task definition `web:2`.
 _VERSION = re.compile(r":\d+\Z")
-#: Events of renames by the new name.
-Renames = Mapping[str, Sequence[FoundEvent]]
+#: Accounts and events of renames, by the new name.
+Renames = Mapping[str, Sequence[tuple[str, FoundEvent]]]
 
 
 class ResourceKey(NamedTuple):
@@ -161,12 +161,14 @@ async def _find_by_tag(history: History, question: Question, renames: Renames) -
 
 
 async def _renames(history: History) -> Renames:
-    """Returns the calls that renamed a resource, by the new name."""
+    """Returns the calls that renamed a resource, with their accounts, by the new name."""
     search = Search(categories=(MANAGEMENT,), expression=_any_of(RENAMES))
-    renames: dict[str, list[FoundEvent]] = {}
+    renames: dict[str, list[tuple[str, FoundEvent]]] = {}
     for event in await history.latest(search, _MAX_RENAMES):
-        if rename := rename_of(orjson.loads(event.record)):
-            renames.setdefault(rename[1], []).append(event)
+        record: Record = orjson.loads(event.record)
+        if rename := rename_of(record):
+            owner = str(record.get("recipientAccountId") or "")
+            renames.setdefault(rename[1], []).append((owner, event))
     return renames
 
 
@@ -188,7 +190,7 @@ async def _find_events(
         # Other accounts than an ARN's owner may record its events; a bare name needs the account.
         account = None if name.startswith("arn:") and question.arn else question.account
         events, has_all_writes = await _find_by_name(history, name, Search(account=account))
-        events += renames.get(name, ())
+        events += [e for owner, e in renames.get(name, ()) if account in (None, owner)]
         is_complete = is_complete and has_all_writes
         events_by_position.update((event.position, event) for event in events)
         waiting.extend(_other_names(events, question, seen | {name}))
