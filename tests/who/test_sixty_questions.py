@@ -149,6 +149,17 @@ def _manage_messages(ann: boto3.session.Session, bob: boto3.session.Session) -> 
     bob.client("events").put_rule(Name="nightly", ScheduleExpression="rate(2 days)")
     ann.client("cloudwatch").put_dashboard(DashboardName="wall", DashboardBody='{"widgets": []}')
     bob.client("cloudwatch").put_dashboard(DashboardName="wall", DashboardBody='{"widgets": []}')
+    for session, threshold in ((ann, 80), (bob, 90)):
+        session.client("cloudwatch").put_metric_alarm(
+            AlarmName="cpu",
+            Namespace="AWS/EC2",
+            MetricName="CPUUtilization",
+            Statistic="Average",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=threshold,
+            ComparisonOperator="GreaterThanThreshold",
+        )
     ann.client("logs").create_log_group(logGroupName="/app/web")
     bob.client("logs").put_retention_policy(logGroupName="/app/web", retentionInDays=7)
     ann.client("kinesis").create_stream(StreamName="clicks", ShardCount=1)

@@ -305,8 +305,11 @@ def _steps(
     sources = [value for name, value in parameters.items() if name.lower().startswith("source")]
     # A role of another account has its sessions there, whatever the account of the event.
     owners = {resource.type: arn.account for resource in about if (arn := parse_arn(resource.name))}
+    types = {short_name(resource.name): resource.type for resource in about if resource.type}
     by_key: dict[ResourceKey, list[Resource]] = {}
-    for resource in about:
+    for named in about:
+        # A call may name one resource with its type, and by its ARN without.
+        resource = Resource(named.type or types.get(short_name(named.name)), named.name)
         if resource.name not in sources or not creates(event.event_name, resource.type):
             key = _key_of(record, resource)
             key = key._replace(account=owners.get(resource.type) or key.account)
