@@ -98,6 +98,7 @@ def test_calls_of_aws_cli_go_to_the_endpoint_that_is_set(tmp_path: Path) -> None
         environment = {
             "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
             "AWS_ENDPOINT_URL_S3": upstream,
+            "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": upstream,
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_DEFAULT_REGION": "eu-central-1",
@@ -200,9 +201,11 @@ def test_a_command_reads_a_password_from_the_terminal(tmp_path: Path) -> None:
         (["--", "no-such-program"], 127, "there is no command no-such-program"),
         (["--policy=/nowhere/p.json", "--", "true"], 2, "/nowhere/p.json cannot be written"),
         (["--upstream=nonsense", "--", "true"], 1, "upstream"),
+        (["true"], 2, "AWS_ENDPOINT_URL_WIDGETS: AWS has no service WIDGETS"),
     ],
 )
 def test_a_mistake_is_named(arguments: list[str], code: int, message: str) -> None:
-    done = execute(*arguments)
+    variable = "AWS_ENDPOINT_URL_WIDGETS" if arguments == ["true"] else "UNUSED"
+    done = execute(*arguments, environment={variable: "http://127.0.0.1:9"})
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr

@@ -35,6 +35,7 @@ def test_the_index_says_what_the_whole_model_says(name: str) -> None:
         signing_name=metadata.get("signingName", metadata["endpointPrefix"]),
         protocols=tuple(metadata.get("protocols") or [metadata["protocol"]]),
         target_prefix=metadata.get("targetPrefix"),
+        service_id=metadata["serviceId"],
         bearer=metadata.get("signatureVersion") == "bearer"
         or "smithy.api#httpBearerAuth" in metadata.get("auth", []),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,12 +129,31 @@ def _server(folder: Path, upstreams: Sequence[str]) -> Iterator[tuple[Console, d
 
 
 def _upstreams_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yields the upstreams that the variables of AWS name: one for all services, one for each."""
-    for name, url in environment.items():
-        if url and name == _ENDPOINT:
-            yield url
-        elif url and name.startswith(f"{_ENDPOINT}_"):
-            yield f"{name.removeprefix(f'{_ENDPOINT}_').lower().replace('_', '-')}={url}"
+    """Yields the upstreams that the variables of AWS name: for all services, and for single ones.
+
+    Raises:
+        UsageError: a variable is for a service that botocore does not know.
+    """
+    if environment.get(_ENDPOINT):
+        yield environment[_ENDPOINT]
+    of_services = {
+        name.removeprefix(f"{_ENDPOINT}_"): url
+        for name, url in environment.items()
+        if url and name.startswith(f"{_ENDPOINT}_")
+    }
+    known = _names_by_id() if of_services else {}
+    for service_id, url in of_services.items():
+        if service_id not in known:
+            raise UsageError(f"{_ENDPOINT}_{service_id}: AWS has no service {service_id}")
+        yield f"{known[service_id]}={url}"
+
+
+def _names_by_id() -> dict[str, str]:
+    """Returns botocore's names of services by their ids in variables: `CLOUDWATCH_LOGS`."""
+    from opentrail.wire.service_models import ServiceCatalog
+
+    services = ServiceCatalog().services.values()
+    return {re.sub("[ -]", "_", each.service_id).upper(): each.name for each in services}
 
 
 def _environment(endpoint: str, is_sandbox: bool) -> dict[str, str]:

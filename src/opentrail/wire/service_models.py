@@ -32,6 +32,8 @@ class Service:
     signing_name: str
     protocols: tuple[str, ...]
     target_prefix: str | None
+    #: Its name in variables and settings of SDKs: `CloudWatch Logs`.
+    service_id: str
     #: Whether calls carry `Authorization: Bearer` instead of a signature.
     bearer: bool = False
 
@@ -152,6 +154,7 @@ def _service(name: str, metadata: dict[str, Any]) -> Service:
         signing_name=metadata.get("signingName") or endpoint_prefix,
         protocols=tuple(metadata.get("protocols") or [metadata["protocol"]]),
         target_prefix=metadata.get("targetPrefix"),
+        service_id=metadata.get("serviceId") or name,
         bearer=metadata.get("signatureVersion") == "bearer"
         or "smithy.api#httpBearerAuth" in metadata.get("auth", ()),
     )
