@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.resources import arns_of, copied_object
 from tests.factories import ACCOUNT, a_data_record, a_record
 
@@ -27,6 +28,30 @@ def test_objects_and_buckets_of_s3_are_found_in_the_request() -> None:
     assert arns("s3", "CreateBucket", {"bucketName": "x"}) == ["arn:aws:s3:::x"]
     assert arns("s3", "ListObjects", {"bucketName": "x", "prefix": "a/"}) == ["arn:aws:s3:::x"]
     assert arns("s3", "ListBuckets", None) == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("garage", "aws")],
+)
+def test_made_arns_are_of_the_partition_of_the_call(region: str, partition: str) -> None:
+    for source, name, given, expected in (
+        ("s3", "CreateBucket", {"bucketName": "x"}, "s3:::x"),
+        ("sqs", "CreateQueue", {"queueName": "q"}, f"sqs:{region}:{ACCOUNT}:q"),
+        ("logs", "DeleteLogGroup", {"logGroupName": "/g"}, f"logs:{region}:{ACCOUNT}:log-group:/g"),
+        ("dynamodb", "DeleteTable", {"tableName": "t"}, f"dynamodb:{region}:{ACCOUNT}:table/t"),
+        ("ec2", "CreateVpc", {"cidrBlock": "10.0.0.0/16"}, f"ec2:{region}:{ACCOUNT}:vpc/"),
+    ):
+        record = a_record(
+            eventSource=f"{source}.amazonaws.com",
+            eventName=name,
+            awsRegion=region,
+            requestParameters=given,
+            responseElements=None,
+        )
+        needed = {permission.resource for permission in permissions_of(record)}
+        begin = f"arn:{partition}:{expected}"
+        assert any(arn.startswith(begin) for arn in needed), (needed, begin)
 
 
 def test_a_copy_reads_its_source() -> None:

@@ -17,7 +17,12 @@ from typing import Any
 from opentrail.core.event import as_object, objects_in, without_version
 from opentrail.core.policies.patterns import literal
 from opentrail.permissions.authorization import VARIABLE, ResourceType, type_of, types_of, values_in
-from opentrail.permissions.resources import EVERYTHING, OF_LOG_GROUP, account_of
+from opentrail.permissions.resources import (
+    EVERYTHING,
+    OF_LOG_GROUP,
+    account_of,
+    partition_of,
+)
 
 #: The name of an event that makes something, with what it makes.
 _MAKING = re.compile(
@@ -117,7 +122,7 @@ def resources_for(
 
 def _as_named(arn: str) -> NeededResource:
     for service, ending in _ENDINGS.items():
-        if arn.startswith(f"arn:aws:{service}:") and arn.endswith(ending):
+        if arn.split(":", 3)[2:3] == [service] and arn.endswith(ending):
             return NeededResource(f"{literal(arn.removesuffix(ending))}{ending}", True)
     return NeededResource(arn)
 
@@ -258,7 +263,7 @@ class _Chosen:
         self, kind: ResourceType, is_made: bool, values: Mapping[str, str]
     ) -> NeededResource:
         places = {
-            "Partition": "aws",
+            "Partition": partition_of(self._record),
             "Region": str(self._record.get("awsRegion", "")),
             "Account": account_of(self._record),
             **values,

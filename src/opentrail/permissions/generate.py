@@ -176,7 +176,8 @@ def _begin_of(head: str, names: Sequence[str]) -> str | None:
     begin = _SEPARATORS.match(_common_begin(min(names), max(names)))
     if len(names) >= _MANY and begin and re.search("[A-Za-z0-9]", begin[0]):
         return f"{head}{begin[0]}"
-    if head.startswith("arn:aws:s3:::") and head.endswith("/") and len(names) >= _MANY_OBJECTS:
+    is_of_objects = head.split(":")[2:5] == ["s3", "", ""] and head.endswith("/")
+    if is_of_objects and len(names) >= _MANY_OBJECTS:
         return head
     return None
 

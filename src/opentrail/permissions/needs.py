@@ -32,6 +32,7 @@ from opentrail.permissions.resources import (
     account_of,
     arns_of,
     copied_object,
+    partition_of,
     tables_for,
 )
 
@@ -238,7 +239,7 @@ def _passed_roles(
     members = {member.lower() for member in role_members(action)}
     with_names = {member for member in members if not member.endswith(("arn", "arns"))}
     service = _PASSED_TO.get(action.partition(":")[0])
-    begin = f"arn:aws:iam::{account_of(record)}:role/"
+    begin = f"arn:{partition_of(record)}:iam::{account_of(record)}:role/"
     needed: dict[NeededPermission, None] = {}
     profiles: dict[str, None] = {}
     for path, text in _texts(record.get("requestParameters"), _MAX_DEPTH):

@@ -40,6 +40,8 @@ _WITH_COLON = frozenset(
 #: Services whose ARNs have no Region; those of Route 53 have no account either.
 _WITHOUT_REGION = frozenset({"cloudfront", "iam", "route53"})
 _WITHOUT_ACCOUNT = frozenset({"route53"})
+#: Begin of Regions → partition.
+_PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 #: Types whose ARNs need more than the name.
 _INCOMPLETE = frozenset(
     {
@@ -76,7 +78,7 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
     label = source_label(record)
     parameters = as_object(record.get("requestParameters"))
     if label == "s3":
-        return [_s3(parameters)]
+        return [_s3(record, parameters)]
     arns = _recorded_arns(record)
     if not arns and label == "logs" and "logGroupName" in parameters:
         arns = [_log_group(record, parameters)]
@@ -84,7 +86,7 @@ def arns_of(record: Mapping[str, Any]) -> list[str]:
         tables = dict.fromkeys(table for _, table in _tables_of(parameters) if table)
         arns = [_table_arn(record, table) for table in tables]
     if not arns and label == "ssm" and isinstance(parameters.get("path"), str):
-        arns = [f"arn:aws:ssm:{_place(record)}:parameter/{parameters['path'].lstrip('/')}"]
+        arns = [f"{_begin(record)}:ssm:{_place(record)}:parameter/{parameters['path'].lstrip('/')}"]
     arns = arns or _named_arns(record, label) or _arns_in(parameters, prefix_of(label))
     if label == "dynamodb" and isinstance(index := parameters.get("indexName"), str):
         arns = [arn if "/index/" in arn else f"{arn}/index/{index}" for arn in arns]
@@ -118,14 +120,15 @@ def copied_object(record: Mapping[str, Any]) -> str | None:
     if not isinstance(source, str) or source_label(record) != "s3":
         return None
     path = unquote(source).lstrip("/").partition("?versionId=")[0]
-    return path if path.startswith("arn:") else f"arn:aws:s3:::{path}"
+    return path if path.startswith("arn:") else f"{_begin(record)}:s3:::{path}"
 
 
-def _s3(parameters: Mapping[str, Any]) -> str:
+def _s3(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     bucket, key = parameters.get("bucketName"), parameters.get("key")
     if not bucket:
         return EVERYTHING
-    return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
+    arn = f"{_begin(record)}:s3:::{bucket}"
+    return f"{arn}/{key}" if key else arn
 
 
 def _recorded_arns(record: Mapping[str, Any]) -> list[str]:
@@ -143,6 +146,16 @@ def _renamed(parameters: Mapping[str, Any], arns: Sequence[str]) -> Iterator[str
                 begin, _, _ = arn.rpartition("/")
                 kind = begin.partition("/")[0]
                 yield f"{kind}{path}{name}" if isinstance(path, str) else f"{begin}/{name}"
+
+
+def partition_of(record: Mapping[str, Any]) -> str:
+    """Returns the partition of a call's Region, as ARNs have it: `aws`, `aws-cn`, `aws-us-gov`."""
+    region = str(record.get("awsRegion", ""))
+    return next((name for begin, name in _PARTITIONS if region.startswith(begin)), "aws")
+
+
+def _begin(record: Mapping[str, Any]) -> str:
+    return f"arn:{partition_of(record)}"
 
 
 def _place(record: Mapping[str, Any]) -> str:
@@ -166,7 +179,7 @@ def tables_for(action: str, arns: Sequence[str], record: Mapping[str, Any]) -> S
 def _table_arn(record: Mapping[str, Any], table: str) -> str:
     if table.startswith("arn:"):
         return table
-    return f"arn:aws:dynamodb:{_place(record)}:table/{table}"
+    return f"{_begin(record)}:dynamodb:{_place(record)}:table/{table}"
 
 
 def _tables_of(parameters: Mapping[str, Any]) -> Iterator[tuple[str | None, str]]:
@@ -185,7 +198,7 @@ def _arns_in(parameters: Mapping[str, Any], service: str) -> list[str]:
 
 
 def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
-    group = f"arn:aws:logs:{_place(record)}:log-group:{parameters['logGroupName']}"
+    group = f"{_begin(record)}:logs:{_place(record)}:log-group:{parameters['logGroupName']}"
     stream = parameters.get("logStreamName")
     return f"{group}:log-stream:{stream}" if stream else f"{group}{OF_LOG_GROUP}"
 
@@ -251,4 +264,4 @@ def _arn_of(resource: Resource, record: Mapping[str, Any]) -> str | None:
     elif service in ("ssm", "kms"):
         name = name.removeprefix("/").removeprefix("alias/")
     separator = "" if not kind else ":" if service in _WITH_COLON else "/"
-    return f"arn:aws:{service}:{region}:{account}:{kind}{separator}{name}"
+    return f"{_begin(record)}:{service}:{region}:{account}:{kind}{separator}{name}"
