@@ -54,6 +54,13 @@ class Browser:
         """Goes to a page of the console."""
         self.page.goto(f"{self.server.console}/console/{path}")
 
+    @property
+    def width(self) -> int:
+        """Returns the width of the window in pixels."""
+        size = self.page.viewport_size
+        assert size is not None
+        return size["width"]
+
     def violations(self, *but: str, within: str = "html") -> list[str]:
         """Returns what axe finds wrong on the page, rule and element.
 
@@ -106,7 +113,7 @@ def running_chromium() -> Iterator[Chromium]:
 
 @contextmanager
 def browser(
-    chromium: Chromium, server: Opentrail, width: int = 1440, **options: Any
+    chromium: Chromium, server: Opentrail, width: int = 1440, height: int = 900, **options: Any
 ) -> Iterator[Browser]:
     """Opens a window with a new profile.
 
@@ -114,9 +121,10 @@ def browser(
         chromium: where it is opened.
         server: whose console is shown.
         width: width of the window in pixels.
+        height: height of the window in pixels.
         options: further options of Playwright's context, such as `color_scheme`.
     """
-    context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+    context = chromium.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
     page.set_default_timeout(_TIMEOUT)
     expect.set_options(timeout=_TIMEOUT)

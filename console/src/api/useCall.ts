@@ -1,4 +1,4 @@
-import { type DependencyList, useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { type DependencyList, useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import { ApiError, connection } from "./client";
 
 export interface Call<T> {
@@ -9,8 +9,17 @@ export interface Call<T> {
   reload: () => void;
 }
 
-/** Calls the server when its dependencies change, cancels what is superseded, repeats after an outage. */
-export function useCall<T>(call: ((signal: AbortSignal) => Promise<T>) | null, dependencies: DependencyList): Call<T> {
+/**
+ * Calls the server when its dependencies change and after an outage, and cancels superseded calls.
+ * With `interval`, it repeats the call that many milliseconds after each answer, until an answer is final.
+ * A hidden page pauses.
+ */
+export function useCall<T>(
+  call: ((signal: AbortSignal) => Promise<T>) | null,
+  dependencies: DependencyList,
+  interval: number | null = null,
+  isFinal: (data: T) => boolean = () => false,
+): Call<T> {
   const [state, setState] = useState<{ data: T | null; error: ApiError | null; loading: boolean }>({
     data: null,
     error: null,
@@ -41,23 +50,23 @@ export function useCall<T>(call: ((signal: AbortSignal) => Promise<T>) | null, d
   }, [...dependencies, attempt, returns]);
 
   const reload = useCallback(() => setAttempt((before) => before + 1), []);
+  const isRepeated = call !== null && interval !== null && !(state.data !== null && isFinal(state.data));
+  useEffect(() => {
+    if (!isRepeated || state.loading) return undefined;
+    const timer = setTimeout(() => {
+      if (document.visibilityState === "visible") reload();
+      else document.addEventListener("visibilitychange", reload, { once: true });
+    }, interval);
+    return () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", reload);
+    };
+  }, [isRepeated, interval, state]);
+
   return { ...state, reload };
 }
 
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   return new ApiError(0, "Error", error instanceof Error ? error.message : String(error));
-}
-
-/** Calls again every so many milliseconds while the page is visible. */
-export function useInterval(action: () => void, milliseconds: number | null): void {
-  const latest = useRef(action);
-  latest.current = action;
-  useEffect(() => {
-    if (milliseconds === null) return undefined;
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible") latest.current();
-    }, milliseconds);
-    return () => clearInterval(timer);
-  }, [milliseconds]);
 }

@@ -2,17 +2,20 @@ import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import { get } from "../api/client";
 import type { Event, Page } from "../api/types";
-import { useCall, useInterval } from "../api/useCall";
+import { type Call, useCall } from "../api/useCall";
 import { follow, href, useRoute } from "../app/router";
 import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { visible } from "../text/visible";
 
 const LIMIT = 200;
-const EVERY = 1_000;
+const INTERVAL = 1_000;
+const MAX_ROWS = 1_000;
+/** Milliseconds. An event has the time at which its call began, and arrives when the call has ended. */
+const LONGEST_CALL = 60_000;
 
 /** The calls since a trail was made, in their order: the first row is its CreateTrail. */
 export function since(events: Event[], trail: string | null): Event[] {
@@ -23,17 +26,31 @@ export function since(events: Event[], trail: string | null): Event[] {
   return created < 0 ? [] : events.slice(0, created + 1).reverse();
 }
 
+/** Adds newer events to the newest ones, or loads these. */
+async function withNewer(events: Event[], trail: string | null, signal: AbortSignal): Promise<Event[]> {
+  const [newest, first] = [events[0], since(events, trail)[0]];
+  const from = newest && new Date(Date.parse(newest.eventTime) - LONGEST_CALL).toISOString();
+  const newer: Event[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Page = await get("events/rows", { expression: "is:write", since: from, limit: LIMIT, cursor }, signal);
+    newer.push(...page.events);
+    cursor = page.next;
+  } while (first && cursor);
+  const ids = new Set(newer.map(({ eventId }) => eventId));
+  return [...newer, ...events.filter(({ eventId }) => !ids.has(eventId))].slice(0, first ? undefined : LIMIT);
+}
+
 export default function Activity(): ReactNode {
   const { query } = useRoute();
   const trail = query.get("trail");
-  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { expression: "is:write", limit: LIMIT }, signal), [trail]);
-  const [seen, setSeen] = useState<Event[]>([]);
-  useInterval(reload, EVERY);
-  const found = since(data?.events ?? [], trail);
-  // Once more calls have followed than a page holds, the first ones are only here.
-  const known = new Set(found.map(({ eventId }) => eventId));
-  const rows = found.length ? found : [...seen, ...[...(data?.events ?? [])].reverse().filter(({ eventId }) => !seen.some((event) => event.eventId === eventId))];
-  if (found.length && (seen.length !== found.length || seen.some(({ eventId }) => !known.has(eventId)))) setSeen(found);
+  const history: Call<Event[]> = useCall(
+    (signal) => withNewer(history.data ?? [], trail, signal),
+    [trail],
+    INTERVAL,
+    (events) => since(events, trail).length >= MAX_ROWS,
+  );
+  const rows = since(history.data ?? [], trail);
   return (
     <SpaceBetween size="m">
       <Header
@@ -59,12 +76,12 @@ export default function Activity(): ReactNode {
           CloudTrail is on. Trail {visible(trail)} delivers log files to its bucket every few minutes.
         </Alert>
       )}
-      <Problem error={error} what="The history could not be loaded" onRetry={reload} />
+      <Problem error={history.error} what="The history could not be loaded" onRetry={history.reload} />
       <EventList
         label="API activity"
-        items={found.length ? found : seen.length ? rows : []}
+        items={rows.length < MAX_ROWS ? rows : [...rows, { key: "full", note: "Later calls are in Event history" }]}
         shown={["time", "method", "what", "name", "result"]}
-        empty={data ? "Waiting for the first call" : "Loading events"}
+        empty={history.data ? "Waiting for the first call" : "Loading events"}
       />
     </SpaceBetween>
   );

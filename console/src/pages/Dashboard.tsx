@@ -8,10 +8,10 @@ import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
 import Link from "@cloudscape-design/components/link";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
-import { type ReactNode, useMemo, useState } from "react";
+import { type ReactNode, useMemo, useRef } from "react";
 import { get } from "../api/client";
 import type { Count, Health, Histogram, Incident, Page, TrailList, TrailSummary, ValueCount } from "../api/types";
-import { type Call, useCall, useInterval } from "../api/useCall";
+import { type Call, useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
@@ -28,17 +28,14 @@ import { Findings } from "../parts/Verify";
 import { ago, number } from "../text/time";
 import { visible } from "../text/visible";
 
-const HEALTH_EVERY = 2_000;
-const REFRESH_EVERY = 30_000;
+const HEALTH_INTERVAL = 2_000;
+const REFRESH_INTERVAL = 30_000;
 
 export default function Dashboard(): ReactNode {
   const { query } = useRoute();
   const scope = { account: query.get("account"), region: query.get("region") };
-  const health = useCall((signal) => get<Health>("health", {}, signal), []);
-  useInterval(health.reload, HEALTH_EVERY);
-  const [now, setNow] = useState(Date.now);
-  useInterval(() => setNow(Date.now()), REFRESH_EVERY);
-  const trails = useCall(useMay("auditor") ? (signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails) : null, [now]);
+  const health = useCall((signal) => get<Health>("health", {}, signal), [], HEALTH_INTERVAL);
+  const trails = useCall(useMay("auditor") ? (signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails) : null, [], REFRESH_INTERVAL);
   const key = JSON.stringify(scope);
   if (health.data && health.data.events === 0) {
     return (
@@ -71,10 +68,10 @@ export default function Dashboard(): ReactNode {
           <Trails call={trails} />
         </For>
       </ColumnLayout>
-      <LastDay key={`day ${key}`} scope={scope} now={now} />
+      <LastDay key={`day ${key}`} scope={scope} />
       <ColumnLayout columns={2} minColumnWidth={400}>
-        <Insights scope={scope} now={now} />
-        <Top scope={scope} now={now} />
+        <Insights scope={scope} />
+        <Top scope={scope} />
       </ColumnLayout>
       <Latest scope={scope} position={health.data?.visible ?? 0} />
     </SpaceBetween>
@@ -82,7 +79,6 @@ export default function Dashboard(): ReactNode {
 }
 
 type Scope = { account: string | null; region: string | null };
-type Part = { scope: Scope; now: number };
 
 /** Log files that are not as they were delivered: nothing here matters more. */
 function BrokenProofs({ trails }: { trails: TrailSummary[] }): ReactNode {
@@ -195,11 +191,11 @@ function rank({ status }: TrailSummary): number {
   return ["Failing", "Off", "Logging"].indexOf(status);
 }
 
-function LastDay({ scope, now }: Part): ReactNode {
+function LastDay({ scope }: { scope: Scope }): ReactNode {
   const { zone } = usePreferences();
-  const query = { ...scope, since: sinceOf("1d", now) };
-  const { data, error, reload } = useCall((signal) => get<Histogram>("events/histogram", { ...query, buckets: 96 }, signal), [now]);
-  const writes = useCall((signal) => get<Count>("events/count", { ...query, expression: "is:write" }, signal), [now]);
+  const query = () => ({ ...scope, since: sinceOf("1d", Date.now()) });
+  const { data, error, reload } = useCall((signal) => get<Histogram>("events/histogram", { ...query(), buckets: 96 }, signal), [], REFRESH_INTERVAL);
+  const writes = useCall((signal) => get<Count>("events/count", { ...query(), expression: "is:write" }, signal), [], REFRESH_INTERVAL);
   const points = useMemo(() => data?.buckets.map(({ time, ok, failed }) => ({ time: Date.parse(time), values: [ok, failed] })) ?? [], [data]);
   const total = points.reduce((all, { values }) => all + (values[0] ?? 0) + (values[1] ?? 0), 0);
   return (
@@ -225,8 +221,12 @@ function LastDay({ scope, now }: Part): ReactNode {
   );
 }
 
-function Insights({ scope, now }: Part): ReactNode {
-  const { data, error, reload } = useCall((signal) => get<{ incidents: Incident[] }>("insights", { ...scope, since: sinceOf("30d", now) }, signal), [now, scope.account, scope.region]);
+function Insights({ scope }: { scope: Scope }): ReactNode {
+  const { data, error, reload } = useCall(
+    (signal) => get<{ incidents: Incident[] }>("insights", { ...scope, since: sinceOf("30d", Date.now()) }, signal),
+    [scope.account, scope.region],
+    REFRESH_INTERVAL,
+  );
   const newest = data?.incidents.slice(0, 5) ?? [];
   return (
     <Container fitHeight header={<Header variant="h2" actions={<Button href={href("/insights")} onFollow={follow}>All insights</Button>}>Unusual activity</Header>}>
@@ -250,11 +250,11 @@ function Insights({ scope, now }: Part): ReactNode {
   );
 }
 
-function Top({ scope, now }: Part): ReactNode {
-  const since = sinceOf("1d", now);
+function Top({ scope }: { scope: Scope }): ReactNode {
   const { data, error, reload } = useCall(
-    (signal) => get<{ facets: Record<string, ValueCount[]> }>("events/facets", { ...scope, since, fields: "username,eventName" }, signal),
-    [now, scope.account, scope.region],
+    (signal) => get<{ facets: Record<string, ValueCount[]> }>("events/facets", { ...scope, since: sinceOf("1d", Date.now()), fields: "username,eventName" }, signal),
+    [scope.account, scope.region],
+    REFRESH_INTERVAL,
   );
   const open = (field: string) => (value: string) => navigate(href("/events", { expression: finding(field, value), last: "1d" }));
   return (
@@ -272,9 +272,17 @@ function Top({ scope, now }: Part): ReactNode {
   );
 }
 
-/** `position` grows with each event that can be found, which is when to look again. */
+/** `position` grows with each searchable event: an answer from before it is out of date. */
 function Latest({ scope, position }: { scope: Scope; position: number }): ReactNode {
-  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { ...scope, expression: "is:write", limit: 10 }, signal), [position, scope.account, scope.region]);
+  const asked = useRef(position);
+  const { data, error, reload } = useCall(
+    (signal) => {
+      asked.current = position;
+      return get<Page>("events/rows", { ...scope, expression: "is:write", limit: 10 }, signal);
+    },
+    [scope.account, scope.region],
+    position === asked.current ? null : 0,
+  );
   return (
     <>
       <Problem error={error} what="Events could not be loaded" onRetry={reload} />

@@ -6,7 +6,7 @@ import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
 import { closedGate } from "../api/gate";
 import type { Event, Histogram, NameAnswer, Page, SavedView, SearchOverview, ViewState } from "../api/types";
-import { type Call, useCall, useInterval } from "../api/useCall";
+import { type Call, useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
 import { useNarrow, useWide } from "../app/narrow";
@@ -36,7 +36,7 @@ const Empty = onDemand(() => import("../parts/Empty"));
 const SavedViews = onDemand(() => import("../parts/SavedViews"));
 const Facets = onDemand(() => import("../parts/Facets"), <aside className="facets" aria-label="Facets" />);
 
-const NEWER_EVERY = 5_000;
+const NEWER_INTERVAL = 5_000;
 const MAX_NEWER = 200;
 /** One and the same list, so that effects do not run again. */
 const NONE: Event[] = [];
@@ -86,7 +86,7 @@ export default function History(): ReactNode {
   const events = useMemo(() => namedFirst(named.data?.events ?? NONE, page.data?.events ?? NONE), [named.data, page.data]);
   const [selected, setSelected] = useState<Event[]>([]);
   const [comparing, setComparing] = useState(false);
-  const newer = useNewer(cursor ? null : query, page.data?.events[0] ?? null, Boolean(page.data));
+  const newer = useNewer(query, cursor || overview.loading ? null : page.data);
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
   const show = (id: string | null): void => {
     // A telephone has no room beside the list.
@@ -270,22 +270,20 @@ function useSlow(loading: boolean): boolean {
 }
 
 /** How many events arrived since the first page was loaded; they do not shift it. */
-function useNewer(query: Query | null, top: Event | null, loaded: boolean): number {
-  const [newer, setNewer] = useState(0);
-  useEffect(() => setNewer(0), [query, top?.eventId]);
-  useInterval(
-    () => {
-      get<Page>("events/rows", { ...query, since: top?.eventTime ?? query?.since, limit: MAX_NEWER }).then(
-        ({ events }) => {
-          const place = events.findIndex(({ eventId }) => eventId === top?.eventId);
-          setNewer(place < 0 ? events.length : place);
-        },
-        () => undefined,
-      );
-    },
-    query && loaded && newer < MAX_NEWER ? NEWER_EVERY : null,
+function useNewer(query: Query, page: Page | null): number {
+  const { data } = useCall(
+    page &&
+      (async (signal) => {
+        const top = page.events[0];
+        const { events } = await get<Page>("events/rows", { ...query, since: top?.eventTime ?? query.since, limit: MAX_NEWER }, signal);
+        const place = events.findIndex(({ eventId }) => eventId === top?.eventId);
+        return { page, count: place < 0 ? events.length : place };
+      }),
+    [query, page],
+    NEWER_INTERVAL,
+    ({ count }) => count >= MAX_NEWER,
   );
-  return newer;
+  return data && data.page === page ? data.count : 0;
 }
 
 function usePanelFor(open: string | null, events: Event[], show: (id: string | null) => void): void {

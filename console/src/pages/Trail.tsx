@@ -10,7 +10,7 @@ import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
 import type { Page, TrailList, TrailSummary } from "../api/types";
-import { asApiError, useCall, useInterval } from "../api/useCall";
+import { asApiError, useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href, navigate, useQuery } from "../app/router";
 import { EventList } from "../parts/EventList";
@@ -32,8 +32,7 @@ interface TrailSettings {
 
 export default function Trail(): ReactNode {
   const [name] = useQuery("name");
-  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
-  useInterval(reload, 5_000);
+  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), [], 5_000);
   const trail = data?.find((other) => other.arn === name || other.name === name);
   if (!trail) {
     return (

@@ -7,7 +7,7 @@ import Table from "@cloudscape-design/components/table";
 import type { ReactNode } from "react";
 import { get } from "../api/client";
 import type { TrailList, TrailSummary } from "../api/types";
-import { useCall, useInterval } from "../api/useCall";
+import { useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { useNarrow } from "../app/narrow";
 import { follow, href } from "../app/router";
@@ -18,8 +18,7 @@ import { ago } from "../text/time";
 import { visible } from "../text/visible";
 
 export default function Trails(): ReactNode {
-  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), []);
-  useInterval(reload, 10_000);
+  const { data, error, loading, reload } = useCall((signal) => get<TrailList>("trails", {}, signal).then(({ trails }) => trails), [], 10_000);
   const narrow = useNarrow();
   const column = (id: string, header: string, cell: (trail: TrailSummary) => ReactNode, width: number) => ({ id, header, cell, ...(narrow ? { minWidth: Math.min(width, 110) } : { width, minWidth: Math.min(width, 200) }) });
   return (

@@ -3,10 +3,10 @@ import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
 import Header from "@cloudscape-design/components/header";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import { get } from "../api/client";
 import type { Page } from "../api/types";
-import { useInterval } from "../api/useCall";
+import { useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { href, navigate } from "../app/router";
 import { visible } from "../text/visible";
@@ -16,11 +16,8 @@ const LINE = "aws iam create-user --user-name Mary";
 
 /** Shown until the first event arrives; then its sentence takes its place. */
 export function FirstEvent(): ReactNode {
-  const [first, setFirst] = useState<Page["events"][number] | null>(null);
-  useInterval(
-    () => void get<Page>("events/rows", { limit: 1, categories: "all" }).then(({ events }) => setFirst(events[0] ?? null), () => undefined),
-    first ? null : 1_000,
-  );
+  const { data } = useCall((signal) => get<Page>("events/rows", { limit: 1, categories: "all" }, signal), [], 1_000, ({ events }) => events.length > 0);
+  const first = data?.events[0];
   if (first) {
     return (
       <Container header={<Header variant="h2">{visible(first.sentence)}</Header>}>
