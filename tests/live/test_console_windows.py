@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
+from tests.factories import a_record, event_id
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 WINDOWS = ((1440, 900), (1024, 768), (390, 844))
+#: What `g` and a letter open.
+PAGES = {
+    "d": "Dashboard",
+    "e": "Event history",
+    "l": "Live",
+    "i": "Insights",
+    "n": "Detections",
+    "p": "Principals",
+    "r": "Resources",
+    "m": "Timeline",
+    "t": "Trails",
+    "v": "Integrity",
+    "u": "Users",
+    "s": "Settings",
+}
 #: Delays answers of a path by 3 s, and counts calls that their page aborted.
 _DELAY = """
   const ask = window.fetch
@@ -55,3 +72,83 @@ def test_activity_fills_while_answers_are_slow(console: Browser, server: Opentra
     assert "since=" not in first
     assert "since=" in last
     assert page.evaluate("window.aborted") == 0
+
+
+@pytest.fixture(scope="module")
+def mary(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Imports two events that name Mary among others, and returns the sentence of the older one."""
+    records = [
+        a_record(
+            eventID=event_id(number),
+            eventTime=f"2020-01-01T09:{number:02}:00Z",
+            requestParameters={"userName": "Mary" if number < 2 else f"user-{number}"},
+            responseElements=None,
+        )
+        for number in range(20)
+    ]
+    file = tmp_path_factory.mktemp("records") / "mary.ndjson"
+    file.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
+    done = server.opentrail("import", str(file))
+    assert done.returncode == 0, done.stderr
+    return "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"
+
+
+def test_enter_in_the_filter_moves_to_the_rows(console: Browser, mary: str) -> None:
+    page = console.page
+    console.go("events?expression=")
+    filter_ = page.get_by_placeholder("Filter events by property or text")
+    rows = page.locator("[data-row] a")
+    expect(rows.nth(2)).to_be_visible()
+    page.keyboard.press("/")
+    expect(filter_).to_be_focused()
+    page.keyboard.type("mary")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_be_focused()
+    page.keyboard.press("j")
+    expect(rows.nth(1)).to_be_focused()
+    expect(filter_).to_have_value("")
+
+    page.keyboard.press("/")
+    expect(filter_).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    opened = page.get_by_role("heading", name=mary)
+    expect(opened).to_be_visible()
+    if console.width < 600:  # an event is a page
+        return
+    page.keyboard.press("/")
+    expect(filter_).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(filter_).not_to_be_focused()
+    expect(opened).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(opened).to_have_count(0)
+    expect(rows.nth(1)).to_be_focused()
+
+
+def test_palette_has_keys_that_were_typed_before_it(console: Browser, mary: str) -> None:
+    page = console.page
+    script: list[Route] = []
+    page.route("**/Palette-*.js", lambda route: script.append(route))
+    with page.expect_request("**/Palette-*.js"):
+        page.keyboard.press("Control+k")
+    page.keyboard.type("Marr")
+    page.keyboard.press("Backspace")
+    script.pop().continue_()
+    page.keyboard.type("y")
+    box = page.get_by_role("combobox", name="Search or jump to")
+    expect(box).to_have_value("Mary")
+    expect(page.get_by_role("option", name="Mary Resources · AWS::IAM::User")).to_be_visible()
+
+
+def test_g_and_a_letter_reach_every_page(console: Browser, mary: str) -> None:
+    page = console.page
+    for letter, name in PAGES.items():
+        # From event history, whose own keys are some of these letters.
+        console.go("events?expression=")
+        expect(page.locator("[data-row]").first).to_be_visible()
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        expect(page).to_have_title(f"{name} · opentrail")

@@ -19,7 +19,7 @@ import type { Session } from "../api/types";
 import { browserZone, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 import { ErrorBoundary } from "./ErrorBoundary";
-import { useKeys } from "./keys";
+import { TypedText, useKeys } from "./keys";
 import { useNarrow } from "./narrow";
 import { onDemand } from "./onDemand";
 import { PAGES, pageAt } from "./pages";
@@ -28,7 +28,7 @@ import { setPreferences, usePreferences } from "./preferences";
 import { BASE, changeQuery, follow, href, navigate, useRoute } from "./router";
 import { atLeast, begin, current, SessionContext, useSession } from "./session";
 
-const Palette = onDemand(() => import("./Palette"));
+const Palette = onDemand(() => import("./Palette"), <TypedText />);
 const ShortcutHelp = onDemand(() => import("./ShortcutHelp"));
 const SignIn = onDemand(() => import("./SignIn"), <Spinner />);
 
@@ -149,14 +149,7 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   useKeys({
     "?": () => setHelp(true),
     l: () => navigate(href("/live")),
-    "g d": () => navigate(href("/")),
-    "g e": () => navigate(href("/events")),
-    "g l": () => navigate(href("/live")),
-    "g i": () => navigate(href("/insights")),
-    "g p": () => navigate(href("/principals")),
-    "g r": () => navigate(href("/resources")),
-    "g t": () => navigate(href("/trails")),
-    "g v": () => navigate(href("/integrity")),
+    ...Object.fromEntries(pagesFor(session).map(({ path, letter }) => [`g ${letter}`, () => navigate(href(path))])),
   });
 
   return (
@@ -189,7 +182,7 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
         }
       />
       {palette && <Palette pages={pagesFor(session)} onClose={() => setPalette(false)} />}
-      {help && <ShortcutHelp onClose={() => setHelp(false)} />}
+      {help && <ShortcutHelp pages={pagesFor(session)} onClose={() => setHelp(false)} />}
     </PanelContext>
   );
 }
@@ -231,34 +224,34 @@ function NotFound({ path }: { path: string }): ReactNode {
   );
 }
 
+/** The letter goes to the page after the key `g`. */
 const NAVIGATION = [
-  ["/", "Dashboard"],
-  ["/events", "Event history"],
-  ["/live", "Live"],
-  ["/insights", "Insights"],
-  ["/detections", "Detections"],
-  ["/principals", "Principals"],
-  ["/resources", "Resources"],
-  ["/timeline", "Timeline"],
-  ["/trails", "Trails"],
-  ["/integrity", "Integrity"],
-  ["/users", "Users"],
-  ["/settings", "Settings"],
+  { path: "/", name: "Dashboard", letter: "d" },
+  { path: "/events", name: "Event history", letter: "e" },
+  { path: "/live", name: "Live", letter: "l" },
+  { path: "/insights", name: "Insights", letter: "i" },
+  { path: "/detections", name: "Detections", letter: "n" },
+  { path: "/principals", name: "Principals", letter: "p" },
+  { path: "/resources", name: "Resources", letter: "r" },
+  { path: "/timeline", name: "Timeline", letter: "m" },
+  { path: "/trails", name: "Trails", letter: "t" },
+  { path: "/integrity", name: "Integrity", letter: "v" },
+  { path: "/users", name: "Users", letter: "u" },
+  { path: "/settings", name: "Settings", letter: "s" },
 ] as const;
 
 /** The pages that a session may see. */
-function pagesFor(session: Session): { path: string; name: string }[] {
-  const allowed = NAVIGATION.filter(([path]) => PAGES.every((entry) => !entry.pattern.test(path) || atLeast(session, entry.least)));
-  return allowed.map(([path, name]) => ({ path, name }));
+function pagesFor(session: Session): (typeof NAVIGATION)[number][] {
+  return NAVIGATION.filter(({ path }) => PAGES.every((entry) => !entry.pattern.test(path) || atLeast(session, entry.least)));
 }
 
 function Navigation({ path }: { path: string }): ReactNode {
   const session = useSession();
   const shown = pagesFor(session);
-  const active = NAVIGATION.findLast(([start]) => path === start || (start !== "/" && path.startsWith(start)));
+  const active = NAVIGATION.findLast(({ path: start }) => path === start || (start !== "/" && path.startsWith(start)));
   return (
     <SideNavigation
-      activeHref={active && href(active[0])}
+      activeHref={active && href(active.path)}
       items={shown.map(({ path: start, name }) => ({ type: "link" as const, text: name, href: href(start) }))}
       onFollow={follow}
     />
@@ -267,13 +260,13 @@ function Navigation({ path }: { path: string }): ReactNode {
 
 function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode {
   const { query } = useRoute();
-  const section = NAVIGATION.findLast(([start]) => start !== "/" && path.startsWith(`${start}/`));
+  const section = NAVIGATION.findLast(({ path: start }) => start !== "/" && path.startsWith(`${start}/`));
   // The page of one principal or resource has the path of their list.
   const one = path === "/principals" ? query.get("arn") : path === "/resources" ? query.get("name") : null;
   return (
     <BreadcrumbGroup
       items={[
-        ...(section ? [{ text: section[1], href: href(section[0]) }] : []),
+        ...(section ? [{ text: section.name, href: href(section.path) }] : []),
         { text: name, href: href(path) },
         ...(one ? [{ text: visible(one.slice(one.lastIndexOf("/") + 1)), href: "" }] : []),
       ]}

@@ -9,6 +9,7 @@ import { EMPTY, toExpression } from "../filter/expression";
 import { browserZone, number, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 import { useCalm } from "./calm";
+import { typedText } from "./keys";
 import { setPreferences } from "./preferences";
 import { href, navigate } from "./router";
 
@@ -76,6 +77,7 @@ export default function Palette({ pages, onClose }: Props): ReactNode {
 
   useEffect(() => {
     if (!dialog.current?.open) dialog.current?.showModal?.();
+    setText(typedText());
   }, []);
   useEffect(() => setActive(0), [word]);
   useEffect(() => {

@@ -22,21 +22,24 @@ const KEYS = [
   ["r", "Refresh"],
   ["l", "Live"],
   ["Space", "Pause or resume Live"],
-  ["Esc", "Close the panel"],
-  ["g d, g e, g l, g i", "Dashboard, Event history, Live, Insights"],
-  ["g p, g r, g t, g v", "Principals, Resources, Trails, Integrity"],
+  ["Esc", "Leave the filter, close the panel"],
   ["Shift+← →", "Select a time in the chart"],
   ["?", "This help"],
 ] as const;
 
-export default function ShortcutHelp({ onClose }: { onClose: () => void }): ReactNode {
+interface Props {
+  pages: readonly { name: string; letter: string }[];
+  onClose: () => void;
+}
+
+export default function ShortcutHelp({ pages, onClose }: Props): ReactNode {
   const { keys } = usePreferences();
   return (
     <Modal visible onDismiss={onClose} header="Keyboard shortcuts" size="medium">
       <SpaceBetween size="l">
         <KeyValuePairs
           columns={2}
-          items={KEYS.map(([key, value]) => ({ label: <Box variant="code">{key}</Box>, value }))}
+          items={[...KEYS, ...pages.map(({ name, letter }) => [`g ${letter}`, name] as const)].map(([key, value]) => ({ label: <Box variant="code">{key}</Box>, value }))}
         />
         <Toggle checked={keys} onChange={({ detail }) => setPreferences({ keys: detail.checked })}>
           Use single-key shortcuts

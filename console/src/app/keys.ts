@@ -27,11 +27,10 @@ function belongsToControl(event: KeyboardEvent): boolean {
 window.addEventListener("keydown", (event) => {
   if (!preferences().keys || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (isTyping(event.target) || belongsToControl(event)) return;
-  const second = first !== null && Date.now() - firstAt < 1_500 ? `${first} ${event.key}` : null;
+  const key = first !== null && Date.now() - firstAt < 1_500 ? `${first} ${event.key}` : event.key;
   first = null;
-  const key = second ?? event.key;
   for (const layer of [...layers].reverse()) {
-    const action = layer.current[key] ?? layer.current[event.key];
+    const action = layer.current[key];
     if (!action) continue;
     event.preventDefault();
     action(event);
@@ -51,4 +50,28 @@ export function useKeys(keys: Keys): void {
     layers.push(layer);
     return () => void layers.splice(layers.indexOf(layer), 1);
   }, []);
+}
+
+let typed = "";
+
+/** Collects what is typed for a field that is still loading. */
+export function TypedText(): null {
+  useEffect(() => {
+    typed = "";
+    const collect = (event: KeyboardEvent): void => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key.length === 1) typed += event.key;
+      else if (event.key === "Backspace") typed = typed.slice(0, -1);
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    };
+    window.addEventListener("keydown", collect, true);
+    return () => window.removeEventListener("keydown", collect, true);
+  }, []);
+  return null;
+}
+
+/** Returns what `TypedText` collected last. */
+export function typedText(): string {
+  return typed;
 }

@@ -1,5 +1,5 @@
 import PropertyFilter, { type PropertyFilterProps } from "@cloudscape-design/components/property-filter";
-import { type ReactNode, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, type ReactNode, useMemo, useRef, useState } from "react";
 import { ApiError, get, type Query } from "../api/client";
 import { findResources } from "../api/resources";
 import type { ValueCount } from "../api/types";
@@ -13,6 +13,10 @@ import { CATEGORY, FIXED_OPTIONS, filteringProperties, fromShown, PROPERTIES, se
 interface Props {
   filter: Filter;
   onChange: (filter: Filter) => void;
+  /** Called after the Enter key has added a condition. */
+  onEnter: () => void;
+  /** Called when the Esc key leaves the field. */
+  onLeave: () => void;
 }
 
 const MAX_NAMES = 20;
@@ -20,7 +24,7 @@ const MAX_NAMES = 20;
 type Options = { status: "pending" | "loading" | "finished" | "error"; options: PropertyFilterProps.FilteringOption[] };
 
 /** The filter of events; values are suggested by the server with the number of events that have them. */
-export function EventFilter({ filter, onChange }: Props): ReactNode {
+export function EventFilter({ filter, onChange, onEnter, onLeave }: Props): ReactNode {
   const [loaded, setLoaded] = useState<Options>({ status: "pending", options: [] });
   const abort = useRef<AbortController | null>(null);
   const control = useRef<PropertyFilterProps.Ref>(null);
@@ -29,6 +33,15 @@ export function EventFilter({ filter, onChange }: Props): ReactNode {
   const { query: address } = useRoute();
   const scope = { account: address.get("account"), region: address.get("region"), categories: address.get("categories") };
   useKeys({ "/": () => control.current?.focus() });
+
+  const isEnter = useRef(false);
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>): void => {
+    const isInField = event.target === event.currentTarget.querySelector("input");
+    isEnter.current = isInField && event.key === "Enter";
+    if (!isInField || event.key !== "Escape") return;
+    event.stopPropagation();
+    onLeave();
+  };
 
   const load = async ({ filteringProperty, filteringText }: PropertyFilterProps.LoadItemsDetail): Promise<void> => {
     abort.current?.abort();
@@ -52,23 +65,28 @@ export function EventFilter({ filter, onChange }: Props): ReactNode {
   };
 
   return (
-    <PropertyFilter
-      ref={control}
-      query={query}
-      onChange={({ detail }) => onChange(fromShown(detail))}
-      filteringProperties={properties}
-      filteringOptions={withCounts(FIXED_OPTIONS, loaded.options)}
-      filteringStatusType={loaded.status}
-      filteringErrorText="Suggestions could not be loaded."
-      filteringRecoveryText="Try again"
-      filteringLoadingText="Loading suggestions"
-      onLoadItems={({ detail }) => void load(detail)}
-      freeTextFiltering={{ operators: [":", "!:"], defaultOperator: ":" }}
-      enableTokenGroups
-      filteringAriaLabel="Filter events"
-      filteringPlaceholder="Filter events by property or text"
-      i18nStrings={{ clearFiltersText: "Clear", enteredTextLabel: (text) => `Search all values for "${visible(text)}"`, filteringPlaceholder: "Filter events by property or text" }}
-    />
+    <div onKeyDownCapture={onKeyDown}>
+      <PropertyFilter
+        ref={control}
+        query={query}
+        onChange={({ detail }) => {
+          onChange(fromShown(detail));
+          if (isEnter.current) onEnter();
+        }}
+        filteringProperties={properties}
+        filteringOptions={withCounts(FIXED_OPTIONS, loaded.options)}
+        filteringStatusType={loaded.status}
+        filteringErrorText="Suggestions could not be loaded."
+        filteringRecoveryText="Try again"
+        filteringLoadingText="Loading suggestions"
+        onLoadItems={({ detail }) => void load(detail)}
+        freeTextFiltering={{ operators: [":", "!:"], defaultOperator: ":" }}
+        enableTokenGroups
+        filteringAriaLabel="Filter events"
+        filteringPlaceholder="Filter events by property or text"
+        i18nStrings={{ clearFiltersText: "Clear", enteredTextLabel: (text) => `Search all values for "${visible(text)}"`, filteringPlaceholder: "Filter events by property or text" }}
+      />
+    </div>
   );
 }
 

@@ -2,10 +2,10 @@ import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import ToggleButton from "@cloudscape-design/components/toggle-button";
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, type RefObject, useEffect, useMemo, useRef, useState } from "react";
 import { address, get, type Query } from "../api/client";
 import { closedGate } from "../api/gate";
-import type { Event, Histogram, NameAnswer, Page, SavedView, SearchOverview, ViewState } from "../api/types";
+import type { Event, Histogram, NameAnswer, Page, SearchOverview, ViewState } from "../api/types";
 import { type Call, useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { useKeys } from "../app/keys";
@@ -18,7 +18,6 @@ import { type Conditions, naming, setFilter, setRange, textIn, toQuery, useCondi
 import { EventFilter } from "../filter/EventFilter";
 import { toExpression } from "../filter/expression";
 import { RangeChooser } from "../filter/RangeChooser";
-import recipes from "../filter/recipes.json";
 import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
 import { EventList, type Note } from "../parts/EventList";
@@ -33,7 +32,7 @@ const EventPanel = onDemand(() => import("../parts/EventPanel"));
 const ColumnChooser = onDemand(() => import("../parts/ColumnChooser"));
 const Compare = onDemand(() => import("../parts/Compare"));
 const Empty = onDemand(() => import("../parts/Empty"));
-const SavedViews = onDemand(() => import("../parts/SavedViews"));
+const ViewMenu = onDemand(() => import("../parts/ViewMenu"), <span style={{ width: 32 }} />);
 const Facets = onDemand(() => import("../parts/Facets"), <aside className="facets" aria-label="Facets" />);
 
 const NEWER_INTERVAL = 5_000;
@@ -88,6 +87,7 @@ export default function History(): ReactNode {
   const [comparing, setComparing] = useState(false);
   const newer = useNewer(query, cursor || overview.loading ? null : page.data);
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
+  const [list, onEnter] = useFocusAfter(page.data, named.loading);
   const show = (id: string | null): void => {
     // A telephone has no room beside the list.
     if (isNarrow && id !== null) navigate(href(`/events/${encodeURIComponent(id)}`));
@@ -148,7 +148,7 @@ export default function History(): ReactNode {
             />
           )}
           <div className="grow">
-            <EventFilter filter={conditions.filter} onChange={setFilter} />
+            <EventFilter filter={conditions.filter} onChange={setFilter} onEnter={onEnter} onLeave={() => focusRow(list.current)} />
           </div>
           <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
           <ButtonDropdown
@@ -178,7 +178,7 @@ export default function History(): ReactNode {
           </Alert>
         )}
         {answer.data && !cursor && <AnswerCard answer={answer.data} onOpen={show} />}
-        <div className={page.loading && isSlow && events.length ? "page-list dimmed" : "page-list"}>
+        <div ref={list} className={page.loading && isSlow && events.length ? "page-list dimmed" : "page-list"}>
           <EventList
             isMain
             label="Events"
@@ -201,6 +201,34 @@ export default function History(): ReactNode {
       {comparing && <Compare events={selected.slice(0, MAX_COMPARED)} onClose={() => setComparing(false)} />}
     </div>
   );
+}
+
+/** The focus leaves the filter for the first row of the next page, once all of its events are there. */
+function useFocusAfter(page: Page | null, isLoading: boolean): [RefObject<HTMLDivElement | null>, () => void] {
+  const list = useRef<HTMLDivElement>(null);
+  const [before, setBefore] = useState<{ page: Page | null } | null>(null);
+  useEffect(() => {
+    if (!before || page === before.page || isLoading) return;
+    setBefore(null);
+    const focused = document.activeElement;
+    if (focused === document.body || list.current?.contains(focused)) focusRow(list.current, true);
+  }, [before, page, isLoading]);
+  const onEnter = (): void => {
+    blur();
+    setBefore({ page });
+  };
+  return [list, onEnter];
+}
+
+/** Moves the focus to the first row, or to the row that had it last. */
+function focusRow(list: HTMLElement | null, isFirst = false): void {
+  const row = list?.querySelector<HTMLElement>(`[data-row] a${isFirst ? "" : "[tabindex='0']"}`);
+  if (row) row.focus();
+  else blur();
+}
+
+function blur(): void {
+  if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
 }
 
 /** Events that name what was searched for, before others that have the text somewhere. */
@@ -328,36 +356,6 @@ function stateOf({ expression, range, account, region, all }: Conditions, column
   const parts = { expression, last, since: last ? null : since, until: last ? null : until, account, region };
   const state = { ...parts, categories: all ? "all" : null, columns: columns.join(",") };
   return Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
-}
-
-const SAVE = { id: "save", text: "Save this view…" };
-const QUESTIONS = { text: "Questions", items: recipes.map(({ question }, index) => ({ id: `recipe ${index}`, text: question })) };
-const MANAGE = { id: "manage", text: "Replace or delete views…" };
-
-function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNode {
-  const [open, setOpen] = useState(false);
-  const { data, reload } = useCall((signal) => get<{ views: SavedView[] }>("views", {}, signal), []);
-  const views = data?.views ?? [];
-  const choices = views.map(({ name }, index) => ({ id: `view ${index}`, text: visible(name) }));
-  return (
-    <>
-      <ButtonDropdown
-        variant="icon"
-        iconName="star"
-        ariaLabel="Saved views"
-        items={[...(choices.length ? [SAVE, MANAGE, { text: "Open", items: choices }] : [SAVE]), QUESTIONS]}
-        onItemClick={({ detail: { id } }) => {
-          const recipe = recipes[Number(id.replace(/^recipe /, ""))];
-          if (recipe && id.startsWith("recipe ")) return navigate(href("/events", { expression: recipe.expression, categories: "all" }));
-          const view = views[choices.findIndex((choice) => choice.id === id)];
-          if (view) navigate(href("/events", { ...view.state }));
-          else setOpen(true);
-          return undefined;
-        }}
-      />
-      {open && <SavedViews state={state} views={views} zone={zone} onChange={reload} onClose={() => setOpen(false)} />}
-    </>
-  );
 }
 
 interface ActionsProps {

@@ -28,6 +28,7 @@ export default function Live(): ReactNode {
   const { state, connected, error, setPaused } = useTail(key, () => toQuery({ ...conditions, range: { last: null, since: null, until: null } }, now));
   const setPanel = usePanel();
   const box = useRef<HTMLDivElement>(null);
+  const leaveFilter = (): void => box.current?.focus();
   const toggle = (): void => setPaused(!state.paused);
   const isNarrow = useNarrow();
   const show = (id: string | null): void => changeQuery({ event: id }, { replace: true });
@@ -67,7 +68,7 @@ export default function Live(): ReactNode {
       >
         Live
       </Header>
-      <EventFilter filter={conditions.filter} onChange={setFilter} />
+      <EventFilter filter={conditions.filter} onChange={setFilter} onEnter={leaveFilter} onLeave={leaveFilter} />
       <Problem error={error} what="Events cannot be followed with this filter" />
       {state.paused && (
         <Alert
