@@ -57,8 +57,9 @@ function Selecting({ onChange }: { onChange: (events: Event[]) => void }): React
 test("a row says the whole clause, and shows what its columns do not say", () => {
   render(<EventList label="Events" items={EVENTS} />);
   expect(link(3).textContent).toBe(EVENTS[2]?.clause);
-  const shown = [...link(3).childNodes].filter((node) => !(node instanceof Element && node.className === "hidden"));
-  expect(shown.map((node) => node.textContent).join("")).toBe("John created IAM user user-3");
+  const shown = link(3).cloneNode(true) as HTMLElement;
+  shown.querySelectorAll(".hidden").forEach((node) => node.remove());
+  expect(shown.textContent).toBe("John created IAM user user-3");
   expect(within(row(3)).getByText("AccessDenied")).toBeTruthy();
   expect(within(row(3)).getByText("the AWS CLI")).toBeTruthy();
 });

@@ -320,8 +320,8 @@ def test_times_are_shown_in_the_chosen_zone_across_its_change_of_clocks(console:
     page.reload()
     since, until = "2026-03-29T00:59:00Z", "2026-03-29T01:00:00Z"
     console.go(f"events?since={since}&until={until}")
-    expect(page.get_by_text("2026-03-29 03:00:00").first).to_be_visible()
-    expect(page.get_by_text("2026-03-29 01:59:00").first).to_be_visible()
+    expect(page.get_by_text("03-29 03:00:00").first).to_be_visible()
+    expect(page.get_by_text("03-29 01:59:00").first).to_be_visible()
     page.locator("[data-row] a").first.click()
     heading = page.get_by_role("heading", name="On March 29, 2026 at 3:00 AM (Europe/Berlin), IAM")
     expect(heading).to_be_visible()

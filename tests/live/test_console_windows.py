@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Route, expect
 
-from tests.factories import a_record, event_id
+from tests.factories import a_record, an_assumed_role, event_id
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail
 
@@ -43,6 +46,23 @@ _DELAY = """
     return answer
   }
 """
+
+#: Returns times and targets of rows that are cut.
+_FIND_CUT = """rows => rows.flatMap(row => {
+    const isCut = (element) => {
+      const text = document.createRange()
+      text.selectNodeContents(element)
+      const {left, right} = text.getBoundingClientRect()
+      for (let at = element; at !== row; at = at.parentElement) {
+        const box = at.getBoundingClientRect()
+        const isHidden = getComputedStyle(at).overflowX !== "visible"
+        if (isHidden && (left < box.left - 1 || right > box.right + 1)) return true
+      }
+      return false
+    }
+    return [".events-time", ".object"].map(part => row.querySelector(part)).filter(isCut)
+      .map(element => element.innerText)
+})"""
 
 
 @pytest.fixture(params=WINDOWS, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -86,11 +106,33 @@ def mary(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> str:
         )
         for number in range(20)
     ]
-    file = tmp_path_factory.mktemp("records") / "mary.ndjson"
+    _import(server, tmp_path_factory.mktemp("records") / "mary.ndjson", records)
+    return "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"
+
+
+@pytest.fixture(scope="module")
+def callers(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Imports calls of callers with long names: one of this year, one of another."""
+    role = an_assumed_role("AWSReservedSSO_AdministratorAccess_0123456789abcdef", "a" * 40)
+    records = [
+        a_record(
+            eventID=event_id(100 + number),
+            eventTime=f"{year}-01-01T09:00:59Z",
+            eventSource="s3.amazonaws.com",
+            eventName="CreateBucket",
+            userIdentity=role,
+            requestParameters={"bucketName": f"quarterly-reports-{year}"},
+            responseElements=None,
+        )
+        for number, year in enumerate((2020, datetime.now(UTC).year))
+    ]
+    _import(server, tmp_path_factory.mktemp("records") / "callers.ndjson", records)
+
+
+def _import(server: Opentrail, file: Path, records: Sequence[dict[str, Any]]) -> None:
     file.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
     done = server.opentrail("import", str(file))
     assert done.returncode == 0, done.stderr
-    return "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"
 
 
 def test_enter_in_the_filter_moves_to_the_rows(console: Browser, mary: str) -> None:
@@ -152,3 +194,12 @@ def test_g_and_a_letter_reach_every_page(console: Browser, mary: str) -> None:
         page.keyboard.press("g")
         page.keyboard.press(letter)
         expect(page).to_have_title(f"{name} · opentrail")
+
+
+def test_rows_show_seconds_and_targets(console: Browser, callers: None) -> None:
+    page = console.page
+    console.go("events?expression=CreateBucket")
+    rows = page.locator("[data-row]")
+    expect(rows).to_have_count(2)
+    assert rows.evaluate_all(_FIND_CUT) == []
+    assert console.overflow() <= 0

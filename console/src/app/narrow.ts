@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from "react";
 
 const PHONE = 600;
-const WIDE = 1_100;
+const WIDE = 1_280;
 
 function subscribe(listener: () => void): () => void {
   window.addEventListener("resize", listener);

@@ -6,7 +6,7 @@ import { useKeys } from "../app/keys";
 import { usePreferences } from "../app/preferences";
 import { href, navigate } from "../app/router";
 import { visible } from "../text/visible";
-import { type Column, columnsOf, headOf, PRESETS } from "./columns";
+import { type Column, columnsOf, headOf, PRESETS, tracksOf } from "./columns";
 
 /** Words between events. */
 export interface Note {
@@ -87,7 +87,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
     to();
   };
 
-  const tracks = (some: Column[]): string => [...(onSelect ? ["20px"] : []), ...some.map(({ width }) => width)].join(" ");
+  const tracks = (some: Column[]): string => `${onSelect ? "20px " : ""}${tracksOf(some, events, zone)}`;
   const style = { "--tracks": tracks(columns), "--narrow-tracks": tracks(columns.filter(({ id }) => id !== "ip")) };
   return (
     <div className={`events${columns.length > PRESETS.AWS.length ? " scrolls" : ""}`}>
@@ -246,11 +246,23 @@ function Cell({ column, event, origin, zone, mark }: CellProps): ReactNode {
 /** The clause of an event, of which a row shows who did what to what, with who was behind the caller. */
 function Clause({ event, origin, mark }: { event: Event; origin: Origin | null; mark: string | null }): ReactNode {
   const [caller, rest] = splitAtCaller(event);
+  const object = rest.findIndex(({ kind }) => kind === "object");
+  const target = object < 0 ? rest.length : object;
   return (
     <>
-      <Words parts={caller} mark={mark} />
+      <span className="caller">
+        <Words parts={caller} mark={mark} />
+      </span>
       {origin && <Behind origin={origin} />}
-      <Words parts={rest} mark={mark} />
+      <span>
+        <Words parts={rest.slice(0, target)} mark={mark} />
+      </span>
+      <span className="target">
+        <Words parts={rest.slice(target, target + 1)} mark={mark} />
+      </span>
+      <span className="remainder">
+        <Words parts={rest.slice(target + 1)} mark={mark} />
+      </span>
     </>
   );
 }

@@ -8,8 +8,8 @@ import { show, visible } from "../text/visible";
 export interface Column {
   id: string;
   label: string;
-  /** Its track in a CSS grid. */
-  width: string;
+  /** Its track in a CSS grid, or what its track is in characters. */
+  width: string | ((events: readonly Event[], zone: string) => number);
   /** Its text; a cell whose text does not fit shows it all on hover. */
   text: (event: Event, zone: string) => string;
   /** What hovering shows instead of its text. */
@@ -58,12 +58,27 @@ function ErrorCode({ code }: { code: string }): ReactNode {
   );
 }
 
+/** As wide as the longest text, up to a number of characters. */
+function upTo(most: number, text: (event: Event) => string | null): (events: readonly Event[]) => number {
+  return (events) => Math.min(most, Math.max(MIN_WIDTH, ...events.map((event) => text(event)?.length ?? 0)));
+}
+
+const MIN_WIDTH = 9;
+
+/** The year now, with the hyphen after it. */
+function thisYear(zone: string): string {
+  return stamp(Date.now(), zone).slice(0, "2020-".length);
+}
+
 export const COLUMNS: readonly Column[] = [
   {
     id: "time",
     label: "Event time",
-    width: "144px",
-    text: ({ eventTime }, zone) => stamp(eventTime, zone),
+    width: (events, zone) => (events.every(({ eventTime }) => eventTime.startsWith(thisYear(zone))) ? 14 : 19),
+    text: ({ eventTime }, zone) => {
+      const [text, year] = [stamp(eventTime, zone), thisYear(zone)];
+      return text.startsWith(year) ? text.slice(year.length) : text;
+    },
     hover: ({ eventTime }, zone) => `${stamp(eventTime, zone)} ${zoneName(zone)}, ${ago(eventTime)}`,
   },
   {
@@ -74,16 +89,16 @@ export const COLUMNS: readonly Column[] = [
     cell: ({ method }) => <Method method={method} />,
   },
   { id: "what", label: "What happened", width: "minmax(200px, 1fr)", text: (event) => visible(event.clause) },
-  { id: "name", label: "Event name", width: "minmax(190px, 0.5fr)", text: (event) => visible(event.eventName) },
+  { id: "name", label: "Event name", width: upTo(28, ({ eventName }) => eventName), text: (event) => visible(event.eventName) },
   { id: "user", label: "User name", width: "130px", text: (event) => show(event.username) },
   { id: "source", label: "Event source", width: "190px", text: (event) => visible(event.eventSource) },
   { id: "resourceType", label: "Resource type", width: "180px", text: (event) => resourceText(event, "type") },
   { id: "resourceName", label: "Resource name", width: "200px", text: (event) => resourceText(event, "name") },
-  { id: "ip", label: "Source IP", width: "124px", text: (event) => show(event.sourceIp) },
+  { id: "ip", label: "Source IP", width: upTo(18, ({ sourceIp }) => sourceIp), text: (event) => show(event.sourceIp) },
   {
     id: "result",
     label: "Error",
-    width: "148px",
+    width: upTo(20, ({ errorCode }) => errorCode),
     text: ({ errorCode }) => (errorCode ? visible(errorCode) : ""),
     cell: ({ errorCode }) => errorCode && <ErrorCode code={errorCode} />,
   },
@@ -101,6 +116,11 @@ export const COLUMNS: readonly Column[] = [
 
 export function columnsOf(ids: readonly string[]): Column[] {
   return ids.flatMap((id) => COLUMNS.find((column) => column.id === id) ?? []);
+}
+
+/** The tracks of columns in a CSS grid. */
+export function tracksOf(columns: readonly Column[], events: readonly Event[], zone: string): string {
+  return columns.map(({ width }) => (typeof width === "string" ? width : `${width(events, zone)}ch`)).join(" ");
 }
 
 /** What the head of a column says. */
