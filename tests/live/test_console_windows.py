@@ -198,7 +198,7 @@ def test_g_and_a_letter_reach_every_page(console: Browser, mary: str) -> None:
 
 def test_rows_show_seconds_and_targets(console: Browser, callers: None) -> None:
     page = console.page
-    console.go("events?expression=CreateBucket")
+    console.go("events?expression=AWSReservedSSO_AdministratorAccess")
     rows = page.locator("[data-row]")
     expect(rows).to_have_count(2)
     assert rows.evaluate_all(_FIND_CUT) == []

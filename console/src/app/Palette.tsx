@@ -1,5 +1,5 @@
 import Icon, { type IconProps } from "@cloudscape-design/components/icon";
-import { type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { get } from "../api/client";
 import { findResources } from "../api/resources";
 import type { ValueCount } from "../api/types";
@@ -40,7 +40,7 @@ const ADDRESS = /^\d{1,3}(\.\d{1,3}){3}$|^[\da-f]*:[\da-f:.]+$/i;
 
 /** Goes to pages, resources, users and events, by the keyboard. */
 export default function Palette({ pages, onClose }: Props): ReactNode {
-  const [text, setText] = useState("");
+  const [text, setText] = useState(typedText);
   const [active, setActive] = useState(0);
   const dialog = useRef<HTMLDialogElement>(null);
   const word = text.trim();
@@ -75,9 +75,8 @@ export default function Palette({ pages, onClose }: Props): ReactNode {
   }, [word, resources.data, users.data, names.data, pages]);
   const chosen = Math.min(active, choices.length - 1);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!dialog.current?.open) dialog.current?.showModal?.();
-    setText(typedText());
   }, []);
   useEffect(() => setActive(0), [word]);
   useEffect(() => {

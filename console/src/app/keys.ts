@@ -1,6 +1,6 @@
 /** Keyboard shortcuts: single keys, and `g` followed by another; none while a text is being typed. */
 
-import { useEffect, useRef } from "react";
+import { useEffect, useLayoutEffect, useRef } from "react";
 import { preferences } from "./preferences";
 
 export type Keys = Record<string, (event: KeyboardEvent) => void>;
@@ -56,7 +56,8 @@ let typed = "";
 
 /** Collects what is typed for a field that is still loading. */
 export function TypedText(): null {
-  useEffect(() => {
+  // Keys must reach either this or the field: both change hands in the commit.
+  useLayoutEffect(() => {
     typed = "";
     const collect = (event: KeyboardEvent): void => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -71,7 +72,9 @@ export function TypedText(): null {
   return null;
 }
 
-/** Returns what `TypedText` collected last. */
+/** Returns what `TypedText` collected, once. */
 export function typedText(): string {
-  return typed;
+  const text = typed;
+  typed = "";
+  return text;
 }
