@@ -18,6 +18,18 @@ CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "StartLogging": "started logging of trail {name}",
             "StopLogging": "stopped logging of trail {name}",
         },
+        # Of opentrail itself, as are `detections`, `insights` and `mcp`.
+        "console": {
+            "CreateConsoleUser": "created console user {name}",
+            "CreatePersonalToken": "created personal token {name} of console user {user}",
+            "DeleteConsoleUser": "deleted console user {name}",
+            "DisableConsoleUser": "disabled console user {name}",
+            "EnableConsoleUser": "enabled console user {name}",
+            "EndConsoleUserSessions": "ended the sessions of console user {name}",
+            "RemovePersonalToken": "removed personal token {name} of console user {user}",
+            "ResetConsoleUserPassword": "reset the password of console user {name}",
+        },
+        "detections": {"DisableDetection": "disabled detection {name}"},
         "dynamodb": {
             "DeleteItem": "deleted an item of DynamoDB table {tableName}",
             "GetItem": "read an item of DynamoDB table {tableName}",
@@ -68,6 +80,7 @@ CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "UpdateAssumeRolePolicy": "changed who may assume IAM role {roleName}",
             "UpdateLoginProfile": "changed the password for the console of IAM user {userName}",
         },
+        "insights": {"ExpectIncident": "marked incident {id} as expected"},
         "kms": {
             "CancelKeyDeletion": "cancelled the deletion of KMS key {keyId}",
             "CreateAlias": "created alias {aliasName} of KMS key {targetKeyId}",
