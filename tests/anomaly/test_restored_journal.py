@@ -119,20 +119,25 @@ async def _until_found(servers: list[Server], count: int) -> None:
                 await server.store.refresh()
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @asynchronous
-async def test_restored_journal_loses_no_found_event(tmp_path: Path) -> None:
+async def test_restored_journal_loses_no_found_event(tmp_path: Path, at_once: bool) -> None:
     cluster = Cluster(tmp_path)
     async with cluster.server("one") as one, cluster.server("other") as other:
         for first in range(1, 31, 3):
             await one.journal.append(some_new_entries(3, first))
         await _until_found([one, other], 30)
+        # Some of the lost are in files; the others are not, unless sealing is ahead of this test.
         while (await one.store.refresh()).sealed <= 12:
             pass
-        assert one.store.state.sealed < 30, "some of the lost are in files, and some are not"
 
         cluster.restore(12)
         await other.journal.append(some_new_entries(3, 31))
-        await asyncio.gather(one.kept.work_off(), other.kept.work_off())
+        if at_once:
+            await asyncio.gather(one.kept.work_off(), other.kept.work_off())
+        else:  # the other one imports a file that is known
+            await one.kept.work_off()
+            await other.kept.work_off()
         await _until_found([one, other], 33)
         assert await kept_events(cluster.control) == [(13, 30, 18)]
         missing = {server.store.state.missing for server in (one, other)}

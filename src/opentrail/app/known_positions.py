@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,13 +108,29 @@ async def mark_imports(control: ControlStore, last: int) -> None:
     await control.apply([Put(_MARK, _IMPORTS, {"position": last})])
 
 
-async def count_kept(control: ControlStore, first: int, last: int, events: int) -> None:
-    """Adds to the number of events that event history has again of lost positions."""
+async def count_kept(
+    control: ControlStore, first: int, last: int, files: Mapping[str, int]
+) -> None:
+    """Adds to the number of events that event history has again of lost positions.
+
+    Args:
+        control: stores the number.
+        first: the first lost position.
+        last: the last one.
+        files: digests of imported files, each with its number of events; servers that import the
+            same one at the same time report the same number, which counts once.
+    """
     key = f"{first:020d}"
     while True:
         stored = await control.get(_KEPT, key)
-        version, known = (stored.version, stored.document["events"]) if stored else (0, 0)
-        document = {"last": last, "events": known + events}
+        version, known = (stored.version, stored.document) if stored else (0, {})
+        counted = known.get("files", {})
+        new = {digest: events for digest, events in files.items() if digest not in counted}
+        document = {
+            "last": last,
+            "events": known.get("events", 0) + sum(new.values()),
+            "files": {**counted, **new},
+        }
         with suppress(Conflict):  # another server has added its own
             await control.apply([Put(_KEPT, key, document, expected=version)])
             return

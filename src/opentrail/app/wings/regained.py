@@ -82,37 +82,42 @@ class KeptHistory:
             if lost in self._kept or lost.last is None:
                 continue
             await self.follower.until_visible(lost.first - 1)
-            events = 0
+            files: dict[str, int] = {}
             with self.follower.paused():
                 try:
-                    events = await self._import(lost.first, lost.last)
+                    files = await self._import(lost.first, lost.last)
                 except Unsupported as error:
                     about = {"first": lost.first, "last": lost.last, "error": str(error)}
                     log.error("events that the journal has lost cannot be kept", extra=about)
                 await self.store.forget(lost.first, lost.last)
-            if events:
+            if events := sum(files.values()):
                 log.warning(
                     "events that the journal has lost are kept",
                     extra={"first": lost.first, "last": lost.last, "events": events},
                 )
-                await count_kept(self.control, lost.first, lost.last, events)
+                await count_kept(self.control, lost.first, lost.last, files)
                 entry = kept_entry(lost, events, self.node, self.clock.now())
                 await append_once(self.journal, entry)
             self._kept.add(lost)
 
-    async def _import(self, first: int, last: int) -> int:
-        """Imports what event history has at positions; returns how many events are imported."""
-        after, events = first - 1, 0
+    async def _import(self, first: int, last: int) -> dict[str, int]:
+        """Imports what event history has at positions.
+
+        Returns digests of files that had new events, with their numbers; also of a file that
+        another server has imported just before.
+        """
+        after, files = first - 1, dict[str, int]()
         while records := await self.store.records(after, _RECORDS, last):
             after = records[-1][0]
             content = log_bytes(record for _, record in records)
             name = f"event history of {self.node}, positions {records[0][0]} to {after}.json"
             outcome = await _imported(self.take, name, content)
-            events += outcome["imported"]
+            if outcome["imported"]:
+                files[sha256_hex(content)] = outcome["imported"]
             if outcome["rejected"]:
                 about = {"file": name, "rejected": outcome["rejected"]}
                 log.error("events that the journal has lost cannot be imported", extra=about)
-        return events
+        return files
 
 
 async def _imported(take: Take, name: str, content: bytes) -> dict[str, Any]:
