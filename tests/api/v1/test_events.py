@@ -367,3 +367,28 @@ async def test_a_search_ends_after_it_begins() -> None:
     refused = await api.ask(EVENTS, since="2020-01-02", until="2020-01-01")
     assert refused.status == 400
     assert "since must not be after until" in refused.json["error"]
+
+
+@asynchronous
+async def test_an_expression_has_terms_that_are_compared_and_texts_that_are_searched_for() -> None:
+    browser = await with_events()
+    answer = await browser.get("expression", expression="user=John NOT event=Get* Mary is:write")
+    assert answer.json == {
+        "terms": [
+            {"text": "user=John", "field": "username", "operator": "=", "value": "John"},
+            {"text": "NOT event=Get*", "field": "eventName", "operator": "!=", "value": "Get*"},
+            {"text": "Mary", "field": None, "operator": None, "value": "Mary"},
+            {"text": "is:write", "field": None, "operator": None, "value": None},
+        ],
+        "error": None,
+    }
+
+
+@asynchronous
+async def test_an_invalid_expression_has_its_wrong_place() -> None:
+    browser = await with_events()
+    answer = await browser.get("expression", expression="is:write usr=John")
+    assert answer.json["terms"] == []
+    error = answer.json["error"]
+    assert (error["at"], error["length"]) == (9, 3)
+    assert error["message"].startswith("column 10: expected a field such as user")

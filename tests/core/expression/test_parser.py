@@ -20,6 +20,7 @@ from opentrail.core.expression import (
     Or,
     Text,
     parse,
+    terms_of,
 )
 
 NOW = datetime(2020, 1, 8, 9, tzinfo=UTC)
@@ -252,3 +253,40 @@ def test_parts_of_words_are_asked_for() -> None:
     assert parse('text:"ar y"', NOW) == Text("ar y", is_part=True)
     with pytest.raises(ExpressionError, match="a part of a word"):
         parse("text=mary", NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        ("user=John", ["user=John"]),
+        ('  user = "John"  AND is:write ', ['user = "John"', "is:write"]),
+        ('"Mary Ann" "b"last 2h', ['"Mary Ann"', '"b"', "last 2h"]),
+        ("NOT user=John (is:read OR Mary)", ["NOT user=John", "(is:read OR Mary)"]),
+        ("user=a user=b OR Mary", ["(user=a user=b OR Mary)"]),
+        ("(user=a user=b)", ["(user=a user=b)"]),
+        ("user IN (a, b) Mary", ["user IN (a, b)", "Mary"]),
+    ],
+)
+def test_an_expression_has_terms(text: str, terms: list[str]) -> None:
+    assert [term.text for term in terms_of(text, NOW)] == terms
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_joined_terms_are_the_expression_again(text: str) -> None:
+    with contextlib.suppress(ExpressionError):
+        expression, terms = parse(text, NOW), terms_of(text, NOW)
+        parts = [term.meaning for term in terms]
+        assert expression == (parts[0] if len(parts) == 1 else And(tuple(parts)))
+        assert parse(" AND ".join(term.text for term in terms), NOW) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("usr=John", "usr"), ('a "b', '"b'), ("is:write AND OR", "OR"), ("user=", "")]
+)
+def test_an_error_has_the_place_of_what_is_wrong(text: str, wrong: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text, NOW)
+    at, length = caught.value.at, caught.value.length
+    assert at is not None
+    assert text[at : at + length] == wrong

@@ -29,7 +29,18 @@ from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
-from opentrail.core.expression import Compare, Expression, Or, literal
+from opentrail.core.expression import (
+    Compare,
+    Expression,
+    ExpressionError,
+    Not,
+    Or,
+    Term,
+    Text,
+    literal,
+    terms_of,
+)
+from opentrail.core.expression.fields import NAMES
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
 from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread
@@ -142,6 +153,35 @@ class EventContext(TypedDict):
     after: list[EventRow]
 
 
+class TermRow(TypedDict):
+    """A term of an expression; terms joined by AND are an expression again.
+
+    A comparison of a whole field has `field` (its longest name), `operator` (`=` or `!=`) and
+    `value`, a pattern. A text that is searched for has a `value` only.
+    """
+
+    text: str
+    field: str | None
+    operator: Literal["=", "!="] | None
+    value: str | None
+
+
+class WrongPlace(TypedDict):
+    """What is wrong in an expression."""
+
+    message: str
+    #: Index of the first wrong character; None: the whole expression is wrong.
+    at: int | None
+    length: int
+
+
+class ExpressionTerms(TypedDict):
+    """The terms of an expression, none if it is invalid."""
+
+    terms: list[TermRow]
+    error: WrongPlace | None
+
+
 class NearestRow(TypedDict):
     """A searched value that no event has, and the value of events that is most like it."""
 
@@ -244,6 +284,16 @@ class Events:
         except ValueError:
             return self._services.clock.now(), cursor or None
 
+    @route("GET", "/expression", VIEWER, "read an expression", query=("expression",))
+    async def expression(self, request: Request) -> ExpressionTerms:
+        """Returns the terms of an expression, or what is wrong with it."""
+        text, now = request.query_params.get("expression", ""), self._services.clock.now()
+        try:
+            return {"terms": [_term_row(term) for term in terms_of(text, now)], "error": None}
+        except ExpressionError as error:
+            place: WrongPlace = {"message": str(error), "at": error.at, "length": error.length}
+            return {"terms": [], "error": place}
+
     @route("GET", "/events/nearest", VIEWER, "see what a search may have meant", query=SEARCH)
     async def nearest(self, request: Request) -> NearestValues:
         """Returns the values that those of a search without results may have meant."""
@@ -282,6 +332,23 @@ class Events:
         earlier = [event for event in before if event.event_id != own][:limit]
         later = [event for event in after if event.event_id != own][-limit:]
         return {"before": await rows_of(earlier), "after": await rows_of(later[::-1])}
+
+
+def _term_row(term: Term) -> TermRow:
+    field: str | None = None
+    operator: Literal["=", "!="] | None = None
+    value: str | None = None
+    match term.meaning:
+        case Text(text, is_part=False):
+            value = text
+        case Compare((name,), "=", value, is_field=True):
+            field, operator = NAMES[name][0], "="
+        case (
+            Compare((name,), "!=", value, is_field=True)
+            | Not(Compare((name,), "=", value, is_field=True))
+        ):
+            field, operator = NAMES[name][0], "!="
+    return {"text": term.text, "field": field, "operator": operator, "value": value}
 
 
 def nearest_row(item: Nearest) -> NearestRow:

@@ -14,7 +14,7 @@ calls that let traffic in to a port. `last 2h`,
 `since T`, `until T` and `T..T` limit the time; a date without a time is a whole day.
 """
 
-from opentrail.core.expression.parser import ExpressionError, parse
+from opentrail.core.expression.parser import ExpressionError, Term, parse, terms_of
 from opentrail.core.expression.tree import (
     And,
     Between,
@@ -43,10 +43,12 @@ __all__ = [
     "Opens",
     "Or",
     "Pattern",
+    "Term",
     "Text",
     "conditions_in",
     "fields_in",
     "holds",
     "literal",
     "parse",
+    "terms_of",
 ]

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Name in lower case → field of `Attributes`; LookupEvents' names, the record's, and short ones.
+#: Field of `Attributes` → its names, in any case: the record's or LookupEvents', then short ones.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "event_id": ("eventID", "id"),
+    "event_name": ("eventName", "event", "name"),
+    "event_source": ("eventSource", "source", "service"),
+    "username": ("username", "user"),
+    "access_key_id": ("accessKeyId", "key"),
+    "principal_arn": ("arn", "principal"),
+    "source_ip": ("sourceIPAddress", "sourceIp", "ip"),
+    "error_code": ("errorCode", "error"),
+    "region": ("awsRegion", "region"),
+    "account": ("recipientAccountId", "account"),
+    "category": ("eventCategory", "category"),
+    "read_only": ("readOnly",),
+    "agent": ("agent",),
+    "resource_names": ("resourceName", "resource"),
+    "resource_types": ("resourceType",),
+    "event_time": ("eventTime", "time"),
+}
+#: Name in lower case → field of `Attributes`.
 FIELDS: Mapping[str, str] = {
-    **dict.fromkeys(("eventid", "id"), "event_id"),
-    **dict.fromkeys(("eventname", "event", "name"), "event_name"),
-    **dict.fromkeys(("eventsource", "source", "service"), "event_source"),
-    **dict.fromkeys(("username", "user"), "username"),
-    **dict.fromkeys(("accesskeyid", "key"), "access_key_id"),
-    **dict.fromkeys(("principal", "arn"), "principal_arn"),
-    **dict.fromkeys(("sourceipaddress", "sourceip", "ip"), "source_ip"),
-    **dict.fromkeys(("errorcode", "error"), "error_code"),
-    **dict.fromkeys(("awsregion", "region"), "region"),
-    **dict.fromkeys(("recipientaccountid", "account"), "account"),
-    **dict.fromkeys(("eventcategory", "category"), "category"),
-    "readonly": "read_only",
-    "agent": "agent",
-    **dict.fromkeys(("resourcename", "resource"), "resource_names"),
-    "resourcetype": "resource_types",
-    **dict.fromkeys(("eventtime", "time"), "event_time"),
+    name.lower(): field for field, names in NAMES.items() for name in names
 }
 #: Members of a record that a path may begin with.
 MEMBERS = frozenset(

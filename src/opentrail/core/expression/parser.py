@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -35,7 +36,32 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class ExpressionError(UsageError):
-    """An invalid expression; the text has the position and what was expected."""
+    """An invalid expression; the text has the position and what was expected.
+
+    Args:
+        message: the text.
+        at: the index of the first wrong character; None: the whole expression is wrong.
+        length: the number of wrong characters.
+    """
+
+    def __init__(self, message: str, at: int | None = None, length: int = 0) -> None:
+        super().__init__(message)
+        self.at = at
+        self.length = length
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One of the terms of an expression that must all match.
+
+    Attributes:
+        text: the term as written, alternatives in parentheses: joined by AND, terms are an
+            expression again.
+        meaning: the parsed term.
+    """
+
+    text: str
+    meaning: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,20 @@ def parse(text: str, now: datetime) -> Expression:
     return _Parser(text, now).parse_all()
 
 
+def terms_of(text: str, now: datetime) -> list[Term]:
+    """Splits an expression at its outermost ANDs, written or implied.
+
+    Args:
+        text: the expression.
+        now: the time that `last 2h` ends at; aware.
+
+    Raises:
+        ExpressionError: it is invalid.
+    """
+    parse(text, now)
+    return _Parser(text, now).parse_terms()
+
+
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
     position = 0
@@ -95,7 +135,7 @@ def _tokens(text: str) -> list[_Token]:
         elif match["operator"]:
             tokens.append(_Token("operator", match["operator"], match.start("operator")))
         elif match["quoted"] is not None:
-            tokens.append(_Token("quoted", match["quoted"], match.start("quoted")))
+            tokens.append(_Token("quoted", match["quoted"], match.start("quoted") - 1))
         else:
             word, at, end = match["word"], match.start("word"), match.end()
             is_path = word.partition(".")[0] in MEMBERS
@@ -126,14 +166,15 @@ def _split_word(word: str, at: int, before: list[_Token], is_compared: bool) -> 
 
 
 def _unexpected(at: int, expected: str, text: str) -> ExpressionError:
-    text = repr(text) if text else "the end"
-    return ExpressionError(f"column {at + 1}: expected {expected}, found {text}")
+    found = repr(text) if text else "the end"
+    return ExpressionError(f"column {at + 1}: expected {expected}, found {found}", at, len(text))
 
 
 class _Parser:
     """A recursive descent parser over the tokens of one expression."""
 
     def __init__(self, text: str, now: datetime) -> None:
+        self._text = text
         self._tokens = _tokens(text)
         self._next = 0
         self._now = now
@@ -160,6 +201,15 @@ class _Parser:
             raise _unexpected(self._token.at, "AND, OR or the end", self._token.text)
         return expression
 
+    def parse_terms(self) -> list[Term]:
+        """Returns the terms of a valid expression."""
+        if self._token.kind == "end":
+            return []
+        terms = [Term(self._text[start:end].strip(), part) for start, end, part in self._operands()]
+        if self._token.kind == "end":
+            return terms
+        return [Term(f"({self._text.strip()})", _Parser(self._text, self._now).parse_all())]
+
     def _any_of(self) -> Expression:
         parts = [self._all_of()]
         while self._is_operator("OR"):
@@ -168,13 +218,20 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def _all_of(self) -> Expression:
-        parts = [self._operand()]
-        while self._token.kind not in ("end", ")") and not self._is_operator("OR"):
-            if self._is_operator("AND"):
-                self._take()
-            parts.append(self._operand())
+        parts = [part for _, _, part in self._operands()]
         _require_time(parts)
         return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _operands(self) -> Iterator[tuple[int, int, Expression]]:
+        """Yields operands of AND with their start and their end."""
+        while True:
+            start = self._token.at
+            part = self._operand()
+            yield start, self._token.at, part
+            if self._token.kind in ("end", ")") or self._is_operator("OR"):
+                return
+            if self._is_operator("AND"):
+                self._take()
 
     def _operand(self) -> Expression:
         self._depth += 1
