@@ -1,21 +1,37 @@
 import { describe, expect, test } from "vitest";
-import { finding, hasToken, naming, readConditions, textIn, toQuery, withoutToken, withToken } from "../src/filter/conditions";
-import { toExpression, toFilter } from "../src/filter/expression";
-import { fromShown, toShown } from "../src/filter/properties";
+import type { Term } from "../src/api/types";
+import { hasValue, naming, NO_RANGE, rangeSince, readConditions, textIn, toQuery, withoutValue, withValue } from "../src/filter/conditions";
 import { causeOf } from "../src/parts/emptyCause";
 
 const NOW = Date.parse("2026-01-02T00:00:00Z");
 
 describe("conditions in the address", () => {
-  test("without any, events that only read are hidden, from all time", () => {
+  test("without any, events that only read are hidden, from the last 24 hours", () => {
     expect(toQuery(readConditions(new URLSearchParams()), NOW)).toEqual({
       expression: "is:write",
-      since: null,
+      since: "2026-01-01T00:00:00Z",
       until: null,
       account: null,
       region: null,
       categories: null,
     });
+  });
+
+  test.each(["expression=Mary", "last=all", "expression=Mary&last=all"])("%s is of all time", (query) => {
+    const { range, isAuto, ignored } = readConditions(new URLSearchParams(query));
+    expect([range, isAuto, ignored]).toEqual([NO_RANGE, false, []]);
+  });
+
+  test("a filter keeps the range that nobody chose", () => {
+    const { range, isAuto } = readConditions(new URLSearchParams("expression=Mary&last=auto"));
+    expect([range.last, isAuto]).toEqual(["1d", true]);
+  });
+
+  test("the range is as long as the newest event needs", () => {
+    const lengths = ["1d", "7d", "30d"];
+    expect(rangeSince("2025-12-31T23:00:00Z", lengths, NOW).last).toBe("7d");
+    expect(rangeSince("2025-12-10T00:00:00Z", lengths, NOW).last).toBe("30d");
+    expect(rangeSince("2020-01-01T09:00:00Z", lengths, NOW)).toEqual(NO_RANGE);
   });
 
   test("a relative range is counted back from now", () => {
@@ -30,38 +46,32 @@ describe("conditions in the address", () => {
   });
 });
 
-describe("the filter as it is shown", () => {
-  test.each(["is:write AND eventName=CreateUser", "NOT is:failure", "eventName=A OR (is:failure AND username=B)", "requestParameters.name=x", '"free text" AND NOT "other"'])(
-    "%s is the same after a look",
-    (text) => expect(toExpression(fromShown(toShown(toFilter(text))))).toBe(text),
-  );
-
-  test("Read-only = false is is:write", () => {
-    expect(toShown(toFilter("is:write")).tokenGroups).toEqual([{ propertyKey: "readOnly", operator: "=", value: "false" }]);
-    expect(toExpression(toFilter("NOT is:read"))).toBe("NOT is:read");
-  });
-});
+const equals = (field: string, value: string, operator: "=" | "!=" = "="): Term => ({ text: `${field}${operator}${value}`, field, operator, value });
+const text = (value: string): Term => ({ text: value, field: null, operator: null, value });
+const WRITE: Term = { text: "is:write", field: null, operator: null, value: null };
 
 describe("a value that is clicked", () => {
   test("is added with wildcards made literal", () => {
-    expect(toExpression(withToken(toFilter("is:write"), "username", "a*b\\", true))).toBe('is:write AND username="a\\*b\\\\"');
-    expect(finding("arn", "arn:aws:iam::1:user/x")).toBe("arn=arn:aws:iam::1:user/x");
+    expect(withValue("", "username", "a*b\\", true)).toBe('username="a\\*b\\\\"');
   });
 
   test("does not loosen a filter of alternatives", () => {
-    const filter = withToken(toFilter("eventName=A OR eventName=B"), "username", "Mary", false);
-    expect(toExpression(filter)).toBe("(eventName=A OR eventName=B) AND username!=Mary");
+    expect(withValue("eventName=A OR eventName=B", "username", "Mary", false)).toBe("(eventName=A OR eventName=B) AND username!=Mary");
   });
 
-  test("is added once", () => {
-    expect(toExpression(withToken(toFilter("username=Mary"), "username", "Mary", true))).toBe("username=Mary");
+  test("is found and taken away by any name of its field", () => {
+    const terms = [WRITE, { ...equals("username", "Mary"), text: "user = Mary" }, equals("username", "Eve", "!=")];
+    expect(hasValue(terms, "username", "Mary", true)).toBe(true);
+    expect(hasValue(terms, "username", "Mary", false)).toBe(false);
+    expect(hasValue(terms, "username", "Eve", false)).toBe(true);
+    expect(withoutValue(terms, "username", "Mary")).toBe("is:write AND username!=Eve");
   });
 });
 
 describe("an empty page", () => {
   const nothing = { events: 5, newest: null, elsewhere: 0, removals: [], nearest: null };
   const likeness = { label: "user", value: "mary", nearest: "Mary", events: 4 };
-  const removal = (label: string, count: number) => ({ label, count, filter: toFilter("") });
+  const removal = (label: string, count: number) => ({ label, count, expression: "" });
 
   test.each([
     ["no event ever", { ...nothing, events: 0, newest: "2020" }, { kind: "never" }],
@@ -75,25 +85,13 @@ describe("an empty page", () => {
 
 describe("a text that is searched for", () => {
   test.each([
-    ["Mary", "Mary"],
-    ["is:write AND Mary", "Mary"],
-    ['user=John AND "Mary Ann"', "Mary Ann"],
-    ["Mary AND Ann", null],
-    ["Mary OR Ann", null],
-    ["NOT Mary", null],
-    ["user=Mary", null],
-  ])("of %s is %s", (expression, text) => expect(textIn(toFilter(expression))).toBe(text));
+    ["a text", [text("Mary")], "Mary"],
+    ["a text beside others", [WRITE, text("Mary Ann"), equals("username", "John")], "Mary Ann"],
+    ["two texts", [text("Mary"), text("Ann")], null],
+    ["no text", [WRITE, equals("username", "Mary")], null],
+  ])("of %s", (_, terms, found) => expect(textIn(terms)).toBe(found));
 
   test("becomes a name", () => {
-    expect(toExpression(naming(toFilter("is:write AND Mary"), "Mary"))).toBe("is:write AND (resourceName=Mary OR username=Mary)");
+    expect(naming([WRITE, text("Mary")], "Mary")).toBe("is:write AND (resourceName=Mary OR username=Mary)");
   });
-});
-
-test("a value that was clicked for is taken away again", () => {
-  const before = toFilter("is:write AND username=John");
-  const filter = withToken(before, "username", "Mary", true);
-  expect(hasToken(filter, "username", "Mary", true)).toBe(true);
-  expect(hasToken(filter, "username", "Mary", false)).toBe(false);
-  expect(toExpression(withoutToken(filter, "username", "Mary"))).toBe(toExpression(before));
-  expect(hasToken(toFilter("username=Mary OR username=John"), "username", "Mary", true)).toBe(false);
 });

@@ -1,6 +1,6 @@
 /** Resources by the beginning of their names; the server counts no resource names, so events are read. */
 
-import { literal, toExpression } from "../filter/expression";
+import { beginning } from "../filter/expression";
 import { get } from "./client";
 import type { Event, Page } from "./types";
 
@@ -18,9 +18,7 @@ const MAX_READ = 200;
 const UNIQUE_ID = /^A[A-Z]{3}[A-Z0-9]{12,}$/;
 
 export async function findResources(prefix: string, signal: AbortSignal): Promise<FoundResource[]> {
-  const expression = prefix
-    ? toExpression({ operation: "and", tokens: [{ propertyKey: "resourceName", operator: "=", value: `${literal(prefix)}*` }] })
-    : "is:write";
+  const expression = prefix ? beginning("resourceName", prefix) : "is:write";
   const { events } = await get<Page>("events/rows", { expression, limit: MAX_READ }, signal);
   return resourcesIn(events).filter(({ name, aliases }) => [name, ...aliases].some((each) => each.startsWith(prefix)));
 }

@@ -182,6 +182,12 @@ export interface ExplainedDenial {
   verdict: string;
 }
 
+/** The terms of an expression, none if it is invalid. */
+export interface ExpressionTerms {
+  error: WrongPlace | null;
+  terms: TermRow[];
+}
+
 /** The most frequent values of each field. */
 export interface Facets {
   facets: Record<string, CountedValue[]>;
@@ -518,6 +524,17 @@ export interface Taken {
   taken: number;
 }
 
+/** A term of an expression; terms joined by AND are an expression again.
+
+    A comparison of a whole field has `field` (its longest name), `operator` (`=` or `!=`) and
+    `value`, a pattern. A text that is searched for has a `value` only. */
+export interface TermRow {
+  field: string | null;
+  operator: "!=" | "=" | null;
+  text: string;
+  value: string | null;
+}
+
 /** What happened to something and what it did, oldest first. */
 export interface Timeline {
   complete: boolean;
@@ -624,6 +641,13 @@ export interface ViewState {
 export interface VisibleAfter {
   p50Ms: number | null;
   p99Ms: number | null;
+}
+
+/** What is wrong in an expression. */
+export interface WrongPlace {
+  at: number | null;
+  length: number;
+  message: string;
 }
 
 /** Why a request failed. */

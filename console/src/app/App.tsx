@@ -8,7 +8,7 @@ import Icon from "@cloudscape-design/components/icon";
 import Link from "@cloudscape-design/components/link";
 import { I18nProvider } from "@cloudscape-design/components/i18n";
 import english from "@cloudscape-design/components/i18n/messages/all.en";
-import SideNavigation from "@cloudscape-design/components/side-navigation";
+import SideNavigation, { type SideNavigationProps } from "@cloudscape-design/components/side-navigation";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import TopNavigation from "@cloudscape-design/components/top-navigation";
@@ -119,7 +119,7 @@ function Unreachable(): ReactNode {
 }
 
 function Shell({ session, state }: { session: Session; state: string }): ReactNode {
-  const { path } = useRoute();
+  const { path, query } = useRoute();
   const { navigation } = usePreferences();
   const narrow = useNarrow();
   const [open, setOpen] = useState(navigation && !narrow);
@@ -130,6 +130,12 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   const isAllowed = !page || atLeast(session, page.least);
   const Page = isAllowed ? page?.component : undefined;
   const name = page?.name ?? "Page not found";
+  const part = partAt(path, name, query);
+
+  const toggle = (isOpen: boolean): void => {
+    setOpen(isOpen);
+    if (!narrow) setPreferences({ navigation: isOpen });
+  };
 
   useEffect(() => {
     document.title = `${name} · opentrail`;
@@ -155,17 +161,18 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   return (
     <PanelContext value={setPanel}>
       <div id="top">
+        <button type="button" className="menu" aria-label="Navigation" aria-expanded={open} title="Navigation" onClick={() => toggle(!open)}>
+          <Icon name="menu" />
+        </button>
         <TopBar session={session} onHelp={() => setHelp(true)} onSearch={() => setPalette(true)} />
       </div>
       <AppLayoutToolbar
         headerSelector="#top"
-        breadcrumbs={<Breadcrumbs path={path} name={name} />}
+        breadcrumbs={part ? <Breadcrumbs {...part} /> : undefined}
+        navigationTriggerHide
         navigation={<Navigation path={path} />}
         navigationOpen={open}
-        onNavigationChange={({ detail }) => {
-          setOpen(detail.open);
-          if (!narrow) setPreferences({ navigation: detail.open });
-        }}
+        onNavigationChange={({ detail }) => toggle(detail.open)}
         navigationWidth={220}
         toolsHide
         splitPanel={panel?.content}
@@ -226,18 +233,18 @@ function NotFound({ path }: { path: string }): ReactNode {
 
 /** The letter goes to the page after the key `g`. */
 const NAVIGATION = [
-  { path: "/", name: "Dashboard", letter: "d" },
-  { path: "/events", name: "Event history", letter: "e" },
-  { path: "/live", name: "Live", letter: "l" },
-  { path: "/insights", name: "Insights", letter: "i" },
-  { path: "/detections", name: "Detections", letter: "n" },
-  { path: "/principals", name: "Principals", letter: "p" },
-  { path: "/resources", name: "Resources", letter: "r" },
-  { path: "/timeline", name: "Timeline", letter: "m" },
-  { path: "/trails", name: "Trails", letter: "t" },
-  { path: "/integrity", name: "Integrity", letter: "v" },
-  { path: "/users", name: "Users", letter: "u" },
-  { path: "/settings", name: "Settings", letter: "s" },
+  { path: "/", name: "Dashboard", letter: "d", group: null },
+  { path: "/events", name: "Event history", letter: "e", group: "Search" },
+  { path: "/live", name: "Live", letter: "l", group: "Search" },
+  { path: "/timeline", name: "Timeline", letter: "m", group: "Search" },
+  { path: "/principals", name: "Principals", letter: "p", group: "Search" },
+  { path: "/resources", name: "Resources", letter: "r", group: "Search" },
+  { path: "/insights", name: "Insights", letter: "i", group: "Findings" },
+  { path: "/detections", name: "Detections", letter: "n", group: "Findings" },
+  { path: "/trails", name: "Trails", letter: "t", group: "Trails" },
+  { path: "/integrity", name: "Integrity", letter: "v", group: "Trails" },
+  { path: "/users", name: "Users", letter: "u", group: "Settings" },
+  { path: "/settings", name: "Settings", letter: "s", group: "Settings" },
 ] as const;
 
 /** The pages that a session may see. */
@@ -248,31 +255,37 @@ function pagesFor(session: Session): (typeof NAVIGATION)[number][] {
 function Navigation({ path }: { path: string }): ReactNode {
   const session = useSession();
   const shown = pagesFor(session);
+  const groups = [...new Set(shown.map(({ group }) => group))];
   const active = NAVIGATION.findLast(({ path: start }) => path === start || (start !== "/" && path.startsWith(start)));
   return (
     <SideNavigation
       activeHref={active && href(active.path)}
-      items={shown.map(({ path: start, name }) => ({ type: "link" as const, text: name, href: href(start) }))}
+      items={groups.flatMap((group): SideNavigationProps.Item[] => {
+        const items = shown.filter((page) => page.group === group).map(({ path: start, name }) => ({ type: "link" as const, text: name, href: href(start) }));
+        return group === null ? items : [{ type: "section-group" as const, title: group, items }];
+      })}
       onFollow={follow}
     />
   );
 }
 
-function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode {
-  const { query } = useRoute();
+/** A page below one of the navigation. */
+interface Part {
+  section: { name: string; href: string };
+  name: string;
+}
+
+/** Which page the address is below; null: it is one of the navigation. */
+function partAt(path: string, name: string, query: URLSearchParams): Part | null {
   const section = NAVIGATION.findLast(({ path: start }) => start !== "/" && path.startsWith(`${start}/`));
+  if (section) return { section: { name: section.name, href: href(section.path) }, name };
   // The page of one principal or resource has the path of their list.
   const one = path === "/principals" ? query.get("arn") : path === "/resources" ? query.get("name") : null;
-  return (
-    <BreadcrumbGroup
-      items={[
-        ...(section ? [{ text: section.name, href: href(section.path) }] : []),
-        { text: name, href: href(path) },
-        ...(one ? [{ text: visible(one.slice(one.lastIndexOf("/") + 1)), href: "" }] : []),
-      ]}
-      onFollow={follow}
-    />
-  );
+  return one === null ? null : { section: { name, href: href(path) }, name: visible(one.slice(one.lastIndexOf("/") + 1)) };
+}
+
+function Breadcrumbs({ section, name }: Part): ReactNode {
+  return <BreadcrumbGroup items={[{ text: section.name, href: section.href }, { text: name, href: "" }]} onFollow={follow} />;
 }
 
 const ALL = "all";

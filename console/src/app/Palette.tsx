@@ -4,8 +4,7 @@ import { get } from "../api/client";
 import { findResources } from "../api/resources";
 import type { ValueCount } from "../api/types";
 import { useCall } from "../api/useCall";
-import { finding } from "../filter/conditions";
-import { EMPTY, toExpression } from "../filter/expression";
+import { comparison, words } from "../filter/expression";
 import { browserZone, number, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 import { useCalm } from "./calm";
@@ -55,7 +54,7 @@ export default function Palette({ pages, onClose }: Props): ReactNode {
         icon,
         text: value,
         more: `${number(count)} ${count === 1 ? "event" : "events"}`,
-        run: () => navigate(href("/events", { expression: finding(field, value), categories: "all" })),
+        run: () => navigate(href("/events", { expression: comparison(field, value), categories: "all" })),
       }));
     const [named, others] = [true, false].map((isNamed) => places(pages, word).filter(({ text }) => (text.toLowerCase() === word.toLowerCase()) === isNamed));
     return [
@@ -151,15 +150,14 @@ function searches(word: string): Choice[] {
   const found: Choice[] = [];
   const add = (icon: IconProps.Name, text: string, run: () => void): void => void found.push({ group: "Go to", icon, text, run });
   if (EVENT_ID.test(word)) add("script", `Event ${word}`, () => navigate(href(`/events/${word}`)));
-  if (ACCESS_KEY.test(word)) add("key", `Calls with access key ${word}`, events(finding("accessKeyId", word)));
-  if (ADDRESS.test(word)) add("globe", `Calls from ${word}`, events(finding("sourceIPAddress", word)));
+  if (ACCESS_KEY.test(word)) add("key", `Calls with access key ${word}`, events(comparison("accessKeyId", word)));
+  if (ADDRESS.test(word)) add("globe", `Calls from ${word}`, events(comparison("sourceIPAddress", word)));
   if (word.startsWith("arn:")) {
     add("user-profile", `Principal ${word}`, () => navigate(href("/principals", { arn: word })));
     add("folder", `Resource ${word}`, () => navigate(href("/resources", { name: word })));
     add("calendar", `Timeline of ${word}`, () => navigate(href("/timeline", { name: word })));
   }
-  const text = toExpression({ ...EMPTY, tokens: [{ operator: ":", value: word }] });
-  found.push({ group: "Event history", icon: "search", text: `Search for “${word}”`, run: events(text) });
+  found.push({ group: "Event history", icon: "search", text: `Search for “${word}”`, run: events(words(word)) });
   return found;
 }
 

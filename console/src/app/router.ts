@@ -26,6 +26,10 @@ export function currentPath(): string {
   return current.path;
 }
 
+export function currentQuery(): URLSearchParams {
+  return current.query;
+}
+
 function changed(): void {
   current = read();
   listeners.forEach((listener) => listener());

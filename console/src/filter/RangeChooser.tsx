@@ -3,16 +3,16 @@ import { type ReactNode, useRef, useState } from "react";
 import { useKeys } from "../app/keys";
 import { onDemand } from "../app/onDemand";
 import { stamp } from "../text/time";
-import type { Range } from "./conditions";
+import { NO_RANGE, type Range } from "./conditions";
 
 const RangeDialog = onDemand(() => import("./RangeDialog"));
 
-const LASTS: [string, string][] = [
+export const LASTS: [string, string][] = [
   ["15m", "Last 15 minutes"],
   ["1h", "Last hour"],
   ["3h", "Last 3 hours"],
   ["12h", "Last 12 hours"],
-  ["1d", "Last day"],
+  ["1d", "Last 24 hours"],
   ["7d", "Last 7 days"],
   ["30d", "Last 30 days"],
   ["90d", "Last 90 days"],
@@ -38,7 +38,6 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
     t: () => box.current?.querySelector("button")?.click(),
     "t a": () => setCustom(true),
   });
-  const none: Range = { last: null, since: null, until: null };
   return (
     <div ref={box}>
       <ButtonDropdown
@@ -49,7 +48,7 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
         ]}
         onItemClick={({ detail: { id } }) => {
           if (id === "custom") setCustom(true);
-          else onChange({ ...none, last: id === "all" ? null : id });
+          else onChange({ ...NO_RANGE, last: id === "all" ? null : id });
         }}
       >
         {rangeText(range, zone)}

@@ -2,11 +2,17 @@
 
 import { useMemo, useRef } from "react";
 import type { Query } from "../api/client";
-import { changeQuery, useRoute } from "../app/router";
-import { EMPTY, type Filter, isGroup, literal, type Token, toExpression, toFilter } from "./expression";
+import type { Term } from "../api/types";
+import { changeQuery, currentQuery, useRoute } from "../app/router";
+import { allOf, anyOf, comparison, literal, termTexts } from "./expression";
 
 /** Events that only read are hidden until the reader removes this token, as on AWS's page. */
 export const DEFAULT_EXPRESSION = "is:write";
+/** The range that nobody chose. */
+const AUTO = "auto";
+const ALL_TIME = "all";
+export const NO_RANGE: Range = { last: null, since: null, until: null };
+const LAST_DAY: Range = { ...NO_RANGE, last: "1d" };
 
 export interface Range {
   /** Such as `7d`, counted back from now; or absolute times, or neither for all time. */
@@ -17,8 +23,9 @@ export interface Range {
 
 export interface Conditions {
   expression: string;
-  filter: Filter;
   range: Range;
+  /** Nobody chose the range: it is the last 24 hours, or the one with the newest events. */
+  isAuto: boolean;
   account: string | null;
   region: string | null;
   /** Data events too, not only management events. */
@@ -39,21 +46,33 @@ export function readConditions(query: URLSearchParams): Conditions {
     ignored.push(`${name}=${text}`);
     return null;
   };
+  const isAuto = hasNoRange(query);
   let last = query.get("last");
   if (last !== null && !LAST.test(last)) {
-    ignored.push(`last=${last}`);
+    if (last !== AUTO && last !== ALL_TIME) ignored.push(`last=${last}`);
     last = null;
   }
-  const expression = query.get("expression") ?? DEFAULT_EXPRESSION;
   return {
-    expression,
-    filter: toFilter(expression),
-    range: { last, since: time("since"), until: time("until") },
+    expression: query.get("expression") ?? DEFAULT_EXPRESSION,
+    range: isAuto ? LAST_DAY : { last, since: time("since"), until: time("until") },
+    isAuto,
     account: query.get("account"),
     region: query.get("region"),
     all: query.get("categories") === "all",
     ignored,
   };
+}
+
+/** Whether an address leaves the range to the page. A link with an expression alone is of all time. */
+function hasNoRange(query: URLSearchParams): boolean {
+  if (query.get("last") === AUTO) return true;
+  return ["last", "since", "until", "expression"].every((name) => query.get(name) === null);
+}
+
+/** The shortest range of some that has an event. */
+export function rangeSince(time: string, lengths: readonly string[], now: number): Range {
+  const last = lengths.find((length) => sinceOf(length, now) <= time);
+  return last ? { ...NO_RANGE, last } : NO_RANGE;
 }
 
 export function sinceOf(last: string, now: number): string {
@@ -86,61 +105,48 @@ export function useConditions(): { conditions: Conditions; now: number; key: str
 
 const NOT_A_POSITION = { cursor: null, event: null };
 
-export function setFilter(filter: Filter): void {
-  changeQuery({ ...NOT_A_POSITION, expression: toExpression(filter) });
+export function setExpression(expression: string): void {
+  changeQuery({ ...NOT_A_POSITION, expression, ...(hasNoRange(currentQuery()) && { last: AUTO }) });
 }
 
 export function setRange(range: Range): void {
-  changeQuery({ ...NOT_A_POSITION, last: range.last, since: range.since, until: range.until });
+  const { last, since, until } = range;
+  changeQuery({ ...NOT_A_POSITION, last: last ?? (since || until ? null : ALL_TIME), since, until });
 }
 
-function tokenFor(field: string, value: string, include: boolean): Token {
-  return { propertyKey: field, operator: include ? "=" : "!=", value: literal(value) };
+function isSame(term: Term, field: string, value: string, include: boolean): boolean {
+  return term.field === field && term.operator === (include ? "=" : "!=") && term.value === literal(value);
 }
 
-function isSame(part: Filter["tokens"][number], token: Token): boolean {
-  return !isGroup(part) && part.propertyKey === token.propertyKey && part.operator === token.operator && part.value === token.value;
+/** Whether all events of a search have a value, or lack it. */
+export function hasValue(terms: readonly Term[], field: string, value: string, include: boolean): boolean {
+  return terms.some((term) => isSame(term, field, value, include));
 }
 
-/** Whether all events of a filter have a value, or lack it. */
-export function hasToken(filter: Filter, field: string, value: string, include: boolean): boolean {
-  if (filter.operation === "or" && filter.tokens.length > 1) return false;
-  return filter.tokens.some((part) => isSame(part, tokenFor(field, value, include)));
+/** Takes away the comparison that `withValue` adds. */
+export function withoutValue(terms: readonly Term[], field: string, value: string): string {
+  return allOf(...terms.filter((term) => !isSame(term, field, value, true)).map(({ text }) => text));
 }
 
-/** Takes away the comparison that `withToken` adds. */
-export function withoutToken(filter: Filter, field: string, value: string): Filter {
-  return { ...filter, tokens: filter.tokens.filter((part) => !isSame(part, tokenFor(field, value, true))) };
+/** Adds a comparison to an expression: one that a value was clicked for. */
+export function withValue(expression: string, field: string, value: string, include: boolean): string {
+  const before = termTexts(expression);
+  const added = comparison(field, value, include);
+  return allOf(...before, ...(before.includes(added) ? [] : [added]));
 }
 
-/** Adds a comparison to a filter: one that a value was clicked for. */
-export function withToken(filter: Filter, field: string, value: string, include: boolean): Filter {
-  const token = tokenFor(field, value, include);
-  if (filter.tokens.some((part) => isSame(part, token))) return filter;
-  if (filter.operation === "and" || filter.tokens.length < 2) return { operation: "and", tokens: [...filter.tokens, token] };
-  const tokens = filter.tokens.flatMap((part) => (isGroup(part) ? [] : [part]));
-  const whole = tokens.length === filter.tokens.length;
-  const first = whole
-    ? { operation: filter.operation, tokens }
-    : { propertyKey: "expression", operator: "=", value: toExpression(filter) };
-  return { operation: "and", tokens: [first, token] };
+/** The only text that is searched for in all values; null: there is none, or there are several. */
+export function textIn(terms: readonly Term[]): string | null {
+  const texts = terms.filter(isText);
+  return texts.length === 1 ? (texts[0]?.value ?? null) : null;
 }
 
-/** The only text that a filter searches for in all values; null: there is none, or there are several. */
-export function textIn(filter: Filter): string | null {
-  if (filter.operation === "or" && filter.tokens.length > 1) return null;
-  const texts = filter.tokens.flatMap((part) => (!isGroup(part) && part.propertyKey === undefined && part.operator === ":" ? [part.value] : []));
-  return texts.length === 1 ? (texts[0] ?? null) : null;
+function isText({ field, value }: Term): boolean {
+  return field === null && value !== null;
 }
 
-/** A filter for the events that name something as a resource or as the caller, instead of a text that is anywhere. */
-export function naming(filter: Filter, name: string): Filter {
-  const tokens = filter.tokens.filter((part) => isGroup(part) || part.propertyKey !== undefined);
-  const names = ["resourceName", "username"].map((field) => tokenFor(field, name, true));
-  return { operation: "and", tokens: [...tokens, { operation: "or", tokens: names }] };
-}
-
-/** An expression that finds one value of a field. */
-export function finding(field: string, value: string): string {
-  return toExpression(withToken(EMPTY, field, value, true));
+/** The search for events that name something as a resource or as the caller, instead of a text that is anywhere. */
+export function naming(terms: readonly Term[], name: string): string {
+  const others = terms.filter((term) => !isText(term)).map(({ text }) => text);
+  return allOf(...others, anyOf(...["resourceName", "username"].map((field) => comparison(field, name))));
 }

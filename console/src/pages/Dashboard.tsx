@@ -16,7 +16,8 @@ import { For } from "../app/For";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
 import { useMay } from "../app/session";
-import { finding, sinceOf } from "../filter/conditions";
+import { sinceOf } from "../filter/conditions";
+import { comparison } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
 import { EventList } from "../parts/EventList";
 import { FirstEvent } from "../parts/FirstEvent";
@@ -256,7 +257,7 @@ function Top({ scope }: { scope: Scope }): ReactNode {
     [scope.account, scope.region],
     REFRESH_INTERVAL,
   );
-  const open = (field: string) => (value: string) => navigate(href("/events", { expression: finding(field, value), last: "1d" }));
+  const open = (field: string) => (value: string) => navigate(href("/events", { expression: comparison(field, value), last: "1d" }));
   return (
     <Container fitHeight header={<Header variant="h2">Most calls of the last day</Header>}>
       <Problem error={error} what="The values could not be counted" onRetry={reload} />

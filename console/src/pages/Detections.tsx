@@ -11,7 +11,7 @@ import { useCall } from "../api/useCall";
 import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { follow, href, useQuery, useRoute } from "../app/router";
-import { finding } from "../filter/conditions";
+import { comparison } from "../filter/expression";
 import { Problem } from "../parts/Problem";
 import { number, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
@@ -28,7 +28,7 @@ function Level({ level }: { level: string }): ReactNode {
 export function eventsOf({ eventIds }: Pick<DetectionMatch, "eventIds">): string {
   const [first, ...more] = eventIds;
   if (first !== undefined && more.length === 0) return href(`/events/${encodeURIComponent(first)}`);
-  const expression = eventIds.slice(-MAX_EVENTS).map((id) => finding("eventID", id)).join(" OR ");
+  const expression = eventIds.slice(-MAX_EVENTS).map((id) => comparison("eventID", id)).join(" OR ");
   return href("/events", { expression, last: "90d", categories: "all" });
 }
 

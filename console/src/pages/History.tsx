@@ -14,10 +14,10 @@ import { onDemand } from "../app/onDemand";
 import { usePanel } from "../app/panel";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
-import { type Conditions, naming, setFilter, setRange, textIn, toQuery, useConditions } from "../filter/conditions";
-import { EventFilter } from "../filter/EventFilter";
-import { toExpression } from "../filter/expression";
-import { RangeChooser } from "../filter/RangeChooser";
+import { type Conditions, naming, type Range, rangeSince, setExpression, setRange, textIn, toQuery, useConditions } from "../filter/conditions";
+import { read, useTerms } from "../filter/expression";
+import { FilterBar } from "../filter/FilterBar";
+import { LASTS, RangeChooser, rangeText } from "../filter/RangeChooser";
 import { columnsOf, PRESETS } from "../parts/columns";
 import { copyText } from "../parts/Copy";
 import { EventList, type Note } from "../parts/EventList";
@@ -44,30 +44,44 @@ const BESIDE_A_PANEL = new Set(["time", "method", "what", "name", "result"]);
 const BUCKETS = 60;
 
 export default function History(): ReactNode {
-  const { conditions, now, key } = useConditions();
+  const { conditions: given, now, key } = useConditions();
   const { query: address } = useRoute();
   const { zone, chart, facets, columns: chosen, pageSize } = usePreferences();
   const [refreshed, setRefreshed] = useState(0);
-  const query = useMemo(() => toQuery(conditions, refreshed || now), [key, now, refreshed]);
+  const [wider, setWider] = useState<{ key: string; range: Range } | null>(null);
+  const widened = wider?.key === key ? wider.range : null;
+  const conditions = useMemo(() => (widened ? { ...given, range: widened } : given), [given, widened]);
+  const query = useMemo(() => toQuery(conditions, refreshed || now), [conditions, now, refreshed]);
   const isWide = useWide();
   const isNarrow = useNarrow();
   const cursor = address.get("cursor");
   const open = address.get("event");
   const picked = columnsIn(address.get("columns")) ?? chosen;
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
-  const text = textIn(conditions.filter);
+  const terms = useTerms(conditions.expression);
+  const text = textIn(terms);
   // A name is found in an index; a text is searched for in all events, which begins when the answer is there.
-  const answered = useMemo(closedGate, [text]);
-  const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal).finally(answered.open), [text]);
+  const answered = useMemo(closedGate, [conditions.expression]);
+  const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal).finally(answered.open), [text, answered]);
   // Counting reads all events of a search: it begins when the first page is there.
   const rows = useMemo(closedGate, [query]);
   const page = useCall(
     async (signal) => {
-      if (text !== null) await answered.opened;
+      if (textIn((await read(conditions.expression, signal)).terms) !== null) await answered.opened;
       return get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open);
     },
     [query, cursor, pageSize],
   );
+  const isBare = given.isAuto && !widened && !cursor;
+  const newest = useCall(
+    isBare && page.data && !page.loading && !page.data.events.length ? (signal) => get<Page>("events/rows", { ...query, since: null, limit: 1 }, signal) : null,
+    [page.data, isBare],
+  );
+  useEffect(() => {
+    const time = newest.data?.events[0]?.eventTime;
+    if (time) setWider({ key, range: rangeSince(time, LASTS.map(([id]) => id), refreshed || now) });
+  }, [newest.data]);
+  const isWidening = isBare && (newest.loading || Boolean(newest.data?.events.length));
   const [opened, setOpened] = useState<readonly string[]>([]);
   const groups = openGroups(opened);
   const fields = groups.join(",");
@@ -79,7 +93,7 @@ export default function History(): ReactNode {
   const isCounting = overview.loading && overview.data !== null;
   const name = text === null ? null : (answer.data?.name ?? null);
   const named = useCall(
-    name === null || cursor ? null : (signal) => get<Page>("events/rows", { ...query, expression: toExpression(naming(conditions.filter, name)), limit: pageSize }, signal),
+    name === null || cursor ? null : (signal) => get<Page>("events/rows", { ...query, expression: naming(terms, name), limit: pageSize }, signal),
     [query, name, cursor, pageSize],
   );
   const events = useMemo(() => namedFirst(named.data?.events ?? NONE, page.data?.events ?? NONE), [named.data, page.data]);
@@ -117,20 +131,21 @@ export default function History(): ReactNode {
           isCounting={isCounting}
           open={groups}
           onOpen={(name) => setOpened([...opened, name])}
-          filter={conditions.filter}
+          expression={conditions.expression}
+          terms={terms}
           hasAgents={events.some(({ agent }) => agent !== null)}
         />
       )}
       <div className="history-list">
         <div className="title-line">
-          <h1>
+          <h1 className={isCounting ? "dimmed" : undefined}>
             Event history
             {count !== null && ` (${number(count)})`}
           </h1>
           <span className="hidden" role="status">
             {count !== null && `${number(count)} ${count === 1 ? "event" : "events"}`}
           </span>
-          {!isNarrow && <span className="secondary">{summary(conditions, page.data)}</span>}
+          {!isNarrow && <span className="secondary">{summary(conditions, page.data, widened && zone)}</span>}
           <div className="end">
             <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
             <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>
@@ -148,7 +163,7 @@ export default function History(): ReactNode {
             />
           )}
           <div className="grow">
-            <EventFilter filter={conditions.filter} onChange={setFilter} onEnter={onEnter} onLeave={() => focusRow(list.current)} />
+            <FilterBar expression={conditions.expression} onChange={setExpression} onEnter={onEnter} onLeave={() => focusRow(list.current)} />
           </div>
           <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
           <ButtonDropdown
@@ -189,7 +204,7 @@ export default function History(): ReactNode {
             onOpen={show}
             selected={selected}
             onSelect={setSelected}
-            empty={<Nothing page={page} isSlow={isSlow} conditions={conditions} query={query} cursor={cursor} />}
+            empty={<Nothing page={page} isWaiting={isWidening} isSlow={isSlow} conditions={conditions} query={query} cursor={cursor} />}
           />
         </div>
         {page.data && (page.data.next || cursor) && (
@@ -245,6 +260,8 @@ function withNote(events: Event[], named: number, text: string | null): (Event |
 
 interface NothingProps {
   page: Call<Page>;
+  /** A longer range is looked for. */
+  isWaiting: boolean;
   isSlow: boolean;
   conditions: Conditions;
   query: Query;
@@ -252,8 +269,8 @@ interface NothingProps {
 }
 
 /** What stands in a list without rows. */
-function Nothing({ page, isSlow, conditions, query, cursor }: NothingProps): ReactNode {
-  if (page.loading || !page.data) return isSlow && !page.error ? "Loading events" : <>&nbsp;</>;
+function Nothing({ page, isWaiting, isSlow, conditions, query, cursor }: NothingProps): ReactNode {
+  if (page.loading || isWaiting || !page.data) return isSlow && !page.error ? "Loading events" : <>&nbsp;</>;
   return <Empty conditions={conditions} query={query} cursor={cursor} />;
 }
 
@@ -268,10 +285,13 @@ function columnsIn(text: string | null): string[] | null {
   return found.length ? found : null;
 }
 
-function summary(conditions: Conditions, page: Page | null): string {
+/** Where the events are from; `zone` if the last 24 hours have none. */
+function summary(conditions: Conditions, page: Page | null, zone: string | null): string {
   const account = conditions.account ? `account ${visible(conditions.account)}` : "all accounts";
   const region = conditions.region ? visible(conditions.region) : "all Regions";
-  return `${account}, ${region}`.replace(/^a/, "A") + (page ? ` · ${number(Math.round(page.tookMs))} ms` : "");
+  const said = zone === null ? [] : [`None in the last 24 hours: ${rangeText(conditions.range, zone).toLowerCase()}`];
+  const took = page ? [`${number(Math.round(page.tookMs))} ms`] : [];
+  return [...said, `${account}, ${region}`.replace(/^a/, "A"), ...took].join(" · ");
 }
 
 function Ignored({ parts }: { parts: string[] }): ReactNode {

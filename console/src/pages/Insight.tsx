@@ -19,7 +19,7 @@ import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, useQuery } from "../app/router";
 import { useMay } from "../app/session";
-import { toExpression } from "../filter/expression";
+import { allOf, comparison } from "../filter/expression";
 import { FormDialog } from "../parts/Dialog";
 import { csv, save, svgFile } from "../parts/download";
 import { EventList } from "../parts/EventList";
@@ -246,15 +246,12 @@ function Attributions({ attributions }: { attributions: Attribution[] }): ReactN
 }
 
 function Events({ incident }: { incident: IncidentDetail }): ReactNode {
-  const expression = toExpression({
-    operation: "and",
-    tokens: [
-      { propertyKey: "eventName", operator: "=", value: incident.eventName },
-      { propertyKey: "eventSource", operator: "=", value: incident.eventSource },
-      { propertyKey: "eventCategory", operator: "!=", value: "Insight" },
-      ...(incident.errorCode ? [{ propertyKey: "errorCode", operator: "=", value: incident.errorCode }] : []),
-    ],
-  });
+  const expression = allOf(
+    comparison("eventName", incident.eventName),
+    comparison("eventSource", incident.eventSource),
+    comparison("eventCategory", "Insight", false),
+    incident.errorCode ? comparison("errorCode", incident.errorCode) : "",
+  );
   const iso = (time: number): string => new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
   const since = iso(Date.parse(incident.start) - MINUTE);
   const until = iso((incident.end ? Date.parse(incident.end) : Date.now()) + MINUTE);

@@ -11,8 +11,8 @@ import { useNarrow } from "../app/narrow";
 import { onDemand } from "../app/onDemand";
 import { usePanel } from "../app/panel";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
-import { setFilter, toQuery, useConditions } from "../filter/conditions";
-import { EventFilter } from "../filter/EventFilter";
+import { NO_RANGE, setExpression, toQuery, useConditions } from "../filter/conditions";
+import { FilterBar } from "../filter/FilterBar";
 import { EventList } from "../parts/EventList";
 import { Problem } from "../parts/Problem";
 import { number } from "../text/time";
@@ -25,7 +25,7 @@ export default function Live(): ReactNode {
   const { conditions, key, now } = useConditions();
   const { query } = useRoute();
   const open = query.get("event");
-  const { state, connected, error, setPaused } = useTail(key, () => toQuery({ ...conditions, range: { last: null, since: null, until: null } }, now));
+  const { state, connected, error, setPaused } = useTail(key, () => toQuery({ ...conditions, range: NO_RANGE }, now));
   const setPanel = usePanel();
   const box = useRef<HTMLDivElement>(null);
   const leaveFilter = (): void => box.current?.focus();
@@ -68,7 +68,7 @@ export default function Live(): ReactNode {
       >
         Live
       </Header>
-      <EventFilter filter={conditions.filter} onChange={setFilter} onEnter={leaveFilter} onLeave={leaveFilter} />
+      <FilterBar expression={conditions.expression} onChange={setExpression} onEnter={leaveFilter} onLeave={leaveFilter} />
       <Problem error={error} what="Events cannot be followed with this filter" />
       {state.paused && (
         <Alert

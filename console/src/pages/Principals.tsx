@@ -18,8 +18,7 @@ import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useQuery } from "../app/router";
 import { atLeast, useSession } from "../app/session";
-import { finding, withToken } from "../filter/conditions";
-import { toExpression, toFilter } from "../filter/expression";
+import { allOf, comparison } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
 import { CallerChain } from "../parts/CallerChain";
 import { EventList } from "../parts/EventList";
@@ -91,9 +90,9 @@ function Story({ arn }: { arn: string }): ReactNode {
   const { data, error, loading, reload } = useCall((signal) => get<Principal>(`principals/${encodeURIComponent(arn)}`, {}, signal), [arn]);
   const session = useSession();
   const latest = data?.latest[0];
-  const mine = finding("arn", arn);
+  const mine = comparison("arn", arn);
   const open = (field: string) => (value: string) =>
-    navigate(href("/events", { expression: toExpression(withToken(toFilter(mine), field, value, true)), categories: "all" }));
+    navigate(href("/events", { expression: allOf(mine, comparison(field, value)), categories: "all" }));
   return (
     <SpaceBetween size="l">
       <Header

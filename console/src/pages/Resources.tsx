@@ -16,7 +16,7 @@ import { useCall } from "../api/useCall";
 import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
-import { finding } from "../filter/conditions";
+import { comparison } from "../filter/expression";
 import { EventList } from "../parts/EventList";
 import { LifeStory } from "../parts/LifeStory";
 import { Problem } from "../parts/Problem";
@@ -107,7 +107,7 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
             <Button href={href("/timeline", { name, kind: "resource" })} onFollow={follow}>
               Timeline
             </Button>
-            <Button variant="primary" href={href("/events", { expression: finding("resourceName", name), categories: "all" })} onFollow={follow}>
+            <Button variant="primary" href={href("/events", { expression: comparison("resourceName", name), categories: "all" })} onFollow={follow}>
               All events
             </Button>
           </SpaceBetween>

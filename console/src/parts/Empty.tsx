@@ -4,12 +4,12 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import type { ReactNode } from "react";
 import { get, type Query } from "../api/client";
-import type { Count, Health, NearestValues, Page } from "../api/types";
+import type { Count, Health, NearestValues, Page, Term } from "../api/types";
 import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { changeQuery } from "../app/router";
-import { type Conditions, setFilter, setRange } from "../filter/conditions";
-import { type Filter, isGroup, literal, type Token, toExpression } from "../filter/expression";
+import { type Conditions, NO_RANGE, setExpression, setRange } from "../filter/conditions";
+import { allOf, comparison, literal, read } from "../filter/expression";
 import { number, stamp } from "../text/time";
 import { visible } from "../text/visible";
 import { type Cause, causeOf, type Findings, type Likeness, type Removal } from "./emptyCause";
@@ -21,8 +21,6 @@ interface Props {
   cursor: string | null;
 }
 
-const ALL_TIME = { last: null, since: null, until: null };
-
 /** Says why there is nothing to show, and offers the step that shows something. */
 export default function Empty({ conditions, query, cursor }: Props): ReactNode {
   const { zone } = usePreferences();
@@ -30,10 +28,10 @@ export default function Empty({ conditions, query, cursor }: Props): ReactNode {
   if (cursor) return <Step text="There are no events on this page." action="Newest events" onClick={() => changeQuery({ cursor: null })} />;
   if (error) return <Box>No events match.</Box>;
   if (!data) return <Spinner />;
-  return <Reason cause={causeOf(data)} zone={zone} filter={conditions.filter} />;
+  return <Reason cause={causeOf(data.findings)} zone={zone} terms={data.terms} />;
 }
 
-function Reason({ cause, zone, filter }: { cause: Cause; zone: string; filter: Filter }): ReactNode {
+function Reason({ cause, zone, terms }: { cause: Cause; zone: string; terms: readonly Term[] }): ReactNode {
   switch (cause.kind) {
     case "never":
       return <FirstEvent />;
@@ -42,7 +40,7 @@ function Reason({ cause, zone, filter }: { cause: Cause; zone: string; filter: F
         <Step
           text={`No event has the ${cause.likeness.label} ${visible(cause.likeness.value)}. Did you mean ${visible(cause.likeness.nearest)} (${number(cause.likeness.events)} ${cause.likeness.events === 1 ? "event" : "events"})?`}
           action={`Search for ${visible(cause.likeness.nearest)}`}
-          onClick={() => setFilter(withValue(filter, cause.likeness))}
+          onClick={() => setExpression(withNearest(terms, cause.likeness))}
         />
       );
     case "range":
@@ -50,7 +48,7 @@ function Reason({ cause, zone, filter }: { cause: Cause; zone: string; filter: F
         <Step
           text={`No events match in this time range. The newest one that matches is of ${stamp(cause.newest, zone)}.`}
           action="Search all time"
-          onClick={() => setRange(ALL_TIME)}
+          onClick={() => setRange(NO_RANGE)}
         />
       );
     case "filter":
@@ -58,7 +56,7 @@ function Reason({ cause, zone, filter }: { cause: Cause; zone: string; filter: F
         <Step
           text={`No events match. Without ${cause.removal.label}, ${number(cause.removal.count)} ${cause.removal.count === 1 ? "matches" : "match"}.`}
           action={`Remove ${cause.removal.label}`}
-          onClick={() => setFilter(cause.removal.filter)}
+          onClick={() => setExpression(cause.removal.expression)}
         />
       );
     case "scope":
@@ -74,7 +72,7 @@ function Reason({ cause, zone, filter }: { cause: Cause; zone: string; filter: F
         <Step
           text="No events match. An event shows up within a few seconds of its call; data events are hidden unless you choose them."
           action="Remove all filters"
-          onClick={() => changeQuery({ expression: "", last: null, since: null, until: null, categories: "all" })}
+          onClick={() => changeQuery({ expression: "", last: "all", since: null, until: null, categories: "all" })}
         />
       );
   }
@@ -91,8 +89,9 @@ function Step({ text, action, onClick }: { text: string; action: string; onClick
   );
 }
 
-async function findings(conditions: Conditions, query: Query, signal: AbortSignal): Promise<Findings> {
-  const { filter, range, account, region } = conditions;
+async function findings(conditions: Conditions, query: Query, signal: AbortSignal): Promise<{ terms: readonly Term[]; findings: Findings }> {
+  const { expression, range, account, region } = conditions;
+  const { terms } = await read(expression, signal);
   const count = (other: Query): Promise<number> => get<Count>("events/count", { ...query, ...other }, signal).then(({ value }) => value);
   const hasRange = Boolean(range.last || range.since || range.until);
   const [health, likenesses, newest, elsewhere, ...removals] = await Promise.all([
@@ -100,29 +99,21 @@ async function findings(conditions: Conditions, query: Query, signal: AbortSigna
     get<NearestValues>("events/nearest", { expression: query.expression }, signal),
     hasRange ? get<Page>("events/rows", { ...query, since: null, until: null, limit: 1 }, signal).then(({ events }) => events[0]?.eventTime ?? null) : null,
     account || region ? count({ account: null, region: null }) : 0,
-    ...filter.tokens.map(async (_, index): Promise<Removal> => {
-      const without: Filter = { ...filter, tokens: filter.tokens.filter((_part, other) => other !== index) };
-      return { filter: without, label: label(filter, index), count: await count({ expression: toExpression(without) }) };
+    ...terms.map(async (term): Promise<Removal> => {
+      const without = allOf(...terms.filter((other) => other !== term).map(({ text }) => text));
+      return { expression: without, label: `“${visible(term.text)}”`, count: await count({ expression: without }) };
     }),
   ]);
-  return { events: health.events, newest, elsewhere, removals, nearest: likenesses.nearest[0] ?? null };
+  const findings = { events: health.events, newest, elsewhere, removals, nearest: likenesses.nearest[0] ?? null };
+  return { terms, findings };
 }
 
-/** A filter for another value. */
-function withValue(filter: Filter, { value, nearest }: Likeness): Filter {
-  const tokens = filter.tokens.map((part) => {
-    if (isGroup(part)) return { ...part, tokens: part.tokens.map((token) => changed(token, value, nearest)) };
-    return changed(part, value, nearest);
+/** The search for another value. */
+function withNearest(terms: readonly Term[], { value, nearest }: Likeness): string {
+  const written = terms.map(({ text, field, operator, value: searched }) => {
+    if (field && searched === literal(value)) return comparison(field, nearest, operator === "=");
+    // Alternatives in parentheses.
+    return field ? text : text.replace(comparison("", value), comparison("", nearest));
   });
-  return { ...filter, tokens };
-}
-
-function changed(token: Token, value: string, nearest: string): Token {
-  return token.operator === "=" && token.value === literal(value) ? { ...token, value: literal(nearest) } : token;
-}
-
-function label(filter: Filter, index: number): string {
-  const part = filter.tokens[index];
-  if (!part) return "";
-  return `“${visible(toExpression({ operation: "and", tokens: [part] }))}”${isGroup(part) ? " (a group)" : ""}`;
+  return allOf(...written);
 }

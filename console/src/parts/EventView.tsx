@@ -16,10 +16,10 @@ import type { Agent, Around, Context, Event, EventDetail, Proofs } from "../api/
 import { useCall } from "../api/useCall";
 import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
-import { changeQuery, follow, href, navigate, useQuery, useRoute } from "../app/router";
+import { follow, href, navigate, useQuery, useRoute } from "../app/router";
 import { useMay } from "../app/session";
-import { DEFAULT_EXPRESSION, finding, withToken } from "../filter/conditions";
-import { isField, toExpression, toFilter } from "../filter/expression";
+import { DEFAULT_EXPRESSION, setExpression, withValue } from "../filter/conditions";
+import { comparison, isField } from "../filter/expression";
 import { span, spoken, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 import { asCode } from "./asCode";
@@ -32,11 +32,8 @@ import ProofView, { overall, ProofBadge } from "./ProofView";
 
 /** Adds a value to the filter of the Event history, or opens it with the value alone. */
 function search(path: string, query: URLSearchParams, field: string, value: string, include: boolean): void {
-  const inHistory = path === "/events";
-  const before = inHistory ? toFilter(query.get("expression") ?? DEFAULT_EXPRESSION) : toFilter("");
-  const expression = toExpression(withToken(before, field, value, include));
-  if (inHistory) changeQuery({ expression, cursor: null });
-  else navigate(href("/events", { expression, categories: "all" }));
+  if (path === "/events") setExpression(withValue(query.get("expression") ?? DEFAULT_EXPRESSION, field, value, include));
+  else navigate(href("/events", { expression: comparison(field, value, include), categories: "all" }));
 }
 
 export function useEvent(id: string): ReturnType<typeof useCall<EventDetail>> {
@@ -371,4 +368,4 @@ export function EventHeading({ event }: { event: Event }): ReactNode {
   );
 }
 
-export { finding };
+export { comparison };

@@ -1,8 +1,7 @@
 import Icon from "@cloudscape-design/components/icon";
 import { type MouseEvent, type ReactNode, useState } from "react";
-import type { SearchOverview, ValueCount } from "../api/types";
-import { hasToken, setFilter, withoutToken, withToken } from "../filter/conditions";
-import type { Filter } from "../filter/expression";
+import type { SearchOverview, Term, ValueCount } from "../api/types";
+import { hasValue, setExpression, withoutValue, withValue } from "../filter/conditions";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
 import { type Group, GROUPS } from "./facetGroups";
@@ -17,13 +16,14 @@ interface Props {
   /** Names of the open groups. */
   open: readonly string[];
   onOpen: (name: string) => void;
-  filter: Filter;
+  expression: string;
+  terms: readonly Term[];
   /** Whether agents made some of the events, as far as these are shown. */
   hasAgents: boolean;
 }
 
 /** The most frequent values of the whole result: a click searches for one, with Alt it excludes it. */
-export default function Facets({ values, isCounting, open, onOpen, filter, hasAgents }: Props): ReactNode {
+export default function Facets({ values, isCounting, open, onOpen, expression, terms, hasAgents }: Props): ReactNode {
   return (
     <aside className={isCounting ? "facets dimmed" : "facets"} aria-label="Facets">
       {GROUPS.filter(({ name, isRare }) => !isRare || hasAgents || open.includes(name)).map((group) => (
@@ -37,23 +37,32 @@ export default function Facets({ values, isCounting, open, onOpen, filter, hasAg
               </button>
             )}
           </h2>
-          {open.includes(group.name) && <Values group={group} values={values?.[group.name] ?? []} filter={filter} />}
+          {open.includes(group.name) && <Values group={group} values={values?.[group.name] ?? null} expression={expression} terms={terms} />}
         </div>
       ))}
     </aside>
   );
 }
 
-function Values({ group, values, filter }: { group: Group; values: ValueCount[]; filter: Filter }): ReactNode {
+interface ValuesProps {
+  group: Group;
+  /** null: they are being counted. */
+  values: ValueCount[] | null;
+  expression: string;
+  terms: readonly Term[];
+}
+
+function Values({ group, values, expression, terms }: ValuesProps): ReactNode {
   const [isWhole, setWhole] = useState(false);
-  const isChosen = ({ value }: ValueCount): boolean => hasToken(filter, group.field, value, true);
+  const isChosen = ({ value }: ValueCount): boolean => hasValue(terms, group.field, value, true);
+  if (!values) return <p>…</p>;
   const sorted = [...values.filter(isChosen), ...values.filter((value) => !isChosen(value))];
   const most = Math.max(...values.map(({ count }) => count), 1);
   if (!values.length) return <p>None</p>;
   return (
     <>
       {sorted.slice(0, isWhole ? sorted.length : FEW).map((item) => (
-        <Value key={item.value} group={group} item={item} share={item.count / most} filter={filter} isChosen={isChosen(item)} />
+        <Value key={item.value} group={group} item={item} share={item.count / most} expression={expression} terms={terms} isChosen={isChosen(item)} />
       ))}
       {sorted.length > FEW && (
         <button type="button" className="facet-more" onClick={() => setWhole(!isWhole)}>
@@ -69,16 +78,17 @@ interface ValueProps {
   group: Group;
   item: ValueCount;
   share: number;
-  filter: Filter;
+  expression: string;
+  terms: readonly Term[];
   isChosen: boolean;
 }
 
-function Value({ group, item, share, filter, isChosen }: ValueProps): ReactNode {
+function Value({ group, item, share, expression, terms, isChosen }: ValueProps): ReactNode {
   const { value, count } = item;
   const text = visible(value) || "(empty)";
   const pick = (event: MouseEvent): void => {
-    if (event.altKey) setFilter(withToken(filter, group.field, value, false));
-    else setFilter(isChosen ? withoutToken(filter, group.field, value) : withToken(filter, group.field, value, true));
+    if (isChosen && !event.altKey) setExpression(withoutValue(terms, group.field, value));
+    else setExpression(withValue(expression, group.field, value, !event.altKey));
   };
   return (
     <div className="facet">
@@ -91,7 +101,7 @@ function Value({ group, item, share, filter, isChosen }: ValueProps): ReactNode 
         className="facet-exclude"
         aria-label={`Without ${group.label} ${text}`}
         title={`Without ${text}`}
-        onClick={() => setFilter(withToken(filter, group.field, value, false))}
+        onClick={() => setExpression(withValue(expression, group.field, value, false))}
       >
         <Icon name="subtract-minus" size="small" />
       </button>

@@ -1,7 +1,7 @@
 /** The search for one event as code. */
 
 import type { Event } from "../api/types";
-import { finding } from "../filter/conditions";
+import { comparison } from "../filter/expression";
 
 function shell(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
@@ -11,7 +11,7 @@ export function asCode(event: Event): { title: string; text: string }[] {
   const start = Date.parse(event.eventTime);
   const iso = (time: number): string => new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
   return [
-    { title: "opentrail", text: `opentrail lookup ${shell(finding("eventId", event.eventId))} --all-accounts --all-regions --json` },
+    { title: "opentrail", text: `opentrail lookup ${shell(comparison("eventId", event.eventId))} --all-accounts --all-regions --json` },
     {
       title: "AWS CLI",
       text: [

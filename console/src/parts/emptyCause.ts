@@ -1,9 +1,8 @@
 /** Which of the reasons for an empty page is the one to name. */
 
-import type { Filter } from "../filter/expression";
-
 export interface Removal {
-  filter: Filter;
+  /** The expression without it. */
+  expression: string;
   label: string;
   /** Events that match without the removed part. */
   count: number;

@@ -1,0 +1,179 @@
+import Icon from "@cloudscape-design/components/icon";
+import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import type { ExpressionTerms } from "../api/types";
+import { asApiError } from "../api/useCall";
+import { useKeys } from "../app/keys";
+import { useRoute } from "../app/router";
+import { hidden, visible } from "../text/visible";
+import { allOf, read, useTerms } from "./expression";
+import { lastWord } from "./fields";
+import { type Suggestion, useSuggestions } from "./suggestions";
+
+interface Props {
+  expression: string;
+  onChange: (expression: string) => void;
+  /** Called when the Enter key has run the search. */
+  onEnter: () => void;
+  /** Called when the Esc key leaves the field. */
+  onLeave: () => void;
+}
+
+type Wrong = NonNullable<ExpressionTerms["error"]>;
+
+/** The filter of events: the terms of a search expression, and a text to which one types more of it. */
+export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): ReactNode {
+  const [typed, setTyped] = useState("");
+  /** The term that is edited as text. */
+  const [edited, setEdited] = useState<string | null>(null);
+  const [wrong, setWrong] = useState<Wrong | null>(null);
+  const [isOpen, setOpen] = useState(false);
+  const [active, setActive] = useState(-1);
+  const input = useRef<HTMLInputElement>(null);
+  const list = useRef<HTMLUListElement>(null);
+  const id = useId();
+  const { query } = useRoute();
+  const scope = { account: query.get("account"), region: query.get("region"), categories: query.get("categories") };
+  const terms = useTerms(expression).map(({ text }) => text);
+  const kept = terms.filter((term) => term !== edited);
+  const suggestions = useSuggestions(typed, scope);
+  const chosen = isOpen ? suggestions[active] : undefined;
+  const isListed = isOpen && suggestions.length > 0;
+  useKeys({ "/": () => input.current?.focus() });
+
+  useEffect(() => {
+    list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
+  }, [active]);
+  useEffect(() => {
+    if (wrong?.at != null) input.current?.setSelectionRange(wrong.at, wrong.at + wrong.length);
+  }, [wrong]);
+
+  const change = (text: string): void => {
+    setTyped(text);
+    setWrong(null);
+    setActive(-1);
+    setOpen(true);
+  };
+  const run = async (text: string): Promise<void> => {
+    setOpen(false);
+    try {
+      const [found, before] = await Promise.all([read(hidden(text)), read(expression)]);
+      if (found.error) return setWrong(found.error);
+      const [entered, old] = [found, before].map(({ terms }) => terms.map(({ text }) => text)) as [string[], string[]];
+      const place = edited === null ? old.length : old.indexOf(edited);
+      const others = old.filter((term) => term !== edited);
+      const next = allOf(...others.slice(0, place), ...entered.filter((term) => !others.includes(term)), ...others.slice(place));
+      change("");
+      setOpen(false);
+      setEdited(null);
+      if (next === allOf(...old)) return onLeave();
+      onChange(next);
+      onEnter();
+    } catch (error) {
+      setWrong({ message: asApiError(error).message, at: null, length: 0 });
+    }
+    return undefined;
+  };
+  const take = (suggestion: Suggestion): void => {
+    const text = typed.slice(0, lastWord(typed).start) + suggestion.text;
+    if (suggestion.isOpen) change(text);
+    else void run(text);
+    input.current?.focus();
+  };
+  const edit = (term: string): void => {
+    change(visible(term));
+    setEdited(term);
+    setOpen(false);
+    input.current?.focus();
+  };
+  const leave = (): void => {
+    setOpen(false);
+    if (edited !== null) change("");
+    setEdited(null);
+    setOpen(false);
+    onLeave();
+  };
+
+  const onKeyDown = (event: KeyboardEvent<HTMLInputElement>): void => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const last = kept.at(-1);
+    if (by) {
+      setOpen(true);
+      setActive(Math.min(Math.max(isOpen ? active + by : 0, -1), suggestions.length - 1));
+    } else if (event.key === "Enter") chosen ? take(chosen) : void run(typed);
+    else if (event.key === "Escape") leave();
+    else if (event.key === "Backspace" && !typed && last !== undefined) edit(last);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const onCopy = (event: ClipboardEvent<HTMLElement>): void => {
+    const { selectionStart, selectionEnd } = input.current ?? {};
+    if (selectionStart !== selectionEnd || !window.getSelection()?.isCollapsed) return;
+    event.clipboardData.setData("text/plain", expression);
+    event.preventDefault();
+  };
+
+  return (
+    <div className="filter" onCopy={onCopy}>
+      <div className={wrong ? "filter-box wrong" : "filter-box"} onClick={({ target, currentTarget }) => target === currentTarget && input.current?.focus()}>
+        <Icon name="search" size="small" />
+        {kept.length > 0 && (
+          <ul className="terms" aria-label="Terms of the filter">
+            {kept.map((term) => (
+              <li key={term}>
+                <button type="button" title={`${visible(term)}\nClick to edit it`} aria-label={`Edit ${visible(term)}`} onClick={() => edit(term)}>
+                  {visible(term)}
+                </button>
+                <button type="button" title="Remove" aria-label={`Remove ${visible(term)}`} onClick={() => onChange(allOf(...kept.filter((other) => other !== term)))}>
+                  <Icon name="close" size="small" />
+                </button>
+              </li>
+            ))}
+          </ul>
+        )}
+        <input
+          ref={input}
+          role="combobox"
+          aria-label="Filter events"
+          aria-expanded={isListed}
+          aria-controls={`${id}list`}
+          aria-activedescendant={chosen ? `${id}${active}` : undefined}
+          aria-autocomplete="list"
+          aria-invalid={wrong !== null}
+          aria-describedby={wrong ? `${id}wrong` : undefined}
+          placeholder="user=John, CreateUser, is:failure"
+          autoComplete="off"
+          autoCapitalize="off"
+          spellCheck={false}
+          value={typed}
+          onChange={({ target }) => change(target.value)}
+          onClick={() => setOpen(true)}
+          onBlur={() => setOpen(false)}
+          onKeyDown={onKeyDown}
+        />
+      </div>
+      {isListed && (
+        <ul ref={list} id={`${id}list`} role="listbox" aria-label="Suggestions">
+          {suggestions.map((suggestion, index) => (
+            <li
+              key={suggestion.text}
+              id={`${id}${index}`}
+              role="option"
+              aria-selected={index === active}
+              onMouseMove={() => setActive(index)}
+              onMouseDown={(event) => event.preventDefault()}
+              onClick={() => take(suggestion)}
+            >
+              <span>{visible(suggestion.text)}</span> <span className="secondary">{visible(suggestion.detail)}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+      {wrong && (
+        <p id={`${id}wrong`} className="filter-wrong" role="alert">
+          {visible(wrong.message)}
+        </p>
+      )}
+    </div>
+  );
+}
