@@ -53,7 +53,7 @@ def test_who_created_mary_when_and_by_which_method(
 
     page = console.page
     console.go("events")
-    filter_ = page.get_by_placeholder("Filter events by property or text")
+    filter_ = page.get_by_role("combobox", name="Filter events")
     filter_.fill("mary")
     filter_.press("Enter")
     answer = page.get_by_role("region", name="Answer")
@@ -64,7 +64,7 @@ def test_who_created_mary_when_and_by_which_method(
 
     console.go("events")
     filter_.fill("CreateUser")
-    page.get_by_role("option", name="Event name = CreateUser").click()
+    page.get_by_role("option", name="eventName=CreateUser 1 event").click()
     page.get_by_role("link", name="IAM user John created IAM user Mary").first.click()
     expect(page.get_by_role("heading", name=MARY)).to_be_visible()
 
@@ -141,7 +141,7 @@ def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
     page.get_by_role("button", name="Delete").click()
     expect(dialog).to_contain_text("Delete trail Ledger?")
     dialog.get_by_role("button", name="Delete trail").click()
-    expect(page.get_by_role("heading", name="Trails")).to_be_visible()
+    expect(page.get_by_role("heading", name="Trails", level=1)).to_be_visible()
     assert "Ledger" not in [each["Name"] for each in trails.describe_trails()["trailList"]]
 
 
@@ -421,7 +421,7 @@ def test_a_page_whose_session_ended_goes_on_with_a_new_link(
 ) -> None:
     page = console.page
     console.go("trails")
-    expect(page.get_by_role("heading", name="Trails").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Trails", level=1).first).to_be_visible()
     page.context.clear_cookies()
     page.reload()
     expect(page.get_by_text("opentrail console").first).to_be_visible()
@@ -431,5 +431,5 @@ def test_a_page_whose_session_ended_goes_on_with_a_new_link(
     other.goto(link)
     expect(other.get_by_role("heading", name="Dashboard")).to_be_visible()
     page.bring_to_front()
-    expect(page.get_by_role("heading", name="Trails").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Trails", level=1).first).to_be_visible()
     console.problems.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.factories import a_record, an_assumed_role, event_id
 from tests.live.browser import Browser, browser
@@ -34,6 +36,13 @@ PAGES = {
     "u": "Users",
     "s": "Settings",
 }
+PATHS = ("", "insights", "detections", "principals", "resources", "timeline", "trails", "settings")
+FONTS = ("DejaVu Sans", "Liberation Sans")
+_SET_FONT = """document.addEventListener("DOMContentLoaded", () => {
+    const style = document.createElement("style")
+    style.textContent = `* {font-family: "FONT" !important}`
+    document.head.append(style)
+})"""
 #: Delays answers of a path by 3 s, and counts calls that their page aborted.
 _DELAY = """
   const ask = window.fetch
@@ -60,9 +69,38 @@ _FIND_CUT = """rows => rows.flatMap(row => {
       }
       return false
     }
-    return [".events-time", ".object"].map(part => row.querySelector(part)).filter(isCut)
-      .map(element => element.innerText)
+    return [...row.querySelectorAll(".events-time, .object:not(.long), .object .kept")]
+      .filter(isCut).map(element => element.innerText)
 })"""
+#: Returns texts that are cut, and that hovering does not show.
+_FIND_UNTITLED = """() => [...document.querySelectorAll("main *")].filter(element => {
+    const {overflowX, textOverflow} = getComputedStyle(element)
+    const isCut = overflowX !== "visible" && textOverflow === "ellipsis"
+    return isCut && element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 1
+        && element.innerText.trim() && !element.closest("[title]")
+}).map(element => element.outerHTML.slice(0, 200))"""
+
+
+@pytest.fixture(
+    params=[(size, font) for size in WINDOWS for font in FONTS],
+    ids=lambda each: f"{each[0][0]}x{each[0][1]} {each[1]}",
+)
+def typeset(
+    request: pytest.FixtureRequest, chromium: Chromium, server: Opentrail
+) -> Iterator[Browser]:
+    """A console in a window of each size, in each font."""
+    (width, height), font = request.param
+    program = shutil.which("fc-list")
+    if program is None:
+        pytest.skip("fontconfig is not installed")
+    listed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    if font not in listed:
+        pytest.skip(f"the font {font} is not installed")
+    with browser(chromium, server, width, height, bypass_csp=True) as opened:
+        opened.page.add_init_script(_SET_FONT.replace("FONT", font))
+        opened.open()
+        yield opened
+        opened.check()
 
 
 @pytest.fixture(params=WINDOWS, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -113,6 +151,7 @@ def mary(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def callers(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Imports calls of callers with long names: one of this year, one of another."""
+    this_year = datetime.now(UTC).year
     role = an_assumed_role("AWSReservedSSO_AdministratorAccess_0123456789abcdef", "a" * 40)
     records = [
         a_record(
@@ -121,10 +160,12 @@ def callers(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> None
             eventSource="s3.amazonaws.com",
             eventName="CreateBucket",
             userIdentity=role,
-            requestParameters={"bucketName": f"quarterly-reports-{year}"},
+            requestParameters={"bucketName": f"quarterly-reports-{name}"},
             responseElements=None,
         )
-        for number, year in enumerate((2020, datetime.now(UTC).year))
+        for number, (year, name) in enumerate(
+            ((2020, "2020"), (this_year, "now"), (this_year, "of-a-department-" + "x" * 60))
+        )
     ]
     _import(server, tmp_path_factory.mktemp("records") / "callers.ndjson", records)
 
@@ -138,7 +179,7 @@ def _import(server: Opentrail, file: Path, records: Sequence[dict[str, Any]]) ->
 def test_enter_in_the_filter_moves_to_the_rows(console: Browser, mary: str) -> None:
     page = console.page
     console.go("events?expression=")
-    filter_ = page.get_by_placeholder("Filter events by property or text")
+    filter_ = page.get_by_role("combobox", name="Filter events")
     rows = page.locator("[data-row] a")
     expect(rows.nth(2)).to_be_visible()
     page.keyboard.press("/")
@@ -196,10 +237,125 @@ def test_g_and_a_letter_reach_every_page(console: Browser, mary: str) -> None:
         expect(page).to_have_title(f"{name} · opentrail")
 
 
-def test_rows_show_seconds_and_targets(console: Browser, callers: None) -> None:
+def _type(page: Page, text: str) -> None:
+    page.keyboard.press("/")
+    expect(page.get_by_role("combobox", name="Filter events")).to_be_focused()
+    page.keyboard.type(text)
+    page.keyboard.press("Enter")
+
+
+def test_filter_speaks_the_search_language(console: Browser, mary: str) -> None:
     page = console.page
-    console.go("events?expression=AWSReservedSSO_AdministratorAccess")
-    rows = page.locator("[data-row]")
+    rows = page.locator("[data-row] a")
+    console.go("events?expression=")
+    expect(rows.nth(2)).to_be_visible()
+    _type(page, "resource=Mary time<2020-01-02")
     expect(rows).to_have_count(2)
+    terms = page.get_by_role("list", name="Terms of the filter")
+    expect(terms).to_have_text("resource=Marytime<2020-01-02")
+    page.get_by_role("button", name="Edit resource=Mary").click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("resource=user-7 OR resource=user-8")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("user-8")
+    expect(terms).to_have_text("(resource=user-7 OR resource=user-8)time<2020-01-02")
+    page.get_by_role("button", name="Remove time<2020-01-02").click()
+    expect(terms).to_have_text("(resource=user-7 OR resource=user-8)")
+
+
+def test_filter_marks_what_is_wrong(console: Browser, mary: str) -> None:
+    page = console.page
+    field = page.get_by_role("combobox", name="Filter events")
+    console.go("events?expression=")
+    expect(page.locator("[data-row]").first).to_be_visible()
+    address = page.url
+    _type(page, "is:write usr=John")
+    expect(page.get_by_role("alert")).to_contain_text("column 10: expected a field such as user")
+    assert field.evaluate("at => at.value.slice(at.selectionStart, at.selectionEnd)") == "usr"
+    assert page.url == address
+    page.keyboard.type("user")
+    expect(page.get_by_role("alert").filter(has_text="column")).to_have_count(0)
+    page.keyboard.press("Enter")
+    terms = page.get_by_role("list", name="Terms of the filter")
+    expect(terms).to_have_text("is:writeuser=John")
+
+
+def test_filter_gives_its_expression_back(chromium: Chromium, server: Opentrail, mary: str) -> None:
+    with browser(chromium, server, permissions=["clipboard-read", "clipboard-write"]) as console:
+        console.open()
+        page = console.page
+        console.go("events?expression=user%3DJohn%20resource%3DMary")
+        expect(page.locator("[data-row]")).to_have_count(2)
+        page.keyboard.press("/")
+        page.keyboard.press("ControlOrMeta+c")
+        console.go("events?expression=")
+        expect(page.locator("[data-row]").nth(2)).to_be_visible()
+        page.keyboard.press("/")
+        page.keyboard.press("ControlOrMeta+v")
+        page.keyboard.press("Enter")
+        terms = page.get_by_role("list", name="Terms of the filter")
+        expect(terms).to_have_text("user=Johnresource=Mary")
+        console.check()
+
+
+def test_range_is_the_shortest_with_events(console: Browser, mary: str) -> None:
+    page = console.page
+    said = page.get_by_text("None in the last 24 hours: all time")
+    console.go("events?expression=resource%3Duser-7&last=auto")
+    expect(page.locator("[data-row]")).to_have_count(1)
+    if console.width >= 600:
+        expect(said).to_be_visible()
+    name = f"today-{console.width}"
+    console.server.boto("s3").create_bucket(Bucket=name)
+    console.go("events")
+    expect(page.locator("[data-row]").first).to_contain_text(name)
+    expect(page.get_by_role("button", name="Last 24 hours")).to_be_visible()
+    expect(page.get_by_text("2020-01-01")).to_have_count(0)
+
+
+def test_rows_show_seconds_and_targets(typeset: Browser, callers: None) -> None:
+    page = typeset.page
+    typeset.go("events?expression=AWSReservedSSO_AdministratorAccess")
+    rows = page.locator("[data-row]")
+    expect(rows).to_have_count(3)
     assert rows.evaluate_all(_FIND_CUT) == []
-    assert console.overflow() <= 0
+    assert typeset.overflow() <= 0
+
+
+def test_a_match_in_a_long_caller_is_shown(typeset: Browser, callers: None) -> None:
+    page = typeset.page
+    typeset.go("events?expression=0123456789abcdef")
+    rows = page.locator("[data-row]")
+    expect(rows).to_have_count(3)
+    expect(rows.first.locator("mark")).to_be_visible()
+    assert rows.evaluate_all(_FIND_CUT.replace(".object .kept", "mark")) == []
+
+
+def test_first_row_is_high_up(typeset: Browser, mary: str) -> None:
+    page = typeset.page
+    row = page.locator("[data-row]").first
+    for path, most in (
+        ("events?expression=", 240),
+        ("events?expression=Mary", 380),
+        ("events?expression=is%3Awrite%20user%3DJohn%20NOT%20Eve%20service%3Diam*&last=all", 240),
+    ):
+        typeset.go(path)
+        expect(row).to_be_visible()
+        # What stands above the rows comes with the answers.
+        expect(page.get_by_role("heading", name="Event history (")).to_be_visible()
+        expect(page.get_by_role("region", name="Answer")).to_have_count(int(path.endswith("Mary")))
+        place = row.bounding_box()
+        assert place is not None
+        # A telephone's list has no head, and its answers take more lines.
+        assert place["y"] <= most or typeset.width < 600, path
+        assert place["y"] <= 2 * most
+
+
+def test_cut_texts_have_a_title(typeset: Browser, callers: None, mary: str) -> None:
+    for path in ("events?expression=", "live", *(name for name in PATHS if name)):
+        typeset.go(path)
+        expect(typeset.page.get_by_role("heading", level=1).first).to_be_visible()
+        if path != "live":  # whose answer does not end
+            typeset.page.wait_for_load_state("networkidle")
+        assert typeset.page.evaluate(_FIND_UNTITLED) == [], path

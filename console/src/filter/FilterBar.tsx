@@ -40,6 +40,18 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   const isListed = isOpen && suggestions.length > 0;
   useKeys({ "/": () => input.current?.focus() });
 
+  // An invalid expression, from an address, is there to be mended.
+  useEffect(() => {
+    void read(expression).then(
+      ({ error }) => {
+        if (!error) return;
+        setTyped(visible(expression));
+        setEdited(expression);
+        setWrong(error);
+      },
+      () => undefined,
+    );
+  }, [expression]);
   useEffect(() => {
     list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
   }, [active]);

@@ -26,12 +26,24 @@ export function rangeText(range: Range, zone: string): string {
   return "All time";
 }
 
+function shortest(range: Range): string {
+  return range.last ?? (range.since || range.until ? "From … to …" : "All time");
+}
+
 /** A time without seconds, if these are 0. */
 function short(time: string, zone: string): string {
   return stamp(time, zone).replace(/:00$/, "");
 }
 
-export function RangeChooser({ range, zone, onChange }: { range: Range; zone: string; onChange: (range: Range) => void }): ReactNode {
+interface Props {
+  range: Range;
+  zone: string;
+  /** Whether there is no room for words. */
+  isShort: boolean;
+  onChange: (range: Range) => void;
+}
+
+export function RangeChooser({ range, zone, isShort, onChange }: Props): ReactNode {
   const [custom, setCustom] = useState(false);
   const box = useRef<HTMLDivElement>(null);
   useKeys({
@@ -41,6 +53,7 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
   return (
     <div ref={box}>
       <ButtonDropdown
+        ariaLabel={isShort ? `${rangeText(range, zone)}: ${shortest(range)}` : undefined}
         items={[
           { id: "all", text: "All time" },
           ...LASTS.map(([id, text]) => ({ id, text })),
@@ -51,7 +64,7 @@ export function RangeChooser({ range, zone, onChange }: { range: Range; zone: st
           else onChange({ ...NO_RANGE, last: id === "all" ? null : id });
         }}
       >
-        {rangeText(range, zone)}
+        {isShort ? shortest(range) : rangeText(range, zone)}
       </ButtonDropdown>
       {custom && (
         <RangeDialog range={range} zone={zone} onChange={onChange} onClose={() => setCustom(false)} />

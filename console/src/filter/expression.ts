@@ -8,6 +8,7 @@ import { useCall } from "../api/useCall";
 import language from "./language.json";
 
 const FIELDS = new Set<string>(language.fields);
+const COUNTED = new Set<string>(language.counted);
 const MEMBERS = new Set<string>(language.members);
 
 /** Whether a name is a field, or a path into the record such as `requestParameters.bucketName`. */
@@ -15,6 +16,11 @@ export function isField(name: string): boolean {
   if (FIELDS.has(name.toLowerCase())) return true;
   const members = name.split(/(?<!\\)\./);
   return MEMBERS.has(members[0] ?? "") && members.every(Boolean);
+}
+
+/** Whether the server counts the events by the values of a field. */
+export function isCounted(name: string): boolean {
+  return COUNTED.has(name.toLowerCase());
 }
 
 // Writing

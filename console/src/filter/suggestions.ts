@@ -3,7 +3,7 @@ import { get, type Query } from "../api/client";
 import { findResources } from "../api/resources";
 import type { ValueCount } from "../api/types";
 import { number } from "../text/time";
-import { comparison, words } from "./expression";
+import { comparison, isCounted, words } from "./expression";
 import { CATEGORY, type Field, FIELDS, lastWord, searchedFor } from "./fields";
 
 export interface Suggestion {
@@ -68,12 +68,12 @@ async function valuesOf(typed: string, scope: Query, signal: AbortSignal): Promi
 }
 
 async function countsOf(field: string, prefix: string, scope: Query, signal: AbortSignal): Promise<{ value: string; detail: string }[]> {
-  if (field === "is") return [];
   if (["resource", "resourcename"].includes(field.toLowerCase())) {
     const found = await findResources(prefix, signal);
     const names = found.flatMap(({ name, type, aliases }) => [name, ...aliases].filter((each) => each.startsWith(prefix)).map((value) => ({ value, detail: type ?? "" })));
     return names.slice(0, MAX_VALUES);
   }
+  if (!isCounted(field)) return [];
   const conditions = field === CATEGORY ? { ...scope, categories: "all" } : scope;
   const { values } = await get<{ values: ValueCount[] }>("values", { ...conditions, field, prefix }, signal);
   return values.map(({ value, count }) => ({ value, detail: `${number(count)} ${count === 1 ? "event" : "events"}` }));

@@ -56,6 +56,7 @@ export default function History(): ReactNode {
   const isNarrow = useNarrow();
   const cursor = address.get("cursor");
   const open = address.get("event");
+  const isTight = isNarrow || open !== null;
   const picked = columnsIn(address.get("columns")) ?? chosen;
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
   const terms = useTerms(conditions.expression);
@@ -68,20 +69,23 @@ export default function History(): ReactNode {
   const page = useCall(
     async (signal) => {
       if (textIn((await read(conditions.expression, signal)).terms) !== null) await answered.opened;
-      return get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal).finally(rows.open);
+      return get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal)
+        .then((found) => ({ ...found, query }))
+        .finally(rows.open);
     },
     [query, cursor, pageSize],
   );
-  const isBare = given.isAuto && !widened && !cursor;
+  const isCurrent = page.data?.query === query;
+  const isBare = given.isAuto && !widened && !cursor && isCurrent && page.data?.events.length === 0;
   const newest = useCall(
-    isBare && page.data && !page.loading && !page.data.events.length ? (signal) => get<Page>("events/rows", { ...query, since: null, limit: 1 }, signal) : null,
+    isBare ? (signal) => get<Page>("events/rows", { ...query, since: null, limit: 1 }, signal) : null,
     [page.data, isBare],
   );
   useEffect(() => {
     const time = newest.data?.events[0]?.eventTime;
     if (time) setWider({ key, range: rangeSince(time, LASTS.map(([id]) => id), refreshed || now) });
   }, [newest.data]);
-  const isWidening = isBare && (newest.loading || Boolean(newest.data?.events.length));
+  const isWidening = isBare && !newest.error && newest.data?.events.length !== 0;
   const [opened, setOpened] = useState<readonly string[]>([]);
   const groups = openGroups(opened);
   const fields = groups.join(",");
@@ -101,7 +105,7 @@ export default function History(): ReactNode {
   const [comparing, setComparing] = useState(false);
   const newer = useNewer(query, cursor || overview.loading ? null : page.data);
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
-  const [list, onEnter] = useFocusAfter(page.data, named.loading);
+  const [list, onEnter] = useFocusAfter(page.data, named.loading || isWidening || !isCurrent);
   const show = (id: string | null): void => {
     // A telephone has no room beside the list.
     if (isNarrow && id !== null) navigate(href(`/events/${encodeURIComponent(id)}`));
@@ -148,7 +152,7 @@ export default function History(): ReactNode {
           {!isNarrow && <span className="secondary">{summary(conditions, page.data, widened && zone)}</span>}
           <div className="end">
             <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
-            <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>
+            {!isNarrow && <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>}
           </div>
         </div>
         <Ignored parts={conditions.ignored} />
@@ -165,15 +169,16 @@ export default function History(): ReactNode {
           <div className="grow">
             <FilterBar expression={conditions.expression} onChange={setExpression} onEnter={onEnter} onLeave={() => focusRow(list.current)} />
           </div>
-          <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
+          <RangeChooser range={conditions.range} zone={zone} isShort={isTight} onChange={setRange} />
           <ButtonDropdown
+            {...(isTight && { variant: "icon", iconName: "filter", ariaLabel: conditions.all ? "All events" : "Management" })}
             items={[
               { id: "management", text: "Management events" },
               { id: "all", text: "Management and data events" },
             ]}
             onItemClick={({ detail }) => changeQuery({ categories: detail.id === "all" ? "all" : null, cursor: null })}
           >
-            {conditions.all ? "All events" : "Management"}
+            {isTight ? null : conditions.all ? "All events" : "Management"}
           </ButtonDropdown>
           <Actions query={query} selected={selected} onCompare={() => setComparing(true)} onRefresh={refresh}>
             <ViewMenu state={stateOf(conditions, picked ?? PRESETS.Sentences)} zone={zone} />
@@ -185,7 +190,7 @@ export default function History(): ReactNode {
             <Chart histogram={overview.data?.histogram ?? null} zone={zone} />
           </div>
         )}
-        <Problem error={overview.error} what="Events could not be counted" onRetry={overview.reload} />
+        <Problem error={page.error ? null : overview.error} what="Events could not be counted" onRetry={overview.reload} />
         <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
         {page.data && page.data.missing.length > 0 && (
           <Alert type="warning" header="Some events are missing here">

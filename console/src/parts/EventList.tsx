@@ -277,14 +277,38 @@ function Words({ parts, mark = null }: { parts: Event["parts"]; mark?: string | 
         </span>
       );
     }
-    return kind === "actor" || kind === "object" ? (
-      <b key={index} className={kind}>
-        <Marked text={words} mark={mark} />
+    if (kind !== "actor" && kind !== "object") return <Marked key={index} text={words} mark={mark} />;
+    // A caller is cut at its end, unless this is where it matches.
+    const isCut = words.length > LONG && (kind === "object" || placeOf(words, mark) >= 0);
+    return (
+      <b key={index} className={isCut ? `${kind} long` : kind}>
+        {isCut ? <Name text={words} mark={mark} /> : <Marked text={words} mark={mark} />}
       </b>
-    ) : (
-      <Marked key={index} text={words} mark={mark} />
     );
   });
+}
+
+function placeOf(text: string, mark: string | null): number {
+  return mark ? text.toLowerCase().indexOf(mark.toLowerCase()) : -1;
+}
+
+/** Letters of a name that is not cut in its middle. */
+const LONG = 24;
+/** Letters at the end of a long name that are shown however little room there is. */
+const KEPT = 12;
+
+/** A long name, which is cut in its middle, but not where it matches. */
+function Name({ text, mark }: { text: string; mark: string | null }): ReactNode {
+  const place = placeOf(text, mark);
+  const start = place < 0 ? Math.max(text.length - KEPT, 0) : place;
+  const end = place < 0 || !mark ? text.length : place + mark.length;
+  return (
+    <>
+      {start > 0 && <span>{text.slice(0, start)}</span>}
+      <span className="kept">{place < 0 ? text.slice(start) : <mark>{text.slice(start, end)}</mark>}</span>
+      {end < text.length && <span>{text.slice(end)}</span>}
+    </>
+  );
 }
 
 /** The original caller behind a role or a federated user. */

@@ -282,7 +282,8 @@ def test_joined_terms_are_the_expression_again(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong"), [("usr=John", "usr"), ('a "b', '"b'), ("is:write AND OR", "OR"), ("user=", "")]
+    ("text", "wrong"),
+    [("usr=John", "usr"), ('a "b', '"b'), ("is:write AND OR", "OR"), ("user=", "")],
 )
 def test_an_error_has_the_place_of_what_is_wrong(text: str, wrong: str) -> None:
     with pytest.raises(ExpressionError) as caught:

@@ -343,9 +343,8 @@ def _term_row(term: Term) -> TermRow:
             value = text
         case Compare((name,), "=", value, is_field=True):
             field, operator = NAMES[name][0], "="
-        case (
-            Compare((name,), "!=", value, is_field=True)
-            | Not(Compare((name,), "=", value, is_field=True))
+        case Compare((name,), "!=", value, is_field=True) | Not(
+            Compare((name,), "=", value, is_field=True)
         ):
             field, operator = NAMES[name][0], "!="
     return {"text": term.text, "field": field, "operator": operator, "value": value}
