@@ -290,6 +290,7 @@ function Breadcrumbs({ section, name }: Part): ReactNode {
 
 const ALL = "all";
 const OTHER_ZONE = "other";
+const RELATIVE = "relative";
 
 interface TopBarProps {
   session: Session;
@@ -340,8 +341,12 @@ function TopBar({ session, onHelp, onSearch }: TopBarProps): ReactNode {
           items: [
             ...[...new Set([UTC, browserZone(), chosen.zone])].map((zone) => ({ id: zone, text: `${zone === chosen.zone ? "✓ " : ""}${zoneName(zone)}` })),
             { id: OTHER_ZONE, text: "Other…" },
+            { id: RELATIVE, text: `${chosen.relative ? "✓ " : ""}As “5 min ago” in lists` },
           ],
-          onItemClick: ({ detail: { id } }) => (id === OTHER_ZONE ? navigate(href("/settings")) : setPreferences({ zone: id })),
+          onItemClick: ({ detail: { id } }) => {
+            if (id === OTHER_ZONE) navigate(href("/settings"));
+            else setPreferences(id === RELATIVE ? { relative: !chosen.relative } : { zone: id });
+          },
         },
         {
           type: "menu-dropdown",

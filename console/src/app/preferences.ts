@@ -8,6 +8,8 @@ export interface Preferences {
   theme: "system" | "light" | "dark";
   density: "comfortable" | "compact";
   zone: string;
+  /** Whether lists show how long ago an event was. */
+  relative: boolean;
   keys: boolean;
   chart: boolean;
   facets: boolean;
@@ -20,6 +22,7 @@ const DEFAULTS: Preferences = {
   theme: "system",
   density: "comfortable",
   zone: UTC,
+  relative: false,
   keys: true,
   chart: true,
   facets: true,

@@ -22,7 +22,7 @@ import { visible } from "../text/visible";
 
 const PERIODS = { "1d": "Last day", "7d": "Last week", "30d": "Last 30 days", all: "All time" };
 
-/** What happened to something and what it did, in sentences, oldest first. */
+/** What happened to something and what it did, in sentences, newest first. */
 export default function Timeline(): ReactNode {
   const { query } = useRoute();
   const name = query.get("name");
@@ -71,7 +71,7 @@ function Entries({ name, kind, last, until }: EntriesProps): ReactNode {
     (signal) => get<Answer>("timeline", { name, kind, since: known === "all" ? null : sinceOf(known, Date.now()), until }, signal),
     [name, kind, known, until],
   );
-  const first = data?.entries[0];
+  const oldest = data?.entries[0];
   return (
     <SpaceBetween size="m">
       <SegmentedControl
@@ -82,21 +82,20 @@ function Entries({ name, kind, last, until }: EntriesProps): ReactNode {
       />
       <Problem error={error} what="The timeline could not be loaded" onRetry={reload} />
       {loading && !data && <Spinner />}
-      {data && !data.complete && first && (
-        <Box>
-          These are the newest events.{" "}
-          <Link href={href("/timeline", { name, kind, last: known, until: first.first })} onFollow={follow}>
-            Older ones
-          </Link>
-        </Box>
-      )}
-      {data && !first && <Box color="text-body-secondary">No event of this period is about it.</Box>}
+      {data && !oldest && <Box color="text-body-secondary">No event of this period is about it.</Box>}
       {data && (
         <ol className="chain" aria-label={`Entries, times in ${zoneName(zone)}`}>
-          {data.entries.map((entry, index) => (
+          {data.entries.toReversed().map((entry, index) => (
             <Entry key={`${entry.eventIds[0]} ${index}`} entry={entry} all={data.expression} />
           ))}
         </ol>
+      )}
+      {data && !data.complete && oldest && (
+        <Box>
+          <Link href={href("/timeline", { name, kind, last: known, until: oldest.first })} onFollow={follow}>
+            Older entries
+          </Link>
+        </Box>
       )}
     </SpaceBetween>
   );

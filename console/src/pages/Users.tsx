@@ -120,7 +120,7 @@ function Password({ name, password }: { name: string; password: string }): React
 
 function Delete({ name, onCancel, onConfirm }: { name: string; onCancel: () => void; onConfirm: () => void }): ReactNode {
   return (
-    <Dialog header={`Delete user ${visible(name)}?`} action="Delete user" onCancel={onCancel} onAction={onConfirm}>
+    <Dialog header={`Delete user ${visible(name)}?`} action="Delete user" keep="Keep user" onCancel={onCancel} onAction={onConfirm}>
       {visible(name)} is signed out everywhere and cannot sign in any more. The events of what the user did stay.
     </Dialog>
   );

@@ -11,6 +11,8 @@ interface Props {
   header: string;
   /** What the dialog is for, on its button. */
   action: string;
+  /** What its other button says, if what it is for destroys something: then that is the primary one. */
+  keep?: string;
   disabled?: boolean;
   loading?: boolean;
   onCancel: () => void;
@@ -19,7 +21,7 @@ interface Props {
 }
 
 /** A dialog with the buttons Cancel and what it is for. */
-export function Dialog({ header, action, disabled, loading, onCancel, onAction, children }: Props): ReactNode {
+export function Dialog({ header, action, keep, disabled, loading, onCancel, onAction, children }: Props): ReactNode {
   return (
     <Modal
       visible
@@ -28,10 +30,10 @@ export function Dialog({ header, action, disabled, loading, onCancel, onAction, 
       footer={
         <Box float="right">
           <SpaceBetween direction="horizontal" size="xs">
-            <Button variant="link" onClick={onCancel}>
-              Cancel
+            <Button variant={keep ? "primary" : "link"} onClick={onCancel}>
+              {keep ?? "Cancel"}
             </Button>
-            <Button variant="primary" disabled={disabled} loading={loading} onClick={onAction}>
+            <Button variant={keep ? "normal" : "primary"} disabled={disabled} loading={loading} onClick={onAction}>
               {action}
             </Button>
           </SpaceBetween>

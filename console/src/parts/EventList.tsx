@@ -1,12 +1,12 @@
 import Icon from "@cloudscape-design/components/icon";
-import { type CSSProperties, type KeyboardEvent, memo, type MouseEvent, type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
+import { type CSSProperties, type KeyboardEvent, memo, type MouseEvent, type ReactNode, type RefObject, useEffect, useMemo, useRef, useState } from "react";
 import { useOrigins } from "../api/origins";
 import type { Event, Origin } from "../api/types";
 import { useKeys } from "../app/keys";
 import { usePreferences } from "../app/preferences";
 import { href, navigate } from "../app/router";
 import { visible } from "../text/visible";
-import { type Column, columnsOf, headOf, PRESETS, tracksOf } from "./columns";
+import { type Column, columnsOf, headOf, PRESETS, type Times, tracksOf } from "./columns";
 
 /** Words between events. */
 export interface Note {
@@ -37,7 +37,7 @@ const UNSEEN = new Set(["actor-type", "session", "method", "refusal"]);
 
 /** Events, one on a line. It is one stop of the Tab key; the arrow keys move between its rows. */
 export function EventList({ label, items, shown = PRESETS.Sentences, open = null, onOpen, mark = null, selected, onSelect, isMain = false, empty }: Props): ReactNode {
-  const { zone } = usePreferences();
+  const times = useTimes();
   const [active, setActive] = useState<string | null>(null);
   const grid = useRef<HTMLDivElement>(null);
   const latest = useRef<Handlers>({});
@@ -87,7 +87,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
     to();
   };
 
-  const tracks = (some: Column[]): string => `${onSelect ? "20px " : ""}${tracksOf(some, events, zone)}`;
+  const tracks = (some: Column[]): string => `${onSelect ? "20px " : ""}${tracksOf(some, events, times)}`;
   const style = { "--tracks": tracks(columns), "--narrow-tracks": tracks(columns.filter(({ id }) => id !== "ip")) };
   return (
     <div className={`events${columns.length > PRESETS.AWS.length ? " scrolls" : ""}`}>
@@ -116,7 +116,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
           )}
           {columns.map((column) => (
             <span key={column.id} role="columnheader" className={`events-${column.id}`}>
-              {headOf(column, zone)}
+              {headOf(column, times)}
             </span>
           ))}
         </div>
@@ -127,7 +127,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
               event={item}
               origin={originOf(item) ?? null}
               columns={shown.join()}
-              zone={zone}
+              times={times}
               mark={mark}
               isOpen={item.eventId === open}
               isReachable={item.eventId === reachable}
@@ -160,7 +160,7 @@ interface RowProps {
   origin: Origin | null;
   /** Ids of the columns, so that equal ones are one and the same value. */
   columns: string;
-  zone: string;
+  times: Times;
   mark: string | null;
   isOpen: boolean;
   isReachable: boolean;
@@ -171,7 +171,7 @@ interface RowProps {
 
 /** A row, drawn again only if what it shows changed. */
 const Row = memo(
-  function Row({ event, origin, columns, zone, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
+  function Row({ event, origin, columns, times, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
     const shown = columnsOf(columns.split(","));
     const main = shown.some(({ id }) => id === "what") ? "what" : shown.some(({ id }) => id === "name") ? "name" : shown[0]?.id;
     const target = href(`/events/${encodeURIComponent(event.eventId)}`);
@@ -199,13 +199,13 @@ const Row = memo(
           </span>
         )}
         {shown.map((column) => (
-          <span key={column.id} role="gridcell" className={`events-${column.id}`} title={(column.hover ?? column.text)(event, zone) || undefined}>
+          <span key={column.id} role="gridcell" className={`events-${column.id}`} title={(column.hover ?? column.text)(event, times) || undefined}>
             {column.id === main ? (
-              <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.id === "what" ? undefined : column.text(event, zone)}>
-                <Cell column={column} event={event} origin={origin} zone={zone} mark={mark} />
+              <a href={target} tabIndex={isReachable ? 0 : -1} aria-label={column.id === "what" ? undefined : column.text(event, times)}>
+                <Cell column={column} event={event} origin={origin} times={times} mark={mark} />
               </a>
             ) : (
-              <Cell column={column} event={event} origin={origin} zone={zone} mark={mark} />
+              <Cell column={column} event={event} origin={origin} times={times} mark={mark} />
             )}
           </span>
         ))}
@@ -216,7 +216,7 @@ const Row = memo(
     before.event.eventId === after.event.eventId &&
     before.origin === after.origin &&
     before.columns === after.columns &&
-    before.zone === after.zone &&
+    before.times === after.times &&
     before.mark === after.mark &&
     before.isOpen === after.isOpen &&
     before.isReachable === after.isReachable &&
@@ -227,13 +227,13 @@ interface CellProps {
   column: Column;
   event: Event;
   origin: Origin | null;
-  zone: string;
+  times: Times;
   mark: string | null;
 }
 
-function Cell({ column, event, origin, zone, mark }: CellProps): ReactNode {
+function Cell({ column, event, origin, times, mark }: CellProps): ReactNode {
   if (column.id === "what") return <Clause event={event} origin={origin} mark={mark} />;
-  const text = column.text(event, zone);
+  const text = column.text(event, times);
   if (!column.cell) return text;
   return (
     <>
@@ -334,6 +334,21 @@ function Marked({ text, mark }: { text: string; mark: string | null }): ReactNod
   if (!mark) return text;
   const pieces = text.split(new RegExp(`(${mark.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")})`, "i"));
   return pieces.map((piece, index) => (index % 2 ? <mark key={index}>{piece}</mark> : piece));
+}
+
+const TICK = 30_000;
+
+/** Times before now go on while they are shown. */
+function useTimes(): Times {
+  const { zone, relative } = usePreferences();
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    if (!relative) return undefined;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), TICK);
+    return () => clearInterval(timer);
+  }, [relative]);
+  return useMemo(() => ({ zone, now: relative ? now : null }), [zone, relative, now]);
 }
 
 function isEvent(item: Event | Note): item is Event {

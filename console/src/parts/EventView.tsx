@@ -95,7 +95,9 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
           ))}
         </SpaceBetween>
       ) : (
-        <Tabs tabs={tabs} activeTabId={active} onChange={({ detail: chosen }) => setTab(chosen.activeTabId)} />
+        <div className="event-tabs">
+          <Tabs tabs={tabs} activeTabId={active} onChange={({ detail: chosen }) => setTab(chosen.activeTabId)} />
+        </div>
       )}
     </>
   );

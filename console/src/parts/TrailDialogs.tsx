@@ -24,6 +24,7 @@ export function EndTrail({ ending, trail, last, onCancel, onConfirm }: Props): R
     <Dialog
       header={deletes ? `Delete trail ${visible(trail.name)}?` : `Stop logging of trail ${visible(trail.name)}?`}
       action={deletes ? "Delete trail" : "Stop logging"}
+      keep={deletes ? "Keep trail" : "Keep logging"}
       onCancel={onCancel}
       onAction={onConfirm}
     >

@@ -4,16 +4,22 @@ import type { Event } from "../api/types";
 import { ago, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
+/** How times are shown: in a zone, or before a moment. */
+export interface Times {
+  zone: string;
+  now: number | null;
+}
+
 /** A column of a list of events. */
 export interface Column {
   id: string;
   label: string;
   /** Its track in a CSS grid, or what its track is in characters. */
-  width: string | ((events: readonly Event[], zone: string) => number);
+  width: string | ((events: readonly Event[], times: Times) => number);
   /** Its text; a cell whose text does not fit shows it all on hover. */
-  text: (event: Event, zone: string) => string;
+  text: (event: Event, times: Times) => string;
   /** What hovering shows instead of its text. */
-  hover?: (event: Event, zone: string) => string;
+  hover?: (event: Event, times: Times) => string;
   /** What it shows instead of its text. */
   cell?: (event: Event) => ReactNode;
 }
@@ -74,12 +80,13 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "time",
     label: "Event time",
-    width: (events, zone) => (events.every(({ eventTime }) => eventTime.startsWith(thisYear(zone))) ? 14 : 19),
-    text: ({ eventTime }, zone) => {
+    width: (events, { zone, now }) => (now !== null || events.every(({ eventTime }) => eventTime.startsWith(thisYear(zone))) ? 14 : 19),
+    text: ({ eventTime }, { zone, now }) => {
+      if (now !== null) return ago(eventTime, now);
       const [text, year] = [stamp(eventTime, zone), thisYear(zone)];
       return text.startsWith(year) ? text.slice(year.length) : text;
     },
-    hover: ({ eventTime }, zone) => `${stamp(eventTime, zone)} ${zoneName(zone)}, ${ago(eventTime)}`,
+    hover: ({ eventTime }, { zone }) => `${stamp(eventTime, zone)} ${zoneName(zone)}, ${ago(eventTime)}`,
   },
   {
     id: "method",
@@ -119,14 +126,14 @@ export function columnsOf(ids: readonly string[]): Column[] {
 }
 
 /** The tracks of columns in a CSS grid. */
-export function tracksOf(columns: readonly Column[], events: readonly Event[], zone: string): string {
-  return columns.map(({ width }) => (typeof width === "string" ? width : `${width(events, zone)}ch`)).join(" ");
+export function tracksOf(columns: readonly Column[], events: readonly Event[], times: Times): string {
+  return columns.map(({ width }) => (typeof width === "string" ? width : `${width(events, times)}ch`)).join(" ");
 }
 
 /** What the head of a column says. */
-export function headOf({ id, label }: Column, zone: string): ReactNode {
+export function headOf({ id, label }: Column, { zone, now }: Times): ReactNode {
   if (id === "method") return <span className="hidden">{label}</span>;
-  return id === "time" ? `Time (${zoneName(zone)})` : label;
+  return id === "time" ? (now === null ? `Time (${zoneName(zone)})` : "Time") : label;
 }
 
 export const PRESETS = {
