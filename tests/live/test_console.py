@@ -120,7 +120,7 @@ def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Stop logging of trail Ledger?")
     expect(dialog).to_contain_text("No other trail is logging")
-    dialog.get_by_role("button", name="Cancel").click()
+    dialog.get_by_role("button", name="Keep logging").click()
     expect(dialog).to_be_hidden()
     assert trails.get_trail_status(Name="Ledger")["IsLogging"]
     page.get_by_role("button", name="Stop logging").click()

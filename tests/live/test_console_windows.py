@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -359,3 +360,40 @@ def test_cut_texts_have_a_title(typeset: Browser, callers: None, mary: str) -> N
         if path != "live":  # whose answer does not end
             typeset.page.wait_for_load_state("networkidle")
         assert typeset.page.evaluate(_FIND_UNTITLED) == [], path
+
+
+def test_narrow_panel_shows_all_tabs(chromium: Chromium, server: Opentrail, mary: str) -> None:
+    with browser(chromium, server) as console:
+        console.open()
+        page = console.page
+        console.go(f"events?expression=&event={event_id(0)}")
+        expect(page.get_by_role("heading", name=mary)).to_be_visible()
+        page.get_by_role("slider").focus()
+        panel = page.get_by_role("region", name=mary)
+        expect(page.get_by_role("tab")).to_have_count(5)
+        place = panel.bounding_box()
+        while place is not None and place["width"] > 480:
+            page.keyboard.press("ArrowRight")
+            place = panel.bounding_box()
+        assert place is not None
+        for tab in page.get_by_role("tab").all():
+            box = tab.bounding_box()
+            assert box is not None
+            assert place["x"] <= box["x"] <= box["x"] + box["width"] <= place["x"] + place["width"]
+        console.check()
+
+
+def test_lists_show_how_long_ago_events_were(
+    chromium: Chromium, server: Opentrail, mary: str
+) -> None:
+    with browser(chromium, server) as console:
+        console.open()
+        page = console.page
+        console.go("events?expression=resource%3DMary")
+        time = page.locator("[data-row] .events-time").first
+        expect(time).to_have_text("2020-01-01 09:01:00")
+        page.get_by_role("button", name="Time zone: UTC").click()
+        page.get_by_role("menuitem", name="As “5 min ago” in lists").click()
+        expect(time).to_have_text(re.compile(r"\d+ d ago"))
+        expect(time).to_have_attribute("title", re.compile("2020-01-01 09:01:00 UTC"))
+        console.check()
