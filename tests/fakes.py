@@ -56,6 +56,7 @@ from opentrail.ports.event_store import (
     EventQuery,
     FoundEvent,
     PeriodCounts,
+    PrincipalActivity,
     PrincipalCounts,
     Snapshot,
     ValueCount,
@@ -769,6 +770,22 @@ class MemoryEvents:
         return EventOverview(
             await self.histogram(query, seconds), await self.top_values(query, fields, limit)
         )
+
+    async def list_principals(self, query: EventQuery, limit: int) -> list[PrincipalActivity]:
+        """Lists principals."""
+        calls: dict[str, list[Attributes]] = {}
+        for known in await self._all(query):
+            if known.principal_arn:
+                calls.setdefault(known.principal_arn, []).append(known)
+        found = [
+            PrincipalActivity(
+                *(arn, len(events), sum(event.error_code is not None for event in events)),
+                min(event.event_time for event in events).replace(microsecond=0),
+                max(event.event_time for event in events).replace(microsecond=0),
+            )
+            for arn, events in calls.items()
+        ]
+        return sorted(found, key=lambda one: (-one.last.timestamp(), one.arn))[:limit]
 
     async def _all(self, query: EventQuery) -> list[Attributes]:
         """Returns the attributes of all events of a query."""

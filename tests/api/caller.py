@@ -30,6 +30,7 @@ from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
+from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
@@ -252,6 +253,7 @@ class Api:
             EventExport(self.services),
             EventCounts(self.services),
             Stories(self.services, self._missing),
+            Lists(self.services),
             LeastPrivilege(self.services, self._missing),
             Incidents(self.services, self.insights, ACCOUNT, self._missing),
             Detections(self.services, EnabledRules(self.world.control), ACCOUNT, self._missing),

@@ -34,6 +34,7 @@ from opentrail.ports.event_store import (
     EventStore,
     FoundEvent,
     PeriodCounts,
+    PrincipalActivity,
     Snapshot,
     ValueCounts,
 )
@@ -592,6 +593,40 @@ async def test_an_overview_has_the_counts_of_periods_and_of_values(place: Place)
         assert (await store.overview(everything(), 60, [], 10)).values == {}
 
 
+@pytest.mark.slow
+@asynchronous
+async def test_principals_are_listed_by_their_last_call(place: Place) -> None:
+    def made(number: int, seconds: int, name: str, code: str | None = None) -> dict[str, Any]:
+        return a_record(
+            eventID=f"p-{number}",
+            eventTime=at(seconds),
+            userIdentity=an_iam_user(name),
+            errorCode=code,
+            responseElements=None,
+        )
+
+    records = [
+        made(1, 0, "Ann"),
+        made(2, 9, "Ann", "AccessDenied"),
+        made(3, 5, "Bob", "AccessDenied"),
+        made(4, 9, "Zoë"),
+        a_record(eventID="p-5", userIdentity={"type": "Unknown"}, responseElements=None),
+    ]
+
+    def listed(name: str, events: int, failed: int, *seconds: int) -> PrincipalActivity:
+        first, last = (MOMENT + timedelta(seconds=each) for each in seconds)
+        return PrincipalActivity(f"arn:aws:iam::{ACCOUNT}:user/{name}", events, failed, first, last)
+
+    ann, bob, zoe = listed("Ann", 2, 1, 0, 9), listed("Bob", 1, 1, 5, 5), listed("Zoë", 1, 0, 9, 9)
+    async with filled(place, records) as store:
+        assert await store.list_principals(everything(), 10) == [ann, zoe, bob]
+        assert await store.list_principals(everything(), 1) == [ann]
+        failed = everything(expression=parse("is:failure", MOMENT))
+        assert await store.list_principals(failed, 10) == [listed("Ann", 1, 1, 9, 9), bob]
+        named = everything(expression=parse("arn:OB", MOMENT))
+        assert await store.list_principals(named, 10) == [bob]
+
+
 @asynchronous
 async def test_a_value_that_an_event_has_twice_is_counted_once(place: Place) -> None:
     buckets = [{"type": "AWS::S3::Bucket", "ARN": f"arn:aws:s3:::{name}"} for name in "ab"]
@@ -1020,6 +1055,7 @@ def test_the_counts_of_any_query_are_those_of_a_plain_list(
                 await store.histogram(query, seconds),
                 await store.top_values(query, FIELDS, limit, prefix),
                 await store.overview(query, seconds, FIELDS, limit),
+                await store.list_principals(query, limit),
             )
             for store in (many.store, plain)
         ]

@@ -288,6 +288,28 @@ export interface LifeStory {
   sentences: string[];
 }
 
+/** A principal in the list of those that called. */
+export interface ListedPrincipal {
+  account: string | null;
+  arn: string;
+  events: number;
+  failed: number;
+  first: string;
+  kind: string | null;
+  last: string;
+  name: string;
+}
+
+/** A resource in the list of those that events name. */
+export interface ListedResource {
+  aliases: string[];
+  counted: boolean;
+  events: number;
+  latest: EventRow;
+  name: string;
+  type: string | null;
+}
+
 /** The position of the newest durable record, 0 if there is none. */
 export interface Mark {
   position: number;
@@ -430,6 +452,12 @@ export interface Principal {
   story: LifeStory;
 }
 
+/** Principals, by their last call. */
+export interface PrincipalList {
+  complete: boolean;
+  principals: ListedPrincipal[];
+}
+
 /** What a trail's bucket proves of an event. */
 export interface Proof {
   arn: string;
@@ -445,6 +473,12 @@ export interface Proof {
 /** The event that records a question. */
 export interface RecordedQuestion {
   eventId: string;
+}
+
+/** Resources, by the newest event that names each. */
+export interface ResourceList {
+  complete: boolean;
+  resources: ListedResource[];
 }
 
 /** A resource that an event names. */

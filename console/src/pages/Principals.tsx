@@ -2,7 +2,6 @@ import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import ColumnLayout from "@cloudscape-design/components/column-layout";
 import Container from "@cloudscape-design/components/container";
-import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
@@ -10,13 +9,15 @@ import Link from "@cloudscape-design/components/link";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
-import { Fragment, type ReactNode, useState } from "react";
+import { type ReactNode, useState } from "react";
 import { get } from "../api/client";
 import { TEMPORARY } from "../api/origins";
-import type { Principal, ValueCount } from "../api/types";
+import type { Principal, PrincipalList, ListedPrincipal } from "../api/types";
 import { useCall } from "../api/useCall";
+import { useCalm } from "../app/calm";
+import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
-import { follow, href, navigate, useQuery } from "../app/router";
+import { follow, href, navigate, useQuery, useRoute } from "../app/router";
 import { atLeast, useSession } from "../app/session";
 import { allOf, comparison } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
@@ -24,8 +25,8 @@ import { CallerChain } from "../parts/CallerChain";
 import { EventList } from "../parts/EventList";
 import { LifeStory } from "../parts/LifeStory";
 import { Problem } from "../parts/Problem";
-import { number, stamp, zoneName } from "../text/time";
-import { capitalized, visible } from "../text/visible";
+import { ago, number, stamp, zoneName } from "../text/time";
+import { capitalized, show, visible } from "../text/visible";
 
 export default function Principals(): ReactNode {
   const [arn] = useQuery("arn");
@@ -33,53 +34,65 @@ export default function Principals(): ReactNode {
 }
 
 function List(): ReactNode {
-  const [prefix, setPrefix] = useState("");
-  const { data, error, loading, reload } = useCall((signal) => get<{ values: ValueCount[] }>("values", { field: "arn", prefix }, signal), [prefix]);
+  const { zone } = usePreferences();
+  const { query } = useRoute();
+  const [text, setText] = useState("");
+  const asked = useCalm(text.trim(), 200);
+  const scope = { account: query.get("account"), region: query.get("region"), categories: "all" };
+  const { data, error, loading, reload } = useCall(
+    (signal) => get<PrincipalList>("principals", { ...scope, text: asked || null, limit: 100 }, signal),
+    [asked, scope.account, scope.region],
+  );
+  const narrow = useNarrow();
+  const time = (moment: string): ReactNode => (
+    <span className="numbers" title={ago(moment)}>
+      {stamp(moment, zone)}
+    </span>
+  );
   return (
     <SpaceBetween size="m">
       <Problem error={error} what="Principals could not be loaded" onRetry={reload} />
       <Table
-        items={data?.values ?? []}
+        items={data?.principals ?? []}
         variant="full-page"
+        contentDensity="compact"
         loading={loading && !data}
         loadingText="Loading principals"
-        trackBy="value"
+        trackBy="arn"
         wrapLines
+        visibleColumns={narrow ? ["name", "last"] : undefined}
         ariaLabels={{ tableLabel: "Principals" }}
         header={
-          <Header variant="h1" description="Users, roles and services with the most calls. Enter the beginning of an ARN to find others.">
+          <Header variant="h1" counter={data ? `(${number(data.principals.length)}${data.complete ? "" : "+"})` : undefined} description="Users, roles and sessions, by their last call.">
             Principals
           </Header>
         }
         filter={
-          <form onSubmit={(event) => (event.preventDefault(), prefix.startsWith("arn:") && navigate(href("/principals", { arn: prefix })))}>
-            <FormField label="ARN">
-              <Input type="search" value={prefix} placeholder="arn:aws:iam::111122223333:user/John" onChange={({ detail }) => setPrefix(detail.value)} />
-            </FormField>
+          <form onSubmit={(event) => (event.preventDefault(), text.startsWith("arn:") && navigate(href("/principals", { arn: text.trim() })))}>
+            <Input type="search" ariaLabel="Filter principals" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} />
           </form>
         }
         columnDefinitions={[
           {
-            id: "arn",
-            header: "Principal",
-            cell: ({ value }) => (
-              <Link href={href("/principals", { arn: value })} onFollow={follow}>
-                <span className="wrap">
-                  {visible(value)
-                    .split(/(?<=\/)/)
-                    .map((part, index) => (
-                      <Fragment key={index}>
-                        {part}
-                        <wbr />
-                      </Fragment>
-                    ))}
-                </span>
-              </Link>
+            id: "name",
+            header: "Name",
+            isRowHeader: true,
+            cell: ({ arn, name }: ListedPrincipal) => (
+              <span title={visible(arn)}>
+                <Link href={href("/principals", { arn })} onFollow={follow}>
+                  <span className="wrap">{visible(name)}</span>
+                </Link>
+              </span>
             ),
           },
-          { id: "events", header: "Events", cell: ({ count }) => number(count), width: 100 },
+          { id: "kind", header: "Kind", cell: ({ kind }) => show(kind), width: 140 },
+          { id: "account", header: "Account", cell: ({ account }) => show(account), width: 140 },
+          { id: "last", header: `Last call (${zoneName(zone)})`, cell: ({ last }) => time(last), width: 190 },
+          { id: "events", header: "Calls", cell: ({ events }) => number(events), width: 100 },
+          { id: "failed", header: "Failed", cell: ({ failed }) => (failed ? number(failed) : "–"), width: 100 },
+          { id: "first", header: `First call (${zoneName(zone)})`, cell: ({ first }) => time(first), width: 190 },
         ]}
-        empty={<Box color="text-body-secondary">No principal whose ARN begins like this.</Box>}
+        empty={<Box color="text-body-secondary">{asked ? "No principal has this in its name or ARN." : "No principal has called yet."}</Box>}
       />
     </SpaceBetween>
   );

@@ -1,18 +1,18 @@
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
-import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import Link from "@cloudscape-design/components/link";
+import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
 import { type ReactNode, useState } from "react";
 import { get } from "../api/client";
-import { findResources } from "../api/resources";
-import type { ResourceStory } from "../api/types";
+import type { ResourceList, ListedResource, ResourceStory, ValueCount } from "../api/types";
 import { useCall } from "../api/useCall";
+import { useCalm } from "../app/calm";
 import { useNarrow } from "../app/narrow";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
@@ -20,7 +20,7 @@ import { comparison } from "../filter/expression";
 import { EventList } from "../parts/EventList";
 import { LifeStory } from "../parts/LifeStory";
 import { Problem } from "../parts/Problem";
-import { stamp, zoneName } from "../text/time";
+import { ago, number, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
 export default function Resources(): ReactNode {
@@ -29,17 +29,30 @@ export default function Resources(): ReactNode {
   return name === null ? <List /> : <Story name={name} type={query.get("type")} />;
 }
 
+const ANY_TYPE = "";
+
 function List(): ReactNode {
-  const [prefix, setPrefix] = useState("");
-  const { data, error, loading, reload } = useCall((signal) => findResources(prefix.trim(), signal), [prefix]);
+  const [text, setText] = useState("");
+  const [type, setType] = useState(ANY_TYPE);
+  const asked = useCalm(text.trim(), 200);
+  const { query } = useRoute();
+  const scope = { account: query.get("account"), region: query.get("region"), categories: "all" };
+  const places = [scope.account, scope.region];
+  const { data, error, loading, reload } = useCall(
+    (signal) => get<ResourceList>("resources/list", { ...scope, text: asked || null, type: type || null }, signal),
+    [asked, type, ...places],
+  );
+  const types = useCall((signal) => get<{ values: ValueCount[] }>("values", { ...scope, field: "resourceType" }, signal), places);
   const { zone } = usePreferences();
   const narrow = useNarrow();
+  const options = [{ value: ANY_TYPE, label: "Any type" }, ...(types.data?.values ?? []).map(({ value, count }) => ({ value, label: visible(value), tags: [number(count)] }))];
   return (
     <SpaceBetween size="m">
       <Problem error={error} what="Resources could not be loaded" onRetry={reload} />
       <Table
-        items={data ?? []}
+        items={data?.resources ?? []}
         variant="full-page"
+        contentDensity="compact"
         loading={loading && !data}
         loadingText="Loading resources"
         trackBy={({ type, name }) => `${type} ${name}`}
@@ -47,49 +60,66 @@ function List(): ReactNode {
         visibleColumns={narrow ? ["name", "latest"] : undefined}
         ariaLabels={{ tableLabel: "Resources" }}
         header={
-          <Header variant="h1" description="Who created, changed and deleted a resource? Enter its name or ARN.">
+          <Header
+            variant="h1"
+            counter={data ? `(${number(data.resources.length)}${data.complete ? "" : "+"})` : undefined}
+            description="What was created, changed or deleted, by the newest event. Press Enter to see who."
+          >
             Resources
           </Header>
         }
         filter={
-          <form onSubmit={(event) => (event.preventDefault(), prefix.trim() && navigate(href("/resources", { name: prefix.trim() })))}>
-            <div className="toolbar">
-              <div className="grow">
-                <FormField label="Name or ARN">
-                  <Input type="search" value={prefix} placeholder="Mary" autoFocus onChange={({ detail }) => setPrefix(detail.value)} />
-                </FormField>
-              </div>
-              <FormField label={<span>&nbsp;</span>}>
-                <Button variant="primary" disabled={!prefix.trim()} formAction="submit">
-                  Who?
-                </Button>
-              </FormField>
+          <form className="toolbar" onSubmit={(event) => (event.preventDefault(), text.trim() && navigate(href("/resources", { name: text.trim() })))}>
+            <div className="grow">
+              <Input type="search" ariaLabel="Filter resources" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} />
             </div>
+            <Select
+              ariaLabel="Type"
+              options={options}
+              selectedOption={options.find(({ value }) => value === type) ?? null}
+              filteringType="auto"
+              onChange={({ detail }) => setType(detail.selectedOption.value ?? ANY_TYPE)}
+            />
           </form>
         }
         columnDefinitions={[
           {
             id: "name",
-            header: "Resource",
-            cell: ({ name, type, aliases }) => (
-              <>
+            header: "Name",
+            isRowHeader: true,
+            cell: ({ name, type, aliases }: ListedResource) => (
+              <span title={[name, ...aliases].map(visible).join("\n")}>
                 <Link href={href("/resources", { name, ...(type ? { type } : {}) })} onFollow={follow}>
                   <span className="wrap">{visible(name)}</span>
                 </Link>
-                {aliases.map((alias) => (
-                  <Box key={alias} variant="small" display="block">
-                    <span className="wrap">{visible(alias)}</span>
-                  </Box>
-                ))}
-              </>
+              </span>
             ),
             ...(!narrow && { width: 280 }),
           },
           { id: "type", header: "Type", cell: ({ type }) => show(type), width: 200 },
-          { id: "latest", header: "Newest event", cell: ({ latest }) => <span className="wrap">{visible(latest.clause)}</span>, ...(!narrow && { width: 420 }) },
-          { id: "time", header: `Time (${zoneName(zone)})`, cell: ({ latest }) => <span className="numbers">{stamp(latest.eventTime, zone)}</span>, width: 190 },
+          { id: "events", header: "Events", cell: ({ events, counted }) => `${number(events)}${counted ? "" : "+"}`, width: 100 },
+          {
+            id: "latest",
+            header: "Newest event",
+            cell: ({ latest }) => (
+              <Link href={href(`/events/${encodeURIComponent(latest.eventId)}`)} onFollow={follow}>
+                <span className="wrap">{visible(latest.clause)}</span>
+              </Link>
+            ),
+            ...(!narrow && { minWidth: 320 }),
+          },
+          {
+            id: "time",
+            header: `Time (${zoneName(zone)})`,
+            cell: ({ latest }) => (
+              <span className="numbers" title={ago(latest.eventTime)}>
+                {stamp(latest.eventTime, zone)}
+              </span>
+            ),
+            width: 190,
+          },
         ]}
-        empty={<Box color="text-body-secondary">No resource whose name begins like this.</Box>}
+        empty={<Box color="text-body-secondary">{asked || type ? "No event names such a resource." : "No event has named a resource yet."}</Box>}
       />
     </SpaceBetween>
   );

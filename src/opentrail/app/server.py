@@ -46,6 +46,7 @@ from opentrail.api.v1.administration import AccessAdministration, ReceivedRecord
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
+from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
@@ -331,6 +332,7 @@ class Server:
             tail,
             Marks(services),
             Stories(services, missing),
+            Lists(services),
             Trails(services, verify, verifications),
             TrailAdministration(
                 services, BotocoreEndpoint(as_user), core.account, own_region(settings)

@@ -26,6 +26,7 @@ from opentrail.ports.event_store import (
     EventStore,
     FoundEvent,
     PeriodCounts,
+    PrincipalActivity,
     Snapshot,
     ValueCount,
 )
@@ -258,6 +259,14 @@ class History:
             return Activity(seconds[0].start if seconds else hour, overview.periods, values)
 
         return await self._with_retry(answer)
+
+    async def principals(self, search: Search, limit: int) -> list[PrincipalActivity]:
+        """Returns the principals with an ARN that called last, the last one first."""
+
+        async def listed() -> list[PrincipalActivity]:
+            return await self._store.list_principals(await self._newest_query(search), limit)
+
+        return await self._with_retry(listed)
 
     async def values(
         self, field: str, prefix: str, search: Search, limit: int = TOP_VALUES

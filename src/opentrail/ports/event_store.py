@@ -169,6 +169,20 @@ NO_ERROR = "null"
 
 
 @dataclass(frozen=True, slots=True)
+class PrincipalActivity:
+    """The number of events of a principal, how many of them failed, and their first and last time.
+
+    `arn` is the caller's ARN, that of its session if it has one.
+    """
+
+    arn: str
+    events: int
+    failed: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ValueCounts:
     """The number of a key's events, and their most frequent values in descending order.
 
@@ -290,6 +304,13 @@ class EventStore(Protocol):
         self, query: EventQuery, seconds: int, fields: Sequence[CountedField], limit: int
     ) -> EventOverview:
         """Return what `histogram` and `top_values` would; what decides both is read once."""
+        ...
+
+    async def list_principals(self, query: EventQuery, limit: int) -> list[PrincipalActivity]:
+        """Return the `limit` principals with an ARN that called last, the last one first.
+
+        Principals that called in the same second are in order of the code points of their ARNs.
+        """
         ...
 
     async def count_calls(

@@ -36,6 +36,7 @@ from opentrail.ports.event_store import (
     EventOverview,
     EventQuery,
     PeriodCounts,
+    PrincipalActivity,
     PrincipalCounts,
     Snapshot,
     ValueCount,
@@ -103,6 +104,10 @@ _LIMITED = "SELECT count(*) FROM (FROM ({events}) LIMIT ?)"
 _HISTOGRAM = (
     "SELECT event_time - (event_time % {0} + {0}) % {0} AS start, count(*) - count(error_code),"
     " count(error_code) FROM ({1}) GROUP BY 1 ORDER BY 1"
+)
+_LISTED = (
+    "SELECT principal_arn, count(*), count(error_code), min(event_time), max(event_time)"
+    " FROM ({events}) WHERE principal_arn <> '' GROUP BY 1 ORDER BY 5 DESC, 1 LIMIT ?"
 )
 #: One row per field (by its number) and value.
 _TOP = f"""
@@ -207,6 +212,24 @@ class Counts:
         conditions = await self._matching(tables, query)
         periods = await self._periods(conditions, seconds)
         return EventOverview(periods, await self._values(conditions, fields, limit))
+
+    async def listed_principals(
+        self, tables: Sequence[EventTable], query: EventQuery, limit: int
+    ) -> list[PrincipalActivity]:
+        """Returns the principals that called last, the last one first.
+
+        Raises:
+            Damaged: a sealed file cannot be read.
+        """
+        columns = "principal_arn, error_code, event_time"
+        rows = await self._query_rows(await self._matching(tables, query), columns, _LISTED, limit)
+        return [
+            PrincipalActivity(
+                *(arn, events, failed),
+                *(datetime.fromtimestamp(time, UTC) for time in times),
+            )
+            for arn, events, failed, *times in rows
+        ]
 
     async def calls(self, tables: Sequence[EventTable], query: EventQuery) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events by minute.

@@ -26,6 +26,7 @@ from opentrail.ports.event_store import (
     EventQuery,
     FoundEvent,
     PeriodCounts,
+    PrincipalActivity,
     PrincipalCounts,
     SharedFile,
     Snapshot,
@@ -144,6 +145,12 @@ class DuckdbEvents:
         """Returns the counts of each period and the most frequent values of fields."""
         return await self._reading(
             lambda tables: self._counts.overview(tables, query, seconds, fields, limit)
+        )
+
+    async def list_principals(self, query: EventQuery, limit: int) -> list[PrincipalActivity]:
+        """Returns the principals that called last."""
+        return await self._reading(
+            lambda tables: self._counts.listed_principals(tables, query, limit)
         )
 
     async def count_calls(

@@ -166,6 +166,7 @@ class IpcEventStore:
     histogram = remote(EventStore.histogram, _SECONDS, is_cancellable=True)
     top_values = remote(EventStore.top_values, _SECONDS, is_cancellable=True)
     overview = remote(EventStore.overview, _SECONDS, is_cancellable=True)
+    list_principals = remote(EventStore.list_principals, _SECONDS, is_cancellable=True)
     count_calls = remote(EventStore.count_calls, _LONG_SECONDS, is_cancellable=True)
     count_principals = remote(EventStore.count_principals, _LONG_SECONDS, is_cancellable=True)
     count_values = remote(EventStore.count_values, _LONG_SECONDS, is_cancellable=True)

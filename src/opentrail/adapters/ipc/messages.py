@@ -44,6 +44,7 @@ READS = (
     EventStore.histogram,
     EventStore.top_values,
     EventStore.overview,
+    EventStore.list_principals,
     EventStore.count_calls,
     EventStore.count_principals,
     EventStore.count_values,

@@ -12,6 +12,7 @@ from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.least_privilege import LeastPrivilege
+from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions
@@ -34,6 +35,7 @@ GROUPS: tuple[type, ...] = (
     Tail,
     Marks,
     Stories,
+    Lists,
     LeastPrivilege,
     Incidents,
     Detections,

@@ -1,0 +1,128 @@
+"""Lists of principals and resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.api.browser import Browser
+from tests.api.caller import Api
+from tests.factories import ACCOUNT, a_record, an_assumed_role, an_iam_user, event_id
+from tests.fakes import asynchronous
+
+ANN = f"arn:aws:iam::{ACCOUNT}:user/team/Ann"
+
+
+async def with_events(*records: dict[str, Any]) -> Browser:
+    browser = Browser(Api())
+    browser.api.world.clock.advance(3_600)
+    browser.open_link()
+    await browser.api.record(list(records))
+    return browser
+
+
+def made(number: int, **changes: Any) -> dict[str, Any]:
+    time = f"2024-01-01T09:00:{number:02}Z"
+    return a_record(**{"eventID": event_id(number), "eventTime": time, **changes})
+
+
+def naming(number: int, *names: str, **changes: Any) -> dict[str, Any]:
+    """Returns a call whose resources are users of these names."""
+    resources = [{"type": "AWS::IAM::User", "ARN": name} for name in names]
+    return made(
+        number, resources=resources, requestParameters=None, responseElements=None, **changes
+    )
+
+
+@asynchronous
+async def test_principals_are_listed_by_their_last_call() -> None:
+    ann = {**an_iam_user("Ann"), "arn": ANN}
+    browser = await with_events(
+        made(1, userIdentity=ann),
+        made(2, userIdentity=ann, errorCode="AccessDenied", responseElements=None),
+        made(3, userIdentity=an_assumed_role("deploy", "ci")),
+        made(4, userIdentity={"type": "AWSService", "invokedBy": "s3.amazonaws.com"}),
+    )
+    found = (await browser.get("principals")).json
+    session, user = found["principals"]
+    assert found["complete"]
+    assert (session["name"], session["kind"]) == ("deploy/ci", "role session")
+    assert user == {
+        "arn": ANN,
+        "name": "Ann",
+        "kind": "IAM user",
+        "account": ACCOUNT,
+        "events": 2,
+        "failed": 1,
+        "first": "2024-01-01T09:00:01Z",
+        "last": "2024-01-01T09:00:02Z",
+    }
+    (only,) = (await browser.get("principals", text="TEAM")).json["principals"]
+    assert only == user
+    newest = (await browser.get("principals", limit="1")).json
+    assert newest == {"principals": [session], "complete": False}
+
+
+async def listed(browser: Browser, **query: str) -> list[tuple[str, list[str], int]]:
+    found = (await browser.get("resources/list", **query)).json["resources"]
+    return [(each["name"], each["aliases"], each["events"]) for each in found]
+
+
+@asynchronous
+async def test_a_resource_is_listed_once_with_its_other_names() -> None:
+    arn, unique = f"arn:aws:iam::{ACCOUNT}:user/team/Mary", "AIDACKCEVSQ6C2EXAMPLE"
+    browser = await with_events(naming(1, arn, "Mary", unique), naming(2, "Mary"))
+    assert await listed(browser) == [("Mary", [arn, unique], 2)]
+    assert await listed(browser, text="aRy") == [("Mary", [arn, unique], 2)]
+    assert await listed(browser, prefix="Ma") == [("Mary", [arn, unique], 2)]
+    assert await listed(browser, text="John") == []
+    assert await listed(browser, type="AWS::S3::Bucket") == []
+
+
+@asynchronous
+async def test_a_name_that_may_be_of_several_resources_stands_alone() -> None:
+    unique = "AIDACKCEVSQ6C2EXAMPLE"
+    arn = f"arn:aws:iam::{ACCOUNT}:user/Zoe"
+    browser = await with_events(naming(1, "Mary", "John", unique), naming(2, arn))
+    found = await listed(browser)
+    assert found == [(arn, [], 1), ("Mary", [], 1), ("John", [], 1), (unique, [], 1)]
+
+
+@asynchronous
+async def test_a_queue_is_listed_once_with_its_address() -> None:
+    url = f"http://localhost:4566/{ACCOUNT}/jobs"
+    browser = await with_events(
+        made(
+            1,
+            eventSource="sqs.amazonaws.com",
+            eventName="CreateQueue",
+            requestParameters={"queueName": "jobs"},
+            responseElements={"queueUrl": url},
+        )
+    )
+    assert await listed(browser) == [("jobs", [url], 1)]
+
+
+@asynchronous
+async def test_a_parameter_is_listed_once_with_its_arn() -> None:
+    arn = f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/app/key"
+    parameter = [{"type": "AWS::SSM::Parameter", "ARN": arn}]
+    browser = await with_events(
+        made(
+            1,
+            eventSource="ssm.amazonaws.com",
+            eventName="PutParameter",
+            requestParameters={"name": "/app/key"},
+            responseElements=None,
+            resources=parameter,
+        )
+    )
+    assert await listed(browser) == [("/app/key", [arn], 1)]
+
+
+@asynchronous
+async def test_resources_that_events_only_read_are_found_by_name_alone() -> None:
+    browser = await with_events(naming(1, "Mary", readOnly=True), naming(2, "John"))
+    assert await listed(browser) == [("John", [], 1)]
+    assert await listed(browser, text="mar") == [("Mary", [], 1)]
+    cut = (await browser.get("resources/list", text="o", limit="1")).json
+    assert cut["complete"]
