@@ -103,7 +103,7 @@ function List(): ReactNode {
             header: "Newest event",
             cell: ({ latest }) => (
               <Link href={href(`/events/${encodeURIComponent(latest.eventId)}`)} onFollow={follow}>
-                <span className="wrap">{visible(latest.clause)}</span>
+                <span className="wrap">{visible(latest.parts.map(({ kind, text }) => (kind === "method" ? "" : text)).join(""))}</span>
               </Link>
             ),
             ...(!narrow && { minWidth: 320 }),
