@@ -40,6 +40,13 @@ def test_a_line_is_one_json_object_with_what_was_added() -> None:
     assert (found["trail"], found["attempt"]) == ("my-trail", 3)
 
 
+def test_times_are_utc() -> None:
+    record = {"msg": "a", "levelname": "INFO", "created": 1_577_869_200.9}
+    written = JsonLines().format(logging.makeLogRecord(record))
+    assert json.loads(written)["time"] == "2020-01-01T09:00:00Z"
+    assert TerminalLines().format(logging.makeLogRecord(record)).startswith("09:00:00Z ")
+
+
 def test_nothing_that_steers_a_terminal_is_written_raw() -> None:
     written = line("a\x1b[31m\nb\u202e\x9b", name_of_bucket="c\x07")
     assert written.isprintable()
@@ -63,7 +70,7 @@ def on_a_terminal(message: str, **extra: object) -> str:
 def test_a_line_on_a_terminal_is_in_words() -> None:
     written = on_a_terminal("delivery failed", trail="my-trail", attempt=3)
     time, level, words = written.split(maxsplit=2)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ", time)
     assert (level, words) == ("warning", "delivery failed; trail: my-trail; attempt: 3")
 
 

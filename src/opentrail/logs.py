@@ -15,9 +15,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
+from opentrail.core.event import format_time
 from opentrail.core.text import printable
 
 log = logging.getLogger(__name__)
@@ -239,7 +241,7 @@ class TerminalLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
-        time = self.formatTime(record, "%H:%M:%S")
+        time = _utc(record).strftime("%H:%M:%SZ")
         details = [f"{name}: {value}" for name, value in _details(record).items()]
         words = "; ".join([record.getMessage(), *details])
         trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
@@ -253,13 +255,17 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
         line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "time": format_time(_utc(record)),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps({**line, **_details(record)}, default=str)
+
+
+def _utc(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
 
 
 def _details(record: logging.LogRecord) -> dict[str, Any]:

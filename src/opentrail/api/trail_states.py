@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal, TypedDict
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.trail import Trail
+from opentrail.core.trail import Trail, shown_time
 from opentrail.ports.control import ControlStore
 from opentrail.trails.comparison import STRANGERS
 from opentrail.trails.plans import load_state
@@ -58,8 +58,8 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
         "logging": trail.logging,
         "status": status,
         "reason": reason or None,
-        "latestDelivery": state.latest_delivery,
-        "latestDigest": state.latest_digest,
+        "latestDelivery": shown_time(state.latest_delivery) if state.latest_delivery else None,
+        "latestDigest": shown_time(state.latest_digest) if state.latest_digest else None,
         "validation": trail.validation,
         "insights": bool(trail.insight_selectors),
         "kmsKey": trail.kms_key or None,
@@ -85,8 +85,9 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
         if state.latest_digest_error:
             text = f"digest files cannot be written: {state.latest_digest_error}"
             problems.append({"trail": trail.arn, "problem": text})
-        if state.is_new_chain_current(trail):
-            text = f"a new chain of digest files began at {state.new_chain}: older ones in the "
+        if state.new_chain and state.is_new_chain_current(trail):
+            began = shown_time(state.new_chain)
+            text = f"a new chain of digest files began at {began}: older ones in the "
             text += "bucket are not of this server or do not belong together"
             problems.append({"trail": trail.arn, "problem": text})
         elif strangers := await _strangers(control, trail):

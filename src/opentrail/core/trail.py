@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import parse_time
+from opentrail.core.event import format_time, parse_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.tags import Tags
 
@@ -224,6 +224,15 @@ def epoch(text: str) -> float:
 def stored_time(moment: datetime) -> str:
     """Returns the form in which documents keep times: ISO 8601, UTC, microseconds."""
     return moment.isoformat(timespec="microseconds")
+
+
+def shown_time(stored: str) -> str:
+    """Returns CloudTrail's form of a stored time.
+
+    >>> shown_time("2020-01-01T09:00:00.000001+00:00")
+    '2020-01-01T09:00:00Z'
+    """
+    return format_time(parse_time(stored))
 
 
 _ALPHANUMERIC = re.compile("[A-Za-z0-9]")

@@ -26,6 +26,7 @@ from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
+from opentrail.core.event import format_time
 from opentrail.history.event_history import Search
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
@@ -131,7 +132,7 @@ class WebSession:
             "role": role_name(user.role),
             "hasPassword": user.has_password,
             "version": __version__,
-            "expires": expires.isoformat(),
+            "expires": format_time(expires),
         }
 
     @route("DELETE", "/session", VIEWER, "sign out")

@@ -9,7 +9,6 @@ from dataclasses import replace
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import format_time, parse_time
 from opentrail.core.organization import not_management_account
 from opentrail.core.selectors import Selection
 from opentrail.core.tags import read_tags, with_tags
@@ -19,6 +18,7 @@ from opentrail.core.trail import (
     check_prefix,
     check_trail_name,
     epoch,
+    shown_time,
 )
 from opentrail.trails.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of
@@ -218,7 +218,7 @@ def _legacy_status(
         "TimeLoggingStarted": trail.started_at,
         "TimeLoggingStopped": trail.stopped_at,
     }
-    return {name: format_time(parse_time(time)) if time else "" for name, time in times.items()}
+    return {name: shown_time(time) if time else "" for name, time in times.items()}
 
 
 @operation("ListPublicKeys")
