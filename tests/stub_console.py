@@ -44,6 +44,12 @@ class StubConsole:
         self.status, self.body = status, json.dumps(document).encode()
 
 
+def describe_server(data_dir: Path, url: str) -> None:
+    """Writes the file by which commands find a server."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / "server.json").write_text(json.dumps({"console": url, "token": TOKEN}))
+
+
 @contextmanager
 def stub_console(data_dir: Path) -> Iterator[StubConsole]:
     """Runs a stub on a port of the system's choice, and says so in `data_dir`."""
@@ -74,8 +80,6 @@ def stub_console(data_dir: Path) -> Iterator[StubConsole]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubConsole(f"http://127.0.0.1:{server.server_port}", data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    described = {"console": stub.url, "token": TOKEN}
-    (data_dir / "server.json").write_text(json.dumps(described))
+    describe_server(data_dir, stub.url)
     with serving(server):
         yield stub

@@ -62,14 +62,16 @@ def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
 
 def test_lines_report_how_much_is_read(console: StubConsole) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
-    read: list[int] = []
+    read: list[tuple[int, int | None]] = []
 
     def send(body: bytes) -> object:
         console.raw = head + body
-        return find(options(console.data_dir)).send("/x", [b""], 10.0, read.append)
+        return find(options(console.data_dir)).send(
+            "/x", [b""], 10.0, lambda *progress: read.append(progress)
+        )
 
-    assert send(b'{"read":1}\n{"read":2}\n{"files":[]}\n') == {"files": []}
-    assert read == [1, 2]
+    assert send(b'{"read":1}\n{"read":2,"total":3}\n{"files":[]}\n') == {"files": []}
+    assert read == [(1, None), (2, 3)]
     with pytest.raises(TryLater, match="the disk is full"):
         send(b'{"read":1}\n{"error":"the disk is full","code":"x","status":503}\n')
     with pytest.raises(TryLater, match="was cut"):

@@ -1,10 +1,19 @@
-"""How far an import is."""
+"""Progress of long work, on terminals and elsewhere."""
 
+import contextlib
+import http.server
 import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from opentrail.commands.progress import Progress
+from tests.serving import serving
+from tests.stub_console import describe_server
 
 
 class Terminal(io.StringIO):
@@ -126,3 +135,63 @@ def test_the_bar_moves_while_a_file_is_read(time: Time) -> None:
     progress.advance(1_000, 5)
     shares.append(drawn(terminal).partition("] ")[2].partition(" ")[0])
     assert shares == ["20%", "60%", "60%", "99%", "100%"]
+
+
+def test_numbers_without_bytes_have_share_rate_and_remaining_time(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100, noun="days", has_bytes=False)
+    time.now += 10
+    progress.reach(5, 95)
+    assert drawn(terminal).endswith("] 5% of 95 days, 0.5/s, 3:00 left")
+    time.now += 10
+    progress.reach(3_000, None)
+    assert drawn(terminal) == "3,000 days, 150/s"
+
+
+# Through a command
+
+
+class LongScan(http.server.BaseHTTPRequestHandler):
+    """Answers a scan that lasts until the test has seen a bar."""
+
+    seen: threading.Event
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while not self.seen.wait(0.05):
+                self.wfile.write(b'{"read": 24, "total": 97}\n')
+            self.wfile.write(b'{"incidents": [], "known": 0}\n')
+
+    def log_message(self, *_: object) -> None:
+        """Keeps quiet."""
+
+
+def test_a_scan_shows_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    try:
+        master, terminal = pty.openpty()
+    except OSError:
+        pytest.skip("this machine gives no pseudo-terminal")
+    LongScan.seen = threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), LongScan)
+    describe_server(tmp_path, f"http://127.0.0.1:{server.server_port}")
+    command = [sys.executable, "-m", "opentrail", "insights", "scan", "--since", "60d"]
+    with serving(server), os.fdopen(master, "rb", buffering=0) as screen:
+        process = subprocess.Popen(
+            [*command, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=terminal
+        )
+        os.close(terminal)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while part := screen.read(1_000):
+                drawn += part
+                if b"24% of 97 days" in drawn:
+                    LongScan.seen.set()
+        LongScan.seen.set()
+        out, _ = process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    assert b"[####" in drawn
+    assert drawn.endswith(b"\r0 found and recorded, 0 recorded before\r\n")

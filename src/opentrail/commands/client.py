@@ -32,6 +32,9 @@ _CODES_OF_WRONG_USE = (
 )
 _READ = 256 * 1024
 
+#: Is called with a number of bytes, days or events that the server has read, and with their total.
+OnProgress = Callable[[int, int | None], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Console:
@@ -50,6 +53,7 @@ class Console:
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
         seconds: float = _SECONDS,
+        on_progress: OnProgress | None = None,
     ) -> dict[str, Any]:
         """Returns the server's JSON answer; a body makes it a POST.
 
@@ -60,22 +64,30 @@ class Console:
         """
         parts = None if body is None else [json.dumps(body).encode()]
         address = f"{path}?{_encode(query)}" if query else path
-        return self._answer(address, parts, "application/json", seconds)
+        return self._answer(address, parts, "application/json", seconds, on_progress)
 
     def send(
         self,
         path: str,
         parts: Sequence[bytes],
         seconds: float,
-        on_read: Callable[[int], None] = lambda _: None,
+        on_progress: OnProgress = lambda _read, _total: None,
     ) -> dict[str, Any]:
-        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`.
+        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`."""
+        return self._answer(path, parts, "application/octet-stream", seconds, on_progress)
 
-        `on_read` is called with the number of bytes that the server has read, several times.
-        """
-        binary = "application/octet-stream"
-        with self._open(path, parts, binary, seconds, accept="application/x-ndjson") as answer:
-            if "ndjson" not in answer.headers.get("Content-Type", ""):
+    def _answer(
+        self,
+        path: str,
+        parts: Sequence[bytes] | None,
+        content_type: str,
+        seconds: float,
+        on_progress: OnProgress | None,
+    ) -> dict[str, Any]:
+        """Returns the JSON answer; `on_progress` is called with what the server has read so far."""
+        accept = "application/x-ndjson" if on_progress else "*/*"
+        with self._open(path, parts, content_type, seconds, accept) as answer:
+            if not on_progress or "ndjson" not in answer.headers.get("Content-Type", ""):
                 with _translate_errors(self.url):
                     return _document(answer.read(), self.url)
             for lines in _lines_of(answer, self.url):
@@ -84,14 +96,8 @@ class Console:
                         raise _error_of(str(line["error"]), int(line["status"]), line.get("code"))
                     if "read" not in line:
                         return line
-                    on_read(int(line["read"]))
+                    on_progress(int(line["read"]), line.get("total"))
         raise TryLater(f"the answer of {self.url} was cut")
-
-    def _answer(
-        self, path: str, parts: Sequence[bytes] | None, content_type: str, seconds: float
-    ) -> dict[str, Any]:
-        with self._open(path, parts, content_type, seconds) as answer, _translate_errors(self.url):
-            return _document(answer.read(), self.url)
 
     def health(self) -> dict[str, Any]:
         """Returns the answer of `/health`, also from a server that is not healthy.

@@ -12,12 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from opentrail.commands.arguments import add_client
-from opentrail.commands.client import Console, find
+from opentrail.commands.client import Console, OnProgress, find
 from opentrail.commands.import_sources import Found, NotSent, check, find_files, read_all
 from opentrail.commands.progress import Progress
 from opentrail.core.batches import batches as limited_batches
@@ -118,7 +117,10 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
         progress.waiting = printable(reason)
 
     def send(batch: list[BatchFile]) -> list[Answer]:
-        return sender.send(batch, partial(progress.under_way.__setitem__, id(batch)))
+        def on_progress(read: int, _total: int | None) -> None:
+            progress.under_way[id(batch)] = read
+
+        return sender.send(batch, on_progress)
 
     sender = Sender(lambda: find(options), on_wait)
     pool = ThreadPoolExecutor(WORKERS)
@@ -227,11 +229,11 @@ class Sender:
         self._ended.set()
 
     def send(
-        self, batch: list[BatchFile], on_read: Callable[[int], None] = lambda _: None
+        self, batch: list[BatchFile], on_progress: OnProgress = lambda _read, _total: None
     ) -> list[Answer]:
         """Returns the outcome of each file once it is durable.
 
-        `on_read` is called with the bytes of the batch that the server has read.
+        `on_progress` is called with the bytes of the batch that the server has read.
 
         Raises:
             TryLater: the server was not reached or overloaded in all attempts.
@@ -241,7 +243,7 @@ class Sender:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 console = self._find_again() if attempt > 1 else self._find()
-                answer = console.send(PATH, parts, _TIMEOUT_SECONDS, on_read)
+                answer = console.send(PATH, parts, _TIMEOUT_SECONDS, on_progress)
                 self._on_wait("")
                 return _check_outcomes(answer, batch)
             except TryLater as error:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
 from opentrail.commands.client import ask, find
+from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import (
     print_events,
     print_records,
@@ -99,7 +100,10 @@ def list_incidents(options: argparse.Namespace) -> int:
 def scan(options: argparse.Namespace) -> int:
     """Finds unusual activity in old events, and prints it."""
     query = {"since": options.since}
-    answer = find(options).ask("/api/v1/insights/scan", query, {}, _SCAN_SECONDS)
+    with call_progress("days") as progress:
+        answer = find(options).ask(
+            "/api/v1/insights/scan", query, {}, _SCAN_SECONDS, progress.reach
+        )
     _print_incidents(options, answer["incidents"])
     new, recorded = len(answer["incidents"]), answer["known"]
     sys.stderr.write(f"{new} found and recorded, {recorded} recorded before\n")

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from opentrail.commands.client import find
+from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import OpentrailError
 from opentrail.core.text import printable
@@ -30,7 +31,8 @@ def records(options: argparse.Namespace, expression: str) -> Iterator[Record]:
         "since": options.since,
         "categories": "all",
     }
-    with find(options).lines(_STREAM, query) as answer:
+    with find(options).lines(_STREAM, query) as answer, call_progress("events") as progress:
+        count = 0
         for lines in answer:
             for line in lines:
                 if "EventId" in line:
@@ -38,6 +40,9 @@ def records(options: argparse.Namespace, expression: str) -> Iterator[Record]:
                 elif "error" in line:
                     raise OpentrailError(printable(str(line["error"])))
                 else:
+                    progress.end()
                     warn_of_missing(line)
                     return
+            count += len(lines)
+            progress.reach(count, None)
     raise OpentrailError("the server's answer was cut")

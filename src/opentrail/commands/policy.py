@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
-from opentrail.commands.client import ask
+from opentrail.commands.client import find
 from opentrail.commands.conditions import since_of
 from opentrail.commands.past_events import records
+from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import documents_in, parse_policies
@@ -132,7 +133,8 @@ def _generate(options: argparse.Namespace) -> int:
     query = {**_asked_of(options), "resources": options.resources}
     if options.with_failed:
         query["withFailed"] = "true"
-    made = ask(options, "/api/v1/policy", query)
+    with call_progress("events") as progress:
+        made = find(options).ask("/api/v1/policy", query, on_progress=progress.reach)
     _require_calls(options, made["events"])
     _warn(made)
     if options.json:
@@ -179,7 +181,8 @@ def _describe(made: Mapping[str, Any]) -> None:
 
 def _test(options: argparse.Namespace) -> int:
     body = {**_asked_of(options), "policies": documents_of(Path(options.policy))}
-    tested = ask(options, "/api/v1/policy/test", {}, body)
+    with call_progress("events") as progress:
+        tested = find(options).ask("/api/v1/policy/test", {}, body, on_progress=progress.reach)
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
     _require_calls(options, sum(was_allowed.values()) + sum(was_denied.values()))
     _warn(tested)

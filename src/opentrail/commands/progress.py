@@ -1,14 +1,16 @@
 """Progress of long work: a bar on a terminal, else a line every ten seconds.
 
-Not the bar of `rich`: its import takes 60 ms, and the texts are needed without a terminal, too.
+Not the bar of `rich`: its import takes 60 ms, and lines without a terminal need the same texts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 #: Seconds between updates on a terminal.
@@ -21,6 +23,8 @@ _WINDOW = 30.0
 _MIN_BAR = 10
 #: Maximum width of the bar in characters.
 _MAX_BAR = 40
+#: From this rate on, it has no decimals.
+_WHOLE_RATE = 10
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -28,7 +32,8 @@ class Progress:
     """Shows bytes, records (`noun` gives their name), rate and remaining time.
 
     The owner sets `total`, the number of bytes, once it is known, and `waiting`, the reason for a
-    delay. `under_way` has the bytes that are read of work that is not finished, by any key.
+    delay. `under_way` has the bytes that are read of work that is not finished, by any key. Without
+    `has_bytes` all numbers are records.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         width: Callable[[], int] = lambda: shutil.get_terminal_size((80, 24)).columns,
         noun: str = "records",
+        has_bytes: bool = True,
     ) -> None:
         self.total: int | None = None
         self.waiting = ""
@@ -45,6 +51,7 @@ class Progress:
         self._clock = clock
         self._width = width
         self._noun = noun
+        self._has_bytes = has_bytes
         self._is_terminal = stream.isatty()
         self._bytes = self._records = self._drawn = 0
         self._shown_at = clock()
@@ -55,6 +62,12 @@ class Progress:
         self._bytes += size
         self._records += records
         self._note(self._clock())
+        self.show()
+
+    def reach(self, read: int, total: int | None) -> None:
+        """Shows how much of the total is read."""
+        self.total = total
+        self.under_way["call"] = read
         self.show()
 
     def _note(self, now: float) -> None:
@@ -101,17 +114,33 @@ class Progress:
         since, size, records = self._past[0]
         read = self._past[-1][1]
         seconds = max(now - since, 0.001)
-        rate = (self._records - records) / seconds
         speed = (read - size) / seconds
-        parts = [f"{self._records:,} {self._noun}", f"{rate:,.0f}/s"]
+        if self._has_bytes:
+            rate = (self._records - records) / seconds
+            parts = [f"{self._records:,} {self._noun}", f"{rate:,.0f}/s"]
+        else:
+            parts = [f"{speed:,.0f}/s" if speed >= _WHOLE_RATE else f"{speed:.2g}/s"]
         if not self.total:
-            return ", ".join([_size(read), *parts])
+            return ", ".join([self._amount(read), *parts])
         # What is read is not yet written.
         share = min(99 if self.under_way else 100, int(100 * read / self.total))
-        parts.insert(0, f"{share}% of {_size(self.total)}")
+        parts.insert(0, f"{share}% of {self._amount(self.total)}")
         if speed > 0:
             parts.append(f"{_duration(max(0, self.total - read) / speed)} left")
         return ", ".join(parts)
+
+    def _amount(self, count: int) -> str:
+        return _size(count) if self._has_bytes else f"{count:,} {self._noun}"
+
+
+@contextlib.contextmanager
+def call_progress(noun: str) -> Iterator[Progress]:
+    """Shows on standard error the progress that is passed to `reach`."""
+    progress = Progress(sys.stderr, noun=noun, has_bytes=False)
+    try:
+        yield progress
+    finally:
+        progress.end()
 
 
 def _size(count: float) -> str:

@@ -292,8 +292,15 @@ class Insights:
             await self._count_until(snapshot.recorded)
             return await self._watch.adopt(snapshot.recorded, snapshot.imported)
 
-    async def scan(self, since: datetime) -> list[Incident]:
-        """Returns the incidents in events that are stored: those found since a time, and over."""
+    async def scan(
+        self, since: datetime, on_day: Callable[[int, int], None] = lambda _day, _days: None
+    ) -> list[Incident]:
+        """Returns the incidents in events that are stored: those found since a time, and over.
+
+        Args:
+            since: when incidents begin; days before it are read to learn what is usual.
+            on_day: called with the number of days that are read, and that of all days.
+        """
         await self._until_visible(self._journal.head)
         snapshot, now = self._store.snapshot, self._clock.now()
         starts: dict[tuple[CallKey, int], Detection] = {}
@@ -304,6 +311,7 @@ class Insights:
                 before = since - LEARNED_DAYS * _DAY
                 async for number, day, counts in self._days(before, now, snapshot):
                     self._scanned = number, days
+                    on_day(number, days)
                     began = await self._begin(counts, began)
                     if not began:
                         continue

@@ -11,7 +11,7 @@ from opentrail.access.users import ConsoleRole
 from opentrail.commands.insights import search_for
 from opentrail.core.event import format_time
 from tests.api.browser import Browser
-from tests.api.caller import Answer, Api
+from tests.api.caller import TOKEN, Answer, Api, send
 from tests.factories import (
     ACCOUNT,
     a_principal_record,
@@ -238,8 +238,11 @@ async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
     await api.record([])  # what was recorded becomes visible
     assert (await api.ask(INSIGHTS)).json["incidents"] == [incident]
     assert (await api.ask(scan, method="POST", since=since)).json == {"incidents": [], "known": 1}
-    later = await api.ask(scan, method="POST", since="2020-01-19")
-    assert later.json == {"incidents": [], "known": 0}
+    follows = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/x-ndjson"}
+    later = await send(api.console, "POST", f"{scan}?since=2020-01-19", follows)
+    *days, last = [json.loads(line) for line in later.body.splitlines()]
+    assert last == {"incidents": [], "known": 0}
+    assert days == [{"read": day, "total": 30} for day in range(29)]
     assert (await api.ask(scan, method="POST")).status == 400
 
 

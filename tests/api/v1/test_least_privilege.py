@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from opentrail.api.v1 import least_privilege
 from tests.api.browser import Browser, most_reading
+from tests.api.caller import send
 from tests.asking import did
 from tests.factories import an_assumed_role, an_iam_user, event_id
 from tests.fakes import asynchronous
@@ -130,6 +132,17 @@ async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> 
     (policy,) = made["policies"]
     actions = [action for each in policy["Statement"] for action in each["Action"]]
     assert sorted(actions) == ["iam:CreateUser", "iam:DeleteUser"]
+
+
+@asynchronous
+async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 1)
+    browser = await with_calls()
+    headers = {**browser.headers(), "Accept": "application/x-ndjson"}
+    answer = await send(browser.app, "GET", "/api/v1/policy?principal=Mary", headers)
+    *reports, made = [json.loads(line) for line in answer.body.splitlines()]
+    assert reports == [{"read": 1, "total": 3}, {"read": 2, "total": 3}]
+    assert made == (await browser.get("policy", principal="Mary")).json
 
 
 @pytest.mark.parametrize("limit", ["_MAX_SECONDS", "_MAX_CALL_KINDS"])

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypedDict
 
-import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
 
-from opentrail.api.v1.answers import Json, describe_error, json_response
-from opentrail.api.v1.callers import is_by_token
+from opentrail.api.v1.answers import Json
+from opentrail.api.v1.progress import report
 from opentrail.api.v1.routes import ADMIN, route
-from opentrail.core.errors import OpentrailError
 from opentrail.core.identity import Identity
 
 Act = Callable[[Json], Awaitable[Json]]
-_NDJSON = "application/x-ndjson"
 _EXAMPLE = '{"action": "list"}'
 
 
@@ -127,38 +123,8 @@ class ImportedFiles:
         self, imports: Callable[[AsyncIterator[bytes], Callable[[int], None]], Awaitable[Json]]
     ) -> None:
         self._imports = imports
-        #: Imports under way; each is completed even if its client is gone.
-        self._under_way: set[asyncio.Future[Json]] = set()
 
-    @route("POST", "/import", ADMIN, "import files of events", token_only=True)
-    async def imported(self, request: Request) -> Response:
-        """Imports the files of a body in the form of imports/batch.py.
-
-        To a client that accepts NDJSON, lines with the number of bytes that are `read` come before
-        the line with the answer, or with an `error`, its `code` and HTTP `status`.
-        """
-        reports: asyncio.Queue[int | None] = asyncio.Queue()
-        answer = asyncio.ensure_future(self._imports(request.stream(), reports.put_nowait))
-        self._under_way.add(answer)
-        answer.add_done_callback(self._under_way.discard)
-        answer.add_done_callback(lambda _: reports.put_nowait(None))
-        if _NDJSON not in request.headers.get("accept", "") or await reports.get() is None:
-            return json_response(await answer)
-        return StreamingResponse(_reported(request, reports, answer), media_type=_NDJSON)
-
-
-async def _reported(
-    request: Request, reports: asyncio.Queue[int | None], answer: asyncio.Future[Json]
-) -> AsyncIterator[bytes]:
-    """Yields a line for each report, and one for the answer."""
-    while (read := await reports.get()) is not None:
-        yield _line({"read": read})
-    try:
-        yield _line(await answer)
-    except OpentrailError as error:
-        code, message, status = describe_error(error, "import", shows_cause=is_by_token(request))
-        yield _line({"error": message, "code": code, "status": status})
-
-
-def _line(document: Json) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    @route("POST", "/import", ADMIN, "import files of events", token_only=True, is_followed=True)
+    async def imported(self, request: Request) -> Json:
+        """Imports the files of a body in the form of imports/batch.py; bytes are its progress."""
+        return await self._imports(request.stream(), partial(report, request))

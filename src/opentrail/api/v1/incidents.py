@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import inf
 from typing import Any, TypedDict
 
@@ -16,6 +17,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
 from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.progress import report
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
@@ -192,11 +194,13 @@ class Incidents:
         "find and record incidents in old events",
         query=("since",),
         token_only=True,
+        is_followed=True,
     )
     async def scan(self, request: Request) -> Scan:
         """Finds and records incidents in old events; `since` is when they begin.
 
-        Those are left out that are recorded already, or overlap recorded ones of the same key.
+        Days are its progress. Incidents that are recorded already, or overlap recorded ones of the
+        same key, are left out.
         """
         since = search_in(request.query_params, self._services.clock.now()).start
         if since is None:
@@ -209,7 +213,7 @@ class Incidents:
         if state == "off":
             message = "Insights is off: start the server with --insights on"
             raise CloudTrailError("InsightNotEnabledException", message)
-        incidents_found = await insights.scan(since)
+        incidents_found = await insights.scan(since, partial(report, request))
         search = Search(categories=(INSIGHT,), start=since - _MAX_INCIDENT)
         events = await history.latest(search, _MAX_RECORDS)
         if not has_all(events, _MAX_RECORDS):

@@ -16,6 +16,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import find_event
+from opentrail.api.v1.progress import is_followed, report
 from opentrail.api.v1.routes import AUDITOR, VIEWER, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, parse_policies
@@ -42,6 +43,8 @@ _PAGE_EVENTS = 1_000
 _MAX_CALL_KINDS = 100_000
 #: Maximum characters of tested policies, as many as ten managed ones have.
 _MAX_CHARACTERS = 10 * MAX_CHARACTERS
+#: Maximum events that are counted for the progress.
+_MAX_TOTAL = 10**9
 #: Seconds after which an answer rests on the events that were read.
 _MAX_SECONDS = 60.0
 
@@ -137,6 +140,7 @@ class LeastPrivilege:
         AUDITOR,
         "make a policy of what a principal did",
         query=("principal", "resources", "since", "withFailed"),
+        is_followed=True,
     )
     async def policy(self, request: Request) -> PolicyOfCalls:
         """Returns a policy that allows what a principal was seen to do, and little else.
@@ -169,6 +173,7 @@ class LeastPrivilege:
         AUDITOR,
         "test policies on past calls of a principal",
         body='{"principal": "John", "policies": [{"Version": "2012-10-17", "Statement": []}]}',
+        is_followed=True,
     )
     async def test(self, request: Request, body: Json) -> PolicyTest:
         """Returns what policies would have decided about what a principal did."""
@@ -228,13 +233,16 @@ class LeastPrivilege:
         search = search_in(parameters, self._services.clock.now())
         history = seen_by(request, self._services).history
         end = time.monotonic() + _MAX_SECONDS
-        count, warning, token = 0, None, None
+        count, warning, token, total = 0, None, None, None
         while True:
             page = await history.search(search, _PAGE_EVENTS, token)
             takes_more = await in_thread(add, _records(page.events))
             count, token = count + len(page.events), page.next_token
             if token is None:
                 break
+            if total is None and is_followed(request):
+                total = (await history.count_events(search, _MAX_TOTAL)).value
+            report(request, count, total)
             if not takes_more or time.monotonic() > end:
                 warning = (
                     f"only the newest {count:,} events were read, back to "

@@ -70,6 +70,8 @@ class Rule:
     #: Whether only the server's token opens it, no session: what it does is not recorded as a call,
     #: or outlives the user.
     token_only: bool = False
+    #: Whether clients may follow its progress: see `progress`.
+    is_followed: bool = False
 
 
 def route(
@@ -82,6 +84,7 @@ def route(
     body: str | None = None,
     all_accounts: bool = False,
     token_only: bool = False,
+    is_followed: bool = False,
 ) -> Callable[[H], H]:
     """Declares a method of a group as the handler of a route; the arguments are those of `Rule`.
 
@@ -99,6 +102,7 @@ def route(
             body,
             all_accounts or least is ADMIN,
             token_only,
+            is_followed,
         )
         return handler
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -30,6 +30,7 @@ from opentrail.api.v1.callers import (
     require,
     require_all_accounts,
 )
+from opentrail.api.v1.progress import FollowedCalls
 from opentrail.api.v1.routes import PREFIX, VIEWER, Rule, most_specific_first, rules_in
 from opentrail.core.errors import CloudTrailError, OpentrailError
 
@@ -59,6 +60,7 @@ class JsonApi:
         self._token = token.encode()
         self._sessions = sessions
         self._user_tokens = user_tokens
+        self._followed = FollowedCalls()
         handlers = [rule for group in groups for rule in rules_in(group)]
         handlers.sort(key=lambda handler: most_specific_first(handler[0]))
         self.rules = [rule for rule, _ in handlers]
@@ -74,17 +76,20 @@ class JsonApi:
         self.app = Starlette(routes=self.routes)
 
     def _endpoint(
-        self, rule: Rule, handler: Callable[..., Awaitable[Any]]
+        self, rule: Rule, handler: Callable[..., Coroutine[Any, Any, Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             request_id = str(uuid.uuid4())
             try:
                 await self._authenticate(request, rule)
                 if rule.body is None:
-                    answer = await handler(request)
+                    call = handler(request)
                 else:
                     body = await read_object(request, _MAX_BODY_BYTES, rule.body)
-                    answer = await handler(request, body)
+                    call = handler(request, body)
+                if rule.is_followed:
+                    call = self._followed.answer(request, call, request_id)
+                answer = await call
                 response = answer if isinstance(answer, Response) else json_response(answer)
             except (TimeoutError, OpentrailError) as error:
                 described = describe_error(error, request_id, shows_cause=is_by_token(request))
