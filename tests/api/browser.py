@@ -45,6 +45,8 @@ class CalledEndpoint:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.callers: set[ConsoleCaller] = set()
         self.refused: Sequence[str] = ()
+        #: Operation → code of the error with which it is refused.
+        self.errors: dict[str, str] = {}
         #: Operations that find nothing.
         self.missing: Sequence[str] = ()
         #: What operations of CloudTrail are answered with, instead of the API's answer.
@@ -63,6 +65,8 @@ class CalledEndpoint:
         self.callers.add(caller)
         if operation in self.refused:
             raise ServiceError("Refused", f"{service}:{operation}: not today")
+        if operation in self.errors:
+            raise ServiceError(self.errors[operation], "not today")
         if operation in self.missing:
             raise ServiceError("404", "Not Found")
         return {}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import own_region
 from opentrail.commands.rendering import print_fields, print_table
+from opentrail.core.destinations import check_kms_key
+from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.text import counted, printable
+from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
 
 _PATH = "/api/v1/trails"
 _DONE = {"start": "logs events now", "stop": "logs no more events", "delete": "is deleted"}
@@ -32,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = actions.add("create", "create a trail and start logging").add_argument
     add("name", metavar="NAME", help="name of the trail")
     add("--bucket", metavar="BUCKET", required=True, help="where its files go")
-    add("--create-bucket", action="store_true", help="create the bucket, with its policy")
+    add(
+        "--create-bucket",
+        action="store_true",
+        help="create the bucket if it does not exist, with its policy",
+    )
     add("--prefix", metavar="PREFIX", help="folder in the bucket")
     add("--kms-key", metavar="KEY", help="key that encrypts the files")
     add("--topic", metavar="NAME", help="SNS topic that announces files")
@@ -49,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     if options.action == "flush":
         return _flush(options)
+    if options.action == "create":
+        _check(options)
     answer = ask(options, _PATH, {}, _arguments_of(options))
     if options.json:
         print(json.dumps(answer))
@@ -59,6 +69,30 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_trail(answer)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Checks the names of a new trail, before anything is made.
+
+    Raises:
+        UsageError: one is not valid.
+    """
+    checks: tuple[tuple[str, str | None, Callable[[str], None]], ...] = (
+        ("NAME", options.name, check_trail_name),
+        ("--bucket", options.bucket, check_bucket_name),
+        ("--prefix", options.prefix, check_prefix),
+        ("--kms-key", options.kms_key, check_kms_key),
+    )
+    for argument, value, check in checks:
+        try:
+            if value is not None:
+                check(value)
+        except CloudTrailError as error:
+            raise UsageError(f"{argument}: {error}") from error
+    if options.prefix and options.prefix.endswith("/"):
+        raise UsageError(f"--prefix: {options.prefix!r} ends with a slash; leave it out")
+    if options.create_topic and not options.topic:
+        raise UsageError("--create-topic needs the name of the topic: --topic NAME")
 
 
 def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -57,10 +57,10 @@ class Destinations:
         moved = before is None or trail.bucket != before.bucket  # perhaps to another Region
         if trail.kms_key and (moved or before is None or trail.kms_key != before.kms_key):
             trail = replace(trail, kms_key=await self._key_arn(trail))
-        if before is None or _place(trail) != _place(before):
-            await self._check_bucket(trail)
         if trail.topic and (before is None or trail.topic != before.topic):
             await self._check_topic(trail)
+        if before is None or _place(trail) != _place(before):
+            await self._check_bucket(trail)
         if before is None or _logs(trail) != _logs(before):
             await self._check_logs(trail, account)
         return trail

@@ -52,9 +52,17 @@ async def test_a_trail_is_started_shown_stopped_and_deleted() -> None:
 
 
 @asynchronous
-async def test_creating_a_trail_creates_what_it_needs() -> None:
-    """The calls of services are noted by the endpoint, which here creates no trail."""
-    browser = await with_trail()
+async def test_creating_a_trail_creates_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = Browser()
+    browser.endpoint.missing = ["HeadBucket"]
+    note_call = browser.endpoint.call
+
+    async def call(service: str, operation: str, *arguments: Any) -> dict[str, Any]:
+        if operation == "CreateTrail":
+            await browser.api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+        return await note_call(service, operation, *arguments)
+
+    monkeypatch.setattr(browser.endpoint, "call", call)
     wish = {"name": "my-trail", "bucket": "evidence", "createBucket": True, "prefix": None}
     created = await done(browser, action="create", region=REGION, **wish)
     assert created["name"] == "my-trail"
@@ -68,14 +76,30 @@ async def test_creating_a_trail_creates_what_it_needs() -> None:
 
 
 @asynchronous
-async def test_the_step_that_fails_is_named() -> None:
+async def test_the_call_that_fails_is_named() -> None:
     browser = await with_trail()
     browser.endpoint.refused = ["CreateBucket"]
     wish = {"action": "create", "region": REGION, "name": "new", "bucket": "evidence"}
     answer = await browser.post("trails", wish)
     assert answer.status == 400
-    assert "step bucket: " in answer.json["error"]
-    assert "not today" in answer.json["error"]
+    assert answer.json["error"] == "s3:CreateBucket: not today"
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("S3BucketDoesNotExistException", "--create-bucket creates it"),
+        ("InsufficientS3BucketPolicyException", "s3:PutObject below AWSLogs/"),
+    ],
+)
+@asynchronous
+async def test_an_error_of_the_bucket_has_a_remedy(code: str, hint: str) -> None:
+    browser = Browser()
+    browser.endpoint.errors = {"CreateTrail": code}
+    wish = {"region": REGION, "name": "new", "bucket": "evidence", "createBucket": False}
+    answer = await browser.post("trails", {"action": "create", **wish})
+    assert answer.json["code"] == code
+    assert hint in answer.json["error"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from opentrail.who.sentence import CONSOLE_AGENT
 from tests.api.browser import AGENT, Browser
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
+from tests.trails.world import BUCKET
 
 WISH = {"name": "my-trail", "bucket": "evidence"}
 
@@ -22,6 +23,7 @@ def lines(body: bytes) -> list[dict[str, Any]]:
 @asynchronous
 async def test_each_step_is_a_call_of_the_endpoint() -> None:
     browser = Browser()
+    browser.endpoint.missing = ("HeadBucket",)
     answer = await browser.post("turn-on", WISH)
     assert [(each["step"], each["done"]) for each in lines(answer.body)] == [
         ("bucket", True),
@@ -30,6 +32,7 @@ async def test_each_step_is_a_call_of_the_endpoint() -> None:
         ("logging", True),
     ]
     made = {operation: given for _, operation, given in browser.endpoint.calls}
+    assert "PutBucketPolicy" in made
     assert made["CreateBucket"] == {"Bucket": "evidence"}
     assert made["CreateTrail"] == {
         "Name": "my-trail",
@@ -71,6 +74,7 @@ async def test_all_settings_reach_the_trail() -> None:
 @asynchronous
 async def test_nothing_follows_a_step_that_failed() -> None:
     browser = Browser()
+    browser.endpoint.missing = ("GetBucketPolicy",)
     browser.endpoint.refused = ("PutBucketPolicy",)
     answer = await browser.post("turn-on", WISH)
     last = lines(answer.body)[-1]
@@ -79,8 +83,27 @@ async def test_nothing_follows_a_step_that_failed() -> None:
     assert [operation for _, operation, _ in browser.endpoint.calls] == [
         "HeadBucket",
         "CreateBucket",
+        "GetBucketPolicy",
         "PutBucketPolicy",
     ]
+
+
+@asynchronous
+async def test_the_policy_of_an_existing_bucket_stays() -> None:
+    browser = Browser()
+    browser.endpoint.errors = {"CreateBucket": "BucketAlreadyOwnedByYou"}
+    answer = await browser.post("turn-on", WISH)
+    assert lines(answer.body)[-1] == {"step": "logging", "done": True, "error": None}
+    assert "PutBucketPolicy" not in [operation for _, operation, _ in browser.endpoint.calls]
+
+
+@asynchronous
+async def test_a_name_in_use_is_refused_before_any_step() -> None:
+    browser = Browser()
+    await browser.api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    answer = await browser.post("turn-on", WISH)
+    assert (answer.status, answer.json["code"]) == (400, "TrailAlreadyExistsException")
+    assert browser.endpoint.calls == []
 
 
 @asynchronous
@@ -118,20 +141,21 @@ async def test_what_cannot_be_removed_is_named() -> None:
     browser.endpoint.refused = ("PutBucketPolicy", "DeleteBucket")
     answer = await browser.post("turn-on", WISH)
     assert lines(answer.body)[-1]["error"]["message"] == (
-        "s3:PutBucketPolicy: not today; the new bucket evidence is left, it could not be removed: "
-        "Refused: s3:DeleteBucket: not today"
+        "s3:PutBucketPolicy: not today; the new bucket evidence remains, since "
+        "Refused: s3:DeleteBucket: not today: a next attempt uses it"
     )
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": 1}, "name must be a text, not 1"),
+        ({"name": 1}, "name must be a string, not 1"),
         ({"allRegions": "yes"}, "allRegions must be true or false, not 'yes'"),
         ({"bucket": ""}, "bucket must be given"),
         ({"colour": "red"}, "there is no member 'colour'"),
         ({"name": "x"}, "Trail name too short"),
         ({"bucket": "Bad_Bucket!"}, "Bucket name 'Bad_Bucket!' is not a valid S3 bucket name"),
+        ({"kmsKey": "no key"}, "KmsKeyId 'no key' is not valid"),
         ({"prefix": "/logs"}, "S3 key prefix '/logs' is not valid"),
     ],
 )

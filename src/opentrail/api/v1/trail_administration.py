@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -20,11 +22,18 @@ from opentrail.api.v1.callers import (
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.turn_on import ConsoleCaller, OwnEndpoint, TurningOn, Wish
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.trail import Trail
 from opentrail.version import __version__
 
 _OPERATIONS = {"start": "StartLogging", "stop": "StopLogging", "delete": "DeleteTrail"}
 #: What operations of CloudTrail that only read begin with.
 _READS = ("Describe", "Get", "List", "Lookup")
+#: Error code → what to do about it on the command line.
+_HINTS = {
+    "S3BucketDoesNotExistException": " --create-bucket creates it, with its policy.",
+    "InsufficientS3BucketPolicyException": "; it must let cloudtrail.amazonaws.com call"
+    " s3:GetBucketAcl on {bucket} and s3:PutObject below AWSLogs/",
+}
 #: Maximum bytes of an operation's input.
 _MAX_INPUT_BYTES = 1_000_000
 #: Maximum characters of a browser's user agent.
@@ -84,10 +93,8 @@ class TrailAdministration:
         """Turns CloudTrail on as a person wishes; a line of JSON for each step."""
         self._require_own_account(request)
         wish = Wish.of(body)
-        turning = TurningOn(
-            self._endpoint, self._region_of(request), self._account, _as_caller(request)
-        )
-        return StreamingResponse(turning.steps(wish), media_type="application/x-ndjson")
+        steps = await self._steps(request, wish, self._region_of(request))
+        return StreamingResponse(steps, media_type="application/x-ndjson")
 
     @route(
         "POST",
@@ -123,14 +130,25 @@ class TrailAdministration:
         wish = Wish.of({name: body[name] for name in body if name not in ("action", "region")})
         if not isinstance(region, str) or not region:
             raise invalid_parameter("region must be given")
-        turning = TurningOn(self._endpoint, region, self._account, _as_caller(request))
-        async for line in turning.steps(wish):
-            step = orjson.loads(line)
-            if error := step["error"]:
-                message = f"step {step['step']}: {error['message']}"
-                raise CloudTrailError(error["code"], message)
+        async for line in await self._steps(request, wish, region):
+            if error := orjson.loads(line)["error"]:
+                hint = _HINTS.get(error["code"], "").format(bucket=wish.bucket)
+                raise CloudTrailError(error["code"], f"{error['message']}{hint}")
         trail = await find_trail(self._services.trails, wish.name, self._account)
         return {**await trail_state(self._services.control, trail)}
+
+    async def _steps(self, request: Request, wish: Wish, region: str) -> AsyncIterator[bytes]:
+        """Returns the steps that make a trail.
+
+        Raises:
+            CloudTrailError: a trail has this name, or there is no room for one.
+        """
+        new = Trail(
+            "", wish.name, self._account, region, wish.bucket, multi_region=wish.all_regions
+        )
+        await self._services.trails.check_room(new)
+        turning = TurningOn(self._endpoint, region, self._account, _as_caller(request))
+        return turning.steps(wish)
 
     async def _call(self, request: Request, operation: str, region: str, body: bytes) -> bytes:
         """Returns the answer to an operation.

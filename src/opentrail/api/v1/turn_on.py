@@ -11,10 +11,12 @@ import msgspec
 import orjson
 
 from opentrail.api.v1.answers import invalid_parameter
-from opentrail.core.destinations import topic_arn
+from opentrail.core.destinations import check_kms_key, topic_arn
 from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
 
+#: Codes of errors of calls that find nothing.
+_MISSING = ("404", "NoSuchBucket", "NoSuchBucketPolicy", "NotFound", "NotFoundException")
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}
 
 
@@ -86,17 +88,19 @@ class Wish(msgspec.Struct, frozen=True, rename="camel"):
                 known = ", ".join(members)
                 raise invalid_parameter(f"there is no member {member!r}; known are {known}")
             if value is not None and not isinstance(value, kind):
-                expected = "true or false" if kind is bool else "a text"
+                expected = "true or false" if kind is bool else "a string"
                 raise invalid_parameter(f"{member} must be {expected}, not {value!r}")
         values = {member: value for member, value in body.items() if value is not None}
         for member in ("name", "bucket"):
             if not values.get(member):
                 raise invalid_parameter(f"{member} must be given")
-        # CreateTrail says so too, when a bucket may have been made already.
+        # CreateTrail checks them as well, but after the bucket is made.
         check_trail_name(values["name"])
         check_bucket_name(values["bucket"])
         if prefix := values.get("prefix"):
             check_prefix(prefix)
+        if kms_key := values.get("kmsKey"):
+            check_kms_key(kms_key)
         return msgspec.convert(values, cls)
 
 
@@ -142,7 +146,7 @@ class TurningOn:
             try:
                 await remove()
             except (ServiceError, CloudTrailError) as error:
-                yield f"the new {name} is left, it could not be removed: {error}"
+                yield f"the new {name} remains, since {error}: a next attempt uses it"
             else:
                 yield f"the new {name} was removed again"
 
@@ -151,19 +155,28 @@ class TurningOn:
         try:
             await self._call(service, operation, **arguments)
         except ServiceError as error:
-            return error.code in ("404", "NoSuchBucket", "NotFound", "NotFoundException")
+            return error.code in _MISSING
         return False
 
     async def _create_bucket(self, wish: Wish) -> None:
         is_missing = await self._is_missing("s3", "HeadBucket", Bucket=wish.bucket)
         where = {"LocationConstraint": self._region}
         elsewhere = {} if self._region == "us-east-1" else {"CreateBucketConfiguration": where}
-        await self._call("s3", "CreateBucket", Bucket=wish.bucket, **elsewhere)
+        try:
+            await self._call("s3", "CreateBucket", Bucket=wish.bucket, **elsewhere)
+        except ServiceError as error:
+            if error.code != "BucketAlreadyOwnedByYou":
+                raise
         if is_missing:
             remove = partial(self._call, "s3", "DeleteBucket", Bucket=wish.bucket)
             self._made.append((f"bucket {wish.bucket}", remove))
 
     async def _allow_delivery(self, wish: Wish) -> None:
+        """Lets CloudTrail deliver to a bucket without a policy; a policy that it has stays."""
+        if not self._made and not await self._is_missing(
+            "s3", "GetBucketPolicy", Bucket=wish.bucket
+        ):
+            return
         policy = json.dumps(delivery_policy(wish.bucket, wish.prefix, self._account))
         try:
             await self._call("s3", "PutBucketPolicy", Bucket=wish.bucket, Policy=policy)
