@@ -32,9 +32,6 @@ from opentrail.commands.server_process import (
 )
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.text import counted, printable
-from opentrail.permissions.event_actions import prefix_of, source_label
-from opentrail.permissions.outcomes import is_denied
-from opentrail.who.sentence import action_of
 
 _ENDPOINT = "AWS_ENDPOINT_URL"
 #: Variables of AWS that the command keeps in front of the built-in moto.
@@ -84,8 +81,13 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write(f"opentrail: there is no command {printable(command[0])}\n")
         return _NOT_FOUND
     with ExitStack() as stack:
-        folder = Path(options.keep or stack.enter_context(tempfile.TemporaryDirectory()))
-        console, environment = stack.enter_context(_server(folder, options.upstream or []))
+        folder = Path(
+            options.keep
+            or stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
+        console, environment = stack.enter_context(
+            _server(folder, bool(options.keep), options.upstream or [])
+        )
         begin, started = mark(console), time.monotonic()
         code = _run(command, environment)
         seconds = time.monotonic() - started
@@ -107,7 +109,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _server(folder: Path, upstreams: Sequence[str]) -> Iterator[tuple[Console, dict[str, str]]]:
+def _server(
+    folder: Path, is_kept: bool, upstreams: Sequence[str]
+) -> Iterator[tuple[Console, dict[str, str]]]:
     """Runs a server and yields its console, and the variables for the command."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstreams = upstreams or list(_upstreams_in(os.environ))
@@ -121,7 +125,7 @@ def _server(folder: Path, upstreams: Sequence[str]) -> Iterator[tuple[Console, d
             stack.callback(moto.stop)
             upstreams = [moto.url]
         process = ServerProcess(folder, upstreams, port)
-        stack.callback(process.stop)
+        stack.callback(process.stop, with_data=moto is not None and not is_kept)
         console = process.start()
         if moto is not None:
             wait_for_moto(moto)
@@ -204,8 +208,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def _did(records: Sequence[Record]) -> dict[str, Any]:
     """Returns the summary of calls: how many, what they changed, what was denied and failed."""
+    # These imports would delay the start of the server.
+    from opentrail.permissions.outcomes import is_denied
+    from opentrail.who.sentence import action_of
+
     calls = [record for record in records if record.get("eventType") != "AwsServiceEvent"]
-    services = Counter(prefix_of(source_label(record)) for record in calls)
+    services = Counter(_service(record) for record in calls)
     refused = [record for record in calls if record.get("errorCode")]
     changes = Counter(
         action_of(record)
@@ -221,10 +229,16 @@ def _did(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _service(record: Record) -> str:
+    from opentrail.permissions.event_actions import prefix_of, source_label
+
+    return prefix_of(source_label(record))
+
+
 def _errors(records: Iterator[Record]) -> list[dict[str, Any]]:
     found = Counter(
         (
-            f"{prefix_of(source_label(record))}:{record.get('eventName')}",
+            f"{_service(record)}:{record.get('eventName')}",
             str(record.get("errorCode")),
             str(record.get("errorMessage") or ""),
         )

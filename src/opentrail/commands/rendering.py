@@ -11,9 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from opentrail.core.text import counted, escape_formulas, printable
 
@@ -137,6 +134,13 @@ def print_fields(fields: Mapping[str, str | None]) -> None:
 
 
 def _print_to_fit(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console  # takes 50 ms, which a server would take longer to start
+    from rich.table import Table
+    from rich.text import Text
+
+    def cell(text: str) -> Text:
+        return Text(text, no_wrap=True, overflow="ellipsis")
+
     room = shutil.get_terminal_size((120, 24)).columns
     widths = [max(map(cell_len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) > room:
@@ -147,18 +151,14 @@ def _print_to_fit(rows: Sequence[tuple[str, ...]]) -> None:
             visible.remove(column)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
     for column in visible:
-        table.add_column(_cell(_COLUMNS[column]), no_wrap=column in _PRECIOUS)
+        table.add_column(cell(_COLUMNS[column]), no_wrap=column in _PRECIOUS)
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in visible))
+        table.add_row(*(cell(row[column]) for column in visible))
     console = Console(width=max(room, _MIN_ROOM), color_system=None, highlight=False)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
-
-
-def _cell(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def print_lines(events: Sequence[dict[str, Any]]) -> None:

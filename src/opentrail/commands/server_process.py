@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.adapters.ipc import parent
-from opentrail.adapters.sql.at_rest import stored_keys
 from opentrail.commands.client import Console, find
 from opentrail.commands.reserved_port import ReservedPort
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET
@@ -106,6 +105,8 @@ class ServerProcess:
 
     def is_changed(self) -> bool:
         """Returns whether trails, keys, policies, users or anything else was made or set."""
+        from opentrail.adapters.sql.at_rest import stored_keys
+
         keys = stored_keys(self.data_dir / "state.db")
         return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in keys)
 
@@ -118,9 +119,12 @@ class ServerProcess:
         self._end(signal.SIGKILL)  # nothing of its data is needed, nor what it has to deliver
         return self.start()
 
-    def stop(self) -> None:
-        """Stops the server, and leaves its console's port to others."""
-        self._end(signal.SIGTERM)
+    def stop(self, with_data: bool = False) -> None:
+        """Stops the server, and leaves its console's port to others.
+
+        `with_data` does not wait for deliveries and open files: nobody needs the data any more.
+        """
+        self._end(signal.SIGKILL if with_data else signal.SIGTERM)
         self._console_port.release()
 
     def _end(self, number: signal.Signals) -> None:
