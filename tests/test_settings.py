@@ -290,8 +290,8 @@ def test_console_url_must_be_an_origin(url: Any) -> None:
     [
         ({"oidc_issuer": "http://id.example"}, "--oidc-issuer must be an https URL"),
         ({"oidc_issuer": ""}, "--oidc-issuer must be an https URL"),
-        ({"oidc_client_id": ""}, "--oidc-client-id must be a text"),
-        ({"oidc_role_claim": ""}, "--oidc-role-claim must be a text"),
+        ({"oidc_client_id": ""}, "--oidc-client-id must be a non-empty string"),
+        ({"oidc_role_claim": ""}, "--oidc-role-claim must be a non-empty string"),
         ({"oidc_client_secret": "s3cret"}, "seen by other users"),
     ],
 )
@@ -713,9 +713,13 @@ def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() ->
         ({"recorders": "257"}, "recorders", "at most 256"),
         ({"files": "s3://history"}, "files", "needs --journal and --control-store on PostgreSQL"),
         ({"history_cache": "1GB"}, "history-cache", "needs --files"),
-        ({"history_cache": "20"}, "history-cache", "a size from 10MB on, such as 20GB, not '20'"),
-        ({"history_cache": "9MB"}, "history-cache", "a size from 10MB on"),
-        ({"history_cache": "999999TB"}, "history-cache", "a size from 10MB on"),
+        (
+            {"history_cache": "20"},
+            "history-cache",
+            "a size of at least 10MB, such as 20GB, not '20'",
+        ),
+        ({"history_cache": "9MB"}, "history-cache", "a size of at least 10MB"),
+        ({"history_cache": "999999TB"}, "history-cache", "a size of at least 10MB"),
         ({"files": "history"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
         ({"files": "s3://Logs/x"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
     ],

@@ -39,24 +39,22 @@ _COMMANDS = {
         "serve, with a built-in moto upstream", module="serve", function="add_sandbox_arguments"
     ),
     "exec": _Command(
-        "run a command, and print what it did in AWS",
+        "run a command and report its calls to AWS",
         "Records its calls in front of AWS_ENDPOINT_URL, or of a built-in moto; the exit code is"
         " the command's.",
         module="execute",
     ),
     "lookup": _Command("find events, newest first"),
-    "who": _Command(
-        "find out who created, changed and deleted a resource, when, and by which method"
-    ),
-    "timeline": _Command("see what happened to something and what it did, in sentences"),
-    "explain": _Command("explain why a call was denied, as far as its record says"),
+    "who": _Command("show who created, changed and deleted a resource, when and how"),
+    "timeline": _Command("show the history of a principal or resource, in sentences"),
+    "explain": _Command("explain why a call was denied, from its record"),
     "insights": _Command(
         "list unusual activity, or show one incident",
-        "An incident is an API whose calls or errors are far more, or fewer, than usual.",
+        "An incident is an API with far more, or fewer, calls or errors than usual.",
     ),
     "tail": _Command(
-        "show events as they are recorded",
-        "Continues by itself when the server is restarted; Ctrl-C ends it.",
+        "print new events as they arrive",
+        "Reconnects when the server restarts; Ctrl-C ends it.",
     ),
     "export": _Command(
         "write events to files, newest first",
@@ -70,7 +68,7 @@ _COMMANDS = {
     ),
     "trail": _Command(
         "list, create and change trails",
-        "Changes are calls of the CloudTrail API, which are recorded like all others.",
+        "Changes are calls to the CloudTrail API, recorded like all others.",
     ),
     "validate": _Command(
         "validate the log files and digest files of a trail",
@@ -83,16 +81,16 @@ _COMMANDS = {
     ),
     "console": _Command(
         "print a link that opens the web console",
-        "It is good once, for ten minutes, in a browser on the server's machine.",
+        "The link works once, within ten minutes, in a browser on the server's machine.",
     ),
     "directory": _Command(
         "name the callers behind access keys",
-        "Keys that recorded calls made (CreateAccessKey, AssumeRole) need no name here.",
+        "Keys from recorded calls (CreateAccessKey, AssumeRole) need no entry.",
     ),
     "keys": _Command("create and manage the access keys of the key directory"),
     "policy": _Command(
-        "make policies of what principals did, and test policies on past calls",
-        "Only what events show counts; data events are part of it.",
+        "generate policies from past calls, and test policies on them",
+        "Both rest on recorded events, data events included.",
     ),
     "detections": _Command(
         "test Sigma rules on past events, and match new events with them",
@@ -100,14 +98,14 @@ _COMMANDS = {
     ),
     "policies": _Command(
         "manage what users and roles may do with the CloudTrail API",
-        "Policies count with --auth enforced. A FILE.json has the document of the policy FILE.",
+        "Policies apply with --auth enforced. FILE.json contains the document of the policy FILE.",
     ),
     "users": _Command("manage the users of the web console"),
     "status": _Command(
-        "show whether a server is healthy, and what it has lost", "Exit code 1: it is not."
+        "show the health of a server, and its lost records", "Exit code 1: not healthy."
     ),
     "doctor": _Command(
-        "look for what commonly goes wrong, and mend it",
+        "find common problems, and fix them",
         "Checks the data directory, the server, its upstreams and trails, and this terminal.",
     ),
     "verify-store": _Command(
@@ -116,17 +114,17 @@ _COMMANDS = {
         " history with its hash. A server may be running. Exit codes: 0 good, 1 not good.",
     ),
     "backup": _Command(
-        "write a data directory to one file, also while a server runs",
-        "The backup is of one moment, and is verified. Exit codes: 0 good, 1 there is damage,"
-        " which the backup has, too.",
+        "back up a data directory to one file, also while a server runs",
+        "The backup is a verified snapshot. Exit codes: 0 good, 1 data are damaged, also in the"
+        " backup.",
     ),
     "restore": _Command(
-        "make a data directory of a backup", module="backup", function="add_restore_arguments"
+        "restore a data directory from a backup", module="backup", function="add_restore_arguments"
     ),
     "help": _Command("show the help of a command"),
     "version": _Command("show the version"),
     "completion": _Command(
-        "print a script that completes commands and flags in a shell",
+        "print a completion script for a shell",
         "bash: opentrail completion bash > ~/.local/share/bash-completion/completions/opentrail",
     ),
 }

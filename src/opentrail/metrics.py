@@ -86,7 +86,7 @@ class Metrics:
         )
         self.history_position = Gauge(
             "opentrail_history_position",
-            "Last position look-ups see",
+            "Last position that lookups see",
             registry=self.registry if has_history else None,
         )
         self.history_blocks = Counter(
@@ -246,7 +246,7 @@ class Freshness(Collector):
     ) -> None:
         self._clock = clock
         self._seconds = _Durations(
-            "opentrail_visible_seconds", "From a record's making until look-ups find it", registry
+            "opentrail_visible_seconds", "From a record's making until lookups find it", registry
         )
         #: When a batch became visible, and the seconds that its records took.
         self._recent: deque[tuple[float, list[float]]] = deque()

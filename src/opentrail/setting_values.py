@@ -115,7 +115,7 @@ def read_size(value: Any, source: str) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
     if not _MIN_SIZE_BYTES <= size < _MAX_SIZE_BYTES:
-        raise UsageError(f"{source} must be a size from 10MB on, such as 20GB, not {value!r}")
+        raise UsageError(f"{source} must be a size of at least 10MB, such as 20GB, not {value!r}")
     return size
 
 
@@ -146,7 +146,7 @@ def _is_origin(parts: SplitResult) -> bool:
 
 def read_text(value: Any, source: str) -> str:
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{source} must be a text that is not empty, not {value!r}")
+        raise UsageError(f"{source} must be a non-empty string, not {value!r}")
     return value
 
 
@@ -157,7 +157,7 @@ def read_secret(value: Any, source: str) -> str:
             f"{source} would be seen by other users of this machine; set OPENTRAIL_{name}"
         )
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{source} must be a text that is not empty")
+        raise UsageError(f"{source} must be a non-empty string")
     return value
 
 

@@ -347,18 +347,18 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
     for name, entry in value.items():
         source = f"vpc_endpoints.{name} in {file}"
         if not isinstance(entry, dict) or entry.keys() - {"networks", "account"}:
-            raise UsageError(f"{source} must be a table with networks and perhaps account")
+            raise UsageError(f"{source} must be a table with networks and, optionally, account")
         networks = read_networks(entry.get("networks", []), f"{source}: networks")
         account = entry.get("account", "0" * 12)
         if not isinstance(account, str) or len(account) != 12 or not account.isdigit():
-            raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
+            raise UsageError(f"{source}: account must be a string of 12 digits, not {account!r}")
         endpoints[name] = {**entry, "networks": networks}
     return endpoints
 
 
 def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
     if not isinstance(value, dict) or not set(map(str, value.values())) <= set(ROLES):
-        raise UsageError(f"oidc_roles in {file} must map texts to {', '.join(ROLES)}")
+        raise UsageError(f"oidc_roles in {file} must map strings to {', '.join(ROLES)}")
     return value
 
 
@@ -390,10 +390,10 @@ _UPSTREAM_KEYS = frozenset(
 def _upstream_access(table: dict[str, Any], source: str) -> UpstreamAccess:
     for name in ("access_key_id", "secret_access_key"):
         if not isinstance(table.get(name), str) or not table[name]:
-            raise UsageError(f"{source} needs a text {name}")
+            raise UsageError(f"{source} needs a string {name}")
     for name in ("session_token", "region"):
         if not isinstance(table.get(name, ""), str):
-            raise UsageError(f"{source}: {name} must be a text, not {table[name]!r}")
+            raise UsageError(f"{source}: {name} must be a string, not {table[name]!r}")
     if not isinstance(table.get("resign", False), bool):
         raise UsageError(f"{source}: resign must be true or false, not {table['resign']!r}")
     return UpstreamAccess(**{name: value for name, value in table.items() if name != "url"})

@@ -86,7 +86,7 @@ async def test_a_key_made_elsewhere_is_imported_once() -> None:
         ({}, "action must be one of create, import"),
         ({"action": "create"}, "exactly one of user, root and principal"),
         ({"action": "create", "user": "a", "root": True}, "exactly one of user"),
-        ({"action": "create", "user": 7}, "user must be a text, not 7"),
+        ({"action": "create", "user": 7}, "user must be a string, not 7"),
         ({"action": "create", "user": "a", "account": "12"}, "account must be 12 digits"),
         ({"action": "create", "principal": "John"}, "is not a principal"),
         ({"action": "create", "user": "a", "lifetime": "1h"}, "lifetime must be seconds"),
@@ -156,7 +156,7 @@ async def test_a_policy_lives_through_all_actions() -> None:
     [
         ({"action": "grant"}, "action must be one of put, attach"),
         ({"action": "put", "name": "A", "document": "{"}, "document is not a policy"),
-        ({"action": "put", "document": DOCUMENT}, "name must be that of a policy"),
+        ({"action": "put", "document": DOCUMENT}, "name must be the name of a policy"),
         ({"action": "attach", "name": "SecurityAudit"}, "exactly one of user, root and principal"),
         ({"action": "attach", "name": "SecurityAudit", "root": True}, "is not a user or role"),
         ({"action": "show", "name": "None"}, "policy 'None' not found"),

@@ -90,7 +90,7 @@ async def test_the_file_takes_precedence() -> None:
         ("add", {"key": "two words", "user": "a"}, "key must be"),
         ("add", {"key": KEY}, "user = NAME or root = true"),
         ("add", {"key": KEY, "user": "a", "root": True}, "user = NAME or root = true"),
-        ("add", {"key": KEY, "user": ""}, "user must be a text"),
+        ("add", {"key": KEY, "user": ""}, "user must be a string"),
         ("add", {"key": KEY, "user": "a", "account": "1"}, "account must be 12 digits"),
         ("add", {"key": KEY, "user": "a", "arn": "alice"}, "arn must be an ARN"),
         ("remove", {"key": KEY}, "not found; 'opentrail directory list'"),

@@ -141,7 +141,7 @@ async def test_tries_are_counted_for_each_user_and_address() -> None:
     for _ in range(MAX_TRIES):
         with pytest.raises(SignInRefused):
             await users.sign_in("ann", "wrong", ADDRESS)
-    with pytest.raises(TooManyTries, match="5 tries a minute"):
+    with pytest.raises(TooManyTries, match="5 attempts per minute"):
         await users.sign_in("ann", OWN, ADDRESS)
     assert (await users.sign_in("ann", OWN, ELSEWHERE)).name == "ann"
     with pytest.raises(SignInRefused):
@@ -178,7 +178,7 @@ async def test_names_from_one_address_are_limited_together(
     for number in range(MAX_TRIES_OF_ADDRESS):
         with pytest.raises(SignInRefused):
             await users.sign_in(f"user-{number}", "wrong", address)
-    with pytest.raises(TooManyTries, match="20 tries a minute"):
+    with pytest.raises(TooManyTries, match="20 attempts per minute"):
         await users.sign_in("ann", OWN, neighbour)
     assert (await users.sign_in("ann", OWN, stranger)).name == "ann"
     clock.advance(TRIES_PERIOD.total_seconds())

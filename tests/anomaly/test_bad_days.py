@@ -387,7 +387,7 @@ def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
         assert server.opentrail("trail", "flush", "kept").returncode == 0
         assert server.stop() == 0
         server.start()
-        assert "created again with a new digest chain" in server.output
+        assert "recreated it with a new digest chain" in server.output
         server.aws("iam", "create-user", "--user-name", "John")
         assert server.opentrail("trail", "flush", "kept").returncode == 0
         assert "CloudTrail/us-east-1" in server.aws("s3", "ls", "--recursive", "s3://kept")

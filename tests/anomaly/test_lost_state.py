@@ -87,10 +87,10 @@ def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path
             assert "in use by the server" in said
             assert server.stop() == 0
         said = doctor(folder, "--fix")
-        assert f"trails were made again from recorded calls: {ARN}" in said
+        assert f"trails rebuilt from recorded calls: {ARN}" in said
         with opentrail_server(folder, *flags) as server:
             assert health(server)["status"] == "degraded"
-            assert "these losses are accepted" in doctor(folder, "--accept-losses")
+            assert "losses accepted" in doctor(folder, "--accept-losses")
             until_well(server)  # after the acceptance
             server.boto("iam", *own).create_user(UserName="after")
             (record,) = server.records("requestParameters.userName=after name=CreateUser")

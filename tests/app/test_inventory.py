@@ -33,7 +33,7 @@ from tests.postgres import database_in, shared_server
 
 SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
 ENFORCED = replace(SETTINGS, auth="enforced")
-EMPTY = "the control store state.db is empty, and was not: "
+EMPTY = "the control store state.db is unexpectedly empty: "
 PEM = "signing-2026-01-01T000000Z.pem"
 
 
@@ -136,7 +136,7 @@ async def test_a_control_store_of_an_older_version_that_is_gone_is_named(tmp_pat
         async with opened(tmp_path) as engines:
             (problem,) = engines.inventory.problems
             assert problem.startswith(
-                "the control store state.db is empty, and the journal is not: trails"
+                "the control store state.db is empty, but the journal is not: trails"
             )
         with pytest.raises(StateLost):
             async with opened(tmp_path, ENFORCED):
@@ -186,8 +186,8 @@ async def test_the_control_store_of_another_directory_is_named(tmp_path: Path) -
     await made(tmp_path / "a")
     await made(tmp_path / "b")
     shutil.copy(tmp_path / "b" / "state.db", tmp_path / "a" / "state.db")
-    assert "not the one of this data directory" in (await named(tmp_path / "a"))[0]
-    with pytest.raises(StateLost, match="not the one of this data directory"):
+    assert "of another data directory" in (await named(tmp_path / "a"))[0]
+    with pytest.raises(StateLost, match="of another data directory"):
         async with opened(tmp_path / "a", ENFORCED):
             pass
 
@@ -199,7 +199,7 @@ async def test_the_journal_of_another_directory_is_named(tmp_path: Path) -> None
     await made(tmp_path / "b", records=9, first_id=100)
     shutil.rmtree(tmp_path / "a" / "journal")
     shutil.copytree(tmp_path / "b" / "journal", tmp_path / "a" / "journal")
-    said = "the journal is another one: position 3 is not what was written there"
+    said = "the journal was replaced: position 3 has another record"
     assert await named(tmp_path / "a") == [said]
     for _ in range(2):
         async with opened(tmp_path / "a") as engines:
@@ -324,7 +324,7 @@ async def test_a_running_server_notices_that_its_control_store_was_emptied(
     async with opened(tmp_path, shared) as engines:
         await engines.inventory.require_own_store()
         postgres.execute(database_in(shared.control_store), "TRUNCATE documents")
-        with pytest.raises(StateLost, match="is not the one that it was"):
+        with pytest.raises(StateLost, match="the control store was replaced"):
             await engines.inventory.require_own_store()
 
 

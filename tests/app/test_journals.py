@@ -148,7 +148,7 @@ async def test_another_journal_with_as_many_records_is_noticed(tmp_path: Path) -
     await strange.close()
     async with opened_engines(on_postgresql(tmp_path, other)) as (_, engines, _data):
         assert engines.inventory.problems == [
-            "the journal is another one: position 3 is not what was written there"
+            "the journal was replaced: position 3 has another record"
         ]
 
 

@@ -249,7 +249,7 @@ async def test_an_import_that_was_not_acknowledged_is_set_aside_and_can_be_repea
     async with AsyncExitStack() as stack:
         one = await servers.start(stack, "one")
         servers.objects.down = "SlowDown"
-        with pytest.raises(RecordRefused, match="it can be tried again"):
+        with pytest.raises(RecordRefused, match="the import failed; try again"):
             await one.take(1, 40)
         assert await one.event_ids() == []
     servers.objects.down = None

@@ -110,7 +110,7 @@ def test_a_store_that_cannot_be_reached_is_logged_once_and_read_again_later(
 
     following(control, reloads, story)
     assert [record.message for record in caplog.records] == [
-        "changes by other servers cannot be read; what is known stays in effect",
+        "changes by other servers cannot be read; the last known state stays in effect",
         "changes by other servers are read again",
     ]
 

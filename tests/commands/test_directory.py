@@ -28,7 +28,7 @@ def test_a_key_is_named_listed_and_removed(data: Path, capsys: Capture) -> None:
     assert directory(data, "list") == 0
     assert "opentrail directory add KEY-ID" in capsys.readouterr().out
     assert directory(data, "add", KEY, "--user", "alice", "--account", "111122223333") == 0
-    said = f"calls of {KEY} are recorded as IAM user alice of account 111122223333 from now on\n"
+    said = f"new calls of {KEY} are recorded as IAM user alice of account 111122223333\n"
     assert capsys.readouterr().out == said
     assert directory(data, "list") == 0
     assert capsys.readouterr().out.splitlines()[1].split() == [KEY, "alice", "111122223333"]
@@ -36,7 +36,7 @@ def test_a_key_is_named_listed_and_removed(data: Path, capsys: Capture) -> None:
     (one,) = json.loads(capsys.readouterr().out)["keys"]
     assert one == {"accessKeyId": KEY, "user": "alice", "account": "111122223333"}
     assert directory(data, "remove", KEY) == 0
-    assert "unknown caller" in capsys.readouterr().out
+    assert "the caller of its new calls is unknown" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("key", "warns"), [("AKIA", True), (KEY, False), ("test", False)])

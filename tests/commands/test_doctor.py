@@ -67,9 +67,9 @@ def test_open_permissions_are_mended(folder: Path, capsys: Capture) -> None:
         f"{key} may be read by others (mode 644)".replace(f"{folder.parent}/", ""),
     ]
     assert main(["doctor"]) == 1
-    assert "'opentrail doctor --fix' mends what says so" in capsys.readouterr().out
+    assert "'opentrail doctor --fix' fixes what can be fixed" in capsys.readouterr().out
     fixed = findings(capsys, "--fix", code=0)
-    assert all(text.startswith("mended: ") for _, what, text in fixed if what == "permissions")
+    assert all(text.startswith("fixed: ") for _, what, text in fixed if what == "permissions")
     assert key.stat().st_mode & 0o777 == 0o600
     assert findings(capsys, code=0)
 

@@ -180,7 +180,7 @@ def test_a_failure_shows_the_progress_and_a_second_run_continues(
     assert main(["import", str(tmp_path / "logs")]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "the server has enough; until then 4 lines = 4 imported" in captured.err
+    assert "the server has enough; so far 4 lines = 4 imported" in captured.err
     assert "Run the same command again" in captured.err
     server.good_for = None
     totals = imported(tmp_path / "logs", capsys=capsys)
@@ -197,7 +197,7 @@ def test_an_interrupt_shows_the_progress_of_the_import(
     (tmp_path / "a").write_bytes(a_log_file(3))
     monkeypatch.setattr(import_files, "_settle", settle)
     assert main(["import", str(tmp_path / "a")]) == 130
-    assert "opentrail: interrupted; until then 0 lines" in capsys.readouterr().err
+    assert "opentrail: interrupted; so far 0 lines" in capsys.readouterr().err
 
 
 def test_a_path_that_is_not_there_is_wrong_use(server: ImportServer, capsys: Capture) -> None:
@@ -391,10 +391,10 @@ GOOD = {"name": "a.json", "state": "imported", "lines": 3, "imported": 3, "doubl
 @pytest.mark.parametrize(
     ("answer", "named"),
     [
-        ({}, "not about"),
-        ({"files": []}, "not about"),
-        ({"files": [GOOD, GOOD]}, "not about"),
-        ({"files": [GOOD | {"name": "b"}]}, "not about"),
+        ({}, "does not match"),
+        ({"files": []}, "does not match"),
+        ({"files": [GOOD, GOOD]}, "does not match"),
+        ({"files": [GOOD | {"name": "b"}]}, "does not match"),
         ({"files": [GOOD | {"lines": 4}]}, "every line of a.json"),
         ({"files": [GOOD | {"doubled": 1}]}, "every line of a.json"),
         ({"files": [{"name": "a.json"}]}, "understood"),

@@ -79,7 +79,7 @@ def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> N
     assert main(["policy", "generate", "John", *given]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["Version"] == "2012-10-17"
-    assert "from 2 allowed calls; left out: 0 denied, 0 that failed" in shown.err
+    assert "from 2 allowed calls; left out: 0 denied, 0 failed" in shown.err
     assert "missing: positions 1 to 9" in shown.err
     (asked,) = [one.path for one in console.asked]
     assert asked == (
@@ -105,7 +105,7 @@ def test_a_policy_of_a_part_of_the_calls_is_said_to_be_one(
 def test_no_call_is_an_error(console: StubConsole, capsys: Capture) -> None:
     console.answers({**MADE, "events": 0, "policies": []})
     assert main(["policy", "generate", "John"]) == 1
-    assert "there is no call of John since 20" in capsys.readouterr().err
+    assert "no call of John since 20" in capsys.readouterr().err
 
 
 def test_policies_are_read_from_one_file(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_newly_allowed_calls_are_listed(
     console.answers(TESTED)
     assert main(["policy", "test", str(file), "--principal", "John"]) == 0
     out = capsys.readouterr().out
-    assert "2 calls that were denied: 2 would be allowed" in out
-    assert "Would be allowed, and were denied:\n  iam:CreateUser on arn:aws:iam::" in out
+    assert "2 denied calls: 2 would be allowed" in out
+    assert "Would be allowed, but were denied:\n  iam:CreateUser on arn:aws:iam::" in out
     assert main(["policy", "test", str(file), "--principal", "John", "--json"]) == 0
     for asked in console.asked:
         assert json.loads(asked.body)["policies"] == [json.loads(file.read_text())]

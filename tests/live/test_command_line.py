@@ -100,7 +100,7 @@ def test_the_aws_endpoint_is_recognized_by_its_answers(server: Opentrail, tmp_pa
         check=False,
     )
     assert done.returncode == 1
-    assert "if it is the AWS endpoint, the console's address is another one" in done.stderr
+    assert "if it is the AWS endpoint, use the console's address" in done.stderr
 
 
 def test_an_endpoint_alone_works_with_the_token(server: Opentrail, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_certificate_that_cannot_be_used_leaves_the_former_one(
         assert server.process is not None
         assert server.process.stdout is not None
         for line in server.process.stdout:
-            if "the former certificate remains" in line:
+            if "certificate not reloaded" in line:
                 break
         assert serial_of(server.console) == serial_of(server.url) == old
         new = files.replace()[0].serial_number

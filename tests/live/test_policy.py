@@ -75,7 +75,7 @@ def allow(actions: list[str], resources: Any) -> dict[str, Any]:
 def test_a_policy_is_tested_on_past_calls(server: Opentrail, tmp_path: Path) -> None:
     file = tmp_path / "ada.json"
     made = server.opentrail("policy", "generate", "ada")
-    assert "replayed: it would have refused 0 of those allowed" in made.stderr
+    assert "replayed: it would have refused 0 of the allowed calls" in made.stderr
     file.write_text(made.stdout)
     parse_policy(made.stdout, PolicyKind.IDENTITY)
     tested = server.opentrail("policy", "test", str(file), "--principal", "ada")
@@ -114,7 +114,7 @@ def test_what_is_never_used_is_listed(server: Opentrail, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate", "nobody"], "there is no call of nobody since"),
+        (["generate", "nobody"], "no call of nobody since"),
         (["generate", "a b"], "PRINCIPAL must be the name or ARN of a user or role, not 'a b'"),
         (["test", "missing.json", "--principal", "ada"], "the policy missing.json cannot be read"),
         (["generate", "ada", "--since", "yesterday"], "since"),

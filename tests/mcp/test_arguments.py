@@ -24,13 +24,13 @@ SCHEMA = {
             "resource",
             "string_type",
             5,
-            "resource must be a text of at most 1,200 characters (name or ARN), not 5.",
+            "resource must be a string of at most 1,200 characters (name or ARN), not 5.",
         ),
         (
             "resource",
             "missing",
             {},
-            "resource must be given: a text of at most 1,200 characters (name or ARN).",
+            "resource must be given: a string of at most 1,200 characters (name or ARN).",
         ),
     ],
 )

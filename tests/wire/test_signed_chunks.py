@@ -66,7 +66,7 @@ def test_an_upload_that_ends_early_or_late_is_refused(is_trailed: bool) -> None:
     for end in range(len(made.body)):
         with pytest.raises(ChunksRefused, match="end before their last one"):
             feed(made, made.body[:end], choose)
-    with pytest.raises(ChunksRefused, match="goes on after its last chunk"):
+    with pytest.raises(ChunksRefused, match="continues after its last chunk"):
         feed(made, made.body + b"x", choose)
 
 
@@ -164,7 +164,7 @@ def test_an_upload_that_ends_before_its_last_chunk_is_not_whole(cut: int) -> Non
     signer.resign(whole[:-cut])
     with pytest.raises(ChunksRefused, match="end before their last one"):
         signer.finish()
-    with pytest.raises(ChunksRefused, match="goes on after its last chunk"):
+    with pytest.raises(ChunksRefused, match="continues after its last chunk"):
         chunk_signer().resign(whole + b"more")
 
 

@@ -199,7 +199,7 @@ class PolicyAdministration:
 def _name(arguments: Arguments) -> str:
     name = _text(arguments, "name")
     if not name:
-        raise UsageError("name must be that of a policy")
+        raise UsageError("name must be the name of a policy")
     return name
 
 
@@ -237,7 +237,7 @@ def _key(arguments: Arguments) -> str:
 def _text(arguments: Arguments, name: str) -> str | None:
     value = arguments.get(name)
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{name} must be a text, not {value!r}")
+        raise UsageError(f"{name} must be a string, not {value!r}")
     return value
 
 

@@ -173,7 +173,7 @@ class KeyDirectory:
         if not _KEY_ID.fullmatch(access_key_id):
             raise UsageError("an access key id is 3 to 128 letters, digits and underscores")
         if not secret_access_key or not secret_access_key.isascii():
-            raise UsageError("a secret access key is ASCII text that is not empty")
+            raise UsageError("a secret access key must be non-empty ASCII")
         key = AccessKey(
             access_key_id,
             principal,

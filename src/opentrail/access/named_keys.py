@@ -137,5 +137,5 @@ def _entry(arguments: Entry) -> dict[str, Any]:
 def _text(arguments: Entry, name: str) -> str:
     value = arguments[name]
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_LENGTH:
-        raise UsageError(f"{name} must be a text of 1 to {_MAX_LENGTH} characters")
+        raise UsageError(f"{name} must be a string of 1 to {_MAX_LENGTH} characters")
     return value

@@ -229,7 +229,7 @@ class ConsoleUsers:
         network = _network_of(address)
         is_full = self._waiting[network] >= MAX_WAITING_OF_ADDRESS
         if is_full or self._waiting.total() >= MAX_WAITING:
-            raise TooManyTries("Many are signing in: try again in a few seconds.")
+            raise TooManyTries("Too many people are signing in: try again in a few seconds.")
         self._tries.count(name, address)
         self._waiting[network] += 1
         try:
@@ -253,7 +253,7 @@ class ConsoleUsers:
         if new_password is not None:
             return await self._replace_password(stored, password, new_password)
         if user.must_change_password:
-            raise PasswordChangeNeeded("This password is good once: choose your own.")
+            raise PasswordChangeNeeded("This password works once: choose your own.")
         return user
 
     async def _replace_password(self, stored: Stored, old: str, new: str) -> ConsoleUser:
@@ -263,7 +263,7 @@ class ConsoleUsers:
         try:
             await self._control.apply([Put(_KIND, stored.key, document, stored.version)])
         except Conflict as error:
-            raise SignInRefused("The user was changed meanwhile: sign in again.", True) from error
+            raise SignInRefused("The user has changed: sign in again.", True) from error
         return user
 
     async def _change(
@@ -309,7 +309,7 @@ class Tries:
         for key, most in ((pair, MAX_TRIES), (alone, MAX_TRIES_OF_ADDRESS)):
             times = self._times.get(key, ())
             if sum(time > now - TRIES_PERIOD for time in times) >= most:
-                raise TooManyTries(f"At most {most} tries a minute: wait a minute.")
+                raise TooManyTries(f"At most {most} attempts per minute: wait a minute.")
         for key in (pair, alone):
             times = self._times.setdefault(key, deque(maxlen=MAX_TRIES_OF_ADDRESS))
             times.append(now)
@@ -361,7 +361,7 @@ def _check_name(name: str) -> None:
             f"name must be 1 to 64 letters, digits and characters of +=,.@_-, not {name!r}"
         )
     if name == OPERATOR:
-        raise UsageError(f"the name {OPERATOR} is that of sessions which a link began")
+        raise UsageError(f"the name {OPERATOR} is reserved for sessions that a link opened")
 
 
 def _valid_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:

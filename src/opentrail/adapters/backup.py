@@ -228,7 +228,7 @@ def read_archive(source: Path, target: Path, advance: Advance) -> Manifest:
     except OSError as error:
         raise StorageFailed(f"backup {source} cannot be restored: {error}") from error
     if missing:
-        raise StorageFailed(f"backup {source} is incomplete: it lacks {min(missing)}")
+        raise StorageFailed(f"backup {source} is incomplete: {min(missing)} is missing")
     return manifest
 
 
@@ -274,4 +274,4 @@ def _extract(content: IO[bytes], target: Path, expected: tuple[int, str], source
         output.flush()
         sync(output.fileno())
     if (target.stat().st_size, digest.hexdigest()) != expected:
-        raise StorageFailed(f"backup {source} is damaged: {target.name} is not what was saved")
+        raise StorageFailed(f"backup {source} is damaged: {target.name} was altered")

@@ -154,7 +154,7 @@ class RsaSigner:
         self._known, self._is_loaded = remembered, True
         for problem in problems:
             if problem not in self.problems:
-                log.error("a signing key is not as it was", extra={"problem": problem})
+                log.error("signing key changed or missing", extra={"problem": problem})
         self.problems = problems
 
     async def _renew(self) -> None:

@@ -70,7 +70,7 @@ async def open_sealer(
         source = MASTER_KEY_VARIABLE if variable else file
         raise UsageError(
             f"the control store is sealed by master key {agreed['fingerprint']}, and {source} has "
-            f"{sealer.fingerprint}: use that of a server that uses this control store"
+            f"{sealer.fingerprint}: use the key of a server that uses this control store"
         )
     return sealer
 

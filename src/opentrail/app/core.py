@@ -146,7 +146,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         if remake_buckets:
             for bucket in await local.remake_lost_buckets():
                 log.warning(
-                    "trail bucket was gone and has been created again with a new digest chain",
+                    "trail bucket was missing; recreated it with a new digest chain",
                     extra={"bucket": bucket},
                 )
         stack.push_async_callback(deliveries.stop)

@@ -326,6 +326,6 @@ def _token_key(folder: Path) -> bytes:
     file = folder / "page-token.key"
     if not file.exists() or file.stat().st_size != _TOKEN_KEY_BYTES:
         if file.exists():
-            log.warning("the key of page tokens was damaged, and is made again")
+            log.warning("page token key damaged and replaced")
         write_durably(file, secrets.token_bytes(_TOKEN_KEY_BYTES))
     return file.read_bytes()

@@ -79,7 +79,7 @@ class Housekeeping:
         await self._store.refresh()
         is_behind = is_listed and self._journal.first > self._store.position + 1
         if self._cluster is not None and is_behind:
-            self._cluster.end("the journal was trimmed of what event history lacks")
+            self._cluster.end("journal trimmed of records that event history does not have")
         if self._cluster is not None and not self._cluster.is_worker:
             return  # the worker does the rest
         if self._cluster is not None:

@@ -95,7 +95,7 @@ class DataInventory:
         #: The files do not have the inventory yet.
         self._is_outdated = inventory is None or bool(problems)
         for problem in [*problems, *of_written]:
-            log.warning("a file was not as it was, and is made again", extra={"problem": problem})
+            log.warning("file changed or missing; rebuilding it", extra={"problem": problem})
 
     @property
     def written(self) -> int:
@@ -139,7 +139,7 @@ class DataInventory:
         if strange is not None:
             inventory = inventory.with_problem(strange)
         for item in inventory.problems:
-            log.error("the data directory is not as it was", extra={"problem": item.text})
+            log.error("data directory changed", extra={"problem": item.text})
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
             chain = await asyncio.to_thread(journal.chain_at, head)
@@ -175,7 +175,7 @@ class DataInventory:
             StorageFailed: it cannot be read.
         """
         if await _store_id(self._control) != self._inventory.store:
-            raise StateLost(f"the control store is not the one that it was: {_GONE}")
+            raise StateLost(f"the control store was replaced: {_GONE}")
 
     def note_committed(self, position: int, chain: bytes) -> None:
         """Notes how far the journal is durable; called by the journal's thread."""
@@ -256,7 +256,7 @@ class DataInventory:
 
     async def _store_inventory(self, inventory: DirectoryInventory) -> None:
         if self._data.is_replaced:
-            raise StorageFailed("the data directory is no longer the one that was locked")
+            raise StorageFailed("the data directory was replaced after it was locked")
         if self._is_outdated or inventory != self._inventory:
             inventory = replace(inventory, serial=self._inventory.serial + 1)
             await asyncio.to_thread(write_inventory, self._data, inventory)
@@ -270,7 +270,7 @@ class DataInventory:
         """
         if self._inventory.store is not None and await _store_id(self._control) is None:
             raise StateLost(
-                f"the control store is empty, and was not: {_GONE}; restore the database of the "
+                f"the control store is unexpectedly empty: {_GONE}; restore the database of the "
                 "cluster from a backup"
             )
 
@@ -323,7 +323,7 @@ async def require_same_use(control: ControlStore, is_cluster: bool) -> None:
         )
 
 
-_GONE = "trails, access keys, policies, users and settings that were in it are gone"
+_GONE = "trails, access keys, policies, users and settings are lost"
 
 
 def store_problem(
@@ -332,17 +332,17 @@ def store_problem(
     """Returns what is wrong with a control store; None if it is the one that it was."""
     former = inventory.store if inventory else None
     if state.is_empty and former is not None:
-        return DirectoryProblem("store", f"{state.name} is empty, and was not: {_GONE}")
+        return DirectoryProblem("store", f"{state.name} is unexpectedly empty: {_GONE}")
     if state.is_empty:
-        text = f"{state.name} is empty, and the journal is not: {_GONE}"
+        text = f"{state.name} is empty, but the journal is not: {_GONE}"
         return DirectoryProblem("store", text) if state.has_records else None
     if former is not None and state.store != former:
-        text = f"{state.name} is not the one of this data directory: what was in that is gone"
+        text = f"{state.name} is of another data directory: the former content is lost"
         return DirectoryProblem("store", text)
     if written is not None and (state.marked or 0) < written.marked:
         text = (
             f"{state.name} is an older copy, of position {state.marked or 0} of the journal; it was"
-            f" at position {written.marked}: what was changed in between is gone"
+            f" at position {written.marked}: later changes are lost"
         )
         return DirectoryProblem("older", text)
     behind = revisions_behind(state.revision, written.revision) if written else 0
@@ -371,7 +371,7 @@ def journal_problem(
     own = chain_at(written.position)
     if own in (UNKNOWN_CHAIN, written.chain):
         return None
-    text = f"the journal is another one: position {written.position} is not what was written there"
+    text = f"the journal was replaced: position {written.position} has another record"
     return DirectoryProblem("journal", text)
 
 

@@ -165,7 +165,7 @@ class RecorderProcess:
             try:
                 self._server.reload_certificate()
             except UsageError as error:  # the server has logged it for all
-                log.info("the former certificate remains", extra={"error": str(error)})
+                log.info("certificate not reloaded", extra={"error": str(error)})
 
     async def _samples(self, _request: GetSamples) -> list[Sample]:
         return self._metrics.samples()

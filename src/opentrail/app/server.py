@@ -403,7 +403,7 @@ class Server:
         elif self._is_on_terminal:
             self._stop.set()
         else:
-            log.info("there is no certificate to read again")
+            log.info("no certificate to reload")
 
     def _reload_certificate(
         self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders
@@ -413,9 +413,9 @@ class Server:
             load_certificate(tls, self.settings)
             endpoint.reload_certificate()
         except UsageError as error:
-            log.error("the former certificate remains", extra={"error": str(error)})
+            log.error("certificate not reloaded", extra={"error": str(error)})
             return
-        log.info("the certificate has been read again")
+        log.info("certificate reloaded")
 
     def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
         described = {

@@ -124,7 +124,7 @@ class SharedFiles:
         if owner != self.cluster:
             raise UsageError(
                 f"--files s3://{self._bucket}/{self._prefix} has the history of another cluster "
-                f"({owner[:32]}): give each cluster a bucket or prefix of its own"
+                f"({owner[:32]}): give each cluster its own bucket or prefix"
             )
         self._is_claimed = True
 
@@ -236,7 +236,7 @@ class SharedFiles:
         with suppress(ObjectExists):  # another worker has been interrupted here
             await self._objects.put(NewObject(self._bucket, key, content, _CONTENT_TYPE, None))
         if await self._objects.get(self._bucket, key) != content:
-            raise StorageFailed(f"s3://{self._bucket}/{key} is not what was written")
+            raise StorageFailed(f"s3://{self._bucket}/{key} was altered")
 
     # What is missing in S3
 

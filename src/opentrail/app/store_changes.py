@@ -58,7 +58,7 @@ async def follow_changes(
                 known[kind] = revision
         if errors and not is_failing:
             log.error(
-                "changes by other servers cannot be read; what is known stays in effect",
+                "changes by other servers cannot be read; the last known state stays in effect",
                 extra={"errors": errors},
             )
         if is_failing and not errors:

@@ -108,7 +108,7 @@ class Ingest:
             raise _refused(f"line {number} is not a JSON object")
         for member in _NEEDED:
             if not isinstance(record.get(member), str) or not record[member]:
-                raise _refused(f"line {number}: {member} must be a text")
+                raise _refused(f"line {number}: {member} must be a string")
         try:
             parse_time(record["eventTime"])
         except ValueError as error:

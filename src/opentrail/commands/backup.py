@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data-dir", metavar="DIR", help="the data directory")
     add("--config", metavar="FILE", help="settings, if they name a control store")
     add("--with-keys", action="store_true", help="add keys/, encrypted with a passphrase")
-    add("--overwrite", action="store_true", help="replace a file that exists")
+    add("--overwrite", action="store_true", help="replace an existing file")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -62,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help="the backup")
-    add("--data-dir", metavar="DIR", help="folder to make; it must not exist, or be empty")
+    add("--data-dir", metavar="DIR", help="folder to restore to: new or empty")
     add("--config", metavar="FILE", help="settings, if they name a control store")
-    add("--without-keys", action="store_true", help="leave the keys in the backup out")
+    add("--without-keys", action="store_true", help="do not restore the keys in the backup")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_restore)
 

@@ -115,7 +115,7 @@ class Console:
         with answer, _translate_errors(self.url):
             document = _document(answer.read(), self.url)
         if "status" not in document:
-            raise OpentrailError(f"what answers at {self.url} is not an opentrail server")
+            raise OpentrailError(f"{self.url} is not an opentrail server")
         return document
 
     @contextlib.contextmanager
@@ -222,8 +222,8 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
 
 
 def _foreign(url: str) -> str:
-    hint = "if it is the AWS endpoint, the console's address is another one (usually port 4748)"
-    return f"what answers at {url} is not an opentrail server; {hint}"
+    hint = "if it is the AWS endpoint, use the console's address (usually port 4748)"
+    return f"{url} is not an opentrail server; {hint}"
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
@@ -250,9 +250,9 @@ def find(options: argparse.Namespace) -> Console:
     except (OSError, ValueError, TypeError, KeyError) as error:
         if options.endpoint:
             raise UsageError(
-                f"--endpoint {options.endpoint} needs a token: set OPENTRAIL_TOKEN to one of "
-                "'opentrail users token add' or of server.json, or name the folder of that with "
-                f"--data-dir ({folder} has none)"
+                f"--endpoint {options.endpoint} needs a token: set OPENTRAIL_TOKEN to a token "
+                "of 'opentrail users token add' or of server.json, or name the server's data "
+                f"directory with --data-dir ({folder} has no token)"
             ) from error
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR, or "

@@ -21,7 +21,7 @@ _GIVEN = ("key", "user", "root", "account", "arn", "principal_id")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
-    adding = actions.add("add", "record calls of a key as those of a user, from now on")
+    adding = actions.add("add", "record future calls with a key as calls of a user")
     adding.add_argument("key", metavar="KEY-ID", help="the access key id")
     owner = adding.add_mutually_exclusive_group(required=True)
     owner.add_argument("--user", metavar="NAME", help="key of this IAM user")
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--account",
         type=account_id,
         metavar="ID",
-        help="account; else the one that the key encodes",
+        help="account (default: encoded in the key)",
     )
     adding.add_argument("--arn", metavar="ARN", help="ARN of the user, if it has a path")
     adding.add_argument("--principal-id", metavar="ID", help="unique id of the user: AIDA…")
     actions.add("list", "list the named keys")
-    removing = actions.add("remove", "name a key no longer")
+    removing = actions.add("remove", "remove the name of a key")
     removing.add_argument("key", metavar="KEY-ID", help="the access key id")
     for action in actions:
         add_administration(action)
@@ -53,11 +53,9 @@ def run(options: argparse.Namespace) -> int:
         _print_keys(answer["keys"])
     elif options.action == "add":
         _warn_of_cut(options.key)
-        print(f"calls of {printable(options.key)} are recorded as {_caller(answer)} from now on")
+        print(f"new calls of {printable(options.key)} are recorded as {_caller(answer)}")
     else:
-        print(
-            f"{printable(options.key)} is removed; its calls are of an unknown caller from now on"
-        )
+        print(f"removed {printable(options.key)}; the caller of its new calls is unknown")
     return 0
 
 

@@ -48,8 +48,8 @@ class Diagnosis:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended")
-    text = "go on without what the data directory has lost, such as its control store"
+    parser.add_argument("--fix", action="store_true", help="fix what can be fixed")
+    text = "continue without lost data, such as a lost control store"
     parser.add_argument("--accept-losses", action="store_true", help=text)
     add_client(parser)
     parser.set_defaults(run=run)
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_findings([(finding.level, finding.subject, finding.text) for finding in findings])
         if any(finding.mend for finding in findings):
-            print("\n'opentrail doctor --fix' mends what says so")
+            print("\n'opentrail doctor --fix' fixes what can be fixed")
     return 1 if any(finding.level == "problem" for finding in findings) else 0
 
 
@@ -80,7 +80,7 @@ def _mend(finding: Diagnosis) -> Diagnosis:
         return Diagnosis("problem", finding.subject, f"{finding.text}: {error.strerror}")
     except OpentrailError as error:
         return Diagnosis("problem", finding.subject, f"{finding.text}: {error}")
-    return Diagnosis("ok", finding.subject, f"mended: {result or finding.text}")
+    return Diagnosis("ok", finding.subject, f"fixed: {result or finding.text}")
 
 
 def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
@@ -136,17 +136,17 @@ def _inventory(folder: Path, accepts: bool) -> Iterator[Diagnosis]:
     for text in standing.problems:
         yield Diagnosis("problem", "data directory", text)
     if any(file.kind in STORE_KINDS for file in standing.lost):
-        text = "trails can be made again from recorded calls, while no server runs"
+        text = "trails can be rebuilt from recorded calls while no server runs"
         yield Diagnosis("warning", "data directory", text, partial(_rebuild, data))
     if not standing.lost:
-        text = "the server makes these files again at its next start"
+        text = "the server rebuilds these files at its next start"
         yield Diagnosis("ok", "data directory", text)
     elif accepts:
         (folder / ACCEPTED).touch(mode=0o600)
-        text = "these losses are accepted; the server takes note within seconds, or at its start"
+        text = "losses accepted; a running server applies this within seconds"
         yield Diagnosis("ok", "data directory", text)
     else:
-        text = "put back what is lost, or accept the loss: opentrail doctor --accept-losses"
+        text = "restore the lost files, or accept the loss: opentrail doctor --accept-losses"
         yield Diagnosis("warning", "data directory", text)
 
 
@@ -160,17 +160,17 @@ def _rebuild(data: DataDirectory) -> str:
     settings = from_environment({"data_dir": str(data.root)}, None)
     trails = asyncio.run(rebuild_trails(data, source_of(settings, data)))
     names = ", ".join(sorted(trail.arn for trail in trails)) or "none"
-    return f"trails were made again from recorded calls: {names}"
+    return f"trails rebuilt from recorded calls: {names}"
 
 
 def _leftovers(folder: Path) -> Iterator[Diagnosis]:
     described = folder / "server.json"
     process = _process_of(described)
     if process is not None and not is_running(process):
-        text = f"{described} is left over from a server that was killed"
+        text = f"{described} was left by a killed server"
         yield Diagnosis("problem", "left over", text, described.unlink)
     for path in abandoned_snapshots(folder):
-        text = f"{path} is left over from a backup that was killed"
+        text = f"{path} was left by a killed backup"
         yield Diagnosis("warning", "left over", text, partial(shutil.rmtree, path))
 
 

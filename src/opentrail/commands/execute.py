@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="where the calls go; repeatable; AWS_ENDPOINT_URL by default, else a built-in moto",
     )
-    add("--policy", metavar="FILE", help="write a policy that allows what the command did")
-    add("--ndjson", metavar="FILE", help="write all records, one a line")
+    add("--policy", metavar="FILE", help="write a policy that allows the command's calls")
+    add("--ndjson", metavar="FILE", help="write all records, one per line")
     add("--keep", metavar="DIR", help="keep the data of the server in DIR")
     add("--json", action="store_true", help="print the summary as JSON, on standard error")
     add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run")
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             _, records = records_between(console, begin, mark(console))
         except OpentrailError as error:
-            sys.stderr.write(f"opentrail: what the command did cannot be read: {error}\n")
+            sys.stderr.write(f"opentrail: the recorded calls cannot be read: {error}\n")
             return code or error.exit_code
     _write_files(options, records)
     summary = {"command": command, "exitCode": code, "seconds": round(seconds, 3), **_did(records)}
@@ -263,7 +263,7 @@ def _write_files(options: argparse.Namespace, records: Sequence[Record]) -> None
         Path(options.policy).write_text(f"{json.dumps(document, indent=2)}\n")
         for name, count in [*made.unverified.items(), *made.unmapped.items()]:
             sys.stderr.write(
-                f"opentrail: {options.policy} lacks what {printable(name)} needs "
+                f"opentrail: {options.policy} has no permissions for {printable(name)} "
                 f"({counted(count, 'call')})\n"
             )
 

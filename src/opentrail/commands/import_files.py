@@ -161,8 +161,8 @@ def _settle(request: Sent, totals: Totals, progress: Progress) -> None:
 def _stop_error(error: OpentrailError | str, totals: Totals) -> OpentrailError:
     """Returns the error with the progress of the import."""
     stopped = OpentrailError(
-        f"{error}; until then {totals.sum()} of {totals.files:,} files."
-        " Run the same command again to go on"
+        f"{error}; so far {totals.sum()} of {totals.files:,} files."
+        " Run the same command again to continue"
     )
     if isinstance(error, OpentrailError):
         stopped.exit_code = error.exit_code
@@ -266,7 +266,7 @@ def _check_outcomes(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answ
     files = answer.get("files")
     try:
         if not isinstance(files, list) or [f["name"] for f in files] != [f.name for f in batch]:
-            raise OpentrailError("the server's answer is not about the files that were sent")
+            raise OpentrailError("the server's answer does not match the sent files")
         for file in files:
             lines, imported, doubled = (int(file[count]) for count in _COUNTS)
             if lines != imported + doubled + len(file["rejected"]):

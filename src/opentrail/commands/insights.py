@@ -28,7 +28,7 @@ _ACTIONS = ("list", "show", "expected", "scan", "status")
 #: Characters of an id that the list shows.
 _SHORT_ID = 8
 _STATES = {
-    "off": "off: neither --insights on nor a trail with insight selectors",
+    "off": "off: needs --insights on, or a trail with insight selectors",
     "elsewhere": "another server of the cluster watches",
     "starting": "starting",
     "learning": "learning: {daysLearned} of {daysToLearn} days of event history",
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "id",
         nargs="?",
         metavar="ID",
-        help="incident to show or to mark; a unique prefix of its id is enough",
+        help="incident to show or mark: its id, or a unique prefix of it",
     )
     add("--since", metavar="T", help=SINCE_HELP)
-    add("--until", metavar="T", help="up to this time")
+    add("--until", metavar="T", help="until this time")
     add("--account", type=account_id, metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")
     add("--limit", metavar="N", default="50", help="maximum number of incidents (50)")
@@ -65,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     needs_id = options.action in ("show", "expected")
     if needs_id and not options.id:
-        text = f"insights {options.action} needs the ID of an incident; 'opentrail insights' has it"
-        raise UsageError(text)
+        what = f"insights {options.action} needs the ID of an incident"
+        raise UsageError(f"{what}; 'opentrail insights' lists them")
     if options.id and not needs_id:
         raise UsageError("an ID is for 'opentrail insights show ID' or 'expected ID'")
     if options.events and options.action != "show":
         raise UsageError("--events is for 'opentrail insights show ID'")
     if options.action == "scan" and not options.since:
-        raise UsageError("insights scan needs --since T, the first time to look at")
+        raise UsageError("insights scan needs --since T: when to start")
     if options.note is not None and options.action != "expected":
         raise UsageError("--note is for 'opentrail insights expected ID'")
     actions = {

@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="attach this policy to the user; repeatable",
     )
-    importing = actions.add(
-        "import", "add a key made elsewhere; its secret is read from standard input"
-    )
+    importing = actions.add("import", "add an existing key; its secret is read from standard input")
     importing.add_argument("key", metavar="KEY-ID", help="the access key id")
     _add_principal(importing)
     importing.add_argument(
@@ -43,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rotate = actions.add(
         "rotate", "create another key of the same principal, and disable the old one"
     )
-    rotate.add_argument("--overlap", metavar="TIME", help="accept the old key for so long: 24h")
+    rotate.add_argument(
+        "--overlap", metavar="TIME", help="keep accepting the old key for this long: 24h"
+    )
     disable = actions.add("disable", "refuse the signatures of a key")
     enable = actions.add("enable", "accept the signatures of a key again")
     for action in (rotate, disable, enable, actions.add("delete", "remove a key")):

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        help="answer over HTTP instead, where each request has the token of a user",
+        help="serve HTTP instead; each request needs a user's token",
     )
     parser.set_defaults(run=run)
 

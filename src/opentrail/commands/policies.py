@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     put.add_argument("policy", metavar="FILE.json", help="the policy")
     for action, text in (
         ("show", "print the document of a policy"),
-        ("delete", "remove a policy that is not attached"),
+        ("delete", "delete an unattached policy"),
     ):
         actions.add(action, text).add_argument("policy", metavar="NAME", help="the policy")
     for action, text in (
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         owner = attaching.add_mutually_exclusive_group(required=True)
         owner.add_argument("--user", metavar="NAME", help="this IAM user")
         owner.add_argument("--principal", metavar="ARN", help="this user or role")
-    actions.add("list", "list policies, and what they are attached to")
+    actions.add("list", "list policies and their attachments")
     for action_parser in actions:
         action_parser.add_argument(
             "--account", type=account_id, metavar="ID", help="account (123456789012)"

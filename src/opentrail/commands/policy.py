@@ -33,25 +33,25 @@ _MAX_LINES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
-    generating = actions.add("generate", "print a policy that allows what a principal did")
+    generating = actions.add("generate", "print a policy that allows the past calls of a principal")
     generating.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
     generating.add_argument(
         "--resources",
         choices=(EXACT, PREFIX, ANY),
         default=PREFIX,
-        help="those of the calls; what names have in common, too (default); or all",
+        help="exact: resources of the calls; prefix (default): also common prefixes; any: all",
     )
     generating.add_argument(
         "--with-failed",
         action="store_true",
-        help="also what calls needed that failed for another reason",
+        help="include permissions of calls that failed for another reason",
     )
     testing = actions.add("test", "list which past calls a policy would have refused")
     testing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
     testing.add_argument(
         "--principal", metavar="PRINCIPAL", required=True, help="name or ARN of a user or role"
     )
-    comparing = actions.add("unused", "list what a policy allows and a principal never used")
+    comparing = actions.add("unused", "list the actions of a policy that a principal never used")
     comparing.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
     comparing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
     for action_parser in actions:
@@ -114,7 +114,7 @@ def _asked_of(options: argparse.Namespace) -> dict[str, str]:
 def _require_calls(options: argparse.Namespace, calls: int) -> None:
     if not calls:
         raise OpentrailError(
-            f"there is no call of {printable(options.principal)} since "
+            f"no call of {printable(options.principal)} since "
             f"{since_of(options.since, datetime.now(UTC))}"
         )
 
@@ -152,12 +152,12 @@ def _describe(made: Mapping[str, Any]) -> None:
     calls, refused = made["calls"], made["refusedByIt"]
     out(
         f"\nfrom {counted(calls.get('allowed', 0), 'allowed call')}; left out: "
-        f"{calls.get('denied', 0):,} denied, {calls.get('failed', 0):,} that failed\n"
+        f"{calls.get('denied', 0):,} denied, {calls.get('failed', 0):,} failed\n"
     )
     if refused is None:
         out("not replayed, because not all calls were read\n")
     else:
-        out(f"replayed: it would have refused {refused:,} of those allowed\n")
+        out(f"replayed: it would have refused {refused:,} of the allowed calls\n")
     if len(made["policies"]) > 1:
         out(
             f"{len(made['policies'])} policies, because a managed one has {MAX_CHARACTERS:,} "
@@ -166,7 +166,7 @@ def _describe(made: Mapping[str, Any]) -> None:
     for text, counts in (
         ("left out, because AWS's authorization data has no such action", made["unverified"]),
         ("on every resource, because the records name none", made["unlimited"]),
-        ("what it needed is not in its records; add it yourself", made["unmapped"]),
+        ("its records do not show the permissions it needs; add them yourself", made["unmapped"]),
     ):
         if counts:
             out(f"\n{text}:\n")
@@ -200,13 +200,13 @@ def _print_test(tested: Mapping[str, Any]) -> None:
         f"{counted(sum(was_allowed.values()), 'allowed call')}: "
         f"{was_allowed['allowed']:,} would be allowed, {was_allowed['denied']:,} denied, "
         f"{was_allowed['unknown']:,} cannot be decided\n"
-        f"{counted(sum(was_denied.values()), 'call')} that were denied: "
+        f"{counted(sum(was_denied.values()), 'denied call')}: "
         f"{was_denied['allowed']:,} would be allowed\n"
     )
     for title, differences in (
         ("Would be denied", tested["newlyDenied"]),
         ("Cannot be decided", tested["unknown"]),
-        ("Would be allowed, and were denied", tested["newlyAllowed"]),
+        ("Would be allowed, but were denied", tested["newlyAllowed"]),
     ):
         if differences:
             out(f"\n{title}:\n")

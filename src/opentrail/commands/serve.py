@@ -39,28 +39,28 @@ _FLAGS = {
             "HOST:PORT",
             "health and API ({d.console_listen.host}:{d.console_listen.port})",
         ),
-        ("--console-url", "URL", "the console at a proxy that ends TLS: https://HOST"),
+        ("--console-url", "URL", "address of the console behind a TLS proxy: https://HOST"),
         ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
         (
             "--upstream-timeout",
             "SECONDS",
-            "longest silence of an upstream ({d.upstream_timeout:g})",
+            "timeout of an upstream ({d.upstream_timeout:g})",
         ),
-        ("--upstream-check", "MODE", "on (default): say what answers there; or off"),
-        ("--upstream-ca", "FILE", "PEM authorities of https upstreams"),
-        ("--trusted-proxies", "NETWORKS", "whose X-Forwarded-For counts: 10.0.0.0/8,…"),
+        ("--upstream-check", "MODE", "on (default): check upstreams at the start; or off"),
+        ("--upstream-ca", "FILE", "PEM file with the authorities of https upstreams"),
+        ("--trusted-proxies", "NETWORKS", "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…"),
         (
             "--insecure-trusted-networks",
             "NETWORKS",
             "private networks that may call without --auth enforced and TLS",
         ),
-        ("--tls-certificate", "FILE", "PEM certificate: both ports speak TLS"),
+        ("--tls-certificate", "FILE", "PEM certificate; both ports then use TLS"),
         ("--tls-key", "FILE", "PEM key of the certificate"),
     ),
     "callers and users": (
         ("--auth", "MODE", "permissive (default) or enforced: verify signatures"),
         ("--unknown-keys", "MODE", "with enforced: forward (default) or refuse"),
-        ("--oidc-issuer", "URL", "provider by which users sign in to the console"),
+        ("--oidc-issuer", "URL", "OpenID Connect provider for the console's users"),
         ("--oidc-client-id", "ID", "this server's client id at the provider"),
         ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
         ("--oidc-accounts-claim", "NAME", "claim with the accounts that a user may see"),
@@ -71,8 +71,8 @@ _FLAGS = {
         ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--journal", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
         ("--files", "s3://…", "history files that several servers share, in S3"),
-        ("--history-cache", "SIZE", "of the files there on this disk, such as 20GB (all)"),
-        ("--role", "ROLE", "of a server in a cluster: all, recorder, worker or query"),
+        ("--history-cache", "SIZE", "local cache of these files, such as 20GB (all)"),
+        ("--role", "ROLE", "role in a cluster: all, recorder, worker or query"),
         ("--recorders", "N", "recorder processes ({d.recorders})"),
         ("--on-record-failure", "MODE", "refuse (default) or allow"),
         (
@@ -80,12 +80,12 @@ _FLAGS = {
             "N",
             "days that event history shows ({d.history_retention_days})",
         ),
-        ("--history-seal-records", "N", "records in one sealed file ({d.history_seal_records})"),
+        ("--history-seal-records", "N", "records per sealed file ({d.history_seal_records})"),
     ),
     "trails": (
-        ("--delivery-interval", "SECONDS", "between log files ({d.delivery_interval:g})"),
-        ("--digest-interval", "SECONDS", "between digest files ({d.digest_interval:g})"),
-        ("--signing-key-days", "N", "how long a key signs digests ({d.signing_key_days})"),
+        ("--delivery-interval", "SECONDS", "time between log files ({d.delivery_interval:g})"),
+        ("--digest-interval", "SECONDS", "time between digest files ({d.digest_interval:g})"),
+        ("--signing-key-days", "N", "lifetime of a signing key ({d.signing_key_days})"),
         (
             "--trails-per-region",
             "N",
@@ -94,18 +94,18 @@ _FLAGS = {
         ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
         ("--organization", "MODE", "accounts of organization trails: {organization}"),
         ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
-        ("--otlp-endpoint", "URL", "collector of OpenTelemetry that gets all events as logs"),
-        ("--otlp-body", "FORM", "of these logs: record (default), ocsf, or none"),
+        ("--otlp-endpoint", "URL", "OpenTelemetry collector for all events, as logs"),
+        ("--otlp-body", "FORM", "body of these logs: record (default), ocsf, or none"),
     ),
     "unusual activity": (
         ("--insights", "MODE", "on (default): record unusual activity; or off"),
         ("--insights-preset", "NAME", "balanced (default), strict or aws"),
         ("--insights-types", "NAMES", "types about principals to record, or all"),
-        ("--detections-webhook", "URL", "webhook that gets each match of a detection"),
+        ("--detections-webhook", "URL", "webhook for matches of detections"),
         (
             "--detections-webhook-networks",
             "NETWORKS",
-            "private networks to which requests to it may go",
+            "private networks that the webhook may be in",
         ),
     ),
 }
@@ -121,7 +121,7 @@ def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--s3",
         metavar="STORE",
-        help="moto (default) or seaweedfs, whose data outlive a restart",
+        help="moto (default) or seaweedfs, which keeps data across restarts",
     )
     parser.set_defaults(run=run_sandbox)
 
@@ -189,7 +189,7 @@ def _settings(options: argparse.Namespace, defaults: Settings | None = None) -> 
 def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"opentrail {__version__} records calls on {server.endpoint_url}")
     print(f"  console  {server.console_link()}")
-    print("           (good once, for ten minutes; 'opentrail console' prints another)")
+    print("           (works once, within ten minutes; 'opentrail console' prints another)")
     for note in notes:
         print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)

@@ -17,9 +17,9 @@ from opentrail.who.subjects import Kind
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="name or ARN of a principal or resource, session, or key id")
-    add("--kind", choices=get_args(Kind), help="what it is the name of; all by default")
+    add("--kind", choices=get_args(Kind), help="kind of the name (default: all)")
     add("--since", metavar="T", default="7d", help="30m, 12h, 7d (default), or a time")
-    add("--until", metavar="T", help="up to this time")
+    add("--until", metavar="T", help="until this time")
     add("--account", type=account_id, metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")
     add_client(parser)

@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--accounts", metavar="IDS", help="only these accounts: ID,ID")
     for action, text in (
         ("list", "list users"),
-        ("disable", "refuse a user until it is enabled, and end its sessions"),
-        ("enable", "accept a user again"),
+        ("disable", "disable a user, and end its sessions"),
+        ("enable", "enable a disabled user"),
         ("delete", "delete a user, and end its sessions"),
         ("reset-password", "print a password for the next sign-in, and end the user's sessions"),
-        ("end-sessions", "end the sessions of a user, also of one who signed in by OpenID Connect"),
+        ("end-sessions", "end the sessions of a user, OpenID Connect included"),
     ):
         actions.add(action, text)
     for action_parser in actions:
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_tokens(actions: Actions) -> None:
     """Adds the actions on personal tokens."""
-    tokens = Actions(actions.add("token", "manage the tokens with which programs ask as a user"))
+    tokens = Actions(actions.add("token", "manage the personal access tokens of users"))
     add = tokens.add("add", "create a token, and print it")
     add.add_argument("--days", metavar="N", type=int, default=90, help="days it is valid (90)")
-    tokens.add("list", "list tokens, without what is secret")
-    tokens.add("remove", "refuse a token from now on")
+    tokens.add("list", "list tokens, without their secrets")
+    tokens.add("remove", "revoke a token")
     for token_parser in tokens:
         if token_parser.get_default("action") != "list":
             token_parser.add_argument("user", metavar="USER", help="name of the user")
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     elif "password" in answer:
         name, password = printable(options.name), answer["password"]
         sys.stdout.write(f"password of {name} for the next sign-in: {password}\n")
-        sys.stderr.write("it is shown this once, and must be changed at that sign-in\n")
+        sys.stderr.write("it is shown only now, and must be changed at that sign-in\n")
     else:
         sys.stdout.write(f"{printable(options.name)} is {_DONE[options.action]}\n")
     return 0
@@ -115,7 +115,7 @@ def _run_on_tokens(options: argparse.Namespace) -> int:
     elif options.action == "add":
         sys.stdout.write(f"{answer['secret']}\n")
         expires = answer["token"]["expires"]
-        sys.stderr.write(f"it is shown this once, and is valid until {expires}\n")
+        sys.stderr.write(f"it is shown only now, and is valid until {expires}\n")
     else:
         user, name = printable(options.user), printable(options.name)
         sys.stdout.write(f"token {name} of {user} is removed\n")

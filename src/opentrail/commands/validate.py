@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
     add("--since", metavar="T", help=SINCE_HELP)
-    add("--until", metavar="T", help="up to this time")
+    add("--until", metavar="T", help="until this time")
     add(
         "--account",
         type=account_id,
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--keys", metavar="FILE", help="trust these keys: aws cloudtrail list-public-keys > FILE")
     add("--signatures", metavar="FILE", help="signatures of digest files, for a copy of a bucket")
     add("--checkpoint", metavar="FILE", help="compare with the digests in FILE, then update it")
-    add("--export", metavar="DIR", help="copy all that is read to DIR, to validate it again")
+    add("--export", metavar="DIR", help="copy all files to DIR, to validate them again")
     add_client(parser)
     parser.set_defaults(run=run)
 

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         progress.end()
     if findings and data.is_in_use != is_live:
-        raise StorageFailed(f"a server on {folder} was started or stopped meanwhile: try again")
+        raise StorageFailed(f"a server on {folder} started or stopped during the check: try again")
     if options.json:
         document = {
             "segments": check.segments,

@@ -67,5 +67,5 @@ def not_management_account() -> CloudTrailError:
 
 def _account(value: Any, name: str) -> str:
     if not is_account(value):
-        raise UsageError(f"{name} must be a text of 12 digits, not {value!r}")
+        raise UsageError(f"{name} must be a string of 12 digits, not {value!r}")
     return str(value)

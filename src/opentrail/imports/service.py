@@ -127,7 +127,7 @@ class Imports:
             async with self._turns:
                 return await self._imported(batch, on_read)
         except (OSError, StorageFailed, ObjectStoreError) as error:
-            raise RecordRefused(f"the import failed, it can be tried again: {error}") from error
+            raise RecordRefused(f"the import failed; try again: {error}") from error
         finally:
             self._under_way -= 1
             await asyncio.to_thread(batch.unlink, missing_ok=True)
@@ -136,7 +136,7 @@ class Imports:
         worker = await self._worker()
         try:
             while (files := await self._files_of(batch, worker, on_read)) is None:
-                log.info("another server has imported meanwhile; the import is done again")
+                log.info("another server imported at the same time; repeating the import")
         except CloudTrailError:
             self._set_idle(worker)
             raise

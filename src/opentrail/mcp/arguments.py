@@ -90,4 +90,4 @@ def _expected(schema: Mapping[str, Any]) -> str:
         return "true or false"
     described = f" ({schema['description']})" if "description" in schema else ""
     longest = f" of at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""
-    return f"a text{longest}{described}"
+    return f"a string{longest}{described}"

@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "opentrail_allowed_hosts",
-        "hosts that AWS clients may call beside the server in tests that use opentrail",
+        "further hosts that AWS clients may call in tests that use opentrail",
         type="args",
         default=[],
     )

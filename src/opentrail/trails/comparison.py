@@ -154,7 +154,7 @@ class BucketComparison:
             if error.code not in _MAY_NOT_LIST:
                 raise
             about = {"trail": trail.arn, "bucket": span.bucket, "error": str(error)}
-            log.warning("a bucket may not be listed, and is not compared", extra=about)
+            log.warning("bucket not compared, since listing it is denied", extra=about)
             return False
 
     async def find_strangers(self, trail: Trail, span: Span) -> str | None:
@@ -522,7 +522,7 @@ class BucketComparison:
             content = await self._content(log_file.bucket, log_file.key)
             if content is None or sha256_hex(content) != log_file.sha256:
                 about = {"bucket": log_file.bucket, "key": log_file.key}
-                log.error("a log file is not as its digest says", extra=about)
+                log.error("a log file differs from its digest", extra=about)
                 continue
             yield log_file, await asyncio.to_thread(_records_in, content)
 

@@ -140,7 +140,7 @@ class LogDelivery:
                     failures[plan.bucket] = error
                     continue
                 about = {"trail": trail.arn, "bucket": plan.bucket}
-                log.error("a log file is given up after 30 days", extra=about)
+                log.error("gave up on a log file after 30 days", extra=about)
                 self._metrics.given_up_files.inc()
                 await self._control.apply([Remove("plan", stored.key)])
         self.drop_contents(trail)

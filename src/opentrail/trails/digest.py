@@ -319,7 +319,7 @@ class DigestChains:
 
     def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
         about = {**about_chain(trail, place), "bucket": bucket}
-        log.error("the last digest of a bucket is given up after 30 days", extra=about)
+        log.error("gave up on the last digest of a bucket after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
     async def boundaries(self, trail: Trail) -> list[dict[str, Any]]:

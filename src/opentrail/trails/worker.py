@@ -215,7 +215,7 @@ class TrailWorker:
             since = parse_time(trail.stopped_at) if trail.stopped_at else None
             if not (trail.deleted and self._delivery.retries.is_over(since)):
                 raise
-            log.error("what is left of a deleted trail is given up", extra={"trail": trail.arn})
+            log.error("gave up on undelivered files of a deleted trail", extra={"trail": trail.arn})
             await self._registry.forget(self.uid)
             self.finished = True
             return Delivered()

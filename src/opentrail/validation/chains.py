@@ -326,14 +326,14 @@ class LinkChecks:
     ) -> Iterator[str]:
         assert digest.previous is not None  # noqa: S101 - it has a previous digest
         if digest.previous.sha256 != older.sha256:
-            yield f"its hash is not the one that {after.address} names"
+            yield f"its hash differs from the hash in {after.address}"
         own = before.signature
         if (
             before.reason is None
             and own is not None
             and own.lower() != digest.previous.signature.lower()
         ):
-            yield f"its signature is not the one that {after.address} names"
+            yield f"its signature differs from the signature in {after.address}"
         if not chain.id.backfill and digest.start != older.end:
             yield (
                 f"ends at {format_time(older.end)}, but {after.address}"

@@ -61,7 +61,7 @@ def _plain(value: Any, depth: int) -> Any:
         raise _wrong(f"the body is nested more than {_MAX_DEPTH} deep")
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
-            raise _wrong("the names in a CBOR map must be texts")
+            raise _wrong("the names in a CBOR map must be strings")
         return {name: _plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, depth + 1) for item in value]

@@ -154,7 +154,7 @@ class SignedChunks(ABC):
 
     def _end(self) -> bool:
         if self._waiting:
-            raise ChunksRefused("the body goes on after its last chunk")
+            raise ChunksRefused("the body continues after its last chunk")
         return False
 
     def _line(self, limit: int) -> bytes | None:
@@ -201,7 +201,9 @@ class ChunkVerifier(SignedChunks):
         if self._has_trailer:
             expected = sorted(name.encode() for name in self._trailer_names)
             if sorted(name.lower() for name, _ in fields[:-1]) != expected:
-                raise ChunksRefused("the trailer is not the one that x-amz-trailer announces")
+                raise ChunksRefused(
+                    "the trailer differs from the trailer that x-amz-trailer announces"
+                )
             self._compare("trailer", signature, fields[-1][1].strip())
         if self._stated_length not in (None, self.length):
             raise ChunksRefused(

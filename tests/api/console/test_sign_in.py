@@ -190,7 +190,7 @@ async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -
     browser.cookie = SimpleCookie(changed.headers["set-cookie"])["ot-session"].value
     assert (await browser.get("session")).status == 200
     lacking = await browser.post("password", {"password": OWN + "!"})
-    assert (lacking.status, lacking.json["error"]) == (400, "newPassword must be a text")
+    assert (lacking.status, lacking.json["error"]) == (400, "newPassword must be a string")
     browser.open_link()
     assert (await browser.post("password", given)).status == 400
 
@@ -266,7 +266,7 @@ async def test_administrators_create_users() -> None:
 @asynchronous
 async def test_what_is_missing_is_named(body: Any, member: str) -> None:
     answer = await (await with_user()).post("login", body)
-    assert (answer.status, answer.json["error"]) == (400, f"{member} must be a text")
+    assert (answer.status, answer.json["error"]) == (400, f"{member} must be a string")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
     browser = await with_calls()
     policy = b'{"Statement":' * 1_010 + b"1" + b"}" * 1_010
     answer = await browser.post("policy/test", b'{"principal":"Mary","policies":[%b]}' % policy)
-    assert (answer.status, answer.json["error"]) == (400, "policies must not be nested so deeply")
+    assert (answer.status, answer.json["error"]) == (400, "policies are nested too deeply")
 
 
 @asynchronous

@@ -37,7 +37,7 @@ async def test_health_names_all_that_is_wrong() -> None:
     browser.health["history"]["responding"] = False
     browser.health["controlStore"]["failure"] = "the control store does not answer"
     assert (await browser.get("health")).json["degradations"] == [
-        "event history lacks position 3",
+        "event history is missing position 3",
         "calls are not recorded: the disk is full",
         "event history does not answer",
         "trails, keys and policies are not known: the control store does not answer",
@@ -52,4 +52,4 @@ async def test_health_tells_a_user_of_some_accounts_nothing_of_others() -> None:
     browser.become(ConsoleRole.VIEWER, "1" * 12)
     found = (await browser.get("health")).json
     assert (found["recorded"], found["visible"], found["events"]) == (1, 1, 1)
-    assert found["degradations"] == ["event history lacks events"]
+    assert found["degradations"] == ["event history is missing events"]

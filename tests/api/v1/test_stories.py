@@ -43,7 +43,7 @@ async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
     assert incident["expected"] == "load test"
     assert (await browser.get("insights/status")).json["state"]
     wrong = await browser.post(f"insights/{incident['id']}/expected", {"note": 5})
-    assert "note must be a text" in wrong.json["error"]
+    assert "note must be a string" in wrong.json["error"]
 
 
 @asynchronous

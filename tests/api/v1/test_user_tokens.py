@@ -112,8 +112,8 @@ async def test_a_deleted_user_has_no_tokens() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"name": "laptop"}, "user must be a text"),
-        ({"user": "ann"}, "name must be a text"),
+        ({"name": "laptop"}, "user must be a string"),
+        ({"user": "ann"}, "name must be a string"),
         ({"user": "ann", "name": "laptop", "days": "30"}, "days must be a whole number"),
         ({"user": "ann", "name": "laptop", "days": True}, "days must be a whole number"),
         ({"user": "ann", "name": "laptop"}, "user 'ann' not found"),

@@ -110,8 +110,8 @@ async def _unreachable(_kind: str) -> Any:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "name must be a text"),
-        ({"name": ["ann"], "role": "viewer"}, "name must be a text"),
+        ({}, "name must be a string"),
+        ({"name": ["ann"], "role": "viewer"}, "name must be a string"),
         ({"name": "a b", "role": "viewer"}, "name must be 1 to 64"),
         ({"name": "ann"}, "role must be one of viewer, auditor, operator, admin"),
         ({"name": "ann", "role": "root"}, "role must be one of"),

@@ -93,7 +93,7 @@ class LookupPool:
                 if table.file is not None and not await self._is_intact(table.file):
                     log.error("sealed file cannot be read", extra={"error": str(error)})
                     raise Damaged(table) from error
-            raise StorageFailed(f"history: look-up failed: {error}") from error
+            raise StorageFailed(f"history: lookup failed: {error}") from error
 
     async def _is_intact(self, file: SealedFile) -> bool:
         """Compares a file with its hash, once for all lookups that fail at the same time."""

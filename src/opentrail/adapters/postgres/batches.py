@@ -120,7 +120,7 @@ def entries_of(batch: Batch) -> list[Entry]:
     try:
         rows = _rows(batch.body)
     except ValueError as error:
-        raise damaged(batch.first, "is in a batch that is not what was written") from error
+        raise damaged(batch.first, "is in an altered batch") from error
     position, chain = batch.first - 1, batch.chain_before
     entries = []
     for origin, recorded_at, account, region, category, event_id, record in rows:
@@ -129,13 +129,13 @@ def entries_of(batch: Batch) -> list[Entry]:
         try:
             moment = from_micros(recorded_at)
         except OverflowError as error:
-            raise damaged(position, "is not what was written") from error
+            raise damaged(position, "was altered") from error
         entry = Entry(position, origin, moment, account, region, category, event_id, chain, record)
         if not agrees(entry):
             raise damaged(position, "disagrees with its record")
         entries.append(entry)
     if position != batch.last or chain != batch.chain:
-        raise damaged(batch.first, "is in a batch that is not what was written")
+        raise damaged(batch.first, "is in an altered batch")
     return entries
 
 

@@ -340,7 +340,7 @@ class PostgresJournal:
                 self._day = None
                 if not isinstance(error, StoreUnreachable) or self._loop.time() >= until:
                     raise
-                log.warning("an insert is repeated", extra={"error": str(error)})
+                log.warning("repeating an insert", extra={"error": str(error)})
                 await asyncio.sleep(_REPEAT_SECONDS)
             else:
                 return
@@ -441,7 +441,7 @@ class PostgresJournal:
         group = self._unordered.get(batch_id)
         if group is None:
             return  # it got its position since
-        log.warning("a batch is gone and is inserted again", extra={"batch": str(batch_id)})
+        log.warning("a batch is missing; inserting it again", extra={"batch": str(batch_id)})
         self._day = None
         try:
             await self._looks.run(partial(self._insert, batch_id=batch_id, group=group))

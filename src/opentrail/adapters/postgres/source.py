@@ -230,7 +230,7 @@ def _verified(
         except JournalDamaged as error:
             if error.position >= first:
                 raise
-            raise damaged(first, "is in a batch that is not what was written") from error
+            raise damaged(first, "is in an altered batch") from error
         chain = batch.chain
     _require_lost(lost, expected, last)
     return entries

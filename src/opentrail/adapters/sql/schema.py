@@ -89,7 +89,7 @@ def _migrate(transaction: Transaction) -> None:
     if version is None and columns not in (set(), _BEFORE_VERSIONS):
         raise StorageFailed(
             "table 'documents' of the control store belongs to another program; "
-            "give opentrail a database of its own"
+            "give opentrail its own database"
         )
     if not _columns(transaction, "opentrail_schema"):
         transaction.change(_VERSION)

@@ -81,7 +81,7 @@ def read_verified(
             _require_lost(lost, expected, entry.position - 1, path)
             chain = UNKNOWN_CHAIN
         if chain and hashlib.sha256(chain + entry.record).digest() != entry.chain:
-            raise _damaged(path, entry.position, "is not what was written")
+            raise _damaged(path, entry.position, "was altered")
         if chain == UNKNOWN_CHAIN and not is_record(entry):
             raise _damaged(path, entry.position, "is not a record")
         if not agrees(entry):
@@ -99,7 +99,7 @@ def _entry(row: tuple[object, ...], path: Path, expected: int) -> Entry:
             raise TypeError("a value has another type than its column")
         return entry_of(row)
     except (TypeError, ValueError, OverflowError) as error:
-        raise _damaged(path, expected, "is not what was written") from error
+        raise _damaged(path, expected, "was altered") from error
 
 
 def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:

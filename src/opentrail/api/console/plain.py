@@ -137,7 +137,7 @@ def _form(query: Mapping[str, str]) -> str:
 def _table(page: Page) -> str:
     """Returns the events as a table; on narrow screens its cells are lines."""
     if not page.events:
-        return "<p>No events. Empty the search expression to see events that only read, too.</p>"
+        return "<p>No events. Empty the search expression to include events that only read.</p>"
     return (
         "<table><caption>Events, newest first</caption><thead><tr><th scope=col>Time (UTC)</th>"
         "<th scope=col>What happened</th><th scope=col>User</th><th scope=col>Source IP</th>"
@@ -178,7 +178,7 @@ def _error_page(code: str, message: str, status: int, request_id: str) -> Respon
     return page_of(
         "Open the console",
         f"{alert}<p>{_HOW}, and paste the link that it prints. "
-        "It is good once, for ten minutes.</p>"
+        "The link works once, within ten minutes.</p>"
         f'<form method=post action="{PATH}/session"><label>Link <input type=password name=link '
         "autocomplete=off required></label><button>Open</button></form>",
         status,

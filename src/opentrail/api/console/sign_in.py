@@ -143,7 +143,7 @@ class SignIn:
         # A user who was disabled, deleted or changed in the meantime had no session to end yet.
         if await self._users.find(user.name) != user:
             await self._sessions.end_all_of(user.name)
-            message = "The user was changed in the meantime: sign in again."
+            message = "The user has changed: sign in again."
             raise CloudTrailError("SignInRefused", message, 401)
         return response
 

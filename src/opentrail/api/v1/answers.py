@@ -84,7 +84,7 @@ def describe_error(
     if isinstance(error, ObjectStoreError):
         return error.code, f"the bucket failed: {error}", 502
     if isinstance(error, RecordRefused):
-        return "ServiceUnavailable", f"This cannot be recorded now, so it is not done: {error}", 503
+        return "ServiceUnavailable", f"Not done, because it cannot be recorded now: {error}", 503
     if isinstance(error, TimeoutError):
         return "TimedOut", "This took too long; narrow the search.", 504
     log.error("a request failed", extra={"error": str(error), "request": request_id})
@@ -134,5 +134,5 @@ def text_in(body: Json, member: str) -> str:
     """
     value = body.get(member)
     if not isinstance(value, str) or not value:
-        raise invalid_parameter(f"{member} must be a text")
+        raise invalid_parameter(f"{member} must be a string")
     return value

@@ -294,7 +294,7 @@ class Events:
             place: WrongPlace = {"message": str(error), "at": error.at, "length": error.length}
             return {"terms": [], "error": place}
 
-    @route("GET", "/events/nearest", VIEWER, "see what a search may have meant", query=SEARCH)
+    @route("GET", "/events/nearest", VIEWER, "suggest corrections of a search", query=SEARCH)
     async def nearest(self, request: Request) -> NearestValues:
         """Returns the values that those of a search without results may have meant."""
         found = await nearest_values(self._history(request), self._search(request))

@@ -267,7 +267,7 @@ class Incidents:
         """
         note = body.get("note", "")
         if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:
-            raise invalid_parameter(f"note must be a text of up to {_MAX_NOTE_LENGTH} characters")
+            raise invalid_parameter(f"note must be a string of up to {_MAX_NOTE_LENGTH} characters")
         history, now = seen_by(request, self._services).history, self._services.clock.now()
         incident = await _find(history, request, now)
         counts = await _counts(history, incident, incident.start, _end(incident), now)

@@ -138,14 +138,14 @@ class LeastPrivilege:
         "GET",
         "/policy",
         AUDITOR,
-        "make a policy of what a principal did",
+        "generate a policy from the calls of a principal",
         query=("principal", "resources", "since", "withFailed"),
         is_followed=True,
     )
     async def policy(self, request: Request) -> PolicyOfCalls:
         """Returns a policy that allows what a principal was seen to do, and little else.
 
-        With `withFailed=true`, also what calls needed that failed for another reason.
+        With `withFailed=true`, also the permissions of calls that failed for another reason.
         """
         query = request.query_params
         resources = query.get("resources") or PREFIX
@@ -278,4 +278,4 @@ def _policies_in(body: Json) -> list[Policy]:
     except MalformedPolicy as error:
         raise invalid_parameter(f"policies must be valid policy documents: {error}") from error
     except RecursionError as error:
-        raise invalid_parameter("policies must not be nested so deeply") from error
+        raise invalid_parameter("policies are nested too deeply") from error

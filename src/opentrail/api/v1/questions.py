@@ -99,5 +99,5 @@ def _text_in(body: Json, member: str) -> str:
     """Returns what an agent says of itself, cut; `unknown` if it says nothing."""
     text = body.get(member) or "unknown"
     if not isinstance(text, str):
-        raise invalid_parameter(f"{member} must be a text")
+        raise invalid_parameter(f"{member} must be a string")
     return text[:_MAX_AGENT_LENGTH]

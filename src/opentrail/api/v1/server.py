@@ -36,7 +36,7 @@ from opentrail.core.errors import CloudTrailError, OpentrailError
 
 #: Maximum bytes of a JSON object in a request's body.
 _MAX_BODY_BYTES = 1_000_000
-_UNAUTHENTICATED = "a valid token is needed: that of server.json, or one of a user"
+_UNAUTHENTICATED = "a valid token is needed: from server.json, or a user's token"
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 

@@ -76,12 +76,12 @@ class State:
         state = await self._health()
         journal, history = state["journal"], state["history"]
         accounts = caller_of(request).accounts
-        wrong = [f"event history lacks {reason}" for reason in state["missing"]]
+        wrong = [f"event history is missing {reason}" for reason in state["missing"]]
         if accounts is None:
             for kind in ("dataProblems", "keyProblems", "serviceProblems"):
                 wrong += state.get(kind, ())
         elif wrong:
-            wrong = ["event history lacks events"]
+            wrong = ["event history is missing events"]
         if journal["failure"]:
             wrong.append(f"calls are not recorded: {journal['failure']}")
         if history is not None and not history["responding"]:

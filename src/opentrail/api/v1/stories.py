@@ -329,7 +329,7 @@ class Stories:
         "GET",
         "/timeline",
         VIEWER,
-        "see what happened to something and what it did, in sentences",
+        "show the history of a principal or resource, in sentences",
         query=("name", "kind", "since", "until", "account", "region"),
     )
     async def timeline(self, request: Request) -> Timeline:

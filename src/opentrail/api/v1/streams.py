@@ -129,7 +129,7 @@ class Streams:
         "GET",
         "/tail",
         VIEWER,
-        "read events as they are recorded, as lines of JSON",
+        "follow new events as lines of JSON",
         query=("expression", "account", "region", "categories", "after", "last"),
     )
     async def tail(self, request: Request) -> Response:

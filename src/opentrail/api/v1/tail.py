@@ -45,7 +45,7 @@ class Tail:
         "GET",
         "/events/tail",
         VIEWER,
-        "read events as they are recorded, as server-sent events",
+        "follow new events as server-sent events",
         query=("expression", "account", "region", "categories", "after"),
     )
     async def answer(self, request: Request) -> StreamingResponse:

@@ -153,7 +153,7 @@ class Trails:
         """Returns the trail of `name`, perhaps of one `account`."""
         name, account = body.get("name", ""), body.get("account")
         if not isinstance(name, str):
-            raise invalid_parameter("name must be a text")
+            raise invalid_parameter("name must be a string")
         return await self._find(request, name, account if isinstance(account, str) else None)
 
     async def _find(self, request: Request, name: str, account: str | None) -> Trail:

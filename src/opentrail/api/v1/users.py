@@ -98,7 +98,7 @@ class UserAdministration:
                 )
         name, accounts = body.get("name"), body.get("accounts")
         if not isinstance(name, str):
-            raise invalid_parameter(f"name must be a text, not {name!r}")
+            raise invalid_parameter(f"name must be a string, not {name!r}")
         if accounts is not None and not _is_list_of_strings(accounts):
             raise invalid_parameter(f"accounts must be a list of account ids, not {accounts!r}")
         role = ConsoleRole.parse(body.get("role"))

@@ -138,7 +138,7 @@ class Views:
         _check_members("state.", state, _MEMBERS)
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
-                raise invalid_parameter(f"state.{member} must be a text, not {value!r}")
+                raise invalid_parameter(f"state.{member} must be a string, not {value!r}")
         if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
             raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
         members = {member: value for member, value in state.items() if value is not None}
@@ -197,7 +197,7 @@ def _expected(body: Json) -> int:
 
 def _conflict(name: str, expected: int) -> CloudTrailError:
     message = (
-        f"the view {name!r} was changed or deleted meanwhile; load the views again"
+        f"the view {name!r} has been changed or deleted; load the views again"
         if expected
         else f"there is a view {name!r} already; replace it, or choose another name"
     )

@@ -63,7 +63,7 @@ class Upstream:
             raise UsageError(f"upstream {url!r} must have no path, query or user")
         tls = parts.scheme == "https"
         if set(_PLACE.findall(parts.hostname)) - {"{service}", "{region}"}:
-            raise UsageError(f"upstream {url!r} may hold {{service}} and {{region}}, nothing else")
+            raise UsageError(f"upstream {url!r} may contain only {{service}} and {{region}}")
         return cls(parts.hostname, port or (443 if tls else 80), tls, key)
 
     def for_call(self, service: str, region: str) -> Upstream:
@@ -239,7 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
             if rest := data[upgrade.args[0] :]:
                 self.raw.feed(rest)
         except httptools.HttpParserError as error:
-            self._break(f"upstream sent what is not an HTTP answer: {error}")
+            self._break(f"upstream sent no valid HTTP answer: {error}")
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -111,7 +111,7 @@ class CloudWatchLogsSink:
         for note in await self._outbox.waiting(uid):
             if self._outbox.is_over(note, self._clock.now()):
                 log.error(
-                    "events for a log group are given up", extra={"trail": uid, **note.document}
+                    "gave up on events for a log group", extra={"trail": uid, **note.document}
                 )
                 await self._outbox.finish(uid, [note], status)
                 continue

@@ -49,7 +49,7 @@ class SnsSink:
         now = self._clock.now()
         over = [note for note in notes if self._outbox.is_over(note, now)]
         if over:
-            log.error("notifications are given up", extra={"trail": uid, "count": len(over)})
+            log.error("gave up on notifications", extra={"trail": uid, "count": len(over)})
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.finish(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
