@@ -201,9 +201,9 @@ def test_a_command_reads_a_password_from_the_terminal(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         ([], 2, "exec needs a command, such as: opentrail exec pytest -q"),
-        (["--", "no-such-program"], 127, "there is no command no-such-program"),
+        (["--", "no-such-program"], 127, "command no-such-program not found"),
         (["--policy=/nowhere/p.json", "--", "true"], 2, "/nowhere/p.json cannot be written"),
-        (["--upstream=nonsense", "--", "true"], 1, "upstream"),
+        (["--upstream=nonsense", "--", "true"], 2, "--upstream must be URL"),
         (["true"], 2, "AWS_ENDPOINT_URL_WIDGETS: AWS has no service WIDGETS"),
     ],
 )

@@ -70,6 +70,16 @@ MISTAKES = (
     ("trail create --name t --bucket b", "a name has no flag", "opentrail trail create NAME"),
     ("trail create t --s3-bucket-name b", "--bucket"),
     ("exec", "exec needs a command", "opentrail exec pytest -q"),
+    ("exec --upstream ftp://x -- true", "--upstream must be URL or SERVICE=URL", "ftp://x"),
+    ("timeline --kind robot Mary", "--kind", "'robot'", "'principal'"),
+    ("doctor --fixx", "usage: opentrail doctor", "did you mean --fix?"),
+    ("mcp --listen x", "--listen must be HOST:PORT", "127.0.0.1:4747"),
+    ("policy generate 'a b'", "PRINCIPAL must be the name or ARN", "'a b'"),
+    ("policy test gone.json --principal Mary", "the policy gone.json cannot be read"),
+    ("policy test broken.json --principal Mary", "the policy broken.json is not JSON"),
+    ("policy unused Mary wrong.json", "the policy wrong.json is not valid", "Maybe"),
+    ("trail create t --s3-key-prefix x --bucket b", "did you mean --prefix?"),
+    ("users tokens", "unknown action 'tokens'", "did you mean token?"),
     ("exec --policy /nowhere/p.json -- true", "/nowhere/p.json cannot be written"),
     ("lookup", "no server runs on data directory opentrail-data", "--data-dir", "sandbox"),
     ("lookup --json --csv", "--json and --csv exclude each other"),
@@ -185,4 +195,4 @@ def test_a_mistake_is_explained(
 
 
 def test_there_are_enough_mistakes() -> None:
-    assert len(MISTAKES) >= 105
+    assert len(MISTAKES) >= 120

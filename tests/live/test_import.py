@@ -37,7 +37,7 @@ def test_who_answers_from_an_imported_file(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", NOBODY) as server:
         done = server.opentrail("import", str(tmp_path / "logs"))
         assert done.returncode == 0, done.stderr
-        assert "1 lines = 1 imported + 0 doubled + 0 rejected" in done.stdout
+        assert "1 line = 1 imported + 0 doubled + 0 rejected" in done.stdout
         text = server.opentrail("who", "Mary").stdout
         assert text.startswith(
             "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"

@@ -32,6 +32,7 @@ from opentrail.commands.server_process import (
 )
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.text import counted, printable
+from opentrail.setting_values import read_upstreams
 
 _ENDPOINT = "AWS_ENDPOINT_URL"
 #: Variables of AWS that the command keeps in front of the built-in moto.
@@ -78,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
         if not os.access(Path(file).absolute().parent, os.W_OK):
             raise UsageError(f"{file} cannot be written: its folder is missing or read-only")
     if shutil.which(command[0]) is None:
-        sys.stderr.write(f"opentrail: there is no command {printable(command[0])}\n")
+        sys.stderr.write(
+            f"opentrail: command {printable(command[0])} not found; check its name and PATH\n"
+        )
         return _NOT_FOUND
     with ExitStack() as stack:
         folder = Path(
@@ -115,6 +118,7 @@ def _server(
     """Runs a server and yields its console, and the variables for the command."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstreams = upstreams or list(_upstreams_in(os.environ))
+    read_upstreams(upstreams, "--upstream")  # the server would refuse them later
     moto: BuiltInUpstream | None = None
     with ExitStack() as stack:
         port, port_of_moto = ReservedPort(), ReservedPort()

@@ -369,8 +369,9 @@ class Totals:
 
     def sum(self) -> str:
         """Returns the sum in which every line is counted once (guarantee N5)."""
+        lines = "1 line" if self.lines == 1 else f"{self.lines:,} lines"
         return (
-            f"{self.lines:,} lines = {self.imported:,} imported + {self.doubled:,} doubled"
+            f"{lines} = {self.imported:,} imported + {self.doubled:,} doubled"
             f" + {self.rejected:,} rejected"
         )
 

@@ -115,7 +115,7 @@ def _require_calls(options: argparse.Namespace, calls: int) -> None:
     if not calls:
         raise OpentrailError(
             f"no call of {printable(options.principal)} since "
-            f"{since_of(options.since, datetime.now(UTC))}"
+            f"{since_of(options.since, datetime.now(UTC))}; give an earlier --since"
         )
 
 

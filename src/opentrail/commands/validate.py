@@ -148,7 +148,10 @@ class _Setting:
         region = (self._options.region or ["us-east-1"])[0]
         trail = self._api.trail(name, region)
         if trail is None:
-            raise UsageError(f"{name} is neither a folder nor a trail in {region}")
+            raise UsageError(
+                f"{name} is neither a folder nor a trail in {region}; 'opentrail trail list' "
+                "lists trails, --region names another Region"
+            )
         return str(trail["TrailARN"])
 
     def _sources(self) -> list[Source]:

@@ -118,7 +118,7 @@ async def test_an_event_s_page_has_its_sentence_and_its_record() -> None:
     assert f'"number": {large}' in words
     assert "AWS::IAM::User" in words
     missing = await get(browser, "/events/none")
-    assert (missing.status, "there is no event none" in text(missing)) == (404, True)
+    assert (missing.status, "event none not found" in text(missing)) == (404, True)
 
 
 @asynchronous

@@ -392,7 +392,8 @@ async def find_event(history: History, event_id: str) -> FoundEvent:
     """
     events = await history.latest(Search(attribute=("EventId", event_id)), 1)
     if not events:
-        raise CloudTrailError("EventNotFound", f"there is no event {event_id}", 404)
+        message = f"event {event_id} not found; 'opentrail lookup' lists events"
+        raise CloudTrailError("EventNotFound", message, 404)
     return events[0]
 
 
