@@ -129,7 +129,7 @@ def _server(
             stack.callback(moto.stop)
             upstreams = [moto.url]
         process = ServerProcess(folder, upstreams, port)
-        stack.callback(process.stop, with_data=moto is not None and not is_kept)
+        stack.callback(process.stop, discards=moto is not None and not is_kept)
         console = process.start()
         if moto is not None:
             wait_for_moto(moto)

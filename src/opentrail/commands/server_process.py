@@ -119,12 +119,12 @@ class ServerProcess:
         self._end(signal.SIGKILL)  # nothing of its data is needed, nor what it has to deliver
         return self.start()
 
-    def stop(self, with_data: bool = False) -> None:
+    def stop(self, discards: bool = False) -> None:
         """Stops the server, and leaves its console's port to others.
 
-        `with_data` does not wait for deliveries and open files: nobody needs the data any more.
+        With `discards` it waits for no deliveries: its data are not needed any more.
         """
-        self._end(signal.SIGKILL if with_data else signal.SIGTERM)
+        self._end(signal.SIGKILL if discards else signal.SIGTERM)
         self._console_port.release()
 
     def _end(self, number: signal.Signals) -> None:
