@@ -23,8 +23,8 @@ from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Rows of an answer.
-_MAX_ROWS = 50
-_MOST_ROWS = 500
+_ROWS = 50
+_MAX_ROWS = 500
 #: Newest events that name the listed resources.
 _MAX_EVENTS = 1_000
 _MAX_COUNTED = 10_000
@@ -109,7 +109,7 @@ class Lists:
         query = request.query_params
         search = listed(search_in(query, self._services.clock.now()))
         history = seen_by(request, self._services).history
-        return history, search, count_in(query, "limit", _MOST_ROWS) or _MAX_ROWS
+        return history, search, count_in(query, "limit", _MAX_ROWS) or _ROWS
 
     @route("GET", "/principals", VIEWER, "list principals", query=(*SEARCH, "text", "limit"))
     async def principals(self, request: Request) -> PrincipalList:
