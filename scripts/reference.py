@@ -14,10 +14,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import api_types
+import msgspec
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
@@ -33,6 +34,9 @@ from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.core.selectors.known_types import KNOWN_TYPES
+from opentrail.detections.rules import DetectionRule
+from opentrail.detections.sigma import read_rules
+from opentrail.detections.starter_rules import technique_of
 from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
@@ -469,7 +473,57 @@ def _without_links(text: str) -> str:
     return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text)
 
 
+STARTER = ROOT / "src/opentrail/detections/starter"
+
+
+@cache
+def starter_rules() -> list[DetectionRule]:
+    """Returns the starter rules as their files have them."""
+    found = read_rules([STARTER])
+    assert not (found.refused or found.warnings), (found.refused, found.warnings)
+    return sorted(found.rules, key=lambda rule: rule.name)
+
+
+def compiled_starter_rules() -> str:
+    """Returns the starter rules, compiled: a rule a line, without its source."""
+    defaults = msgspec.to_builtins(DetectionRule("", ""))
+    lines = [
+        json.dumps(
+            {
+                key: value
+                for key, value in msgspec.to_builtins(rule).items()
+                if value != defaults[key] and key != "source"
+            },
+            separators=(",", ":"),
+        )
+        for rule in starter_rules()
+    ]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def starter_rules_page() -> str:
+    """Returns the table of the starter rules."""
+    lines = [
+        MADE,
+        "# Starter rules\n",
+        f"opentrail comes with these {len(starter_rules())} Sigma rules. None is enabled by default:",
+        "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules) says how to enable",
+        "them. `opentrail detections starter NAME` prints one. Techniques are those of",
+        "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
+    ]
+    for rule in starter_rules():
+        harmless = " ".join(rule.falsepositives)
+        lines += [
+            f"\n## {rule.title}\n",
+            f"`{rule.name}`, {rule.level}, {technique_of(rule)}. {rule.description}\n",
+            f"Harmless: {harmless}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
+    "../../src/opentrail/detections/starter/compiled.json": compiled_starter_rules,
+    "starter-rules.md": starter_rules_page,
     "settings.md": settings_page,
     "operations.md": operations_page,
     "authorization.md": authorization_page,

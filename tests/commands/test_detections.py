@@ -44,7 +44,7 @@ def test_a_test_says_how_often_rules_would_have_matched(
         "  2020-01-01T09:00:00Z  CreateUser by arn:aws:iam::123456789012:user/John: an-id\n"
         "roles (medium): 0 matches\n"
     )
-    assert shown.err == "1 event that the rules could match were read\n"
+    assert shown.err == "read 1 event that the rules could match\n"
     asked = console.asked[0].path
     assert "expression=eventName%3A%22createrole%22+OR+eventName%3A%22createuser%22" in asked
     assert "since=2020-01-01" in asked
@@ -98,3 +98,31 @@ def test_no_rules_are_said(console: StubConsole, capsys: Capture) -> None:
     console.answers({"rules": [], "missing": []})
     assert main(["detections", "list"]) == 0
     assert "no rules are enabled: 'opentrail detections enable RULES'" in capsys.readouterr().err
+
+
+def test_starter_rules_are_listed_printed_and_enabled(
+    console: StubConsole, capsys: Capture
+) -> None:
+    assert main(["detections", "starter"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 30
+    [line] = [line for line in lines if line.startswith("trail_stopped ")]
+    assert line.split(maxsplit=3)[1:] == ["critical", "T1562.008", "Trail stopped or deleted"]
+    assert main(["detections", "starter", "trail_stopped"]) == 0
+    assert capsys.readouterr().out.startswith("title: Trail stopped or deleted\n")
+    assert main(["detections", "starter", "trail_stopped", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["falsepositives"]
+    assert main(["detections", "starter", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rules"]) == 30
+    console.answers({})
+    assert main(["detections", "enable", "starter:trail_stopped", "starter:root_activity"]) == 0
+    assert (
+        capsys.readouterr().out
+        == "enabled: trail_stopped (critical)\nenabled: root_activity (high)\n"
+    )
+    assert [json.loads(asked.body)["rule"]["name"] for asked in console.asked] == [
+        "trail_stopped",
+        "root_activity",
+    ]
+    assert main(["detections", "enable", "starter:none"]) == 2
+    assert "there is no starter rule 'none'" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import pytest
 
+from opentrail.capture.record_rules import rules
 from opentrail.detections.possible import impossible
 from opentrail.detections.rules import (
     AllOf,
@@ -41,6 +42,15 @@ def test_fields_of_all_comparisons_are_checked() -> None:
     for condition in (Exists("x.y"), Like("*", "x"), SameAs("eventName", "x")):
         assert reasons(condition) == (["records have no member 'x'"], [])
     assert reasons(Like("*anything*")) == ([], [])
+
+
+def test_names_that_records_have_are_possible() -> None:
+    for service, names in rules("names")["event_name"].items():
+        source = OneOf("eventSource", (f"{service.removesuffix('control')}.amazonaws.com",))
+        for name in names.values():
+            assert reasons(AllOf((source, OneOf("eventName", (name,))))) == ([], [])
+    sign_in = OneOf("eventSource", ("signin.amazonaws.com",))
+    assert reasons(AllOf((sign_in, OneOf("eventName", ("ConsoleLogin",))))) == ([], [])
 
 
 @pytest.mark.slow

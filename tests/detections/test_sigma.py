@@ -231,3 +231,19 @@ def test_large_rule_is_refused_before_it_is_parsed(
         f"detection: {{s: {{eventName: A}}, condition: {condition}}}\n",
     )
     assert "at most 131072 bytes" in reason
+
+
+def test_the_source_of_a_rule_has_all_that_it_was_compiled_from(tmp_path: Path) -> None:
+    single, _, correlation = LOGINS.partition("---\n")
+    (tmp_path / "r.yml").write_text(f"# of ours\n{LOGINS}\nfalsepositives: [A script, Tests]\n")
+    [rule] = read_rules([tmp_path]).rules
+    assert rule.source.startswith(single.strip())
+    assert correlation.strip() in rule.source
+    assert rule.falsepositives == ("A script", "Tests")
+    (tmp_path / "r.yml").write_text(rule.source)
+    assert read_rules([tmp_path]).rules == [rule]
+
+
+def test_aliases_are_refused(tmp_path: Path) -> None:
+    text = "a: &a [x, x]\nb: &b [*a, *a]\n"
+    assert "aliases are not supported in" in refusal(tmp_path, text)

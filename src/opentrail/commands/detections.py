@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,11 +13,12 @@ import msgspec
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.past_events import records
-from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.errors import OpentrailError
 from opentrail.core.text import counted, printable
 from opentrail.detections.backtest import Backtest, backtest, narrowing
+from opentrail.detections.reading import read
 from opentrail.detections.rules import DetectionRule
-from opentrail.installation import command_for
+from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
 
 _ROUTE = "/api/v1/detections"
 
@@ -32,12 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     enabling = actions.add("enable", "match new events, in place of rules with the same names")
     for reading in (testing, enabling):
         reading.add_argument(
-            "rules", nargs="+", metavar="RULES", help="a file of Sigma rules, or a folder of them"
+            "rules",
+            nargs="+",
+            metavar="RULES",
+            help="a file or folder of Sigma rules, starter:NAME, or starter:all",
         )
-    actions.add("list", "list the enabled rules, and how often they matched")
+    starter = actions.add("starter", "list the rules that opentrail comes with, or print one")
+    starter.add_argument("name", nargs="?", metavar="NAME", help="name of a starter rule")
+    starter.add_argument("--json", action="store_true", help="print JSON")
+    listing = actions.add("list", "list the enabled rules, and how often they matched")
     disabling = actions.add("disable", "match no more events")
     disabling.add_argument("names", nargs="+", metavar="NAME", help="name of an enabled rule")
-    for action_parser in actions:
+    for action_parser in (testing, enabling, listing, disabling):
         add_client(action_parser)
     parser.set_defaults(run=run)
 
@@ -48,17 +54,19 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an argument is wrong, or no server is found.
     """
-    actions = {"test": _test, "enable": _enable, "list": _list, "disable": _disable}
+    actions = {
+        "test": _test,
+        "enable": _enable,
+        "starter": _starter,
+        "list": _list,
+        "disable": _disable,
+    }
     return actions[options.action](options)
 
 
 def _read(options: argparse.Namespace) -> tuple[list[DetectionRule], Mapping[str, str]]:
     """Returns the rules of the files, and why others are refused, which it prints as well."""
-    try:
-        from opentrail.detections.sigma import read_rules
-    except ImportError as error:
-        raise UsageError(f"Sigma rules need pySigma: {command_for('detections')}") from error
-    found = read_rules(map(Path, options.rules))
+    found = read(options.rules)
     for name, reasons in found.warnings.items():
         for reason in reasons:
             sys.stderr.write(printable(f"warning: rule {name}: {reason}") + "\n")
@@ -92,7 +100,7 @@ def _test(options: argparse.Namespace) -> int:
         print(json.dumps(document))
     else:
         _print_outcomes(outcomes)
-        sys.stderr.write(f"{counted(seen, 'event')} that the rules could match were read\n")
+        sys.stderr.write(f"read {counted(seen, 'event')} that the rules could match\n")
     return 1 if refused else 0
 
 
@@ -111,6 +119,26 @@ def _print_outcomes(outcomes: Sequence[Backtest]) -> None:
 
 def _matches(count: int) -> str:
     return "1 match" if count == 1 else f"{count:,} matches"
+
+
+# Starter rules
+
+
+def _starter(options: argparse.Namespace) -> int:
+    if options.name is not None:
+        rule = starter_rule(options.name)
+        print(json.dumps(msgspec.to_builtins(rule)) if options.json else rule.source.rstrip())
+        return 0
+    rules = list(starter_rules().values())
+    if options.json:
+        print(json.dumps({"rules": msgspec.to_builtins(rules)}))
+        return 0
+    width = max(len(rule.name) for rule in rules)
+    for rule in rules:
+        sys.stdout.write(
+            f"{rule.name:<{width}}  {rule.level:<8}  {technique_of(rule):<9}  {rule.title}\n"
+        )
+    return 0
 
 
 # Live

@@ -47,6 +47,15 @@ _IDENTITY = frozenset(
 )
 #: First labels of event sources that have no API of their own, or none any more.
 _OTHER_SOURCES = ("console", "robomaker", "signin", "sso-directory", "vpce")
+#: Events of S3 named like a permission, not like their operation.
+_S3_EVENTS = frozenset(
+    {
+        *("getaccelerateconfiguration", "putaccelerateconfiguration"),
+        *("getaccountpublicaccessblock", "putaccountpublicaccessblock"),
+        *("getbucketobjectlockconfiguration", "putbucketobjectlockconfiguration"),
+        *("getbucketpublicaccessblock", "putbucketpublicaccessblock"),
+    }
+)
 
 
 def impossible(condition: Condition, warnings: list[str]) -> list[str]:
@@ -172,6 +181,8 @@ def _sources() -> frozenset[str]:
 
 def _services_of(source: str) -> Sequence[Service]:
     label = source.removesuffix(_SUFFIX)
+    if label in _OTHER_SOURCES:
+        return []  # their events are no operations of an API
     return [s for s in _catalog().services.values() if label in (s.endpoint_prefix, s.signing_name)]
 
 
@@ -179,4 +190,5 @@ def _services_of(source: str) -> Sequence[Service]:
 def _operations(service: Service) -> frozenset[str]:
     """Returns the names of a service's events: those of its operations, and S3's own."""
     names = {without_version(name).lower() for name in service.model.operation_names}
+    names |= _S3_EVENTS if service.name == "s3" else set()
     return frozenset(names | {name.lower() for name in ACTION_NAMES.get(service.name, ())})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -12,8 +13,10 @@ from opentrail.core.errors import UsageError
 Level = Literal["informational", "low", "medium", "high", "critical"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-#: Maximum bytes of a rule as JSON.
+#: Maximum bytes of a rule as JSON, without its source.
 MAX_RULE_BYTES = 64 * 1024
+#: Maximum bytes of a rule's YAML; a description may be as long as what it compiles to.
+MAX_SOURCE_BYTES = 2 * MAX_RULE_BYTES
 #: Maximum levels of conditions.
 MAX_DEPTH = 50
 #: Maximum seconds between the first and the last event of a correlation.
@@ -138,6 +141,9 @@ class DetectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     references: tuple[str, ...] = ()
     condition: Condition | None = None
     correlation: Correlation | None = None
+    falsepositives: tuple[str, ...] = ()
+    #: The YAML that it was compiled from.
+    source: str = ""
 
     @property
     def selections(self) -> tuple[RuleSelection, ...]:
@@ -146,6 +152,15 @@ class DetectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.correlation.selections
         assert self.condition is not None  # noqa: S101
         return (RuleSelection(self.name, self.condition),)
+
+
+@dataclass(slots=True)
+class RuleSet:
+    """What was read: rules, and what is wrong with others, by name of the rule or file."""
+
+    rules: list[DetectionRule] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
 def rule_of(document: Any) -> DetectionRule:
@@ -165,7 +180,10 @@ def rule_of(document: Any) -> DetectionRule:
         )
     if (rule.condition is None) == (rule.correlation is None):
         raise UsageError(f"rule {rule.name!r} must have either a condition or a correlation")
-    size = len(msgspec.json.encode(rule))
+    if len(rule.source.encode()) > MAX_SOURCE_BYTES:
+        message = f"the source of rule {rule.name!r} must have at most {MAX_SOURCE_BYTES} bytes"
+        raise UsageError(message)
+    size = len(msgspec.json.encode(msgspec.structs.replace(rule, source="")))
     if size > MAX_RULE_BYTES:
         raise UsageError(f"rule {rule.name!r} must have at most {MAX_RULE_BYTES} bytes, not {size}")
     if max((_depth(selection.condition) for selection in rule.selections), default=0) > MAX_DEPTH:

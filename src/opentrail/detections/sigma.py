@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -43,7 +42,7 @@ from opentrail.detections.possible import impossible
 from opentrail.detections.rules import (
     LEVELS,
     MAX_DEPTH,
-    MAX_RULE_BYTES,
+    MAX_SOURCE_BYTES,
     AllOf,
     AnyOf,
     Compared,
@@ -57,6 +56,7 @@ from opentrail.detections.rules import (
     Negation,
     OneOf,
     RuleSelection,
+    RuleSet,
     SameAs,
     rule_of,
 )
@@ -64,8 +64,6 @@ from opentrail.detections.rules import (
 _SUFFIXES = (".yml", ".yaml")
 #: Maximum bytes of a file.
 _MAX_FILE_BYTES = 1024 * 1024
-#: Maximum bytes of a rule's YAML; a description may be as long as what it compiles to.
-MAX_SOURCE_BYTES = 2 * MAX_RULE_BYTES
 _OPERATORS: dict[str, Literal["<", "<=", ">", ">="]] = {
     "LT": "<",
     "LTE": "<=",
@@ -75,13 +73,11 @@ _OPERATORS: dict[str, Literal["<", "<=", ">", ">="]] = {
 _CORRELATIONS = ("event_count", "value_count", "temporal")
 
 
-@dataclass(slots=True)
-class RuleSet:
-    """What was read: rules, and what is wrong with others, by name of the rule or file."""
+class Document(NamedTuple):
+    """One document of YAML."""
 
-    rules: list[DetectionRule] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-    warnings: dict[str, list[str]] = field(default_factory=dict)
+    members: dict[str, Any]
+    source: str
 
 
 def read_rules(paths: Iterable[Path]) -> RuleSet:
@@ -91,17 +87,37 @@ def read_rules(paths: Iterable[Path]) -> RuleSet:
         UsageError: a file or folder cannot be read, or there are no rules.
     """
     found = RuleSet()
-    documents: dict[str, dict[str, Any]] = {}
+    documents: dict[str, Document] = {}
     for path in paths:
         for file in _files_in(path):
-            _read_file(file, documents, found)
+            _read(_text_of(file), str(file), file.stem, documents, found)
+    return _compile(documents, found, ", ".join(map(str, paths)))
+
+
+def read_text(text: str) -> RuleSet:
+    """Returns the Sigma rules in a text.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found = RuleSet()
+    documents: dict[str, Document] = {}
+    _read(text, "the text", "rule", documents, found)
+    return _compile(documents, found, "the text")
+
+
+def _compile(documents: dict[str, Document], found: RuleSet, place: str) -> RuleSet:
+    """Adds the rules in documents to what was found."""
     rules: dict[str, DetectionRule] = {}
     selections: dict[str, RuleSelection] = {}
     # Rules on single events first, since correlations refer to them by name or id.
-    for name, document in sorted(documents.items(), key=lambda item: "correlation" in item[1]):
+    ordered = sorted(documents.items(), key=lambda item: "correlation" in item[1].members)
+    for name, (document, source) in ordered:
         try:
             if "correlation" in document:
                 rule, are_single = _correlation_of(name, document, selections)
+                parts = {documents[each.name].source: None for each in rule.selections}
+                source = "---\n".join([*parts, source])
                 if not are_single:
                     for selection in rule.selections:
                         rules.pop(selection.name, None)
@@ -109,14 +125,14 @@ def read_rules(paths: Iterable[Path]) -> RuleSet:
                 rule = _rule_of(name, document, found)
                 [selection] = rule.selections
                 selections |= dict.fromkeys((name, rule.id), selection)
-            rules[name] = rule
+            rules[name] = msgspec.structs.replace(rule, source=source)
         except (SigmaError, UsageError) as error:
             found.refused[name] = str(error)
         except RecursionError:
             found.refused[name] = f"it is nested more than {MAX_DEPTH} levels deep"
     found.rules = list(rules.values())
     if not documents and not found.refused:
-        raise UsageError("there are no Sigma rules in " + ", ".join(map(str, paths)))
+        raise UsageError(f"there are no Sigma rules in {place}")
     return found
 
 
@@ -126,36 +142,63 @@ def _files_in(path: Path) -> Sequence[Path]:
     return [path]
 
 
-def _read_file(file: Path, documents: dict[str, dict[str, Any]], found: RuleSet) -> None:
-    """Adds the documents of a file by the names of their rules."""
+def _text_of(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             content = opened.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise UsageError(f"{file} has more than {_MAX_FILE_BYTES} bytes")
-        parts = [part for part in yaml.safe_load_all(content) if part is not None]
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        found.refused[str(file)] = f"it is not YAML: {' '.join(str(error).split())}"
+    if len(content) > _MAX_FILE_BYTES:
+        raise UsageError(f"{file} has more than {_MAX_FILE_BYTES} bytes")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Loads YAML without aliases, with which a short text makes a rule without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.get_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(None, None, "aliases are not supported", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _documents_in(content: bytes | str) -> Iterator[tuple[Any, str]]:
+    """Yields the documents of YAML, each with its text."""
+    text = content if isinstance(content, str) else content.decode("utf-8-sig")
+    loader = _Loader(text)
+    while loader.check_node():
+        node: Any = loader.get_node()
+        begin, end = node.start_mark.index, node.end_mark.index
+        yield loader.construct_document(node), text[begin:end].rstrip() + "\n"
+
+
+def _read(
+    content: bytes | str, place: str, stem: str, documents: dict[str, Document], found: RuleSet
+) -> None:
+    """Adds the documents of a text by the names of their rules."""
+    try:
+        parts = [part for part in _documents_in(content) if part[0] is not None]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found.refused[place] = f"it is not YAML: {' '.join(str(error).split())}"
         return
-    for part in parts:
+    for part, source in parts:
         if not isinstance(part, dict):
-            found.refused[str(file)] = "a rule must be a mapping of members such as title"
+            found.refused[place] = "a rule must be a mapping of members such as title"
             continue
         # Before pySigma parses it, whose time grows with the square of a condition.
         size = len(yaml.safe_dump(part).encode())
         if size > MAX_SOURCE_BYTES:
             title = str(part.get("title"))[:128]
             reason = f"it must have at most {MAX_SOURCE_BYTES} bytes, not {size}"
-            found.refused[f"{title} in {file}"] = reason
+            found.refused[f"{title} in {place}"] = reason
             continue
-        text = part.get("name") or (file.stem if len(parts) == 1 else part.get("title"))
-        name = re.sub(r"[^A-Za-z0-9_.]+", "-", str(text or file.stem)).strip("-._")[:128]
+        text = part.get("name") or (stem if len(parts) == 1 else part.get("title"))
+        name = re.sub(r"[^A-Za-z0-9_.]+", "-", str(text or stem)).strip("-._")[:128]
         if name in documents:
-            found.refused[f"{name} in {file}"] = "there is another rule of this name"
+            found.refused[f"{name} in {place}"] = "there is another rule of this name"
         else:
-            documents[name or "rule"] = part
+            documents[name or "rule"] = Document(part, source)
 
 
 def _rule_of(name: str, document: dict[str, Any], found: RuleSet) -> DetectionRule:
@@ -218,6 +261,7 @@ def _described(name: str, sigma: Any, **of_rule: Any) -> DetectionRule:
         str(sigma.description or "").strip()[:2_000],
         tuple(str(tag) for tag in sigma.tags),
         tuple(str(reference) for reference in sigma.references or ())[:20],
+        falsepositives=tuple(str(each)[:500] for each in sigma.falsepositives or ())[:20],
         **of_rule,
     )
 

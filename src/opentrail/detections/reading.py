@@ -1,0 +1,44 @@
+"""Reads rules: files of Sigma rules, which need pySigma, a text, or starter rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from opentrail.core.errors import UsageError
+from opentrail.detections.rules import RuleSet
+from opentrail.detections.starter_rules import PREFIX, chosen
+from opentrail.installation import command_for
+
+
+def read(names: Sequence[str]) -> RuleSet:
+    """Returns the rules in files, folders, and of `starter:NAME`.
+
+    Raises:
+        UsageError: a file cannot be read, there are no rules, or pySigma is not installed.
+    """
+    paths = [Path(name) for name in names if not name.startswith(PREFIX)]
+    found: RuleSet = _sigma().read_rules(paths) if paths else RuleSet()
+    for name in names:
+        if name.startswith(PREFIX):
+            found.rules.extend(chosen(name.removeprefix(PREFIX)))
+    return found
+
+
+def read_text(text: str) -> RuleSet:
+    """Returns the rules in a text of Sigma.
+
+    Raises:
+        UsageError: there are no rules, or pySigma is not installed.
+    """
+    found: RuleSet = _sigma().read_text(text)
+    return found
+
+
+def _sigma() -> Any:
+    try:
+        from opentrail.detections import sigma
+    except ImportError as error:
+        raise UsageError(f"Sigma rules need pySigma: {command_for('detections')}") from error
+    return sigma
