@@ -108,17 +108,13 @@ def _print_outcomes(outcomes: Sequence[Backtest]) -> None:
     for outcome in outcomes:
         found, rule = outcome.document(), outcome.rule
         out = sys.stdout.write
-        out(f"{printable(rule.name)} ({rule.level}): {_matches(outcome.matches)}")
+        out(f"{printable(rule.name)} ({rule.level}): {counted(outcome.matches, 'match')}")
         out(f", {found['first']} to {found['last']}\n" if outcome.matches else "\n")
         for example in found["examples"]:
             ids, who = example["eventIds"], printable(str(example["principal"] or "no principal"))
             more = f" and {counted(len(ids) - 1, 'earlier event')}" if len(ids) > 1 else ""
             name = printable(example["eventName"])
             out(f"  {example['eventTime']}  {name} by {who}: {printable(ids[-1])}{more}\n")
-
-
-def _matches(count: int) -> str:
-    return "1 match" if count == 1 else f"{count:,} matches"
 
 
 # Starter rules
@@ -165,7 +161,7 @@ def _list(options: argparse.Namespace) -> int:
     for rule in answer["rules"]:
         last = f", the last at {rule['lastMatch']}" if rule["lastMatch"] else ""
         least = "" if rule.get("complete", True) else "at least "
-        line = f"{rule['name']} ({rule['level']}): {least}{_matches(rule['matches'])}{last}"
+        line = f"{rule['name']} ({rule['level']}): {least}{counted(rule['matches'], 'match')}{last}"
         sys.stdout.write(printable(line) + "\n")
     if not answer["rules"]:
         sys.stderr.write("no rules are enabled: 'opentrail detections enable RULES' does it\n")

@@ -55,7 +55,8 @@ def with_anything_between(chunks: Sequence[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """Returns a number with its noun.
 
-    >>> counted(1, "log file"), counted(2_000, "log file")
-    ('1 log file', '2,000 log files')
+    >>> counted(1, "log file"), counted(2_000, "log file"), counted(0, "match")
+    ('1 log file', '2,000 log files', '0 matches')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
