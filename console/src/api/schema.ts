@@ -63,6 +63,35 @@ export interface DeliveredFiles {
   trail: string;
 }
 
+/** A rule with the YAML that it was compiled from. */
+export interface DetectionDetail {
+  author: string;
+  complete: boolean;
+  correlation: string | null;
+  description: string;
+  enabledAt: string | null;
+  enabledBy: string | null;
+  falsePositives: string[];
+  lastMatch: string | null;
+  level: string;
+  matches: number;
+  name: string;
+  references: string[];
+  source: string;
+  starter: boolean;
+  tags: string[];
+  technique: string;
+  title: string;
+}
+
+/** A match that a test found. */
+export interface DetectionExample {
+  eventIds: string[];
+  eventName: string;
+  eventTime: string;
+  principal: string | null;
+}
+
 /** A match of a rule. */
 export interface DetectionMatch {
   account: string;
@@ -85,27 +114,46 @@ export interface DetectionMatches {
   missing: string[];
 }
 
-/** An enabled rule, and how often it matched. */
+/** A rule, and how often it matched. */
 export interface DetectionRow {
   author: string;
   complete: boolean;
   correlation: string | null;
   description: string;
-  enabledAt: string;
-  enabledBy: string;
+  enabledAt: string | null;
+  enabledBy: string | null;
+  falsePositives: string[];
   lastMatch: string | null;
   level: string;
   matches: number;
   name: string;
   references: string[];
+  starter: boolean;
   tags: string[];
+  technique: string;
   title: string;
 }
 
-/** The enabled rules by name. */
+/** The enabled rules by name, and the starter rules that are not enabled. */
 export interface DetectionRules {
   missing: string[];
+  notEnabled: DetectionRow[];
   rules: DetectionRow[];
+}
+
+/** What a rule would have found in past events. */
+export interface DetectionTest {
+  events: number;
+  examples: DetectionExample[];
+  first: string | null;
+  last: string | null;
+  level: string;
+  matches: number;
+  missing: string[];
+  readBackTo: string | null;
+  rule: string;
+  title: string;
+  warnings: string[];
 }
 
 /** Events around one, with something in common, in the order in which they happened. */

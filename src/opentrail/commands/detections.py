@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from opentrail.commands.client import ask
 from opentrail.commands.past_events import records
 from opentrail.core.errors import OpentrailError
 from opentrail.core.text import counted, printable
-from opentrail.detections.backtest import Backtest, backtest, narrowing
+from opentrail.detections.backtest import Backtest, Replay, narrowing
 from opentrail.detections.reading import read
 from opentrail.detections.rules import DetectionRule
 from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
@@ -82,25 +81,19 @@ def _test(options: argparse.Namespace) -> int:
     rules, refused = _read(options)
     if not rules:
         return 1
-    seen = 0
-
-    def counting() -> Any:
-        nonlocal seen
-        for record in records(options, narrowing(rules)):
-            seen += 1
-            yield record
-
+    replay = Replay(rules)
     try:
-        outcomes = backtest(rules, counting())
+        replay.add(records(options, narrowing(rules)))
     except OverflowError as error:
         raise OpentrailError(f"{error}; give a later --since") from error
+    outcomes = replay.outcomes()
     outcomes.sort(key=lambda outcome: (-outcome.matches, outcome.rule.name))
     if options.json:
         document = {"rules": [outcome.document() for outcome in outcomes], "refused": refused}
         print(json.dumps(document))
     else:
         _print_outcomes(outcomes)
-        sys.stderr.write(f"read {counted(seen, 'event')} that the rules could match\n")
+        sys.stderr.write(f"read {counted(replay.events, 'event')} that the rules could match\n")
     return 1 if refused else 0
 
 

@@ -99,40 +99,78 @@ def _part_of(field_name: str, value: str) -> str:
     return f'{field_name}:"{quoted}"'
 
 
+class Replay:
+    """Applies rules to records, which may come in any order, and in parts.
+
+    Raises:
+        UsageError: a regular expression is wrong.
+    """
+
+    def __init__(self, rules: Sequence[DetectionRule]) -> None:
+        self._rules = rules
+        self._outcomes = [Backtest(rule) for rule in rules]
+        self._index = RuleIndex(
+            ((number, part), selection.condition)
+            for number, rule in enumerate(rules)
+            for part, selection in enumerate(rule.selections)
+        )
+        #: Records that were read.
+        self.events = 0
+        self._counted: list[tuple[Occurrence, int, tuple[str, ...], str]] = []
+
+    @property
+    def counted(self) -> int:
+        """The number of events that correlations hold in memory."""
+        return len(self._counted)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Reads records.
+
+        Raises:
+            OverflowError: correlations have too many events.
+        """
+        for record in records:
+            self.events += 1
+            if record.get("eventCategory") in FOUND_DETAILS:
+                continue
+            for number, part in self._index.matching(record):
+                self._match(number, part, record)
+            if self.counted > MAX_COUNTED:
+                raise OverflowError(f"correlations have more than {MAX_COUNTED:,} events")
+
+    def _match(self, number: int, part: int, record: Record) -> None:
+        time = int(parse_time(str(record["eventTime"])).timestamp())
+        name = str(record.get(EVENT_NAME))
+        correlation = self._rules[number].correlation
+        if correlation is None:
+            event_id = str(record.get("eventID"))
+            self._outcomes[number].add(Example(time, event_id, principal_of(record), name))
+            return
+        position = -self.events  # newest first
+        for group, occurrence in occurrences_of(correlation, part, record, time, position):
+            self._counted.append((occurrence, number, group, name))
+
+    def outcomes(self) -> list[Backtest]:
+        """Returns what each rule would have found in all that was read."""
+        windows = [Window(rule.correlation) if rule.correlation else None for rule in self._rules]
+        for occurrence, number, group, name in sorted(self._counted):
+            window = windows[number]
+            if window is not None and (found := window.add(group, occurrence)):
+                ids = tuple(event.event_id for event in found)
+                last = found[-1]
+                example = Example(last.time, last.event_id, last.principal, name, ids)
+                self._outcomes[number].add(example)
+        self._counted.clear()
+        return self._outcomes
+
+
 def backtest(rules: Sequence[DetectionRule], records: Iterable[Record]) -> list[Backtest]:
-    """Returns what each rule would have found in records, which may be in any order.
+    """Returns what each rule would have found in records.
 
     Raises:
         UsageError: a regular expression is wrong.
         OverflowError: correlations have too many events.
     """
-    outcomes = [Backtest(rule) for rule in rules]
-    index = RuleIndex(
-        ((number, part), selection.condition)
-        for number, rule in enumerate(rules)
-        for part, selection in enumerate(rule.selections)
-    )
-    counted: list[tuple[Occurrence, int, tuple[str, ...], str]] = []
-    for position, record in enumerate(records):
-        if record.get("eventCategory") in FOUND_DETAILS:
-            continue
-        for number, part in index.matching(record):
-            time = int(parse_time(str(record["eventTime"])).timestamp())
-            name = str(record.get(EVENT_NAME))
-            correlation = rules[number].correlation
-            if correlation is None:
-                event_id = str(record.get("eventID"))
-                outcomes[number].add(Example(time, event_id, principal_of(record), name))
-                continue
-            for group, occurrence in occurrences_of(correlation, part, record, time, -position):
-                counted.append((occurrence, number, group, name))
-            if len(counted) > MAX_COUNTED:
-                raise OverflowError(f"correlations have more than {MAX_COUNTED:,} events")
-    windows = [Window(rule.correlation) if rule.correlation else None for rule in rules]
-    for occurrence, number, group, name in sorted(counted):
-        window = windows[number]
-        if window is not None and (found := window.add(group, occurrence)):
-            ids = tuple(event.event_id for event in found)
-            last = found[-1]
-            outcomes[number].add(Example(last.time, last.event_id, last.principal, name, ids))
-    return outcomes
+    replay = Replay(rules)
+    replay.add(records)
+    return replay.outcomes()

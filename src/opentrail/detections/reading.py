@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ def read_text(text: str) -> RuleSet:
     """
     found: RuleSet = _sigma().read_text(text)
     return found
+
+
+def located(text: str, reason: str) -> str:
+    r"""Returns why a text is refused, with the line of what the reason quotes.
+
+    >>> located("title: x\nlevel: high\nlevle: low", "there is no 'levle'")
+    "line 3: there is no 'levle'"
+    """
+    if ", line " in reason:
+        return reason  # the reader of YAML says where
+    for quoted in re.findall(r"'([^']+)'", reason):
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(rf"(?<!\w){re.escape(quoted)}(?!\w)", line):
+                return f"line {number}: {reason}"
+    return reason
 
 
 def _sigma() -> Any:

@@ -29,7 +29,10 @@ CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "RemovePersonalToken": "removed personal token {name} of console user {user}",
             "ResetConsoleUserPassword": "reset the password of console user {name}",
         },
-        "detections": {"DisableDetection": "disabled detection {name}"},
+        "detections": {
+            "DisableDetection": "disabled detection {name}",
+            "EnableDetection": "enabled detection {name}",
+        },
         "dynamodb": {
             "DeleteItem": "deleted an item of DynamoDB table {tableName}",
             "GetItem": "read an item of DynamoDB table {tableName}",

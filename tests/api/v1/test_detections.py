@@ -9,14 +9,20 @@ import msgspec
 import pytest
 
 from opentrail.access.users import ConsoleRole
+from opentrail.api.v1 import detections as module
+from opentrail.api.v1 import past_records
 from opentrail.detections.records import match_event
 from opentrail.detections.rules import DetectionRule, Matches, OneOf
+from opentrail.who.sentence import sentence
 from tests.api.browser import Browser
-from tests.api.caller import Api
+from tests.api.caller import Api, filled
+from tests.detections.sample import sample_rule
 from tests.factories import ACCOUNT, a_record, an_entry, event_id
 from tests.fakes import asynchronous
 
 ROUTE = "/api/v1/detections"
+NAMES = "{s: {eventName: CreateUser}, condition: s}"
+USERS = sample_rule("a", NAMES)
 RULE = DetectionRule("users", "A user", "high", condition=OneOf("eventName", ("CreateUser",)))
 
 
@@ -33,7 +39,8 @@ def a_match(api: Api, number: int, rule: DetectionRule = RULE, **changes: Any) -
 @asynchronous
 async def test_an_enabled_rule_is_listed_with_its_matches() -> None:
     api = Api()
-    assert (await api.ask(ROUTE)).json == {"rules": [], "missing": []}
+    empty = (await api.ask(ROUTE)).json
+    assert (empty["rules"], len(empty["notEnabled"])) == ([], 30)
     await api.record([a_record()])
     enabled = (await api.post(ROUTE, body())).json
     assert (enabled["name"], enabled["matches"], enabled["enabledBy"]) == ("users", 0, "operator")
@@ -47,6 +54,17 @@ async def test_an_enabled_rule_is_listed_with_its_matches() -> None:
     assert (listed[0]["eventName"], listed[0]["groupBy"]) == ("CreateUser", {})
     assert len((await api.ask(f"{ROUTE}/matches")).json["matches"]) == 3
     assert len((await api.ask(f"{ROUTE}/matches", limit="1")).json["matches"]) == 1
+
+
+@asynchronous
+async def test_the_matches_that_name_an_event_are_found() -> None:
+    api = Api()
+    await api.record([a_record(eventID=event_id(1)), a_record(eventID=event_id(2))])
+    await api.record([a_match(api, 1), a_match(api, 2)])
+    [match] = (await api.ask(f"{ROUTE}/matches", event=event_id(1))).json["matches"]
+    assert (match["rule"], match["eventIds"]) == ("users", [event_id(1)])
+    assert (await api.ask(f"{ROUTE}/matches", event=event_id(1), name="x")).json["matches"] == []
+    assert (await api.ask(f"{ROUTE}/matches", event="absent")).status == 404
 
 
 @asynchronous
@@ -74,7 +92,10 @@ async def test_changes_of_rules_are_recorded() -> None:
     assert (enabled["eventName"], disabled["eventName"]) == ("EnableDetection", "DisableDetection")
     assert disabled["userIdentity"]["arn"] == f"arn:aws:iam::{ACCOUNT}:user/opentrail/ann"
     assert disabled["requestParameters"] == {"name": "users"}
+    assert enabled["requestParameters"]["name"] == "users"
     assert enabled["requestParameters"]["rule"]["title"] == "A user"
+    for record, verb in ((enabled, "enabled"), (disabled, "disabled")):
+        assert f" {verb} detection users" in sentence(record)
     assert (await browser.get("detections")).json["rules"] == []
 
 
@@ -84,6 +105,7 @@ async def test_only_an_administrator_changes_rules() -> None:
     browser.become(ConsoleRole.OPERATOR)
     assert (await browser.post("detections", json.loads(body()))).status == 403
     assert (await browser.post("detections/disable", {"name": "users"})).status == 403
+    assert (await browser.post("detections/test", json.loads(body()))).status == 403
 
 
 @pytest.mark.parametrize(
@@ -91,6 +113,20 @@ async def test_only_an_administrator_changes_rules() -> None:
     [
         ("", b"{}", "the rule is not valid: Expected `object`, got `null`"),
         ("", b'{"rule": {"name": "a"}}', "missing required field `title`"),
+        ("", b'{"starter": "none"}', "there is no starter rule 'none'"),
+        ("", b'{"source": ""}', "source must be a text"),
+        ("", b'{"source": "title: x\\n: y"}', "it is not YAML"),
+        (
+            "/test",
+            json.dumps({"source": sample_rule("a", "\n  s: {status: x}\n  condition: s")}).encode(),
+            "line 5: it can never match: records have no member 'status'",
+        ),
+        (
+            "/test",
+            json.dumps({"source": f"{USERS}---\n{sample_rule('b', NAMES)}"}).encode(),
+            "the text must have one rule to enable, not a, b",
+        ),
+        ("/test", b'{"starter": "trail_stopped", "since": 5}', "since must be a time such as 90d"),
         (
             "",
             body(DetectionRule("a", "A", condition=Matches("userAgent", "(?=a)"))),
@@ -108,3 +144,61 @@ def test_wrong_rules_are_refused(path: str, content: bytes, message: str) -> Non
         assert message in answer.json["error"]
 
     refused()
+
+
+@asynchronous
+async def test_starter_rules_are_shown_and_enabled_by_name() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.ADMIN, name="ann")
+    shown = (await browser.get("detections/rule", name="trail_stopped")).json
+    assert (shown["enabledAt"], shown["starter"], shown["technique"]) == (None, True, "T1562.008")
+    assert shown["source"].startswith("title: Trail stopped or deleted\n")
+    assert shown["falsePositives"]
+    assert (await browser.post("detections", {"starter": "trail_stopped"})).status == 200
+    listed = (await browser.get("detections")).json
+    assert [rule["name"] for rule in listed["rules"]] == ["trail_stopped"]
+    assert "trail_stopped" not in {rule["name"] for rule in listed["notEnabled"]}
+    assert len(listed["notEnabled"]) == 29
+    again = (await browser.get("detections/rule", name="trail_stopped")).json
+    assert (again["enabledBy"], again["source"]) == ("ann", shown["source"])
+    missing = await browser.get("detections/rule", name="none")
+    assert (missing.status, missing.json["error"]) == (404, "there is no rule 'none'")
+
+
+@asynchronous
+async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
+    records = [a_record(eventID=event_id(n), eventTime=f"2020-01-01T09:00:0{n}Z") for n in range(7)]
+    api = await filled(*records, a_record(eventID=event_id(8), eventName="DeleteUser"))
+    tested = (await api.post(f"{ROUTE}/test", json.dumps({"source": USERS}).encode())).json
+    assert (tested["rule"], tested["matches"], tested["events"]) == ("a", 7, 7)
+    assert [example["eventIds"] for example in tested["examples"]] == [
+        [event_id(number)] for number in (6, 5, 4, 3, 2)
+    ]
+    assert (tested["readBackTo"], tested["warnings"]) == (None, [])
+    enabled = (await api.post(ROUTE, json.dumps({"source": USERS}).encode())).json
+    assert (enabled["name"], enabled["starter"]) == ("a", False)
+    assert (await api.ask(f"{ROUTE}/rule", name="a")).json["source"] == USERS
+    stored = json.loads((await api.world.journal.read(0, 100))[-1].record)
+    assert stored["requestParameters"]["rule"]["source"] == ""
+
+
+@pytest.mark.parametrize(
+    ("limited", "limit"), [(past_records, "_MAX_SECONDS"), (module, "_MAX_HELD")]
+)
+def test_a_test_reads_what_one_answer_may(
+    monkeypatch: pytest.MonkeyPatch, limited: Any, limit: str
+) -> None:
+    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(limited, limit, -1)
+
+    @asynchronous
+    async def limited_test() -> None:
+        records = [
+            a_record(eventID=event_id(n), eventTime=f"2020-01-01T09:00:0{n}Z") for n in range(5)
+        ]
+        api = await filled(*records)
+        tested = (await api.post(f"{ROUTE}/test", body())).json
+        assert (tested["matches"], tested["events"]) == (2, 2)
+        assert tested["readBackTo"] == "2020-01-01T09:00:03Z"
+
+    limited_test()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.v1 import least_privilege
+from opentrail.api.v1 import least_privilege, past_records
 from tests.api.browser import Browser, most_reading
 from tests.api.caller import send
 from tests.asking import did
@@ -125,7 +125,7 @@ async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
 
 @asynchronous
 async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
     browser = await with_calls()
     made = (await browser.get("policy", principal="Mary", resources="exact")).json
     assert (made["events"], made["complete"], made["warning"]) == (3, True, None)
@@ -136,7 +136,7 @@ async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> 
 
 @asynchronous
 async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 1)
+    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 1)
     browser = await with_calls()
     headers = {**browser.headers(), "Accept": "application/x-ndjson"}
     answer = await send(browser.app, "GET", "/api/v1/policy?principal=Mary", headers)
@@ -145,13 +145,16 @@ async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch)
     assert made == (await browser.get("policy", principal="Mary")).json
 
 
-@pytest.mark.parametrize("limit", ["_MAX_SECONDS", "_MAX_CALL_KINDS"])
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [(past_records, "_MAX_SECONDS"), (least_privilege, "_MAX_CALL_KINDS")],
+)
 @asynchronous
 async def test_an_answer_of_newest_events_is_said_to_be_one(
-    monkeypatch: pytest.MonkeyPatch, limit: str
+    monkeypatch: pytest.MonkeyPatch, module: Any, limit: str
 ) -> None:
-    monkeypatch.setattr(least_privilege, "_PAGE_EVENTS", 2)
-    monkeypatch.setattr(least_privilege, limit, -1)
+    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(module, limit, -1)
     browser = await with_calls()
     made = (await browser.get("policy", principal="Mary")).json
     warning = (

@@ -1,36 +1,47 @@
-"""Detections: the enabled rules, and the events that they matched."""
+"""Detections: rules, their tests on past events, and the events that they matched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from datetime import timedelta
+from typing import Any, NamedTuple, TypedDict, cast
 
 import msgspec
 import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, search_in
+from opentrail.api.v1.events import find_event
 from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.past_records import read_newest
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.event import DETECTION, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
+from opentrail.detections.backtest import Replay, narrowing
 from opentrail.detections.enabled import EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
+from opentrail.detections.reading import located, read_text
 from opentrail.detections.records import DETECTIONS_SOURCE
-from opentrail.detections.rules import rule_of
+from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
+from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
 from opentrail.history.event_history import PAGE, Search
 from opentrail.history.threads import in_thread
+from opentrail.ports.event_store import FoundEvent
 
 #: Newest matches that are counted for the list of rules.
 _MAX_COUNTED = 10_000
+#: Events of a correlation that a test holds, about 200 bytes each.
+_MAX_HELD = 100_000
 
 
 class DetectionRow(TypedDict):
-    """An enabled rule, and how often it matched."""
+    """A rule, and how often it matched."""
 
     name: str
     title: str
@@ -39,10 +50,17 @@ class DetectionRow(TypedDict):
     author: str
     tags: list[str]
     references: list[str]
+    #: What it finds without harm.
+    falsePositives: list[str]
+    #: MITRE ATT&CK techniques, such as `T1562.008`.
+    technique: str
+    #: Whether opentrail comes with a rule of this name.
+    starter: bool
     #: What a correlation counts: `event_count`, `value_count` or `temporal`; None for others.
     correlation: str | None
-    enabledAt: str
-    enabledBy: str
+    #: None: it is not enabled.
+    enabledAt: str | None
+    enabledBy: str | None
     matches: int
     #: Whether `matches` are all, not only those among the newest 10,000 of all rules.
     complete: bool
@@ -50,9 +68,45 @@ class DetectionRow(TypedDict):
 
 
 class DetectionRules(TypedDict):
-    """The enabled rules by name."""
+    """The enabled rules by name, and the starter rules that are not enabled."""
 
     rules: list[DetectionRow]
+    notEnabled: list[DetectionRow]
+    missing: list[str]
+
+
+class DetectionDetail(DetectionRow):
+    """A rule with the YAML that it was compiled from."""
+
+    source: str
+
+
+class DetectionExample(TypedDict):
+    """A match that a test found."""
+
+    eventTime: str
+    eventName: str
+    principal: str | None
+    eventIds: list[str]
+
+
+class DetectionTest(TypedDict):
+    """What a rule would have found in past events."""
+
+    rule: str
+    title: str
+    level: str
+    matches: int
+    first: str | None
+    last: str | None
+    #: The newest ones.
+    examples: list[DetectionExample]
+    #: Events that the rule could match, and that were read.
+    events: int
+    #: Time of the oldest event that was read, if others were not.
+    readBackTo: str | None
+    #: Parts of the rule that no event can match.
+    warnings: list[str]
     missing: list[str]
 
 
@@ -103,39 +157,48 @@ class Detections:
         self._rules = rules
         self._changes = OwnChanges(services.journal, services.clock, account, DETECTIONS_SOURCE)
         self._missing = missing
+        #: One at a time, since each takes much of a processor.
+        self._turn = asyncio.Lock()
 
-    @route("GET", "/detections", VIEWER, "see the enabled rules")
+    @route("GET", "/detections", VIEWER, "see the rules")
     async def list(self, request: Request) -> DetectionRules:
-        """Returns the enabled rules with the number of their matches."""
-        enabled = await self._rules.all()
-        matches = await self._matches(request, Search(), _MAX_COUNTED) if enabled else []
-        is_complete = len(matches) < _MAX_COUNTED
-        counts: dict[str, int] = {}
-        last: dict[str, str] = {}
-        for match in matches:
-            counts[match["rule"]] = counts.get(match["rule"], 0) + 1
-            last.setdefault(match["rule"], match["eventTime"])
-        rules = [
-            _document(each, counts.get(each.rule.name, 0), last.get(each.rule.name), is_complete)
-            for each in enabled
-        ]
-        return {"rules": rules, "missing": self._missing()}
+        """Returns the rules with the number of their matches."""
+        enabled = {each.rule.name: each for each in await self._rules.all()}
+        others = [rule for name, rule in starter_rules().items() if name not in enabled]
+        matches = await self._matches(request, Search(), _MAX_COUNTED)
+        return {
+            "rules": [_row(each.rule, each, matches) for each in enabled.values()],
+            "notEnabled": [_row(rule, None, matches) for rule in others],
+            "missing": self._missing(),
+        }
+
+    @route("GET", "/detections/rule", VIEWER, "see one rule", query=("name",))
+    async def show(self, request: Request) -> DetectionDetail:
+        """Returns an enabled rule, or a starter rule, with its source."""
+        name = request.query_params.get("name", "")
+        enabled = {each.rule.name: each for each in await self._rules.all()}.get(name)
+        rule = enabled.rule if enabled else starter_rules().get(name)
+        if rule is None:
+            raise CloudTrailError("DetectionNotFoundException", f"there is no rule {name!r}", 404)
+        matches = await self._matches(request, _of_rule(Search(), name), _MAX_COUNTED)
+        return {**_row(rule, enabled, matches), "source": rule.source}
 
     @route(
         "GET",
         "/detections/matches",
         VIEWER,
         "see matches of rules",
-        query=("name", "since", "until", "account", "region", "limit"),
+        query=("name", "event", "since", "until", "account", "region", "limit"),
     )
     async def matches(self, request: Request) -> DetectionMatches:
-        """Returns matches, newest first; `name` is that of a rule."""
+        """Returns matches, newest first; `name` is that of a rule, `event` the id of an event."""
         query = request.query_params
         search = search_in(query, self._services.clock.now())
         if "name" in query:
-            same_rule = Compare(("event_name",), "=", literal(query["name"]), is_field=True)
-            both = same_rule if search.expression is None else And((search.expression, same_rule))
-            search = replace(search, expression=both)
+            search = _of_rule(search, query["name"])
+        if "event" in query:
+            event = await find_event(seen_by(request, self._services).history, query["event"])
+            search = _of_event(search, event)
         limit = count_in(query, "limit", max_events(request)) or PAGE
         matches = await self._matches(request, search, limit)
         return {"matches": [*matches], "missing": self._missing()}
@@ -155,16 +218,54 @@ class Detections:
         body='{"rule": {"name": "…", "title": "…", "level": "high", "condition": {"…": "…"}}}',
     )
     async def enable(self, request: Request, body: Json) -> DetectionRow:
-        """Applies a rule to all events from now on, in place of the one with its name."""
-        rule = rule_of(body.get("rule"))
+        """Applies a rule to all events from now on, in place of the one with its name.
+
+        In place of `rule`, `starter` names a starter rule, or `source` is a rule of Sigma as YAML.
+        """
+        rule = (await in_thread(_chosen, body)).rule
         RuleIndex((0, selection.condition) for selection in rule.selections)  # it is usable
         caller, clock = caller_of(request), self._services.clock
         after = await self._services.journal.newest()
         enabled = EnabledRule(rule, after, format_time(clock.now()), caller.name)
-        asked = {"rule": msgspec.to_builtins(rule)}
+        compiled = msgspec.to_builtins(msgspec.structs.replace(rule, source=""))
+        asked = {"name": rule.name, "rule": compiled}
         await self._changes.record(request, "EnableDetection", asked)
         await self._rules.put(enabled)
-        return _document(enabled, 0, None)
+        return _row(rule, enabled, ())
+
+    @route(
+        "POST",
+        "/detections/test",
+        ADMIN,
+        "test a rule on past events",
+        body='{"source": "title: …", "since": "90d"}',
+    )
+    async def test(self, request: Request, body: Json) -> DetectionTest:
+        """Returns what a rule would have found; it is given as for enabling it."""
+        since = body.get("since", "90d")
+        if not isinstance(since, str):
+            raise invalid_parameter("since must be a time such as 90d or 2020-01-01T09:00:00Z")
+        async with self._turn:
+            chosen = await in_thread(_chosen, body)
+            replay, now = Replay([chosen.rule]), self._services.clock.now()
+            expression = narrowing([chosen.rule])
+            search = search_in({"expression": expression, "since": since, "categories": "all"}, now)
+
+            def add(records: Iterator[Mapping[str, Any]]) -> bool:
+                replay.add(records)
+                return replay.counted < _MAX_HELD
+
+            history = seen_by(request, self._services).history
+            events, oldest = await read_newest(request, history, search, add)
+            [outcome] = await in_thread(replay.outcomes)
+        answer = {
+            **outcome.document(),
+            "events": events,
+            "readBackTo": oldest,
+            "warnings": chosen.warnings,
+            "missing": self._missing(),
+        }
+        return cast(DetectionTest, answer)
 
     @route("POST", "/detections/disable", ADMIN, "disable a rule", body='{"name": "…"}')
     async def disable(self, request: Request, body: Json) -> Json:
@@ -178,10 +279,57 @@ class Detections:
         return {}
 
 
-def _document(
-    enabled: EnabledRule, matches: int, last: str | None, is_complete: bool = True
+class _Chosen(NamedTuple):
+    """The rule that a request is about."""
+
+    rule: DetectionRule
+    warnings: Sequence[str] = ()
+
+
+def _chosen(body: Json) -> _Chosen:
+    """Returns the rule in a body: compiled, by the name of a starter rule, or as YAML.
+
+    Raises:
+        UsageError: it is not valid, or can never match; the text has the line if it is known.
+        CloudTrailError: `InvalidParameterException`.
+    """
+    if "starter" in body:
+        return _Chosen(starter_rule(text_in(body, "starter")))
+    if "source" not in body:
+        return _Chosen(rule_of(body.get("rule")))
+    source = text_in(body, "source")
+    found = read_text(source)
+    for reason in found.refused.values():
+        raise UsageError(located(source, reason))
+    if len(found.rules) > 1:
+        names = ", ".join(rule.name for rule in found.rules)
+        raise invalid_parameter(f"the text must have one rule to enable, not {names}")
+    [rule] = found.rules
+    return _Chosen(rule, found.warnings.get(rule.name, []))
+
+
+def _of_rule(search: Search, name: str) -> Search:
+    same_rule = Compare(("event_name",), "=", literal(name), is_field=True)
+    both = same_rule if search.expression is None else And((search.expression, same_rule))
+    return replace(search, expression=both)
+
+
+def _of_event(search: Search, event: FoundEvent) -> Search:
+    """Returns a search for matches that name an event: they are no further away in time."""
+    ids = ("detectionDetails", "eventIDs")
+    named = Compare(ids, "=", literal(event.event_id), is_field=False)
+    both = named if search.expression is None else And((search.expression, named))
+    away = timedelta(seconds=MAX_SECONDS)
+    return replace(
+        search, expression=both, start=event.event_time - away, end=event.event_time + away
+    )
+
+
+def _row(
+    rule: DetectionRule, enabled: EnabledRule | None, matches: Sequence[DetectionMatch]
 ) -> DetectionRow:
-    rule = enabled.rule
+    """Returns a rule with those of the newest matches that are its own."""
+    own = [match for match in matches if match["rule"] == rule.name]
     return {
         "name": rule.name,
         "title": rule.title,
@@ -190,12 +338,15 @@ def _document(
         "author": rule.author,
         "tags": [*rule.tags],
         "references": [*rule.references],
+        "falsePositives": [*rule.falsepositives],
+        "technique": technique_of(rule),
+        "starter": rule.name in starter_rules(),
         "correlation": rule.correlation.type if rule.correlation else None,
-        "enabledAt": enabled.enabled_at,
-        "enabledBy": enabled.enabled_by,
-        "matches": matches,
-        "complete": is_complete,
-        "lastMatch": last,
+        "enabledAt": enabled.enabled_at if enabled else None,
+        "enabledBy": enabled.enabled_by if enabled else None,
+        "matches": len(own),
+        "complete": len(matches) < _MAX_COUNTED,
+        "lastMatch": own[0]["eventTime"] if own else None,
     }
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypedDict, cast
 
 import orjson
@@ -16,7 +15,7 @@ from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.events import find_event
-from opentrail.api.v1.progress import is_followed, report
+from opentrail.api.v1.past_records import read_newest
 from opentrail.api.v1.routes import AUDITOR, VIEWER, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, parse_policies
@@ -33,20 +32,13 @@ from opentrail.permissions.generate import (
     generate,
     kinds_of,
 )
-from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import sentence
 from opentrail.who.subjects import events_of
 
-#: Events per page; two pages are in memory at most.
-_PAGE_EVENTS = 1_000
 #: Maximum kinds of calls in memory, at about a kilobyte each.
 _MAX_CALL_KINDS = 100_000
 #: Maximum characters of tested policies, as many as ten managed ones have.
 _MAX_CHARACTERS = 10 * MAX_CHARACTERS
-#: Maximum events that are counted for the progress.
-_MAX_TOTAL = 10**9
-#: Seconds after which an answer rests on the events that were read.
-_MAX_SECONDS = 60.0
 
 
 class CallBasis(TypedDict):
@@ -232,24 +224,13 @@ class LeastPrivilege:
         parameters = {"expression": expression, "categories": "all", **times}
         search = search_in(parameters, self._services.clock.now())
         history = seen_by(request, self._services).history
-        end = time.monotonic() + _MAX_SECONDS
-        count, warning, token, total = 0, None, None, None
-        while True:
-            page = await history.search(search, _PAGE_EVENTS, token)
-            takes_more = await in_thread(add, _records(page.events))
-            count, token = count + len(page.events), page.next_token
-            if token is None:
-                break
-            if total is None and is_followed(request):
-                total = (await history.count_events(search, _MAX_TOTAL)).value
-            report(request, count, total)
-            if not takes_more or time.monotonic() > end:
-                warning = (
-                    f"only the newest {count:,} events were read, back to "
-                    f"{page.events[-1].event_time:%Y-%m-%dT%H:%M:%SZ}: earlier calls may have "
-                    "needed more; ask for a shorter time"
-                )
-                break
+        count, oldest = await read_newest(request, history, search, add)
+        warning = None
+        if oldest is not None:
+            warning = (
+                f"only the newest {count:,} events were read, back to {oldest}: earlier calls may "
+                "have needed more; ask for a shorter time"
+            )
         return {
             "principal": principal,
             "events": count,
@@ -257,11 +238,6 @@ class LeastPrivilege:
             "warning": warning,
             "missing": self._missing(),
         }
-
-
-def _records(events: Sequence[FoundEvent]) -> Iterator[Mapping[str, Any]]:
-    """Yields the records of events; one at a time is parsed."""
-    return (orjson.loads(event.record) for event in events)
 
 
 def _policies_in(body: Json) -> list[Policy]:

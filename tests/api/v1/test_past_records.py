@@ -1,0 +1,36 @@
+"""Records of a search, page by page, until one answer has enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from opentrail.api.v1 import past_records as module
+from opentrail.api.v1.past_records import read_newest
+from opentrail.history.event_history import Search
+from tests.api.caller import filled
+from tests.factories import some_records
+from tests.fakes import asynchronous
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(9, (5, None)), (3, (4, "2020-01-01T09:00:02Z"))])
+def test_pages_are_read_while_they_are_taken(
+    monkeypatch: pytest.MonkeyPatch, wanted: int, expected: tuple[int, str | None]
+) -> None:
+    monkeypatch.setattr(module, "_PAGE_EVENTS", 2)
+    taken: list[Mapping[str, Any]] = []
+
+    def add(records: Iterator[Mapping[str, Any]]) -> bool:
+        taken.extend(records)
+        return len(taken) < wanted
+
+    @asynchronous
+    async def read() -> None:
+        api = await filled(*some_records(5))
+        assert await read_newest(Request({"type": "http"}), api.history, Search(), add) == expected
+        assert len(taken) == expected[0]
+
+    read()
