@@ -130,3 +130,56 @@ def test_the_console_leads_from_a_rule_to_its_events(
     page.get_by_role("link", name="CreateAccessKey").first.click()
     expect(page).to_have_url(re.compile("/console/events/[0-9a-f-]{36}$"))
     expect(page.get_by_role("heading", name="IAM user admin")).to_be_visible()
+
+
+@pytest.mark.campaign
+def test_a_starter_rule_from_its_switch_to_its_event_and_back(
+    console: Browser, server: Opentrail
+) -> None:
+    page = console.page
+    console.go("detections?filter=t1098+another")
+    page.get_by_role("checkbox", name="Enable Access key created").click(force=True)
+    name = "access_key_for_another_user"
+    eventually(lambda: name in counts(server), "the rule is enabled")
+    make_keys(server, "hugo")
+    eventually(lambda: counts(server)[name] >= 1, "it is matched")
+    console.go("")
+    page.get_by_role("link", name="Access key created for another user").click()
+    page.get_by_role("button", name="Test on the last 90 days").click()
+    expect(page.get_by_text("Would have matched")).to_be_visible()
+    page.get_by_role("table", name="Matches").get_by_role(
+        "link", name="CreateAccessKey"
+    ).first.click()
+    expect(page.get_by_text("Found by rule Access key created for another user.")).to_be_visible()
+    assert console.violations() == []
+    page.get_by_role("link", name="Access key created for another user", exact=True).click()
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("button", name="Enable")).to_be_visible()
+    assert name not in counts(server)
+
+
+@pytest.mark.campaign
+def test_a_rule_is_written_in_the_console(console: Browser, server: Opentrail) -> None:
+    page = console.page
+    console.go("detections")
+    page.get_by_role("link", name="Write a rule").click()
+    text = page.get_by_role("textbox", name="Rule")
+    expect(text).to_have_value(re.compile("name: user_created"))
+    template = text.input_value()
+    text.fill(template.replace("eventName: CreateUser", "status: x"))
+    page.get_by_role("button", name="Test on the last 90 days").click()
+    expect(page.get_by_text("line 13: it can never match")).to_be_visible()
+    assert console.violations() == []
+    text.fill(template)
+    page.get_by_role("button", name="Test on the last 90 days").click()
+    expect(page.get_by_text(re.compile("Would (not )?have matched"))).to_be_visible()
+    page.get_by_role("button", name="Enable", exact=True).click()
+    expect(page.get_by_role("heading", name="Users created by people", exact=True)).to_be_visible()
+    assert "user_created" in counts(server)
+    page.get_by_role("button", name="Disable").click()
+    page.get_by_role("button", name="Disable and remove").click()
+    expect(page.get_by_text("This rule is not enabled any more")).to_be_visible()
+    assert "user_created" not in counts(server)
+    # The browser notes each answer that is an error: one of the test, one of the rule that is gone.
+    assert [text.partition("status of ")[2][:3] for text in console.problems] == ["400", "404"]
+    console.problems.clear()

@@ -48,7 +48,10 @@ export type {
   UserList,
   CountedValue as ValueCount,
   DetectionMatch,
+  DetectionDetail,
   DetectionRow as Detection,
+  DetectionRules,
+  DetectionTest,
   Verification,
   ViewState,
 } from "./schema";

@@ -21,6 +21,7 @@ import { comparison } from "../filter/expression";
 import { ValueList } from "../parts/ValueList";
 import { EventList } from "../parts/EventList";
 import { FirstEvent } from "../parts/FirstEvent";
+import { OpenMatches } from "../parts/OpenMatches";
 import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
 import { OUTCOMES, TimeChart } from "../parts/TimeChart";
@@ -71,9 +72,10 @@ export default function Dashboard(): ReactNode {
       </ColumnLayout>
       <LastDay key={`day ${key}`} scope={scope} />
       <ColumnLayout columns={2} minColumnWidth={400}>
+        <OpenMatches scope={scope} />
         <Insights scope={scope} />
-        <Top scope={scope} />
       </ColumnLayout>
+      <Top scope={scope} />
       <Latest scope={scope} position={health.data?.visible ?? 0} />
     </SpaceBetween>
   );
@@ -228,7 +230,8 @@ function Insights({ scope }: { scope: Scope }): ReactNode {
     [scope.account, scope.region],
     REFRESH_INTERVAL,
   );
-  const newest = data?.incidents.slice(0, 5) ?? [];
+  const isOpen = ({ end, expected }: Incident): boolean => end === null && expected === null;
+  const newest = (data?.incidents ?? []).toSorted((a, b) => Number(isOpen(b)) - Number(isOpen(a))).slice(0, 5);
   return (
     <Container fitHeight header={<Header variant="h2" actions={<Button href={href("/insights")} onFollow={follow}>All insights</Button>}>Unusual activity</Header>}>
       <Problem error={error} what="Insights could not be loaded" onRetry={reload} />
@@ -236,6 +239,7 @@ function Insights({ scope }: { scope: Scope }): ReactNode {
       <SpaceBetween size="s">
         {newest.map((incident) => (
           <div key={incident.id} className="wrap">
+            {isOpen(incident) && <StatusIndicator type="in-progress">Open</StatusIndicator>}{" "}
             <Link href={href(`/insights/${incident.id}`)} onFollow={follow}>
               {visible(incident.sentence)}
             </Link>

@@ -9,6 +9,7 @@ import { usePreferences } from "../app/preferences";
 import { follow, href, navigate } from "../app/router";
 import { Copy } from "../parts/Copy";
 import { EventHeading, EventTabs, useEvent } from "../parts/EventView";
+import { FoundBy } from "../parts/FoundBy";
 import { Problem } from "../parts/Problem";
 import { spoken } from "../text/time";
 
@@ -55,6 +56,7 @@ export default function EventPage({ parameter }: { parameter: string }): ReactNo
           </Header>
         }
       >
+        <FoundBy eventId={data.event.eventId} />
         <EventTabs detail={data} onOpen={(id) => navigate(href(`/events/${encodeURIComponent(id)}`))} />
       </Container>
     </ContentLayout>

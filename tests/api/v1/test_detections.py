@@ -178,6 +178,8 @@ async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
     enabled = (await api.post(ROUTE, json.dumps({"source": USERS}).encode())).json
     assert (enabled["name"], enabled["starter"]) == ("a", False)
     assert (await api.ask(f"{ROUTE}/rule", name="a")).json["source"] == USERS
+    assert (await api.post(f"{ROUTE}/test", b'{"name": "a"}')).json == tested
+    assert (await api.post(f"{ROUTE}/test", b'{"name": "none"}')).status == 404
     stored = json.loads((await api.world.journal.read(0, 100))[-1].record)
     assert stored["requestParameters"]["rule"]["source"] == ""
 

@@ -176,12 +176,21 @@ class Detections:
     async def show(self, request: Request) -> DetectionDetail:
         """Returns an enabled rule, or a starter rule, with its source."""
         name = request.query_params.get("name", "")
+        rule, enabled = await self._named(name)
+        matches = await self._matches(request, _of_rule(Search(), name), _MAX_COUNTED)
+        return {**_row(rule, enabled, matches), "source": rule.source}
+
+    async def _named(self, name: str) -> tuple[DetectionRule, EnabledRule | None]:
+        """Returns the enabled rule, or else the starter rule, of a name.
+
+        Raises:
+            CloudTrailError: `DetectionNotFoundException`.
+        """
         enabled = {each.rule.name: each for each in await self._rules.all()}.get(name)
         rule = enabled.rule if enabled else starter_rules().get(name)
         if rule is None:
             raise CloudTrailError("DetectionNotFoundException", f"there is no rule {name!r}", 404)
-        matches = await self._matches(request, _of_rule(Search(), name), _MAX_COUNTED)
-        return {**_row(rule, enabled, matches), "source": rule.source}
+        return rule, enabled
 
     @route(
         "GET",
@@ -241,12 +250,18 @@ class Detections:
         body='{"source": "title: …", "since": "90d"}',
     )
     async def test(self, request: Request, body: Json) -> DetectionTest:
-        """Returns what a rule would have found; it is given as for enabling it."""
+        """Returns what a rule would have found.
+
+        It is given as for enabling it, or by the `name` of an enabled rule or a starter rule.
+        """
         since = body.get("since", "90d")
         if not isinstance(since, str):
             raise invalid_parameter("since must be a time such as 90d or 2020-01-01T09:00:00Z")
         async with self._turn:
-            chosen = await in_thread(_chosen, body)
+            if "name" in body:
+                chosen = _Chosen((await self._named(text_in(body, "name")))[0])
+            else:
+                chosen = await in_thread(_chosen, body)
             replay, now = Replay([chosen.rule]), self._services.clock.now()
             expression = narrowing([chosen.rule])
             search = search_in({"expression": expression, "since": since, "categories": "all"}, now)
