@@ -24,7 +24,7 @@ interface Props {
 export function Matches({ call: { data, error, loading, reload }, header, ofOne = false }: Props): ReactNode {
   const { density, zone } = usePreferences();
   const narrow = useNarrow();
-  const columns = narrow ? ["time", ...(ofOne ? [] : ["rule"]), "events"] : ["time", ...(ofOne ? [] : ["rule", "level"]), "by", "place", "events"];
+  const columns = narrow ? [ofOne ? "time" : "rule", "events"] : ["time", ...(ofOne ? [] : ["rule", "level"]), "by", "place", "events"];
   return (
     <>
       <Problem error={error} what="Matches could not be loaded" onRetry={reload} />
@@ -44,15 +44,22 @@ export function Matches({ call: { data, error, loading, reload }, header, ofOne 
           {
             id: "rule",
             header: "Rule",
-            cell: ({ rule, title }) => (
-              <Link href={href("/detections", { name: rule })} onFollow={follow}>
-                {visible(title)}
-              </Link>
+            cell: ({ rule, title, eventTime }) => (
+              <>
+                <Link href={href("/detections", { name: rule })} onFollow={follow}>
+                  {visible(title)}
+                </Link>
+                {narrow && (
+                  <Box variant="small" display="block">
+                    {stamp(eventTime, zone)}
+                  </Box>
+                )}
+              </>
             ),
           },
           { id: "level", header: "Level", cell: ({ level }) => <Level level={level} />, width: 120 },
           { id: "by", header: "Principals", cell: ({ principals }) => <span className="wrap">{show(principals.join(", "))}</span> },
-          { id: "place", header: "Account, Region", cell: ({ account, region }) => `${visible(account)}, ${visible(region)}`, width: 210 },
+          { id: "place", header: "Account, Region", cell: ({ account, region }) => `${visible(account)}, ${visible(region)}`, width: 200 },
           {
             id: "events",
             header: "Events",
@@ -61,7 +68,7 @@ export function Matches({ call: { data, error, loading, reload }, header, ofOne 
                 {match.eventIds.length === 1 ? visible(match.eventName) : `${number(match.eventIds.length)} events`}
               </Link>
             ),
-            width: narrow ? undefined : 210,
+            width: narrow ? 160 : 190,
           },
         ]}
         empty={<Box color="text-body-secondary">No matches.</Box>}
