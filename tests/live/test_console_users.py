@@ -108,7 +108,7 @@ def test_an_administrator_creates_disables_and_deletes_users(
         page.get_by_role("button", name="Delete paul").click()
         expect(dialog).to_contain_text("Delete user paul?")
         assert opened.violations() == []
-        dialog.get_by_role("button", name="Cancel").click()
+        dialog.get_by_role("button", name="Keep user").click()
         page.get_by_role("button", name="Delete paul").click()
         dialog.get_by_role("button", name="Delete user").click()
         expect(page.get_by_role("button", name="Delete paul")).to_have_count(0)
