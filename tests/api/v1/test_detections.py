@@ -114,7 +114,7 @@ async def test_only_an_administrator_changes_rules() -> None:
         ("", b"{}", "the rule is not valid: Expected `object`, got `null`"),
         ("", b'{"rule": {"name": "a"}}', "missing required field `title`"),
         ("", b'{"starter": "none"}', "there is no starter rule 'none'"),
-        ("", b'{"source": ""}', "source must be a text"),
+        ("", b'{"source": ""}', "source must be a string"),
         ("", b'{"source": "title: x\\n: y"}', "it is not YAML"),
         (
             "/test",
