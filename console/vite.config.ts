@@ -59,7 +59,7 @@ const licences: Plugin = {
 };
 
 /** Maximum bytes (gzip) that the event history loads: JavaScript and styles. */
-const BUDGET = 420_000;
+const BUDGET = 400_000;
 
 /** Maximum files of JavaScript and styles that it loads. */
 const MAX_FILES = 12;
