@@ -30,10 +30,13 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   const [active, setActive] = useState(-1);
   const input = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
+  /** What an answer finds when it comes: another expression, or another text. */
+  const now = useRef({ expression, edited, changes: 0 });
+  Object.assign(now.current, { expression, edited });
   const id = useId();
   const { query } = useRoute();
   const scope = { account: query.get("account"), region: query.get("region"), categories: query.get("categories") };
-  const terms = useTerms(expression).map(({ text }) => text);
+  const terms = [...new Set(useTerms(expression).map(({ text }) => text))];
   const kept = terms.filter((term) => term !== edited);
   const suggestions = useSuggestions(typed, scope);
   const chosen = isOpen ? suggestions[active] : undefined;
@@ -42,53 +45,73 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
 
   // An invalid expression, from an address, is there to be mended.
   useEffect(() => {
+    let [isCurrent, isInvalid] = [true, false];
     void read(expression).then(
       ({ error }) => {
-        if (!error) return;
+        if (!error || !isCurrent) return;
+        isInvalid = true;
         setTyped(visible(expression));
         setEdited(expression);
         setWrong(error);
       },
       () => undefined,
     );
+    return () => {
+      isCurrent = false;
+      if (isInvalid && now.current.edited === expression) clear();
+    };
   }, [expression]);
   useEffect(() => {
     list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
   }, [active]);
   useEffect(() => {
-    if (wrong?.at != null) input.current?.setSelectionRange(wrong.at, wrong.at + wrong.length);
+    if (wrong?.at == null) return;
+    // The server counts characters of the text behind the escapes.
+    const characters = [...hidden(typed)];
+    const place = (count: number): number => visible(characters.slice(0, count).join("")).length;
+    input.current?.setSelectionRange(place(wrong.at), place(wrong.at + wrong.length));
   }, [wrong]);
 
   const change = (text: string): void => {
+    now.current.changes += 1;
     setTyped(text);
     setWrong(null);
     setActive(-1);
     setOpen(true);
   };
+  const clear = (): void => {
+    change("");
+    setOpen(false);
+    setEdited(null);
+  };
   const run = async (text: string): Promise<void> => {
+    const { changes } = now.current;
     setOpen(false);
     try {
-      const [found, before] = await Promise.all([read(hidden(text)), read(expression)]);
-      if (found.error) return setWrong(found.error);
+      const found = await read(hidden(text));
+      const before = await read(now.current.expression);
+      if (now.current.changes !== changes) return;
+      if (found.error) {
+        setTyped(visible(text));
+        return setWrong(found.error);
+      }
       const [entered, old] = [found, before].map(({ terms }) => terms.map(({ text }) => text)) as [string[], string[]];
       const place = edited === null ? old.length : old.indexOf(edited);
       const others = old.filter((term) => term !== edited);
       const next = allOf(...others.slice(0, place), ...entered.filter((term) => !others.includes(term)), ...others.slice(place));
-      change("");
-      setOpen(false);
-      setEdited(null);
+      clear();
       if (next === allOf(...old)) return onLeave();
       onChange(next);
       onEnter();
     } catch (error) {
-      setWrong({ message: asApiError(error).message, at: null, length: 0 });
+      if (now.current.changes === changes) setWrong({ message: asApiError(error).message, at: null, length: 0 });
     }
     return undefined;
   };
   const take = (suggestion: Suggestion): void => {
-    const text = typed.slice(0, lastWord(typed).start) + suggestion.text;
-    if (suggestion.isOpen) change(text);
-    else void run(text);
+    const text = suggestion.isWhole ? suggestion.text : typed.slice(0, lastWord(typed).start) + suggestion.text;
+    change(visible(text));
+    if (!suggestion.isOpen) void run(text);
     input.current?.focus();
   };
   const edit = (term: string): void => {
@@ -98,11 +121,13 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
     input.current?.focus();
   };
   const leave = (): void => {
-    setOpen(false);
-    if (edited !== null) change("");
-    setEdited(null);
-    setOpen(false);
+    if (edited === null) setOpen(false);
+    else clear();
     onLeave();
+  };
+  const remove = (term: string): void => {
+    onChange(allOf(...terms.filter((other) => other !== term)));
+    input.current?.focus();
   };
 
   const onKeyDown = (event: KeyboardEvent<HTMLInputElement>): void => {
@@ -113,7 +138,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
       setActive(Math.min(Math.max(isOpen ? active + by : 0, -1), suggestions.length - 1));
     } else if (event.key === "Enter") chosen ? take(chosen) : void run(typed);
     else if (event.key === "Escape") leave();
-    else if (event.key === "Backspace" && !typed && last !== undefined) edit(last);
+    else if (event.key === "Backspace" && !typed && edited === null && last !== undefined) edit(last);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -136,7 +161,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
                 <button type="button" title={`${visible(term)}\nClick to edit it`} aria-label={`Edit ${visible(term)}`} onClick={() => edit(term)}>
                   {visible(term)}
                 </button>
-                <button type="button" title="Remove" aria-label={`Remove ${visible(term)}`} onClick={() => onChange(allOf(...kept.filter((other) => other !== term)))}>
+                <button type="button" title="Remove" aria-label={`Remove ${visible(term)}`} onClick={() => remove(term)}>
                   <Icon name="close" size="small" />
                 </button>
               </li>

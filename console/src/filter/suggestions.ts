@@ -12,6 +12,8 @@ export interface Suggestion {
   detail: string;
   /** Whether a value follows: it is no term yet. */
   isOpen?: boolean;
+  /** Whether it stands instead of all that is typed. */
+  isWhole?: boolean;
 }
 
 const MAX_VALUES = 20;
@@ -50,7 +52,7 @@ function namesOf(typed: string): Suggestion[] {
   const named = FIELDS.filter(({ name, label }) => name.toLowerCase().startsWith(lower) || (lower && label.toLowerCase().startsWith(lower)));
   const fields = named.map((found) => ({ text: opened(found), detail: found.label, isOpen: true }));
   const isPhrase = /\s/.test(typed.trim()) && !/["()=<>:]|\b(AND|OR|NOT|IN)\b/i.test(typed);
-  return [...(isPhrase ? [{ text: words(typed.trim()), detail: "These words together" }] : []), ...fields];
+  return [...(isPhrase ? [{ text: words(typed.trim()), detail: "These words together", isWhole: true }] : []), ...fields];
 }
 
 function opened({ name }: Field): string {
