@@ -126,3 +126,18 @@ async def test_resources_that_events_only_read_are_found_by_name_alone() -> None
     assert await listed(browser, text="mar") == [("Mary", [], 1)]
     cut = (await browser.get("resources/list", text="o", limit="1")).json
     assert cut["complete"]
+
+
+@asynchronous
+async def test_the_events_of_a_resource_are_those_of_the_search() -> None:
+    other = "210987654321"
+    browser = await with_events(
+        naming(1, "Mary", readOnly=True),
+        naming(2, "Mary"),
+        naming(3, "Mary", recipientAccountId=other),
+        naming(4, "Mary", awsRegion="eu-west-1"),
+    )
+    assert await listed(browser) == [("Mary", [], 4)]
+    assert await listed(browser, account=ACCOUNT) == [("Mary", [], 3)]
+    assert await listed(browser, account=ACCOUNT, region="eu-west-1") == [("Mary", [], 1)]
+    assert await listed(browser, until="2024-01-01T09:00:02Z") == [("Mary", [], 2)]

@@ -23,8 +23,10 @@ from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Rows of an answer.
-_ROWS = 50
-_MAX_ROWS = 500
+_MAX_ROWS = 50
+_MOST_ROWS = 500
+#: A search counts the events of each of them.
+_MOST_RESOURCES = 100
 #: Newest events that name the listed resources.
 _MAX_EVENTS = 1_000
 _MAX_COUNTED = 10_000
@@ -105,17 +107,17 @@ class Lists:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def _asked(self, request: Request) -> tuple[History, Search, int]:
+    def _asked(self, request: Request, most: int) -> tuple[History, Search, int]:
         query = request.query_params
-        search = listed(search_in(query, self._services.clock.now()))
+        search = search_in(query, self._services.clock.now())
         history = seen_by(request, self._services).history
-        return history, search, count_in(query, "limit", _MAX_ROWS) or _ROWS
+        return history, search, count_in(query, "limit", most) or _MAX_ROWS
 
     @route("GET", "/principals", VIEWER, "list principals", query=(*SEARCH, "text", "limit"))
     async def principals(self, request: Request) -> PrincipalList:
         """Returns the principals that called last, and whose ARN has a text as a part."""
-        history, search, limit = self._asked(request)
-        text = request.query_params.get("text", "")
+        history, asked, limit = self._asked(request, _MOST_ROWS)
+        search, text = listed(asked), request.query_params.get("text", "")
         if text:
             search = _also(search, Compare(("principal_arn",), ":", text, is_field=True))
         found = await history.principals(search, limit + 1)
@@ -138,8 +140,8 @@ class Lists:
         `text` is a part of a name, in any case, and `prefix` a beginning. Without them, resources
         that events only read are left out.
         """
-        history, search, limit = self._asked(request)
-        query = request.query_params
+        history, asked, limit = self._asked(request, _MOST_RESOURCES)
+        search, query = listed(asked), request.query_params
         text, prefix = query.get("text", ""), query.get("prefix", "")
         if text:
             search = _also(search, Compare(("resource_names",), ":", text, is_field=True))
@@ -158,7 +160,7 @@ class Lists:
             if query.get("type") in (None, "", each.type)
             and any(text.lower() in name.lower() and name.startswith(prefix) for name in each.names)
         ]
-        rows = [await _row(history, each) for each in found[:limit]]
+        rows = [await _row(history, asked, each) for each in found[:limit]]
         is_whole = has_all(events, _MAX_EVENTS) and len(found) <= limit
         return {"resources": rows, "complete": is_whole}
 
@@ -184,9 +186,9 @@ def _principal(arn: str) -> ListedPrincipal:
     }
 
 
-async def _row(history: History, each: _Listed) -> ListedResource:
+async def _row(history: History, asked: Search, each: _Listed) -> ListedResource:
     named = (Compare(("resource_names",), "=", literal(name), is_field=True) for name in each.names)
-    count = await history.count_events(Search(expression=Or(tuple(named))), _MAX_COUNTED)
+    count = await history.count_events(_also(asked, Or(tuple(named))), _MAX_COUNTED)
     (row,) = await rows_of([each.latest])
     return {
         "name": each.name,
