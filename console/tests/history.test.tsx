@@ -127,6 +127,11 @@ test("keys, principals and categories are suggested with the number of their eve
   await suggested("AKIA", "accessKeyId=AKIAEXAMPLE 7 events");
   await suggested("arn:", "arn=arn:aws:iam::123456789012:user/John 7 events");
   await suggested("eventCategory=D", "eventCategory=Data 7 events");
+  const bucket = { type: "AWS::S3::Bucket", name: "data", aliases: [] };
+  answers["resources/list"] = () => ({ body: { resources: [bucket, { ...bucket, type: "AWS::SQS::Queue" }] } });
+  await suggested("resourceName=da", "resourceName=data AWS::S3::Bucket");
+  expect(screen.getAllByRole("option")).toHaveLength(1);
+  expect(asked("resources/list").at(-1)?.get("account")).toBe("123456789012");
   expect(asked("values").at(-1)?.get("categories")).toBe("all");
   expect(asked("values").every((query) => query.get("account") === "123456789012")).toBe(true);
 }, 240_000);

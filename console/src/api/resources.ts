@@ -1,8 +1,10 @@
-import { get } from "./client";
+import { get, type Query } from "./client";
 import type { ResourceList, ListedResource } from "./types";
 
-/** The resources whose names begin with a text, the newest first. */
-export async function findResources(prefix: string, signal: AbortSignal): Promise<ListedResource[]> {
-  const { resources } = await get<ResourceList>("resources/list", { prefix, categories: "all" }, signal);
+const MAX_FOUND = 20;
+
+/** The resources whose names begin with the `prefix` of a query, the newest first. */
+export async function findResources(query: Query, signal: AbortSignal): Promise<ListedResource[]> {
+  const { resources } = await get<ResourceList>("resources/list", { ...query, categories: "all", limit: MAX_FOUND }, signal);
   return resources;
 }

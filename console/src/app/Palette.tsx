@@ -44,7 +44,7 @@ export default function Palette({ pages, onClose }: Props): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const word = text.trim();
   const asked = useCalm(word, 100);
-  const resources = useCall(asked ? (signal) => findResources(asked, signal) : null, [asked]);
+  const resources = useCall(asked ? (signal) => findResources({ prefix: asked }, signal) : null, [asked]);
   const users = useCall(asked ? (signal) => get<{ values: ValueCount[] }>("values", { field: "username", prefix: asked }, signal) : null, [asked]);
   const names = useCall(asked ? (signal) => get<{ values: ValueCount[] }>("values", { field: "eventName", prefix: asked }, signal) : null, [asked]);
   const choices = useMemo<Choice[]>(() => {

@@ -71,9 +71,9 @@ async function valuesOf(typed: string, scope: Query, signal: AbortSignal): Promi
 
 async function countsOf(field: string, prefix: string, scope: Query, signal: AbortSignal): Promise<{ value: string; detail: string }[]> {
   if (["resource", "resourcename"].includes(field.toLowerCase())) {
-    const found = await findResources(prefix, signal);
+    const found = await findResources({ ...scope, prefix }, signal);
     const names = found.flatMap(({ name, type, aliases }) => [name, ...aliases].filter((each) => each.startsWith(prefix)).map((value) => ({ value, detail: type ?? "" })));
-    return names.slice(0, MAX_VALUES);
+    return names.filter(({ value }, index) => names.findIndex((other) => other.value === value) === index).slice(0, MAX_VALUES);
   }
   if (!isCounted(field)) return [];
   const conditions = field === CATEGORY ? { ...scope, categories: "all" } : scope;
