@@ -43,6 +43,8 @@ function List(): ReactNode {
     (signal) => get<PrincipalList>("principals", { ...scope, text: asked || null, limit: 100 }, signal),
     [asked, scope.account, scope.region],
   );
+  const isEmpty = data && !loading && !error;
+  const isFiltered = asked || scope.account || scope.region;
   const narrow = useNarrow();
   const time = (moment: string): ReactNode => (
     <span className="numbers" title={ago(moment)}>
@@ -92,7 +94,7 @@ function List(): ReactNode {
           { id: "failed", header: "Failed", cell: ({ failed }) => (failed ? number(failed) : "–"), width: 100 },
           { id: "first", header: `First call (${zoneName(zone)})`, cell: ({ first }) => time(first), width: 190 },
         ]}
-        empty={<Box color="text-body-secondary">{asked ? "No principal has this in its name or ARN." : "No principal has called yet."}</Box>}
+        empty={isEmpty && <Box color="text-body-secondary">{isFiltered ? "No principals match." : "No principal has called yet."}</Box>}
       />
     </SpaceBetween>
   );

@@ -42,6 +42,8 @@ function List(): ReactNode {
     (signal) => get<ResourceList>("resources/list", { ...scope, text: asked || null, type: type || null }, signal),
     [asked, type, ...places],
   );
+  const isEmpty = data && !loading && !error;
+  const isFiltered = asked || type || scope.account || scope.region;
   const types = useCall((signal) => get<{ values: ValueCount[] }>("values", { ...scope, field: "resourceType" }, signal), places);
   const { zone } = usePreferences();
   const narrow = useNarrow();
@@ -119,7 +121,7 @@ function List(): ReactNode {
             width: 190,
           },
         ]}
-        empty={<Box color="text-body-secondary">{asked || type ? "No event names such a resource." : "No event has named a resource yet."}</Box>}
+        empty={isEmpty && <Box color="text-body-secondary">{isFiltered ? "No resources match." : "No recorded call has changed a resource yet."}</Box>}
       />
     </SpaceBetween>
   );
