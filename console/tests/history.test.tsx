@@ -136,6 +136,17 @@ test("keys, principals and categories are suggested with the number of their eve
   expect(asked("values").every((query) => query.get("account") === "123456789012")).toBe(true);
 }, 240_000);
 
+test("the page says that the last day has no event only while this is so", async () => {
+  let events = [EVENT];
+  answers["events/rows"] = (query) => ({ body: { events: query.get("since") === "1d" ? [] : events, next: null, tookMs: 1, missing: [] } });
+  render(<App token={null} />);
+  await screen.findByText(/None in the last 24 hours: all time/, {}, { timeout: 60_000 });
+  events = [{ ...EVENT, eventId: "6f1c0a2e-0000-4000-8000-000000000002", eventTime: new Date().toISOString() }, EVENT];
+  fireEvent.click(screen.getByRole("button", { name: "Refresh" }));
+  await waitFor(() => expect(screen.getAllByRole("link", ROW)).toHaveLength(2));
+  expect(screen.queryByText(/None in the last 24 hours/)).toBeNull();
+}, 240_000);
+
 test("an export has the page's conditions, and is the server's file", async () => {
   navigate("/console/events?expression=eventName%3DCreateUser&since=2020-01-01T00:00:00Z&account=123456789012");
   const { container } = render(<App token={null} />);

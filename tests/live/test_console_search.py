@@ -236,6 +236,21 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     assert [each for each in seen if each in set(imported)] == imported
 
 
+@pytest.mark.parametrize("last", ["auto", "9999d"])
+def test_a_page_of_a_relative_range_can_be_loaded_again(console: Browser, last: str) -> None:
+    page = console.page
+    console.go(_history("user=John", last=last))
+    first = page.locator(f"[data-row='{RECORDS[0]['eventID']}']")
+    expect(first).to_be_visible()
+    page.get_by_role("button", name="Older").first.click()
+    expect(first).to_have_count(0)
+    expect(page.locator("[data-row]").first).to_be_visible()
+    shown = _ids(page)
+    page.reload()
+    expect(page.locator("[data-row]").first).to_be_visible()
+    assert _ids(page) == shown
+
+
 def test_events_are_stepped_through_and_compared(console: Browser) -> None:
     page = console.page
     console.go(_history("is:write"))

@@ -109,9 +109,13 @@ export function setExpression(expression: string): void {
   changeQuery({ ...NOT_A_POSITION, expression, ...(hasNoRange(currentQuery()) && { last: AUTO }) });
 }
 
+/** A range as parts of an address. */
+export function rangeParts({ last, since, until }: Range): Record<keyof Range, string | null> {
+  return { last: last ?? (since || until ? null : ALL_TIME), since, until };
+}
+
 export function setRange(range: Range): void {
-  const { last, since, until } = range;
-  changeQuery({ ...NOT_A_POSITION, last: last ?? (since || until ? null : ALL_TIME), since, until });
+  changeQuery({ ...NOT_A_POSITION, ...rangeParts(range) });
 }
 
 function isSame(term: Term, field: string, value: string, include: boolean): boolean {

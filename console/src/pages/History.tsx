@@ -14,7 +14,7 @@ import { onDemand } from "../app/onDemand";
 import { usePanel } from "../app/panel";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { changeQuery, href, navigate, useRoute } from "../app/router";
-import { type Conditions, naming, type Range, rangeSince, setExpression, setRange, textIn, toQuery, useConditions } from "../filter/conditions";
+import { type Conditions, naming, type Range, rangeParts, rangeSince, setExpression, setRange, sinceOf, textIn, toQuery, useConditions } from "../filter/conditions";
 import { read, useTerms } from "../filter/expression";
 import { FilterBar } from "../filter/FilterBar";
 import { LASTS, RangeChooser, rangeText } from "../filter/RangeChooser";
@@ -69,7 +69,8 @@ export default function History(): ReactNode {
   const page = useCall(
     async (signal) => {
       if (textIn((await read(conditions.expression, signal)).terms) !== null) await answered.opened;
-      return get<Page>("events/rows", { ...query, limit: pageSize, cursor }, signal)
+      // The server counts a span back from the time of the first page, which each cursor has.
+      return get<Page>("events/rows", { ...query, since: conditions.range.last ?? query.since, limit: pageSize, cursor }, signal)
         .then((found) => ({ ...found, query }))
         .finally(rows.open);
     },
@@ -90,8 +91,8 @@ export default function History(): ReactNode {
   const groups = openGroups(opened);
   const fields = groups.join(",");
   const overview = useCall(
-    (signal) => rows.opened.then(() => get<SearchOverview>("events/overview", { ...query, buckets: BUCKETS, fields }, signal)),
-    [query, fields],
+    isWidening ? null : (signal) => rows.opened.then(() => get<SearchOverview>("events/overview", { ...query, buckets: BUCKETS, fields }, signal)),
+    [query, fields, isWidening],
   );
   const count = overview.data?.count ?? null;
   const isCounting = overview.loading && overview.data !== null;
@@ -104,6 +105,7 @@ export default function History(): ReactNode {
   const [selected, setSelected] = useState<Event[]>([]);
   const [comparing, setComparing] = useState(false);
   const newer = useNewer(query, cursor || overview.loading ? null : page.data);
+  const isNoneRecent = widened && !cursor && !newer && page.data?.events.every(({ eventTime }) => eventTime < sinceOf("1d", refreshed || now));
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
   const [list, onEnter] = useFocusAfter(page.data, named.loading || isWidening || !isCurrent);
   const show = (id: string | null): void => {
@@ -149,9 +151,9 @@ export default function History(): ReactNode {
           <span className="hidden" role="status">
             {count !== null && `${number(count)} ${count === 1 ? "event" : "events"}`}
           </span>
-          {!isNarrow && <span className="secondary">{summary(conditions, page.data, widened && zone)}</span>}
+          {!isNarrow && <span className="secondary">{summary(conditions, page.data, isNoneRecent ? zone : null)}</span>}
           <div className="end">
-            <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
+            <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} range={given.isAuto ? conditions.range : null} />
             {!isNarrow && <Button onClick={() => navigate(href("/live", { expression: conditions.expression }))}>Live</Button>}
           </div>
         </div>
@@ -214,7 +216,7 @@ export default function History(): ReactNode {
         </div>
         {page.data && (page.data.next || cursor) && (
           <div className="toolbar">
-            <Paging page={page.data} newer={0} onRefresh={refresh} cursor={cursor} />
+            <Paging page={page.data} newer={0} onRefresh={refresh} cursor={cursor} range={given.isAuto ? conditions.range : null} />
           </div>
         )}
       </div>
@@ -436,9 +438,18 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
 /** The cursor of the page from which each page was reached by "Older"; null is the newest page. */
 const CAME_FROM = new Map<string, string | null>();
 
-function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: number; onRefresh: () => void; cursor: string | null }): ReactNode {
+interface PagingProps {
+  page: Page | null;
+  newer: number;
+  onRefresh: () => void;
+  cursor: string | null;
+  /** The range that nobody chose: pages are of it, also when they are loaded again. */
+  range: Range | null;
+}
+
+function Paging({ page, newer, onRefresh, cursor, range }: PagingProps): ReactNode {
   const turn = (to: string | null) => (): void => {
-    changeQuery({ cursor: to, event: null });
+    changeQuery({ cursor: to, event: null, ...(range && rangeParts(range)) });
     window.scrollTo({ top: 0 });
   };
   const older = (): void => {
