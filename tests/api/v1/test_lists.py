@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from opentrail.access.users import ConsoleRole
 from tests.api.browser import Browser
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, a_record, an_assumed_role, an_iam_user, event_id
@@ -141,3 +142,19 @@ async def test_the_events_of_a_resource_are_those_of_the_search() -> None:
     assert await listed(browser, account=ACCOUNT) == [("Mary", [], 3)]
     assert await listed(browser, account=ACCOUNT, region="eu-west-1") == [("Mary", [], 1)]
     assert await listed(browser, until="2024-01-01T09:00:02Z") == [("Mary", [], 2)]
+
+
+@asynchronous
+async def test_a_user_of_some_accounts_sees_their_principals_and_resources_only() -> None:
+    other = "210987654321"
+    zoe = {**an_iam_user("Zoe"), "arn": f"arn:aws:iam::{other}:user/Zoe"}
+    browser = await with_events(
+        naming(1, "Mary"),
+        naming(2, "Mary", recipientAccountId=other, userIdentity=zoe),
+        naming(3, "John", recipientAccountId=other, userIdentity=zoe),
+    )
+    browser.become(ConsoleRole.VIEWER, ACCOUNT)
+    assert await listed(browser) == [("Mary", [], 1)]
+    assert await listed(browser, text="o") == []
+    found = (await browser.get("principals")).json["principals"]
+    assert [each["account"] for each in found] == [ACCOUNT]
