@@ -173,3 +173,23 @@ def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(
             assert console.overflow() == 0, path
             # The colors are the system's: axe compares those of the style sheets.
             assert console.violations("color-contrast") == [], path
+
+
+def test_the_chosen_suggestion_is_marked_in_forced_colors(
+    chromium: Chromium, server: Opentrail
+) -> None:
+    with browser(chromium, server, forced_colors="active") as console:
+        console.open()
+        page = console.page
+        console.go("events?expression=")
+        chosen = page.get_by_role("option", selected=True)
+        for name in ("Filter events", "Search or jump to"):
+            field = page.get_by_role("combobox", name=name)
+            if name == "Search or jump to":
+                page.keyboard.press("Control+k")
+            field.fill("us")
+            expect(page.get_by_role("option").first).to_be_visible()
+            page.keyboard.press("ArrowDown")
+            expect(chosen).to_have_css("outline-style", "solid")
+            page.keyboard.press("Escape")
+        console.check()
