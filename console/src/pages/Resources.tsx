@@ -65,7 +65,7 @@ function List(): ReactNode {
           <Header
             variant="h1"
             counter={data ? `(${number(data.resources.length)}${data.complete ? "" : "+"})` : undefined}
-            description="What was created, changed or deleted, by the newest event. Press Enter to see who."
+            description="What was created, changed or deleted, by the newest event."
           >
             Resources
           </Header>
