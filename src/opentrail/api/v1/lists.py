@@ -23,10 +23,10 @@ from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 
 #: Rows of an answer.
-_MAX_ROWS = 50
-_MOST_ROWS = 500
+_DEFAULT_ROWS = 50
+_MAX_ROWS = 500
 #: A search counts the events of each of them.
-_MOST_RESOURCES = 100
+_MAX_RESOURCES = 100
 #: Newest events that name the listed resources.
 _MAX_EVENTS = 1_000
 _MAX_COUNTED = 10_000
@@ -111,12 +111,12 @@ class Lists:
         query = request.query_params
         search = search_in(query, self._services.clock.now())
         history = seen_by(request, self._services).history
-        return history, search, count_in(query, "limit", most) or _MAX_ROWS
+        return history, search, count_in(query, "limit", most) or _DEFAULT_ROWS
 
     @route("GET", "/principals", VIEWER, "list principals", query=(*SEARCH, "text", "limit"))
     async def principals(self, request: Request) -> PrincipalList:
         """Returns the principals that called last, and whose ARN has a text as a part."""
-        history, asked, limit = self._asked(request, _MOST_ROWS)
+        history, asked, limit = self._asked(request, _MAX_ROWS)
         search, text = listed(asked), request.query_params.get("text", "")
         if text:
             search = _also(search, Compare(("principal_arn",), ":", text, is_field=True))
@@ -140,7 +140,7 @@ class Lists:
         `text` is a part of a name, in any case, and `prefix` a beginning. Without them, resources
         that events only read are left out.
         """
-        history, asked, limit = self._asked(request, _MOST_RESOURCES)
+        history, asked, limit = self._asked(request, _MAX_RESOURCES)
         search, query = listed(asked), request.query_params
         text, prefix = query.get("text", ""), query.get("prefix", "")
         if text:
