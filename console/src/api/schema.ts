@@ -352,7 +352,7 @@ export interface ListedPrincipal {
 export interface ListedResource {
   aliases: string[];
   counted: boolean;
-  events: number;
+  events: number | null;
   latest: EventRow;
   name: string;
   type: string | null;

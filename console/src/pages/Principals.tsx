@@ -46,6 +46,9 @@ function List(): ReactNode {
   const isEmpty = data && !loading && !error;
   const isFiltered = asked || scope.account || scope.region;
   const narrow = useNarrow();
+  const open = (): void => {
+    if (text.startsWith("arn:")) navigate(href("/principals", { arn: text.trim() }));
+  };
   const time = (moment: string): ReactNode => (
     <span className="numbers" title={ago(moment)}>
       {stamp(moment, zone)}
@@ -70,9 +73,7 @@ function List(): ReactNode {
           </Header>
         }
         filter={
-          <form onSubmit={(event) => (event.preventDefault(), text.startsWith("arn:") && navigate(href("/principals", { arn: text.trim() })))}>
-            <Input type="search" ariaLabel="Filter principals" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} />
-          </form>
+          <Input type="search" ariaLabel="Filter principals" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} onKeyDown={({ detail }) => detail.key === "Enter" && open()} />
         }
         columnDefinitions={[
           {

@@ -47,6 +47,9 @@ function List(): ReactNode {
   const types = useCall((signal) => get<{ values: ValueCount[] }>("values", { ...scope, field: "resourceType" }, signal), places);
   const { zone } = usePreferences();
   const narrow = useNarrow();
+  const open = (): void => {
+    if (text.trim()) navigate(href("/resources", { name: text.trim() }));
+  };
   const options = [{ value: ANY_TYPE, label: "Any type" }, ...(types.data?.values ?? []).map(({ value, count }) => ({ value, label: visible(value), tags: [number(count)] }))];
   return (
     <SpaceBetween size="m">
@@ -65,15 +68,15 @@ function List(): ReactNode {
           <Header
             variant="h1"
             counter={data ? `(${number(data.resources.length)}${data.complete ? "" : "+"})` : undefined}
-            description="What was created, changed or deleted, by the newest event."
+            description="What was created, changed or deleted, by the newest event. Enter opens a name."
           >
             Resources
           </Header>
         }
         filter={
-          <form className="toolbar" onSubmit={(event) => (event.preventDefault(), text.trim() && navigate(href("/resources", { name: text.trim() })))}>
+          <div className="toolbar">
             <div className="grow">
-              <Input type="search" ariaLabel="Filter resources" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} />
+              <Input type="search" ariaLabel="Filter resources" value={text} placeholder="Any part of a name or ARN" autoFocus onChange={({ detail }) => setText(detail.value)} onKeyDown={({ detail }) => detail.key === "Enter" && open()} />
             </div>
             <Select
               ariaLabel="Type"
@@ -82,7 +85,7 @@ function List(): ReactNode {
               filteringType="auto"
               onChange={({ detail }) => setType(detail.selectedOption.value ?? ANY_TYPE)}
             />
-          </form>
+          </div>
         }
         columnDefinitions={[
           {
@@ -99,7 +102,7 @@ function List(): ReactNode {
             ...(!narrow && { width: 280 }),
           },
           { id: "type", header: "Type", cell: ({ type }) => show(type), width: 200 },
-          { id: "events", header: "Events", cell: ({ events, counted }) => `${number(events)}${counted ? "" : "+"}`, width: 100 },
+          { id: "events", header: "Events", cell: ({ events, counted }) => `${number(events ?? 0)}${counted ? "" : "+"}`, width: 100 },
           {
             id: "latest",
             header: "Newest event",

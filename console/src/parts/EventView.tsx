@@ -370,4 +370,3 @@ export function EventHeading({ event }: { event: Event }): ReactNode {
   );
 }
 
-export { comparison };

@@ -72,7 +72,8 @@ class ListedResource(TypedDict):
     type: str | None
     #: Its other names in the events, such as its ARN.
     aliases: list[str]
-    events: int
+    #: How many events name it; None: a list by prefix counts none.
+    events: int | None
     #: Whether `events` are all of them; else there are more.
     counted: bool
     #: The newest event that names it.
@@ -160,7 +161,7 @@ class Lists:
             if query.get("type") in (None, "", each.type)
             and any(text.lower() in name.lower() and name.startswith(prefix) for name in each.names)
         ]
-        rows = [await _row(history, asked, each) for each in found[:limit]]
+        rows = [await _row(history, None if prefix else asked, each) for each in found[:limit]]
         is_whole = has_all(events, _MAX_EVENTS) and len(found) <= limit
         return {"resources": rows, "complete": is_whole}
 
@@ -186,16 +187,21 @@ def _principal(arn: str) -> ListedPrincipal:
     }
 
 
-async def _row(history: History, asked: Search, each: _Listed) -> ListedResource:
+async def _row(history: History, counted: Search | None, each: _Listed) -> ListedResource:
+    """Returns the row of a resource with the number of events of a search that name it."""
     named = (Compare(("resource_names",), "=", literal(name), is_field=True) for name in each.names)
-    count = await history.count_events(_also(asked, Or(tuple(named))), _MAX_COUNTED)
+    count = (
+        await history.count_events(_also(counted, Or(tuple(named))), _MAX_COUNTED)
+        if counted
+        else None
+    )
     (row,) = await rows_of([each.latest])
     return {
         "name": each.name,
         "type": each.type,
         "aliases": [name for name in each.names if name != each.name],
-        "events": count.value,
-        "counted": count.is_exact,
+        "events": count.value if count else None,
+        "counted": count is not None and count.is_exact,
         "latest": row,
     }
 
