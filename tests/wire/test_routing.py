@@ -305,7 +305,10 @@ def test_any_path_signed_for_s3_is_one_of_s3(path: str, query: str, host: str, m
     route = identify(an_s3_request(method, f"/{path}", query, {"host": host}))
     assert route.service is not None
     assert route.service.name == "s3"
-    if route.operation == "GetObject" and not router().bucket_of_host(host):
+    first = path.partition("/")[0]
+    # Slashes before the bucket, encoded or not, are left out.
+    has_bucket_first = first and "%2" not in first and not router().bucket_of_host(host)
+    if route.operation == "GetObject" and has_bucket_first:
         assert f"/{route.labels['Bucket']}/{route.labels['Key']}" == f"/{path}"
 
 
