@@ -18,6 +18,7 @@ from tests.live.processes import BIN, TIMEOUT_SECONDS, clean_environment, moto_s
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
+ROOT = Path(__file__).parents[2]
 OPENTRAIL = [str(BIN / "opentrail"), "exec"]
 
 
@@ -73,6 +74,37 @@ def test_a_summary_says_what_changed_and_what_failed(tmp_path: Path) -> None:
     statements = json.loads(policy.read_text())["Statement"]
     assert [each["Action"] for each in statements] == [["iam:CreateUser"], ["s3:CreateBucket"]]
     assert (kept / "data" / "state.db").is_file()
+
+
+def test_the_calls_of_terraform_are_summed_up(tmp_path: Path) -> None:
+    command = script(
+        tmp_path,
+        f"""
+        import sys
+        from types import SimpleNamespace
+
+        import boto3
+
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.live.test_terraform import Provider
+
+        boto3.client("s3").create_bucket(Bucket="logs")
+        provider = Provider(SimpleNamespace(boto=boto3.client), "audit")
+        provider.create({{"s3_bucket_name": "logs", "tags": {{"team": "search"}}}})
+        print(provider.read()["s3_bucket_name"])
+        provider.destroy()
+        """,
+    )
+    done = execute("--", *command)
+    assert (done.returncode, done.stdout) == (0, "logs\n"), done.stderr
+    changed = done.stderr[done.stderr.index("  changed") :]
+    for line in (
+        "created S3 bucket logs",
+        "created trail audit",
+        "started logging of trail audit",
+        "deleted trail arn:aws:cloudtrail:us-east-1:123456789012:trail/audit",
+    ):
+        assert line in changed
 
 
 def test_pytest_keeps_its_exit_code_and_its_output(tmp_path: Path) -> None:
