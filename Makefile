@@ -93,6 +93,8 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --extra mcp --extra detections --group dev requirements/build.in -o requirements/dev.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header requirements/ministack.in -o requirements/ministack.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --group docs -c requirements/dev.txt -o requirements/docs.txt

@@ -54,7 +54,7 @@ def history_in_s3() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         child = start_seaweedfs(Path(folder) / "s3")
         try:
-            objects = S3Objects(S3Access(child.url, ADMIN_KEY_ID, ADMIN_SECRET))
+            objects = S3Objects(lambda: S3Access(child.url, ADMIN_KEY_ID, ADMIN_SECRET))
             return asyncio.run(_measured(Path(folder), objects))
         finally:
             child.stop()

@@ -61,14 +61,22 @@ fi
 build_console
 say "installing the packages of $requirements (up to a minute the first time)"
 # Not compiled: Python compiles what it imports, a small part of them.
-install() {
-    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
-        --no-compile -r "$1"
+pip_install() {
+    "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
+        --no-compile -r "$2"
 }
-install requirements/uv.txt
 # uv takes a tenth of pip's time, but only pip reads pip's settings, which may name a mirror.
-.venv/bin/uv pip install -q --python .venv/bin/python --require-hashes --only-binary :all: -r "$requirements" ||
-    install "$requirements"
+install() {
+    .venv/bin/uv pip install -q --python "$1/bin/python" --require-hashes --only-binary :all: -r "$2" ||
+        pip_install "$1" "$2"
+}
+pip_install .venv requirements/uv.txt
+install .venv "$requirements"
+if [ "$kind" = dev ]; then
+    # MiniStack, for tests: it needs a certain release of botocore, so it has its own environment.
+    [ -x .venv/ministack/bin/python ] || "$python" -m venv .venv/ministack
+    install .venv/ministack requirements/ministack.txt
+fi
 wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

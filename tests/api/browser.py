@@ -95,7 +95,7 @@ class Browser:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
         self.endpoint = CalledEndpoint(self.api)
-        settings = ConsoleSettings(ACCOUNT, REGION, is_own_name)
+        settings = ConsoleSettings(lambda: ACCOUNT, REGION, is_own_name)
         self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         services, world = self.api.services, self.api.world
         self.tokens = UserTokens(world.control, self.users, world.clock)
@@ -112,7 +112,7 @@ class Browser:
         groups = [
             *self.api.groups,
             State(services, self._health, self._health, world.metrics.visible.quantiles),
-            TrailAdministration(services, self.endpoint, ACCOUNT, REGION),
+            TrailAdministration(services, self.endpoint, lambda: ACCOUNT, REGION),
             Proofs(services, self._prove, self.api.verifications),
             AccessAdministration(self._act, self._act, self._act),
             ReceivedRecords(self._ingest, lambda key: an_identity(key)),

@@ -255,13 +255,15 @@ class Api:
             Stories(self.services, self._missing),
             Lists(self.services),
             LeastPrivilege(self.services, self._missing),
-            Incidents(self.services, self.insights, ACCOUNT, self._missing),
-            Detections(self.services, EnabledRules(self.world.control), ACCOUNT, self._missing),
+            Incidents(self.services, self.insights, lambda: ACCOUNT, self._missing),
+            Detections(
+                self.services, EnabledRules(self.world.control), lambda: ACCOUNT, self._missing
+            ),
             Marks(self.services),
             self.tail,
             Trails(self.services, self._verify, self.verifications),
             self.streams,
-            AgentQuestions(self.world.journal, self.world.clock, ACCOUNT),
+            AgentQuestions(self.world.journal, self.world.clock, lambda: ACCOUNT),
         ]
         self.public = PublicState(self._exposition, self._health)
         api = JsonApi(self.groups, self.token)

@@ -12,6 +12,7 @@ from opentrail.app.access import (
 )
 from opentrail.core.identity import unknown
 from opentrail.settings import Settings, UpstreamAccess
+from tests.factories import ACCOUNT
 
 EVERYTHING, BUCKETS = "http://127.0.0.1:5000", "http://127.0.0.1:8333"
 
@@ -46,8 +47,8 @@ def test_buckets_are_reached_in_the_region_of_their_credentials() -> None:
 def test_the_server_has_no_keys_of_its_own_while_signatures_are_not_verified() -> None:
     settings = Settings(access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
     assert server_keys(settings, lambda key: unknown("123456789012", key), None).all() == []
-    assert own_access(settings, "http://x", None).access_key_id == "AKIAEXAMPLE"
-    assert own_api_access(settings, "http://x", None).access_key_id == "AKIAEXAMPLE"
+    assert own_access(settings, "http://x", None, ACCOUNT).access_key_id == "AKIAEXAMPLE"
+    assert own_api_access(settings, "http://x", None, ACCOUNT).access_key_id == "AKIAEXAMPLE"
 
 
 def test_the_keys_of_the_server_and_of_its_users_are_trusted_and_not_the_stores() -> None:
@@ -60,8 +61,8 @@ def test_the_keys_of_the_server_and_of_its_users_are_trusted_and_not_the_stores(
     ids = {"AKIAEXAMPLE", keys.own.identity.access_key_id, ann.identity.access_key_id}
     assert {key.identity.access_key_id for key in keys.all()} == ids
     assert {key for key in ids if keys.is_trusted(key)} == ids - {"AKIAEXAMPLE"}
-    assert own_access(settings, "http://x", keys.own).access_key_id == "AKIAEXAMPLE"
-    own = own_api_access(settings, "http://x", keys.own)
+    assert own_access(settings, "http://x", keys.own, ACCOUNT).access_key_id == "AKIAEXAMPLE"
+    own = own_api_access(settings, "http://x", keys.own, ACCOUNT)
     assert own.access_key_id == keys.own.identity.access_key_id
     assert own.secret_access_key == keys.own.secret.secret_access_key
 

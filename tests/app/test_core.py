@@ -35,7 +35,9 @@ async def started(
     settings = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, insights="off")
     async with opened_engines(settings, fail) as (stack, engines, data):
         await start_history(stack, engines)
-        core = core_of(stack, engines, data, ACCOUNT, "http://127.0.0.1:8", "http://127.0.0.1:9")
+        core = core_of(
+            stack, engines, data, lambda: ACCOUNT, "http://127.0.0.1:8", "http://127.0.0.1:9"
+        )
         yield engines, await start_core(core, ())
 
 

@@ -48,7 +48,7 @@ def test_what_is_asked_for_has_no_default(given: dict[str, object], left: set[st
 def test_all_regions_are_no_condition() -> None:
     conditions = conditions_of(asked(all_regions=True))
     assert conditions["region"] is None
-    assert conditions["account"] == "123456789012"
+    assert conditions["account"] == "own"
 
 
 def test_json_and_csv_exclude_each_other() -> None:

@@ -11,8 +11,8 @@ import pytest
 from opentrail.cli import main
 from opentrail.version import __version__
 from tests.commands.test_status import TRAIL, a_status
-from tests.commands.test_upstream_check import answering
 from tests.stub_console import StubConsole
+from tests.stub_upstream import StubUpstream
 
 Capture = pytest.CaptureFixture[str]
 
@@ -93,7 +93,9 @@ def test_the_server_its_upstreams_and_trails_are_checked(
     folder: Path, console: StubConsole, capsys: Capture
 ) -> None:
     failing = {**TRAIL, "status": "Failing", "reason": "NoSuchBucket"}
-    with answering({}, server="MinIO") as url:
+    answer = b"HTTP/1.1 403 Forbidden\r\nServer: MinIO\r\nContent-Length: 0\r\n\r\n"
+    with StubUpstream(answer=lambda _request: answer) as stub:
+        url = stub.url
         console.answers(
             healthy(
                 status="degraded",

@@ -254,7 +254,7 @@ def test_parquet_holds_columns_and_exact_records(
     folder = tmp_path / "out"
     assert main(["export", "user=John", "--since", "2020-01-01", "--parquet", str(folder)]) == 0
     assert capsys.readouterr().out == f"4 events in 1 file of {folder}\n"
-    query = "expression=user%3DJohn&since=2020-01-01&account=123456789012&region=us-east-1"
+    query = "expression=user%3DJohn&since=2020-01-01&account=own&region=us-east-1"
     assert console.asked[0].path == f"/api/v1/events/stream?{query}"
     found = duckdb.execute(
         f"SELECT event_id, event_name, resource_names, record FROM '{folder}/*.parquet'"  # noqa: S608

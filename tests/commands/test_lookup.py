@@ -61,17 +61,17 @@ def test_events_that_are_left_out_are_mentioned(console: StubConsole, capsys: Ca
         (
             ("name=CreateUser", "user=Mary Ann", "last", "2h"),
             "expression=name%3DCreateUser+user%3D%22Mary+Ann%22+last+2h&limit=50"
-            "&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories"
+            "&account=own&region=us-east-1&defaults=account%2Cregion%2Ccategories"
             "&nearest=true",
         ),
         (
             (),
-            "limit=50&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories"
+            "limit=50&account=own&region=us-east-1&defaults=account%2Cregion%2Ccategories"
             "&nearest=true",
         ),
         (
             ("Username=John",),
-            "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1"
+            "expression=Username%3DJohn&limit=50&account=own&region=us-east-1"
             "&defaults=account%2Cregion%2Ccategories"
             "&nearest=true",
         ),
@@ -85,12 +85,11 @@ def test_events_that_are_left_out_are_mentioned(console: StubConsole, capsys: Ca
         ),
         (
             ("--region", "eu-west-1"),
-            "limit=50&account=123456789012&region=eu-west-1&defaults=account%2Ccategories"
-            "&nearest=true",
+            "limit=50&account=own&region=eu-west-1&defaults=account%2Ccategories&nearest=true",
         ),
         (
             ("--since", "2020-01-01", "--until", "2020-01-02", "--all-categories"),
-            "since=2020-01-01&until=2020-01-02&limit=50&account=123456789012&region=us-east-1"
+            "since=2020-01-01&until=2020-01-02&limit=50&account=own&region=us-east-1"
             "&categories=all&defaults=account%2Cregion&nearest=true",
         ),
     ],

@@ -75,7 +75,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield Server(stub)
 
 
-DEFAULTS = "account=123456789012&region=us-east-1"
+DEFAULTS = "account=own&region=us-east-1"
 
 
 def test_events_are_printed_a_line_each(server: Server, capsys: Capture) -> None:

@@ -25,7 +25,7 @@ def store(request: pytest.FixtureRequest) -> ObjectStore:
     if request.param == "memory":
         return MemoryObjects()
     url = request.getfixturevalue("moto_url")
-    return S3Objects(S3Access(url, "opentrail", "opentrail"))
+    return S3Objects(lambda: S3Access(url, "opentrail", "opentrail"))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Obje
 
 
 def servers_of(url: str) -> list[ObjectStore]:
-    return [S3Objects(S3Access(url, ADMIN_KEY_ID, ADMIN_SECRET)) for _ in range(SERVERS)]
+    return [S3Objects(lambda: S3Access(url, ADMIN_KEY_ID, ADMIN_SECRET)) for _ in range(SERVERS)]
 
 
 @asynchronous

@@ -23,6 +23,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
 from tests.cases import case
 from tests.certificates import issue, write
+from tests.live.ministack import PROGRAM as MINISTACK
 from tests.live.processes import (
     BIN,
     TIMEOUT_SECONDS,
@@ -53,9 +54,9 @@ VOLATILE = (
     (r"[ \t]+", " "),
 )
 #: Ports that pages name, each of which stands for a free one.
-PORTS = ("4747", "4748", "5000", "8080", "8333", "8888", "9333")
+PORTS = ("4566", "4747", "4748", "5000", "8080", "8333", "8888", "9333")
 #: Commands that run until they are stopped, each in a terminal of its own.
-SERVERS = ("opentrail serve", "moto_server", "weed")
+SERVERS = ("opentrail serve", "moto_server", "ministack", "weed")
 
 
 def examples(text: str) -> Iterator[tuple[str, str]]:
@@ -133,7 +134,9 @@ class Shell:
         """
         server = self._start(
             "-c",
-            f"exec {self.ports.replace(command)}",
+            f"exec {self.ports.replace(re.sub('^ministack', str(MINISTACK), command))}",
+            BIND_HOST="127.0.0.1",
+            GATEWAY_PORT=self.ports.free["4566"],
             OPENTRAIL_LISTEN=f"127.0.0.1:{self.ports.free['4747']}",
             OPENTRAIL_CONSOLE_LISTEN=f"127.0.0.1:{self.ports.free['4748']}",
         )

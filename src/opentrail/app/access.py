@@ -9,6 +9,7 @@ from collections.abc import Callable
 from opentrail.access.keys import KnownKey
 from opentrail.access.users import identity_of_user
 from opentrail.adapters.aws.object_store import S3Access
+from opentrail.adapters.upstream.emulator_folder import EmulatorFolder, folder_of
 from opentrail.capture.proxy.upstream import at
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, key_for_account
 from opentrail.settings import Settings, UpstreamAccess
@@ -32,14 +33,29 @@ def own_region(settings: Settings) -> str:
     return access.region if access and access.region else "us-east-1"
 
 
+def emulator_of(settings: Settings, service: str) -> EmulatorFolder | None:
+    """Returns the folder of an AWS Emulator that may be a service's upstream.
+
+    None: it cannot be one, or the settings have credentials or authorities for it.
+    """
+    url = settings.upstream.get(service)
+    if url is None or settings.upstream_ca is not None or service in settings.access:
+        return None
+    return folder_of(url)
+
+
 def service_access(settings: Settings, service: str, region: str) -> S3Access:
     """Returns access to a service's upstream in a Region; without a URL if it has none."""
-    url = settings.upstream.get(service) or settings.upstream.get("")
+    name = service if service in settings.upstream else ""
+    url, ca = settings.upstream.get(name), settings.upstream_ca
     if url is not None:
         url = at(url, service, region)
+    emulator = emulator_of(settings, name)
+    if emulator is not None and emulator.is_there:
+        ca = emulator.ca
     access = _credentials(settings, service) or _PLACEHOLDER
     keys = (access.access_key_id, access.secret_access_key)
-    return S3Access(url, *keys, region, settings.upstream_ca, access.session_token)
+    return S3Access(url, *keys, region, ca, access.session_token)
 
 
 class ServerKeys:
@@ -117,18 +133,23 @@ def _new_key(account: str, user: str) -> KnownKey:
 
 
 def _credentials(settings: Settings, service: str = "s3") -> UpstreamAccess | None:
-    return settings.access.get(service) or settings.access.get("")
+    configured = settings.access.get(service) or settings.access.get("")
+    emulator = emulator_of(settings, service if service in settings.upstream else "")
+    key = emulator.key() if configured is None and emulator is not None else None
+    if key is None:
+        return configured
+    return UpstreamAccess(key.access_key_id, key.secret_access_key, key.session_token)
 
 
-def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
+def own_access(settings: Settings, url: str, own: KnownKey | None, account: str) -> S3Access:
     """Returns access to this server's own endpoint, as the owner of the credentials for S3.
 
-    Without such credentials it is `own`, or else the default account, whose calls most emulators
+    Without such credentials it is `own`, or else the upstream's account, whose calls most emulators
     accept.
     """
     credentials = _credentials(settings)
     if credentials is None:
-        return own_api_access(settings, url, own)
+        return own_api_access(settings, url, own, account)
     return S3Access(
         url,
         credentials.access_key_id,
@@ -138,12 +159,12 @@ def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
     )
 
 
-def own_api_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
+def own_api_access(settings: Settings, url: str, own: KnownKey | None, account: str) -> S3Access:
     """Returns access to this server's own CloudTrail API, as the owner of a key that it made."""
     if own is not None:
         key_id, secret = own.identity.access_key_id, own.secret.secret_access_key
         return S3Access(url, key_id, secret, ca=settings.tls_certificate)
     if _credentials(settings) is not None:
-        return own_access(settings, url, None)
-    key_id = key_for_account(DEFAULT_ACCOUNT)
+        return own_access(settings, url, None, account)
+    key_id = key_for_account(account)
     return S3Access(url, key_id, "opentrail", ca=settings.tls_certificate)

@@ -61,7 +61,7 @@ def core_of(
     stack: AsyncExitStack,
     engines: Engines,
     data: DataDirectory,
-    account: str,
+    account: Callable[[], str],
     endpoint_url: str,
     console_url: str,
 ) -> Core:

@@ -16,6 +16,7 @@ from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, raise_descriptor_limit
+from opentrail.app.access import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.connections import Acceptor, Handshake
@@ -70,7 +71,7 @@ class EndpointServer:
         self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
         self._recorder = Recorder(
             journal,
-            Assembler(identities.resolve, networks=networks),
+            Assembler(identities.resolve, networks, lambda: identities.known_account),
             identities.learn,
             clock,
             metrics,
@@ -241,7 +242,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
             key = UpstreamCredentials(
                 access.access_key_id, access.secret_access_key, access.session_token, access.region
             )
-        upstreams[name] = Upstream.parse(url, key)
+        upstreams[name] = Upstream.parse(url, key, emulator_of(settings, name))
     return Upstreams(upstreams.pop("", None), upstreams)
 
 

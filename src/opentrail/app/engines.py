@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,7 @@ async def open_engines(
         await inventory.require_known_store()
     if is_shared(settings):
         await require_same_use(control, cluster is not None)
-    objects = S3Objects(store_access(settings))
+    objects = S3Objects(partial(store_access, settings))
     retention = timedelta(days=settings.history_retention_days)
     files = _shared_files(settings, cluster, objects, data, clock, retention)
     imports = SharedImports(files, control, data.history, clock, retention) if files else None

@@ -35,12 +35,14 @@ class StartRecorder(IpcRequest[None], frozen=True):
     """Serve connections from now on."""
 
     settings: Settings
-    #: Whether other servers record identities, too.
-    in_cluster: bool
+    #: Whether the server is asked about unknown keys.
+    asks: bool
 
 
-class KnowAll(IpcRequest[None], frozen=True):
-    """Asks the server: return once all that any server has recorded of identities is sent."""
+class MeetKey(IpcRequest[bool], frozen=True):
+    """Asks the server: return once all is sent that others know of a key; False if they may."""
+
+    access_key_id: str
 
 
 class Learn(IpcRequest[None], frozen=True):
@@ -121,12 +123,12 @@ class RecorderProcess:
             ApiProxy(self._link).ask,
             self._metrics,
             ServiceCatalog(),
-            self._know_all if request.in_cluster else None,
+            self._ask_server if request.asks else None,
         )
         asyncio.get_running_loop().add_reader(self._connections, self._receive_connections, server)
 
-    async def _know_all(self) -> None:
-        await self._link.ask(KnowAll())
+    async def _ask_server(self, access_key_id: str) -> bool:
+        return await self._link.ask(MeetKey(access_key_id))
 
     def _receive_connections(self, server: EndpointServer) -> bool:
         """Receives one connection; returns whether there may be another one."""

@@ -20,9 +20,9 @@ from opentrail.app.endpoint_server import admitted_peers
 from opentrail.app.recorder_process import (
     GetSamples,
     JournalState,
-    KnowAll,
     KnowKeys,
     Learn,
+    MeetKey,
     NameKey,
     ReloadCertificate,
     StartRecorder,
@@ -71,7 +71,7 @@ class _RecorderHandle:
             (),
             {
                 AppendEntries: self._append,
-                KnowAll: self._know_all,
+                MeetKey: self._meet_key,
                 ProxyCall: self._proxy_call,
                 CallRecorded: recorders.proxied_calls.run_actions,
             },
@@ -95,8 +95,8 @@ class _RecorderHandle:
             await link.ask(Learn(part))
         self.journal_failure = self._recorders.journal.failure
         await link.ask(JournalState(self.journal_failure))
-        in_cluster = self._recorders.catch_up is not None
-        await link.ask(StartRecorder(self._recorders.settings, in_cluster))
+        asks = self._recorders.catch_up is not None
+        await link.ask(StartRecorder(self._recorders.settings, asks))
         keys = self._recorders.keys.all()
         for start in range(0, len(keys), _MAX_PER_MESSAGE):
             await link.ask(KnowKeys(tuple(keys[start : start + _MAX_PER_MESSAGE]), ()))
@@ -112,9 +112,9 @@ class _RecorderHandle:
             await self._recorders.share_identities(self, request.entries)
         return appended
 
-    async def _know_all(self, _request: KnowAll) -> None:
-        if self._recorders.catch_up is not None:
-            await self._recorders.catch_up()
+    async def _meet_key(self, request: MeetKey) -> bool:
+        catch_up = self._recorders.catch_up
+        return catch_up is None or await catch_up(request.access_key_id)
 
     async def _proxy_call(self, call: ProxyCall) -> ProxiedAnswer:
         return await self._recorders.proxied_calls.answer(call, self)
@@ -316,6 +316,7 @@ def _merge(learned: Sequence[Learned]) -> Learned:
         tuple(identity for part in learned for identity in part.identities),
         tuple(user for part in learned for user in part.users),
         tuple(key for part in learned for key in part.deleted),
+        next((part.account for part in learned if part.account), ""),
     )
 
 
@@ -327,6 +328,7 @@ def _split(learned: Learned) -> list[Learned]:
             learned.identities[start : start + _MAX_PER_MESSAGE],
             learned.users[start : start + _MAX_PER_MESSAGE],
             learned.deleted[start : start + _MAX_PER_MESSAGE],
+            learned.account,
         )
         for start in range(0, longest, _MAX_PER_MESSAGE)
     ]

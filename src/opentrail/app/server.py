@@ -67,6 +67,7 @@ from opentrail.app.access import (
 from opentrail.app.access_keys import is_shared, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.background import run_beside
+from opentrail.app.cluster import Cluster
 from opentrail.app.console_server import (
     EventProvers,
     TrailVerifiers,
@@ -89,11 +90,13 @@ from opentrail.app.http_server import ConsoleConnections
 from opentrail.app.known_positions import kept_events
 from opentrail.app.recorders import Recorders
 from opentrail.app.status import ServerStatus
+from opentrail.app.upstream_callers import UpstreamCallers
 from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.identity.newcomers import know_all
+from opentrail.identity.known_identities import Identities
+from opentrail.identity.newcomers import CatchUp, know_all
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -102,6 +105,10 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds that a thread runs before Python lets another one run.
 _SWITCH_SECONDS = 0.0005
+#: Maximum seconds that the first call of a key waits for what other servers recorded.
+_OTHERS_SECONDS = 1.0
+#: Maximum seconds that the first start waits for the upstream to say its account.
+_ACCOUNT_SECONDS = 10.0
 #: Threads for work that would block the loop: disk and network.
 _THREADS = 16
 
@@ -136,6 +143,8 @@ class Server:
         self._broken: str | None = None
         self.endpoint_url = self.console_url = ""
         self._wings: list[Wing] = []
+        #: Who calls, as the upstream sees it; None before the start.
+        self.callers: UpstreamCallers | None = None
 
     def console_link(self) -> str | None:
         """Returns a link that opens the web console once, if the server has one."""
@@ -196,18 +205,45 @@ class Server:
             ResourcePolicies(engines.control),
         )
         await access.policies.load()
-        own = own_access(settings, self.endpoint_url, access.own_keys.own)
-        account = engines.identities.resolve(own.access_key_id).account
+        callers = self.callers = UpstreamCallers(settings, engines.identities)
+        await self._learn_account(stack, callers, engines.identities)
+
+        def account() -> str:
+            own = self._own_access(engines, access)
+            return engines.identities.resolve(own.access_key_id).account
+
         core = core_of(stack, engines, self._data, account, self.endpoint_url, self.console_url)
         self._wings = [start(core) for start in self._start_wings]
         services = await start_core(core, self._wings, self._remake_buckets)
-        endpoint = await self._start_endpoint(core, services, access, listening)
+        endpoint = await self._start_endpoint(core, services, access, callers, listening)
         if is_shared(settings):
             self._follow_other_servers(core, services, access, endpoint)
         await self._start_console(core, services, access, endpoint, console)
 
+    def _own_access(self, engines: Engines, access: _Access) -> S3Access:
+        """Returns access to this server's endpoint, in the account of its upstream."""
+        account, own = engines.identities.account, access.own_keys.own
+        return own_access(self.settings, self.endpoint_url, own, account)
+
+    async def _learn_account(
+        self, stack: contextlib.AsyncExitStack, callers: UpstreamCallers, identities: Identities
+    ) -> None:
+        """Learns the upstream's account; the first start waits for its answer, but not long."""
+        learning = asyncio.ensure_future(callers.try_account())
+        if identities.known_account is None:
+            await asyncio.wait({learning}, timeout=_ACCOUNT_SECONDS)
+        is_learned = learning.done() and learning.result()
+        if not is_learned:
+            learning.cancel()
+            run_beside(stack, callers.learn_account())
+
     async def _start_endpoint(
-        self, core: Core, services: Services, access: _Access, listening: socket.socket
+        self,
+        core: Core,
+        services: Services,
+        access: _Access,
+        callers: UpstreamCallers,
+        listening: socket.socket,
     ) -> EndpointServer | Recorders:
         """Answers and records calls."""
         settings, engines = core.settings, core.engines
@@ -216,7 +252,7 @@ class Server:
         authorizer = await self._authorizer(engines, services, access)
         api = CloudTrailApi(services, catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
-        catch_up = partial(know_all, journal, identities) if engines.cluster else None
+        catch_up = _asking(callers, partial(know_all, journal, identities), engines.cluster)
         if settings.recorders > 1:
             proxied_calls = ProxiedCalls(api.app, identities.resolve, lambda: journal.head)
             endpoint = Recorders(settings, journal, identities, proxied_calls, metrics, catch_up)
@@ -308,7 +344,7 @@ class Server:
             return state.document(settings, counted)
 
         def as_owner() -> S3Access:
-            return own_access(settings, self.endpoint_url, access.own_keys.own)
+            return self._own_access(engines, access)
 
         async def as_user(service: str, user: str | None) -> S3Access:
             key = access.own_keys.own
@@ -316,7 +352,7 @@ class Server:
                 key = access.own_keys.of_user(user)
                 await endpoint.know_keys([key])
             to = own_api_access if service == "cloudtrail" else own_access
-            return to(settings, self.endpoint_url, key)
+            return to(settings, self.endpoint_url, key, identities.account)
 
         token = secrets.token_urlsafe(32)
         missing, allowed = state.missing, PolicyAdministration(access.policies)
@@ -353,7 +389,7 @@ class Server:
             groups += wing.groups(services, missing)
         sessions = next((wing.sessions for wing in self._wings if wing.sessions), None)
         user_tokens = next((wing.user_tokens for wing in self._wings if wing.user_tokens), None)
-        api = JsonApi(groups, token, sessions, user_tokens)
+        api = JsonApi(groups, token, sessions, user_tokens, core.account)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
         pages = [page for wing in self._wings for page in wing.pages(services)]
         home = next((wing.home for wing in self._wings if wing.home), None)
@@ -439,6 +475,21 @@ class Server:
         """Ends the server with exit code 74: storage can no longer be trusted (guarantee D6)."""
         self._broken = reason
         self._stop.set()
+
+
+def _asking(
+    callers: UpstreamCallers, know_others: CatchUp, cluster: Cluster | None
+) -> CatchUp | None:
+    """Returns what asks the other servers, then the upstream, about a key; None: there are none."""
+    if cluster is None:
+        return callers.name if callers.asks else None
+
+    async def ask(access_key_id: str) -> bool:
+        async with asyncio.timeout(_OTHERS_SECONDS):
+            await know_others(access_key_id)
+        return await callers.name(access_key_id)
+
+    return ask
 
 
 async def _send_keys(

@@ -49,7 +49,7 @@ class Core:
     #: Clients of the upstream's services.
     clients: ServiceClients
     #: The account whose calls the server makes.
-    account: str
+    account: Callable[[], str]
     #: The addresses of both ports.
     endpoint_url: str
     console_url: str

@@ -72,7 +72,9 @@ def keeps_answer(source: str, operation: str) -> bool:
 
 @lru_cache(_CACHED_CALLS)
 def needs_answer(source: str, operation: str) -> bool:
-    """Returns whether an answer must be read, to record it or for the resources that it names."""
+    """Returns whether an answer is read: to record it, or for resources or a caller in it."""
+    if operation == "GetCallerIdentity":
+        return True
     return keeps_answer(source, operation) or source in rules("kinds")["answer_read"]["sources"]
 
 

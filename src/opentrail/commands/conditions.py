@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from opentrail.core.errors import UsageError
 from opentrail.core.event import format_time, parse_moment
 from opentrail.core.expression import ExpressionError, fields_in, parse
-from opentrail.core.identity import DEFAULT_ACCOUNT
 
 
 def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
@@ -42,7 +41,7 @@ def own_region() -> str:
 
 def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
     """Returns the conditions that neither a flag nor the expression sets."""
-    usual = {"account": DEFAULT_ACCOUNT, "region": own_region(), "categories": None}
+    usual = {"account": "own", "region": own_region(), "categories": None}
     flags = {
         "account": options.account or options.all_accounts,
         "region": options.region or options.all_regions,

@@ -24,10 +24,10 @@ from opentrail.adapters.system import is_running
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.journals import source_of
 from opentrail.app.rebuilding import rebuild_trails
+from opentrail.app.upstream_check import UpstreamCheck
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
-from opentrail.commands.upstream_check import UpstreamCheck
 from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
 from opentrail.settings import Settings, from_environment

@@ -22,13 +22,13 @@ from opentrail.commands.sandbox import (
     start_moto,
     start_seaweedfs,
 )
-from opentrail.commands.upstream_check import UpstreamCheck
 from opentrail.core.errors import UsageError
 from opentrail.settings import SANDBOX_DEFAULTS, Settings, UpstreamAccess, from_environment
 from opentrail.version import __version__
 
 if TYPE_CHECKING:
     from opentrail.app.server import Server
+    from opentrail.app.upstream_check import UpstreamCheck
 
 #: Flags of a server in groups: name, placeholder and help, in which `{d.…}` is a default.
 _FLAGS = {
@@ -138,6 +138,8 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
     settings = _settings(options)
+    from opentrail.app.upstream_check import UpstreamCheck  # as slow to load as the server
+
     check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
     _serve(settings, partial(_announce_serve, check))
     return 0
@@ -199,13 +201,25 @@ def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
     notes = [f"upstream {line}" for line in check.lines()] if check else []
     if trusted := ", ".join(server.settings.insecure_trusted_networks):
         notes.append(f"INSECURE hosts in {trusted} may call as any user, without TLS")
-    if not server.settings.directory:
+    if server.callers is not None and (default := server.callers.default) is not None:
+        notes.append(f"callers  as the upstream names them; by default {default.arn}")
+    elif not server.settings.directory:
         notes.append(f"callers  unknown unless recorded calls made their keys; {NAMING}")
     _announce(server, notes)
     print(f"\nexport AWS_ENDPOINT_URL={server.endpoint_url}")
-    for line in _exports(server):
+    for line in (*_emulator_keys(server.settings), *_exports(server)):
         print(line)
     print(flush=True)
+
+
+def _emulator_keys(settings: Settings) -> Iterator[str]:
+    """Yields the lines with which a terminal finds the keys of an AWS Emulator behind a server."""
+    from opentrail.app.access import emulator_of
+
+    emulator = emulator_of(settings, "")
+    if emulator is not None and emulator.is_there:
+        yield f"export AWS_SHARED_CREDENTIALS_FILE={shlex.quote(str(emulator.credentials))}"
+        yield f"export AWS_CONFIG_FILE={shlex.quote(str(emulator.config))}"
 
 
 def _exports(server: Server) -> Iterator[str]:

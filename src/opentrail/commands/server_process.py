@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.02
 #: Lines of the server's output in an error.
 _SHOWN_LINES = 20
 #: Documents that every server writes, and what it learns from calls about users and keys.
-_OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place"})
+_OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place", "upstream"})
 _OWN_MARKS = frozenset({("mark", "journal"), ("mark", "store")})
 
 

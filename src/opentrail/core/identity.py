@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -68,10 +68,12 @@ class Learned:
     users: tuple[tuple[str, str, str, str], ...] = ()
     #: (access key id, event id) of keys that were deleted.
     deleted: tuple[tuple[str, str], ...] = ()
+    #: The account of callers whose key names none; '' if it is not learned.
+    account: str = ""
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.identities or self.users or self.deleted)
+        return bool(self.identities or self.users or self.deleted or self.account)
 
 
 @lru_cache(4096)
@@ -208,6 +210,37 @@ def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> di
     return {"type": kind, **{member: text for member, text in members.items() if text}}
 
 
+_PRINCIPAL = re.compile(r"arn:[\w-]+:(iam|sts)::(\d{12}):(root|user/.+|assumed-role/[^/]+/.+)")
+
+
+def identity_by_arn(access_key_id: str, arn: str, user_id: str) -> Identity | None:
+    """Returns the identity that GetCallerIdentity describes; None of another principal.
+
+    moto has an STS ARN for the user that it takes every unknown key for.
+    """
+    found = _PRINCIPAL.fullmatch(arn)
+    if found is None:
+        return None
+    account, principal = found[2], found[3]
+    if principal == "root":
+        return Identity(access_key_id, account, root(account))
+    if principal.startswith("user/"):
+        own = arn.replace(":sts:", ":iam:", 1)
+        user = iam_user(account, principal.rpartition("/")[2], user_id, own)
+        return Identity(access_key_id, account, user)
+    session = {"arn": arn, "assumedRoleId": user_id}
+    return Identity(access_key_id, account, _assumed_role(session, {}, {}))
+
+
+def account_in(answer: Mapping[str, Any] | None) -> str | None:
+    """Returns the account in the ARN of what an IAM call made; None if the answer has none."""
+    for made in (answer or {}).values():
+        parts = str(made.get("arn")).split(":", 5) if isinstance(made, Mapping) else []
+        if len(parts) > 5 and parts[2] == "iam" and is_account(parts[4]):
+            return parts[4]
+    return None
+
+
 _TEACHERS = ("iam.amazonaws.com", "sts.amazonaws.com")
 _NOTHING = Learned()
 
@@ -229,10 +262,23 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
     ):
         return _NOTHING  # the caller's own record of a shared call has all that this copy has
     if source == "iam.amazonaws.com":
-        return _learn_iam(record, answer, users)
+        learned = _learn_iam(record, answer, users)
+        is_guess = caller.get("type") == "Unknown"
+        return replace(learned, account=account_in(answer) or "") if is_guess else learned
+    if record.get("eventName") == "GetCallerIdentity":
+        return _learn_caller(record, caller)
     if source == "sts.amazonaws.com" and answer:
         return _learn_sts(record, answer)
     return Learned()
+
+
+def _learn_caller(record: Record, caller: Mapping[str, Any]) -> Learned:
+    """Learns the caller of GetCallerIdentity, whom the answer named (`Assembler`)."""
+    key_id, account = caller.get("accessKeyId"), str(record.get("recipientAccountId"))
+    if not key_id or caller.get("type") not in ("IAMUser", "Root"):
+        return _NOTHING
+    named = {name: value for name, value in caller.items() if name != "accessKeyId"}
+    return Learned((Identity(str(key_id), account, named, str(record.get("eventID"))),))
 
 
 def _learn_iam(

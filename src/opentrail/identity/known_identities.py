@@ -26,6 +26,8 @@ from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 
 _IAM = b'"eventSource":"iam.'
 _STS = b'"eventSource":"sts.'
+#: Kind and key under which the control store has the upstream's account.
+_ACCOUNT = ("upstream", "account")
 #: Maximum records without identities that the stored cursor may lag behind.
 _CURSOR_LAG = 10_000
 #: Records that are processed before other tasks of the loop run.
@@ -49,6 +51,8 @@ class KnownIdentities:
         most_users: int = MAX_USERS,
     ) -> None:
         self._configured = {identity.access_key_id: identity for identity in directory}
+        #: The account of callers whose key names none; None until it is learned.
+        self._account: str | None = None
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._most_sessions, self._most_users = most_sessions, most_users
@@ -69,7 +73,17 @@ class KnownIdentities:
         learned = self._learned.get(access_key_id)
         if learned is not None:
             return learned
-        return unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
+        return unknown(account_of_key(access_key_id) or self.account, access_key_id)
+
+    @property
+    def account(self) -> str:
+        """The account of callers whose key names none: the upstream's own, once it is known."""
+        return self._account or DEFAULT_ACCOUNT
+
+    @property
+    def known_account(self) -> str | None:
+        """The upstream's own account; None until it is known."""
+        return self._account
 
     def is_stranger(self, access_key_id: str) -> bool:
         """Returns whether nothing is known of a key."""
@@ -92,6 +106,8 @@ class KnownIdentities:
     def learn(self, record: Record) -> Learned:
         """Learns the identities of a record immediately, for the calls that follow it."""
         taught = learn(record, self._users)
+        if taught.account and self._account is not None:
+            taught = replace(taught, account="")
         change = renamed(record)
         if change is not None:
             taught = self._rename(change)
@@ -123,6 +139,8 @@ class KnownIdentities:
 
     def absorb(self, taught: Learned) -> None:
         """Adds identities that another process has learned."""
+        if taught.account:
+            self._account = taught.account
         for account, user, principal_id, arn in taught.users:
             if principal_id:
                 self._users[account, user] = (principal_id, arn)
@@ -159,7 +177,7 @@ class KnownIdentities:
     def learned(self) -> Learned:
         """Returns all learned identities, for another process to absorb."""
         users = tuple((*user, *ids) for user, ids in self._users.items())
-        return Learned(tuple(self._learned.values()), users)
+        return Learned(tuple(self._learned.values()), users, account=self._account or "")
 
 
 class _Taught:
@@ -168,6 +186,7 @@ class _Taught:
     def __init__(self) -> None:
         self.users: dict[tuple[str, str], tuple[str, str]] = {}
         self.keys: dict[str, None] = {}
+        self.account = ""
 
     def add(self, learned: Learned) -> None:
         """Adds the identities of a later record."""
@@ -177,6 +196,7 @@ class _Taught:
             self.keys[identity.access_key_id] = None
         for key_id, _ in learned.deleted:
             self.keys[key_id] = None
+        self.account = learned.account or self.account
 
 
 class Identities(KnownIdentities):
@@ -241,6 +261,8 @@ class Identities(KnownIdentities):
         # The cursor first: another server may store some while they are read.
         cursor = await self._control.get("place", self.name)
         self._cursor = self._stored_cursor = cursor.document["position"] if cursor else 0
+        if (upstream := await self._control.get(*_ACCOUNT)) is not None:
+            self._account = str(upstream.document["account"])
         for stored in await self._control.scan("iam-user"):
             account, _, user = stored.key.partition("/")
             document = stored.document
@@ -260,6 +282,20 @@ class Identities(KnownIdentities):
         ]
         for identity in sorted(identities, key=_begun):
             self._keep(identity)
+
+    async def know_account(self, account: str) -> None:
+        """Stores the account of callers whose key names none, as the upstream says it."""
+        if account != self._account:
+            self._account = account
+            await self._control.apply([Put(*_ACCOUNT, {"account": account})])
+            if self._share is not None:
+                await self._share(Learned(account=account))
+
+    async def take(self, taught: Learned) -> None:
+        """Adds identities that no record teaches, in all processes of this server."""
+        self.absorb(taught)
+        if self._share is not None:
+            await self._share(taught)
 
     async def cursor(self) -> int:
         """Returns the last position whose identities are known, and stored if they are."""
@@ -334,6 +370,8 @@ class Identities(KnownIdentities):
                 self._keep(replace(identity, user_identity=user_identity))
 
     def _changes(self, taught: _Taught) -> Iterator[StoreWrite]:
+        if taught.account:
+            yield Put(*_ACCOUNT, {"account": taught.account})
         for (account, user), (principal_id, arn) in taught.users.items():
             key = f"{account}/{user}"
             if principal_id:

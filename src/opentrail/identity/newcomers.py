@@ -1,4 +1,4 @@
-"""Keys that another server of the cluster may have recorded the creation of a moment ago."""
+"""Keys of which nothing is known yet: who may know more is asked at their first call."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from opentrail.ports.journal import Journal
 
 log = logging.getLogger(__name__)
 
-#: Returns once all is known here that any server had recorded when it was called.
-CatchUp = Callable[[], Awaitable[None]]
+#: Returns once all is known here that the other servers, or the upstream, know of a key; False if
+#: they could not say.
+CatchUp = Callable[[str], Awaitable[bool]]
 
 #: Maximum seconds that a call waits for it.
-_MAX_SECONDS = 1.0
+_MAX_SECONDS = 5.0
 #: Maximum unknown keys that are remembered, so that their later calls do not wait.
 _MAX_STRANGERS = 10_000
 #: Maximum characters of a key: callers may send any text as one, and no record has more of it.
@@ -24,25 +25,27 @@ _MAX_KEY_LENGTH = 1_024
 
 
 class Newcomers:
-    """Makes the first call of an unknown key wait until this server knows what the others know."""
+    """Makes the first call of an unknown key wait until others were asked about it."""
 
     def __init__(self, identities: KnownIdentities, catch_up: CatchUp) -> None:
         self._identities = identities
         self._catch_up = catch_up
         self._strangers: dict[str, None] = {}
 
-    async def meet(self, access_key_id: str) -> None:
-        """Returns once the key is known, or no server has recorded its creation."""
-        if len(access_key_id) > _MAX_KEY_LENGTH or access_key_id in self._strangers:
-            return
-        if not self._identities.is_stranger(access_key_id):
-            return
+    def meet(self, access_key_id: str) -> Awaitable[None] | None:
+        """Returns what ends once others were asked about a key; None if there is nothing to ask."""
+        if not self._identities.is_stranger(access_key_id) or access_key_id in self._strangers:
+            return None
+        return self._ask(access_key_id) if len(access_key_id) <= _MAX_KEY_LENGTH else None
+
+    async def _ask(self, access_key_id: str) -> None:
         try:
             async with asyncio.timeout(_MAX_SECONDS):
-                await self._catch_up()
+                if not await self._catch_up(access_key_id):
+                    return
         except (OpentrailError, OSError, TimeoutError) as error:
             reason = str(error) or "it takes too long"
-            log.warning("what other servers recorded is not known", extra={"reason": reason})
+            log.warning("what others know of a key is not known", extra={"reason": reason})
             return
         if self._identities.is_stranger(access_key_id):
             if len(self._strangers) >= _MAX_STRANGERS:
@@ -50,10 +53,11 @@ class Newcomers:
             self._strangers[access_key_id] = None
 
 
-async def know_all(journal: Journal, identities: Identities) -> None:
+async def know_all(journal: Journal, identities: Identities, _access_key_id: str = "") -> bool:
     """Returns once the identities of all records are known that any server had when it was called.
 
     Raises:
         StorageFailed: the journal does not say which these are.
     """
     await identities.reach(await journal.newest())
+    return True

@@ -56,7 +56,7 @@ async def s3_stub(handler: Handler) -> AsyncIterator[S3Objects]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield S3Objects(S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
+        yield S3Objects(lambda: S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
     finally:
         server.close()
 
@@ -86,7 +86,7 @@ def s3_error(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
 @pytest.mark.live
 @asynchronous
 async def test_metadata_and_headers_arrive_in_the_bucket(moto_url: str, bucket: str) -> None:
-    store = S3Objects(S3Access(moto_url, "opentrail", "opentrail"))
+    store = S3Objects(lambda: S3Access(moto_url, "opentrail", "opentrail"))
     await store.create_bucket(bucket)
     metadata = {"signature": "ab" * 256, "signature-algorithm": "SHA256withRSA"}
     await store.put(NewObject(bucket, "d.json.gz", b"content", metadata=metadata))
@@ -110,7 +110,7 @@ async def test_objects_written_by_others_can_be_read_and_are_not_overwritten(
     seen = client(moto_url)
     seen.create_bucket(Bucket=bucket)
     seen.put_object(Bucket=bucket, Key="theirs", Body=b"theirs")
-    store = S3Objects(S3Access(moto_url, "opentrail", "opentrail"))
+    store = S3Objects(lambda: S3Access(moto_url, "opentrail", "opentrail"))
     assert await store.get(bucket, "theirs") == b"theirs"
     with pytest.raises(ObjectExists):
         await store.put(NewObject(bucket, "theirs", b"ours"))
@@ -206,7 +206,7 @@ async def test_an_answer_that_breaks_off_is_an_error_of_the_store() -> None:
 
     server = await asyncio.start_server(closing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store = S3Objects(S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
+    store = S3Objects(lambda: S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
     with pytest.raises(ObjectStoreError, match="s3://my-bucket/key"):
         await store.get("my-bucket", "key")
     server.close()
@@ -217,7 +217,7 @@ async def test_a_dead_endpoint_is_an_error_of_the_store() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-        store = S3Objects(S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
+        store = S3Objects(lambda: S3Access(f"http://127.0.0.1:{port}", "key", "secret"))
         dead: tuple[Awaitable[Any], ...] = (
             store.check_bucket("my-bucket"),
             store.put(NewObject("my-bucket", "key", b"x")),
@@ -232,7 +232,7 @@ async def test_a_dead_endpoint_is_an_error_of_the_store() -> None:
 
 @asynchronous
 async def test_a_bucket_name_that_cannot_be_one_is_an_error_of_the_store() -> None:
-    store = S3Objects(S3Access("http://127.0.0.1:9", "key", "secret"))
+    store = S3Objects(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(ObjectStoreError):
         await store.check_bucket("not a bucket/name")
 

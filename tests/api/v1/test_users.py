@@ -28,7 +28,9 @@ class Administrator:
         users = ConsoleUsers(self.api.world.control, self.api.world.clock, ScryptCost(n=16))
         tokens = UserTokens(self.api.world.control, users, self.api.world.clock)
         world = self.api.world
-        changes = OwnChanges(world.journal, world.clock, ACCOUNT, "console.opentrail.internal")
+        changes = OwnChanges(
+            world.journal, world.clock, lambda: ACCOUNT, "console.opentrail.internal"
+        )
         administration = UserAdministration(
             users, changes, self._end_sessions, tokens.remove_all_of
         )

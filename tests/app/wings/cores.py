@@ -20,5 +20,5 @@ async def a_core(folder: Path, **settings: Any) -> AsyncIterator[Core]:
     asked = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, **settings)
     async with opened_engines(asked) as (stack, engines, data):
         yield core_of(
-            stack, engines, data, ACCOUNT, "http://127.0.0.1:4747", "http://127.0.0.1:4748"
+            stack, engines, data, lambda: ACCOUNT, "http://127.0.0.1:4747", "http://127.0.0.1:4748"
         )

@@ -15,17 +15,19 @@ URL = "http://127.0.0.1:4748"
 
 
 def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> None:
-    found = console_settings(Settings(), URL, ACCOUNT)
+    found = console_settings(Settings(), URL, lambda: ACCOUNT)
     assert found.is_own_name is not None
     assert all(map(found.is_own_name, ("127.0.0.1:4748", "localhost:4748", "[::1]:4748")))
     assert not any(map(found.is_own_name, ("127.0.0.1:80", "opentrail:4748", "evil.example")))
-    assert (found.account, found.region) == (ACCOUNT, "us-east-1")
+    assert (found.account(), found.region) == (ACCOUNT, "us-east-1")
     with_tls = Settings(tls_certificate=Path(__file__), tls_key=Path(__file__))
-    assert console_settings(with_tls, URL, ACCOUNT).is_own_name is None
+    assert console_settings(with_tls, URL, lambda: ACCOUNT).is_own_name is None
 
 
 def test_in_trusted_networks_the_console_has_every_name_that_no_other_site_can_have() -> None:
-    found = console_settings(Settings(insecure_trusted_networks=("10.0.0.0/8",)), URL, ACCOUNT)
+    found = console_settings(
+        Settings(insecure_trusted_networks=("10.0.0.0/8",)), URL, lambda: ACCOUNT
+    )
     assert found.is_own_name is not None
     assert all(map(found.is_own_name, ("127.0.0.1:14748", "opentrail:4748", "172.28.47.3:4748")))
     assert not any(map(found.is_own_name, ("evil.example:4748", "opentrail.evil.example")))
@@ -35,7 +37,7 @@ def test_console_answers_to_its_public_name() -> None:
     own = ("127.0.0.1:4748", "trail.example.com", "trail.example.com:443")
     for more in (Settings(), Settings(insecure_trusted_networks=("10.0.0.0/8",))):
         settings = replace(more, console_url="https://trail.example.com")
-        found = console_settings(settings, URL, ACCOUNT).is_own_name
+        found = console_settings(settings, URL, lambda: ACCOUNT).is_own_name
         assert found is not None
         assert all(map(found, own))
         assert not any(map(found, ("trail.example.com:80", "evil.example", "a.trail.example.com")))

@@ -53,11 +53,11 @@ class S3Access:
 
 
 class S3Objects:
-    """An `ObjectStore`; the client is created when it is first needed."""
+    """An `ObjectStore`; the client is made when it is first needed, and when `access` changes."""
 
-    def __init__(self, access: S3Access) -> None:
+    def __init__(self, access: Callable[[], S3Access]) -> None:
         self._access = access
-        self._made: Any = None
+        self._made: tuple[S3Access, Any] | None = None
         self._lock = asyncio.Lock()
         self._conditional = True
         self._threads = ThreadPoolExecutor(_CONCURRENT, "s3")
@@ -169,20 +169,22 @@ class S3Objects:
         return True
 
     async def _call(self, work: Callable[[Any], T], name: str) -> T:
+        access = self._access()
         async with self._lock:
-            if self._made is None:
-                self._made = await asyncio.to_thread(self._make)
+            if self._made is None or self._made[0] != access:
+                self._made = access, await asyncio.to_thread(self._make, access)
+            client = self._made[1]
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _translated, work, self._made, name)
+        return await loop.run_in_executor(self._threads, _translated, work, client, name)
 
-    def _make(self) -> Any:
+    def _make(self, access: S3Access) -> Any:
         import boto3
 
         session = boto3.session.Session(
-            aws_access_key_id=self._access.access_key_id,
-            aws_secret_access_key=self._access.secret_access_key,
-            aws_session_token=self._access.session_token,
-            region_name=self._access.region,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            aws_session_token=access.session_token,
+            region_name=access.region,
         )
         settings = botocore.config.Config(
             connect_timeout=10,
@@ -193,9 +195,9 @@ class S3Objects:
             response_checksum_validation="when_required",
             proxies={},
         )
-        verify = str(self._access.ca) if self._access.ca else None
+        verify = str(access.ca) if access.ca else None
         return session.client(
-            "s3", endpoint_url=self._access.endpoint_url, config=settings, verify=verify
+            "s3", endpoint_url=access.endpoint_url, config=settings, verify=verify
         )
 
 

@@ -36,8 +36,8 @@ class ServiceClients:
 
     def __init__(self, access: Callable[[str, str], S3Access]) -> None:
         self._access = access
-        #: Least recently used first.
-        self._made: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        #: By service, Region and access; least recently used first.
+        self._made: OrderedDict[tuple[str, str, S3Access], Any] = OrderedDict()
         self._lock = asyncio.Lock()
         self._session: Any = None
         #: One pool per service: one that does not answer delays no other.
@@ -53,19 +53,19 @@ class ServiceClients:
         threads = self._threads.get(service)
         if threads is None:
             threads = self._threads[service] = ThreadPoolExecutor(_CONCURRENT, f"aws-{service}")
+        which = (service, region, self._access(service, region))
         async with self._lock:
-            client = self._made.get((service, region))
+            client = self._made.get(which)
             if client is None:
-                make = partial(self._make, service, region)
+                make = partial(self._make, *which)
                 client = await asyncio.to_thread(translated, make, name)
-                self._made[(service, region)] = client
+                self._made[which] = client
                 if len(self._made) > _MAX_CLIENTS:
                     self._made.popitem(last=False)
-            self._made.move_to_end((service, region))
+            self._made.move_to_end(which)
         return await loop.run_in_executor(threads, translated, partial(work, client), name)
 
-    def _make(self, service: str, region: str) -> Any:
-        access = self._access(service, region)
+    def _make(self, service: str, region: str, access: S3Access) -> Any:
         if access.endpoint_url is None:
             raise ServiceError(
                 "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"

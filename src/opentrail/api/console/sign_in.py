@@ -39,10 +39,10 @@ class LoginRecords:
     Args:
         journal: where they become durable.
         clock: the time of them.
-        account: the account whose console this is.
+        account: returns the account whose console this is.
     """
 
-    def __init__(self, journal: JournalWriter, clock: Clock, account: str) -> None:
+    def __init__(self, journal: JournalWriter, clock: Clock, account: Callable[[], str]) -> None:
         self._journal = journal
         self._clock = clock
         self._account = account
@@ -53,7 +53,7 @@ class LoginRecords:
         Raises:
             RecordRefused: it cannot be recorded now.
         """
-        identity = identity_of(self._account, user)
+        identity = identity_of(self._account(), user)
         await self._append(request, identity, None, user.subject)
 
     async def record_failure(
@@ -67,10 +67,10 @@ class LoginRecords:
             RecordRefused: it cannot be recorded now.
         """
         if name is not None:
-            identity = identity_of_user(self._account, name, subject)
+            identity = identity_of_user(self._account(), name, subject)
             await self._append(request, identity, "Failed authentication", subject)
             return
-        unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
+        unknown = {"type": "IAMUser", "accountId": self._account(), "userName": _HIDDEN}
         await self._append(request, unknown, "No username found in supplied account", None)
 
     async def _append(

@@ -45,13 +45,13 @@ class ConsoleSettings:
     """What the console shows of this server.
 
     Args:
-        account: the account of calls that the console makes.
+        account: returns the account of calls that the console makes.
         region: the Region that pages begin with.
         is_own_name: returns whether a header `Host`, in lowercase, names the console; None: any
             does.
     """
 
-    account: str
+    account: Callable[[], str]
     region: str
     is_own_name: Callable[[str], bool] | None
 
@@ -121,7 +121,7 @@ class WebSession:
         history = seen_by(request, self._services).history
         facets = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
         choices = {field: {value for value, _ in values} for field, values in facets.items()}
-        account, region = self._settings.account, self._settings.region
+        account, region = self._settings.account(), self._settings.region
         accounts = {account} if user.accounts is None else set(user.accounts)
         return {
             "account": account if user.may_see(account) else min(accounts),

@@ -142,7 +142,7 @@ class Detections:
     Args:
         services: what operations use.
         rules: the enabled rules.
-        account: the account in which changes are recorded.
+        account: returns the account in which changes are recorded.
         missing: returns a description of each range that event history lacks.
     """
 
@@ -150,7 +150,7 @@ class Detections:
         self,
         services: Services,
         rules: EnabledRules,
-        account: str,
+        account: Callable[[], str],
         missing: Callable[[], list[str]],
     ) -> None:
         self._services = services

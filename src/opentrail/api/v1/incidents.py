@@ -129,7 +129,7 @@ class Incidents:
     Args:
         services: what operations use.
         insights: what watches.
-        account: the account in which it is recorded who marks an incident as expected.
+        account: returns the account in which it is recorded who marks an incident as expected.
         missing: returns a description of each range that event history lacks.
     """
 
@@ -137,7 +137,7 @@ class Incidents:
         self,
         services: Services,
         insights: Insights,
-        account: str,
+        account: Callable[[], str],
         missing: Callable[[], list[str]],
     ) -> None:
         self._services = services

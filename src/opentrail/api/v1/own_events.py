@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -62,7 +63,9 @@ def address_of(request: Request) -> str:
 class OwnChanges:
     """Records who changes what of opentrail itself, before it is changed."""
 
-    def __init__(self, journal: JournalWriter, clock: Clock, account: str, source: str) -> None:
+    def __init__(
+        self, journal: JournalWriter, clock: Clock, account: Callable[[], str], source: str
+    ) -> None:
         self._journal, self._clock = journal, clock
         self._account, self._source = account, source
 
@@ -75,7 +78,7 @@ class OwnChanges:
         entry = own_event(
             request,
             self._clock.now(),
-            identity_of(self._account, caller_of(request)),
+            identity_of(self._account(), caller_of(request)),
             self._source,
             name,
             f"opentrail/{__version__}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TypedDict
 
 from starlette.requests import Request
@@ -46,10 +47,10 @@ class AgentQuestions:
     Args:
         journal: where the record becomes durable.
         clock: the time of it.
-        account: the account in which it is recorded.
+        account: returns the account in which it is recorded.
     """
 
-    def __init__(self, journal: JournalWriter, clock: Clock, account: str) -> None:
+    def __init__(self, journal: JournalWriter, clock: Clock, account: Callable[[], str]) -> None:
         self._journal = journal
         self._clock = clock
         self._account = account
@@ -84,7 +85,7 @@ class AgentQuestions:
         entry = own_event(
             request,
             self._clock.now(),
-            identity_of(self._account, caller_of(request)),
+            identity_of(self._account(), caller_of(request)),
             AGENT_SOURCE,
             _EVENT_NAME,
             f"{agent}/{version} opentrail-mcp/{__version__}",

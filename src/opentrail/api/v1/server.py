@@ -7,6 +7,7 @@ import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,6 +34,7 @@ from opentrail.api.v1.callers import (
 from opentrail.api.v1.progress import FollowedCalls
 from opentrail.api.v1.routes import PREFIX, VIEWER, Rule, most_specific_first, rules_in
 from opentrail.core.errors import CloudTrailError, OpentrailError
+from opentrail.core.identity import DEFAULT_ACCOUNT
 
 #: Maximum bytes of a JSON object in a request's body.
 _MAX_BODY_BYTES = 1_000_000
@@ -48,6 +50,7 @@ class JsonApi:
         token: the server's, in `server.json`, which only the server's own user can read.
         sessions: authenticates browsers; None: the server has no web console.
         user_tokens: authenticates programs by personal tokens; None: users have none.
+        account: returns the account that the parameter `account=own` means.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class JsonApi:
         token: str,
         sessions: SessionAuthenticator | None = None,
         user_tokens: PersonalTokens | None = None,
+        account: Callable[[], str] = lambda: DEFAULT_ACCOUNT,
     ) -> None:
+        self._account = account
         self._token = token.encode()
         self._sessions = sessions
         self._user_tokens = user_tokens
@@ -80,6 +85,8 @@ class JsonApi:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             request_id = str(uuid.uuid4())
+            if request.query_params.get("account") == "own":
+                request = self._with_account(request)
             try:
                 await self._authenticate(request, rule)
                 if rule.body is None:
@@ -100,6 +107,16 @@ class JsonApi:
             return with_headers(response, request_id)
 
         return endpoint
+
+    def _with_account(self, request: Request) -> Request:
+        """Returns a request with the server's account instead of `own`."""
+        query = [
+            (name, self._account() if (name, value) == ("account", "own") else value)
+            for name, value in request.query_params.multi_items()
+        ]
+        return Request(
+            {**request.scope, "query_string": urlencode(query).encode()}, request.receive
+        )
 
     async def _authenticate(self, request: Request, rule: Rule) -> None:
         """Returns if the caller may use a route; handlers then know the caller.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import orjson
 from starlette.requests import Request
@@ -51,12 +51,12 @@ class TrailAdministration:
     Args:
         services: what operations use.
         endpoint: this server's own endpoint.
-        account: the account of the server's key.
+        account: returns the account of the server's key.
         region: the Region that is called if the caller names none.
     """
 
     def __init__(
-        self, services: Services, endpoint: OwnEndpoint, account: str, region: str
+        self, services: Services, endpoint: OwnEndpoint, account: Callable[[], str], region: str
     ) -> None:
         self._services = services
         self._endpoint = endpoint
@@ -134,7 +134,7 @@ class TrailAdministration:
             if error := orjson.loads(line)["error"]:
                 hint = _HINTS.get(error["code"], "").format(bucket=wish.bucket)
                 raise CloudTrailError(error["code"], f"{error['message']}{hint}")
-        trail = await find_trail(self._services.trails, wish.name, self._account)
+        trail = await find_trail(self._services.trails, wish.name, self._account())
         return {**await trail_state(self._services.control, trail)}
 
     async def _steps(self, request: Request, wish: Wish, region: str) -> AsyncIterator[bytes]:
@@ -144,10 +144,10 @@ class TrailAdministration:
             CloudTrailError: a trail has this name, or there is no room for one.
         """
         new = Trail(
-            "", wish.name, self._account, region, wish.bucket, multi_region=wish.all_regions
+            "", wish.name, self._account(), region, wish.bucket, multi_region=wish.all_regions
         )
         await self._services.trails.check_room(new)
-        turning = TurningOn(self._endpoint, region, self._account, _as_caller(request))
+        turning = TurningOn(self._endpoint, region, self._account(), _as_caller(request))
         return turning.steps(wish)
 
     async def _call(self, request: Request, operation: str, region: str, body: bytes) -> bytes:
@@ -173,7 +173,7 @@ class TrailAdministration:
     def _require_own_account(self, request: Request) -> None:
         """Returns if the caller may see the account whose calls the server makes."""
         caller = caller_of(request)
-        if not caller.may_see(self._account):
+        if not caller.may_see(self._account()):
             accounts = ", ".join(caller.accounts or ())
             message = f"{caller.name} may see the accounts {accounts} only."
             raise CloudTrailError("AccessDenied", message, 403)

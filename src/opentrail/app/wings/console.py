@@ -67,13 +67,15 @@ def start(core: Core) -> Wing:
     )
 
 
-def console_settings(settings: Settings, console_url: str, account: str) -> ConsoleSettings:
+def console_settings(
+    settings: Settings, console_url: str, account: Callable[[], str]
+) -> ConsoleSettings:
     """Returns what the web console shows.
 
     Args:
         settings: those of the server.
         console_url: the console's address.
-        account: the account of the key with which the console calls the endpoint.
+        account: returns the account of the key with which the console calls the endpoint.
     """
     return ConsoleSettings(account, own_region(settings), _own_names(settings, console_url))
 

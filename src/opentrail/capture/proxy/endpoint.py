@@ -30,8 +30,9 @@ class Endpoint(Connections):
     tls: ssl.SSLContext | None = None
     #: Verifies callers; None: everybody is whom the access key id says.
     gate: Gate | None = None
-    #: Waits for what another server may have recorded of a key; None: there is no other one.
-    meet: Callable[[str], Awaitable[None]] | None = None
+    #: Returns what waits for what others know of a key, None if there is nothing to wait for; no
+    #: others are asked without it.
+    meet: Callable[[str], Awaitable[None] | None] | None = None
     #: Trusted proxies; None: there are none.
     networks: Networks | None = None
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).

@@ -70,7 +70,9 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             return call.turn_away(locked_out(call.route, call.is_form), "signature")
         call.refuse_ambiguous()
         if endpoint.meet is not None and call.credential is not None:
-            await endpoint.meet(call.credential.access_key_id)
+            meeting = endpoint.meet(call.credential.access_key_id)
+            if meeting is not None:
+                await meeting
         if call.is_for_api:
             return await answer_by_api(call)
         await call.admit(incoming.body.peek() if incoming.body.complete else None)
@@ -184,8 +186,9 @@ async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
         BrokenOffError: its body broke off, and was needed to sign it.
     """
     head, client = call.incoming.head, call.client
-    if upstream.key is not None:
-        return await resigned(call, upstream, upstream.key)
+    key = upstream.key_for(call.credential.access_key_id if call.credential else None)
+    if key is not None:
+        return await resigned(call, upstream, key)
     if client.tls is not None:
         networks = call.endpoint.networks
         is_trusted = networks is not None and networks.trusts(client.source_ip)

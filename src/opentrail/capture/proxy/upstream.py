@@ -8,6 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httptools
@@ -32,6 +33,16 @@ def at(address: str, service: str, region: str) -> str:
     return address.replace("{service}", service).replace("{region}", region)
 
 
+class LocalKeys(Protocol):
+    """Keys and certificate of an emulator on this machine."""
+
+    def key_for(self, access_key_id: str) -> UpstreamCredentials | None:
+        """Returns what to re-sign a key's calls with; None: their signature is passed on."""
+
+    def context(self) -> ssl.SSLContext:
+        """Returns the context of a TLS connection to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """An address that calls are forwarded to.
@@ -44,9 +55,13 @@ class Upstream:
     tls: bool
     #: Credentials for re-signing, None if signatures are passed on.
     key: UpstreamCredentials | None = field(default=None, repr=False)
+    #: Keys and certificate of an emulator on this machine, which change while it is used.
+    local: LocalKeys | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def parse(cls, url: str, key: UpstreamCredentials | None = None) -> Upstream:
+    def parse(
+        cls, url: str, key: UpstreamCredentials | None = None, local: LocalKeys | None = None
+    ) -> Upstream:
         """Returns the upstream at `url`.
 
         Raises:
@@ -64,7 +79,13 @@ class Upstream:
         tls = parts.scheme == "https"
         if set(_PLACE.findall(parts.hostname)) - {"{service}", "{region}"}:
             raise UsageError(f"upstream {url!r} may contain only {{service}} and {{region}}")
-        return cls(parts.hostname, port or (443 if tls else 80), tls, key)
+        return cls(parts.hostname, port or (443 if tls else 80), tls, key, local)
+
+    def key_for(self, access_key_id: str | None) -> UpstreamCredentials | None:
+        """Returns the credentials to re-sign a call with; None if its signature is passed on."""
+        if self.local is None or access_key_id is None:
+            return self.key
+        return self.local.key_for(access_key_id)
 
     def for_call(self, service: str, region: str) -> Upstream:
         """Returns the upstream of one call.
@@ -162,6 +183,8 @@ class UpstreamConnection(asyncio.Protocol):
             OSError, TimeoutError: it cannot be reached in time.
         """
         loop = asyncio.get_running_loop()
+        if upstream.local is not None:
+            context = upstream.local.context()
         async with asyncio.timeout(CONNECT_SECONDS):
             _, connection = await loop.create_connection(
                 cls, upstream.host, upstream.port, ssl=context if upstream.tls else None

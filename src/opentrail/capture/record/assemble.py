@@ -65,8 +65,10 @@ from opentrail.core.identity import (
     ANONYMOUS,
     DEFAULT_ACCOUNT,
     Identity,
+    account_in,
     account_of_key,
     federated_caller,
+    identity_by_arn,
     unknown,
 )
 from opentrail.core.trail import GLOBAL_REGION
@@ -159,15 +161,23 @@ class Draft:
 
 
 class Assembler:
-    """Makes records; `resolve` returns the identity behind an access key id."""
+    """Makes records.
+
+    Args:
+        resolve: returns the identity behind an access key id.
+        networks: trusted proxies and VPC endpoints; None: there are none.
+        known_account: returns the upstream's own account; None until it is known.
+    """
 
     def __init__(
         self,
         resolve: Callable[[str], Identity],
         networks: Networks | None = None,
+        known_account: Callable[[], str | None] = lambda: DEFAULT_ACCOUNT,
     ) -> None:
         self._resolve = resolve
         self._networks = networks
+        self._known_account = known_account
 
     def identity(self, access_key_id: str) -> Identity:
         """Returns the identity behind an access key id."""
@@ -198,6 +208,8 @@ class Assembler:
             _add_incoming_tags(draft, self.identity(exchange.credential.access_key_id))
         _add_error(draft)
         _add_answer(draft)
+        if draft.identity.get("type") == "Unknown" and not draft.error:
+            self._name_caller(draft)
         _add_place(draft)
         _add_resources(draft)
         return _assembled(draft, self._record(draft))
@@ -209,11 +221,11 @@ class Assembler:
         if exchange.signature is not Signature.NOT_CHECKED:
             notes["verified"] = exchange.signature is Signature.VERIFIED
         if exchange.credential is None:
-            return dict(ANONYMOUS), DEFAULT_ACCOUNT
+            return dict(ANONYMOUS), self._account
         key_id = truncate(exchange.credential.access_key_id)
         if exchange.signature is Signature.REFUSED:
             # The record names the key and not its owner, who need not have made the call.
-            account = account_of_key(key_id) or DEFAULT_ACCOUNT
+            account = account_of_key(key_id) or self._account
             return unknown(account, key_id).as_record(), account
         identity = exchange.identity or self._resolve(key_id)
         if identity.user_identity.get("type") == "Unknown":
@@ -223,6 +235,23 @@ class Assembler:
         if identity.agent_tag is not None:
             notes["agentTag"] = identity.agent_tag
         return identity.as_record(), identity.account
+
+    @property
+    def _account(self) -> str:
+        return self._known_account() or DEFAULT_ACCOUNT
+
+    def _name_caller(self, draft: Draft) -> None:
+        """Names an unknown caller, or its account, by what the upstream answered."""
+        exchange = draft.exchange
+        if draft.traits.event_name == "GetCallerIdentity" and exchange.credential is not None:
+            answer = _decoded_answer(exchange) or {}
+            arn, user_id = str(answer.get("arn")), str(answer.get("userId"))
+            identity = identity_by_arn(truncate(exchange.credential.access_key_id), arn, user_id)
+            if identity is not None:
+                draft.identity, draft.account = identity.as_record(), identity.account
+                draft.notes.pop("identity", None)
+        elif self._known_account() is None and (account := account_in(draft.answer)):
+            draft.identity["accountId"] = draft.account = account
 
     def _record(self, draft: Draft) -> dict[str, Any]:
         """Returns the record's members in AWS's order."""

@@ -1,0 +1,1 @@
+"""What answers behind an upstream, and as whom it sees a caller."""

@@ -1,0 +1,90 @@
+"""Callers and the account, as the upstream names them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from opentrail.app import upstream_callers
+from opentrail.app.upstream_callers import UpstreamCallers
+from opentrail.core.identity import key_for_account
+from opentrail.identity.known_identities import Identities
+from opentrail.settings import Settings
+from tests.fakes import MemoryControl, asynchronous
+from tests.live.processes import free_port, moto_server
+from tests.stub_upstream import StubUpstream
+
+
+def callers_of(url: str, **changes: object) -> tuple[UpstreamCallers, Identities, MemoryControl]:
+    control = MemoryControl()
+    identities = Identities(control)
+    settings = dataclasses.replace(Settings(upstream={"": url}), **changes)  # type: ignore[arg-type]
+    return UpstreamCallers(settings, identities), identities, control
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_key_is_who_the_upstream_says() -> None:
+    with moto_server() as url:
+        callers, identities, control = callers_of(url)
+        await callers.learn_account()
+        assert callers.default is not None
+        assert identities.known_account == "123456789012"
+        assert await callers.name("test") is True
+        assert identities.resolve("test").user_identity["arn"] == (
+            "arn:aws:iam::123456789012:user/moto"
+        )
+        again = Identities(control)
+        await again.load()
+        assert again.known_account == "123456789012"
+        assert again.is_stranger("test")
+
+
+@asynchronous
+async def test_an_upstream_of_no_known_kind_is_not_asked_about_keys() -> None:
+    with StubUpstream(keep=True) as stub:
+        callers, identities, _ = callers_of(stub.url)
+        await callers.learn_account()
+        assert await callers.name("AKIAIOSFODNN7EXAMPLE") is True
+        assert identities.is_stranger("AKIAIOSFODNN7EXAMPLE")
+        assert identities.known_account is None
+        assert {request.method for request in stub.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("changes", [{"upstream_check": "off"}, {"auth": "enforced"}])
+@asynchronous
+async def test_nobody_is_asked_where_that_is_off(changes: dict[str, str]) -> None:
+    with StubUpstream(keep=True) as stub:
+        callers, _, _ = callers_of(stub.url, **changes)
+        assert not callers.asks
+        await callers.learn_account()
+        assert await callers.name("test") is True
+        assert stub.requests == []
+
+
+@asynchronous
+async def test_nobody_is_asked_about_the_key_of_opentrails_own_calls() -> None:
+    callers, _, _ = callers_of(f"http://127.0.0.1:{free_port()}")
+    assert await callers.name(key_for_account("000000000000")) is True
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_an_upstream_that_starts_later_is_asked_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upstream_callers, "_AGAIN", 0.01)
+    down = f"http://127.0.0.1:{free_port()}"
+    callers, identities, _ = callers_of(down)
+    assert await callers.name("test") is False
+    learning = asyncio.ensure_future(callers.learn_account())
+    await asyncio.sleep(0)
+    assert identities.known_account is None
+    with moto_server() as url:
+        assert callers._probe is not None
+        callers._probe.url = url  # it starts
+        await learning
+        assert identities.known_account == "123456789012"
+        assert await callers.name("test") is True

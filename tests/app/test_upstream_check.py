@@ -1,0 +1,49 @@
+"""What the start says of each upstream."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from opentrail.adapters.upstream.kinds import AWS, KINDS
+from opentrail.app.upstream_check import UpstreamCheck
+from opentrail.settings import Settings, UpstreamAccess
+from tests.live.processes import free_port, moto_server
+from tests.stub_upstream import StubUpstream
+
+_MOTO = next(kind for kind in KINDS if kind.name == "moto").signatures
+
+
+def line(url: str, **changes: object) -> str:
+    settings = dataclasses.replace(Settings(upstream={"": url}), **changes)  # type: ignore[arg-type]
+    (only,) = UpstreamCheck(settings).lines()
+    assert only.startswith(f"{url}  ")
+    return only.removeprefix(f"{url}  ")
+
+
+@pytest.mark.slow
+def test_each_service_has_its_line() -> None:
+    with moto_server() as url:
+        settings = Settings(upstream={"s3": url, "": url})
+        meaning = f"moto; {_MOTO}"
+        assert UpstreamCheck(settings).lines() == [f"{url}  {meaning}", f"s3={url}  {meaning}"]
+
+
+@pytest.mark.slow
+def test_what_is_not_known_is_only_said_to_answer() -> None:
+    answer = b"HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
+    with StubUpstream(answer=lambda _request: answer) as stub:
+        assert line(stub.url) == "answers (nginx)"
+
+
+def test_aws_is_known_by_its_name_and_not_asked() -> None:
+    url = "https://s3.eu-west-1.amazonaws.com"
+    assert line(url) == f"AWS; {AWS.signatures}"
+    access = {"": UpstreamAccess("AKIA", "secret", resign=True)}
+    assert line(url, access=access) == "AWS; calls are signed again for it"
+
+
+def test_an_upstream_that_does_not_answer_is_no_error() -> None:
+    said = line(f"http://127.0.0.1:{free_port()}")
+    assert said == "nothing answers yet (Connection refused); until then calls get 502"
