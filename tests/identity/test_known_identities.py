@@ -570,3 +570,46 @@ async def test_what_another_server_stores_during_the_start_is_read_from_the_jour
     assert await identities.cursor() == 2
     assert await identities.stored_cursor() == 2
     assert {kind for kind, _ in control.disk} == {"place"}
+
+
+@asynchronous
+async def test_the_upstreams_account_is_that_of_keys_that_name_none() -> None:
+    control = MemoryControl()
+    identities = Identities(control)
+    assert (identities.account, identities.known_account) == (DEFAULT_ACCOUNT, None)
+    spread: list[Learned] = []
+
+    async def share(learned: Learned) -> None:
+        spread.append(learned)
+
+    identities.share_with(share)
+    await identities.know_account("000000000000")
+    await identities.know_account("000000000000")
+    assert [each.account for each in spread] == ["000000000000"]
+    assert identities.resolve("test").account == "000000000000"
+    other = KnownIdentities()
+    other.absorb(identities.learned())
+    assert other.resolve("test").account == "000000000000"
+    again = Identities(control)
+    await again.load()
+    assert again.known_account == "000000000000"
+
+
+@asynchronous
+async def test_the_account_that_a_record_teaches_is_stored_and_only_the_first() -> None:
+    control = MemoryControl()
+    identities = Identities(control)
+    for account in ("000000000000", "111122223333"):
+        record = a_record(
+            userIdentity={"type": "Unknown", "accountId": account, "accessKeyId": "test"},
+            recipientAccountId=account,
+            responseElements={
+                "user": {"userName": "Mary", "arn": f"arn:aws:iam::{account}:user/Mary"}
+            },
+        )
+        identities.learn(record)
+        assert identities.known_account == "000000000000"
+        await identities.process([an_entry(1, record)])
+    again = Identities(control)
+    await again.load()
+    assert again.known_account == "000000000000"

@@ -10,6 +10,7 @@ from opentrail.api.v1.server import JsonApi
 from tests.api.caller import TOKEN, Api, filled, send
 from tests.factories import (
     a_record,
+    event_id,
 )
 from tests.fakes import asynchronous
 
@@ -63,3 +64,12 @@ async def test_a_call_that_is_cut_off_by_the_end_of_the_server_is_answered() -> 
     asking.cancel()
     answer = await asking
     assert (answer.status, answer.json["code"]) == (503, "ServiceUnavailable")
+
+
+@asynchronous
+async def test_own_is_the_account_of_the_upstream() -> None:
+    own, other = a_record(), a_record(recipientAccountId="111122223333", eventID=event_id(2))
+    api = await filled(own, other)
+    answer = await api.ask(EVENTS, account="own", limit="10")
+    assert [event["EventId"] for event in answer.json["events"]] == [own["eventID"]]
+    assert len((await api.ask(EVENTS)).json["events"]) == 2

@@ -1147,3 +1147,75 @@ def test_the_order_of_members_is_the_one_of_records_as_aws_delivers_them() -> No
             known = {k: v for k, v in record.items() if k != "eventCategory"}
             assert in_order(known), list(record)
     assert checked > at_least(10_000, 100)
+
+
+# What the upstream's answer says of an unknown caller
+
+_GET_CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <GetCallerIdentityResult><Arn>{}</Arn><UserId>{}</UserId><Account>000000000000</Account>
+  </GetCallerIdentityResult></GetCallerIdentityResponse>"""
+
+
+def asks_who(arn: str, user_id: str, status: int = 200) -> Exchange:
+    request = a_query_request("sts", "GetCallerIdentity", "2011-06-15", key="test")
+    return an_exchange(request, a_response(_GET_CALLER.format(arn, user_id).encode(), status))
+
+
+@pytest.mark.parametrize(
+    ("arn", "user_id", "kind", "recorded_arn"),
+    [
+        ("arn:aws:iam::000000000000:root", "000000000000", "Root", None),
+        ("arn:aws:iam::000000000000:user/staff/Mary", "AIDAMARY", "IAMUser", None),
+        (
+            "arn:aws:sts::000000000000:user/moto",
+            "AKIAIOSFODNN7EXAMPLE",
+            "IAMUser",
+            "arn:aws:iam::000000000000:user/moto",
+        ),
+        ("arn:aws:sts::000000000000:assumed-role/Data/etl", "AROA:etl", "AssumedRole", None),
+    ],
+)
+def test_get_caller_identity_names_its_caller_and_later_calls_of_the_key(
+    arn: str, user_id: str, kind: str, recorded_arn: str | None
+) -> None:
+    record = recorded(asks_who(arn, user_id))
+    caller = record["userIdentity"]
+    assert (caller["type"], caller["arn"]) == (kind, recorded_arn or arn)
+    assert caller["accessKeyId"] == "test"
+    assert record["recipientAccountId"] == "000000000000"
+    assert record["responseElements"] is None
+    assert "identity" not in record.get("additionalEventData", {}).get("opentrail", {})
+    learned = learn(record, {}).identities
+    if kind == "AssumedRole":
+        assert learned == ()  # its session ends, and nothing says when it began
+    else:
+        assert [each.access_key_id for each in learned] == ["test"]
+        assert learned[0].user_identity["arn"] == caller["arn"]
+        assert learned[0].learned_from == record["eventID"]
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:iam::12:root", "me", "arn:aws:iam::000000000000:group/g"])
+def test_an_answer_that_names_no_principal_names_no_caller(arn: str) -> None:
+    assert recorded(asks_who(arn, "x"))["userIdentity"]["type"] == "Unknown"
+
+
+def test_a_refused_get_caller_identity_names_no_caller() -> None:
+    refused = recorded(asks_who("arn:aws:iam::000000000000:root", "1", status=403))
+    assert refused["userIdentity"]["type"] == "Unknown"
+
+
+def test_the_account_of_an_unknown_caller_is_that_of_what_it_made() -> None:
+    answer = CREATE_USER_ANSWER.replace(b"123456789012", b"000000000000")
+    request = a_query_request("iam", "CreateUser", "2010-05-08", {"UserName": "Mary"}, key="test")
+    exchange = an_exchange(request, a_response(answer))
+    account: list[str] = []
+    assembler = Assembler(
+        lambda key: unknown(DEFAULT_ACCOUNT, key),
+        known_account=lambda: account[-1] if account else None,
+    )
+    record = assembler.assemble(exchange).record
+    assert record["recipientAccountId"] == record["userIdentity"]["accountId"] == "000000000000"
+    assert "sharedEventID" not in record
+    assert learn(record, {}).account == "000000000000"
+    account.append("111122223333")  # which the upstream said itself
+    assert assembler.assemble(exchange).record["recipientAccountId"] == DEFAULT_ACCOUNT

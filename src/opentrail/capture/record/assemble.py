@@ -245,7 +245,7 @@ class Assembler:
         exchange = draft.exchange
         if draft.traits.event_name == "GetCallerIdentity" and exchange.credential is not None:
             answer = _decoded_answer(exchange) or {}
-            arn, user_id = str(answer.get("arn")), str(answer.get("userId"))
+            arn, user_id = str(answer.get("Arn")), str(answer.get("UserId"))
             identity = identity_by_arn(truncate(exchange.credential.access_key_id), arn, user_id)
             if identity is not None:
                 draft.identity, draft.account = identity.as_record(), identity.account
