@@ -521,7 +521,16 @@ def starter_rules_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def comparison_page() -> str:
+    """Returns the comparison with the number of operations as it is now."""
+    page = (ROOT / "docs/explanation/comparison.md").read_text()
+    model = ServiceCatalog().services["cloudtrail"].model
+    count = f"{len(REGISTER)} of {len(model.operation_names)}"
+    return re.sub(r"(?<=\| operations of the CloudTrail API \| )\d+ of \d+", count, page)
+
+
 PAGES = {
+    "../explanation/comparison.md": comparison_page,
     "../../src/opentrail/detections/starter/compiled.json": compiled_starter_rules,
     "starter-rules.md": starter_rules_page,
     "settings.md": settings_page,
