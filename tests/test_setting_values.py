@@ -25,6 +25,7 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "read_database": ("postgresql://HOST/d", "postgresql://HOST/d"),
     "read_place": ("s3://bucket/a-prefix", "s3://bucket/a-prefix"),
     "read_console_url": ("https://Console.example:443", "https://console.example"),
+    "read_record": ("all", "all"),
     "read_size": ("1.5 gb", 1_500_000_000),
     "read_issuer": ("https://issuer", "https://issuer"),
     "read_text": ("a", "a"),

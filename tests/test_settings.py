@@ -98,6 +98,8 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
     "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
     "trails_per_region": (("10", 10), ("20", 20), ("30", 30)),
+    "record": (('"all"', "all"), ("all", "all"), ("all", "all")),
+    "leave_out_management_events": (('"on"', "on"), ("off", "off"), ("on", "on")),
     "on_record_failure": (('"allow"', "allow"), ("refuse", "refuse"), ("allow", "allow")),
     "auth": (
         ('"permissive"', "permissive"),

@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
 
@@ -19,6 +19,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+from opentrail.core.left_out import LeftOut
 
 #: Name, labels and value of a sample of a counter or histogram.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
@@ -75,6 +77,7 @@ class Metrics:
             "Calls answered without a record (on-record-failure=allow)",
             registry=self.registry,
         )
+        self.left_out = LeftOutTotals(self.registry)
         self._append_seconds = _Durations(
             "opentrail_append_seconds",
             "From a finished answer to its durable record",
@@ -215,6 +218,25 @@ class _Totals(Collector):
         family = CounterMetricFamily(*self._about, labels=[self._label])
         for value, count in list(self.by_label.items()):
             family.add_metric([value], count)
+        yield family
+
+
+class LeftOutTotals(Collector):
+    """The counters of calls that `--record` leaves out; `read` returns them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.read: Callable[[], Mapping[LeftOut, int]] = dict
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the counters."""
+        family = CounterMetricFamily(
+            "opentrail_left_out_calls",
+            "Calls that --record leaves out",
+            labels=["event_source", "event_name", "resource_type"],
+        )
+        for values, count in self.read().items():
+            family.add_metric(values, count)
         yield family
 
 

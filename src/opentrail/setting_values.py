@@ -7,6 +7,7 @@ it returns what `Settings` has, or raises `UsageError`.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
+from opentrail.core.selectors import recording
+from opentrail.core.selectors.selection import Selection
 
 #: Networks that the internet does not route (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
 _PRIVATE = tuple(
@@ -102,6 +105,23 @@ def read_database(value: Any, source: str) -> str:
             f"{variable}, or the password alone as PGPASSWORD or in ~/.pgpass"
         )
     return value
+
+
+def read_record(value: Any, source: str) -> str | Selection:
+    """Reads `all`, advanced event selectors, or the name of a JSON file with a list of them."""
+    if value == "all":
+        return "all"
+    if isinstance(value, str):
+        try:
+            document = json.loads(Path(value).read_bytes())
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else f"it is not JSON: {error}"
+            raise UsageError(
+                f"{source} must be all, or a JSON file of advanced event selectors, not {value!r}: "
+                f"{problem}"
+            ) from error
+        return recording.read_recording(document, f"{source}: {value}")
+    return recording.read_recording(value, source)
 
 
 def read_place(value: Any, source: str) -> str:

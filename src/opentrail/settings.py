@@ -13,6 +13,8 @@ from typing import Any
 
 from opentrail.core.errors import UsageError
 from opentrail.core.organization import Organization, read_organization
+from opentrail.core.selectors.recording import records_all_management
+from opentrail.core.selectors.selection import Selection
 from opentrail.setting_values import (
     read_collector,
     read_console_url,
@@ -25,6 +27,7 @@ from opentrail.setting_values import (
     read_number,
     read_place,
     read_private_networks,
+    read_record,
     read_secret,
     read_size,
     read_text,
@@ -196,6 +199,12 @@ class Settings:
     upstream_check: str = "on"
     #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
     on_record_failure: str = "refuse"
+    #: `all` calls are recorded, or those that one of these advanced event selectors matches: a JSON
+    #: file with a list of them, or `[[record]]` tables in the file. The others are passed on,
+    #: counted, and leave nothing else.
+    record: str | Selection = "all"
+    #: `off`: `record` must match all management events; `on`: it may leave some out.
+    leave_out_management_events: str = "off"
     #: Recorder processes that share the port, when one core is not enough.
     recorders: int = 1
     #: Provider of OpenID Connect by which users sign in to the console: its issuer, an https URL.
@@ -239,6 +248,7 @@ CHOICES = {
     "auth": ("permissive", "enforced"),
     "unknown_keys": ("forward", "refuse"),
     "on_record_failure": ("refuse", "allow"),
+    "leave_out_management_events": ("off", "on"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
     "otlp_body": ("record", "ocsf", "none"),
@@ -429,6 +439,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "journal": read_database,
     "files": read_place,
     "history_cache": read_size,
+    "record": read_record,
     "otlp_endpoint": read_collector,
     "otlp_headers": read_headers,
     "detections_webhook": read_webhook,
@@ -462,6 +473,7 @@ def _check(settings: Settings) -> None:
     if settings.auth == "permissive" and settings.unknown_keys == "refuse":
         raise UsageError("--unknown-keys refuse needs --auth enforced")
     _check_files(settings)
+    _check_record(settings)
     _check_oidc(settings)
     if settings.detections_webhook is None and (
         settings.detections_webhook_secret or settings.detections_webhook_networks
@@ -487,6 +499,17 @@ def _check_files(settings: Settings) -> None:
         raise UsageError("--files needs --journal and --control-store on PostgreSQL")
     if settings.history_cache is not None and settings.files is None:
         raise UsageError("--history-cache needs --files")
+
+
+def _check_record(settings: Settings) -> None:
+    if settings.record == "all" or settings.leave_out_management_events == "on":
+        return
+    if isinstance(settings.record, Selection) and not records_all_management(settings.record):
+        raise UsageError(
+            "record leaves out management events: add a selector whose only field is "
+            '{ Field = "eventCategory", Equals = ["Management"] }, or set '
+            '--leave-out-management-events on (leave_out_management_events = "on")'
+        )
 
 
 def _check_addresses(settings: Settings) -> None:

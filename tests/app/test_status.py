@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.app.status import ServerStatus
+from opentrail.core.left_out import LeftOut
 from opentrail.logs import LastProblem
 from opentrail.settings import Settings
 from tests.api.caller import Api
@@ -23,7 +24,10 @@ async def document(api: Api, folder: Path, problem: LastProblem) -> dict[str, An
         return {"status": "ok"}
 
     quantiles = [(0.5, 0.01234), (0.99, math.nan)]
-    status = ServerStatus(settings, api.services, health, lambda: quantiles, problem, MOMENT)
+    counts = {LeftOut("s3.amazonaws.com", "GetObject", "AWS::S3::Object"): 3}
+    status = ServerStatus(
+        settings, api.services, health, lambda: quantiles, lambda: counts, problem, MOMENT
+    )
     return await status.document()
 
 
@@ -42,6 +46,9 @@ async def test_health_trails_disk_and_the_last_problem_are_shown(tmp_path: Path)
     assert shown["upstreams"] == {"*": "http://127.0.0.1:1"}
     assert shown["visibleSeconds"] == {"p50": 0.012, "p99": None}
     assert [trail["name"] for trail in shown["trails"]] == ["my-trail"]
+    assert shown["record"] == "all"
+    (left_out,) = shown["leftOut"]
+    assert (left_out["eventName"], left_out["calls"]) == ("GetObject", 3)
     assert shown["disk"]["used"] >= 10_000
     assert shown["disk"]["free"] > 0
     assert shown["lastProblem"]["message"] == "it broke"

@@ -80,6 +80,8 @@ class DataDirectory:
         self.state = root / "state.db"
         #: Gap files, one per recorder process.
         self.lost = root / "lost"
+        #: Counts of calls that are left out, one file per recorder process and hour.
+        self.left_out = root / "left-out"
         self.server_file = root / "server.json"
         self._folder = self._lock = -1
 
@@ -137,7 +139,7 @@ class DataDirectory:
     @property
     def is_in_use(self) -> bool:
         """Whether a server has locked the directory; nothing is changed."""
-        return any(map(_is_locked, (self.root, self.root / "lock")))
+        return any(map(is_locked, (self.root, self.root / "lock")))
 
     @property
     def is_replaced(self) -> bool:
@@ -211,7 +213,8 @@ def _flock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Returns whether a process has locked a file or folder."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

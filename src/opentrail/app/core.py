@@ -24,6 +24,7 @@ from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.left_out import LeftOutCalls
 from opentrail.app.losses import record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
 from opentrail.follow import catch_up, follow
@@ -176,6 +177,9 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         sealed = housekeeping.sealed if settings.has_history else _no_files
         run_beside(stack, cluster.keep_noting(_named(core), sealed))
     await record_gaps(data.lost, journal, clock)
+    left_out = LeftOutCalls(data.left_out, engines.inventory.installation, journal, clock)
+    metrics.left_out.read = left_out.totals
+    run_beside(stack, left_out.keep_recording())
     run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
+from opentrail.adapters.left_out_counts import LeftOutCounts
 from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.app.access import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
@@ -23,11 +25,13 @@ from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.head import Choice
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
+from opentrail.core.selectors.selection import Selection
 from opentrail.identity.known_identities import KnownIdentities, directory_identities
 from opentrail.identity.newcomers import CatchUp, Newcomers
 from opentrail.metrics import Metrics, Sample
@@ -45,6 +49,8 @@ _MIN_CONSOLE_CONNECTIONS = 8
 _MAX_CONSOLE_CONNECTIONS = 512
 #: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
 FINISH_SECONDS = 7.0
+#: Seconds after which the counts of a past hour are closed.
+_HOUR_CHECK_SECONDS = 1.0
 _LOOPBACK = ("127.0.0.0/8", "::1")
 
 log = logging.getLogger(__name__)
@@ -68,7 +74,8 @@ class EndpointServer:
         self._settings = settings
         self._identities = identities
         self._keys = KnownKeys()
-        self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
+        data = DataDirectory(settings.data_dir)
+        self._gap_file = GapFile(data.lost)
         self._recorder = Recorder(
             journal,
             Assembler(identities.resolve, networks, lambda: identities.known_account),
@@ -78,6 +85,8 @@ class EndpointServer:
             settings.on_record_failure == "refuse",
             self._gap_file.keep,
         )
+        self._counts = LeftOutCounts(data.left_out, time.time)
+        selection = settings.record if isinstance(settings.record, Selection) else None
         self._endpoint = Endpoint(
             recorder=self._recorder,
             router=Router(catalog, base_hosts(settings.listen)),
@@ -89,6 +98,7 @@ class EndpointServer:
             gate=self._gate(settings, clock),
             meet=Newcomers(identities, catch_up).meet if catch_up else None,
             networks=networks,
+            choice=Choice(selection, self._counts.count) if selection else None,
             answer_seconds=settings.upstream_timeout,
             max_connections=connection_limit(raise_descriptor_limit()),
         )
@@ -96,6 +106,7 @@ class EndpointServer:
         self._tls = tls_of_endpoint(settings)
         self._ended = asyncio.Event()
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps(self._ended))
+        self._hours = asyncio.ensure_future(self._close_past_hours())
         self._admits = admitted_peers(settings, metrics)
         self._acceptor: Acceptor | None = None
 
@@ -103,6 +114,11 @@ class EndpointServer:
         if settings.auth != "enforced":
             return None
         return Gate(self._keys.find, clock.now, settings.unknown_keys == "forward")
+
+    async def _close_past_hours(self) -> None:
+        while True:
+            await asyncio.sleep(_HOUR_CHECK_SECONDS)
+            self._counts.close_if_over()
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Adds and removes keys of the key directory."""
@@ -155,6 +171,8 @@ class EndpointServer:
         await asyncio.gather(self._gaps, return_exceptions=True)
         await self._recorder.close_gap()
         self._gap_file.close()
+        self._hours.cancel()
+        self._counts.close()
 
 
 def connection_limit(descriptors: int) -> int:

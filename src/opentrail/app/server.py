@@ -416,7 +416,8 @@ class Server:
         logging.getLogger().addHandler(problem)
         stack.callback(logging.getLogger().removeHandler, problem)
         quantiles, started = engines.metrics.visible.quantiles, engines.clock.now()
-        return ServerStatus(self.settings, services, health, quantiles, problem, started)
+        left_out = engines.metrics.left_out.read
+        return ServerStatus(self.settings, services, health, quantiles, left_out, problem, started)
 
     async def _authorizer(
         self, engines: Engines, services: Services, access: _Access

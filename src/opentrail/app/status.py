@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from opentrail.api.operation import Services
 from opentrail.api.trail_states import TrailState, all_trails, trail_state
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import format_time
+from opentrail.core.left_out import LeftOut
 from opentrail.history.event_history import Search
 from opentrail.logs import LastProblem
 from opentrail.settings import Settings
@@ -29,6 +30,7 @@ class ServerStatus:
         services: what operations use.
         health: returns the body of `/health`.
         quantiles: returns shares with the seconds until lookups found records, of the last minute.
+        left_out: returns the calls that were left out since the server started.
         problem: knows the last problem that was logged.
         started: when the server started.
     """
@@ -39,6 +41,7 @@ class ServerStatus:
         services: Services,
         health: Callable[[], Awaitable[Json]],
         quantiles: Callable[[], list[tuple[float, float]]],
+        left_out: Callable[[], Mapping[LeftOut, int]],
         problem: LastProblem,
         started: datetime,
     ) -> None:
@@ -46,6 +49,7 @@ class ServerStatus:
         self._services = services
         self._health = health
         self._quantiles = quantiles
+        self._left_out = left_out
         self._problem = problem
         self._started = started
 
@@ -61,6 +65,11 @@ class ServerStatus:
                 f"p{share * 100:g}": None if math.isnan(seconds) else round(seconds, 3)
                 for share, seconds in self._quantiles()
             },
+            "record": self._settings.record if self._settings.record == "all" else "selectors",
+            "leftOut": [
+                {"eventSource": source, "eventName": name, "resourceType": kind, "calls": calls}
+                for (source, name, kind), calls in sorted(self._left_out().items())
+            ],
             "trails": await self._trails(),
             "disk": {
                 "path": str(self._settings.data_dir.resolve()),

@@ -255,6 +255,7 @@ def print_status(status: dict[str, Any]) -> None:
             "last problem": _problem(status["lastProblem"]),
         }
     )
+    _print_left_out(status.get("leftOut") or ())
     if status["trails"]:
         out("\nTrails:\n")
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
@@ -284,6 +285,14 @@ def print_status(status: dict[str, Any]) -> None:
     if status["missing"]:
         out("\nMissing from lookups:\n")
         _print_list(status["missing"])
+
+
+def _print_left_out(rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        sys.stdout.write("\nCalls that --record left out since the start:\n")
+        print_fields(
+            {f"{row['eventName']} of {row['eventSource']}": f"{row['calls']:,}" for row in rows}
+        )
 
 
 def _history(history: dict[str, Any] | None) -> str:

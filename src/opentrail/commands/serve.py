@@ -74,6 +74,12 @@ _FLAGS = {
         ("--history-cache", "SIZE", "local cache of these files, such as 20GB (all)"),
         ("--role", "ROLE", "role in a cluster: all, recorder, worker or query"),
         ("--recorders", "N", "recorder processes ({d.recorders})"),
+        ("--record", "SELECTORS", "all (default), or a JSON file of event selectors"),
+        (
+            "--leave-out-management-events",
+            "MODE",
+            "off (default) or on: --record may leave them out",
+        ),
         ("--on-record-failure", "MODE", "refuse (default) or allow"),
         (
             "--history-retention-days",

@@ -271,7 +271,11 @@ def test_all_conditions_have_at_most_five_hundred_values(owner: SelectorOwner) -
 
 
 def test_owners_are_named_as_messages_name_them() -> None:
-    assert {owner.value for owner in SelectorOwner} == {"trail", "event data store"}
+    assert {owner.value for owner in SelectorOwner} == {
+        "trail",
+        "event data store",
+        "recording",
+    }
 
 
 # Tests of events

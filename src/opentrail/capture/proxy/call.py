@@ -19,6 +19,7 @@ from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
 from opentrail.core.identity import Identity
+from opentrail.core.left_out import LeftOut
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Route, has_parent_segments
@@ -60,7 +61,8 @@ class Call:
         origin: the journal's name for the source of its record.
         is_sent: whether the upstream, or opentrail's API, may have received some of it.
         is_answering: whether a part of the answer has been sent.
-        is_recorded: whether its record has been started, or counted as lost.
+        is_recorded: whether its record has been started, or the call counted as lost or left out.
+        left_out: what it is counted as instead of being recorded; None: it is recorded.
     """
 
     def __init__(self, client: ClientChannel, incoming: Incoming) -> None:
@@ -80,6 +82,7 @@ class Call:
         self.refused: SignatureRefused | None = None
         self.answer: AnswerHead | None = None
         self.origin = "recorder"
+        self.left_out: LeftOut | None = None
         self.is_sent = self.is_answering = self.is_recorded = False
         self._started = self.endpoint.clock.now()
         #: What the head alone says: the whole request was there, its signer, what is wrong with it.
@@ -118,6 +121,29 @@ class Call:
                 self.sent.store_start(FIELDS_BYTES)
             else:
                 self.sent.drop()
+
+    def choose(self) -> LeftOut | None:
+        """Returns what the call is counted as if it is left out, by its head."""
+        choice, request = self.endpoint.choice, self._request_of_head
+        if choice is None or request is None or self.is_for_api or self.asks_for_websocket:
+            return None
+        identify = self.endpoint.recorder.identity
+        try:
+            return choice.left_out(self.route, request, self.credential, identify)
+        except Exception:  # the call is recorded in any case
+            log.exception("a head could not be read", extra={"eventID": self.event_id})
+            return None
+
+    def count_left_out(self) -> None:
+        """Counts a call that is left out, once; if it cannot be counted, it is recorded."""
+        if self.left_out is None or self.endpoint.choice is None or self.is_recorded:
+            return
+        if self.endpoint.choice.count(self.left_out):
+            self.is_recorded = True
+            self.sent.drop()
+            self.received.drop()
+        else:
+            self.left_out = None
 
     async def whole_body(self, limit: int) -> bytes:
         """Returns the request's body once all of it has come.
@@ -325,8 +351,12 @@ class Call:
     async def record(self, make: Callable[[], Exchange]) -> str | None:
         """Returns None once the call's record is durable; else why there is none.
 
-        `make` returns the exchange. Bodies in files are read into memory one call at a time.
+        `make` returns the exchange. Bodies in files are read into memory one call at a time. A call
+        that is left out needs none.
         """
+        self.count_left_out()
+        if self.left_out is not None:
+            return None
         turn: AbstractAsyncContextManager[None] = nullcontext()
         if self.sent.file is not None or self.received.file is not None:
             turn = self.endpoint.recorder.turn
@@ -372,7 +402,7 @@ class Call:
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:
         """Records and answers a call whose caller is not who it claims."""
-        self.refused = refused
+        self.refused, self.left_out = refused, None
         if self.endpoint.gate is not None:
             signer = self.credential
             # A signer in a body that came after its head is known to the gate alone.

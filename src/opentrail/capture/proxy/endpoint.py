@@ -10,6 +10,7 @@ from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.connections import Connections
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.upstream import Upstreams
+from opentrail.capture.record.head import Choice
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
 from opentrail.metrics import Metrics
@@ -35,6 +36,8 @@ class Endpoint(Connections):
     meet: Callable[[str], Awaitable[None] | None] | None = None
     #: Trusted proxies; None: there are none.
     networks: Networks | None = None
+    #: Decides which calls are recorded; None: all are.
+    choice: Choice | None = None
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
 

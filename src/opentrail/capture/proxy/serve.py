@@ -59,11 +59,14 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
     try:
         call.identify()
         # 1. May it pass? Nothing of it has been passed on.
-        if recorder.failure:  # guarantee D7
+        left_out = call.choose() if endpoint.choice is not None else None
+        if left_out is not None:
+            pass  # it needs no record
+        elif recorder.failure:  # guarantee D7
             reason = f"the call cannot be recorded: {recorder.failure}"
             call.turn_away(unavailable(reason), "journal")
             return False
-        if recorder.overloaded:  # guarantee D16
+        elif recorder.overloaded:  # guarantee D16
             return call.turn_away(throttled(call.route, call.is_form), "overload")
         gate = endpoint.gate
         if gate is not None and gate.is_closed_to(call.credential, call.source_ip):  # guarantee A8
@@ -76,6 +79,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         if call.is_for_api:
             return await answer_by_api(call)
         await call.admit(incoming.body.peek() if incoming.body.complete else None)
+        call.left_out = left_out
         address = _address_of(call)
         request = await _request_for(call, address)
 
@@ -110,7 +114,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
 
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         # Guarantee D1.
-        if recorder.refuse:
+        if recorder.refuse and call.left_out is None:
             if lost := await call.record(lambda: call.answered(answer)):
                 # It took effect, but must not be confirmed.
                 if call.is_answering:
@@ -122,7 +126,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
                 framing.set_length(len(unsent))
         end = (framing.piece(unsent) if unsent else b"") + framing.end
         call.write_part(answer, framing, end)
-        if not recorder.refuse:
+        if not recorder.refuse and call.left_out is None:
             call.record_later(answer)
         await client.drain()
         if not is_sent_whole:
@@ -146,6 +150,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         return False
     finally:
         client.end_answer()
+        if call.is_sent:
+            call.count_left_out()
         if call.is_sent and not call.is_recorded:  # guarantee D18: it may have had its effect
             recorder.record_later(call.exchange(call.sent.content(), _CUT_OFF))
         if call.upstream is not None:
@@ -258,6 +264,7 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
     head = request_head(request.head, incoming.chunked, UPGRADE if call.asks_for_websocket else [])
     if body is None:
         if not incoming.body.complete:
+            call.count_left_out()
             upstream.write(head)
             start_upload(call, upstream, request.chunks)
             return
@@ -272,6 +279,7 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
     if incoming.chunked:
         body = (chunk(body) if body else b"") + LAST_CHUNK
+    call.count_left_out()
     upstream.write(head + body)
 
 
@@ -319,7 +327,7 @@ async def _answer_head(call: Call, upstream: UpstreamConnection) -> AnswerHead:
 
 def _bytes_to_hold(call: Call, answer: AnswerHead, framing: Framing) -> tuple[int, int]:
     """Returns the bytes of an answer that are held, and those of a longer one's end."""
-    if not call.endpoint.recorder.refuse:
+    if not call.endpoint.recorder.refuse or call.left_out is not None:
         return 0, 0
     # Events of a stream are passed on immediately; its last chunk waits for the record.
     if framing.chunked and answer.is_event_stream:

@@ -17,6 +17,7 @@ from typing import Any
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
+from opentrail.capture.record.head import region_of_head, traits_of_head
 from opentrail.capture.record.model_form import (
     decode_parameters,
     model_answer,
@@ -31,7 +32,6 @@ from opentrail.capture.record.s3_form import (
     s3_parameters,
 )
 from opentrail.capture.record_limits import (
-    MAX_NAME_LENGTH,
     MAX_OWNERS,
     MAX_REASON_LENGTH,
     MAX_REGION_LENGTH,
@@ -45,7 +45,6 @@ from opentrail.capture.record_rules import (
     has_s3_form,
     is_signing_name,
     rules,
-    traits_of,
     traits_of_custom_service,
 )
 from opentrail.capture.redaction.embedded import redact, search_limit
@@ -58,7 +57,6 @@ from opentrail.core.event import (
     NewEntry,
     format_time,
     is_account,
-    is_region,
     new_event_id,
 )
 from opentrail.core.identity import (
@@ -332,11 +330,7 @@ def _traits(exchange: Exchange) -> OperationTraits:
         return traits_of_custom_service(
             described.event_source, described.event_name, described.is_read_only
         )
-    route, credential = exchange.route, exchange.credential
-    signed_as = credential.service if credential else None
-    if signed_as is not None:
-        signed_as = signed_as[:MAX_NAME_LENGTH]  # one that is longer is none, and would be cached
-    return traits_of(route.service, route.operation, signed_as)
+    return traits_of_head(exchange.route, exchange.credential)
 
 
 # Parameters
@@ -485,13 +479,10 @@ def _region(exchange: Exchange, traits: OperationTraits, notes: Notes) -> str:
     """Returns the call's Region; text without the form of one is only noted (guarantee N6)."""
     if exchange.described is not None:
         return exchange.described.region
-    if traits.is_global or exchange.credential is None or not exchange.credential.region:
-        return GLOBAL_REGION
-    region = exchange.credential.region
-    if is_region(region):
-        return region
-    notes["region"] = region[:MAX_REGION_LENGTH]
-    return GLOBAL_REGION
+    region, odd = region_of_head(traits, exchange.credential)
+    if odd is not None:
+        notes["region"] = odd[:MAX_REGION_LENGTH]
+    return region
 
 
 # Resources

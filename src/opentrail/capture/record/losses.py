@@ -1,4 +1,4 @@
-"""Records of what was lost, and of lost events that log files still have."""
+"""Records of what was lost or left out, and of lost events that log files still have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from opentrail.capture.record_limits import to_bytes
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.core.left_out import LeftOut
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.journal import LostPositions
 
@@ -89,13 +90,42 @@ def kept_entry(lost: LostPositions, events: int, node: str, now: datetime) -> Ne
     return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
 
 
+def left_out_entry(
+    left_out: LeftOut, calls: int, hour: datetime, name: str, now: datetime
+) -> NewEntry:
+    """Returns the record of calls that `--record` left out in an hour.
+
+    Args:
+        left_out: what they have in common.
+        calls: how many there were.
+        hour: its begin.
+        name: names this count; the same name gives the same id.
+        now: the current time.
+    """
+    details = {
+        "hour": format_time(hour),
+        "leftOutCalls": calls,
+        "eventSource": left_out.event_source,
+        "eventName": left_out.event_name,
+    }
+    if left_out.resource_type:
+        details["resourceType"] = left_out.resource_type
+    name = f"opentrail:left-out:{name}:{':'.join(left_out)}"
+    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    return _own_event("EventsLeftOut", event_id, details, now)
+
+
 def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
+    return _own_event("RecordsLost", event_id, details, now)
+
+
+def _own_event(event_name: str, event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,
         "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
         "eventTime": format_time(now),
         "eventSource": RECORDER_SOURCE,
-        "eventName": "RecordsLost",
+        "eventName": event_name,
         "awsRegion": GLOBAL_REGION,
         "sourceIPAddress": RECORDER_SOURCE,
         "userAgent": RECORDER_SOURCE,

@@ -65,6 +65,20 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
     headers = {n: redact(request.headers[n]) for n in _NOTED_HEADERS if n in request.headers}
     if headers:
         notes["headers"] = headers
+    parameters = s3_place(route, request)
+    never = _names_in_tables("never", "s3_headers")
+    for name, value in request.headers.items():
+        if name.startswith("x-amz-") and name not in never:
+            parameters[name] = _header(name, value)
+    if route.operation == "PostObject":
+        _add_form(parameters, request, never)
+    elif request.body_is_whole and route.operation not in _BODY_NOT_SHOWN:
+        _add_body(parameters, route, request)
+    return parameters
+
+
+def s3_place(route: Route, request: Request) -> dict[str, Any]:
+    """Returns the parameters in path, host and query, which name what a call acts on."""
     parameters: dict[str, Any] = {}
     names = _label_names(route.service, route.operation)
     for label, value in route.labels.items():
@@ -74,15 +88,7 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
         parameters["Host"] = request.headers["host"]
     if "Key" in route.labels:
         parameters["key"] = unquote(route.labels["Key"])
-    never = _names_in_tables("never", "s3_headers")
     _add_query(parameters, request.query, _names_in_tables("never", "s3_headers", "s3_query"))
-    for name, value in request.headers.items():
-        if name.startswith("x-amz-") and name not in never:
-            parameters[name] = _header(name, value)
-    if route.operation == "PostObject":
-        _add_form(parameters, request, never)
-    elif request.body_is_whole and route.operation not in _BODY_NOT_SHOWN:
-        _add_body(parameters, route, request)
     return parameters
 
 

@@ -17,6 +17,7 @@ EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 #: In the order of AWS's model.
 OPERATORS = (EQUALS, "StartsWith", "EndsWith", NOT_EQUALS, "NotStartsWith", "NotEndsWith")
 CATEGORY, RESOURCE_TYPE, RESOURCE_ARN = "eventCategory", "resources.type", "resources.ARN"
+USER_ARN = "userIdentity.arn"
 
 #: Maximum values in all conditions of all selectors.
 MAX_VALUES = 500
@@ -29,6 +30,8 @@ class SelectorOwner(Enum):
 
     TRAIL = "trail"
     EVENT_DATA_STORE = "event data store"
+    #: What the recorder keeps (`--record`).
+    RECORDING = "recording"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ _RESOURCE_TYPE = _Field(
     RESOURCE_TYPE, lambda fields: None if RESOURCE_ARN in fields else _resource_test(fields)
 )
 _RESOURCE_ARN = _Field(RESOURCE_ARN, lambda fields: _resource_test(fields))
-_USER_ARN = _text("userIdentity.arn", lambda event: event.user_arn)
+_USER_ARN = _text(USER_ARN, lambda event: event.user_arn)
 _FROM_CONSOLE = _truth("sessionCredentialFromConsole", lambda event: event.from_console)
 _ERROR_CODE = _text("errorCode", lambda event: event.error_code)
 _VPC_ENDPOINT = _text("vpcEndpointId", lambda event: event.vpc_endpoint_id)
@@ -188,6 +191,22 @@ _RULES: dict[SelectorOwner, dict[str, dict[_Field, FieldRule]]] = {
         "ConfigurationItem": {},
         "Evidence": {},
         "ActivityAuditLog": {},
+    },
+    SelectorOwner.RECORDING: {
+        MANAGEMENT: {
+            _READ_ONLY: _IS_TRUTH,
+            _EVENT_SOURCE: _ANY,
+            _EVENT_NAME: _ANY,
+            _USER_ARN: _ANY,
+        },
+        DATA: {
+            _READ_ONLY: _IS_TRUTH,
+            _EVENT_SOURCE: _ANY,
+            _EVENT_NAME: _ANY,
+            _RESOURCE_TYPE: FieldRule((EQUALS,), pattern=_TYPE_FORM, single=True),
+            _RESOURCE_ARN: _ANY,
+            _USER_ARN: _ANY,
+        },
     },
 }
 #: The fields that any rule allows, in the order in which events are tested for them.

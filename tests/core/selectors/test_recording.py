@@ -1,0 +1,79 @@
+"""Advanced event selectors of calls to record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import UsageError
+from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event_record import EventFields
+from opentrail.core.selectors.recording import read_recording, records_all_management
+from opentrail.core.selectors.selection import predicate_of
+
+Json = dict[str, Any]
+
+
+def selector(category: str, *fields: Json) -> Json:
+    return {"FieldSelectors": [{"Field": "eventCategory", "Equals": [category]}, *fields]}
+
+
+def test_selectors_are_those_of_a_trail_but_a_data_selector_needs_no_type() -> None:
+    writes = selector("Data", {"Field": "readOnly", "Equals": ["false"]})
+    predicate = predicate_of(read_recording([selector("Management"), writes], "record"))
+    assert predicate.decides(MANAGEMENT) is True
+    assert predicate.matches(DATA, EventFields(read_only=False))
+    assert not predicate.matches(DATA, EventFields(read_only=True))
+
+
+@pytest.mark.parametrize(
+    ("selectors", "is_whole"),
+    [
+        ([selector("Management")], True),
+        ([selector("Data")], False),
+        ([selector("Management", {"Field": "readOnly", "Equals": ["false"]})], False),
+        (
+            [
+                selector("Management", {"Field": "readOnly", "Equals": ["false"]}),
+                selector("Management"),
+            ],
+            True,
+        ),
+    ],
+)
+def test_management_events_are_whole_only_with_a_selector_of_all(
+    selectors: list[Json], is_whole: bool
+) -> None:
+    assert records_all_management(read_recording(selectors, "record")) is is_whole
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "must be all, or a list of advanced event selectors: Expected `array`"),
+        ([], "must be all, or have at least one advanced event selector"),
+        ([{"FieldSelectors": "x"}], "at `$[0].FieldSelectors`"),
+        ([selector("Network")], "selector 1: Value Network for eventCategory is invalid"),
+        (
+            [selector("Data"), selector("Data", {"Field": "resources.ARN", "Equals": ["a"]})],
+            "selector 2: resources.ARN needs a resources.type whose ARN the head of a request",
+        ),
+        (
+            [
+                selector(
+                    "Data",
+                    {"Field": "resources.type", "Equals": ["AWS::SQS::Queue"]},
+                    {"Field": "resources.ARN", "Equals": ["a"]},
+                )
+            ],
+            "not AWS::SQS::Queue, which the body names",
+        ),
+        ([selector("Data", {"Field": "eventName", "Equals": ["a"] * 501})], "at most 500 values"),
+    ],
+)
+def test_mistake_is_named(document: Any, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_recording(document, "record in a.toml")
+    assert str(error.value).startswith("record in a.toml")
+    assert said in str(error.value)
