@@ -48,6 +48,11 @@ class Reads:
             self._threads.append(threading.Thread(target=self._read_on, daemon=True))
             self._threads[-1].start()
 
+    def go_on(self, calls: int) -> None:
+        """Returns once so many further calls are answered."""
+        wanted = self.answered + calls
+        eventually(lambda: self.answered >= wanted, "calls are answered")
+
     def stop(self) -> None:
         self._stopped.set()
         for thread in self._threads:
@@ -86,15 +91,13 @@ def test_counts_are_exact_whatever_is_killed(tmp_path: Path, recorders: int) -> 
         reads = Reads(int(server.url.rpartition(":")[2]))
         reads.start()
         for number in range(KILLS):
-            wanted = reads.answered + chance.randint(50, 500)
-            eventually(lambda wanted=wanted: reads.answered >= wanted, "calls are answered")
+            reads.go_on(chance.randint(50, 500))
             if recorders > 1 and number % 2:
                 kill_a_recorder(server)
             else:
                 server.kill()
                 server.start()
-        wanted = reads.answered + 50
-        eventually(lambda: reads.answered >= wanted, "calls are answered after the last kill")
+        reads.go_on(50)
         reads.stop()
         server.kill()
         children_end(folder)
