@@ -21,7 +21,8 @@ CONNECTIONS = 64
 _PATIENCE = 4
 
 _SCRIPT = """
-wrk.method = "POST"
+wrk.method = {method}
+wrk.path = {path}
 wrk.body = [==[{body}]==]
 {headers}
 function done(summary, latency, requests)
@@ -60,14 +61,18 @@ def calls_per_second(port: int, request: bytes, seconds: int, cpu: int | None) -
 def _script(request: bytes) -> str:
     """Returns a script of wrk that sends a request over and over."""
     head, _, body = request.decode().partition("\r\n\r\n")
-    pairs = [line.split(": ", 1) for line in head.split("\r\n")[1:]]
+    first, *lines = head.split("\r\n")
+    method, path, _ = first.split(" ")
+    pairs = [line.split(": ", 1) for line in lines]
     own = ("host", "content-length")
     headers = [
         f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}"
         for name, value in pairs
         if name.lower() not in own
     ]
-    return _SCRIPT.format(body=body, headers="\n".join(headers))
+    return _SCRIPT.format(
+        method=json.dumps(method), path=json.dumps(path), body=body, headers="\n".join(headers)
+    )
 
 
 def latencies_at(port: int, request: bytes, rate: float, seconds: int, cpu: int) -> list[float]:

@@ -26,6 +26,10 @@ _STUB = """
   server {{
     listen 127.0.0.1:{port};
     location / {{ default_type text/xml; return 200 '{answer}'; }}
+    location /objects/ {{
+      default_type application/octet-stream; set $kilobyte '{kilobyte}';
+      return 200 $kilobyte$kilobyte$kilobyte$kilobyte;
+    }}
     location = /benchmark-status {{ stub_status; }}
   }}
 """
@@ -53,10 +57,11 @@ ANSWER = (
 def stub(cpu: int | None = None) -> Iterator[int]:
     """Runs an upstream that gives every call the same answer; yields its port.
 
-    Only the name of a user that stands in the address stands in the answer, too.
+    Only the name of a user that stands in the address stands in the answer, too. What is below
+    `/objects/` is an object of 4 kB.
     """
     port = free_port()
-    with _running(_STUB.format(port=port, answer=ANSWER), port, cpu):
+    with _running(_STUB.format(port=port, answer=ANSWER, kilobyte="x" * 1024), port, cpu):
         yield port
 
 

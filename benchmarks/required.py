@@ -45,6 +45,8 @@ REQUIRED = {
     "verify p50 us": "< 60",
     "GetTrailStatus calls/s, verified": ">= 1500",
     "enforced / permissive, calls/s ratio": ">= 0.85",
+    "left out / recorded, calls/s ratio": ">= 1.8",
+    "left out / recorded, added p50 ratio": "<= 0.5",
     "unknown key / wrong secret, ratio": "<= 1.05",
     **{f"{protocol} decode p50 us": "<= 30" for protocol in _PROTOCOLS},
     **{f"{protocol} decode + assemble p50 us": "<= 80" for protocol in _PROTOCOLS},

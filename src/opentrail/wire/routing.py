@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from botocore.model import OperationModel
@@ -94,6 +94,7 @@ class Router:
         self._base_hosts = tuple(sorted(map(str.lower, base_hosts), key=len, reverse=True))
         self._target = lru_cache(4096)(self._find_target)
         self._of_action = lru_cache(4096)(self._find_action)
+        self._bucket = lru_cache(4096)(self._find_bucket)
 
     def identify(self, request: Request, credential: Credential | None) -> Route:
         """Returns the call of a request; unknown parts are None.
@@ -265,6 +266,11 @@ class Router:
 
         An access point is a bucket, too. Host names have no case.
         """
+        is_short = len(host) + len(signing_name or "") <= _MAX_NAME
+        find = self._bucket if is_short else self._find_bucket
+        return find(host, signing_name)
+
+    def _find_bucket(self, host: str, signing_name: str | None) -> str | None:
         name = _host_name(host).lower()
         match = (
             _INTERFACE_ENDPOINT.match(name)
@@ -352,15 +358,12 @@ class _Pattern:
     known_query: frozenset[str]
     deprecated: bool
 
-    def match(self, path: str, query: Mapping[str, str]) -> dict[str, str] | None:
-        """Returns the raw labels if path and fixed query parameters match."""
-        match = self.pattern.match(path)
-        if not match:
-            return None
+    def fits(self, query: Mapping[str, str]) -> bool:
+        """Returns whether a query has the fixed parameters."""
         for name, value in self.fixed_query:
             if name not in query or (value is not None and query[name] != value):
-                return None
-        return {_unslot(slot): text for slot, text in match.groupdict().items()}
+                return False
+        return True
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
         """Returns how well the pattern matches; the greatest wins (cloudtrail-format §10.2)."""
@@ -390,27 +393,34 @@ def _route_in(services: Iterable[Service], request: Request) -> Route | None:
 
 def best_route(services: Iterable[Service], request: Request, path: str) -> Route | None:
     """Returns the best operation of `services` for a REST request, None if none matches."""
-    query = dict(parse_qsl(request.query, keep_blank_values=True))
-    best: tuple[tuple[int, ...], _Pattern, dict[str, str]] | None = None
+    query = dict(parse_qsl(request.query, keep_blank_values=True)) if request.query else {}
+    found: list[tuple[_Pattern, re.Match[str]]] = []
     for service in services:
-        for pattern in _patterns(service).get(request.method, ()):
-            labels = pattern.match(path, query)
-            if labels is None:
-                continue
-            score = pattern.score(request, path, query)
-            if best is None or score > best[0]:
-                best = (score, pattern, labels)
-    if best is None:
+        for pattern in _patterns(service, bool(query)).get(request.method, ()):
+            match = pattern.pattern.match(path)
+            if match is not None and (not pattern.fixed_query or pattern.fits(query)):
+                found.append((pattern, match))
+    if not found:
         return None
-    _, pattern, labels = best
+    pattern, match = found[0]
+    if len(found) > 1:
+        pattern, match = max(found, key=lambda each: each[0].score(request, path, query))
+    labels = {_unslot(slot): text for slot, text in match.groupdict().items()}
     protocol = "rest-xml" if "rest-xml" in pattern.service.protocols else "rest-json"
     return Route(pattern.service, pattern.operation, protocol, labels)
 
 
-@lru_cache(maxsize=512)
-def _patterns(service: Service) -> dict[str, list[_Pattern]]:
-    """Returns the patterns of a service's REST operations by method."""
+@lru_cache(maxsize=1024)
+def _patterns(service: Service, has_query: bool) -> dict[str, list[_Pattern]]:
+    """Returns the patterns by method of a service's REST operations that a request may match.
+
+    Most operations of S3 need a query; most calls have none.
+    """
     patterns: dict[str, list[_Pattern]] = {}
+    if not has_query:
+        for method, of_method in _patterns(service, True).items():
+            patterns[method] = [each for each in of_method if not each.fixed_query]
+        return patterns
     if not {"rest-json", "rest-xml"} & set(service.protocols):
         return patterns
     for operation in service.model.operation_names:
@@ -467,5 +477,6 @@ def _slot(label: str) -> str:
     return "L_" + label.encode().hex()
 
 
+@cache
 def _unslot(slot: str) -> str:
     return bytes.fromhex(slot[2:]).decode()

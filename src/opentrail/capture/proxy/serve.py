@@ -125,7 +125,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             if framing.unframed and not call.is_answering:
                 framing.set_length(len(unsent))
         end = (framing.piece(unsent) if unsent else b"") + framing.end
-        call.write_part(answer, framing, end)
+        if end or not call.is_answering:
+            call.write_part(answer, framing, end)
         if not recorder.refuse and call.left_out is None:
             call.record_later(answer)
         await client.drain()

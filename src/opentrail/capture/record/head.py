@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import s3_place
@@ -58,7 +59,10 @@ class Choice:
 
     def __init__(self, selection: Selection, count: Callable[[LeftOut], bool]) -> None:
         self.count = count
-        self._predicates = {
+        self._needs_caller = any(
+            field.field == USER_ARN for selector in selection.advanced for field in selector.fields
+        )
+        self._predicates: dict[tuple[str, ...], Predicate] = {
             unknown: _without(selection, unknown)
             for unknown in ((), (RESOURCE_ARN,), (USER_ARN,), (RESOURCE_ARN, USER_ARN))
         }
@@ -83,15 +87,19 @@ class Choice:
         traits = traits_of_head(route, credential)
         if self._predicates[()].decides(traits.category):
             return None
-        caller = identify(credential.access_key_id) if credential else None
-        arn = caller.user_identity.get("arn") if caller else None
-        unknown = (USER_ARN,) if caller and arn is None else ()
-        other_name = _WITH_OBJECTS.get(route.operation or "")
-        if other_name:
-            unknown = (RESOURCE_ARN, *unknown)
+        caller: Identity | None = None
+        unknown: tuple[str, ...] = ()
+        if credential is not None and (self._needs_caller or traits.source != "s3"):
+            caller = identify(credential.access_key_id)
+        arn = caller.user_identity.get("arn") if caller is not None else None
+        if caller is not None and arn is None:
+            unknown = (USER_ARN,)
+        names: tuple[str, ...] = (traits.event_name,)
+        if other_name := _WITH_OBJECTS.get(route.operation or ""):
+            names, unknown = (traits.event_name, other_name), (RESOURCE_ARN, *unknown)
         predicate = self._predicates[unknown]
         resources = _resources(traits, route, request, credential, caller)
-        for name in filter(None, (traits.event_name, other_name)):
+        for name in names:
             fields = EventFields(
                 traits.event_source, name, traits.is_read_only, None, resources, arn
             )
@@ -110,7 +118,6 @@ def _without(selection: Selection, unknown: tuple[str, ...]) -> Predicate:
     return predicate_of(Selection(advanced=tuple(selectors)))
 
 
-@search_limit()
 def _resources(
     traits: OperationTraits,
     route: Route,
@@ -127,5 +134,11 @@ def _resources(
         return ((data_type(traits.source, operation), None), (other, None))
     account = caller.account if caller else DEFAULT_ACCOUNT
     region, _ = region_of_head(traits, credential)
-    found = s3_resources(operation, s3_place(route, request), traits.source, region, account)
-    return tuple((each.get("type"), each.get("ARN") or each.get("ARNPrefix")) for each in found)
+    place = _searched_place(route, request) if request.query else s3_place(route, request)
+    found = s3_resources(operation, place, traits.source, region, account)
+    return tuple([(each.get("type"), each.get("ARN") or each.get("ARNPrefix")) for each in found])
+
+
+@search_limit()
+def _searched_place(route: Route, request: Request) -> dict[str, Any]:
+    return s3_place(route, request)

@@ -88,7 +88,8 @@ def s3_place(route: Route, request: Request) -> dict[str, Any]:
         parameters["Host"] = request.headers["host"]
     if "Key" in route.labels:
         parameters["key"] = unquote(route.labels["Key"])
-    _add_query(parameters, request.query, _names_in_tables("never", "s3_headers", "s3_query"))
+    if request.query:
+        _add_query(parameters, request.query, _names_in_tables("never", "s3_headers", "s3_query"))
     return parameters
 
 
@@ -189,7 +190,12 @@ def _add_body(parameters: dict[str, Any], route: Route, request: Request) -> Non
 
 def body_is_parameters(route: Route) -> bool:
     """Returns whether the body of an S3 request holds parameters rather than an object."""
-    model = route.model
+    return _has_parameters_in_body(route.service, route.operation)
+
+
+@lru_cache(maxsize=512)
+def _has_parameters_in_body(service: Service | None, operation: str | None) -> bool:
+    model = Route(service, operation, None).model
     if model is None or model.input_shape is None:
         return False
     members = model.input_shape.members
