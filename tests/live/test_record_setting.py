@@ -8,10 +8,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from opentrail.adapters.left_out_counts import count_files
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from tests.capture.proxy.wires import Wire, get, ok, put, scope, scripted
+from tests.certificates import issue, write
 from tests.live.processes import (
     Opentrail,
     eventually,
@@ -159,6 +162,59 @@ def test_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
         assert wire.answer(head_request=True)[0] == 502
         assert upstream.problems
         assert left_out(server) == {"PutObject": 1, "HeadObject": 1}
+
+
+def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
+    """SDKs send uploads over TLS in chunks, each of which is signed anew; nothing is recorded."""
+    pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write(issue("opentrail", "127.0.0.1"), pem, key)
+    config = tmp_path / "opentrail.toml"
+    body = b"0123456789" * 300_000
+    with moto_server() as upstream:
+        config.write_text(
+            f'tls_certificate = "{pem}"\ntls_key = "{key}"\n'
+            f'[upstream.default]\nurl = "{upstream}"\nresign = true\n'
+            f'access_key_id = "{ADMIN_KEY_ID}"\nsecret_access_key = "{ADMIN_SECRET}"\n'
+            '[[record]]\nFieldSelectors = [{Field = "eventCategory", Equals = ["Management"]}]\n'
+        )
+        with opentrail_server(tmp_path / "data", "--config", str(config)) as server:
+            s3 = boto3.client(
+                "s3",
+                endpoint_url=server.url,
+                verify=str(pem),
+                region_name="us-east-1",
+                aws_access_key_id=ADMIN_KEY_ID,
+                aws_secret_access_key=ADMIN_SECRET,
+            )
+            s3.create_bucket(Bucket="backups")
+            s3.put_object(Bucket="backups", Key="a", Body=body)
+            assert s3.get_object(Bucket="backups", Key="a")["Body"].read() == body
+            status = json.loads(server.opentrail("status", "--json").stdout)
+            assert {row["eventName"] for row in status["leftOut"]} == {"PutObject", "GetObject"}
+            assert [record["eventName"] for record in server.records()] == ["CreateBucket"]
+
+
+def test_restored_backup_has_no_counts(tmp_path: Path) -> None:
+    """The server that goes on records them; the restored one would count them again."""
+
+    def answering(wire: Wire) -> None:
+        while True:
+            wire.request()
+            wire.send(ok())
+
+    with (
+        scripted(answering) as upstream,
+        opentrail_server(
+            tmp_path / "data", "--upstream", upstream.url, *selectors(tmp_path)
+        ) as server,
+    ):
+        assert Wire.to(server.url).send(get("/backups/a")).answer()[0] == 200
+        archive = str(tmp_path / "backup.tar")
+        assert server.opentrail("backup", archive).returncode == 0
+        assert len(count_files(tmp_path / "data" / "left-out")) == 1
+    restored = tmp_path / "restored"
+    assert run_opentrail("restore", archive, "--data-dir", str(restored)).returncode == 0
+    assert count_files(restored / "left-out") == []
 
 
 def test_upstream_that_is_gone_is_answered_and_counted(tmp_path: Path) -> None:
