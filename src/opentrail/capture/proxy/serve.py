@@ -92,7 +92,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         # 3. What of the answer leaves before the record?
         sending = call.sending
         is_sent_whole = sending is None or (sending.done() and sending.exception() is None)
-        call.drop_unrecorded_answer(answer)
+        if call.left_out is None:
+            call.drop_unrecorded_answer(answer)
         client.begin_answer(body)
         unsent = b""
         if change := change_of(call, answer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from opentrail.capture.record.resources import s3_resources
@@ -18,21 +19,29 @@ from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSe
 from opentrail.core.selectors.predicate import Predicate
 from opentrail.core.selectors.selection import Selection, predicate_of
 from opentrail.core.trail import GLOBAL_REGION
+from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Route
+from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential
 
 #: Operations whose bodies name objects, each of which has a record under another name.
 _WITH_OBJECTS = {"DeleteObjects": "DeleteObject"}
+#: Operations that are remembered.
+_CACHED = 4_096
 #: The Tagging API's answers hold opentrail's own trails.
 _PARTLY_OWN = "resourcegroupstaggingapi"
 
 
 def traits_of_head(route: Route, credential: Credential | None) -> OperationTraits:
-    signed_as = credential.service if credential else None
-    if signed_as is not None:
-        signed_as = signed_as[:MAX_NAME_LENGTH]  # one that is longer is none, and would be cached
-    return traits_of(route.service, route.operation, signed_as)
+    return traits_of(route.service, route.operation, _signed_as(credential))
+
+
+def _signed_as(credential: Credential | None) -> str | None:
+    """Returns the service that a call is signed for; one that is longer is none."""
+    if credential is None or credential.service is None:
+        return None
+    return credential.service[:MAX_NAME_LENGTH]
 
 
 def region_of_head(
@@ -44,6 +53,29 @@ def region_of_head(
     if is_region(credential.region):
         return credential.region, None
     return GLOBAL_REGION, credential.region
+
+
+_Resources = tuple[tuple[str | None, str | None], ...]
+
+
+@value_class(frozen=True, slots=True)
+class _Operation:
+    """What is the same for all calls of an operation.
+
+    Attributes:
+        is_s3: whether it is a data event of S3, whose head names its resources.
+        names: of its records.
+        unknown: fields that a head does not say.
+        resources: types that other data events may have.
+        left_out: what its calls are counted as.
+    """
+
+    traits: OperationTraits
+    is_s3: bool
+    names: tuple[str, ...]
+    unknown: tuple[str, ...]
+    resources: _Resources
+    left_out: LeftOut
 
 
 class Choice:
@@ -59,6 +91,7 @@ class Choice:
 
     def __init__(self, selection: Selection, count: Callable[[LeftOut], bool]) -> None:
         self.count = count
+        self._operation = lru_cache(_CACHED)(self._find_operation)
         self._needs_caller = any(
             field.field == USER_ARN for selector in selection.advanced for field in selector.fields
         )
@@ -75,38 +108,56 @@ class Choice:
         identify: Callable[[str], Identity],
     ) -> LeftOut | None:
         """Returns what a call is counted as that is left out; None: it is recorded."""
-        service = route.service
-        if service is None or route.model is None or service.name == _PARTLY_OWN:
+        operation = self._operation(route.service, route.operation, _signed_as(credential))
+        if operation is None:
             return None
         if not request.body_is_whole and "form-urlencoded" in request.headers.get(
             "content-type", ""
         ):
             return None  # the body may name another operation
-        if credential is None and service.name != "s3":
+        if credential is None and not operation.is_s3:
             return None  # the body may name the caller
-        traits = traits_of_head(route, credential)
-        if self._predicates[()].decides(traits.category):
-            return None
+        traits = operation.traits
         caller: Identity | None = None
-        unknown: tuple[str, ...] = ()
+        arn: str | None = None
+        unknown = operation.unknown
         if credential is not None and (self._needs_caller or traits.source != "s3"):
             caller = identify(credential.access_key_id)
-        arn = caller.user_identity.get("arn") if caller is not None else None
-        if caller is not None and arn is None:
-            unknown = (USER_ARN,)
-        names: tuple[str, ...] = (traits.event_name,)
-        if other_name := _WITH_OBJECTS.get(route.operation or ""):
-            names, unknown = (traits.event_name, other_name), (RESOURCE_ARN, *unknown)
+            arn = caller.user_identity.get("arn")
+            if arn is None:
+                unknown = (*unknown, USER_ARN)
         predicate = self._predicates[unknown]
-        resources = _resources(traits, route, request, credential, caller)
-        for name in names:
+        resources = operation.resources
+        if operation.is_s3:
+            resources = _s3_resources(traits, route, request, credential, caller)
+        for name in operation.names:
             fields = EventFields(
                 traits.event_source, name, traits.is_read_only, None, resources, arn
             )
             if predicate.matches(traits.category, fields):
                 return None
-        kind = data_type(traits.source, route.operation or "")
-        return LeftOut(traits.event_source, traits.event_name, kind or "")
+        return operation.left_out
+
+    def _find_operation(
+        self, service: Service | None, operation: str | None, signed_as: str | None
+    ) -> _Operation | None:
+        """Returns an operation; None: all its calls are recorded."""
+        if service is None or operation is None or service.operation(operation) is None:
+            return None
+        traits = traits_of(service, operation, signed_as)
+        if service.name == _PARTLY_OWN or self._predicates[()].decides(traits.category):
+            return None
+        kind = data_type(traits.source, operation)
+        other_kind = "AWS::SNS::PlatformEndpoint" if traits.source == "sns" else None
+        other_name = _WITH_OBJECTS.get(operation)
+        return _Operation(
+            traits,
+            service.name == "s3" and traits.category == DATA,
+            (traits.event_name, other_name) if other_name else (traits.event_name,),
+            (RESOURCE_ARN,) if other_name else (),
+            ((kind, None), (other_kind, None)) if kind else (),
+            LeftOut(traits.event_source, traits.event_name, kind or ""),
+        )
 
 
 def _without(selection: Selection, unknown: tuple[str, ...]) -> Predicate:
@@ -118,24 +169,18 @@ def _without(selection: Selection, unknown: tuple[str, ...]) -> Predicate:
     return predicate_of(Selection(advanced=tuple(selectors)))
 
 
-def _resources(
+def _s3_resources(
     traits: OperationTraits,
     route: Route,
     request: Request,
     credential: Credential | None,
     caller: Identity | None,
-) -> tuple[tuple[str | None, str | None], ...]:
-    """Returns types and ARNs of a data event's resources; outside of S3 all types it may have."""
-    if traits.category != DATA:
-        return ()
-    operation = route.operation or ""
-    if route.service is None or route.service.name != "s3":
-        other = "AWS::SNS::PlatformEndpoint" if traits.source == "sns" else None
-        return ((data_type(traits.source, operation), None), (other, None))
+) -> _Resources:
+    """Returns types and ARNs of the resources of a data event of S3."""
+    place = _searched_place(route, request) if request.query else s3_place(route, request)
     account = caller.account if caller else DEFAULT_ACCOUNT
     region, _ = region_of_head(traits, credential)
-    place = _searched_place(route, request) if request.query else s3_place(route, request)
-    found = s3_resources(operation, place, traits.source, region, account)
+    found = s3_resources(route.operation or "", place, traits.source, region, account)
     return tuple([(each.get("type"), each.get("ARN") or each.get("ARNPrefix")) for each in found])
 
 
