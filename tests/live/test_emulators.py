@@ -12,6 +12,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
+from benchmarks import emulators
 from opentrail.commands.reserved_port import ReservedPort
 from opentrail.commands.sandbox import begin_moto, wait_for_moto
 from tests.live.ministack import ministack
@@ -72,6 +73,20 @@ def test_the_story_in_front_of_ministack(tmp_path: Path, recorders: str) -> None
             assert "IAM user Mary created DynamoDB table orders" in table
             shown = server.opentrail("lookup", "--json").stdout.splitlines()
             assert len(shown) == 5, "the default account is the upstream's"
+        finally:
+            server.close()
+
+
+def test_the_story_in_front_of_moto(tmp_path: Path) -> None:
+    with moto_server() as url:
+        server = serve(tmp_path / "data", url)
+        try:
+            tell_the_story(server)
+            eventually(lambda: server.count() == 5, "every call has one record")
+            said = server.opentrail("who", "Mary").stdout
+            assert "IAM user moto created IAM user Mary through the AWS CLI" in said
+            table = server.opentrail("who", "orders").stdout
+            assert "IAM user Mary created DynamoDB table orders" in table
         finally:
             server.close()
 
@@ -193,3 +208,11 @@ def run_load_over_restarts(server: Opentrail, emulator: StandInEmulator) -> None
     assert arn == f"arn:aws:iam::{ACCOUNT}:user/moto"
     kept = b"".join(files_in(server.data_dir).values())
     assert emulator.secret.encode() not in kept
+
+
+@pytest.mark.campaign
+def test_three_hundred_calls_of_thirty_services_have_a_right_record_each() -> None:
+    count, found = emulators.measure()
+    assert count == len(emulators.SERVICES) * emulators.OPERATIONS == 300
+    assert found["opentrail"] == dict.fromkeys(emulators.FIELDS, count)
+    assert found["MiniStack"]["eventName"] < count, "the comparison is out of date"
