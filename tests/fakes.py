@@ -48,6 +48,7 @@ from opentrail.core.expression.tree import field_values
 from opentrail.core.user_agent_families import family_of
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
 from opentrail.ports.event_store import (
+    DATA_CATEGORIES,
     PRESENT,
     CallCounts,
     CallKey,
@@ -919,6 +920,9 @@ def _fits(entry: Entry, query: EventQuery) -> bool:
     conditions = (
         -query.snapshot.imported <= entry.position <= query.snapshot.recorded,
         query.recorded_since is None or entry.recorded_at >= query.recorded_since,
+        query.data_since is None
+        or entry.recorded_at >= query.data_since
+        or known.category not in DATA_CATEGORIES,
         query.account in (None, known.account),
         query.region in (None, known.region),
         query.categories is None or known.category in query.categories,

@@ -167,6 +167,7 @@ FILES = (
     r"journal/\d+\.db",
     r"history/0\d+-.*\.duckdb",
     r"history/import-.*\.duckdb",
+    r"history/spare\.note",
     r"keys/master\.key",
     r"keys/page-token\.key",
     r"keys/signing-.*\.pem",
@@ -192,6 +193,7 @@ HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ),
     (r"lost/.*", "swap", ("verify", "doctor"), "the server records the loss that the file names"),
     (r"insights/.*", ".*", ALL, "baselines are learned from event history again"),
+    (r"history/spare\.note", ".*", ALL, "it is written whole before an expiry"),
     (r"history/0.*", "remove", ALL, "the journal still has its positions; else it is a gap"),
     (r"history/0.*", ".*", ("health", "doctor"), "it is sealed from the journal again"),
 )

@@ -718,6 +718,19 @@ async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: P
 
 @pytest.mark.slow
 @asynchronous
+async def test_data_events_may_be_left_out_by_their_age(place: Place) -> None:
+    async with filled(place, _STEPS) as store:
+        query = EventQuery(100, store.snapshot)
+        categories = [json.loads(e.record)["eventCategory"] for e in await store.lookup(query)]
+        for since, kept in ((MOMENT, categories), (MOMENT + timedelta(seconds=1), ["Management"])):
+            recent = replace(query, data_since=since)
+            found = [json.loads(e.record)["eventCategory"] for e in await store.lookup(recent)]
+            assert found == [category for category in categories if category in kept]
+            assert await store.count(recent) == len(found)
+
+
+@pytest.mark.slow
+@asynchronous
 async def test_a_key_is_counted_by_period(place: Place) -> None:
     async with filled(place, _STEPS) as store:
 

@@ -230,21 +230,22 @@ class StoreCheck:
             if expected is not None and chain and chain != expected:
                 yield Damage(file.path.name, "does not continue the chain", file.first, file.first)
             rows = connection.execute("SELECT record FROM sealed.events ORDER BY rowid")
-            count = 0
+            count = expired = 0
             while batch := rows.fetchmany(_BATCH):
                 size = 0
                 for (record,) in batch:
-                    raw = record.encode()
+                    expired += record is None
+                    raw = (record or "").encode()
                     chain = hashlib.sha256(chain + raw).digest()
                     size += len(raw)
                 count += len(batch)
                 self._advance(size, len(batch))
-        self.records += count
+        self.records += count - expired
         if file.series is Series.JOURNAL:
             self._verified.append((file.first, file.last))
         if count != file.records:
             yield Damage(file.path.name, f"holds {count} records", file.first, file.last)
-        if file.series is Series.JOURNAL and before != UNKNOWN_CHAIN:
+        if file.series is Series.JOURNAL and before != UNKNOWN_CHAIN and not expired:
             chains[file.last] = chain
 
 

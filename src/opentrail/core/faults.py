@@ -14,6 +14,8 @@ POINTS = {
     "journal.repaired": "a repaired segment is whole, the damaged one is still in its place",
     "history.sealed": "a sealed file is written and synced under its temporary name",
     "history.merged": "a merged file is in place, the files merged into it still exist",
+    "history.expiring": "an expiry is noted, nothing is marked or deleted yet",
+    "history.thinned": "a file without its data events is in place, the file with them still is",
     "history.expired": "positions are marked as expired, their file still exists",
     "import.written": "imported records are in a sealed file, the client has no response yet",
     "delivery.planned": "log files are planned in the state store, none is written",

@@ -8,13 +8,15 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from opentrail.core.attributes import Attributes, Resource
-from opentrail.core.event import MANAGEMENT, Entry
+from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY, Entry
 from opentrail.core.expression import Expression
 
 #: Greater than any position.
 LAST_POSITION = 2**62
 #: A page ends with the event with which its records have more characters than this.
 PAGE_TEXT = 16 << 20
+#: The categories whose events expire before others.
+DATA_CATEGORIES = (DATA, NETWORK_ACTIVITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class EventQuery:
     expression: Expression | None = None
     #: Only what was recorded or imported since then.
     recorded_since: datetime | None = None
+    #: The same for the events of `DATA_CATEGORIES`.
+    data_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +247,38 @@ class SharedFile:
     listed: datetime
     #: SHA-256 of its index, in hexadecimal digits; None: it has none yet.
     index: str | None = None
+
+
+#: Why events expired: they were recorded long ago, event history is too large, the disk fills up.
+ExpiryReason = Literal["retention", "size", "disk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """The bytes by which a store must shrink: the oldest data events go first.
+
+    With `only_data` no other events go.
+    """
+
+    bytes: int
+    reason: ExpiryReason
+    only_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredEvents:
+    """Events of one category that expired together, with their first and last position and time.
+
+    Positions of imported events are their numbers below zero.
+    """
+
+    category: str
+    reason: ExpiryReason
+    count: int
+    first: int
+    last: int
+    oldest: datetime
+    newest: datetime
 
 
 class EventStore(Protocol):

@@ -454,7 +454,7 @@ async def test_a_look_up_says_so_when_s3_goes_away_while_it_reads(tmp_path: Path
         s3 = SharedFolder(tmp_path, max_bytes=0)
         files = await here.share(s3, (1, 3_000), (3_001, 6_000))
         query = replace(ALL, limit=6_000)
-        for reads in range(4):
+        for reads in range(2):
             async with here.opened(s3.cache, files) as store:
                 s3.reads_left = reads
                 with pytest.raises(FilesUnreachable, match="S3 is away"):

@@ -69,6 +69,7 @@ queries = st.builds(
     before=st.none() | st.tuples(moments, st.integers(-(2**62), 2**62)),
     expression=st.none() | st.sampled_from(EXPRESSIONS),
     recorded_since=st.none() | moments,
+    data_since=st.none() | moments,
 )
 
 

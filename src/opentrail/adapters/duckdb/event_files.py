@@ -6,21 +6,25 @@ import abc
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from opentrail.adapters.duckdb.children import files_of_child, run_child
 from opentrail.adapters.duckdb.compaction import next_merge
-from opentrail.adapters.duckdb.files import (
-    SealedFile,
-    Series,
-    expired_name,
-    is_intact,
-    remove,
+from opentrail.adapters.duckdb.expiry import (
+    THINNED,
+    ExpiryNote,
+    contents_of,
+    mark_expired,
+    put_thinned,
+    write_note,
 )
+from opentrail.adapters.duckdb.files import SealedFile, Series, is_intact, read_name, remove
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import crash_point
+from opentrail.ports.event_store import DATA_CATEGORIES, ExpiredEvents, ExpiryReason
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +39,10 @@ CHILD_ERRORS = (OSError, RuntimeError, StorageFailed, TimeoutError)
 class EventFiles(abc.ABC):
     """The tables of one series, and the work on their files, which child processes do."""
 
-    def __init__(self, folder: Path, series: Series, database: Database) -> None:
+    def __init__(self, folder: Path, series: Series, database: Database, max_bytes: int) -> None:
         self._folder = folder
         self._series = series
+        self._max_bytes = max_bytes
         self._database = database
         self.tables = TableSet(database)
         #: Held while files are added, merged or deleted.
@@ -98,7 +103,7 @@ class EventFiles(abc.ABC):
 
     async def _merge_next(self) -> bool:
         async with self._changing:
-            run = next_merge(self.tables.tables)
+            run = next_merge(self.tables.tables, self._max_bytes)
             paths = [table.file.path for table in run if table.file is not None]
             if not paths:
                 return False
@@ -117,21 +122,62 @@ class EventFiles(abc.ABC):
 
     # Expiry
 
-    async def _delete(self, table: EventTable) -> int:
-        """Deletes a table and its file; returns the number of its records."""
-        await self.tables.replace([table])
-        if table.file is None:
-            return 0
-        await asyncio.to_thread(remove, [table.file.path])
-        await asyncio.to_thread(sync_folder, self._folder)
-        log.info("expired", extra={"file": table.file.path.name})
-        return table.file.records
+    async def expire_table(
+        self, table: EventTable, reason: ExpiryReason, *, only_data: bool
+    ) -> tuple[int, int]:
+        """Expires the events of a sealed table, or its data events only.
 
-    def _mark_expired(self, first: int, last: int) -> None:
-        """Creates the empty file whose name says that a range has expired."""
-        (self._folder / expired_name(self._series, first, last)).touch(mode=0o600)
-        sync_folder(self._folder)
-        crash_point("history.expired")
+        Returns:
+            The number of events, and the bytes by which its file has shrunk; zeros if another
+            file has replaced it.
+        """
+        async with self._changing:
+            if table not in self.tables.tables:
+                return 0, 0
+            return await self._expire(table, reason, only_data=only_data)
+
+    async def _expire(
+        self, table: EventTable, reason: ExpiryReason, *, only_data: bool = False
+    ) -> tuple[int, int]:
+        file = table.file
+        if file is None:
+            return 0, 0
+        events = await self._database.run(self._contents, table, reason)
+        expired = [each for each in events if not only_data or each.category in DATA_CATEGORIES]
+        thinned = await self._thinned(file) if len(expired) < len(events) else None
+        name = thinned.file.path.name if thinned and thinned.file else None
+        first = self._first_expired(table)
+        note = ExpiryNote(file.path.name, name, first, table.last, tuple(expired))
+        await asyncio.to_thread(write_note, self._folder, note)
+        if thinned is None:
+            await asyncio.to_thread(mark_expired, self._folder, self._series, first, table.last)
+            await self.tables.replace([table])
+        else:
+            await asyncio.to_thread(put_thinned, self._folder, str(name))
+            await self.tables.replace([table], thinned)
+        await asyncio.to_thread(remove, [file.path])
+        await asyncio.to_thread(sync_folder, self._folder)
+        count = sum(each.count for each in expired)
+        log.info("expired", extra={"file": file.path.name, "events": count, "reason": reason})
+        return count, table.size - (thinned.size if thinned else 0)
+
+    def _contents(self, table: EventTable, reason: ExpiryReason) -> list[ExpiredEvents]:
+        statement, events = contents_of(table.table.name, self._series, reason)
+        return [events(row) for row in self._database.execute(statement)]
+
+    async def _thinned(self, file: SealedFile) -> EventTable:
+        """Returns the table of a copy of a file without data events, which a child writes."""
+        (path,) = await run_child("thin", file.path)
+        final = read_name(path.with_name(path.name.removesuffix(THINNED)))
+        if final is None:
+            raise RuntimeError(f"child wrote {path}")
+        table = await self._database.run(self._database.attach, replace(final, path=path))
+        table.file = final
+        return table
+
+    def _first_expired(self, table: EventTable) -> int:
+        """Returns the first number to mark as expired if a whole table is."""
+        return table.first
 
     # Damage
 

@@ -22,6 +22,8 @@ from opentrail.ports.event_store import Snapshot
 
 #: The scheme under which DuckDB opens files in S3, through the cache.
 SCHEME = "shared"
+#: Maximum bytes of a file, unless the disk or the size of event history is small.
+MAX_FILE_BYTES = 2**40
 _NAME = re.compile(
     r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|expired)$"
 )
@@ -106,7 +108,7 @@ def left_over(folder: Path) -> list[Path]:
         for file in files
         if _is_left_over(file, files)
     ]
-    return [*folder.glob("*.tmp*"), *folder.glob("*.index"), *obsolete]
+    return [*folder.glob("*.tmp*"), *folder.glob("*.thin"), *folder.glob("*.index"), *obsolete]
 
 
 def remove(paths: Iterable[Path]) -> None:

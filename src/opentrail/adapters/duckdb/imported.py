@@ -11,7 +11,9 @@ import logging
 from pathlib import Path
 
 from opentrail.adapters.duckdb.event_files import EventFiles
+from opentrail.adapters.duckdb.expiry import mark_expired
 from opentrail.adapters.duckdb.files import (
+    MAX_FILE_BYTES,
     SealedFile,
     Series,
     expired_name,
@@ -26,8 +28,8 @@ log = logging.getLogger(__name__)
 class ImportedEvents(EventFiles):
     """The files of imported events. No other copy of them exists: a lost file is reported."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
-        super().__init__(folder, Series.IMPORTED, database)
+    def __init__(self, folder: Path, database: Database, max_bytes: int = MAX_FILE_BYTES) -> None:
+        super().__init__(folder, Series.IMPORTED, database, max_bytes)
         #: The number of the last imported event.
         self.last = 0
         #: Lost ranges, which have to be imported again.
@@ -71,13 +73,12 @@ class ImportedEvents(EventFiles):
         async with self._changing:
             for table, _ in self.tables.sealed():
                 if table.newest_recorded < imported_before:
-                    await asyncio.to_thread(self._mark_expired, table.first, table.last)
-                    deleted += await self._delete(table)
+                    deleted += (await self._expire(table, "retention"))[0]
         return deleted
 
     async def _replacements(self, file: SealedFile) -> list[EventTable]:
         log.error("imported events are lost; import them again", extra={"file": file.path.name})
-        await asyncio.to_thread(self._mark_expired, file.first, file.last)
+        await asyncio.to_thread(mark_expired, self._folder, self._series, file.first, file.last)
         self.lost.append((file.first, file.last))
         return []
 

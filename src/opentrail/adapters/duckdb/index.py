@@ -175,3 +175,16 @@ def merge_indexes(
     )
     connection.execute(_INTO_LISTS.format(places))
     connection.execute("DROP TABLE temp.keys")
+
+
+def thin_index(connection: duckdb.DuckDBPyConnection, part: str, kept: str) -> None:
+    """Fills the index from that of an attached file, for the rows that meet a condition."""
+    connection.execute(
+        f"INSERT INTO made.ids SELECT h, place FROM {part}.ids WHERE place // {PARTS} IN"  # noqa: S608
+        f" (SELECT rowid FROM {part}.events WHERE {kept}) ORDER BY h, place"
+    )
+    connection.execute(
+        f"INSERT INTO made.resources SELECT * FROM {part}.resources WHERE {kept}"  # noqa: S608
+        " ORDER BY h, name, category, places[1]"
+    )
+    connection.execute("DROP TABLE temp.keys")

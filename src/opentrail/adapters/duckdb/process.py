@@ -1,6 +1,7 @@
 """The process in which event history lives, so that lookups do not delay what is being recorded.
 
-python -m opentrail.adapters.duckdb.process SOCKET HISTORY-FOLDER JOURNAL SEAL-RECORDS [CACHE BYTES]
+python -m opentrail.adapters.duckdb.process SOCKET HISTORY JOURNAL SEAL-RECORDS MAX-BYTES
+    [CACHE BYTES]
 
 With a folder for the cache, files in S3 are read, through the server.
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opentrail.adapters.duckdb.expiry import reserve_note
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
 from opentrail.adapters.ipc.link import Link, LinkError
@@ -61,6 +64,7 @@ class HistoryProcess:
         history: Path,
         journal: JournalSource,
         seal_records: int,
+        max_bytes: int,
         cache: tuple[Path, int] | None = None,
     ) -> None:
         self._cache: BlockCache | None = None
@@ -70,8 +74,9 @@ class HistoryProcess:
 
             self._cache = BlockCache(*cache, self._download)
         self._store = DuckdbEvents(
-            history, journal, seal_records, self._repair_journal, self._cache
+            history, journal, seal_records, self._repair_journal, self._cache, max_bytes
         )
+        self._history = history
         self._link: Link | None = None
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -128,6 +133,8 @@ class HistoryProcess:
             names = {file.name for file in request.shared if file.name is not None}
             await asyncio.to_thread(self._cache.open, names)
         await self._store.open(request.last_import, request.shared)
+        with contextlib.suppress(OSError):  # each expiry tries again
+            await asyncio.to_thread(reserve_note, self._history)
         return await self._state()
 
     async def _use_shared(self, request: UseSharedFiles) -> HistoryState:
@@ -165,7 +172,9 @@ class HistoryProcess:
         return await self._state()
 
     async def _expire(self, request: Expire) -> int:
-        return await self._store.expire(request.recorded_before, request.last_needed)
+        return await self._store.expire(
+            request.recorded_before, request.last_needed, request.data_before, request.excess
+        )
 
     async def _state(self, _request: GetState | None = None) -> HistoryState:
         store = self._store
@@ -177,6 +186,8 @@ class HistoryProcess:
             missing=_joined(store.recorded.missing),
             lost_imports=tuple(store.imported.lost),
             damaged=tuple(store.damaged),
+            sealed_events=store.sealed_events,
+            sealed_bytes=store.sealed_bytes,
             is_checked=store.is_checked,
         )
 
@@ -196,12 +207,14 @@ def _joined(ranges: Sequence[Range]) -> tuple[Range, ...]:
 
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
-    history, journal, seal_records, *cached = arguments
+    history, journal, seal_records, max_bytes, *cached = arguments
     cache = (Path(cached[0]), int(cached[1])) if cached else None
-    process = HistoryProcess(Path(history), open_source(journal), int(seal_records), cache)
+    process = HistoryProcess(
+        Path(history), open_source(journal), int(seal_records), int(max_bytes), cache
+    )
     await process.serve(ends[0])
 
 
 if __name__ == "__main__":
-    arm_in_child(("history.merged", "history.expired"))
+    arm_in_child(("history.merged", "history.expired", "history.expiring", "history.thinned"))
     run_child(_serve, ends=1)

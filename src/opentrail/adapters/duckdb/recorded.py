@@ -12,7 +12,14 @@ import orjson
 
 from opentrail.adapters.duckdb.children import files_of_child
 from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
-from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
+from opentrail.adapters.duckdb.files import (
+    MAX_FILE_BYTES,
+    SealedFile,
+    Series,
+    read_name,
+    remove,
+    sealed_files,
+)
 from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
 from opentrail.adapters.duckdb.sealed_file import MAX_TEXT
 from opentrail.adapters.duckdb.table_set import Database, EventTable
@@ -20,7 +27,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import SharedFile
-from opentrail.ports.journal import RESTORED, first_not_lost
+from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN, first_not_lost
 from opentrail.ports.journal_source import JournalSource
 
 log = logging.getLogger(__name__)
@@ -30,6 +37,8 @@ SEAL_RECORDS = 120_000
 #: Records at which a hot table is sealed if it is as old as `SEAL_SECONDS`.
 SEAL_FEW_RECORDS = 4_096
 SEAL_SECONDS = 300.0
+#: Characters of records that make at most a byte of a sealed file.
+SEAL_TEXT_RATIO = 4
 #: Rows read per step to compute the chain at a position.
 _CHAIN_ROWS = 5_000
 _RECORDS = (
@@ -55,8 +64,9 @@ class RecordedEvents(EventFiles):
         database: Database,
         seal_records: int,
         repair_journal: RepairJournal | None,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
-        super().__init__(folder, Series.JOURNAL, database)
+        super().__init__(folder, Series.JOURNAL, database, max_bytes)
         self._journal = journal
         self._seal_records = seal_records
         self._repair_journal = repair_journal
@@ -223,10 +233,15 @@ class RecordedEvents(EventFiles):
         times = [row[3] for row in rows]
         return min(times), max(times)
 
+    @property
+    def _max_text(self) -> int:
+        """Characters of records at which a hot table is sealed."""
+        return min(MAX_TEXT, SEAL_TEXT_RATIO * self._max_bytes)
+
     def _is_full(self, hot: EventTable, now: float) -> bool:
         records = hot.last - hot.first + 1
         is_old = hot.since is not None and now - hot.since >= SEAL_SECONDS
-        is_large = records >= self._seal_records or hot.text >= MAX_TEXT
+        is_large = records >= self._seal_records or hot.text >= self._max_text
         return is_large or (records >= SEAL_FEW_RECORDS and is_old)
 
     # Positions that the journal has lost
@@ -341,9 +356,12 @@ class RecordedEvents(EventFiles):
     def entries(self, table: EventTable, after: int, limit: int, until: int) -> list[Entry]:
         """Returns up to `limit` entries of a table, in order; runs in a thread."""
         statement = ENTRIES.format(table=table.table.name)
+        rows = self._database.execute(statement, (after, until, limit))
+        if table.expired:  # the chain needs their records
+            return [entry_of(row, UNKNOWN_CHAIN) for row in rows]
         chain = self._chain_at(table, after)
         entries = []
-        for row in self._database.execute(statement, (after, until, limit)):
+        for row in rows:
             chain = hashlib.sha256(chain + row[-1].encode()).digest()
             entries.append(entry_of(row, chain))
         if entries:
@@ -378,16 +396,16 @@ class RecordedEvents(EventFiles):
                 is_old = table.file is not None and table.newest_recorded < recorded_before
                 if not is_old or table.last > last_needed:
                     break
-                await asyncio.to_thread(self._mark_all_expired, table.last)
-                self.missing = [lost for lost in self.missing if lost[1] > table.last]
-                deleted += await self._delete(table)
+                deleted += (await self._expire(table, "retention"))[0]
         return deleted
 
-    def _mark_all_expired(self, last: int) -> None:
-        """Marks everything up to a position as expired, in place of earlier marks."""
-        self._mark_expired(1, last)
-        marks = [f for path in self._folder.glob("*.expired") if (f := read_name(path))]
-        remove(f.path for f in marks if f.series is self._series and f.last < last)
+    def _first_expired(self, table: EventTable) -> int:
+        """Returns 1 for the oldest table: what is missing before it counts as expired, too."""
+        own = next((each for each, _ in self.tables.sealed()), table)
+        if own is not table:
+            return table.first
+        self.missing = [lost for lost in self.missing if lost[1] > table.last]
+        return 1
 
 
 def _consecutive(entries: Sequence[Entry]) -> Sequence[Entry]:

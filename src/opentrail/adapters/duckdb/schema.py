@@ -19,7 +19,7 @@ from opentrail.adapters.duckdb.partitions import (
 )
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import DATA_CATEGORIES, EventQuery, FoundEvent
 
 _COLUMNS = (
     ("position", "BIGINT"),
@@ -202,6 +202,9 @@ def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
         if value is not None:
             conditions.append(sql)
             arguments.append(value)
+    if query.data_since is not None:
+        conditions.append(f"(recorded_at >= ? OR category NOT IN {DATA_CATEGORIES})")
+        arguments.append(micros(query.data_since))
     if query.categories is not None:
         marks = ", ".join("?" * len(query.categories))
         conditions.append(f"category IN ({marks})")

@@ -2,6 +2,7 @@
 
 python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST
 python -m opentrail.adapters.duckdb.seal merge FILE FILE...
+python -m opentrail.adapters.duckdb.seal thin FILE
 python -m opentrail.adapters.duckdb.seal check FILE...
 python -m opentrail.adapters.duckdb.seal index FILE...
 
@@ -21,6 +22,7 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
+from opentrail.adapters.duckdb.expiry import THINNED
 from opentrail.adapters.duckdb.file_index import write_index
 from opentrail.adapters.duckdb.files import (
     SealedFile,
@@ -30,7 +32,7 @@ from opentrail.adapters.duckdb.files import (
     parts_of,
     read_name,
 )
-from opentrail.adapters.duckdb.index import merge_indexes
+from opentrail.adapters.duckdb.index import merge_indexes, thin_index
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import MAX_TEXT, Sealing, write_sealed
@@ -40,11 +42,15 @@ from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
+from opentrail.ports.event_store import DATA_CATEGORIES
 from opentrail.ports.journal_source import JournalSource
 
 #: Entries per read. Each read is a transaction of its own: SQLite cannot move its write-ahead log
 #: into the database while one is open.
 _BATCH = 1_000
+#: Fewer entries, or bytes to merge, make a small file.
+_FEW = 40_000
+_SMALL_BYTES = 16 << 20
 
 
 def seal(journal: JournalSource, history: Path, first: int, last: int) -> list[Path]:
@@ -61,7 +67,8 @@ def seal(journal: JournalSource, history: Path, first: int, last: int) -> list[P
         before = journal.chain_before(first)
         if before is None:
             raise RuntimeError(f"the journal does not hold position {first}")
-        sealing = Sealing(history, Series.JOURNAL, first, before)
+        is_small = last - first < _FEW
+        sealing = Sealing(history, Series.JOURNAL, first, before, is_small=is_small)
         paths.append(write_sealed(sealing, partial(_fill, batches, last)))
         first = _sealed_file(paths[-1]).last + 1
     return paths
@@ -125,7 +132,37 @@ def merge(paths: Sequence[Path]) -> Path:
 
     start = files[0]
     merged = parts_of(files) if start.series is Series.IMPORTED else None
-    sealing = Sealing(start.path.parent, start.series, start.first, chain, merged)
+    is_small = sum(path.stat().st_size for path in paths) < _SMALL_BYTES
+    place = (start.path.parent, start.series, start.first)
+    sealing = Sealing(*place, chain, merged, is_small=is_small)
+    return write_sealed(sealing, fill, index=index)
+
+
+def thin(path: Path) -> Path:
+    """Writes a file without its data events; the caller puts it in the place of the file.
+
+    Their rows stay without values, because the number of a row says its position.
+    """
+    file, kept = _sealed_file(path), f"category NOT IN {DATA_CATEGORIES}"
+    with duckdb.connect(str(path), read_only=True) as connection:
+        (chain,) = connection.execute("SELECT chain_before FROM about").fetchall()[0]
+
+    def fill(connection: duckdb.DuckDBPyConnection) -> int:
+        connection.execute(attaching(path, "part"))
+        columns = [f"CASE WHEN {kept} THEN {name} END" for name in SEALED_COLUMNS.split(", ")]
+        connection.execute(
+            f"INSERT INTO made.events ({SEALED_COLUMNS})"  # noqa: S608 - ours
+            f" SELECT {', '.join(columns)} FROM part.events"
+        )
+        if file.series is Series.IMPORTED:
+            connection.execute("INSERT INTO made.imported SELECT * FROM part.imported")
+        return file.last
+
+    def index(connection: duckdb.DuckDBPyConnection, _first: int) -> None:
+        thin_index(connection, "part", kept)
+
+    parts = parts_of([file]) if file.series is Series.IMPORTED else None
+    sealing = Sealing(path.parent, file.series, file.first, chain, parts, THINNED, is_small=True)
     return write_sealed(sealing, fill, index=index)
 
 
@@ -170,7 +207,8 @@ def main() -> None:
         if work == "index":
             paths = [write_index(file) for file in files]
         else:
-            paths = [merge(files)] if work == "merge" else damaged(files)
+            works = {"merge": lambda: [merge(files)], "thin": lambda: [thin(files[0])]}
+            paths = works.get(work, lambda: damaged(files))()
     sys.stdout.write("".join(f"{path}\n" for path in paths))
 
 

@@ -24,6 +24,8 @@ _LIMITS: dict[str, str | int | float | list[str]] = {
 }
 #: Maximum characters of the records that are sealed to one file: all are in memory together then.
 MAX_TEXT = 256 << 20
+#: Bytes of a block in small files; with DuckDB's default of 256 KiB they have at least 1.6 MB.
+_SMALL_BLOCK = 1 << 16
 _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM made.events"
 
 
@@ -38,6 +40,10 @@ class Sealing:
     chain_before: bytes = b""
     #: What the name of a merged file of imported events says of its parts.
     parts: str | None = None
+    #: What the name ends with until the file replaces another.
+    ending: str = ""
+    #: It will have few events.
+    is_small: bool = False
 
 
 def write_sealed(
@@ -65,7 +71,8 @@ def write_sealed(
             connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
         # A progress bar would appear between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(attaching(temporary, "made", options=""))
+        blocks = f" (BLOCK_SIZE {_SMALL_BLOCK})" if sealing.is_small else ""
+        connection.execute(attaching(temporary, "made", options=blocks))
         count, last = -1, sealing.first
         try:
             count, last = _filled(connection, sealing, fill, index)
@@ -75,14 +82,15 @@ def write_sealed(
                 _abandon(connection)
             expected = last - sealing.first + 1
             if count != expected:
-                temporary.unlink(missing_ok=True)
+                for path in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+                    path.unlink(missing_ok=True)
     if count != expected:
         raise RuntimeError(f"{count} of the {expected} entries to seal were found")
     sync_file(temporary)
     crash_point("history.sealed")
     stem = stem_of(sealing.series, sealing.first, last)
     parts = f"-{sealing.parts}" if sealing.parts else ""
-    target = sealing.folder / f"{stem}-{digest_of(temporary)}{parts}.duckdb"
+    target = sealing.folder / f"{stem}-{digest_of(temporary)}{parts}.duckdb{sealing.ending}"
     temporary.replace(target)
     sync_folder(sealing.folder)
     return target

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from opentrail.adapters.duckdb.counting import Counts, events_between
 from opentrail.adapters.duckdb.event_files import EventFiles
-from opentrail.adapters.duckdb.files import Series, left_over, remove
+from opentrail.adapters.duckdb.expiry import finish, reserve_note
+from opentrail.adapters.duckdb.files import MAX_FILE_BYTES, Series, left_over, remove
 from opentrail.adapters.duckdb.imported import ImportedEvents
 from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.paging import Pages
@@ -24,6 +25,7 @@ from opentrail.ports.event_store import (
     CountedField,
     EventOverview,
     EventQuery,
+    Excess,
     FoundEvent,
     PeriodCounts,
     PrincipalActivity,
@@ -45,7 +47,8 @@ class DuckdbEvents:
     """An `EventStore` and `Archive`; the names of the sealed files say what they contain.
 
     `journal` is what sealing reads; `repair_journal` is called to repair positions of
-    it that turn out to be damaged. Files in S3 are read through the cache.
+    it that turn out to be damaged. Files in S3 are read through the cache. New files have about
+    `max_bytes` at most: expiry deletes and rewrites whole ones.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class DuckdbEvents:
         seal_records: int = SEAL_RECORDS,
         repair_journal: RepairJournal | None = None,
         cache: BlockCache | None = None,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._folder = folder
         self._database = Database(folder / "look-ups.tmp.swap", cache)
@@ -62,9 +66,9 @@ class DuckdbEvents:
         self._pages = Pages(self._database, self._pool)
         self._counts = Counts(self._database, self._pool)
         self.recorded = RecordedEvents(
-            folder, journal, self._database, seal_records, repair_journal
+            folder, journal, self._database, seal_records, repair_journal, max_bytes
         )
-        self.imported = ImportedEvents(folder, self._database)
+        self.imported = ImportedEvents(folder, self._database, max_bytes)
 
     async def open(self, last_import: int = 0, shared: Sequence[SharedFile] = ()) -> int:
         """Attaches the sealed files and returns the last sealed position.
@@ -73,6 +77,7 @@ class DuckdbEvents:
             last_import: the number of the last imported event, if its file may be gone.
             shared: the files in S3.
         """
+        await asyncio.to_thread(finish, self._folder)
         await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         await self.imported.open(last_import)
         await self.recorded.open(shared)
@@ -93,6 +98,17 @@ class DuckdbEvents:
         """The number of sealed files."""
         tables = [table for part in self._parts for table in part.tables.tables]
         return sum(table.file is not None for table in tables)
+
+    @property
+    def sealed_events(self) -> int:
+        """The number of events in sealed files on the disk."""
+        sealed = [each for part in self._parts for each in part.tables.sealed()]
+        return sum(file.records - table.expired for table, file in sealed)
+
+    @property
+    def sealed_bytes(self) -> int:
+        """The bytes of these files."""
+        return sum(t.size for part in self._parts for t, _ in part.tables.sealed())
 
     @property
     def damaged(self) -> list[str]:
@@ -261,14 +277,61 @@ class DuckdbEvents:
         """Makes the events of all files that imports have written visible."""
         await self.imported.show()
 
-    async def expire(self, recorded_before: datetime, last_needed: int) -> int:
-        """Deletes files of which every record was recorded, or imported, before a time.
+    async def expire(
+        self,
+        recorded_before: datetime,
+        last_needed: int,
+        data_before: datetime | None = None,
+        excess: Excess | None = None,
+    ) -> int:
+        """Deletes the events of files, and notes what expired; see `ports/event_store.py`.
+
+        Args:
+            recorded_before: files of which every record was recorded, or imported, before this
+                time go.
+            last_needed: the last position that may expire.
+            data_before: the same time for data events.
+            excess: bytes that must go beyond that.
 
         Returns:
-            The number of records deleted.
+            The number of events deleted.
         """
+        await asyncio.to_thread(reserve_note, self._folder)
         before = micros(recorded_before)
-        return await self.imported.expire(before) + await self.recorded.expire(before, last_needed)
+        expired = await self.imported.expire(before)
+        expired += await self.recorded.expire(before, last_needed)
+        if data_before is not None:
+            for part, table in self._expirable(last_needed):
+                if table.data and table.newest_recorded < micros(data_before):
+                    expired += (await part.expire_table(table, "retention", only_data=True))[0]
+        freed = 0
+        while excess is not None and freed < excess.bytes:
+            following = self._next_to_expire(last_needed, excess.only_data)
+            if following is None:
+                break
+            part, table = following
+            has_data = bool(table.data)
+            count, size = await part.expire_table(table, excess.reason, only_data=has_data)
+            expired, freed = expired + count, freed + size
+        return expired
+
+    def _expirable(self, last_needed: int) -> list[tuple[EventFiles, EventTable]]:
+        """Returns the tables of verified files up to a position, the oldest first."""
+        tables = [
+            (part, table)
+            for part in self._parts
+            for table, _ in part.tables.sealed()
+            if part.is_checked and (part is self.imported or table.last <= last_needed)
+        ]
+        return sorted(tables, key=lambda each: each[1].newest_recorded)
+
+    def _next_to_expire(
+        self, last_needed: int, only_data: bool
+    ) -> tuple[EventFiles, EventTable] | None:
+        """Returns the oldest table with data events; else the oldest one, if that may go."""
+        tables = self._expirable(last_needed)
+        others = [] if only_data else tables
+        return next((each for each in [*(t for t in tables if t[1].data), *others]), None)
 
     async def idle(self) -> None:
         """Returns once nothing is being sealed or merged."""

@@ -21,7 +21,7 @@ from opentrail.adapters.duckdb.value_filters import ValueFilter
 from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import DATA_CATEGORIES, EventQuery
 
 if TYPE_CHECKING:
     # It imports fsspec, which only servers with a cache need.
@@ -33,10 +33,10 @@ T = TypeVar("T")
 _ABOUT = (
     "SELECT format, first, last, oldest, newest, newest_recorded, chain_before FROM {name}.about"
 )
-#: The number of rows, their first and last position, and the number of rows out of order.
+#: The number of rows, of rows out of order, of data events, and of rows whose events expired.
 _ROWS = (
-    "SELECT count(*), min(abs(position)), max(abs(position)),"
-    " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
+    "SELECT count(*), count(*) FILTER (abs(position) <> {first} + rowid),"
+    " count(*) FILTER (category IN {data}), count(*) FILTER (category IS NULL) FROM {name}.events"
 )
 #: Lookup statements that run concurrently. DuckDB's own threads would make one statement faster
 #: where it reads much, and slower where it reads little, which is most of them.
@@ -74,6 +74,11 @@ class EventTable:
     since: float | None = None
     #: Characters of the records of a hot table.
     text: int = 0
+    #: Events of a sealed file in `DATA_CATEGORIES`; rows without an event, because it expired.
+    data: int = 0
+    expired: int = 0
+    #: Bytes of a sealed file.
+    size: int = 0
     #: Its file could not be merged with those beside it.
     is_not_merged: bool = False
     unread: asyncio.Event = field(default_factory=asyncio.Event)
@@ -238,7 +243,9 @@ class Database:
                         f"history: sealed file {file.path} is of format {about[0]}; this version "
                         f"reads format {FORMAT}"
                     )
-                rows = self.execute(_ROWS.format(name=name, first=file.first))[0]
+                rows = self.execute(
+                    _ROWS.format(name=name, first=file.first, data=DATA_CATEGORIES)
+                )[0]
                 values = ValueFilter(
                     self.execute(f"SELECT attribute, value, category FROM {name}.held")  # noqa: S608
                 )
@@ -248,15 +255,19 @@ class Database:
         except (duckdb.Error, IndexError) as error:
             message = f"history: sealed file {file.path} cannot be read: {error}"
             raise StorageFailed(message) from error
-        expected = (file.records, file.first, file.last, 0)
-        if rows != expected or about[1:3] != (file.first, file.last):
+        if rows[:2] != (file.records, 0) or about[1:3] != (file.first, file.last):
             self.execute(f"DETACH {name}")
             raise StorageFailed(
                 f"history: sealed file {file.path} does not contain what its name says"
             )
         first, last, oldest, newest, recorded, chain = about[1:]
         table = Table(f"{name}.events", Index(name, first, file.series))
-        return EventTable(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
+        attached = EventTable(
+            table, first, last, oldest, newest, recorded, file, bytes(chain), values
+        )
+        attached.data, attached.expired = rows[2:]
+        attached.size = file.path.stat().st_size
+        return attached
 
     def shared(self, file: SealedFile, index: FileIndex) -> EventTable:
         """Returns the table of a file in S3, which is attached when a lookup needs it."""

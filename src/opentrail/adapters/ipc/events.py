@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from opentrail.adapters.duckdb.files import MAX_FILE_BYTES
 from opentrail.adapters.ipc.child import SILENCE_SECONDS, ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.adapters.ipc.messages import (
@@ -29,7 +30,7 @@ from opentrail.adapters.ipc.messages import (
 from opentrail.adapters.ipc.remote import parts, remote
 from opentrail.core.errors import FilesUnreachable, StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventStore, SharedFile, Snapshot
+from opentrail.ports.event_store import EventStore, Excess, SharedFile, Snapshot
 from opentrail.ports.journal_source import JournalSource
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class IpcEventStore:
         last_import: int = 0,
         silence_seconds: float = SILENCE_SECONDS,
         cache: HistoryCache | None = None,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._on_restart = on_restart
         self._repair = repair_journal
@@ -77,7 +79,7 @@ class IpcEventStore:
         self._child = ChildProcess(
             "opentrail.adapters.duckdb.process",
             (
-                *(str(folder), journal.address, str(seal_records)),
+                *(str(folder), journal.address, str(seal_records), str(max_bytes)),
                 *((str(cache.folder), str(cache.max_bytes)) if cache else ()),
             ),
             {RepairJournal: self._repair_journal, ReadSharedFile: self._read_shared},
@@ -217,9 +219,16 @@ class IpcEventStore:
         """Makes the events of all files that imports have written visible."""
         self.state = await self._child.ask(ShowImports(), _LONG_SECONDS)
 
-    async def expire(self, recorded_before: datetime, last_needed: int) -> int:
-        """Deletes files of which every record was recorded, or imported, before a time."""
-        return await self._child.ask(Expire(recorded_before, last_needed), _LONG_SECONDS)
+    async def expire(
+        self,
+        recorded_before: datetime,
+        last_needed: int,
+        data_before: datetime | None = None,
+        excess: Excess | None = None,
+    ) -> int:
+        """Deletes expired events, as `DuckdbEvents.expire` says; returns their number."""
+        request = Expire(recorded_before, last_needed, data_before, excess)
+        return await self._child.ask(request, _LONG_SECONDS)
 
     async def refresh(self) -> HistoryState:
         """Returns the current state of the store."""

@@ -9,7 +9,7 @@ import msgspec
 
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventStore, SharedFile
+from opentrail.ports.event_store import EventStore, Excess, SharedFile
 
 #: First and last position of a range.
 Range = tuple[int, int]
@@ -31,6 +31,9 @@ class HistoryState(msgspec.Struct, frozen=True):
     lost_imports: tuple[Range, ...] = ()
     #: Names of files that were set aside.
     damaged: tuple[str, ...] = ()
+    #: Events in sealed files, and bytes of these files.
+    sealed_events: int = 0
+    sealed_bytes: int = 0
     #: Every sealed file has been compared with its hash since the start.
     is_checked: bool = False
 
@@ -106,10 +109,12 @@ class ShowImports(IpcRequest[HistoryState], frozen=True):
 
 
 class Expire(IpcRequest[int], frozen=True):
-    """Delete files recorded before a time, up to position `last_needed`; returns the records."""
+    """Delete expired events, as `DuckdbEvents.expire` says; returns their number."""
 
     recorded_before: datetime
     last_needed: int
+    data_before: datetime | None = None
+    excess: Excess | None = None
 
 
 class GetState(IpcRequest[HistoryState], frozen=True):
