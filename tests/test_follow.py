@@ -12,7 +12,14 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.follow import BATCH, StoredCursor, WatchedFollower, catch_up, follow
+from opentrail.follow import (
+    BATCH,
+    FollowedPositions,
+    StoredCursor,
+    WatchedFollower,
+    catch_up,
+    follow,
+)
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import (
     MemoryControl,
@@ -413,3 +420,21 @@ async def test_watched_follower_remembers_its_failure() -> None:
     await catch_up(journal, watched)
     assert watched.failure is None
     assert collector.taken == [1, 2, 3]
+
+
+@asynchronous
+async def test_progress_is_that_of_the_slowest_running_follower() -> None:
+    journal, progress = MemoryJournal(), FollowedPositions()
+    await journal.append([a_new_entry(record) for record in some_records(9)])
+    fast, stuck = Collector(), Collector(failures=1_000_000)
+    assert progress.first(7) == 7
+    tasks = [
+        asyncio.create_task(follow(journal, follower, progress=progress))
+        for follower in (fast, stuck)
+    ]
+    await eventually(lambda: fast.taken == list(range(1, 10)) and stuck.tries > 0)
+    assert progress.first(9) == 0
+    for number in (1, 0):
+        tasks[number].cancel()
+        await asyncio.gather(tasks[number], return_exceptions=True)
+        assert progress.first(50) == (9 if number else 50)

@@ -96,6 +96,9 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("all", PRINCIPAL_TYPES),
     ),
     "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
+    "data_event_days": (("1", 1), ("2", 2), ("3", 3)),
+    "history_size": (('"60MB"', 60_000_000), ("1GB", 10**9), ("50GB", 50 * 10**9)),
+    "disk_full_expiry": (('"all"', "all"), ("off", "off"), ("data", "data")),
     "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
     "trails_per_region": (("10", 10), ("20", 20), ("30", 30)),
     "record": (('"all"', "all"), ("all", "all"), ("all", "all")),
@@ -536,6 +539,9 @@ WRONG_TEXTS = {
     "upstream_timeout": ["0", "never", "-1"],
     "history_retention_days": ["0", "1.5", "ninety", "-90"],
     "history_seal_records": ["0", "1.5", "many"],
+    "data_event_days": ["0", "1.5"],
+    "history_size": ["0", "50", "9MB", "large"],
+    "disk_full_expiry": ["on", "management"],
     "signing_key_days": ["0", "1.5", "long", "36501"],
     "bucket_policy_check": ["strict", "Enforced"],
     "event_bridge": ["on", "yes"],
@@ -811,3 +817,14 @@ def test_the_sandbox_delivers_soon_by_default(
 def test_address_for_others_names_this_machine(host: str) -> None:
     assert Address(host, 0).name_url(4747) == f"http://{socket.gethostname()}:4747"
     assert Address("10.0.0.7", 0).name_url(4747, tls=True) == "https://10.0.0.7:4747"
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"data_event_days": 91}, "--data-event-days must be at most --history-retention-days"),
+        ({"history_size": "49MB"}, "--history-size must be at least 50MB"),
+    ],
+)
+def test_limits_of_event_history_must_make_sense(flags: dict[str, Any], problem: str) -> None:
+    assert refused(flags, {}) == problem

@@ -106,6 +106,25 @@ class StoredCursor:
         return position
 
 
+class FollowedPositions:
+    """The positions that running followers have reached."""
+
+    def __init__(self) -> None:
+        self._positions: dict[Follower, int] = {}
+
+    def note(self, follower: Follower, position: int) -> None:
+        """Notes that a follower has processed everything up to a position."""
+        self._positions[follower] = position
+
+    def forget(self, follower: Follower) -> None:
+        """Forgets a follower that ends."""
+        self._positions.pop(follower, None)
+
+    def first(self, head: int) -> int:
+        """Returns the position after which a follower still needs entries; `head` if none does."""
+        return min(self._positions.values(), default=head)
+
+
 async def follow(
     journal: Journal,
     follower: Follower,
@@ -113,6 +132,7 @@ async def follow(
     flush_now: asyncio.Event | None = None,
     max_linger: float = 0.0,
     max_backoff: float = _MAX_BACKOFF_SECONDS,
+    progress: FollowedPositions | None = None,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -124,13 +144,31 @@ async def follow(
         flush_now: ends that wait, because a caller waits for the follower or its cursor moved back.
         max_linger: seconds up to which that wait grows with the batches, when records are many.
         max_backoff: seconds up to which the wait after failures grows.
+        progress: gets the follower's positions.
     """
+    progress = progress or FollowedPositions()
     flush_now = flush_now or asyncio.Event()
+    lingers = (linger, max_linger)
+    try:
+        await _follow(journal, follower, lingers, flush_now, max_backoff, progress)
+    finally:
+        progress.forget(follower)
+
+
+async def _follow(
+    journal: Journal,
+    follower: Follower,
+    lingers: tuple[float, float],
+    flush_now: asyncio.Event,
+    max_backoff: float,
+    progress: FollowedPositions,
+) -> None:
     cursor, failures = -1, 0
     while True:
         try:
             if cursor < 0 or failures:
                 cursor = await follower.cursor()  # it may have lost what it held in memory
+            progress.note(follower, cursor)
             entries = await journal.read(cursor, BATCH)
             if not entries:
                 await _more(journal, cursor, flush_now)
@@ -156,7 +194,7 @@ async def follow(
         cursor, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_linger(len(entries), linger, max_linger)):
+                async with asyncio.timeout(_linger(len(entries), *lingers)):
                     await flush_now.wait()
             flush_now.clear()
 

@@ -20,13 +20,16 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from opentrail.core.event import Entry
 from opentrail.core.left_out import LeftOut
 
 #: Name, labels and value of a sample of a counter or histogram.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
 #: Gauges of each process whose sum is that of the server.
-SUMMED_GAUGES = frozenset({"opentrail_open_connections", "opentrail_connection_limit"})
+SUMMED_GAUGES = frozenset(
+    {"opentrail_open_connections", "opentrail_connection_limit", "opentrail_spilled_bytes"}
+)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 #: Maximum records that quantiles are calculated from.
 _MAX_RECORDS = 10_000
@@ -48,6 +51,35 @@ class Metrics:
         self._records = _Totals(
             "opentrail_records", "Records made durable", "category", self.registry
         )
+        #: Bytes of the records that became visible since the start, by category.
+        self.record_bytes = _Totals(
+            "opentrail_record_bytes", "Bytes of records that lookups see", "category", self.registry
+        )
+        #: Their number.
+        self.visible_records = 0
+        self.disk_bytes = Gauge(
+            "opentrail_disk_bytes",
+            "Bytes that records take in the data directory",
+            ["part"],
+            registry=self.registry,
+        )
+        self.disk_free = Gauge(
+            "opentrail_disk_free_bytes",
+            "Free bytes of the data directory's file system",
+            registry=self.registry,
+        )
+        self.disk_days_left = Gauge(
+            "opentrail_disk_days_left",
+            "Days until the disk is full at the present rate; +Inf if it never is",
+            registry=self.registry,
+        )
+        self.disk_days_left.set(math.inf)
+        self.expired = Counter(
+            "opentrail_expired_events",
+            "Events that expired by age (retention), --history-size (size) or a full disk (disk)",
+            ["reason"],
+            registry=self.registry,
+        )
         self.undecoded = Counter(
             "opentrail_undecoded_calls",
             "Calls recorded without their parameters",
@@ -65,6 +97,11 @@ class Metrics:
         self.connection_limit = Gauge(
             "opentrail_connection_limit",
             "Maximum connections of clients",
+            registry=self.registry,
+        )
+        self.spilled_bytes = Gauge(
+            "opentrail_spilled_bytes",
+            "Bytes of bodies in temporary files, until their calls are recorded",
             registry=self.registry,
         )
         self.idle_closed = Counter(
@@ -179,6 +216,12 @@ class Metrics:
         self._calls.by_label[service] += 1
         self._records.by_label[category] += 1 + more
         self._append_seconds.observe(seconds)
+
+    def count_visible(self, entries: Sequence[Entry]) -> None:
+        """Counts records that became visible."""
+        for entry in entries:
+            self.record_bytes.by_label[entry.category] += len(entry.record)
+        self.visible_records += len(entries)
 
     def samples(self) -> list[Sample]:
         """Returns the samples, for another process to add to its own."""

@@ -152,6 +152,15 @@ class Settings:
     trails_per_region: int = 5
     #: Days that event history shows.
     history_retention_days: int = 90
+    #: Days that event history shows data and network activity events; at most
+    #: `--history-retention-days`, which is the default.
+    data_event_days: int | None = None
+    #: Bytes that the journal and event history may take in the data directory, such as `50GB`;
+    #: None: no limit. Beyond it the oldest data events expire, then the oldest others.
+    history_size: int | None = None
+    #: What expires while the disk is more than 90 % full: `data`, the oldest data events; `all`,
+    #: the oldest others when no data event is left; `off`, nothing.
+    disk_full_expiry: str = "data"
     #: Records per file of event history.
     history_seal_records: int = 120_000
     #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
@@ -233,6 +242,11 @@ class Settings:
     access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
     @property
+    def days_of_data(self) -> int:
+        """Days that event history shows data events."""
+        return self.data_event_days or self.history_retention_days
+
+    @property
     def has_history(self) -> bool:
         """Whether the server keeps event history."""
         return self.role != "recorder"
@@ -240,6 +254,8 @@ class Settings:
 
 #: Defaults of the sandbox, where log files should appear soon.
 SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organization="upstream")
+#: Minimum of `history_size`: the newest events are in the journal until a file has them.
+MIN_HISTORY_BYTES = 50 * 10**6
 #: Maximum of `recorders`, to catch typing errors.
 MAX_RECORDERS = 256
 #: Maximum of `signing_key_days`: a hundred years.
@@ -249,6 +265,7 @@ CHOICES = {
     "unknown_keys": ("forward", "refuse"),
     "on_record_failure": ("refuse", "allow"),
     "leave_out_management_events": ("off", "on"),
+    "disk_full_expiry": ("data", "all", "off"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
     "otlp_body": ("record", "ocsf", "none"),
@@ -261,6 +278,7 @@ CHOICES = {
 ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = (
+    "data_event_days",
     "history_retention_days",
     "history_seal_records",
     "recorders",
@@ -440,6 +458,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "files": read_place,
     "history_cache": read_size,
     "record": read_record,
+    "history_size": read_size,
     "otlp_endpoint": read_collector,
     "otlp_headers": read_headers,
     "detections_webhook": read_webhook,
@@ -499,6 +518,10 @@ def _check_files(settings: Settings) -> None:
         raise UsageError("--files needs --journal and --control-store on PostgreSQL")
     if settings.history_cache is not None and settings.files is None:
         raise UsageError("--history-cache needs --files")
+    if settings.days_of_data > settings.history_retention_days:
+        raise UsageError("--data-event-days must be at most --history-retention-days")
+    if settings.history_size is not None and settings.history_size < MIN_HISTORY_BYTES:
+        raise UsageError("--history-size must be at least 50MB")
 
 
 def _check_record(settings: Settings) -> None:

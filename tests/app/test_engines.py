@@ -55,6 +55,20 @@ async def test_a_cache_without_the_package_that_it_needs_is_refused(
             pass
 
 
+@pytest.mark.slow
+@asynchronous
+async def test_servers_that_share_a_journal_refuse_to_limit_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
+    url = shared_server().new_database()
+    shared = replace(SETTINGS, journal=url, control_store=url)
+    for limited in (replace(shared, history_size=10**9), replace(shared, data_event_days=7)):
+        with pytest.raises(UsageError, match="accept neither --history-size nor"):
+            async with opened(tmp_path, limited):
+                pass
+
+
 @asynchronous
 async def test_what_was_recorded_is_there_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:

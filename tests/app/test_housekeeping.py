@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.disk import DiskWatch
+from opentrail.app.housekeeping import Housekeeping, Limits
+from opentrail.app.losses import record_expired
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.core.event import Entry
+from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History, Search
+from opentrail.history.follower import HistoryFollower
 from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import SharedFile
+from opentrail.settings import Settings
 from opentrail.trails.worker import TrailDeliveries
-from tests.factories import MOMENT, a_new_entry, some_records
+from tests.factories import (
+    MOMENT,
+    a_data_record,
+    a_new_entry,
+    a_record,
+    event_id,
+    some_records,
+)
 from tests.fakes import MemoryControl, MemoryObjects, SettableClock, asynchronous
 from tests.trails.world import World
 
@@ -30,7 +48,7 @@ pytestmark = pytest.mark.slow
 
 
 async def sealed(
-    folder: Path, clock: SettableClock
+    folder: Path, clock: SettableClock, records: Sequence[Mapping[str, Any]] = some_records(220)
 ) -> tuple[SqliteJournal, IpcEventStore, History, TrailDeliveries]:
     """Returns a journal of 220 records, of which 200 are in sealed files; and who reads it."""
     for name in ("history", "journal"):
@@ -43,7 +61,7 @@ async def sealed(
     history = History(store, clock, Metrics(), b"k" * 32, timedelta(days=90))
     deliveries = World().deliveries
     deliveries._journal = ArchivedJournal(kept, store)
-    for record in some_records(220):
+    for record in records:
         await kept.append([a_new_entry(record)])
     for start in range(0, 220, 50):
         await history.follower.process(await kept.read(start, 50))
@@ -80,6 +98,56 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     await housekeeping.clean_up()
     assert store.state.files == 0
     assert (await history.search(Search())).events == []
+    await store.close()
+    await journal.close()
+
+
+def limits(
+    folder: Path, journal: ArchivedJournal, clock: SettableClock, **settings: Any
+) -> tuple[Limits, FollowedPositions]:
+    """Returns limits of a data directory in a folder."""
+    data, progress = DataDirectory(folder), FollowedPositions()
+    disk = DiskWatch(data, replace(Settings(data_dir=folder), **settings), Metrics())
+    record = partial(record_expired, data.history, journal, clock, lambda _events: None)
+    return Limits(disk, progress, record), progress
+
+
+@asynchronous
+async def test_size_limits_history_but_not_what_is_needed(tmp_path: Path) -> None:
+    clock = SettableClock(MOMENT)
+    records = [
+        a_data_record(eventID=event_id(n)) if n % 4 else a_record(eventID=event_id(n))
+        for n in range(1, 221)
+    ]
+    kept, store, history, deliveries = await sealed(tmp_path, clock, records)
+    journal = deliveries._journal
+    assert isinstance(journal, ArchivedJournal)
+    history.follower.catch_up_to(220)
+    identities = Identities(MemoryControl(), [])
+    everything = await journal.read(0, 1_000)
+    await identities.process(everything)
+    allowed, progress = limits(tmp_path, journal, clock, history_size=1_000)
+    housekeeping = Housekeeping(kept, store, history, identities, deliveries, limits=allowed)
+    reader = HistoryFollower(store, clock, Metrics(), kept.newest)
+    progress.note(reader, 120)
+    await housekeeping.clean_up()
+
+    async def found() -> list[int]:
+        await history.follower.process(await kept.read(store.position, 100))
+        return sorted(event.position for event in await history.latest(Search(), 1_000))
+
+    assert [position for position in await found() if position <= 220] == list(range(101, 221))
+    [problem] = allowed.disk.problems
+    assert "more than --history-size" in problem
+    progress.forget(reader)
+    await housekeeping.clean_up()
+    assert [position for position in await found() if position <= 220] == list(range(201, 221))
+    entries = await kept.read(220, 1_000)
+    expired = [json.loads(entry.record)["serviceEventDetails"] for entry in entries]
+    counts = [(each["category"], each["expiredEvents"]) for each in expired]
+    assert sorted(counts) == sorted(
+        [("Data", 37), ("Data", 38), ("Management", 12), ("Management", 13)] * 2
+    )
     await store.close()
     await journal.close()
 

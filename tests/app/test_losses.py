@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from opentrail.adapters.duckdb.expiry import ExpiryNote, notes, write_note
 from opentrail.adapters.gap_file import GapFile, kept_gaps
-from opentrail.app.losses import record_gaps, record_losses
+from opentrail.app.losses import record_expired, record_gaps, record_losses
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry
 from opentrail.core.gaps import Gap
+from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import LostPositions
 from tests.factories import MOMENT
 from tests.fakes import MemoryJournal, SettableClock, asynchronous, eventually, run_skipping_time
@@ -87,3 +91,27 @@ def test_a_loss_is_tried_until_it_is_recorded_and_is_recorded_once() -> None:
         assert "lastPosition" not in second
 
     run_skipping_time(story())
+
+
+@asynchronous
+async def test_an_expiry_is_recorded_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    class FailingJournal(MemoryJournal):
+        left = 1
+
+        async def append(self, entries: Sequence[NewEntry]) -> int:
+            if not self.left:
+                raise RecordRefused("disk full")
+            self.left -= 1
+            return await super().append(entries)
+
+    expired = [ExpiredEvents(name, "disk", 3, 1, 9, MOMENT, MOMENT) for name in ("Data", "Insight")]
+    write_note(tmp_path, ExpiryNote("a.duckdb", None, 1, 9, tuple(expired)))
+    journal, recorded = FailingJournal(), list[ExpiredEvents]()
+    with pytest.raises(RecordRefused):
+        await record_expired(tmp_path, journal, SettableClock(), recorded.append)
+    assert len(list(notes(tmp_path))) == 1
+    journal.left = 5
+    for _start in range(2):
+        await record_expired(tmp_path, journal, SettableClock(), recorded.append)
+    assert [found["category"] for found in await details(journal)] == ["Data", "Insight"]
+    assert list(notes(tmp_path)) == []

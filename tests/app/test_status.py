@@ -23,17 +23,19 @@ async def document(api: Api, folder: Path, problem: LastProblem) -> dict[str, An
     async def health() -> dict[str, Any]:
         return {"status": "ok"}
 
+    async def disk() -> dict[str, Any]:
+        return {"used": 10_000, "free": 1}
+
     quantiles = [(0.5, 0.01234), (0.99, math.nan)]
     counts = {LeftOut("s3.amazonaws.com", "GetObject", "AWS::S3::Object"): 3}
     status = ServerStatus(
-        settings, api.services, health, lambda: quantiles, lambda: counts, problem, MOMENT
+        settings, api.services, health, lambda: quantiles, lambda: counts, problem, MOMENT, disk
     )
     return await status.document()
 
 
 @asynchronous
 async def test_health_trails_disk_and_the_last_problem_are_shown(tmp_path: Path) -> None:
-    (tmp_path / "journal").write_bytes(b"x" * 10_000)
     api, problem = Api(), LastProblem()
     empty = await document(api, tmp_path, problem)
     assert empty["trails"] == []

@@ -24,7 +24,7 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import LOOKUP_KEYS, Resource
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Entry, format_time
+from opentrail.core.event import DATA, Entry, format_time
 from opentrail.core.expression import parse
 from opentrail.history import event_history
 from opentrail.history.event_history import (
@@ -46,6 +46,7 @@ from tests.factories import (
     KEY,
     MOMENT,
     REGION,
+    a_data_record,
     a_new_entry,
     a_record,
     an_entry,
@@ -719,6 +720,23 @@ async def test_retention_may_be_set() -> None:
     await history.follower.process(recorded_a_day_apart(10))
     world.clock.moment = MOMENT + timedelta(days=10, hours=1)
     assert positions(await history.search(Search())) == [10]
+
+
+@asynchronous
+async def test_data_events_may_have_a_shorter_retention() -> None:
+    world = World()
+    history = History(
+        world.store, world.clock, world.metrics, b"k" * 32, data_retention=timedelta(days=1)
+    )
+    history.follower.catch_up_to(0)
+    data = a_data_record(eventID=event_id(1))
+    await history.follower.process(entries_of([data, a_record(eventID=event_id(2))]))
+    key = CallKey(ACCOUNT, REGION, DATA, data["eventSource"], data["eventName"])
+    count = CountSearch(key, 86_400, timedelta(days=90))
+    for days, seen, counted in ((0.9, [2, 1], 1), (1.1, [2], 0)):
+        world.clock.moment = MOMENT + timedelta(days=days)
+        assert positions(await history.search(Search())) == seen
+        assert sum(n for _, n in (await history.count(count, 100)).counts) == counted
 
 
 # Catching up, freshness

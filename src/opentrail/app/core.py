@@ -23,13 +23,14 @@ from opentrail.api.operation import NoOrganizations, Services
 from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines
-from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.housekeeping import Housekeeping, Limits
 from opentrail.app.left_out import LeftOutCalls
-from opentrail.app.losses import record_gaps, record_losses
+from opentrail.app.losses import record_expired, record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
 from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.logs import attempt
+from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.signer import Signer
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
@@ -170,6 +171,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         cluster,
         partial(_share, engines) if engines.files else None,
         engines.files.fetch_indexes if engines.files and settings.history_cache else None,
+        Limits(engines.disk, engines.progress, partial(_record_expired, core)),
     )
     if settings.has_history:
         run_beside(stack, housekeeping.run())
@@ -195,6 +197,18 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         clock,
         organizations or NoOrganizations(),
     )
+
+
+async def _record_expired(core: Core) -> None:
+    """Records what expired; of the servers of a cluster, the worker does."""
+    engines, cluster = core.engines, core.engines.cluster
+    if cluster is not None and not cluster.is_worker:
+        return
+
+    def count(events: ExpiredEvents) -> None:
+        engines.metrics.expired.labels(events.reason).inc(events.count)
+
+    await record_expired(core.data.history, core.worker_journal, engines.clock, count)
 
 
 async def _share(engines: Engines, needed_after: int) -> None:

@@ -21,6 +21,7 @@ from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.app.access import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
+from opentrail.capture.proxy.bodies import StoredBody
 from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
@@ -103,6 +104,7 @@ class EndpointServer:
             max_connections=connection_limit(raise_descriptor_limit()),
         )
         metrics.connection_limit.set(self._endpoint.max_connections)
+        metrics.spilled_bytes.set_function(lambda: StoredBody.spilled_bytes)
         self._tls = tls_of_endpoint(settings)
         self._ended = asyncio.Event()
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps(self._ended))

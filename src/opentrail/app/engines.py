@@ -24,6 +24,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access
 from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
+from opentrail.app.disk import DiskWatch, file_limits
 from opentrail.app.inventory import DataInventory, require_same_use
 from opentrail.app.journals import is_in_files, open_journal, source_of
 from opentrail.app.known_positions import (
@@ -36,6 +37,7 @@ from opentrail.app.shared_file_check import SharedFileCheck
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
 from opentrail.core.errors import ObjectStoreError, UsageError
+from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.installation import command_for
@@ -89,6 +91,9 @@ class Engines:
     imports: SharedImports | None
     #: Compares files in S3 with their list; None if there are none.
     file_check: SharedFileCheck | None
+    disk: DiskWatch
+    #: The positions of followers that wings run.
+    progress: FollowedPositions
 
 
 async def open_engines(
@@ -156,6 +161,7 @@ async def open_engines(
         inventory.require_store()
     for lost in trimmed_journal.lost:
         losses.put_nowait(lost)
+    metrics = Metrics(settings.has_history)
     store = IpcEventStore(
         data.history,
         source,
@@ -164,6 +170,7 @@ async def open_engines(
         trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
         cache=cache,
+        max_bytes=file_limits(settings, data.root)[0],
     )
     journal = ArchivedJournal(trimmed_journal, store if settings.has_history else NoArchive())
     stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
@@ -174,7 +181,6 @@ async def open_engines(
     identities = Identities(control, directory, is_stored=cluster is None)
     await identities.load()
     stack.push_async_callback(store.close)
-    metrics = Metrics(settings.has_history)
     if files is not None:
         files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
@@ -183,7 +189,9 @@ async def open_engines(
     token_key = (
         await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
     )
-    history = History(store, clock, metrics, token_key, retention, journal.newest)
+    data_days = settings.data_event_days
+    data_retention = None if data_days is None else timedelta(days=data_days)
+    history = History(store, clock, metrics, token_key, retention, journal.newest, data_retention)
     return Engines(
         settings=settings,
         clock=clock,
@@ -205,6 +213,8 @@ async def open_engines(
         files=files,
         imports=imports,
         file_check=_checked_files(stack, files, cluster, source, clock, metrics),
+        disk=DiskWatch(data, settings, metrics),
+        progress=FollowedPositions(),
     )
 
 
@@ -308,6 +318,11 @@ def cluster_of(
         from opentrail.app.cluster import Cluster, is_cluster
 
         if is_cluster(settings):
+            if settings.history_size is not None or settings.data_event_days is not None:
+                raise UsageError(
+                    "servers that share a journal accept neither --history-size nor "
+                    "--data-event-days"
+                )
             return Cluster(settings, control, node, clock, fail)
     if settings.role != "all":
         raise UsageError("--role needs --journal and --control-store in one PostgreSQL database")

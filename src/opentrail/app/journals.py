@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.journal import SEGMENT_BYTES
 from opentrail.app.background import renew_until_lost, run_beside
+from opentrail.app.disk import file_limits
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
 from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
@@ -105,7 +107,12 @@ async def open_journal(
     require_engine(settings, data)
     if is_in_files(settings):
         sqlite = SqliteJournal(
-            data.journal, on_broken, known=known, on_lost=on_lost, on_written=on_written
+            data.journal,
+            on_broken,
+            min(SEGMENT_BYTES, file_limits(settings, data.root)[1]),
+            known=known,
+            on_lost=on_lost,
+            on_written=on_written,
         )
         stack.push_async_callback(sqlite.close)
         return sqlite

@@ -1,17 +1,25 @@
-"""What was lost is recorded: calls that could not be appended, and damage to the journal."""
+"""What was lost or expired is recorded: calls, damage to the journal, events of event history."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from opentrail.adapters.duckdb.expiry import notes
 from opentrail.adapters.gap_file import kept_gaps
-from opentrail.capture.record.losses import gap_entry, lost_entry, uncounted_entry
+from opentrail.capture.record.losses import (
+    expired_entry,
+    gap_entry,
+    lost_entry,
+    uncounted_entry,
+)
 from opentrail.core.errors import RecordRefused
 from opentrail.core.gaps import Gap
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
+from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import Journal, LostPositions, append_once
 
 log = logging.getLogger(__name__)
@@ -34,6 +42,21 @@ async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
             except RecordRefused:
                 continue  # the file stays for the next start
         file.unlink()
+
+
+async def record_expired(
+    history: Path, journal: Journal, clock: Clock, on_recorded: Callable[[ExpiredEvents], None]
+) -> None:
+    """Appends exactly one record of each expiry that is noted, also across restarts.
+
+    Raises:
+        OpentrailError: the journal accepts no records now; the notes stay for the next call.
+    """
+    for path, note in await asyncio.to_thread(lambda: list(notes(history))):
+        for events in note.events:
+            await append_once(journal, expired_entry(events, clock.now()))
+            on_recorded(events)
+        await asyncio.to_thread(path.unlink)
 
 
 async def record_losses(

@@ -98,6 +98,7 @@ from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.identity.known_identities import Identities
 from opentrail.identity.newcomers import CatchUp, know_all
 from opentrail.logs import LastProblem, set_up_logging
+from opentrail.metrics import total
 from opentrail.settings import Settings
 from opentrail.version import __version__
 
@@ -333,6 +334,7 @@ class Server:
                 *not_read,
                 *gone,
                 *of_cluster,
+                *engines.disk.problems,
             ]
             state.key_problems = list(services.signer.problems)
             state.service_problems = [each for wing in self._wings for each in wing.problems()]
@@ -356,7 +358,12 @@ class Server:
 
         token = secrets.token_urlsafe(32)
         missing, allowed = state.missing, PolicyAdministration(access.policies)
-        status = self._status(stack, engines, services, health)
+
+        async def disk() -> dict[str, Any]:
+            counted = [metrics.samples(), *await endpoint.collect_samples()]
+            return await engines.disk.document(total(counted, "opentrail_spilled_bytes"))
+
+        status = self._status(stack, engines, services, health, disk)
         verify = TrailVerifiers(settings.data_dir, as_owner).verify
         verifications = Verifications(services.control, services.clock)
         streams, tail = Streams(services, missing), Tail(services)
@@ -411,13 +418,16 @@ class Server:
         engines: Engines,
         services: Services,
         health: Callable[[], Awaitable[dict[str, Any]]],
+        disk: Callable[[], Awaitable[dict[str, Any]]],
     ) -> ServerStatus:
         problem = LastProblem()
         logging.getLogger().addHandler(problem)
         stack.callback(logging.getLogger().removeHandler, problem)
         quantiles, started = engines.metrics.visible.quantiles, engines.clock.now()
         left_out = engines.metrics.left_out.read
-        return ServerStatus(self.settings, services, health, quantiles, left_out, problem, started)
+        return ServerStatus(
+            self.settings, services, health, quantiles, left_out, problem, started, disk
+        )
 
     async def _authorizer(
         self, engines: Engines, services: Services, access: _Access

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from opentrail.api.operation import Services
@@ -33,6 +30,7 @@ class ServerStatus:
         left_out: returns the calls that were left out since the server started.
         problem: knows the last problem that was logged.
         started: when the server started.
+        disk: returns what records take of the disk, and how long it lasts.
     """
 
     def __init__(
@@ -44,6 +42,7 @@ class ServerStatus:
         left_out: Callable[[], Mapping[LeftOut, int]],
         problem: LastProblem,
         started: datetime,
+        disk: Callable[[], Awaitable[Json]],
     ) -> None:
         self._settings = settings
         self._services = services
@@ -52,10 +51,10 @@ class ServerStatus:
         self._left_out = left_out
         self._problem = problem
         self._started = started
+        self._disk = disk
 
     async def document(self) -> Json:
         """Returns the body of `/api/v1/status`."""
-        used = await asyncio.to_thread(_size_of, self._settings.data_dir)
         return {
             **await self._health(),
             "started": format_time(self._started),
@@ -71,11 +70,7 @@ class ServerStatus:
                 for (source, name, kind), calls in sorted(self._left_out().items())
             ],
             "trails": await self._trails(),
-            "disk": {
-                "path": str(self._settings.data_dir.resolve()),
-                "used": used,
-                "free": shutil.disk_usage(self._settings.data_dir).free,
-            },
+            "disk": await self._disk(),
             "lastProblem": self._problem.line,
         }
 
@@ -93,14 +88,3 @@ class ServerStatus:
         except OpentrailError:
             return None  # health says what is wrong
         return format_time(newest[0].event_time) if newest else None
-
-
-def _size_of(folder: Path) -> int:
-    """Returns the bytes on disk of all files below a folder."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_blocks * 512
-        except OSError:
-            continue  # it was removed in the meantime
-    return total

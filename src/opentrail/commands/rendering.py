@@ -252,6 +252,8 @@ def print_status(status: dict[str, Any]) -> None:
             "event history": _history(history),
             "disk": f"{_gigabytes(disk['used'])} used, {_gigabytes(disk['free'])} free,"
             f" {disk['path']}",
+            "records take": _parts(disk),
+            "records grow by": _growth(disk),
             "last problem": _problem(status["lastProblem"]),
         }
     )
@@ -302,6 +304,25 @@ def _history(history: dict[str, Any] | None) -> str:
         f"position {history['position']}, {history['files']} sealed files, "
         f"{history['imported']} imported events"
     )
+
+
+def _parts(disk: dict[str, Any]) -> str:
+    names = {"journal": "journal", "history": "event history", "spilledBodies": "spilled bodies"}
+    names["other"] = "the rest"
+    return ", ".join(f"{names[part]} {_gigabytes(disk['parts'][part])}" for part in names)
+
+
+def _growth(disk: dict[str, Any]) -> str | None:
+    """Returns the bytes a day by category, and how long the disk lasts."""
+    rates = [
+        f"{printable(name)} {_gigabytes(size)}"
+        for name, size in sorted(disk["bytesPerDay"].items())
+    ]
+    if not rates:
+        return None
+    days = disk["daysLeft"]
+    lasts = "the disk has room for them" if days is None else f"the disk is full in {days:,} days"
+    return f"{', '.join(rates)} a day; {lasts}"
 
 
 def _visible(seconds: dict[str, float | None]) -> str | None:

@@ -86,6 +86,9 @@ _FLAGS = {
             "N",
             "days that event history shows ({d.history_retention_days})",
         ),
+        ("--data-event-days", "N", "the same for data events (--history-retention-days)"),
+        ("--history-size", "SIZE", "disk space for records, such as 50GB (no limit)"),
+        ("--disk-full-expiry", "MODE", "what expires on a full disk: data (default), all or off"),
         ("--history-seal-records", "N", "records per sealed file ({d.history_seal_records})"),
     ),
     "trails": (

@@ -19,6 +19,7 @@ from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
+    DATA_CATEGORIES,
     PAGE_TEXT,
     CallKey,
     CountedField,
@@ -123,6 +124,7 @@ class History:
         token_key: seals the tokens of pages.
         retention: how long events are found.
         newest: returns the last durable position; None if lookups do not wait for it.
+        data_retention: how long data events are found; None: as long as others.
     """
 
     def __init__(
@@ -133,11 +135,13 @@ class History:
         token_key: bytes,
         retention: timedelta = timedelta(days=90),
         newest: Callable[[], Awaitable[int]] | None = None,
+        data_retention: timedelta | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = PageTokens(token_key)
         self._retention = retention
+        self._data_retention = data_retention
         #: Makes the journal's entries visible in the store.
         self.follower = HistoryFollower(store, clock, metrics, newest or _none)
         #: Accounts whose events are found; None: all.
@@ -315,9 +319,10 @@ class History:
         if first >= last or not self._covers(search.key.account):
             return CountPage([], None)
         begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
-        counts = await self._store.count_key(
-            search.key, begin, end, search.period, snapshot, self.kept_since
-        )
+        since = self.kept_since
+        if search.key.category in DATA_CATEGORIES:
+            since = self.data_kept_since or since
+        counts = await self._store.count_key(search.key, begin, end, search.period, snapshot, since)
         if search.with_zeros:
             counts_by_start = dict(counts)
             starts = [datetime.fromtimestamp(s, UTC) for s in range(first, last, search.period)]
@@ -372,6 +377,7 @@ class History:
             start=search.start,
             end=search.end,
             recorded_since=self.kept_since,
+            data_since=self.data_kept_since,
         )
 
     def _limit(self, expression: Expression | None) -> Expression | None:
@@ -395,6 +401,11 @@ class History:
     def kept_since(self) -> datetime:
         """The start of the retention period, by time of recording or import."""
         return self._clock.now() - self._retention
+
+    @property
+    def data_kept_since(self) -> datetime | None:
+        """The same of data events; None if it is not later."""
+        return None if self._data_retention is None else self._clock.now() - self._data_retention
 
     def _conditions(self, search: Search | CountSearch) -> dict[str, Any]:
         """Returns the search that a page's token is valid for."""

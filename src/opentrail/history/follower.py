@@ -74,6 +74,7 @@ class HistoryFollower:
         if self._caught_up.is_set():
             times = [entry.recorded_at for entry in entries]
             self._metrics.visible.observe(times, self._clock.now())
+            self._metrics.count_visible(entries)
         self._metrics.history_position.set(self._store.position)
         if self._store.position >= self._catch_up_to:
             self._caught_up.set()

@@ -138,3 +138,17 @@ def test_held_whole_it_gets_a_length_and_the_connection_stays() -> None:
     framing.set_length(5)
     assert framing.headers == [(b"Content-Length", b"5")]
     assert framing.keep_alive
+
+
+def test_bytes_in_temporary_files_are_counted() -> None:
+    before = StoredBody.spilled_bytes
+    read, dropped = StoredBody(), StoredBody()
+    for body in (read, dropped):
+        body.add(b"x" * 2_000_000)
+        body.add(b"y" * 1_000_000)
+    assert StoredBody.spilled_bytes - before == 6_000_000
+    dropped.drop()
+    dropped.drop()
+    assert StoredBody.spilled_bytes - before == 3_000_000
+    assert len(read.content()) == 3_000_000
+    assert StoredBody.spilled_bytes == before

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from opentrail.capture.record.losses import (
+    expired_entry,
     gap_entry,
     lost_entry,
     regained_entry,
@@ -13,6 +16,7 @@ from opentrail.capture.record.losses import (
 )
 from opentrail.core.event import NewEntry
 from opentrail.core.gaps import Gap
+from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import LostPositions
 from tests.factories import MOMENT
 
@@ -54,3 +58,24 @@ def test_regained_events_name_their_trail_and_what_could_not_be_read() -> None:
     found = details(entry)
     assert (found["lostRecords"], found["regainedFrom"]) == (2, "arn:t")
     assert found["reason"].endswith("2 log files could not be read, the first is a/key")
+
+
+def test_expired_events_have_category_range_count_and_reason() -> None:
+    expired = ExpiredEvents("Data", "size", 7, 3, 20, MOMENT, MOMENT + timedelta(hours=1))
+    entry = expired_entry(expired, MOMENT)
+    assert entry.event_id == expired_entry(expired, MOMENT + timedelta(days=1)).event_id
+    record = json.loads(entry.record)
+    assert (record["eventName"], record["eventCategory"]) == ("EventsExpired", "Management")
+    assert record["serviceEventDetails"] == {
+        "category": "Data",
+        "expiredEvents": 7,
+        "firstPosition": 3,
+        "lastPosition": 20,
+        "firstEventTime": "2020-01-01T09:00:00Z",
+        "lastEventTime": "2020-01-01T10:00:00Z",
+        "reason": "size",
+    }
+    imported = expired_entry(replace(expired, first=-1, last=-9), MOMENT)
+    details = json.loads(imported.record)["serviceEventDetails"]
+    assert details["imported"]
+    assert "firstPosition" not in details

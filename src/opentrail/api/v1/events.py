@@ -393,6 +393,10 @@ async def find_event(history: History, event_id: str) -> FoundEvent:
     events = await history.latest(Search(attribute=("EventId", event_id)), 1)
     if not events:
         message = f"event {event_id} not found; 'opentrail lookup' lists events"
+        for expired in await history.latest(Search(attribute=("EventName", "EventsExpired")), 1):
+            details = as_object(orjson.loads(expired.record).get("serviceEventDetails"))
+            last = f"{details.get('category')} events up to {details.get('lastEventTime')}"
+            message += f"; it may have expired: {last} have"
         raise CloudTrailError("EventNotFound", message, 404)
     return events[0]
 

@@ -36,7 +36,7 @@ def start(core: Core) -> Wing:
         follower = DetectionFollower(
             control, rules, core.worker_journal, engines.clock, engines.metrics
         )
-        await follow(engines.journal, follower, _LINGER)
+        await follow(engines.journal, follower, _LINGER, progress=engines.progress)
 
     async def notify() -> None:
         settings = core.settings
@@ -50,7 +50,7 @@ def start(core: Core) -> Wing:
         )
         watched[:] = [follower]
         try:
-            await follow(engines.journal, follower)
+            await follow(engines.journal, follower, progress=engines.progress)
         finally:
             watched.clear()
 

@@ -70,7 +70,9 @@ def start(core: Core) -> Wing:
             await watch.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(insights.run())
-                tasks.create_task(follow(engines.journal, insights, _LINGER))
+                tasks.create_task(
+                    follow(engines.journal, insights, _LINGER, progress=engines.progress)
+                )
         finally:
             insights.rest()
             await watch.stop()

@@ -37,7 +37,7 @@ def start(core: Core) -> Wing:
             partial(_matcher, core.trails),
             lambda: engines.journal.head,
         )
-        await follow(engines.journal, bus, _BUS_LINGER)
+        await follow(engines.journal, bus, _BUS_LINGER, progress=engines.progress)
 
     async def send_to_collector() -> None:
         settings = core.settings
@@ -49,7 +49,7 @@ def start(core: Core) -> Wing:
         )
         watched[:] = [follower]
         try:
-            await follow(engines.journal, follower, _COLLECTOR_LINGER)
+            await follow(engines.journal, follower, _COLLECTOR_LINGER, progress=engines.progress)
         finally:
             watched.clear()
 

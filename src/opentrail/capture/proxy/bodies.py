@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, ClassVar
 
 from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chunk
 from opentrail.capture.record.exchange import Failure
@@ -120,6 +120,9 @@ class StoredBody:
 
     #: Where it is stored, None while it is in memory.
     file: IO[bytes] | None = None
+    #: Bytes of bodies in the files of this process.
+    spilled_bytes: ClassVar[int] = 0
+    _in_file = 0
     _hash: hashlib._Hash | None = None
     _limit: int | None = None
     _keep = True
@@ -161,9 +164,7 @@ class StoredBody:
         """Stops storing: the record does not need this body."""
         self._keep = False
         self._pieces.clear()
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        self._close()
 
     def _spill(self) -> None:
         """Moves the pieces to the file.
@@ -175,9 +176,18 @@ class StoredBody:
             # Without a buffer no error comes later, when the file is read.
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
         pieces = b"".join(self._pieces)
-        if self.file.write(pieces) < len(pieces):
+        written = self.file.write(pieces)
+        self._in_file += written
+        StoredBody.spilled_bytes += written
+        if written < len(pieces):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._pieces.clear()
+
+    def _close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+            StoredBody.spilled_bytes -= self._in_file
 
     def _stop_storing(self) -> None:
         content = self.content()
@@ -189,8 +199,7 @@ class StoredBody:
         if self.file is not None:
             self.file.seek(0)
             self._pieces.insert(0, self.file.read(self.length - sum(map(len, self._pieces))))
-            self.file.close()
-            self.file = None
+            self._close()
         content = b"".join(self._pieces)
         self._pieces = [content]
         return content

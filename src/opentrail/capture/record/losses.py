@@ -1,4 +1,4 @@
-"""Records of what was lost or left out, and of lost events that log files still have."""
+"""Records of what was lost, left out or expired, and of lost events that log files have."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.left_out import LeftOut
 from opentrail.core.trail import GLOBAL_REGION
+from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import LostPositions
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,21 @@ def left_out_entry(
     name = f"opentrail:left-out:{name}:{':'.join(left_out)}"
     event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     return _own_event("EventsLeftOut", event_id, details, now)
+
+
+def expired_entry(events: ExpiredEvents, now: datetime) -> NewEntry:
+    """Returns the record of events that expired; its id is the same every time."""
+    first, last = events.first, events.last
+    name = f"opentrail:expired:{events.category}:{first}-{last}"
+    details = {
+        "category": events.category,
+        "expiredEvents": events.count,
+        **({"firstPosition": first, "lastPosition": last} if first > 0 else {"imported": True}),
+        "firstEventTime": format_time(events.oldest),
+        "lastEventTime": format_time(events.newest),
+        "reason": events.reason,
+    }
+    return _own_event("EventsExpired", str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
 
 
 def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
