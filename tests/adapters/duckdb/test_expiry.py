@@ -278,6 +278,28 @@ async def test_a_note_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyP
         expiry.reserve_note(tmp_path)
 
 
+@asynchronous
+async def test_without_room_to_rewrite_a_file_the_next_one_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_room(work: str, *paths: Path) -> list[Path]:
+        if work == "thin":
+            raise RuntimeError("No space left on device")
+        return await in_this_process(work, *paths)
+
+    async with world(tmp_path) as here:
+        entries = await write(here, "md" * 10 + "d" * 40)
+        await here.seal((1, 20), (21, 40), (41, 60))
+        async with here.opened() as store:
+            await checked(store)
+            with monkeypatch.context() as patch:
+                patch.setattr("opentrail.adapters.duckdb.event_files.run_child", without_room)
+                assert await store.expire(LONG_AGO, 60, excess=Excess(1, "disk", True)) == 20
+                await check(store, [*entries[:20], *entries[40:]])
+            assert await store.expire(LONG_AGO, 60, excess=Excess(1, "disk", True)) >= 10
+            await check(store, [e for e in entries if e.position > 40 or e.category == MANAGEMENT])
+
+
 parts = st.lists(st.text("mdn", min_size=1, max_size=25), min_size=1, max_size=6)
 
 

@@ -491,7 +491,7 @@ async def test_a_table_is_not_sealed_once_a_file_in_s3_has_its_events(tmp_path: 
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:
-            async with store.recorded._changing:  # as a merge has it
+            async with store.recorded.changing:  # as a merge has it
                 await store.add(await here.write(100))
                 files = await here.share(s3, (1, 40), (41, 80))
                 using = asyncio.create_task(store.recorded.use_shared(files))

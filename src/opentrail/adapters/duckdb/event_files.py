@@ -46,7 +46,7 @@ class EventFiles(abc.ABC):
         self._database = database
         self.tables = TableSet(database)
         #: Held while files are added, merged or deleted.
-        self._changing = asyncio.Lock()
+        self.changing = asyncio.Lock()
         self._repairing = asyncio.Lock()
         self._round: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class EventFiles(abc.ABC):
             log.warning("compaction failed", extra={"error": str(error)})
 
     async def _merge_next(self) -> bool:
-        async with self._changing:
+        async with self.changing:
             run = next_merge(self.tables.tables, self._max_bytes)
             paths = [table.file.path for table in run if table.file is not None]
             if not paths:
@@ -122,23 +122,18 @@ class EventFiles(abc.ABC):
 
     # Expiry
 
+    def is_expired_before(self, recorded_before: int) -> bool:
+        """Returns whether a file has only records of before a time, in microseconds."""
+        return any(table.newest_recorded < recorded_before for table, _ in self.tables.sealed())
+
     async def expire_table(
-        self, table: EventTable, reason: ExpiryReason, *, only_data: bool
-    ) -> tuple[int, int]:
-        """Expires the events of a sealed table, or its data events only.
-
-        Returns:
-            The number of events, and the bytes by which its file has shrunk; zeros if another
-            file has replaced it.
-        """
-        async with self._changing:
-            if table not in self.tables.tables:
-                return 0, 0
-            return await self._expire(table, reason, only_data=only_data)
-
-    async def _expire(
         self, table: EventTable, reason: ExpiryReason, *, only_data: bool = False
     ) -> tuple[int, int]:
+        """Expires the events of a sealed table, or its data events only; under `changing`.
+
+        Returns:
+            The number of events, and the bytes by which its file has shrunk.
+        """
         file = table.file
         if file is None:
             return 0, 0
@@ -203,7 +198,7 @@ class EventFiles(abc.ABC):
 
     async def repair(self, table: EventTable) -> None:
         """Replaces a damaged table as far as its events can be restored."""
-        async with self._repairing, self._changing:
+        async with self._repairing, self.changing:
             if table not in self.tables.tables or table.file is None:
                 return  # another caller has replaced it
             await self._set_aside(table.file)

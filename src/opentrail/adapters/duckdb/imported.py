@@ -52,7 +52,7 @@ class ImportedEvents(EventFiles):
 
     async def show(self) -> None:
         """Attaches the files that imports have written since."""
-        async with self._changing:
+        async with self.changing:
             files = await asyncio.to_thread(sealed_files, self._folder, self._series)
             for file in files:
                 self.last = max(self.last, file.last)
@@ -70,10 +70,12 @@ class ImportedEvents(EventFiles):
     async def expire(self, imported_before: int) -> int:
         """Deletes files imported before a time, in microseconds; returns the records deleted."""
         deleted = 0
-        async with self._changing:
+        if not self.is_expired_before(imported_before):
+            return 0  # without waiting for the lock
+        async with self.changing:
             for table, _ in self.tables.sealed():
                 if table.newest_recorded < imported_before:
-                    deleted += (await self._expire(table, "retention"))[0]
+                    deleted += (await self.expire_table(table, "retention"))[0]
         return deleted
 
     async def _replacements(self, file: SealedFile) -> list[EventTable]:

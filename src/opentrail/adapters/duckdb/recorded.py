@@ -124,7 +124,7 @@ class RecordedEvents(EventFiles):
         if not shared:
             return
         end = shared[-1].last
-        async with self._changing:
+        async with self.changing:
             async with self._adding:
                 if self.tables.tables[-1].first <= end:  # the one that grows
                     following = max(self.position, end) + 1
@@ -257,7 +257,7 @@ class RecordedEvents(EventFiles):
 
         The tables that have some of it are sealed from the journal again.
         """
-        async with self._changing:
+        async with self.changing:
             async with self._adding:
                 if self.tables.tables[-1].first <= last:  # the one that grows
                     self.position = max(self.position, last)
@@ -281,7 +281,7 @@ class RecordedEvents(EventFiles):
     # Sealing
 
     async def _seal_next(self) -> bool:
-        async with self._changing:
+        async with self.changing:
             full = self._hot()[:-1]  # the last one still grows
             if not full:
                 return False
@@ -389,14 +389,16 @@ class RecordedEvents(EventFiles):
         They are deleted oldest first, and only up to position `last_needed`.
         """
         deleted = 0
-        async with self._changing:
+        if not self.is_expired_before(recorded_before):
+            return 0  # without waiting for the lock
+        async with self.changing:
             for table in self.tables.tables.copy():
                 if table.is_remote:
                     continue  # it is used until it is no longer listed
                 is_old = table.file is not None and table.newest_recorded < recorded_before
                 if not is_old or table.last > last_needed:
                     break
-                deleted += (await self._expire(table, "retention"))[0]
+                deleted += (await self.expire_table(table, "retention"))[0]
         return deleted
 
     def _first_expired(self, table: EventTable) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from opentrail.adapters.duckdb.counting import Counts, events_between
-from opentrail.adapters.duckdb.event_files import EventFiles
+from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
 from opentrail.adapters.duckdb.expiry import finish, reserve_note
 from opentrail.adapters.duckdb.files import MAX_FILE_BYTES, Series, left_over, remove
 from opentrail.adapters.duckdb.imported import ImportedEvents
@@ -39,6 +40,8 @@ from opentrail.ports.journal_source import JournalSource
 
 if TYPE_CHECKING:
     from opentrail.adapters.duckdb.block_cache import BlockCache
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -300,20 +303,43 @@ class DuckdbEvents:
         before = micros(recorded_before)
         expired = await self.imported.expire(before)
         expired += await self.recorded.expire(before, last_needed)
-        if data_before is not None:
+        since = None if data_before is None else micros(data_before)
+        if excess is None and (since is None or not self._has_data_before(since, last_needed)):
+            return expired
+        # Sealing waits until there is room, or it would take the lock between any two files.
+        async with self.imported.changing, self.recorded.changing:
             for part, table in self._expirable(last_needed):
-                if table.data and table.newest_recorded < micros(data_before):
+                if since is not None and table.data and table.newest_recorded < since:
                     expired += (await part.expire_table(table, "retention", only_data=True))[0]
-        freed = 0
-        while excess is not None and freed < excess.bytes:
-            following = self._next_to_expire(last_needed, excess.only_data)
+            if excess is not None:
+                expired += await self._shrink(excess, last_needed)
+        return expired
+
+    async def _shrink(self, excess: Excess, last_needed: int) -> int:
+        """Expires the oldest events until there is room; returns their number."""
+        expired = freed = 0
+        failed: list[EventTable] = []
+        while freed < excess.bytes:
+            following = self._next_to_expire(last_needed, excess.only_data, failed)
             if following is None:
                 break
             part, table = following
             has_data = bool(table.data)
-            count, size = await part.expire_table(table, excess.reason, only_data=has_data)
+            try:
+                count, size = await part.expire_table(table, excess.reason, only_data=has_data)
+            except CHILD_ERRORS as error:
+                # Perhaps the disk has no room for the file without its data events. Files with
+                # nothing else need none; the next round tries again.
+                log.warning("file cannot be rewritten", extra={"error": str(error)})
+                failed.append(table)
+                continue
             expired, freed = expired + count, freed + size
+            failed.clear()
         return expired
+
+    def _has_data_before(self, recorded_before: int, last_needed: int) -> bool:
+        tables = self._expirable(last_needed)
+        return any(table.data and table.newest_recorded < recorded_before for _, table in tables)
 
     def _expirable(self, last_needed: int) -> list[tuple[EventFiles, EventTable]]:
         """Returns the tables of verified files up to a position, the oldest first."""
@@ -326,10 +352,10 @@ class DuckdbEvents:
         return sorted(tables, key=lambda each: each[1].newest_recorded)
 
     def _next_to_expire(
-        self, last_needed: int, only_data: bool
+        self, last_needed: int, only_data: bool, failed: Sequence[EventTable]
     ) -> tuple[EventFiles, EventTable] | None:
         """Returns the oldest table with data events; else the oldest one, if that may go."""
-        tables = self._expirable(last_needed)
+        tables = [each for each in self._expirable(last_needed) if each[1] not in failed]
         others = [] if only_data else tables
         return next((each for each in [*(t for t in tables if t[1].data), *others]), None)
 
