@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from opentrail.capture.record.losses import expired_entry
 from opentrail.history import event_history
 from opentrail.history import nearest as nearest_names
+from opentrail.ports.event_store import ExpiredEvents
 from tests.api.browser import Browser
 from tests.api.caller import Answer, Api, filled
 from tests.factories import (
     ACCOUNT,
+    MOMENT,
     REGION,
     a_data_record,
     a_record,
@@ -115,6 +118,16 @@ async def test_a_wrong_condition_is_named(query: dict[str, str], code: str) -> N
 async def test_an_event_that_does_not_exist_is_not_found() -> None:
     answer = await (await with_events(made(1))).get(f"events/{event_id(99)}")
     assert (answer.status, answer.json["code"]) == (404, "EventNotFound")
+    assert "expired" not in answer.json["error"]
+
+
+@asynchronous
+async def test_an_event_that_may_have_expired_is_explained() -> None:
+    expired = ExpiredEvents("Data", "size", 7, 3, 20, MOMENT, MOMENT)
+    record = json.loads(expired_entry(expired, MOMENT).record)
+    answer = await (await with_events(record)).get(f"events/{event_id(99)}")
+    assert answer.status == 404
+    assert "it may have expired: Data events up to 2020-01-01T09:00:00Z" in answer.json["error"]
 
 
 @pytest.mark.parametrize(
