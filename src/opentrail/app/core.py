@@ -156,7 +156,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         for wing in wings:
             for follower in wing.followers:
                 run_beside(stack, follower())
-        run_beside(stack, record_losses(journal, engines.losses, clock))
+        run_beside(stack, record_losses(journal, engines.losses, clock, core.account))
 
     if cluster is None:
         await work(stack)
@@ -178,8 +178,9 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     if cluster is not None:
         sealed = housekeeping.sealed if settings.has_history else _no_files
         run_beside(stack, cluster.keep_noting(_named(core), sealed))
-    await record_gaps(data.lost, journal, clock)
-    left_out = LeftOutCalls(data.left_out, engines.inventory.installation, journal, clock)
+    await record_gaps(data.lost, journal, clock, core.account)
+    node = engines.inventory.installation
+    left_out = LeftOutCalls(data.left_out, node, journal, clock, core.account)
     metrics.left_out.read = left_out.totals
     run_beside(stack, left_out.keep_recording())
     run_beside(stack, engines.trimmed_journal.keep_checking())
@@ -208,7 +209,8 @@ async def _record_expired(core: Core) -> None:
     def count(events: ExpiredEvents) -> None:
         engines.metrics.expired.labels(events.reason).inc(events.count)
 
-    await record_expired(core.data.history, core.worker_journal, engines.clock, count)
+    journal, history = core.worker_journal, core.data.history
+    await record_expired(history, journal, engines.clock, count, core.account)
 
 
 async def _share(engines: Engines, needed_after: int) -> None:

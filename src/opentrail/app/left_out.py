@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from opentrail.adapters.left_out_counts import count_files, counts_in, finished_hours
 from opentrail.capture.record.losses import left_out_entry
+from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.left_out import LeftOut
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
@@ -26,9 +28,18 @@ class LeftOutCalls:
     Args:
         folder: where their files are.
         node: the id of the data directory.
+        account: returns the account of the events.
     """
 
-    def __init__(self, folder: Path, node: str, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        node: str,
+        journal: Journal,
+        clock: Clock,
+        account: Callable[[], str] = lambda: DEFAULT_ACCOUNT,
+    ) -> None:
+        self._account = account
         self._folder, self._node = folder, node
         self._journal, self._clock = journal, clock
         #: Counts in files that are deleted now, less those in files of earlier runs.
@@ -56,7 +67,8 @@ class LeftOutCalls:
             sums = counts_in(files)
             name = f"{self._node}:{files[0].name}"
             for left_out, calls in sorted(sums.items()):
-                entry = left_out_entry(left_out, calls, hour, name, self._clock.now())
+                now, account = self._clock.now(), self._account()
+                entry = left_out_entry(left_out, calls, hour, name, now, account)
                 await append_once(self._journal, entry)
             self._recorded.update(sums)
             for file in reversed(files):

@@ -17,6 +17,7 @@ from opentrail.capture.record.losses import (
 )
 from opentrail.core.errors import RecordRefused
 from opentrail.core.gaps import Gap
+from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import ExpiredEvents
@@ -28,15 +29,21 @@ log = logging.getLogger(__name__)
 _AGAIN = 5.0
 
 
-async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
+def _default() -> str:
+    return DEFAULT_ACCOUNT
+
+
+async def record_gaps(
+    folder: Path, journal: Journal, clock: Clock, account: Callable[[], str] = _default
+) -> None:
     """Records what was lost before this start and could not be recorded then."""
     for file, gap in list(kept_gaps(folder)):
         if gap is not None:
             now = clock.now()
             if isinstance(gap, Gap):
-                entry = gap_entry(gap, now)
+                entry = gap_entry(gap, now, account())
             else:
-                entry = uncounted_entry(gap.problem, now)
+                entry = uncounted_entry(gap.problem, now, account())
             try:
                 await journal.append([entry])
             except RecordRefused:
@@ -45,7 +52,11 @@ async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
 
 
 async def record_expired(
-    history: Path, journal: Journal, clock: Clock, on_recorded: Callable[[ExpiredEvents], None]
+    history: Path,
+    journal: Journal,
+    clock: Clock,
+    on_recorded: Callable[[ExpiredEvents], None],
+    account: Callable[[], str] = _default,
 ) -> None:
     """Appends exactly one record of each expiry that is noted, also across restarts.
 
@@ -54,18 +65,21 @@ async def record_expired(
     """
     for path, note in await asyncio.to_thread(lambda: list(notes(history))):
         for events in note.events:
-            await append_once(journal, expired_entry(events, clock.now()))
+            await append_once(journal, expired_entry(events, clock.now(), account()))
             on_recorded(events)
         await asyncio.to_thread(path.unlink)
 
 
 async def record_losses(
-    journal: Journal, losses: asyncio.Queue[LostPositions], clock: Clock
+    journal: Journal,
+    losses: asyncio.Queue[LostPositions],
+    clock: Clock,
+    account: Callable[[], str] = _default,
 ) -> None:
     """Appends exactly one record of each loss, also across restarts."""
     while True:
         lost = await losses.get()
-        entry = lost_entry(lost, clock.now())
+        entry = lost_entry(lost, clock.now(), account())
         failure = "a loss cannot be recorded yet"
         while not await attempt(append_once(journal, entry), failure):  # noqa: ASYNC110
             await asyncio.sleep(_AGAIN)

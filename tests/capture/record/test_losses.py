@@ -79,3 +79,11 @@ def test_expired_events_have_category_range_count_and_reason() -> None:
     details = json.loads(imported.record)["serviceEventDetails"]
     assert details["imported"]
     assert "firstPosition" not in details
+
+
+def test_an_event_of_opentrail_itself_is_in_the_account_that_it_is_given() -> None:
+    gap = Gap(1, MOMENT, MOMENT, "the disk was full")
+    entry = gap_entry(gap, MOMENT, "000000000000")
+    record = json.loads(entry.record)
+    assert entry.account == record["recipientAccountId"] == "000000000000"
+    assert record["userIdentity"]["accountId"] == "000000000000"

@@ -44,7 +44,7 @@ def start(core: Core) -> Wing:
         return await imports.take(body, on_read)
 
     regaining = Regaining(
-        core.worker_control, core.objects, core.worker_journal, engines.clock, take
+        core.worker_control, core.objects, core.worker_journal, engines.clock, take, core.account
     )
 
     if settings.has_history:
@@ -57,6 +57,7 @@ def start(core: Core) -> Wing:
             engines.clock,
             engines.inventory.installation,
             take,
+            core.account,
         )
         run_beside(core.stack, kept.run())
 

@@ -12,6 +12,7 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.app.known_positions import count_kept
 from opentrail.capture.record.losses import kept_entry, regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
+from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.logfile import log_bytes, sha256_hex
 from opentrail.history.follower import HistoryFollower
 from opentrail.imports.batch import BatchFile, pack
@@ -52,6 +53,7 @@ class KeptHistory:
         clock: the time.
         node: the id of this server.
         take: imports the files of a body (imports/batch.py).
+        account: returns the account of the record.
     """
 
     store: IpcEventStore
@@ -62,6 +64,7 @@ class KeptHistory:
     clock: Clock
     node: str
     take: Take
+    account: Callable[[], str] = lambda: DEFAULT_ACCOUNT
     _kept: set[LostPositions] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -96,7 +99,7 @@ class KeptHistory:
                     extra={"first": lost.first, "last": lost.last, "events": events},
                 )
                 await count_kept(self.control, lost.first, lost.last, files)
-                entry = kept_entry(lost, events, self.node, self.clock.now())
+                entry = kept_entry(lost, events, self.node, self.clock.now(), self.account())
                 await append_once(self.journal, entry)
             self._kept.add(lost)
 
@@ -142,6 +145,8 @@ class Regaining:
     clock: Clock
     #: Imports the files of a body (imports/batch.py).
     take: Take
+    #: Returns the account of the record.
+    account: Callable[[], str] = lambda: DEFAULT_ACCOUNT
 
     async def run(self) -> None:
         """Works off notes as they come; retries those that fail."""
@@ -159,7 +164,9 @@ class Regaining:
             unread = [
                 file["key"] for file in note.document["files"] if not await self._import(file)
             ]
-            entry = regained_entry(note.key, note.document, unread, self.clock.now())
+            entry = regained_entry(
+                note.key, note.document, unread, self.clock.now(), self.account()
+            )
             await append_once(self.journal, entry)
             about = {
                 "trail": note.document["trail"],

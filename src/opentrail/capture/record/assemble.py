@@ -219,11 +219,11 @@ class Assembler:
         if exchange.signature is not Signature.NOT_CHECKED:
             notes["verified"] = exchange.signature is Signature.VERIFIED
         if exchange.credential is None:
-            return dict(ANONYMOUS), self._account
+            return dict(ANONYMOUS), self.account
         key_id = truncate(exchange.credential.access_key_id)
         if exchange.signature is Signature.REFUSED:
             # The record names the key and not its owner, who need not have made the call.
-            account = account_of_key(key_id) or self._account
+            account = account_of_key(key_id) or self.account
             return unknown(account, key_id).as_record(), account
         identity = exchange.identity or self._resolve(key_id)
         if identity.user_identity.get("type") == "Unknown":
@@ -235,7 +235,8 @@ class Assembler:
         return identity.as_record(), identity.account
 
     @property
-    def _account(self) -> str:
+    def account(self) -> str:
+        """The account of callers whose key names none."""
         return self._known_account() or DEFAULT_ACCOUNT
 
     def _name_caller(self, draft: Draft) -> None:

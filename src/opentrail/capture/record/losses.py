@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
-def gap_entry(gap: Gap, now: datetime) -> NewEntry:
+def gap_entry(gap: Gap, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
     """Returns the record of lost records."""
     log.warning("records were lost", extra={"count": gap.count, "reason": gap.reason})
     details = {
@@ -30,25 +30,31 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
         "lastLostAt": format_time(gap.last),
         "reason": gap.reason,
     }
-    return _records_lost(new_event_id(), details, now)
+    return _records_lost(new_event_id(), details, now, account)
 
 
-def uncounted_entry(reason: str, now: datetime) -> NewEntry:
+def uncounted_entry(reason: str, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
     """Returns the record of lost records whose number is not known any more."""
     log.warning("records were lost", extra={"reason": reason})
-    return _records_lost(new_event_id(), {"reason": reason}, now)
+    return _records_lost(new_event_id(), {"reason": reason}, now, account)
 
 
-def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
+def lost_entry(lost: LostPositions, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
     """Returns the record of lost journal positions; its id is the same every time."""
     name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"
     details: dict[str, Any] = {"firstPosition": lost.first, "reason": lost.reason}
     if lost.last is not None:
         details |= {"lastPosition": lost.last, "lostRecords": lost.last - lost.first + 1}
-    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now, account)
 
 
-def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: datetime) -> NewEntry:
+def regained_entry(
+    name: str,
+    lost: dict[str, Any],
+    unread: list[str],
+    now: datetime,
+    account: str = DEFAULT_ACCOUNT,
+) -> NewEntry:
     """Returns the record of events that the journal has lost and a trail's log files have.
 
     Args:
@@ -56,6 +62,7 @@ def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: date
         lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
         unread: keys of log files that could not be read.
         now: the current time.
+        account: that of the upstream.
     """
     reason = "the data directory was restored to an earlier state"
     if unread:
@@ -68,10 +75,12 @@ def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: date
         "regainedFrom": lost["trail"],
     }
     event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"opentrail:regained:{name}"))
-    return _records_lost(event_id, details, now)
+    return _records_lost(event_id, details, now, account)
 
 
-def kept_entry(lost: LostPositions, events: int, node: str, now: datetime) -> NewEntry:
+def kept_entry(
+    lost: LostPositions, events: int, node: str, now: datetime, account: str = DEFAULT_ACCOUNT
+) -> NewEntry:
     """Returns the record of events that the journal has lost and event history had.
 
     Args:
@@ -79,6 +88,7 @@ def kept_entry(lost: LostPositions, events: int, node: str, now: datetime) -> Ne
         events: how many were imported from the event history of a server.
         node: the id of the server.
         now: the current time.
+        account: that of the upstream.
     """
     details = {
         "firstPosition": lost.first,
@@ -88,11 +98,16 @@ def kept_entry(lost: LostPositions, events: int, node: str, now: datetime) -> Ne
         "regainedFrom": "event history",
     }
     name = f"opentrail:kept:{lost.first}-{lost.last}:{node}:{events}"
-    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now, account)
 
 
 def left_out_entry(
-    left_out: LeftOut, calls: int, hour: datetime, name: str, now: datetime
+    left_out: LeftOut,
+    calls: int,
+    hour: datetime,
+    name: str,
+    now: datetime,
+    account: str = DEFAULT_ACCOUNT,
 ) -> NewEntry:
     """Returns the record of calls that `--record` left out in an hour.
 
@@ -102,6 +117,7 @@ def left_out_entry(
         hour: its begin.
         name: names this count; the same name gives the same id.
         now: the current time.
+        account: that of the upstream.
     """
     details = {
         "hour": format_time(hour),
@@ -113,10 +129,10 @@ def left_out_entry(
         details["resourceType"] = left_out.resource_type
     name = f"opentrail:left-out:{name}:{':'.join(left_out)}"
     event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-    return _own_event("EventsLeftOut", event_id, details, now)
+    return _own_event("EventsLeftOut", event_id, details, now, account)
 
 
-def expired_entry(events: ExpiredEvents, now: datetime) -> NewEntry:
+def expired_entry(events: ExpiredEvents, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
     """Returns the record of events that expired; its id is the same every time."""
     first, last = events.first, events.last
     name = f"opentrail:expired:{events.category}:{first}-{last}"
@@ -128,17 +144,20 @@ def expired_entry(events: ExpiredEvents, now: datetime) -> NewEntry:
         "lastEventTime": format_time(events.newest),
         "reason": events.reason,
     }
-    return _own_event("EventsExpired", str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    return _own_event("EventsExpired", event_id, details, now, account)
 
 
-def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
-    return _own_event("RecordsLost", event_id, details, now)
+def _records_lost(event_id: str, details: dict[str, Any], now: datetime, account: str) -> NewEntry:
+    return _own_event("RecordsLost", event_id, details, now, account)
 
 
-def _own_event(event_name: str, event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
+def _own_event(
+    event_name: str, event_id: str, details: dict[str, Any], now: datetime, account: str
+) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,
-        "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
+        "userIdentity": {"accountId": account, "invokedBy": RECORDER_SOURCE},
         "eventTime": format_time(now),
         "eventSource": RECORDER_SOURCE,
         "eventName": event_name,
@@ -151,9 +170,9 @@ def _own_event(event_name: str, event_id: str, details: dict[str, Any], now: dat
         "readOnly": False,
         "eventType": "AwsServiceEvent",
         "managementEvent": True,
-        "recipientAccountId": DEFAULT_ACCOUNT,
+        "recipientAccountId": account,
         "serviceEventDetails": details,
         "eventCategory": MANAGEMENT,
     }
     raw = to_bytes(record)
-    return NewEntry("recorder", now, DEFAULT_ACCOUNT, GLOBAL_REGION, MANAGEMENT, event_id, raw)
+    return NewEntry("recorder", now, account, GLOBAL_REGION, MANAGEMENT, event_id, raw)

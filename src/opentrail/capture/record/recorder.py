@@ -285,7 +285,7 @@ class Recorder:
             return
         gap, self._gap = self._gap, None  # losses from now on belong to another gap
         try:
-            await self._journal.append([gap_entry(gap, self._clock.now())])
+            await self._journal.append([gap_entry(gap, self._clock.now(), self._assembler.account)])
         except RecordRefused:
             self._set_gap(gap.and_later(self._gap))
             return
