@@ -160,6 +160,19 @@ async def test_a_store_without_conditional_writes_is_asked_before_each_write() -
     assert conditional == 1
 
 
+@asynchronous
+async def test_an_object_is_sent_with_its_checksum_as_object_lock_wants() -> None:
+    sent: list[str] = []
+
+    def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        sent.append(headers["content-md5"])
+        return 200, {}, b""
+
+    async with s3_stub(handler) as store:
+        await store.put(NewObject("my-bucket", "key", b"content"))
+    assert sent == ["mgNkuembtIDdJeHwKEyFVQ=="]
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(403, "AccessDenied"), (403, "InvalidAccessKeyId"), (400, "BadDigest")]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,10 @@ FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserErro
 #: Concurrent calls, in their own threads: a store that does not answer delays nothing else.
 _CONCURRENT = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class S3Objects:
             "ContentType": new.content_type,
             "Metadata": dict(new.metadata),
             "ACL": "bucket-owner-full-control",
+            # A bucket with Object Lock and a default retention accepts no object without it.
+            "ContentMD5": base64.b64encode(_md5(new.content)).decode(),
         }
         if new.content_encoding:
             arguments["ContentEncoding"] = new.content_encoding
