@@ -613,3 +613,12 @@ async def test_the_account_that_a_record_teaches_is_stored_and_only_the_first() 
     again = Identities(control)
     await again.load()
     assert again.known_account == "000000000000"
+
+
+@asynchronous
+async def test_only_so_many_identities_that_no_record_teaches_are_known() -> None:
+    identities = Identities(MemoryControl(), most_sessions=10)
+    for number in range(50):
+        await identities.take(Learned((an_identity(key=f"key-{number}"),)))
+    assert sum(not identities.is_stranger(f"key-{number}") for number in range(50)) <= 10
+    assert not identities.is_stranger("key-49")

@@ -56,7 +56,8 @@ class KnownIdentities:
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._most_sessions, self._most_users = most_sessions, most_users
-        #: Temporary and deleted keys in the order in which they were learned or deleted.
+        #: Temporary and deleted keys, and those that no record teaches, in the order in which they
+        #: were learned or deleted.
         self._sessions: dict[str, None] = {}
 
     def add_directory(self, directory: Sequence[Identity], removed: Sequence[str] = ()) -> None:
@@ -158,7 +159,8 @@ class KnownIdentities:
 
     def _keep(self, identity: Identity) -> None:
         self._learned[identity.access_key_id] = identity
-        if "sessionContext" in identity.user_identity or identity.deleted_by:
+        is_asked = identity.learned_from is None  # and can be asked again
+        if "sessionContext" in identity.user_identity or identity.deleted_by or is_asked:
             self._sessions[identity.access_key_id] = None
 
     def _forget(self, count: int) -> list[str]:

@@ -49,6 +49,20 @@ def test_an_answer_without_an_identity_is_none(answer: bytes) -> None:
         assert caller_identity(stub.url, ANY, None, 10) is None
 
 
+@pytest.mark.parametrize("key", ["a\nX-Evil: 1", "\u20ac"])
+def test_a_key_that_no_header_may_hold_is_an_error(key: str) -> None:
+    with StubUpstream(keep=True) as stub:
+        with pytest.raises(ConnectionError):
+            caller_identity(stub.url, UpstreamCredentials(key, "x"), None, 10)
+        assert all(b"X-Evil" not in request.head for request in stub.requests)
+
+
+def test_what_is_not_http_is_an_error() -> None:
+    not_http = StubUpstream(answer=lambda _request: b"no HTTP\r\n\r\n")
+    with not_http as stub, pytest.raises(OSError, match="no HTTP"):
+        caller_identity(stub.url, ANY, None, 10)
+
+
 def test_an_upstream_out_of_reach_is_an_error() -> None:
     with pytest.raises(OSError, match="refused"):
         caller_identity(f"http://127.0.0.1:{free_port()}", ANY, None, 10)

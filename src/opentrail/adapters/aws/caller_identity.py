@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 import urllib.error
@@ -51,6 +52,8 @@ def caller_identity(
     except urllib.error.HTTPError as error:
         error.close()
         return None
+    except (http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(str(error)) from error
 
 
 def _read(body: bytes) -> CallerIdentity | None:
