@@ -159,6 +159,8 @@ PAIRS = {
     "detections_webhook",
     "detections_webhook_secret",
     "detections_webhook_networks",
+    "detections_webhook_form",
+    "detections_webhook_routing_key",
 }
 
 
@@ -225,6 +227,19 @@ def test_a_webhook_has_a_url_a_secret_and_networks() -> None:
     assert "s3cret" not in repr(found)
 
 
+def test_a_webhook_has_a_form(write: Write) -> None:
+    assert Settings().detections_webhook_form == "opentrail"
+    file = write(f'detections_webhook = "{WEBHOOK}"\ndetections_webhook_form = "teams"\n')
+    assert load({}, {}, file).detections_webhook_form == "teams"
+    environment = {variable("detections_webhook_form"): "alertmanager"}
+    assert load({}, environment, file).detections_webhook_form == "alertmanager"
+    environment[variable("detections_webhook_routing_key")] = "s3cret"
+    found = load({"detections_webhook_form": "pagerduty"}, environment, file)
+    assert found.detections_webhook_form == "pagerduty"
+    assert found.detections_webhook_routing_key == "s3cret"
+    assert "s3cret" not in repr(found)
+
+
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
@@ -235,6 +250,23 @@ def test_a_webhook_has_a_url_a_secret_and_networks() -> None:
         ({"detections_webhook": "http://c/s3cret\r\nA: b"}, {}, "must be a URL such as"),
         ({"detections_webhook_secret": "s3cret"}, {}, "set OPENTRAIL_DETECTIONS_WEBHOOK_SECRET"),
         ({}, {"OPENTRAIL_DETECTIONS_WEBHOOK_SECRET": "s3cret"}, "must be given with its secret"),
+        (
+            {"detections_webhook_form": "slack"},
+            {},
+            "must be given with its secret, networks or form",
+        ),
+        ({"detections_webhook_form": "irc"}, {}, "must be one of opentrail, slack, teams, "),
+        ({"detections_webhook_routing_key": "s3cret"}, {}, "seen by other users"),
+        (
+            {"detections_webhook": WEBHOOK, "detections_webhook_form": "pagerduty"},
+            {},
+            "belong together",
+        ),
+        (
+            {"detections_webhook": WEBHOOK},
+            {"OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY": "s3cret"},
+            "belong together",
+        ),
         (
             {"detections_webhook": WEBHOOK, "detections_webhook_networks": "0.0.0.0/0"},
             {},

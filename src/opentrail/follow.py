@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -61,8 +61,14 @@ class WatchedFollower:
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Returns once the batch has been processed."""
-        try:
+        with self.watching():
             await self._follower.process(entries)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Remembers whether what is done within it fails, and why."""
+        try:
+            yield
         except OpentrailError as error:
             self.failure = str(error)
             raise

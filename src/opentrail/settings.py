@@ -148,6 +148,12 @@ class Settings:
     detections_webhook_secret: str | None = field(default=None, repr=False)
     #: Private networks, such as `10.0.0.0/8`, to which requests to it may go.
     detections_webhook_networks: tuple[str, ...] = ()
+    #: What it gets: `opentrail`, the event of each match; `slack`, `teams`, `pagerduty` or
+    #: `alertmanager`, an alert in the form of that service, at most one per rule and minute.
+    detections_webhook_form: str = "opentrail"
+    #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
+    #: other users of the machine could see it.
+    detections_webhook_routing_key: str | None = field(default=None, repr=False)
     #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
     trails_per_region: int = 5
     #: Days that event history shows.
@@ -274,6 +280,7 @@ CHOICES = {
     "upstream_check": ("on", "off"),
     "role": ("all", "recorder", "worker", "query"),
     "insights_preset": ("balanced", "strict", "aws"),
+    "detections_webhook_form": ("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
 }
 ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
@@ -464,6 +471,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "detections_webhook": read_webhook,
     "detections_webhook_secret": read_secret,
     "detections_webhook_networks": read_private_networks,
+    "detections_webhook_routing_key": read_secret,
     "oidc_issuer": read_issuer,
     "oidc_client_id": read_text,
     "oidc_client_secret": read_secret,
@@ -494,14 +502,26 @@ def _check(settings: Settings) -> None:
     _check_files(settings)
     _check_record(settings)
     _check_oidc(settings)
-    if settings.detections_webhook is None and (
-        settings.detections_webhook_secret or settings.detections_webhook_networks
-    ):
-        raise UsageError("--detections-webhook must be given with its secret or networks")
+    _check_webhook(settings)
     if settings.otlp_endpoint is None and (settings.otlp_headers or settings.otlp_body != "record"):
         raise UsageError("--otlp-endpoint must be given with its headers or body")
     if not settings.insecure_trusted_networks:
         _check_addresses(settings)
+
+
+def _check_webhook(settings: Settings) -> None:
+    form, key = settings.detections_webhook_form, settings.detections_webhook_routing_key
+    if (form == "pagerduty") != (key is not None):
+        raise UsageError(
+            "--detections-webhook-form pagerduty and OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY "
+            "belong together"
+        )
+    if settings.detections_webhook is None and (
+        form != "opentrail"
+        or settings.detections_webhook_secret
+        or settings.detections_webhook_networks
+    ):
+        raise UsageError("--detections-webhook must be given with its secret, networks or form")
 
 
 def _check_oidc(settings: Settings) -> None:

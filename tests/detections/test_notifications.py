@@ -1,16 +1,19 @@
-"""Each match is sent to the webhook at least once, in order."""
+"""Each match is sent to the webhook at least once, in order, or is part of an alert."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from opentrail.core.errors import ServiceError
-from opentrail.core.event import DETECTION, Entry
+from opentrail.core.event import DETECTION, Entry, Record
 from opentrail.detections import notifications as module
-from opentrail.detections.notifications import WebhookFollower
+from opentrail.detections.notifications import Alerts, WebhookFollower
+from opentrail.detections.webhook_forms import Alert
 from opentrail.metrics import Metrics
 from tests.factories import a_record, an_entry, event_id
-from tests.fakes import MemoryControl, asynchronous
+from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous
 
 
 class Hook:
@@ -18,6 +21,7 @@ class Hook:
 
     def __init__(self) -> None:
         self.taken: list[str] = []
+        self.bodies: list[bytes] = []
         self.answers: list[bool | None] = []
 
     async def send(self, event_id: str, body: bytes) -> bool:
@@ -25,6 +29,7 @@ class Hook:
         if answer is None:
             raise ServiceError("WebhookFailed", "it is down")
         self.taken.append(event_id)
+        self.bodies.append(body)
         return answer
 
 
@@ -80,3 +85,133 @@ def test_the_cursor_is_stored_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
         assert await follower(control, hook).cursor() == 5
 
     run()
+
+
+# Alerts
+
+
+def text(alert: Alert) -> dict[str, object]:
+    """A form with what the follower decides."""
+    ids = [match.matched_id for match in (alert.first, alert.last)]
+    return {"rule": alert.last.details["eventName"], "count": alert.count, "ids": ids}
+
+
+class Alerting:
+    """A follower that sends alerts, which can start anew; what it sends and where it stands."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.control, self.hook, self.clock = MemoryControl(), Hook(), SettableClock()
+        self.metrics, self.journal = Metrics(), MemoryJournal([*entries])
+        self.start()
+
+    def start(self) -> None:
+        alerts = Alerts(text, self.journal, self.clock)
+        self.follower = WebhookFollower(self.control, self.hook, self.metrics, lambda: 0, alerts)
+
+    async def read(self) -> None:
+        """Gives the follower what it has not read."""
+        after = await self.follower.cursor()
+        await self.follower.process(await self.journal.read(after, 5_000))
+
+    async def after(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        if self.follower.is_due():
+            await self.follower.send_held()
+
+    def sent(self) -> list[tuple[str, int]]:
+        """Returns the rule of each request, and how many matches it is about."""
+        bodies = [json.loads(body) for body in self.hook.bodies]
+        return [(body["rule"], body["count"]) for body in bodies]
+
+
+def a_match_of(rule: str, position: int) -> Entry:
+    details = {"eventName": rule, "eventIDs": [event_id(1_000 + position)]}
+    record = a_record(eventID=event_id(position), eventCategory=DETECTION, detectionDetails=details)
+    return an_entry(position, record)
+
+
+BURST = [a_match_of("b" if number == 100 else "a", number) for number in range(1, 242)]
+
+
+@asynchronous
+async def test_a_burst_is_one_alert_and_one_digest() -> None:
+    alerting = Alerting(BURST)
+    await alerting.read()
+    assert alerting.sent() == [("a", 1), ("b", 1)]
+    await alerting.after(59.9)
+    assert len(alerting.sent()) == 2
+    await alerting.after(0.1)
+    assert alerting.sent()[2:] == [("a", 239)]
+    digest = json.loads(alerting.hook.bodies[-1])
+    assert digest["ids"] == [event_id(1_002), event_id(1_241)]
+    assert alerting.hook.taken[-1] == event_id(2), "of its first match"
+    taken = alerting.metrics.webhook_events.labels("taken")
+    assert taken._value.get() == 241
+    assert await follower(alerting.control, Hook()).cursor() == 241, "all are sent"
+
+    alerting.journal.disk += [a_match_of("a", 242), a_match_of("b", 243)]
+    await alerting.read()
+    assert alerting.sent()[3:] == [("b", 1)], "the digest began another minute"
+    await alerting.after(60)
+    assert alerting.sent()[4:] == [("a", 1)], "one match is no digest"
+    await alerting.after(60)
+    alerting.journal.disk += [a_match_of("a", 244)]
+    await alerting.read()
+    assert alerting.sent()[5:] == [("a", 1)]
+    assert len(alerting.sent()) == 6
+
+
+@asynchronous
+async def test_after_a_crash_nothing_that_waited_is_lost() -> None:
+    alerting = Alerting(BURST)
+    await alerting.read()
+    alerting.start()
+    assert await alerting.follower.cursor() == 1, "before the first that waited"
+    await alerting.read()
+    await alerting.after(60)
+    assert alerting.sent() == [("a", 1), ("b", 1), ("a", 1), ("b", 1), ("a", 238)]
+
+
+@asynchronous
+async def test_while_the_webhook_is_down_a_digest_waits_and_grows() -> None:
+    alerting = Alerting(BURST[:3])
+    alerting.hook.answers = [True, None]
+    await alerting.read()
+    with pytest.raises(ServiceError):
+        await alerting.after(60)
+    assert alerting.follower.is_due()
+    alerting.journal.disk.append(a_match_of("a", 4))
+    await alerting.read()
+    await alerting.after(0)
+    assert alerting.sent() == [("a", 1), ("a", 3)]
+    assert await follower(alerting.control, Hook()).cursor() == 4
+
+
+@asynchronous
+async def test_an_alert_that_is_refused_is_counted() -> None:
+    alerting = Alerting(BURST[:4])
+    alerting.hook.answers = [False, False]
+    await alerting.read()
+    await alerting.after(60)
+    assert alerting.metrics.webhook_events.labels("rejected")._value.get() == 4
+    assert await follower(alerting.control, Hook()).cursor() == 4
+
+
+@asynchronous
+async def test_an_alert_has_the_matched_event() -> None:
+    matched = an_entry(1, a_record(eventID=event_id(1_002)))
+    journal, found = MemoryJournal([matched]), list[Record]()
+
+    def form(alert: Alert) -> None:
+        found.extend([alert.first.matched, alert.last.matched])
+
+    alerts = Alerts(form, journal, SettableClock())
+    await alerts.body(2, a_match_of("a", 2), a_match_of("a", 3))
+    assert found == [json.loads(matched.record), {}], "the other is not in the journal"
+
+
+@asynchronous
+async def test_the_events_of_matches_are_sent_as_they_are() -> None:
+    control, hook = MemoryControl(), Hook()
+    await follower(control, hook).process(BURST[:3])
+    assert hook.bodies == [entry.record for entry in BURST[:3]]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.adapters.test_webhook import Stub, stub_webhook
 from tests.live.browser import Browser
 from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
 from tests.live.test_cluster import cluster_in
@@ -86,6 +87,56 @@ def test_a_rule_from_its_test_to_its_events(tmp_path: Path) -> None:
             assert counts(server)["many_keys"] == 1, "the burst goes on"
             printed(server, "detections", "disable", "many_keys")
             assert set(counts(server)) == {"key_for_another_user"}
+
+
+def test_alerts_have_the_form_of_slack_and_outlast_a_crash(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    with stub_webhook() as stub, moto_server() as upstream:
+        flags = (
+            *("--upstream", upstream, "--console-url", "https://trail.example"),
+            *("--detections-webhook", f"{stub.url}/services/T0/B0/X"),
+            *("--detections-webhook-form", "slack"),
+            *("--detections-webhook-networks", "127.0.0.0/8"),
+        )
+        folder = tmp_path / "server"
+        stub.statuses = [503]
+        with opentrail_server(folder, *flags) as server:
+            printed(server, "detections", "enable", str(rules))
+            make_keys(server, "ann")
+            eventually(lambda: len(stub.came) == 2, "the alert is sent again")
+            make_keys(server, "bob", "carl")
+            eventually(lambda: counts(server)["key_for_another_user"] == 3, "all are matched")
+            eventually(
+                lambda: "(critical, rule many_keys): " in alerts(stub)[-1], "of this rule too"
+            )
+            server.kill()
+        sent = len(stub.came)
+        with opentrail_server(folder, *flags) as server:
+            eventually(lambda: len(stub.came) > sent, "what waited is sent")
+            match = "eventName=CreateAccessKey"
+            answer = server.opentrail("lookup", match, "--json")
+            ids = {json.loads(line)["eventID"] for line in answer.stdout.splitlines()}
+        first, again, *_ = alerts(stub)
+        assert first == again
+        sentence = re.compile(
+            r"A key for another user \(high, rule key_for_another_user by Ada\): "
+            r"(?:arn:\S+|an unknown caller with the access key \w+) "
+            r"called CreateAccessKey of iam\.amazonaws\.com from 127\.0\.0\.1 at \S+Z in account "
+            r"\d{12}, us-east-1 \(event (\S+)\)\.\nhttps://trail\.example/console/events/\1"
+        )
+        found = sentence.fullmatch(first)
+        assert found, first
+        assert found[1] in ids
+        after = sentence.fullmatch(alerts(stub)[sent])
+        assert after, "the second match of the rule, which waited when the server was killed"
+        assert after[1] in ids - {found[1]}
+
+
+def alerts(stub: Stub) -> list[str]:
+    bodies = [json.loads(body) for _, _, body in stub.came]
+    assert all(body.keys() == {"text", "mrkdwn"} for body in bodies)
+    return [body["text"] for body in bodies]
 
 
 @pytest.mark.campaign

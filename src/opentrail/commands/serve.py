@@ -116,6 +116,11 @@ _FLAGS = {
             "NETWORKS",
             "private networks that the webhook may be in",
         ),
+        (
+            "--detections-webhook-form",
+            "FORM",
+            "opentrail (default), slack, teams, pagerduty or alertmanager",
+        ),
     ),
 }
 

@@ -110,7 +110,7 @@ class Webhook(Protocol):
 
         Args:
             event_id: the same if an event is sent again.
-            body: the JSON of the event's record.
+            body: the JSON of the event's record, or of an alert.
 
         Raises:
             ServiceError: it does not answer, or accepts nothing now; it may have the event.

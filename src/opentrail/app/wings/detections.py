@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from opentrail.adapters.webhook import HttpWebhook
 from opentrail.api.operation import Services
@@ -13,13 +15,18 @@ from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled import EnabledRules
 from opentrail.detections.follower import DetectionFollower
-from opentrail.detections.notifications import WebhookFollower
+from opentrail.detections.notifications import Alerts, WebhookFollower
+from opentrail.detections.webhook_forms import FORMS, pagerduty
 from opentrail.follow import WatchedFollower, follow
+
+log = logging.getLogger(__name__)
 
 #: Seconds of events that are matched together.
 _LINGER = 0.5
 #: Seconds between two checks whether any rule is enabled.
 _CHECK_SECONDS = 2.0
+#: Seconds between two checks for alerts that are due, and until one that failed is sent again.
+_DUE_SECONDS, _AGAIN_SECONDS = 1.0, 10.0
 
 
 def start(core: Core) -> Wing:
@@ -45,12 +52,14 @@ def start(core: Core) -> Wing:
             settings.detections_webhook_secret,
             settings.detections_webhook_networks,
         )
-        follower = WatchedFollower(
-            WebhookFollower(control, webhook, engines.metrics, lambda: engines.journal.head)
+        follower = WebhookFollower(
+            control, webhook, engines.metrics, lambda: engines.journal.head, _alerts(core)
         )
-        watched[:] = [follower]
+        watched[:] = [watch := WatchedFollower(follower)]
         try:
-            await follow(engines.journal, follower, progress=engines.progress)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(follow(engines.journal, watch, progress=engines.progress))
+                tasks.create_task(_send_held(follower, watch))
         finally:
             watched.clear()
 
@@ -66,3 +75,31 @@ def start(core: Core) -> Wing:
     if core.settings.detections_webhook is not None:
         followers.append(notify)
     return Wing(groups=groups, followers=tuple(followers), problems=problems)
+
+
+def _alerts(core: Core) -> Alerts | None:
+    """Returns what makes alerts of matches; None if the webhook gets their events."""
+    settings, engines = core.settings, core.engines
+    form = FORMS.get(settings.detections_webhook_form)
+    if settings.detections_webhook_routing_key is not None:
+        form = partial(pagerduty, routing_key=settings.detections_webhook_routing_key)
+    if form is None:
+        return None
+    return Alerts(form, engines.journal, engines.clock, settings.console_url)
+
+
+async def _send_held(follower: WebhookFollower, watch: WatchedFollower) -> None:
+    """Sends the alerts that are due, until it is cancelled."""
+    while True:
+        await asyncio.sleep(_DUE_SECONDS)
+        if not follower.is_due():
+            continue
+        try:
+            with watch.watching():
+                await follower.send_held()
+        except (OpentrailError, OSError) as error:
+            log.warning("alerts cannot be sent, trying again", extra={"error": str(error)})
+            await asyncio.sleep(_AGAIN_SECONDS)
+        except Exception:  # a bug must neither end a follower nor go unnoticed
+            log.exception("alerts cannot be sent, trying again")
+            await asyncio.sleep(_AGAIN_SECONDS)
