@@ -233,11 +233,12 @@ def test_a_webhook_has_a_form(write: Write) -> None:
     assert load({}, {}, file).detections_webhook_form == "teams"
     environment = {variable("detections_webhook_form"): "alertmanager"}
     assert load({}, environment, file).detections_webhook_form == "alertmanager"
-    environment[variable("detections_webhook_routing_key")] = "s3cret"
+    key = "0123456789abcdef0123456789abcdef"
+    environment[variable("detections_webhook_routing_key")] = key
     found = load({"detections_webhook_form": "pagerduty"}, environment, file)
     assert found.detections_webhook_form == "pagerduty"
-    assert found.detections_webhook_routing_key == "s3cret"
-    assert "s3cret" not in repr(found)
+    assert found.detections_webhook_routing_key == key
+    assert key not in repr(found)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +267,11 @@ def test_a_webhook_has_a_form(write: Write) -> None:
             {"detections_webhook": WEBHOOK},
             {"OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY": "s3cret"},
             "belong together",
+        ),
+        (
+            {"detections_webhook": WEBHOOK, "detections_webhook_form": "pagerduty"},
+            {"OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY": "s3cret"},
+            "must have 32 characters, not 6",
         ),
         (
             {"detections_webhook": WEBHOOK, "detections_webhook_networks": "0.0.0.0/0"},

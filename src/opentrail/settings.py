@@ -282,6 +282,8 @@ CHOICES = {
     "insights_preset": ("balanced", "strict", "aws"),
     "detections_webhook_form": ("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
 }
+#: Characters of an integration key of PagerDuty.
+_ROUTING_KEY_SIZE = 32
 ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = (
@@ -516,6 +518,8 @@ def _check_webhook(settings: Settings) -> None:
             "--detections-webhook-form pagerduty and OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY "
             "belong together"
         )
+    if key is not None and len(key) != _ROUTING_KEY_SIZE:  # PagerDuty would refuse every alert
+        raise UsageError(f"detections_webhook_routing_key must have 32 characters, not {len(key)}")
     if settings.detections_webhook is None and (
         form != "opentrail"
         or settings.detections_webhook_secret
