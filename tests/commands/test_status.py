@@ -25,7 +25,19 @@ def a_status(**changes: Any) -> dict[str, Any]:
         "controlStore": {"failure": None},
         "trailProblems": [],
         "trails": [],
-        "disk": {"path": "/data", "used": 1_500_000_000, "free": 2_000_000_000_000},
+        "disk": {
+            "path": "/data",
+            "used": 1_500_000_000,
+            "free": 2_000_000_000_000,
+            "parts": {
+                "journal": 1_000_000_000,
+                "history": 400_000_000,
+                "spilledBodies": 0,
+                "other": 100_000_000,
+            },
+            "bytesPerDay": {"Data": 3_000_000_000, "Management": 20_000_000},
+            "daysLeft": 662,
+        },
         "lastProblem": None,
     }
     return {**status, **changes}
@@ -37,12 +49,15 @@ def test_a_healthy_server_is_good(console: StubConsole, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert out.startswith("ok\n")
     for line in (
-        "version        1.2.3",
-        "upstream       http://127.0.0.1:5000, s3=http://127.0.0.1:8333",
-        "newest event   2020-01-01T09:00:05Z",
-        "visible after  p50 0.012 s (last minute)",
-        "disk           1.50 GB used, 2,000.00 GB free, /data",
-        "last problem   none since the start",
+        "version          1.2.3",
+        "upstream         http://127.0.0.1:5000, s3=http://127.0.0.1:8333",
+        "newest event     2020-01-01T09:00:05Z",
+        "visible after    p50 0.012 s (last minute)",
+        "disk             1.50 GB used, 2,000.00 GB free, /data",
+        "records take     journal 1.00 GB, event history 0.40 GB, spilled bodies 0.00 GB, the rest"
+        " 0.10 GB",
+        "records grow by  Data 3.00 GB, Management 0.02 GB a day; the disk is full in 662 days",
+        "last problem     none since the start",
         "my-trail  Logging",
     ):
         assert f"  {line}\n" in out

@@ -22,7 +22,7 @@ async def started(root: Path) -> tuple[asyncio.subprocess.Process, Link]:
     with theirs:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "opentrail.adapters.duckdb.process", str(theirs.fileno())),
-            *(str(root), str(root), "100"),
+            *(str(root), str(root), "100", "1000000"),
             pass_fds=(theirs.fileno(),),
             stdin=asyncio.subprocess.PIPE,
         )

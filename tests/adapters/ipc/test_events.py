@@ -158,7 +158,7 @@ async def test_look_ups_through_the_cache_are_right_after_the_process_was_killed
     waiting, is_killed = asyncio.Event(), asyncio.Event()
 
     async def read(name: str, first: int, length: int) -> bytes:
-        if s3.reads == 2:  # in the middle of a file
+        if s3.reads == 1:  # in the middle of a file
             waiting.set()
             await is_killed.wait()
         return s3.read(name, first, length)

@@ -164,7 +164,8 @@ class StoredBody:
         """Stops storing: the record does not need this body."""
         self._keep = False
         self._pieces.clear()
-        self._close()
+        if self.file is not None:
+            self._close()
 
     def _spill(self) -> None:
         """Moves the pieces to the file.

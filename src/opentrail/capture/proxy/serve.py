@@ -152,7 +152,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         return False
     finally:
         client.end_answer()
-        if call.is_sent:
+        if call.is_sent and call.left_out is not None:
             call.count_left_out()
         if call.is_sent and not call.is_recorded:  # guarantee D18: it may have had its effect
             recorder.record_later(call.exchange(call.sent.content(), _CUT_OFF))
@@ -194,7 +194,9 @@ async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
         BrokenOffError: its body broke off, and was needed to sign it.
     """
     head, client = call.incoming.head, call.client
-    key = upstream.key_for(call.credential.access_key_id if call.credential else None)
+    key = upstream.key
+    if upstream.local is not None and call.credential is not None:
+        key = upstream.local.key_for(call.credential.access_key_id)
     if key is not None:
         return await resigned(call, upstream, key)
     if client.tls is not None:
@@ -266,7 +268,8 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
     head = request_head(request.head, incoming.chunked, UPGRADE if call.asks_for_websocket else [])
     if body is None:
         if not incoming.body.complete:
-            call.count_left_out()
+            if call.left_out is not None:
+                call.count_left_out()
             upstream.write(head)
             start_upload(call, upstream, request.chunks)
             return
@@ -281,7 +284,8 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
     if incoming.chunked:
         body = (chunk(body) if body else b"") + LAST_CHUNK
-    call.count_left_out()
+    if call.left_out is not None:
+        call.count_left_out()
     upstream.write(head + body)
 
 

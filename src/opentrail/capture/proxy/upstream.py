@@ -81,12 +81,6 @@ class Upstream:
             raise UsageError(f"upstream {url!r} may contain only {{service}} and {{region}}")
         return cls(parts.hostname, port or (443 if tls else 80), tls, key, local)
 
-    def key_for(self, access_key_id: str | None) -> UpstreamCredentials | None:
-        """Returns the credentials to re-sign a call with; None if its signature is passed on."""
-        if self.local is None or access_key_id is None:
-            return self.key
-        return self.local.key_for(access_key_id)
-
     def for_call(self, service: str, region: str) -> Upstream:
         """Returns the upstream of one call.
 

@@ -17,7 +17,7 @@ from typing import Any
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
-from opentrail.capture.record.head import region_of_head, traits_of_head
+from opentrail.capture.record.head import region_of_head, signed_as
 from opentrail.capture.record.model_form import (
     decode_parameters,
     model_answer,
@@ -45,6 +45,7 @@ from opentrail.capture.record_rules import (
     has_s3_form,
     is_signing_name,
     rules,
+    traits_of,
     traits_of_custom_service,
 )
 from opentrail.capture.redaction.embedded import redact, search_limit
@@ -183,7 +184,9 @@ class Assembler:
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
-        return self._identity(exchange, {})[1], _region(exchange, _traits(exchange), {})
+        region, _ = region_of_head(_traits(exchange), exchange.credential)
+        described = exchange.described
+        return self._identity(exchange, {})[1], described.region if described else region
 
     @search_limit()
     def assemble(self, exchange: Exchange) -> Assembled:
@@ -331,7 +334,8 @@ def _traits(exchange: Exchange) -> OperationTraits:
         return traits_of_custom_service(
             described.event_source, described.event_name, described.is_read_only
         )
-    return traits_of_head(exchange.route, exchange.credential)
+    route = exchange.route
+    return traits_of(route.service, route.operation, signed_as(exchange.credential))
 
 
 # Parameters
@@ -464,8 +468,13 @@ def _answer(draft: Draft) -> dict[str, Any] | None:
 def _add_place(draft: Draft) -> None:
     """Adds the Region; notes flaws of the credential's scope and why the call broke off."""
     exchange, notes = draft.exchange, draft.notes
-    draft.region = _region(exchange, draft.traits, notes)
     credential = exchange.credential
+    if exchange.described is not None:
+        draft.region = exchange.described.region
+    else:
+        draft.region, odd = region_of_head(draft.traits, credential)
+        if odd is not None:  # guarantee N6
+            notes["region"] = odd[:MAX_REGION_LENGTH]
     if credential is not None:
         if credential.flaw is not None:
             notes["credentialScope"] = credential.flaw
@@ -474,16 +483,6 @@ def _add_place(draft: Draft) -> None:
             notes["service"] = truncate(signed_as)
     if exchange.failure:
         notes["failure"] = redact(exchange.failure.message)
-
-
-def _region(exchange: Exchange, traits: OperationTraits, notes: Notes) -> str:
-    """Returns the call's Region; text without the form of one is only noted (guarantee N6)."""
-    if exchange.described is not None:
-        return exchange.described.region
-    region, odd = region_of_head(traits, exchange.credential)
-    if odd is not None:
-        notes["region"] = odd[:MAX_REGION_LENGTH]
-    return region
 
 
 # Resources

@@ -33,11 +33,7 @@ _CACHED = 4_096
 _PARTLY_OWN = "resourcegroupstaggingapi"
 
 
-def traits_of_head(route: Route, credential: Credential | None) -> OperationTraits:
-    return traits_of(route.service, route.operation, _signed_as(credential))
-
-
-def _signed_as(credential: Credential | None) -> str | None:
+def signed_as(credential: Credential | None) -> str | None:
     """Returns the service that a call is signed for; one that is longer is none."""
     if credential is None or credential.service is None:
         return None
@@ -108,7 +104,7 @@ class Choice:
         identify: Callable[[str], Identity],
     ) -> LeftOut | None:
         """Returns what a call is counted as that is left out; None: it is recorded."""
-        operation = self._operation(route.service, route.operation, _signed_as(credential))
+        operation = self._operation(route.service, route.operation, signed_as(credential))
         if operation is None:
             return None
         if not request.body_is_whole and "form-urlencoded" in request.headers.get(
