@@ -11,8 +11,8 @@ PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
-	@echo "make test         what a change may break in daily work, a few minutes"
-	@echo "make test-all     the same and the campaigns: all that CI runs"
+	@echo "make test         what a change may break in daily work, and what CI runs: 20 minutes"
+	@echo "make test-all     the same and the campaigns, an hour more: before a release"
 	@echo "make test-like-ci the same as CI does: a clean clone of the last commit, CI=true, umask 077"
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make docs         build the documentation site into site/"

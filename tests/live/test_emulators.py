@@ -52,7 +52,7 @@ def tell_the_story(server: Opentrail) -> None:
         server.boto("dynamodb", **mary).describe_table(TableName=name)
 
 
-@pytest.mark.parametrize("recorders", ["1", "2"])
+@pytest.mark.parametrize("recorders", ["1", pytest.param("2", marks=pytest.mark.campaign)])
 def test_the_story_in_front_of_ministack(tmp_path: Path, recorders: str) -> None:
     with ministack() as url:
         server = serve(tmp_path / "data", url, "--recorders", recorders)
@@ -146,7 +146,7 @@ def is_answered(server: Opentrail) -> bool:
     return True
 
 
-@pytest.mark.parametrize("own_host", [False, True])
+@pytest.mark.parametrize("own_host", [True, pytest.param(False, marks=pytest.mark.campaign)])
 def test_aws_emulator_and_its_restart_under_load(tmp_path: Path, own_host: bool) -> None:
     with moto_server() as url:
         emulator = StandInEmulator(tmp_path, free_port(), url.removeprefix("http://"), own_host)
