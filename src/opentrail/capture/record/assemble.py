@@ -17,7 +17,6 @@ from typing import Any
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
-from opentrail.capture.record.head import region_of_head, signed_as
 from opentrail.capture.record.model_form import (
     decode_parameters,
     model_answer,
@@ -32,6 +31,7 @@ from opentrail.capture.record.s3_form import (
     s3_parameters,
 )
 from opentrail.capture.record_limits import (
+    MAX_NAME_LENGTH,
     MAX_OWNERS,
     MAX_REASON_LENGTH,
     MAX_REGION_LENGTH,
@@ -58,6 +58,7 @@ from opentrail.core.event import (
     NewEntry,
     format_time,
     is_account,
+    is_region,
     new_event_id,
 )
 from opentrail.core.identity import (
@@ -76,7 +77,7 @@ from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
-from opentrail.wire.sigv4 import signing_texts
+from opentrail.wire.sigv4 import Credential, signing_texts
 
 log = logging.getLogger(__name__)
 
@@ -326,6 +327,24 @@ def _user_agent(text: str) -> str:
 
 
 # Operation
+
+
+def signed_as(credential: Credential | None) -> str | None:
+    """Returns the service that a call is signed for; one that is longer is none."""
+    if credential is None or credential.service is None:
+        return None
+    return credential.service[:MAX_NAME_LENGTH]
+
+
+def region_of_head(
+    traits: OperationTraits, credential: Credential | None
+) -> tuple[str, str | None]:
+    """Returns the call's Region, and text in its place that has not the form of one."""
+    if traits.is_global or credential is None or not credential.region:
+        return GLOBAL_REGION, None
+    if is_region(credential.region):
+        return credential.region, None
+    return GLOBAL_REGION, credential.region
 
 
 def _traits(exchange: Exchange) -> OperationTraits:

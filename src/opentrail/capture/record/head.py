@@ -6,19 +6,18 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from opentrail.capture.record.assemble import region_of_head, signed_as
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import s3_place
-from opentrail.capture.record_limits import MAX_NAME_LENGTH
 from opentrail.capture.record_rules import OperationTraits, data_type, traits_of
 from opentrail.capture.redaction.embedded import search_limit
-from opentrail.core.event import DATA, is_region
+from opentrail.core.event import DATA
 from opentrail.core.event_record import EventFields
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.left_out import LeftOut
 from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSelector
 from opentrail.core.selectors.predicate import Predicate
 from opentrail.core.selectors.selection import Selection, predicate_of
-from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Route
@@ -31,24 +30,6 @@ _WITH_OBJECTS = {"DeleteObjects": "DeleteObject"}
 _CACHED = 4_096
 #: The Tagging API's answers hold opentrail's own trails.
 _PARTLY_OWN = "resourcegroupstaggingapi"
-
-
-def signed_as(credential: Credential | None) -> str | None:
-    """Returns the service that a call is signed for; one that is longer is none."""
-    if credential is None or credential.service is None:
-        return None
-    return credential.service[:MAX_NAME_LENGTH]
-
-
-def region_of_head(
-    traits: OperationTraits, credential: Credential | None
-) -> tuple[str, str | None]:
-    """Returns the call's Region, and text in its place that has not the form of one."""
-    if traits.is_global or credential is None or not credential.region:
-        return GLOBAL_REGION, None
-    if is_region(credential.region):
-        return credential.region, None
-    return GLOBAL_REGION, credential.region
 
 
 _Resources = tuple[tuple[str | None, str | None], ...]
