@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from opentrail.adapters.aws.caller_identity import CallerIdentity, caller_identity
 from opentrail.adapters.upstream.kinds import AWS_EMULATOR, Kind
@@ -12,8 +11,6 @@ from opentrail.core.identity import Learned, account_of_key, identity_by_arn, ke
 from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings
 from opentrail.wire.resign import UpstreamCredentials
-
-log = logging.getLogger(__name__)
 
 #: A key id that every emulator knows, by which it is asked for its default account.
 _ANY = "test"

@@ -15,9 +15,14 @@ def direct_opener(certificate: Path | None = None) -> OpenerDirector:
     Raises:
         OSError: as `pinned`.
     """
+    return opener_with(pinned(certificate) if certificate is not None else None)
+
+
+def opener_with(context: ssl.SSLContext | None) -> OpenerDirector:
+    """Returns what opens URLs without a proxy, over TLS by a context if there is one."""
     handlers: list[BaseHandler] = [ProxyHandler({})]
-    if certificate is not None:
-        handlers.append(HTTPSHandler(context=pinned(certificate)))
+    if context is not None:
+        handlers.append(HTTPSHandler(context=context))
     return build_opener(*handlers)
 
 

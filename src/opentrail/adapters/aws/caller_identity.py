@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from opentrail.core.event import is_account
+from opentrail.wire.pinning import opener_with
 from opentrail.wire.resign import UpstreamCredentials
 
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
@@ -41,10 +42,7 @@ def caller_identity(
     request = AWSRequest("POST", f"{url.rstrip('/')}/", {"Content-Type": _FORM}, _BODY)
     credentials = Credentials(key.access_key_id, key.secret_access_key, key.session_token)
     SigV4Auth(credentials, "sts", key.region or "us-east-1").add_auth(request)
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if context is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    opener = urllib.request.build_opener(*handlers)
+    opener = opener_with(context)
     sent = urllib.request.Request(request.url, _BODY, dict(request.headers), method="POST")  # noqa: S310 - an upstream's URL is http or https
     try:
         with opener.open(sent, timeout=seconds) as answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import ssl
 import urllib.error
-import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from opentrail.adapters.upstream.kinds import (
     is_aws,
     recognize,
 )
+from opentrail.wire.pinning import opener_with
 
 _MAX_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 65_536
@@ -45,11 +45,8 @@ class Probe:
 
     def get(self, path: str) -> ProbeAnswer:
         """Returns the answer to a GET without credentials."""
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         try:
-            if (context := self.context()) is not None:
-                handlers.append(urllib.request.HTTPSHandler(context=context))
-            opener = urllib.request.build_opener(*handlers)
+            opener = opener_with(self.context())
             try:
                 response = opener.open(self.url.rstrip("/") + path, timeout=_MAX_SECONDS)
             except urllib.error.HTTPError as error:
