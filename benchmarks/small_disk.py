@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def _watch(server: Opentrail, disk: Path, until: Any) -> dict[str, Any]:
     states: Counter[str] = Counter()
     shown = time.monotonic()
     while not until.done():
-        used = int(subprocess.check_output(["du", "-sk", disk], text=True).split()[0])
+        used = shutil.disk_usage(disk).used // 1024
         folders = [str(disk / "data" / name) for name in ("journal", "history")]
         sizes = subprocess.run(
             ["du", "-sk", *folders], capture_output=True, text=True, check=False

@@ -9,6 +9,7 @@ import pytest
 
 from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
+from opentrail.app.one_server import OneServer
 from opentrail.ports.journal import JournalEngine, LostPositions
 from opentrail.settings import Settings
 from tests.fakes import asynchronous, turns
@@ -31,6 +32,12 @@ class Store:
         self.is_responding, self.state = is_responding, HistoryState(position=7, **state)
         self.position = 7
         self.failure: str | None = None
+
+
+def health_of(journal: Any, store: Any) -> Health:
+    """Returns the health of a server without a cluster."""
+    nothing: Any = None
+    return Health(journal, store, OneServer(Settings(), nothing, nothing, nothing))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,7 @@ class Store:
 def test_a_loss_is_shown_and_described(
     journal: Any, store: Any, status: str, missing: list[str]
 ) -> None:
-    health = Health(journal, store)
+    health = health_of(journal, store)
     document = health.document(Settings(), [])
     assert document["status"] == health.status == status
     assert len(document["missing"]) == len(missing)
@@ -70,34 +77,34 @@ def test_a_loss_is_shown_and_described(
 def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
     journal = Journal()
     journal.unverified = "journal segment 1.db is damaged and cannot be repaired: disk full"
-    health = Health(journal, Store())  # type: ignore[arg-type]
+    health = health_of(journal, Store())
     assert health.status == "degraded"
     assert health.document(Settings(), [])["journal"]["unverified"] == journal.unverified
 
 
 def test_part_that_does_not_run_is_named() -> None:
-    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health = health_of(Journal(), Store())
     health.service_problems = ["Insights does not run: it ended"]
     assert health.status == "degraded"
     assert health.document(Settings(), [])["serviceProblems"] == health.service_problems
 
 
 def test_a_trail_that_does_not_deliver_is_named() -> None:
-    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health = health_of(Journal(), Store())
     health.trail_problems = [{"trail": "arn", "problem": "digest files cannot be written"}]
     assert health.status == "degraded"
     assert health.document(Settings(), [])["trailProblems"] == health.trail_problems
 
 
 def test_a_signing_key_that_is_gone_is_named() -> None:
-    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health = health_of(Journal(), Store())
     health.key_problems = ["signing key signing-2026-01-01T000000Z.pem is missing"]
     assert health.status == "degraded"
     assert health.document(Settings(), [])["keyProblems"] == health.key_problems
 
 
 def test_networks_whose_callers_are_not_verified_are_named() -> None:
-    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health = health_of(Journal(), Store())
     networks = ("172.28.47.0/24",)
     document = health.document(Settings(insecure_trusted_networks=networks), [])
     assert document["insecureTrustedNetworks"] == networks
@@ -107,7 +114,7 @@ def test_networks_whose_callers_are_not_verified_are_named() -> None:
 @pytest.mark.slow
 @asynchronous
 async def test_late_control_store_fails_after_three_answers() -> None:
-    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health = health_of(Journal(), Store())
     may_answer = asyncio.Event()
     problem = {"trail": "arn", "problem": "a bucket failed"}
 

@@ -11,18 +11,20 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.disk import DiskWatch
 from opentrail.app.housekeeping import Housekeeping, Limits
 from opentrail.app.losses import record_expired
+from opentrail.app.member import Member
+from opentrail.app.one_server import OneServer
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.core.event import Entry
 from opentrail.follow import FollowedPositions
@@ -33,6 +35,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.event_store import SharedFile
 from opentrail.settings import Settings
 from opentrail.trails.worker import TrailDeliveries
+from tests.app.alone import alone
 from tests.factories import (
     MOMENT,
     a_data_record,
@@ -81,7 +84,7 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     kept, store, history, deliveries = await sealed(tmp_path, clock)
     journal = deliveries._journal
     identities = Identities(MemoryControl(), [])
-    housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+    housekeeping = Housekeeping(kept, store, history, identities, deliveries, alone(tmp_path))
     history.follower.catch_up_to(220)
     everything = await journal.read(0, 1_000)
     await housekeeping.clean_up()
@@ -127,7 +130,9 @@ async def test_size_limits_history_but_not_what_is_needed(tmp_path: Path) -> Non
     everything = await journal.read(0, 1_000)
     await identities.process(everything)
     allowed, progress = limits(tmp_path, journal, clock, history_size=1_000)
-    housekeeping = Housekeeping(kept, store, history, identities, deliveries, limits=allowed)
+    housekeeping = Housekeeping(
+        kept, store, history, identities, deliveries, alone(tmp_path), allowed
+    )
     reader = HistoryFollower(store, clock, Metrics(), kept.newest)
     progress.note(reader, 120)
     await housekeeping.clean_up()
@@ -181,7 +186,9 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
     history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
     deliveries = World().deliveries
     deliveries._journal = ArchivedJournal(kept, store)
-    housekeeping = Housekeeping(kept, store, history, Identities(MemoryControl(), []), deliveries)
+    housekeeping = Housekeeping(
+        kept, store, history, Identities(MemoryControl(), []), deliveries, alone(tmp_path)
+    )
     await history.follower.process(await kept.read(0, 110))
     await history.follower.process(await kept.read(110, 500))
     async with asyncio.timeout(30):
@@ -208,20 +215,26 @@ async def test_an_index_that_cannot_be_downloaded_stops_neither_sharing_nor_trim
     await identities.process(await kept.read(0, 1_000))
     control, objects = MemoryControl(), MemoryObjects("history")
     folder, days = tmp_path / "history", timedelta(days=90)
-    files = SharedFiles("s3://history", objects, control, folder, 50, clock, days)
+    shared = SharedFiles("s3://history", objects, control, folder, 50, clock, days)
     listed = SharedFile(1, 50, f"{1:020d}-{50:020d}-{'0' * 16}.duckdb", MOMENT, "0" * 64)
     await control.apply([to_list(SHARED_FILE, listed)])
     needed: list[int] = []
 
-    async def share(needed_after: int) -> None:
-        needed.append(needed_after)
+    class WithFiles(OneServer):
+        files = shared
 
-    housekeeping = Housekeeping(
-        kept, store, history, identities, deliveries, share=share, list_files=files.fetch_indexes
-    )
+        async def refresh_files(self, store: IpcEventStore) -> bool:
+            return await Member.refresh_files(cast(Member, self), store)
+
+        async def share(self, needed_after: int) -> None:
+            needed.append(needed_after)
+
+    site = alone(tmp_path, WithFiles)
+    site.cache = HistoryCache(tmp_path / "cache", 1, shared.read)
+    housekeeping = Housekeeping(kept, store, history, identities, deliveries, site)
     await housekeeping.clean_up()
     assert len(needed) == 1
     assert kept.first > 100
-    assert "the list of history files in S3 is out of date" in files.read_problems[0]
+    assert "the list of history files in S3 is out of date" in shared.read_problems[0]
     await store.close()
     await kept.close()

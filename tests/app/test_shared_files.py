@@ -34,6 +34,7 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
+from opentrail.app.member import Member
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, StorageFailed, UsageError
 from opentrail.core.event import format_time
@@ -172,11 +173,10 @@ async def test_a_server_that_starts_takes_them_from_s3_if_the_journal_was_trimme
             history_seal_records=10,
         )
         async with opened_engines(one) as (stack, engines, _data):
-            assert engines.files is not None
-            assert engines.cluster is not None
+            member = engines.site
+            assert isinstance(member, Member)
             await engines.journal.append(some_new_entries(25))
-            publish = partial(engines.files.publish, engines.trimmed_journal, engines.source, ALL)
-            await _as_worker(stack, engines.cluster, publish)
+            await _as_worker(stack, member.cluster, partial(member.share, ALL))
             database = url.split("?")[0].rpartition("/")[2]
             shared_server().execute(database, "UPDATE opentrail.journal SET trimmed = 20")
             two = replace(one, data_dir=tmp_path / "two")

@@ -217,10 +217,6 @@ class Cluster:
             await stack.aclose()
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
-    def end(self, reason: str) -> None:
-        """Ends this server: it cannot go on as one of the cluster."""
-        self._fail(reason)
-
     # The time, which is PostgreSQL's: the clocks of servers may differ.
 
     def _now(self) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -39,7 +39,6 @@ from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
@@ -68,18 +67,15 @@ def core_of(
     console_url: str,
 ) -> Core:
     """Returns what wings may use; the arguments are members of it."""
-    settings, worker_journal = engines.settings, engines.journal
-    if engines.cluster is not None:
-        append = partial(engines.cluster.append, engines.trimmed_journal)
-        worker_journal = engines.journal.appending_by(append)
+    settings, site = engines.settings, engines.site
     return Core(
         stack,
         settings,
         data,
         engines,
         TrailRegistry(engines.control, settings.trails_per_region),
-        engines.cluster.worker_control if engines.cluster else engines.control,
-        worker_journal,
+        site.worker_control,
+        site.worker_journal(engines.journal),
         EntrySelector(engines.journal),
         engines.objects,
         ServiceClients(partial(service_access, settings)),
@@ -98,10 +94,10 @@ async def start_history(stack: AsyncExitStack, engines: Engines) -> None:
         stack: stops what is started.
         engines: the open engines.
     """
-    if engines.settings.has_history:
+    if engines.site.keeps_history:
         run_beside(stack, _follow_history(engines))
     await catch_up(engines.journal, engines.identities)
-    linger = _IDENTITIES_LINGER if engines.cluster is None else _OTHERS_LINGER
+    linger = _OTHERS_LINGER if engines.site.learns_from_others else _IDENTITIES_LINGER
     run_beside(stack, follow(engines.journal, engines.identities, linger))
 
 
@@ -115,7 +111,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     """
     stack, settings, engines, data = core.stack, core.settings, core.engines, core.data
     clock, metrics = engines.clock, engines.metrics
-    control, journal = engines.control, engines.journal
+    control, journal, site = engines.control, engines.journal, engines.site
     objects, trails = core.objects, core.trails
     key_lifetime = timedelta(days=settings.signing_key_days)
     signer = RsaSigner(data.keys, clock, key_lifetime, control, engines.sealer)
@@ -138,10 +134,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         timedelta(seconds=settings.delivery_interval),
         [sink for wing in wings for sink in wing.sinks],
     )
-    cluster = engines.cluster
-    deliveries = (
-        SharedDeliveries(local, trails, control, worker_control, clock) if cluster else local
-    )
+    deliveries = site.deliveries(local, trails, clock)
 
     async def work(stack: AsyncExitStack) -> None:
         """Begins what only one server of a cluster may do at a time."""
@@ -158,26 +151,20 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
                 run_beside(stack, follower())
         run_beside(stack, record_losses(journal, engines.losses, clock, core.account))
 
-    if cluster is None:
-        await work(stack)
-    elif cluster.may_work:
-        run_beside(stack, cluster.run_worker(partial(_work_in_cluster, core, work)))
+    site.follow_others(stack, engines.store)
+    await site.start_work(stack, work, partial(_catch_up, core))
     housekeeping = Housekeeping(
         engines.trimmed_journal,
         engines.store,
         engines.history,
         engines.identities,
         deliveries,
-        cluster,
-        partial(_share, engines) if engines.files else None,
-        engines.files.fetch_indexes if engines.files and settings.history_cache else None,
+        site,
         Limits(engines.disk, engines.progress, partial(_record_expired, core)),
     )
-    if settings.has_history:
+    if site.keeps_history:
         run_beside(stack, housekeeping.run())
-    if cluster is not None:
-        sealed = housekeeping.sealed if settings.has_history else _no_files
-        run_beside(stack, cluster.keep_noting(_named(core), sealed))
+    site.announce(stack, _named(core), housekeeping.sealed)
     await record_gaps(data.lost, journal, clock, core.account)
     node = engines.inventory.installation
     left_out = LeftOutCalls(data.left_out, node, journal, clock, core.account)
@@ -188,7 +175,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     return Services(
-        engines.history if settings.has_history else None,
+        engines.history if site.keeps_history else None,
         trails,
         deliveries,
         control,
@@ -201,9 +188,9 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
 
 async def _record_expired(core: Core) -> None:
-    """Records what expired; of the servers of a cluster, the worker does."""
-    engines, cluster = core.engines, core.engines.cluster
-    if cluster is not None and not cluster.is_worker:
+    """Records what expired, as the worker."""
+    engines = core.engines
+    if not engines.site.is_worker:
         return
 
     def count(events: ExpiredEvents) -> None:
@@ -213,33 +200,19 @@ async def _record_expired(core: Core) -> None:
     await record_expired(history, journal, engines.clock, count, core.account)
 
 
-async def _share(engines: Engines, needed_after: int) -> None:
-    """Puts files of event history in S3, and lists those no longer that have expired."""
-    if engines.files is not None and engines.imports is not None:
-        await engines.files.publish(engines.trimmed_journal, engines.source, needed_after)
-        await engines.imports.forget_expired()
-
-
 def _named(core: Core) -> str:
     """Returns the endpoint as other servers show it."""
     url = urlsplit(core.endpoint_url)
     return core.settings.listen.name_url(url.port or 0, url.scheme == "https")
 
 
-def _no_files() -> None:
-    """Says that a server keeps no event history."""
-
-
-async def _work_in_cluster(
-    core: Core, work: Callable[[AsyncExitStack], Awaitable[None]], stack: AsyncExitStack
-) -> None:
-    """Begins the work once this server knows what the worker before it has done."""
+async def _catch_up(core: Core, stack: AsyncExitStack) -> None:
+    """Returns once this server knows what the worker before it has done, and stores identities."""
     engines = core.engines
     await engines.journal.newest()
     stored = Identities(core.worker_control, directory_identities(core.settings.directory))
     await stored.load()
     run_beside(stack, follow(engines.journal, stored, _IDENTITIES_LINGER))
-    await work(stack)
 
 
 async def _follow_history(engines: Engines) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -15,43 +14,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opentrail.access.named_keys import NamedKeys
-from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
+from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.files import DataDirectory, write_durably
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access
 from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.disk import DiskWatch, file_limits
-from opentrail.app.inventory import DataInventory, require_same_use
-from opentrail.app.journals import is_in_files, open_journal, source_of
+from opentrail.app.inventory import DataInventory
+from opentrail.app.journals import JournalHandlers, is_in_files, source_of
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
-    known_positions,
     mark_journal,
 )
-from opentrail.app.shared_file_check import SharedFileCheck
-from opentrail.app.shared_files import SharedFiles
-from opentrail.app.shared_imports import SharedImports
-from opentrail.core.errors import ObjectStoreError, UsageError
+from opentrail.app.one_server import OneServer
+from opentrail.app.site import Site
+from opentrail.core.errors import UsageError
 from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
-from opentrail.installation import command_for
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
+from opentrail.ports.journal import LostPositions, TrimmedJournal
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
 if TYPE_CHECKING:
-    from opentrail.app.cluster import Cluster
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +76,10 @@ class Engines:
     #: Losses of the journal that are not recorded yet.
     losses: asyncio.Queue[LostPositions]
     named_keys: NamedKeys
-    #: The servers that share journal and control store; None if there are no others.
-    cluster: Cluster | None
+    #: What the server shares with others.
+    site: Site
     #: The S3 that trails deliver to.
     objects: S3Objects
-    #: Files of event history there; None: there are none.
-    files: SharedFiles | None
-    #: Files of imported events there; None: there are none.
-    imports: SharedImports | None
-    #: Compares files in S3 with their list; None if there are none.
-    file_check: SharedFileCheck | None
     disk: DiskWatch
     #: The positions of followers that wings run.
     progress: FollowedPositions
@@ -113,55 +102,38 @@ async def open_engines(
         StateLost: the control store is not the one that it was, with `--auth enforced`.
         UsageError: the master key is not that of the shared control store.
     """
-    clock = SystemClock()
+    clock, metrics = SystemClock(), Metrics(settings.has_history)
     control = open_control(settings, data)
     stack.push_async_callback(control.close)
-    if not is_shared(settings):
+    has_shared_control = is_shared(settings)
+    sealer = None
+    if has_shared_control:
+        sealer = await open_sealer(settings, control, data)
+    else:
         await control.check()
-    sealer = await open_sealer(settings, control, data) if is_shared(settings) else None
     named_keys = NamedKeys(control, settings.directory)
     await named_keys.load()
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
-    inventory = DataInventory(data, control, in_file=not is_shared(settings))
+    inventory = DataInventory(data, control, in_file=not has_shared_control)
     control.on_commit(inventory.note_changed)
     stack.push_async_callback(inventory.close)
-    cluster = cluster_of(settings, control, inventory.installation, clock, fail)
-    if cluster is not None:
-        stack.push_async_callback(cluster.close)
-        await inventory.require_known_store()
-    if is_shared(settings):
-        await require_same_use(control, cluster is not None)
     objects = S3Objects(partial(store_access, settings))
-    retention = timedelta(days=settings.history_retention_days)
-    files = _shared_files(settings, cluster, objects, data, clock, retention)
-    imports = SharedImports(files, control, data.history, clock, retention) if files else None
-    cache = _cache_of(settings, files)
-    if cluster is None:
-        known = await known_positions(control, data.history, inventory.written)
-    else:
-        sources = (files, imports, cache) if settings.has_history else (None, None, None)
-        known = await _join(cluster, *sources, data, control, inventory, settings.has_history)
-    trimmed_journal = await open_journal(
-        stack,
-        settings,
-        data,
-        known,
-        node=inventory.installation,
-        cluster=cluster,
-        control_store=await inventory.ensure_store_id() if cluster else "",
-        fail=fail,
-        on_broken=fail if settings.on_record_failure == "refuse" else _log_broken,
-        on_lost=losses.put_nowait,
-        on_written=inventory.note_committed,
+    site = _site_of(settings, control, data, inventory, clock, objects, metrics, fail)
+    stack.push_async_callback(site.close)
+    handlers = JournalHandlers(
+        fail,
+        fail if settings.on_record_failure == "refuse" else _log_broken,
+        losses.put_nowait,
+        inventory.note_committed,
     )
+    trimmed_journal = await site.open_journal(stack, await site.join(), handlers)
     source = source_of(settings, data)
     await inventory.judge(trimmed_journal.head, source)
     if settings.auth == "enforced":
         inventory.require_store()
     for lost in trimmed_journal.lost:
         losses.put_nowait(lost)
-    metrics = Metrics(settings.has_history)
     store = IpcEventStore(
         data.history,
         source,
@@ -169,26 +141,23 @@ async def open_engines(
         lambda: history.follower.catch_up_to(trimmed_journal.head),
         trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
-        cache=cache,
+        cache=site.cache,
         max_bytes=file_limits(settings, data.root)[0],
     )
-    journal = ArchivedJournal(trimmed_journal, store if settings.has_history else NoArchive())
+    journal = ArchivedJournal(trimmed_journal, site.archive(store))
     stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
     stack.push_async_callback(journal.close)
     run_beside(stack, keep_mark(control, journal, inventory.note_marked))
     run_beside(stack, inventory.keep(fail))
     directory = directory_identities(settings.directory)
-    identities = Identities(control, directory, is_stored=cluster is None)
+    identities = Identities(control, directory, is_stored=not site.learns_from_others)
     await identities.load()
     stack.push_async_callback(store.close)
-    if files is not None:
-        files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
     metrics.control_store_failing.set_function(lambda: control.failure is not None)
-    if cluster is not None:
-        metrics.worker.set_function(lambda: cluster.is_worker)
     token_key = (
         await shared_secret(control, sealer, "page-tokens") if sealer else _token_key(data.keys)
     )
+    retention = timedelta(days=settings.history_retention_days)
     data_days = settings.data_event_days
     data_retention = None if data_days is None else timedelta(days=data_days)
     history = History(store, clock, metrics, token_key, retention, journal.newest, data_retention)
@@ -208,125 +177,41 @@ async def open_engines(
         history=history,
         losses=losses,
         named_keys=named_keys,
-        cluster=cluster,
+        site=site,
         objects=objects,
-        files=files,
-        imports=imports,
-        file_check=_checked_files(stack, files, cluster, source, clock, metrics),
         disk=DiskWatch(data, settings, metrics),
         progress=FollowedPositions(),
     )
 
 
-async def _join(
-    cluster: Cluster,
-    files: SharedFiles | None,
-    imports: SharedImports | None,
-    cache: HistoryCache | None,
-    data: DataDirectory,
-    control: ControlStore,
-    inventory: DataInventory,
-    has_history: bool,
-) -> KnownPositions | None:
-    """Downloads what event history lacks, notes what it has, and returns the known positions.
-
-    With a cache, it downloads the indexes of files only. All of it before the journal is opened, so
-    that what this server lacks is not trimmed.
-    """
-    if files is not None:
-        files.cluster = await inventory.ensure_store_id()
-        with suppress(ObjectStoreError):  # before the first upload, it is tried again
-            await files.claim()
-        await cluster.note(None, 0)
-        if cache is None:
-            await files.fetch()
-        else:
-            cache.files = await files.fetch_indexes()
-    shared = cache.files[-1].last if cache and cache.files else 0
-    known = await known_positions(control, data.history, inventory.written, shared)
-    sealed = known.sealed if known else 0
-    await cluster.note(None, sealed if has_history else None)
-    if imports is not None:
-        await imports.take_over()
-    elif has_history:
-        await cluster.require_imports(data.history, await known_imports(control))
-    return known
-
-
-def _shared_files(
-    settings: Settings,
-    cluster: Cluster | None,
-    objects: S3Objects,
-    data: DataDirectory,
-    clock: Clock,
-    kept: timedelta,
-) -> SharedFiles | None:
-    if settings.files is None:
-        return None
-    if cluster is None:
-        raise UsageError("--files needs --journal and --control-store in one PostgreSQL database")
-    return SharedFiles(
-        settings.files,
-        objects,
-        cluster.worker_control,
-        data.history,
-        settings.history_seal_records,
-        clock,
-        kept,
-    )
-
-
-def _checked_files(
-    stack: AsyncExitStack,
-    files: SharedFiles | None,
-    cluster: Cluster | None,
-    source: JournalSource,
-    clock: Clock,
-    metrics: Metrics,
-) -> SharedFileCheck | None:
-    if files is None or cluster is None:
-        return None
-    control = cluster.worker_control
-    check = SharedFileCheck(files, control, source, clock, lambda: cluster.is_worker)
-    metrics.missing_files.set_function(lambda: len(check.missing))
-    run_beside(stack, check.run())
-    return check
-
-
-def _cache_of(settings: Settings, files: SharedFiles | None) -> HistoryCache | None:
-    if files is None or settings.history_cache is None or not settings.has_history:
-        return None
-    if importlib.util.find_spec("fsspec") is None:
-        raise UsageError(f"--history-cache needs the package fsspec: {command_for('postgres')}")
-    return HistoryCache(files.cache, settings.history_cache, files.read)
-
-
-def cluster_of(
+def _site_of(
     settings: Settings,
     control: SqlControl,
-    node: str,
+    data: DataDirectory,
+    inventory: DataInventory,
     clock: Clock,
+    objects: S3Objects,
+    metrics: Metrics,
     fail: Callable[[str], None],
-) -> Cluster | None:
-    """Returns the cluster that a server is of; None if it shares its engines with no other.
+) -> Site:
+    """Returns what a server is: a member if journal and control store are in one database.
 
     Raises:
-        UsageError: its role is that of a server of a cluster.
+        UsageError: the settings ask for what only a member has.
     """
     if not is_in_files(settings):
         # Here, so that servers without it do not load the code for PostgreSQL.
-        from opentrail.app.cluster import Cluster, is_cluster
+        from opentrail.app.cluster import is_cluster
+        from opentrail.app.member import Member
 
         if is_cluster(settings):
-            if settings.history_size is not None or settings.data_event_days is not None:
-                raise UsageError(
-                    "servers that share a journal accept neither --history-size nor "
-                    "--data-event-days"
-                )
-            return Cluster(settings, control, node, clock, fail)
-    if settings.role != "all":
-        raise UsageError("--role needs --journal and --control-store in one PostgreSQL database")
-    return None
+            return Member(settings, control, data, inventory, clock, objects, metrics, fail)
+    for flag, is_given in (("--role", settings.role != "all"), ("--files", settings.files)):
+        if is_given:
+            raise UsageError(
+                f"{flag} needs --journal and --control-store in one PostgreSQL database"
+            )
+    return OneServer(settings, control, data, inventory)
 
 
 def _log_broken(reason: str) -> None:

@@ -6,17 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
 from opentrail.metrics import Sample, total
 from opentrail.settings import Settings
 from opentrail.version import __version__
-
-if TYPE_CHECKING:
-    from opentrail.app.cluster import Cluster
 
 #: Seconds that the answer of `/health` waits for the control store.
 _TIMEOUT = 0.5
@@ -32,12 +30,10 @@ class Health:
     control store is not the one that it was, else `ok`.
     """
 
-    def __init__(
-        self, journal: ArchivedJournal, store: IpcEventStore | None, cluster: Cluster | None = None
-    ) -> None:
+    def __init__(self, journal: ArchivedJournal, store: IpcEventStore | None, site: Site) -> None:
         self._journal = journal
         self._store = store
-        self._cluster = cluster
+        self._site = site
         #: What is wrong with the keys that sign digests.
         self.key_problems: list[str] = []
         #: What is not as it was: the control store, the journal (`app/inventory.py`).
@@ -75,8 +71,7 @@ class Health:
             with suppress(OpentrailError):
                 self.trail_problems = await problems()
                 self._kept = await kept()
-                if self._cluster is not None:
-                    await self._cluster.look()
+                await self._site.look()
 
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(ask())
@@ -151,7 +146,7 @@ class Health:
             },
             "history": _history_of(self._store) if self._store else None,
             "controlStore": {"failure": self.control_failure, "ageSeconds": self._age()},
-            "cluster": self._cluster.document() if self._cluster else None,
+            "cluster": self._site.document(),
             "dataProblems": self.data_problems,
             "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,

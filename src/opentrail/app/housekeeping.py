@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.app.disk import REASONS, DiskWatch
-from opentrail.core.errors import OpentrailError
+from opentrail.app.site import Site
 from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
 from opentrail.logs import attempt
-from opentrail.ports.event_store import Excess, SharedFile
+from opentrail.ports.event_store import Excess
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
 from opentrail.trails.worker import Deliveries
-
-if TYPE_CHECKING:
-    from opentrail.app.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +48,7 @@ class Housekeeping:
         history: says what has expired.
         identities: need entries until they are stored.
         deliveries: need entries until they are delivered.
-        cluster: the servers that share the journal; None if there are no others.
-        share: puts files of event history in S3, if this server is the worker, and is called with
-            the position after which records are needed; None: no files are there.
-        list_files: returns the files there once they can be read through the cache; None: this
-            server has all of event history on its disk.
+        site: what the server shares with others.
         limits: what limits the disk space of records, and what records that they expired.
     """
 
@@ -67,9 +59,7 @@ class Housekeeping:
         history: History,
         identities: Identities,
         deliveries: Deliveries,
-        cluster: Cluster | None = None,
-        share: Callable[[int], Awaitable[None]] | None = None,
-        list_files: Callable[[], Awaitable[Sequence[SharedFile]]] | None = None,
+        site: Site,
         limits: Limits | None = None,
     ) -> None:
         self._journal = journal
@@ -77,9 +67,7 @@ class Housekeeping:
         self._history = history
         self._identities = identities
         self._deliveries = deliveries
-        self._cluster = cluster
-        self._share = share
-        self._list_files = list_files
+        self._site = site
         self._limits = limits
 
     async def run(self) -> None:
@@ -101,21 +89,17 @@ class Housekeeping:
         before, limits = self._history.kept_since, self._limits
         last = needed if limits is None else limits.progress.first(needed)
         await self._expire(before, last, self._history.data_kept_since)
-        is_listed = await self._use_shared()
+        is_listed = await self._site.refresh_files(self._store)
         await self._store.refresh()
-        is_behind = is_listed and self._journal.first > self._store.position + 1
-        if self._cluster is not None and is_behind:
-            self._cluster.end("journal trimmed of records that event history does not have")
-        if self._cluster is not None and not self._cluster.is_worker:
+        if is_listed and self._journal.first > self._store.position + 1:
+            self._site.refuse_gap()
+        if not self._site.is_worker:
             return  # the worker does the rest
-        if self._cluster is not None:
-            await self._cluster.forget_servers()
-        if self._share is not None:
-            await self._share(needed)
+        await self._site.share(needed)
         trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})
-        if limits is not None and self._cluster is None:
+        if limits is not None and self._site.makes_room:
             await self._make_room(limits.disk, before, min(last, self.sealed()))
 
     async def _make_room(self, disk: DiskWatch, recorded_before: datetime, last: int) -> None:
@@ -144,20 +128,6 @@ class Housekeeping:
             log.info("expired from event history", extra={"records": gone})
         if self._limits is not None:
             await attempt(self._limits.record(), "an expiry cannot be recorded yet")
-
-    async def _use_shared(self) -> bool:
-        """Reads the files in S3 from now on; returns whether their indexes are here.
-
-        Otherwise what is read stays, and the next round tries again.
-        """
-        if self._list_files is None:
-            return True
-        try:
-            await self._store.use_shared(await self._list_files())
-        except (OpentrailError, OSError) as error:
-            log.warning("files in S3 cannot be listed", extra={"error": str(error)})
-            return False
-        return True
 
     def sealed(self) -> int:
         """Returns the last position in verified files; 0 if the journal must rebuild some."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,15 @@ from opentrail.adapters.sqlite.journal import SEGMENT_BYTES
 from opentrail.app.background import renew_until_lost, run_beside
 from opentrail.app.disk import file_limits
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
-from opentrail.ports.journal import KnownPositions, LostPositions, TrimmedJournal
+from opentrail.ports.journal import KnownPositions, LostPositions
 from opentrail.ports.journal_source import JournalSource
 from opentrail.ports.leases import Lease, Leases
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:
-    from opentrail.app.cluster import Cluster
+    from opentrail.adapters.postgres.database import SharedDatabase
+    from opentrail.adapters.postgres.journal import PostgresJournal
+    from opentrail.adapters.sql.databases import Transaction
 
 #: A file in the folder of the journal if that is on PostgreSQL.
 _MARKER = "postgresql"
@@ -45,12 +48,13 @@ def require_engine(settings: Settings, data: DataDirectory) -> None:
     Raises:
         UsageError: it is elsewhere; its records would be missing.
     """
-    if is_in_files(settings) and (data.journal / _MARKER).exists():
+    has_marker, has_files = (data.journal / _MARKER).exists(), any(data.journal.glob("*.db"))
+    if is_in_files(settings) and has_marker:
         raise UsageError(
             f"the journal of data directory {data.root} is on PostgreSQL: set OPENTRAIL_JOURNAL, "
             "or journal in the file given by --config"
         )
-    if not is_in_files(settings) and any(data.journal.glob("*.db")):
+    if not is_in_files(settings) and has_files:
         raise UsageError(
             f"the journal of data directory {data.root} is in files: a journal on PostgreSQL needs "
             "a new data directory"
@@ -67,105 +71,119 @@ def source_of(settings: Settings, data: DataDirectory) -> JournalSource:
     return open_source(str(data.journal) if is_in_files(settings) else settings.journal)
 
 
-async def open_journal(
+@dataclass(frozen=True, slots=True)
+class JournalHandlers:
+    """Callbacks of a journal."""
+
+    #: Ends the server, because another one uses the journal.
+    fail: Callable[[str], None]
+    #: Is called if nothing more can be acknowledged.
+    on_broken: Callable[[str], None]
+    #: Is called when positions turn out to be lost.
+    on_lost: Callable[[LostPositions], None]
+    #: Is called with the position and the chain of the last record.
+    on_written: Callable[[int, bytes], None]
+
+
+def open_in_files(
     stack: AsyncExitStack,
     settings: Settings,
     data: DataDirectory,
     known: KnownPositions | None,
-    *,
-    node: str,
-    cluster: Cluster | None,
-    control_store: str,
-    fail: Callable[[str], None],
-    on_broken: Callable[[str], None],
-    on_lost: Callable[[LostPositions], None],
-    on_written: Callable[[int, bytes], None],
-) -> TrimmedJournal:
-    """Opens the journal.
-
-    Args:
-        stack: closes it.
-        settings: say where it is.
-        data: the open data directory.
-        known: positions that others know of.
-        node: the id of the data directory.
-        cluster: the servers that may share the journal; None if this server alone uses it.
-        control_store: the id of their control store.
-        fail: ends the server, because another one uses the journal.
-        on_broken: is called if nothing more can be acknowledged.
-        on_lost: is called when positions turn out to be lost.
-        on_written: is called with the position and the chain of the last record.
+    handlers: JournalHandlers,
+) -> SqliteJournal:
+    """Opens the journal in files of the data directory; the arguments are those of `Site`.
 
     Raises:
-        UsageError: it is not where the settings say or of another data directory, PostgreSQL's
-            driver is not installed, or this server's event history lacks what the others have
-            trimmed from the journal.
-        StorageFailed: it cannot be opened.
-        DataDirectoryInUse: a server that does not share it uses it.
-        DataTooNew: a newer version of opentrail has made its tables.
+        UsageError, StorageFailed: as `Site.open_journal`.
     """
     require_engine(settings, data)
-    if is_in_files(settings):
-        sqlite = SqliteJournal(
-            data.journal,
-            on_broken,
-            min(SEGMENT_BYTES, file_limits(settings, data.root)[1]),
-            known=known,
-            on_lost=on_lost,
-            on_written=on_written,
-        )
-        stack.push_async_callback(sqlite.close)
-        return sqlite
+    journal = SqliteJournal(
+        data.journal,
+        handlers.on_broken,
+        min(SEGMENT_BYTES, file_limits(settings, data.root)[1]),
+        known=known,
+        on_lost=handlers.on_lost,
+        on_written=handlers.on_written,
+    )
+    stack.push_async_callback(journal.close)
+    return journal
+
+
+async def connect(stack: AsyncExitStack, settings: Settings, data: DataDirectory) -> SharedDatabase:
+    """Returns the database of a journal on PostgreSQL, with its tables.
+
+    Raises:
+        UsageError, StorageFailed, DataTooNew: as `Site.open_journal`.
+    """
+    require_engine(settings, data)
     # Here, so that servers without it do not load PostgreSQL's driver.
     from opentrail.adapters.postgres.database import SharedDatabase
-    from opentrail.adapters.postgres.journal import PostgresJournal
-    from opentrail.adapters.postgres.leases import PostgresLeases
-    from opentrail.adapters.postgres.schema import claim, cluster_of, create_tables
-    from opentrail.adapters.postgres.source import read_extent
+    from opentrail.adapters.postgres.schema import create_tables
 
-    # Before the journal is opened, which marks positions as lost that this data directory knows.
     database = SharedDatabase(settings.journal)
     stack.push_async_callback(database.close)
     await database.run(create_tables)
-    if cluster and known and known.written and not (await database.run(read_extent)).head:
-        raise UsageError(
-            f"the control store has positions of another journal, up to {known.written}, and the "
-            "journal on PostgreSQL is empty: 'opentrail restore' moves both from a backup"
-        )
+    return database
+
+
+async def claim_journal(
+    database: SharedDatabase, node: str, owner: str, known: KnownPositions | None
+) -> tuple[Leases, Lease]:
+    """Claims a journal for its owner, and returns the lease of the server that uses it alone.
+
+    It comes before the journal is opened, which marks positions as lost that this data directory
+    knows.
+
+    Args:
+        database: that of the journal.
+        node: the id of the data directory.
+        owner: the data directory that alone uses the journal, or `cluster_of` a control store.
+        known: positions that others know of; None if there was no journal.
+
+    Raises:
+        UsageError: the journal is of another owner.
+        DataDirectoryInUse: a server that does not share it uses it.
+    """
+    from opentrail.adapters.postgres.leases import PostgresLeases
+    from opentrail.adapters.postgres.schema import claim
+
     leases = PostgresLeases(database)
     lease = await _acquire(leases, node)
-    owner = node if cluster is None else cluster_of(control_store)
     try:
         await database.run(partial(claim, owner=owner, data_directory=node, is_new=known is None))
     except BaseException:
         await leases.release(lease)
         raise
-    if cluster is None:
-        _hold(stack, leases, lease, fail)
-    else:
-        await leases.release(lease)
+    return leases, lease
 
-    postgres = PostgresJournal(
+
+def open_on_postgresql(
+    stack: AsyncExitStack,
+    settings: Settings,
+    known: KnownPositions | None,
+    handlers: JournalHandlers,
+    node: str,
+    trim_limit: Callable[[Transaction], int] | None = None,
+) -> PostgresJournal:
+    """Opens a claimed journal on PostgreSQL; `trim_limit` is as in `PostgresJournal`.
+
+    Raises:
+        UsageError, StorageFailed: as `Site.open_journal`.
+    """
+    from opentrail.adapters.postgres.journal import PostgresJournal
+
+    journal = PostgresJournal(
         settings.journal,
-        on_lost=on_lost,
-        on_written=on_written,
+        on_lost=handlers.on_lost,
+        on_written=handlers.on_written,
         known=known,
         node=node,
-        trim_limit=cluster.sealed_everywhere if cluster else None,
+        trim_limit=trim_limit,
         has_history=settings.has_history,
     )
-    stack.push_async_callback(postgres.close)
-    sealed = known.sealed if known else 0
-    lacks_events = settings.has_history and postgres.first > sealed + 1
-    # If no other server can have them, they are reported as lost.
-    if cluster and lacks_events and await cluster.has_running_others():
-        raise UsageError(
-            f"event history of data directory {data.root} ends at position {sealed}, and the "
-            f"journal of the cluster begins at {postgres.first}: copy the files of the folder "
-            "history of another server into it first"
-        )
-    await asyncio.to_thread(mark_on_postgresql, data.journal)
-    return postgres
+    stack.push_async_callback(journal.close)
+    return journal
 
 
 def mark_on_postgresql(folder: Path) -> None:
@@ -188,7 +206,7 @@ async def _acquire(leases: Leases, node: str) -> Lease:
     return lease
 
 
-def _hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
+def hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
     """Holds a lease until the stack closes."""
 
     async def release() -> None:

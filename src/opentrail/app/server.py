@@ -64,10 +64,9 @@ from opentrail.app.access import (
     own_region,
     server_keys,
 )
-from opentrail.app.access_keys import is_shared, open_keys
+from opentrail.app.access_keys import open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.background import run_beside
-from opentrail.app.cluster import Cluster
 from opentrail.app.console_server import (
     EventProvers,
     TrailVerifiers,
@@ -217,7 +216,7 @@ class Server:
         self._wings = [start(core) for start in self._start_wings]
         services = await start_core(core, self._wings, self._remake_buckets)
         endpoint = await self._start_endpoint(core, services, access, callers, listening)
-        if is_shared(settings):
+        if engines.sealer is not None:
             self._follow_other_servers(core, services, access, endpoint)
         await self._start_console(core, services, access, endpoint, console)
 
@@ -253,7 +252,8 @@ class Server:
         authorizer = await self._authorizer(engines, services, access)
         api = CloudTrailApi(services, catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
-        catch_up = _asking(callers, partial(know_all, journal, identities), engines.cluster)
+        know_others = partial(know_all, journal, identities)
+        catch_up = _asking(callers, know_others if engines.site.learns_from_others else None)
         if settings.recorders > 1:
             proxied_calls = ProxiedCalls(api.app, identities.resolve, lambda: journal.head)
             endpoint = Recorders(settings, journal, identities, proxied_calls, metrics, catch_up)
@@ -318,22 +318,14 @@ class Server:
         async def key_named(access_key_id: str) -> None:
             await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
 
-        store = engines.store if settings.has_history else None
-        state = Health(journal, store, engines.cluster)
+        store = engines.store if engines.site.keeps_history else None
+        state = Health(journal, store, engines.site)
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.collect_samples()]
-            files, cluster = engines.files, engines.cluster
-            not_shared = files.problems if files and cluster and cluster.is_worker else []
-            not_read = files.read_problems if files else []
-            gone = engines.file_check.problems if engines.file_check else []
-            of_cluster = cluster.problems if cluster else []
             state.data_problems = [
                 *engines.inventory.problems,
-                *not_shared,
-                *not_read,
-                *gone,
-                *of_cluster,
+                *engines.site.problems,
                 *engines.disk.problems,
             ]
             state.key_problems = list(services.signer.problems)
@@ -488,11 +480,9 @@ class Server:
         self._stop.set()
 
 
-def _asking(
-    callers: UpstreamCallers, know_others: CatchUp, cluster: Cluster | None
-) -> CatchUp | None:
+def _asking(callers: UpstreamCallers, know_others: CatchUp | None) -> CatchUp | None:
     """Returns what asks the other servers, then the upstream, about a key; None: there are none."""
-    if cluster is None:
+    if know_others is None:
         return callers.name if callers.asks else None
 
     async def ask(access_key_id: str) -> bool:

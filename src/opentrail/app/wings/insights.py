@@ -56,7 +56,7 @@ def start(core: Core) -> Wing:
         partial(sources, trails, is_on),
         ExpectedIncidents(engines.control),
         of_principals=bool(types),
-        works_elsewhere=lambda: is_on and bool(engines.cluster and not engines.cluster.is_worker),
+        works_elsewhere=lambda: is_on and not engines.site.is_worker,
         worker_journal=core.worker_journal,
     )
 

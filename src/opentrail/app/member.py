@@ -1,0 +1,292 @@
+"""A server that shares its journal and its control store with other servers of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.postgres.schema import cluster_of
+from opentrail.adapters.postgres.source import read_extent
+from opentrail.adapters.sql import SqlControl
+from opentrail.app.background import run_beside
+from opentrail.app.cluster import Cluster
+from opentrail.app.inventory import DataInventory, require_same_use
+from opentrail.app.journals import (
+    JournalHandlers,
+    claim_journal,
+    connect,
+    mark_on_postgresql,
+    open_on_postgresql,
+    source_of,
+)
+from opentrail.app.known_positions import known_imports, known_positions
+from opentrail.app.shared_file_check import SharedFileCheck
+from opentrail.app.shared_files import SharedFiles
+from opentrail.app.shared_imports import SharedImports
+from opentrail.app.site import Work
+from opentrail.core.errors import (
+    NoHistory,
+    ObjectStoreError,
+    OpentrailError,
+    Unsupported,
+    UsageError,
+)
+from opentrail.installation import command_for
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.ports.objects import ObjectStore
+from opentrail.settings import Settings
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.shared import SharedDeliveries
+from opentrail.trails.worker import TrailDeliveries
+
+log = logging.getLogger(__name__)
+
+
+class Member:
+    """The site of a server of a cluster; see `Site`.
+
+    Args:
+        settings: those of the server; the role says whether it keeps event history.
+        control: the control store that the servers share.
+        data: the open data directory.
+        inventory: what is known of it.
+        clock: the time.
+        objects: S3, where `--files` are.
+        metrics: show what this server does in the cluster.
+        fail: ends this server, because it cannot go on as a member.
+
+    Raises:
+        UsageError: the settings have what a member cannot do.
+    """
+
+    learns_from_others = True
+    makes_room = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: SqlControl,
+        data: DataDirectory,
+        inventory: DataInventory,
+        clock: Clock,
+        objects: ObjectStore,
+        metrics: Metrics,
+        fail: Callable[[str], None],
+    ) -> None:
+        if settings.history_size is not None or settings.data_event_days is not None:
+            raise UsageError(
+                "servers that share a journal accept neither --history-size nor --data-event-days"
+            )
+        self._settings, self._control, self._data = settings, control, data
+        self._inventory, self._clock, self._fail = inventory, clock, fail
+        self._metrics = metrics
+        self._source = source_of(settings, data)
+        self.keeps_history = settings.has_history
+        self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
+        self.worker_control: ControlStore = self.cluster.worker_control
+        #: Files of event history in S3, and what compares them with their list; None: no `--files`.
+        self.files: SharedFiles | None = None
+        self.imports: SharedImports | None = None
+        self.cache: HistoryCache | None = None
+        self._check: SharedFileCheck | None = None
+        metrics.worker.set_function(lambda: self.is_worker)
+        if settings.files is not None:
+            self._share_files(settings.files, objects)
+
+    def _share_files(self, address: str, objects: ObjectStore) -> None:
+        settings, history, clock = self._settings, self._data.history, self._clock
+        kept = timedelta(days=settings.history_retention_days)
+        records, control = settings.history_seal_records, self.worker_control
+        files = SharedFiles(address, objects, control, history, records, clock, kept)
+        files.on_read = lambda outcome: self._metrics.history_blocks.labels(outcome).inc()
+        self.files = files
+        self.imports = SharedImports(files, self._control, history, clock, kept)
+        check = SharedFileCheck(files, control, self._source, clock, lambda: self.is_worker)
+        self._metrics.missing_files.set_function(lambda: len(check.missing))
+        self._check = check
+        if settings.history_cache is not None and self.keeps_history:
+            if importlib.util.find_spec("fsspec") is None:
+                package = command_for("postgres")
+                raise UsageError(f"--history-cache needs the package fsspec: {package}")
+            self.cache = HistoryCache(files.cache, settings.history_cache, files.read)
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this server takes itself for the worker."""
+        return self.cluster.is_worker
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with files in S3, and with the servers."""
+        found: list[str] = []
+        if self.files is not None and self._check is not None:
+            not_uploaded = self.files.problems if self.is_worker else []
+            found = [*not_uploaded, *self.files.read_problems, *self._check.problems]
+        return [*found, *self.cluster.problems]
+
+    # The start.
+
+    async def join(self) -> KnownPositions | None:
+        """Downloads what event history lacks, notes what it has, and returns the known positions.
+
+        With a cache, it downloads the indexes of files only. All of it before the journal is
+        opened, so that what this server lacks is not trimmed.
+        """
+        await self._inventory.require_known_store()
+        await require_same_use(self._control, is_cluster=True)
+        cluster, keeps = self.cluster, self.keeps_history
+        if self.files is not None and keeps:
+            await self._download(self.files)
+        shared = self.cache.files[-1].last if self.cache and self.cache.files else 0
+        history, control = self._data.history, self._control
+        known = await known_positions(control, history, self._inventory.written, shared)
+        sealed = known.sealed if known else 0
+        await cluster.note(None, sealed if keeps else None)
+        if keeps and self.imports is not None:
+            await self.imports.take_over()
+        elif keeps:
+            await cluster.require_imports(history, await known_imports(control))
+        return known
+
+    async def _download(self, files: SharedFiles) -> None:
+        files.cluster = await self._inventory.ensure_store_id()
+        with suppress(ObjectStoreError):  # before the first upload, it is tried again
+            await files.claim()
+        await self.cluster.note(None, 0)
+        if self.cache is None:
+            await files.fetch()
+        else:
+            self.cache.files = await files.fetch_indexes()
+
+    async def open_journal(
+        self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
+    ) -> TrimmedJournal:
+        """Opens the journal that the servers share."""
+        settings, data, node = self._settings, self._data, self._inventory.installation
+        store_id = await self._inventory.ensure_store_id()
+        database = await connect(stack, settings, data)
+        if known and known.written and not (await database.run(read_extent)).head:
+            raise UsageError(
+                f"the control store has positions of another journal, up to {known.written}, and "
+                "the journal on PostgreSQL is empty: 'opentrail restore' moves both from a backup"
+            )
+        leases, lease = await claim_journal(database, node, cluster_of(store_id), known)
+        await leases.release(lease)
+        limit = self.cluster.sealed_everywhere
+        journal = open_on_postgresql(stack, settings, known, handlers, node, limit)
+        sealed = known.sealed if known else 0
+        lacks_events = self.keeps_history and journal.first > sealed + 1
+        # If no other server can have them, they are reported as lost.
+        if lacks_events and await self.cluster.has_running_others():
+            raise UsageError(
+                f"event history of data directory {data.root} ends at position {sealed}, and the "
+                f"journal of the cluster begins at {journal.first}: copy the files of the folder "
+                "history of another server into it first"
+            )
+        await asyncio.to_thread(mark_on_postgresql, data.journal)
+        self._journal = journal
+        return journal
+
+    def archive(self, store: IpcEventStore) -> Archive:
+        """Returns event history, if this server keeps it."""
+        return store if self.keeps_history else NoArchive()
+
+    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
+        """Returns the journal as the worker, and no other server, appends to it."""
+        return journal.appending_by(partial(self.cluster.append, self._journal))
+
+    def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
+        """Shows what other servers import, and uploads files that S3 has lost."""
+        if self._check is not None:
+            run_beside(stack, self._check.run())
+        if self.imports is not None and self.keeps_history:
+            run_beside(stack, self.imports.follow(store))
+
+    # The work.
+
+    def deliveries(
+        self, local: TrailDeliveries, trails: TrailRegistry, clock: Clock
+    ) -> SharedDeliveries:
+        """Returns the deliveries of the worker, which other servers ask for theirs."""
+        return SharedDeliveries(local, trails, self._control, self.worker_control, clock)
+
+    async def start_work(self, stack: AsyncExitStack, work: Work, catch_up: Work) -> None:
+        """Works from now on while this server is the worker, if its role allows that."""
+
+        async def begin(stack: AsyncExitStack) -> None:
+            await catch_up(stack)
+            await work(stack)
+
+        if self.cluster.may_work:
+            run_beside(stack, self.cluster.run_worker(begin))
+
+    def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
+        """Notes this server periodically."""
+        noted = sealed if self.keeps_history else _nothing_sealed
+        run_beside(stack, self.cluster.keep_noting(endpoint, noted))
+
+    # Housekeeping.
+
+    async def refresh_files(self, store: IpcEventStore) -> bool:
+        """Reads the files in S3 from now on; returns whether their indexes are here.
+
+        Otherwise what is read stays, and the next round tries again.
+        """
+        if self.files is None or self.cache is None:
+            return True
+        try:
+            await store.use_shared(await self.files.fetch_indexes())
+        except (OpentrailError, OSError) as error:
+            log.warning("files in S3 cannot be listed", extra={"error": str(error)})
+            return False
+        return True
+
+    def refuse_gap(self) -> None:
+        """Ends this server: others have trimmed what it does not have."""
+        self._fail("journal trimmed of records that event history does not have")
+
+    async def share(self, needed_after: int) -> None:
+        """Puts complete files in S3, and forgets expired ones and servers that are long gone."""
+        await self.cluster.forget_servers()
+        if self.files is not None and self.imports is not None:
+            await self.files.publish(self._journal, self._source, needed_after)
+            await self.imports.forget_expired()
+
+    # What the API asks.
+
+    async def require_importable(self) -> None:
+        """Returns if the other servers would have the events, too."""
+        if not self.keeps_history:
+            raise NoHistory
+        if self.cache is not None:
+            raise Unsupported("importing files through a server with --history-cache")
+        if self.files is None and len(await self.cluster.servers()) > 1:
+            raise Unsupported("importing files into several servers without --files")
+
+    async def look(self) -> None:
+        """Notes who the servers and the worker are."""
+        await self.cluster.look()
+
+    def document(self) -> dict[str, Any]:
+        """Returns the servers."""
+        return self.cluster.document()
+
+    async def close(self) -> None:
+        """Closes the connection for leases."""
+        await self.cluster.close()
+
+
+def _nothing_sealed() -> None:
+    """Says that a server keeps no event history."""

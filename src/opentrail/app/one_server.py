@@ -1,0 +1,129 @@
+"""A server that shares its journal with no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.app.access_keys import is_shared
+from opentrail.app.inventory import DataInventory, require_same_use
+from opentrail.app.journals import (
+    JournalHandlers,
+    claim_journal,
+    connect,
+    hold,
+    is_in_files,
+    mark_on_postgresql,
+    open_in_files,
+    open_on_postgresql,
+)
+from opentrail.app.known_positions import known_positions
+from opentrail.app.shared_imports import SharedImports
+from opentrail.app.site import Work
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import KnownPositions, TrimmedJournal
+from opentrail.settings import Settings
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import TrailDeliveries
+
+
+class OneServer:
+    """The site of a server without a cluster; see `Site`.
+
+    Args:
+        settings: those of the server.
+        control: the control store.
+        data: the open data directory.
+        inventory: what is known of it.
+    """
+
+    cache: HistoryCache | None = None
+    imports: SharedImports | None = None
+    keeps_history = True
+    learns_from_others = False
+    makes_room = True
+    is_worker = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: ControlStore,
+        data: DataDirectory,
+        inventory: DataInventory,
+    ) -> None:
+        self.worker_control = control
+        self.problems: list[str] = []
+        self._settings, self._data, self._inventory = settings, data, inventory
+
+    async def join(self) -> KnownPositions | None:
+        """Returns the positions that the data directory knows."""
+        if is_shared(self._settings):
+            await require_same_use(self.worker_control, is_cluster=False)
+        return await known_positions(
+            self.worker_control, self._data.history, self._inventory.written
+        )
+
+    async def open_journal(
+        self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
+    ) -> TrimmedJournal:
+        """Opens the journal in files, or on PostgreSQL for this server alone."""
+        settings, data, node = self._settings, self._data, self._inventory.installation
+        if is_in_files(settings):
+            return open_in_files(stack, settings, data, known, handlers)
+        database = await connect(stack, settings, data)
+        leases, lease = await claim_journal(database, node, node, known)
+        hold(stack, leases, lease, handlers.fail)
+        journal = open_on_postgresql(stack, settings, known, handlers, node)
+        await asyncio.to_thread(mark_on_postgresql, data.journal)
+        return journal
+
+    def archive(self, store: IpcEventStore) -> IpcEventStore:
+        """Returns event history."""
+        return store
+
+    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
+        """Returns the journal."""
+        return journal
+
+    def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
+        """There are no others."""
+
+    def deliveries(
+        self, local: TrailDeliveries, _trails: TrailRegistry, _clock: Clock
+    ) -> TrailDeliveries:
+        """Returns those of this server."""
+        return local
+
+    async def start_work(self, stack: AsyncExitStack, work: Work, _catch_up: Work) -> None:
+        """Begins the work at once."""
+        await work(stack)
+
+    def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
+        """There are no others."""
+
+    async def refresh_files(self, _store: IpcEventStore) -> bool:
+        """Returns True: all files are on this disk."""
+        return True
+
+    def refuse_gap(self) -> None:
+        """Does nothing: the journal has already reported what it lost."""
+
+    async def share(self, needed_after: int) -> None:
+        """There are no others."""
+
+    async def require_importable(self) -> None:
+        """Returns."""
+
+    async def look(self) -> None:
+        """There are no others."""
+
+    def document(self) -> None:
+        """Returns None."""
+
+    async def close(self) -> None:
+        """Does nothing."""

@@ -1,0 +1,169 @@
+"""The kinds of servers: one that has its engines to itself, and a member of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.app.journals import JournalHandlers
+from opentrail.app.shared_imports import SharedImports
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.shared import SharedDeliveries
+from opentrail.trails.worker import TrailDeliveries
+
+#: Begins the work that one server of a site does at a time; it ends when the stack closes.
+Work = Callable[[AsyncExitStack], Awaitable[None]]
+
+
+class Site(Protocol):
+    """What a server shares with others, and what it leaves to them.
+
+    The one server that delivers trails, trims the journal and runs the followers of wings is the
+    worker. A server without a cluster always is.
+    """
+
+    #: The control store as the worker changes it.
+    worker_control: ControlStore
+    #: Keeps parts of event history that are read in S3; None: all of it is on this disk.
+    cache: HistoryCache | None
+    #: Files of imported events in S3; None: there are none.
+    imports: SharedImports | None
+    #: Whether the server keeps event history.
+    keeps_history: bool
+    #: Whether other servers record calls that teach identities.
+    learns_from_others: bool
+    #: Whether events expire while they take too much of the disk.
+    makes_room: bool
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this server takes itself for the worker."""
+        ...
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the other servers, and with what all of them share."""
+        ...
+
+    # The start, in this order.
+
+    async def join(self) -> KnownPositions | None:
+        """Return the positions that the journal must have; None if there was no journal.
+
+        Raises:
+            UsageError: this server cannot take part as its settings say.
+            StateLost: the control store is unexpectedly empty.
+        """
+        ...
+
+    async def open_journal(
+        self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
+    ) -> TrimmedJournal:
+        """Open the journal.
+
+        Args:
+            stack: closes it.
+            known: positions that others know of.
+            handlers: receive what becomes of it.
+
+        Raises:
+            UsageError: it is not where the settings say or of another data directory, PostgreSQL's
+                driver is not installed, or this server's event history lacks what the others have
+                trimmed from the journal.
+            StorageFailed: it cannot be opened.
+            DataDirectoryInUse: a server that does not share it uses it.
+            DataTooNew: a newer version of opentrail has made its tables.
+        """
+        ...
+
+    def archive(self, store: IpcEventStore) -> Archive:
+        """Return what has the entries that the journal has trimmed."""
+        ...
+
+    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
+        """Return the journal as the worker appends to it."""
+        ...
+
+    def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
+        """Show what other servers import, and repair what they share, until the stack closes."""
+        ...
+
+    # The work.
+
+    def deliveries(
+        self, local: TrailDeliveries, trails: TrailRegistry, clock: Clock
+    ) -> TrailDeliveries | SharedDeliveries:
+        """Return the deliveries of trails, by whichever server is the worker."""
+        ...
+
+    async def start_work(self, stack: AsyncExitStack, work: Work, catch_up: Work) -> None:
+        """Work while this server is the worker, until the stack closes.
+
+        Args:
+            stack: ends it.
+            work: begins the work.
+            catch_up: learns before what the worker before this one has done.
+        """
+        ...
+
+    def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
+        """Report to the other servers where this one is and what it has sealed, until the stack closes.
+
+        Args:
+            stack: ends it.
+            endpoint: host and port, as they are shown.
+            sealed: returns the last position in verified files of event history.
+        """
+        ...
+
+    # Housekeeping.
+
+    async def refresh_files(self, store: IpcEventStore) -> bool:
+        """Read new files in S3 from now on; return False if they cannot be listed."""
+        ...
+
+    def refuse_gap(self) -> None:
+        """Called when the journal no longer has records that event history still lacks."""
+        ...
+
+    async def share(self, needed_after: int) -> None:
+        """Put files of event history in S3, and forget those that have expired, as the worker.
+
+        Args:
+            needed_after: the position after which trails or identities may still need records.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+            ObjectStoreError: S3 refused a file.
+            StorageFailed: it does not return what was written.
+        """
+        ...
+
+    # What the API asks.
+
+    async def require_importable(self) -> None:
+        """Return if this server may import files of events.
+
+        Raises:
+            NoHistory: it keeps no event history.
+            Unsupported: other servers would lack the events.
+        """
+        ...
+
+    async def look(self) -> None:
+        """Note who the servers are, for `document`."""
+        ...
+
+    def document(self) -> dict[str, Any] | None:
+        """Return the servers as `/health` shows them, as of the last `look`; None: no cluster."""
+        ...
+
+    async def close(self) -> None:
+        """Close what the site has opened, but for the journal."""
+        ...

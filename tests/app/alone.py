@@ -1,0 +1,22 @@
+"""The site of a server without a cluster, for tests of what asks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sql import SqlControl
+from opentrail.app.inventory import DataInventory
+from opentrail.app.one_server import OneServer
+from opentrail.settings import Settings
+
+Kind = TypeVar("Kind", bound=OneServer)
+
+
+def alone(folder: Path, kind: type[Kind] = OneServer) -> Kind:  # type: ignore[assignment]
+    """Returns the site of a server with a data directory, which is not opened."""
+    data = DataDirectory(folder)
+    control = SqlControl.in_file(data.state)
+    inventory = DataInventory(data, control, in_file=True)
+    return kind(Settings(data_dir=folder), control, data, inventory)
