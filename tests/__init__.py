@@ -1,7 +1,1 @@
-"""Tests of opentrail; the folders mirror src/opentrail."""
-
-from hypothesis import settings
-
-# A machine may be busy with others: how long an example takes proves nothing.
-settings.register_profile("opentrail", deadline=None)
-settings.load_profile("opentrail")
+"""Tests of opentrail; the folders have the names of those in src/opentrail."""
