@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import (
     attributes,
     cluster,
+    code_of_a_call,
     console,
     console_pages,
     decoding,
@@ -49,6 +50,7 @@ BENCHMARKS = {
     **detecting.BENCHMARKS,
     **streaming.BENCHMARKS,
     **decoding.BENCHMARKS,
+    **code_of_a_call.BENCHMARKS,
     **attributes.BENCHMARKS,
     **selectors.BENCHMARKS,
     **signatures.BENCHMARKS,

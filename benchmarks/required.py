@@ -13,6 +13,8 @@ REQUIRED = {
     "added by refuse p50 ms": "< 1.5",
     "refuse calls/s": ">= 5000",
     "allow calls/s": ">= 5000",
+    "functions of a warm call": "<= 250",
+    "modules of a warm call": "<= 29",
     "refuse / mitmproxy, ratio": ">= 5",
     "allow / mitmproxy, ratio": ">= 5",
     "refuse at half load p99 ms": "< 10",
