@@ -113,7 +113,7 @@ class Site(Protocol):
         ...
 
     def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
-        """Report to the other servers where this one is and what it has sealed, until the stack closes.
+        """Report this server and what it has sealed to the others, until the stack closes.
 
         Args:
             stack: ends it.
