@@ -24,6 +24,7 @@ from opentrail.api.authorization.authorizer import Authorizer
 from opentrail.api.operation import Services
 from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
+from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
@@ -254,6 +255,7 @@ class Api:
             EventCounts(self.services),
             Stories(self.services, self._missing),
             Lists(self.services),
+            QuestionRoutes(self.services, self._missing),
             LeastPrivilege(self.services, self._missing),
             Incidents(self.services, self.insights, lambda: ACCOUNT, self._missing),
             Detections(

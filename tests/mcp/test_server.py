@@ -10,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent, TextResourceContents
 
 from opentrail.mcp.answer import MAX_ANSWER_BYTES
+from opentrail.questions.question import names
 from tests.factories import a_record, event_id
 from tests.fakes import asynchronous
 from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
@@ -17,6 +18,7 @@ from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
 TOOLS = {
     *("who", "lookup", "get_event", "history_of", "explain_denied"),
     *("policy_for", "test_policy", "insights", "verify"),
+    *(name.replace("-", "_") for name in names()),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.names import named_by_tag, parse_question, readings_of, short_name
+from opentrail.who.names import named_by_tag, parse_name, readings_of, short_name
 from tests.asking import asked, at, did
 from tests.factories import ACCOUNT, REGION, a_data_record, a_record, record_bytes
 from tests.fakes import asynchronous
@@ -127,14 +127,14 @@ async def test_what_a_text_says_comes_before_what_it_may_mean() -> None:
 
 
 def test_a_question_may_have_type_and_account() -> None:
-    question = parse_question(f"arn:aws:iam::{ACCOUNT}:user/Mary")
+    question = parse_name(f"arn:aws:iam::{ACCOUNT}:user/Mary")
     assert (question.name, question.kind, question.account) == ("Mary", "AWS::IAM::User", ACCOUNT)
-    assert parse_question("in/a.csv").kind is None
-    assert parse_question("Mary", "user").matches_type("AWS::IAM::User")
-    assert parse_question("Mary", "iam").matches_type("AWS::IAM::User")
-    assert parse_question("m", "states").matches_type("AWS::StepFunctions::StateMachine")
-    assert not parse_question("Mary", "user").matches_type("AWS::IAM::Group")
-    assert not parse_question("Mary", "cognito-idp").matches_type("AWS::IAM::User")
+    assert parse_name("in/a.csv").kind is None
+    assert parse_name("Mary", "user").matches_type("AWS::IAM::User")
+    assert parse_name("Mary", "iam").matches_type("AWS::IAM::User")
+    assert parse_name("m", "states").matches_type("AWS::StepFunctions::StateMachine")
+    assert not parse_name("Mary", "user").matches_type("AWS::IAM::Group")
+    assert not parse_name("Mary", "cognito-idp").matches_type("AWS::IAM::User")
 
 
 def test_a_given_type_leaves_one_reading_of_a_name_with_a_slash() -> None:

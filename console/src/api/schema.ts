@@ -673,6 +673,23 @@ export interface TrailSummary {
   verified: Verification | null;
 }
 
+/** An access key, and the call that created it. */
+export interface UnusedKey {
+  accessKeyId: string;
+  created: string;
+  eventId: string;
+  account: string | null;
+  userName: string | null;
+  createdBy: string | null;
+}
+
+/** Access keys that were created and are not known to be deleted, and that no call has used. */
+export interface UnusedKeysAnswer {
+  keys: UnusedKey[];
+  complete: boolean;
+  missing: string[];
+}
+
 /** A user of the web console. */
 export interface User {
   accounts: string[] | null;

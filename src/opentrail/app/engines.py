@@ -206,11 +206,10 @@ def _site_of(
 
         if is_cluster(settings):
             return Member(settings, control, data, inventory, clock, objects, metrics, fail)
-    for flag, is_given in (("--role", settings.role != "all"), ("--files", settings.files)):
-        if is_given:
-            raise UsageError(
-                f"{flag} needs --journal and --control-store in one PostgreSQL database"
-            )
+    if settings.role != "all":
+        raise UsageError("--role needs --journal and --control-store in one PostgreSQL database")
+    if settings.files is not None:
+        raise UsageError("--files needs --journal and --control-store in one PostgreSQL database")
     return OneServer(settings, control, data, inventory)
 
 

@@ -118,8 +118,9 @@ class Member:
         self._check = check
         if settings.history_cache is not None and self.keeps_history:
             if importlib.util.find_spec("fsspec") is None:
-                package = command_for("postgres")
-                raise UsageError(f"--history-cache needs the package fsspec: {package}")
+                raise UsageError(
+                    f"--history-cache needs the package fsspec: {command_for('postgres')}"
+                )
             self.cache = HistoryCache(files.cache, settings.history_cache, files.read)
 
     @property

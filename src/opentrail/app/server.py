@@ -43,6 +43,7 @@ from opentrail.api.public import PublicState
 from opentrail.api.server import CloudTrailApi
 from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
+from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
@@ -368,6 +369,7 @@ class Server:
             Marks(services),
             Stories(services, missing),
             Lists(services),
+            QuestionRoutes(services, missing),
             Trails(services, verify, verifications),
             TrailAdministration(
                 services, BotocoreEndpoint(as_user), core.account, own_region(settings)

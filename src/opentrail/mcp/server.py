@@ -7,8 +7,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Annotated, Any, TypeVar, cast
+from inspect import Parameter, Signature
+from typing import Annotated, Any, TypeVar, cast, get_origin
 
+import msgspec
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
@@ -36,7 +38,9 @@ from opentrail.mcp.arguments import (
     describe_errors,
     unknown_argument,
 )
+from opentrail.mcp.asked import answer_of
 from opentrail.mcp.tools import Ask, Tools
+from opentrail.questions.question import Question, load_all, parameters
 from opentrail.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., CallToolResult])
@@ -92,6 +96,8 @@ class OpentrailMcpServer(MCPServer[Any]):
         tools = Tools(ask)
         self._add_tools(tools)
         self._add_policy_tools(tools)
+        for question_name, question in load_all():
+            self._add_question(question_name, question)
         self._add_resources(tools)
         self._add_prompts()
 
@@ -258,6 +264,33 @@ class OpentrailMcpServer(MCPServer[Any]):
         ) -> Answered:
             return _result(tools.verify(trail))
 
+    def _add_question(self, name: str, question: type[Question]) -> None:
+        """Adds the tool that asks a question."""
+
+        def tool(**arguments: Any) -> CallToolResult:
+            query = {
+                each: None if value is None else str(value) for each, value in arguments.items()
+            }
+            return _result(answer_of(question, self._ask(f"/api/v1/{name}", query)))
+
+        fields = msgspec.structs.fields(question)
+        schemas = parameters(question)
+        cast(Any, tool).__signature__ = Signature(
+            [
+                Parameter(
+                    field.name,
+                    Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty if field.required else field.default,
+                    annotation=Annotated[_type_of(field.type), _limits(schemas[field.name])],
+                )
+                for field in fields
+            ],
+            return_annotation=Answered,
+        )
+        tool.__name__ = name.replace("-", "_")
+        title = f"{question.purpose[:1].upper()}{question.purpose[1:]}"
+        self._add_tool(title, (question.__doc__ or "").partition("\n")[0])(tool)
+
     def _add_policy_tools(self, tools: Tools) -> None:
         add = self._add_tool
 
@@ -335,6 +368,24 @@ class OpentrailMcpServer(MCPServer[Any]):
                 " the tool explain_denied. Say who called what, which kind of policy decided, and"
                 " what is missing. Keep apart what the record says and what you conclude."
             )
+
+
+def _type_of(annotated: Any) -> Any:
+    """Returns the type of an argument without the limits of msgspec."""
+    return annotated.__origin__ if get_origin(annotated) is Annotated else annotated
+
+
+def _limits(schema: Mapping[str, Any]) -> Any:
+    """Returns the limits of an argument as pydantic has them."""
+    names = {
+        "description": "description",
+        "minLength": "min_length",
+        "maxLength": "max_length",
+        "minimum": "ge",
+        "maximum": "le",
+        "pattern": "pattern",
+    }
+    return Field(**{names[name]: value for name, value in schema.items() if name in names})
 
 
 def _result(answer: Answer) -> CallToolResult:

@@ -33,9 +33,9 @@ from opentrail.who.lives import Change, Life, Lives, Step
 from opentrail.who.names import (
     OBJECT,
     TAGGING_CALLS,
-    Question,
+    SearchedName,
     named_by_tag,
-    parse_question,
+    parse_name,
     readings_of,
     short_name,
     tagging,
@@ -87,7 +87,7 @@ class _Resource(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What event history has of a question."""
+    """What event history has of a name."""
 
     events: list[FoundEvent]
     #: Whether all writes are among the events.
@@ -109,13 +109,13 @@ async def who(
     """
     found = _Found([], True, [])
     renames = await _renames(history)
-    for question in readings_of(text, kind, account):
-        read = await _find(history, question, renames)
+    for searched in readings_of(text, kind, account):
+        read = await _find(history, searched, renames)
         found = read if read.resources or not found.events else found
         if found.resources:
             break
     else:
-        found = await _find_by_tag(history, parse_question(text, kind, account), renames) or found
+        found = await _find_by_tag(history, parse_name(text, kind, account), renames) or found
     events, is_complete, resources = found
     answers = [await _answer(history, each, is_complete) for each in resources]
     answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
@@ -125,30 +125,30 @@ async def who(
     return {**answer, **first.document(), "record": first.event.record}
 
 
-async def _find(history: History, question: Question, renames: Renames) -> _Found:
-    events, is_complete = await _find_events(history, question, renames)
-    return _Found(events, is_complete, await in_thread(_resources, question, events, pool=WHO))
+async def _find(history: History, searched: SearchedName, renames: Renames) -> _Found:
+    events, is_complete = await _find_events(history, searched, renames)
+    return _Found(events, is_complete, await in_thread(_resources, searched, events, pool=WHO))
 
 
-async def _find_by_tag(history: History, question: Question, renames: Renames) -> _Found | None:
+async def _find_by_tag(history: History, searched: SearchedName, renames: Renames) -> _Found | None:
     """Returns what history has of the resources with a Name tag; None if none has it."""
-    if question.arn:
+    if searched.arn:
         return None
-    search = Search(question.account, categories=(MANAGEMENT,))
+    search = Search(searched.account, categories=(MANAGEMENT,))
     events = [
         event
         for call in TAGGING_CALLS
         for event in await history.latest(
-            replace(search, expression=tagging(call, question.name)), _MAX_TAGGING
+            replace(search, expression=tagging(call, searched.name)), _MAX_TAGGING
         )
     ]
-    tagged: dict[Question, None] = {}
+    tagged: dict[SearchedName, None] = {}
     for event in sorted(events, key=lambda event: event.order, reverse=True):
         record: Record = orjson.loads(event.record)
-        for resource in named_by_tag(event, record, question.name):
-            if refusal(record) is None and question.matches_type(resource.type):
-                owner = str(record.get("recipientAccountId") or "") or question.account
-                tagged[parse_question(resource.name, resource.type, owner)] = None
+        for resource in named_by_tag(event, record, searched.name):
+            if refusal(record) is None and searched.matches_type(resource.type):
+                owner = str(record.get("recipientAccountId") or "") or searched.account
+                tagged[parse_name(resource.name, resource.type, owner)] = None
     found = [await _find(history, each, renames) for each in [*tagged][:_MAX_TAGGED]]
     if not found:
         return None
@@ -173,7 +173,7 @@ async def _renames(history: History) -> Renames:
 
 
 async def _find_events(
-    history: History, question: Question, renames: Renames
+    history: History, searched: SearchedName, renames: Renames
 ) -> tuple[list[FoundEvent], bool]:
     """Returns the events that name the resource by any of its known names, newest first.
 
@@ -181,19 +181,19 @@ async def _find_events(
     """
     events_by_position: dict[int, FoundEvent] = {}
     is_complete = True
-    waiting, seen = [name for name in (question.text, question.name) if name], set[str]()
+    waiting, seen = [name for name in (searched.text, searched.name) if name], set[str]()
     while waiting and len(seen) < _MAX_NAMES:
         name = waiting.pop(0)
         if name in seen:
             continue
         seen.add(name)
         # Other accounts than an ARN's owner may record its events; a bare name needs the account.
-        account = None if name.startswith("arn:") and question.arn else question.account
+        account = None if name.startswith("arn:") and searched.arn else searched.account
         events, has_all_writes = await _find_by_name(history, name, Search(account=account))
         events += [e for owner, e in renames.get(name, ()) if account in (None, owner)]
         is_complete = is_complete and has_all_writes
         events_by_position.update((event.position, event) for event in events)
-        waiting.extend(_other_names(events, question, seen | {name}))
+        waiting.extend(_other_names(events, searched, seen | {name}))
     newest_first = sorted(events_by_position.values(), key=lambda e: e.order, reverse=True)
     return newest_first, is_complete and seen.issuperset(waiting)
 
@@ -224,14 +224,16 @@ def _any_of(calls: Iterable[str]) -> Expression:
     return Or(tuple(Compare(("event_name",), "=", call, is_field=True) for call in calls))
 
 
-def _other_names(events: Iterable[FoundEvent], question: Question, known: set[str]) -> list[str]:
+def _other_names(
+    events: Iterable[FoundEvent], searched: SearchedName, known: set[str]
+) -> list[str]:
     """Returns other names: the ARN, the id of the call that created it, those of renames."""
     names: dict[str, None] = {}
     for event in events:
         if event.event_name in RENAMES:
             rename = rename_of(orjson.loads(event.record)) or ()
             names.update(dict.fromkeys(rename if known.intersection(rename) else ()))
-        same = [r for r in event.resources if r.name in known and question.matches_type(r.type)]
+        same = [r for r in event.resources if r.name in known and searched.matches_type(r.type)]
         for resource in event.resources:
             if resource.name in known or resource.type not in {r.type for r in same}:
                 continue
@@ -245,16 +247,16 @@ def _other_names(events: Iterable[FoundEvent], question: Question, known: set[st
 # Lives of resources
 
 
-def _resources(question: Question, events: Sequence[FoundEvent]) -> list[_Resource]:
+def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Resource]:
     """Returns the resources with the name, the most recent first."""
-    names = {question.text, question.name}
-    while others := _other_names(events, question, names):
+    names = {searched.text, searched.name}
+    while others := _other_names(events, searched, names):
         names.update(others)
     # Calls that only read matter if what they name may have been created later.
     puts = [e for e in events if overwrites(e.event_name) or e.event_name in IDEMPOTENT]
     groups: dict[ResourceKey, list[Step]] = {}
     for event in reversed(_without_copies(events)):
-        about = [r for r in event.resources if r.name in names and question.matches_type(r.type)]
+        about = [r for r in event.resources if r.name in names and searched.matches_type(r.type)]
         # AssumeRole counts as reading, and makes an access key.
         makes = any(creates(event.event_name, resource.type) for resource in about)
         matters = makes or not event.read_only or (puts and event.order < puts[0].order)
@@ -264,11 +266,11 @@ def _resources(question: Question, events: Sequence[FoundEvent]) -> list[_Resour
         if refusal(record) is None:
             for key, step in _steps(event, about, record):
                 groups.setdefault(key, []).append(step)
-    asked = {question.name, short_name(question.name), short_name(question.text)}
+    asked = {searched.name, short_name(searched.name), short_name(searched.text)}
     resources = [
         _Resource(key, life, former)
         for key, steps in _merge(groups)
-        if question.bucket in (None, key.holder)
+        if searched.bucket in (None, key.holder)
         for life, former in Lives(steps).of(asked)
     ]
 

@@ -42,8 +42,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A question about a name, optionally with a type, an account, an ARN and an S3 bucket."""
+class SearchedName:
+    """A name to search for, optionally with a type, an account, an ARN and an S3 bucket."""
 
     name: str
     kind: str | None = None
@@ -61,12 +61,12 @@ class Question:
         return NAMESPACES.get(kind, kind).lower() in {word.lower() for word in words}
 
 
-def parse_question(text: str, kind: str | None = None, account: str | None = None) -> Question:
-    """Parses a question.
+def parse_name(text: str, kind: str | None = None, account: str | None = None) -> SearchedName:
+    """Parses what a user searches for.
 
-    >>> parse_question("AWS::IAM::User Mary").kind
+    >>> parse_name("AWS::IAM::User Mary").kind
     'AWS::IAM::User'
-    >>> parse_question("arn:aws:iam::123456789012:user/Mary").name
+    >>> parse_name("arn:aws:iam::123456789012:user/Mary").name
     'Mary'
     """
     typed = _TYPED.fullmatch(text.strip())
@@ -74,39 +74,39 @@ def parse_question(text: str, kind: str | None = None, account: str | None = Non
         kind, text = typed.groups()
     arn = parse_arn(text)
     if arn is None:
-        return Question(text, kind, account, text=text)
+        return SearchedName(text, kind, account, text=text)
     account = account or arn.account or None
     in_bucket = _OBJECT_ARN.fullmatch(text)
     bucket = in_bucket[1] if in_bucket else None
-    return Question(arn.name, kind or arn.type, account, arn, text, bucket)
+    return SearchedName(arn.name, kind or arn.type, account, arn, text, bucket)
 
 
 def readings_of(
     text: str, kind: str | None = None, account: str | None = None
-) -> Iterator[Question]:
+) -> Iterator[SearchedName]:
     """Yields what a text may mean, until one of them is a resource of event history.
 
-    >>> [question.name for question in readings_of("arn:aws:lambda:us-east-1:1:function:f:PROD")]
+    >>> [searched.name for searched in readings_of("arn:aws:lambda:us-east-1:1:function:f:PROD")]
     ['f:PROD', 'f']
-    >>> [(question.kind, question.name) for question in readings_of("logs/a.csv")][1:]
+    >>> [(searched.kind, searched.name) for searched in readings_of("logs/a.csv")][1:]
     [('logs', 'a.csv'), ('AWS::S3::Object', 'a.csv')]
     """
     if _FROM_SERVICE.fullmatch(text):
         text = f"arn:aws:{text}"
-    yield parse_question(text, kind, account)
+    yield parse_name(text, kind, account)
     if text.startswith("arn:"):
         if (whole := _whole(text)) != text:
-            yield parse_question(whole, kind, account)
+            yield parse_name(whole, kind, account)
         return
     word, _, name = text.partition("/")
     if kind is None and word and name:
-        yield Question(name, word, account)
+        yield SearchedName(name, word, account)
         bucket, _, key = re.sub("^s3:?/+", "", text).partition("/")
-        yield Question(key, OBJECT, account, bucket=bucket)
+        yield SearchedName(key, OBJECT, account, bucket=bucket)
     if end := _FROM_KIND.fullmatch(text):
         for service in (name for name, kinds in ARN_TYPES.items() if end[3] in kinds):
             arn = f"arn:aws:{service}::{end[1] or ''}:{end[2]}"
-            yield parse_question(_whole(arn), kind, account)
+            yield parse_name(_whole(arn), kind, account)
 
 
 def _whole(arn: str) -> str:

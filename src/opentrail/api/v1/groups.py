@@ -6,6 +6,7 @@ from opentrail.api.console.oidc import OidcSignIn
 from opentrail.api.console.sign_in import SignIn
 from opentrail.api.console.web import WebSession
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
+from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
@@ -36,6 +37,7 @@ GROUPS: tuple[type, ...] = (
     Marks,
     Stories,
     Lists,
+    QuestionRoutes,
     LeastPrivilege,
     Incidents,
     Detections,

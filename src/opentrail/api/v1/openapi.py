@@ -10,7 +10,8 @@ import msgspec
 from starlette.responses import Response
 
 from opentrail.api.v1.answers import Json
-from opentrail.api.v1.routes import PARAMETERS, PREFIX, Rule, rules_in
+from opentrail.api.v1.routes import PREFIX, Rule, rules_in
+from opentrail.questions.question import required
 from opentrail.version import __version__
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -68,14 +69,16 @@ def _operation(rule: Rule, handler: Callable[..., Any], answer: Json | None) -> 
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PART.findall(rule.path)
     ]
+    needed = required(rule.question) if rule.question else ()
     query = [
         {
             "name": name,
             "in": "query",
-            "description": PARAMETERS[name],
-            "schema": {"type": "string"},
+            "description": schema.pop("description", ""),
+            **({"required": True} if name in needed else {}),
+            "schema": schema,
         }
-        for name in rule.query
+        for name, schema in rule.parameter_schemas().items()
     ]
     content = {} if answer is None else {"content": {"application/json": {"schema": answer}}}
     error = {"$ref": _REFERENCE.format(name="Error")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from opentrail.access.users import ConsoleRole
+from opentrail.questions.question import Question, parameters
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -72,6 +73,14 @@ class Rule:
     token_only: bool = False
     #: Whether clients may follow its progress: see `progress`.
     is_followed: bool = False
+    #: What it answers; it describes the query's parameters. None: `PARAMETERS` describes them.
+    question: type[Question] | None = None
+
+    def parameter_schemas(self) -> dict[str, dict[str, Any]]:
+        """Returns the JSON schema of each of the query's parameters, with its description."""
+        if self.question is not None:
+            return parameters(self.question)
+        return {name: {"type": "string", "description": PARAMETERS[name]} for name in self.query}
 
 
 def route(
@@ -85,6 +94,7 @@ def route(
     all_accounts: bool = False,
     token_only: bool = False,
     is_followed: bool = False,
+    question: type[Question] | None = None,
 ) -> Callable[[H], H]:
     """Declares a method of a group as the handler of a route; the arguments are those of `Rule`.
 
@@ -103,6 +113,7 @@ def route(
             all_accounts or least is ADMIN,
             token_only,
             is_followed,
+            question,
         )
         return handler
 

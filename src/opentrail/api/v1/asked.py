@@ -1,0 +1,56 @@
+"""The questions of `opentrail.questions` as routes of the JSON API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api.operation import Services
+from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.routes import route
+from opentrail.questions.question import Asked, Question, answer_type, load_all, read
+
+
+class QuestionRoutes:
+    """The calls that ask one question each.
+
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+
+    def asked(self, request: Request) -> Asked:
+        """Returns what answers a request."""
+        history = seen_by(request, self._services).history
+        return Asked(history, self._services.clock.now(), self._missing())
+
+
+def _handler(question: type[Question]) -> Callable[[QuestionRoutes, Request], Awaitable[Any]]:
+    async def ask(self: QuestionRoutes, request: Request) -> Any:
+        arguments = read(question, {**request.query_params, **request.path_params})
+        return msgspec.to_builtins(await arguments.answer(self.asked(request)))
+
+    ask.__qualname__ = f"QuestionRoutes.{question.__name__}"
+    ask.__doc__ = question.__doc__
+    ask.__annotations__ = {"return": answer_type(question)}
+    return ask
+
+
+for _name, _question in load_all():
+    _declare = route(
+        "GET",
+        f"/{_name}",
+        ConsoleRole.parse(_question.role),
+        _question.purpose,
+        query=_question.__struct_fields__,
+        question=_question,
+    )
+    setattr(QuestionRoutes, _name.replace("-", "_"), _declare(_handler(_question)))

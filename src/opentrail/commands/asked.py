@@ -1,0 +1,105 @@
+"""The commands that ask one question each, from its declaration in `opentrail.questions`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from opentrail.commands.arguments import add_client
+from opentrail.commands.client import ask
+from opentrail.commands.rendering import print_fields, print_table, warn_of_missing
+from opentrail.questions.question import Question, load, parameters, required
+
+
+def add_question(command: argparse.ArgumentParser, name: str) -> None:
+    """Adds the arguments of a question: those that must be given by position, others as flags.
+
+    Sets `run`, which prints the answer as JSON, or as fields and tables.
+    """
+    question = load(name)
+    command.description = f"{question.purpose}."
+    needed = required(question)
+    for argument, schema in parameters(question).items():
+        kind = schema.get("type")
+        default = f" ({schema['default']})" if schema.get("default") not in (None, False) else ""
+        described: Any = {"help": f"{schema.get('description', '')}{default}".replace("%", "%%")}
+        metavar = argument.upper()
+        if kind == "boolean":
+            command.add_argument(_flag(argument), action="store_true", **described)
+        elif argument in needed:
+            command.add_argument(argument, metavar=metavar, **described)
+        else:
+            choices: Any = {"choices": schema["enum"]} if "enum" in schema else {"metavar": metavar}
+            command.add_argument(_flag(argument), dest=argument, **choices, **described)
+    add_client(command)
+    command.set_defaults(run=partial(run, name, question))
+
+
+def _flag(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
+
+
+def run(name: str, question: type[Question], options: argparse.Namespace) -> int:
+    """Prints the answer; the exit code is 0."""
+    answer = answer_to(name, question, options)
+    if options.json:
+        print(json.dumps(answer))
+        return 0
+    warn_of_missing(answer)
+    print_plain({member: value for member, value in answer.items() if member != "missing"})
+    return 0
+
+
+def answer_to(name: str, question: type[Question], options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the server's answer to a question with the arguments that were typed.
+
+    Raises:
+        OpentrailError: as `ask`.
+    """
+    typed = {argument: getattr(options, argument) for argument in question.__struct_fields__}
+    query = {argument: _sent(value) for argument, value in typed.items()}
+    return ask(options, f"/api/v1/{name}", query)
+
+
+def _sent(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else None
+    return None if value is None else str(value)
+
+
+def print_plain(answer: Mapping[str, Any]) -> None:
+    """Prints an answer: each list of objects as a table, and the rest as fields before it."""
+    tables = {name: value for name, value in answer.items() if _is_table(value)}
+    fields = {name: value for name, value in answer.items() if name not in tables}
+    print_fields({_words(name): _shown(value) for name, value in fields.items()})
+    for name, rows in tables.items():
+        columns = list(rows[0]) if rows else []
+        if not rows:
+            print(f"no {_words(name)}")
+            continue
+        cells = [[_shown(row[column]) or "" for column in columns] for row in rows]
+        print_table([_words(column).capitalize() for column in columns], cells)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _words(name: str) -> str:
+    """Returns the name of a member in words.
+
+    >>> _words("accessKeyId")
+    'access key id'
+    """
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _shown(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value)) or None
+    return None if value is None else str(value)

@@ -1,0 +1,176 @@
+"""How a question is declared, and how its arguments are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import parse_moment
+
+if TYPE_CHECKING:
+    from opentrail.history.event_history import History
+
+#: Modules of this package that declare no question.
+_NO_QUESTIONS = {"__init__", "question"}
+_MAX_TEXT = 1_200
+Role = Literal["viewer", "auditor", "operator", "admin"]
+
+# Arguments that several questions have.
+Text = Annotated[str, Meta(min_length=1, max_length=_MAX_TEXT)]
+Since = Annotated[
+    str, Meta(max_length=40, description="from this time on: 2020-01-01T09:00:00Z, 30m, 12h, 7d")
+]
+Until = Annotated[str, Meta(max_length=40, description="until this time, in the same forms")]
+Account = Annotated[str, Meta(pattern=r"^\d{12}$", description="only of this account, 12 digits")]
+Region = Annotated[str, Meta(pattern=r"^[\w-]{1,63}$", description="only of this Region")]
+Limit = Annotated[int, Meta(ge=1, le=1_000, description="maximum number of results")]
+
+#: Key of what the `Meta` of a string in an answer says: the form, a regular expression, in which a
+#: caller can say nothing, so that it is a fact for an agent. Other strings are callers' text.
+FACT = "fact"
+EventId = Annotated[str, Meta(extra={FACT: r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"})]
+Time = Annotated[str, Meta(extra={FACT: r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"})]
+AccountId = Annotated[str, Meta(extra={FACT: r"\d{12}"})]
+KeyId = Annotated[str, Meta(extra={FACT: r"A[A-Z0-9]{15,127}"})]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What answers a question."""
+
+    #: Event history, limited to the accounts that the caller may see.
+    history: History
+    now: datetime
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question: its fields are the arguments, and its docstring says what the answer is.
+
+    A field without a default must be given; its description and limits are in its `Meta`.
+    """
+
+    #: The least role that may ask.
+    role: ClassVar[Role]
+    #: What it is for, as `find access keys that no call has used`.
+    purpose: ClassVar[str]
+
+    async def answer(self, asked: Asked) -> Any:
+        """Return the answer, a `msgspec.Struct` or a `TypedDict` whose type says its shape.
+
+        It imports the features that it uses, since commands load the module for its arguments.
+
+        Raises:
+            CloudTrailError: the question cannot be answered as it is asked.
+        """
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """Returns the names of all questions, in order."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [file.stem.replace("_", "-") for file in files if file.stem not in _NO_QUESTIONS]
+
+
+def load(name: str) -> type[Question]:
+    """Returns the question of a name; imports its module."""
+    module = f"{__package__}.{name.replace('-', '_')}"
+    own = vars(import_module(module)).values()
+    declared: type[Question]
+    (declared,) = (each for each in own if _is_question(each) and each.__module__ == module)
+    return declared
+
+
+def load_all() -> Iterator[tuple[str, type[Question]]]:
+    """Yields all questions with their names."""
+    for name in names():
+        yield name, load(name)
+
+
+def _is_question(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Question)
+
+
+def answer_type(question: type[Question]) -> Any:
+    """Returns the type of a question's answer."""
+    return get_type_hints(question.answer, include_extras=True)["return"]
+
+
+def parameters(question: type[Question]) -> dict[str, dict[str, Any]]:
+    """Returns the JSON schema of each argument, by its name."""
+    (_, components) = msgspec.json.schema_components([question])
+    properties = components[question.__name__]["properties"]
+    return {name: _without_null(schema) for name, schema in properties.items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema of an argument that a client leaves out instead of sending null."""
+    rest = {name: value for name, value in schema.items() if value is not None}
+    choices = [each for each in rest.pop("anyOf", ()) if each != {"type": "null"}]
+    return {**choices[0], **rest} if choices else rest
+
+
+def required(question: type[Question]) -> list[str]:
+    """Returns the names of the arguments that must be given."""
+    return [one.name for one in msgspec.structs.fields(question) if one.required]
+
+
+def read(question: type[Question], given: Mapping[str, Any]) -> Question:
+    """Returns a question with arguments as a client sent them; others are ignored.
+
+    Raises:
+        CloudTrailError: an argument is missing or not valid; the error names it.
+    """
+    known = {name: value for name, value in given.items() if name in question.__struct_fields__}
+    try:
+        return msgspec.convert(known, question, strict=False)
+    except msgspec.ValidationError as error:
+        raise CloudTrailError(
+            "InvalidParameterException", _describe(question, known, error)
+        ) from None
+
+
+def _describe(
+    question: type[Question], given: Mapping[str, Any], error: msgspec.ValidationError
+) -> str:
+    """Returns what is wrong with an argument, in a sentence."""
+    name = (re.findall(r"`(?:\$\.)?(\w+)`", str(error)) or [""])[-1]
+    expected = expectation(parameters(question).get(name, {}))
+    if name not in given:
+        return f"{name} must be given: {expected}"
+    return f"{name} must be {expected}, not {given[name]!r}"
+
+
+def expectation(schema: Mapping[str, Any]) -> str:
+    """Returns what an argument must be, from its JSON schema."""
+    described = f" ({schema['description']})" if "description" in schema else ""
+    if choices := schema.get("enum"):
+        return f"one of {', '.join(map(str, choices))}{described}"
+    if schema.get("type") == "integer":
+        return f"a whole number from {schema['minimum']} to {schema['maximum']}{described}"
+    if schema.get("type") == "boolean":
+        return f"true or false{described}"
+    longest = f" of at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""
+    return f"a string{longest}{described}"
+
+
+def moment(name: str, text: str, now: datetime) -> datetime:
+    """Returns the time in an argument; `2h` is the time two hours before `now`.
+
+    Raises:
+        CloudTrailError: it is none.
+    """
+    try:
+        return parse_moment(text, now)
+    except ValueError as error:
+        raise CloudTrailError("InvalidTimeRangeException", f"{name} {error}") from error

@@ -1,0 +1,106 @@
+"""Which access keys were never used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+import orjson
+
+from opentrail.core.event import Record, as_object, format_time
+from opentrail.questions.question import (
+    Account,
+    AccountId,
+    Asked,
+    EventId,
+    KeyId,
+    Limit,
+    Question,
+    Since,
+    Time,
+    moment,
+)
+
+if TYPE_CHECKING:
+    from opentrail.ports.event_store import FoundEvent
+
+#: Maximum creations and deletions of keys that are read.
+_MAX_READ = 5_000
+
+
+class UnusedKey(msgspec.Struct, frozen=True):
+    """An access key, and the call that created it."""
+
+    accessKeyId: KeyId  # noqa: N815 - as records have it
+    created: Time
+    eventId: EventId  # noqa: N815
+    account: AccountId | None
+    #: Whose key it is.
+    userName: str | None  # noqa: N815
+    #: ARN of the caller who created it.
+    createdBy: str | None  # noqa: N815
+
+
+class UnusedKeysAnswer(msgspec.Struct, frozen=True):
+    """Access keys that were created and are not known to be deleted, and that no call has used."""
+
+    keys: list[UnusedKey]
+    #: Whether `keys` are all, not only the newest.
+    complete: bool
+    #: A description of each range that event history lacks: a call there may have used a key.
+    missing: list[str]
+
+
+class UnusedKeys(Question, frozen=True, kw_only=True):
+    """Returns access keys that were created and that no recorded call has used, newest first."""
+
+    role: ClassVar = "viewer"
+    purpose: ClassVar = "find access keys that no call has used"
+
+    since: Since = "90d"
+    account: Account | None = None
+    limit: Limit = 100
+
+    async def answer(self, asked: Asked) -> UnusedKeysAnswer:
+        """Compares creations of keys with deletions, and counts the calls of each key."""
+        from opentrail.history.event_history import Search
+
+        start = moment("since", self.since, asked.now)
+
+        async def calls(event_name: str) -> list[FoundEvent]:
+            search = Search(attribute=("EventName", event_name), account=self.account, start=start)
+            return await asked.history.latest(search, _MAX_READ)
+
+        created, deleted = await calls("CreateAccessKey"), await calls("DeleteAccessKey")
+        gone = {_deleted_key(orjson.loads(event.record)) for event in deleted}
+        found: list[UnusedKey] = []
+        for event in created:
+            key = _created_key(event)
+            if key is None or key.accessKeyId in gone:
+                continue
+            used = Search(attribute=("AccessKeyId", key.accessKeyId), categories=None)
+            if await asked.history.latest(used, 1):
+                continue
+            if len(found) == self.limit:
+                return UnusedKeysAnswer(found, complete=False, missing=asked.missing)
+            found.append(key)
+        is_complete = len(created) < _MAX_READ and len(deleted) < _MAX_READ
+        return UnusedKeysAnswer(found, is_complete, asked.missing)
+
+
+def _created_key(event: FoundEvent) -> UnusedKey | None:
+    """Returns the key that a call created; None if it failed."""
+    record: Record = orjson.loads(event.record)
+    key = as_object(as_object(record.get("responseElements")).get("accessKey"))
+    key_id = key.get("accessKeyId")
+    if record.get("errorCode") is not None or not isinstance(key_id, str):
+        return None
+    account, arn = record.get("recipientAccountId"), record["userIdentity"].get("arn")
+    time = format_time(event.event_time)
+    return UnusedKey(key_id, time, event.event_id, account, key.get("userName"), arn)
+
+
+def _deleted_key(record: Record) -> object:
+    """Returns the id of the key that a call deleted; None if it failed."""
+    parameters = as_object(record.get("requestParameters"))
+    return None if record.get("errorCode") else parameters.get("accessKeyId")

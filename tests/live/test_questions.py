@@ -1,0 +1,106 @@
+"""Every question has one answer: over HTTP, on the command line and for an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from opentrail.commands.client import find
+from opentrail.mcp.answer import cleaned
+from opentrail.mcp.asked import merged
+from opentrail.questions.question import Question, load, names, parameters, required
+from tests.collection import PART
+from tests.live.processes import Opentrail, opentrail_server
+from tests.live.test_mcp import ask, connected
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+#: Values of arguments that fit the records; others are drawn by their schema.
+VALUES: dict[str, list[str]] = {
+    "since": ["2020-01-01", "2023-07-10T12:00:00Z", "3650d"],
+    "until": ["2024-01-01T00:00:00Z", "1h"],
+    "account": ["123456789012", "751353041310"],
+    "region": ["us-east-1", "eu-central-1"],
+    "name": ["bert-jan", "stratus-red-team", "nobody-has-it"],
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    """A server with records of two publishers, among them creations of access keys."""
+    folder = tmp_path_factory.mktemp("questions")
+    with opentrail_server(folder / "data", "--upstream", "http://127.0.0.1:9") as started:
+        for name in ("invictus-aws_dataset", "stratus-red-team"):
+            done = started.opentrail("import", str(PART / f"{name}.ndjson"))
+            assert done.returncode == 0, done.stderr
+        yield started
+
+
+@st.composite
+def arguments_of(draw: st.DrawFn, question: type[Question]) -> dict[str, Any]:
+    """Draws arguments that a question accepts; those with a default may be left out."""
+    drawn: dict[str, Any] = {}
+    for name, schema in parameters(question).items():
+        if name not in required(question) and draw(st.booleans()):
+            continue
+        if name in VALUES:
+            drawn[name] = draw(st.sampled_from(VALUES[name]))
+        elif "enum" in schema:
+            drawn[name] = draw(st.sampled_from(schema["enum"]))
+        elif schema["type"] == "integer":
+            drawn[name] = draw(st.integers(schema["minimum"], min(schema["maximum"], 30)))
+        elif schema["type"] == "boolean":
+            drawn[name] = draw(st.booleans())
+        else:
+            raise NotImplementedError(f"values for {name} are needed in VALUES")
+    return drawn
+
+
+@pytest.mark.parametrize("name", names())
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_http_command_and_agent_get_the_same_answer(
+    server: Opentrail, name: str, data: st.DataObject
+) -> None:
+    question = load(name)
+    arguments = data.draw(arguments_of(question))
+    query = {
+        each: str(value).lower() if value is True or value is False else str(value)
+        for each, value in arguments.items()
+    }
+    answered = find(Namespace(endpoint=None, data_dir=server.data_dir)).ask(
+        f"/api/v1/{name}", query
+    )
+    typed = [str(arguments[each]) for each in required(question)]
+    for each, value in arguments.items():
+        if value is not False and each not in required(question):
+            flag = f"--{each.replace('_', '-')}"
+            typed += [flag] if value is True else [flag, str(value)]
+    done = server.opentrail(name, *typed, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    assert json.loads(done.stdout) == answered
+    agent = asyncio.run(_as_agent(server.data_dir, name, arguments))
+    shown = merged(agent["facts"], agent["untrusted"])
+    expected = cleaned(answered)
+    for each in [each for each in shown if each.startswith("more_")]:
+        listed = each.removeprefix("more_")
+        assert shown.pop(each) == len(expected[listed]) - len(shown[listed])
+        expected[listed] = expected[listed][: len(shown[listed])]
+    assert shown == expected
+
+
+async def _as_agent(data_dir: Path, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async with connected(data_dir) as client:
+        return await ask(client, name.replace("-", "_"), **arguments)
