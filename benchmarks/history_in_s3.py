@@ -32,8 +32,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweed
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import CountedField, EventQuery
-from opentrail.ports.journal import TrimmedJournal
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource, TrimmedJournal
 
 Figures = dict[str, float]
 #: Fewer are for trying things out.

@@ -30,7 +30,7 @@ from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli import parser
 from opentrail.core import errors
-from opentrail.core.cloudtrail_arns import CHANNEL, STORE
+from opentrail.core.arns import CHANNEL, STORE
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.core.selectors.known_types import KNOWN_TYPES

@@ -45,8 +45,8 @@ from opentrail.core.errors import (
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.core.expression.tree import field_values
-from opentrail.core.user_agent_families import family_of
-from opentrail.ports.control import Document, Put, Stored, StoreWrite
+from opentrail.core.user_agents import family_of
+from opentrail.ports.control import Document, Lease, Put, Stored, StoreWrite
 from opentrail.ports.event_store import (
     DATA_CATEGORIES,
     PRESENT,
@@ -64,7 +64,6 @@ from opentrail.ports.event_store import (
     ValueCounts,
 )
 from opentrail.ports.journal import LostPositions
-from opentrail.ports.leases import Lease
 from opentrail.ports.objects import Bucket, NewObject, StoredContent
 from opentrail.ports.services import BusEvent, LogEvent
 from opentrail.ports.signer import SigningKey

@@ -12,7 +12,7 @@ import pytest
 import hatch_build
 from opentrail.core.event_record import EventRecord
 from opentrail.core.expression import Compare, parse
-from opentrail.core.expression.fields import FIELDS, MEMBERS
+from opentrail.core.expression.tree import FIELDS, MEMBERS
 from opentrail.core.selectors import SelectorOwner, predicate_of, read_selection
 from opentrail.ports.event_store import CountedField
 from scripts.screenshots import SOURCES, digest_of_sources

@@ -13,7 +13,7 @@ from typing import Any
 
 from opentrail.core.errors import UsageError
 from opentrail.core.organization import Organization, read_organization
-from opentrail.core.selectors.recording import records_all_management
+from opentrail.core.selectors.recorded_calls import records_all_management
 from opentrail.core.selectors.selection import Selection
 from opentrail.setting_values import (
     read_collector,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from opentrail.access.resource_policies import KINDS, ResourcePolicies, removal
-from opentrail.core.cloudtrail_arns import CloudTrailArn
+from opentrail.core.arns import CloudTrailArn
 from opentrail.core.errors import Conflict, MalformedPolicy, StorageFailed
 from opentrail.ports.control import Put
 from tests.fakes import Documents, MemoryControl, asynchronous

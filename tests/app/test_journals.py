@@ -14,8 +14,8 @@ from opentrail.app import background
 from opentrail.app import journals as module
 from opentrail.app.journals import is_in_files, require_engine, source_of
 from opentrail.core.errors import DataDirectoryInUse, UsageError
+from opentrail.ports.control import Lease
 from opentrail.ports.journal import JournalEngine
-from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from tests.app.opened import opened_engines
 from tests.factories import event_id, some_new_entries

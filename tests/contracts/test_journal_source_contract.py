@@ -1,4 +1,4 @@
-"""What every journal promises to the child processes that read it (ports/journal_source.py)."""
+"""What every journal promises to the child processes that read it (ports/journal.py)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.ports.journal import UNKNOWN_CHAIN, TrimmedJournal
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource, TrimmedJournal
 from tests.factories import event_id, some_new_entries
 from tests.fakes import GENESIS, asynchronous
 from tests.postgres import ON_POSTGRESQL, shared_server

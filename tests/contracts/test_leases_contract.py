@@ -1,4 +1,4 @@
-"""What all leases promise (ports/leases.py)."""
+"""What all leases promise (ports/control.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
-from opentrail.ports.leases import Lease, Leases
+from opentrail.ports.control import Lease, Leases
 from tests.fakes import TIMEOUT_SECONDS, MemoryLeases, asynchronous
 from tests.postgres import ON_POSTGRESQL, shared_server
 

@@ -37,7 +37,7 @@ from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import LeaseLost
 from opentrail.core.event import NewEntry
-from opentrail.ports.leases import Lease
+from opentrail.ports.control import Lease
 from tests.factories import some_new_entries
 from tests.fakes import GENESIS, MemoryLeases
 from tests.postgres import shared_server

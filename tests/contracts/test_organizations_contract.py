@@ -16,7 +16,7 @@ from opentrail.adapters.aws.organizations import UpstreamOrganizations
 from opentrail.adapters.aws.services import ServiceClients
 from opentrail.adapters.configured_organizations import ConfiguredOrganizations
 from opentrail.core.organization import Organization, read_organization
-from opentrail.ports.organizations import Organizations
+from opentrail.ports.services import Organizations
 from tests.factories import ACCOUNT, REGION
 from tests.fakes import asynchronous
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.agents import Agent, agent_of, words_of
+from opentrail.core.user_agents import Agent, agent_of, words_of
 from tests.collection import at_least, collected_records
 from tests.factories import a_record, an_assumed_role
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.core.caching import cached_if_short
+from opentrail.core.text import cached_if_short
 
 
 def test_a_function_is_called_once_for_each_short_text() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.cloudtrail_arns import TYPES, CloudTrailArn, read_cloudtrail_arn
+from opentrail.core.arns import TYPES, CloudTrailArn, read_cloudtrail_arn
 
 TRAIL = "arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opentrail.core.derived_members import derived_members
+from opentrail.core.resource_rules import derived_members
 
 
 @pytest.mark.parametrize(

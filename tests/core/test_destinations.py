@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from opentrail.core.destinations import check_kms_key, check_log_group, check_log_role, topic_arn
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.trail import check_kms_key, check_log_group, check_log_role, topic_arn
 
 ACCOUNT = "123456789012"
 KEY = "12345678-1234-1234-1234-123456789012"

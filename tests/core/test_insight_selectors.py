@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, MANAGEMENT
-from opentrail.core.insight_selectors import (
+from opentrail.core.insight_types import (
     CALL_RATE,
     ERROR_RATE,
     InsightSelector,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE
-from opentrail.core.insight_types import PRINCIPAL_TYPES, insight_type
+from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, PRINCIPAL_TYPES, insight_type
 
 
 def test_every_type_has_its_own_name_in_records_and_none_is_one_of_awss() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.core.opened_ports import opens
+from opentrail.core.expression.tree import opens
 
 
 def test_rules_of_all_forms_are_read() -> None:

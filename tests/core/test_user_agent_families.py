@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.core.user_agent_families import family_of
+from opentrail.core.user_agents import family_of
 
 
 @pytest.mark.parametrize(

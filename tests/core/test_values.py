@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 
 
 @value_class(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from opentrail.core.cloudtrail_arns import CHANNEL, DASHBOARD, STORE, CloudTrailArn
+from opentrail.core.arns import CHANNEL, DASHBOARD, STORE, CloudTrailArn
 from opentrail.core.errors import MalformedPolicy, StorageFailed
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.control import ControlStore, Put, Remove

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 
 def open_source(address: str) -> JournalSource:

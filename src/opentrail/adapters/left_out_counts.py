@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from opentrail.adapters.files import is_locked
-from opentrail.core.left_out import MAX_COUNTERS, OTHER, LeftOut
+from opentrail.core.selectors.recorded_calls import MAX_COUNTERS, OTHER, LeftOut
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,7 @@ from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
-from opentrail.ports.journal import UNKNOWN_CHAIN
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Maximum rows per batch.
 _BATCH = 5_000

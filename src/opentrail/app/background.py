@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from opentrail.logs import attempt
-from opentrail.ports.leases import Lease, Leases
+from opentrail.ports.control import Lease, Leases
 
 log = logging.getLogger(__name__)
 

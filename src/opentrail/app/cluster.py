@@ -36,9 +36,8 @@ from opentrail.core.event import NewEntry, format_time, parse_time
 from opentrail.core.trail import stored_time
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Document, Put, Remove
+from opentrail.ports.control import ControlStore, Document, Lease, Put, Remove
 from opentrail.ports.journal import TrimmedJournal
-from opentrail.ports.leases import Lease
 from opentrail.settings import Settings
 from opentrail.version import __version__
 

@@ -37,8 +37,7 @@ from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
 from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.journal import UNKNOWN_CHAIN
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 log = logging.getLogger(__name__)
 

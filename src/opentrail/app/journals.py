@@ -17,9 +17,8 @@ from opentrail.adapters.sqlite.journal import SEGMENT_BYTES
 from opentrail.app.background import renew_until_lost, run_beside
 from opentrail.app.disk import file_limits
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
-from opentrail.ports.journal import KnownPositions, LostPositions
-from opentrail.ports.journal_source import JournalSource
-from opentrail.ports.leases import Lease, Leases
+from opentrail.ports.control import Lease, Leases
+from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions, TrimmedJournal
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from opentrail.adapters.left_out_counts import count_files, counts_in, finished_hours
 from opentrail.capture.record.losses import left_out_entry
 from opentrail.core.identity import DEFAULT_ACCOUNT
-from opentrail.core.left_out import LeftOut
+from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, append_once

@@ -16,7 +16,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.app.inventory import standing_of
 from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 from opentrail.trails.rebuilding import TrailRebuilding
 from opentrail.trails.registry import key_of
 

@@ -14,7 +14,7 @@ from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.event_store import SharedFile
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 log = logging.getLogger(__name__)
 

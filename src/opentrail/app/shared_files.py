@@ -45,8 +45,7 @@ from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Put, Remove
 from opentrail.ports.event_store import SharedFile
-from opentrail.ports.journal import TrimmedJournal
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource, TrimmedJournal
 from opentrail.ports.objects import NewObject, ObjectStore
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.trail import GLOBAL_SERVICES
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 from opentrail.wire.service_models import Service
 
 #: Entries of each cache; callers may make up any number of operations.

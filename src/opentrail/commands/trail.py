@@ -11,10 +11,9 @@ from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import own_region
 from opentrail.commands.rendering import print_fields, print_table
-from opentrail.core.destinations import check_kms_key
 from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.text import counted, printable
-from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
+from opentrail.core.trail import check_bucket_name, check_kms_key, check_prefix, check_trail_name
 
 _PATH = "/api/v1/trails"
 _DONE = {"start": "logs events now", "stop": "logs no more events", "delete": "is deleted"}

@@ -21,7 +21,7 @@ from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 from opentrail.settings import from_environment
 
 

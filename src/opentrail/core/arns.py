@@ -2,6 +2,9 @@
 
 arn:aws:sqs:us-east-1:123456789012:queue       the whole rest is the name
 arn:aws:iam::123456789012:user/path/Mary       the last part is the name, the first the kind
+
+What is looked up by the ARN of a resource of CloudTrail, and what a policy is asked about, must be
+the same resource: both read ARNs here (cloudtrail-format §1.2).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from opentrail.core.caching import cached_if_short
+from opentrail.core.text import cached_if_short
 
 #: Service in an ARN → kind in it (the word before the first `/` or `:`; "" for a bare name) →
 #: CloudFormation type. A new service is a new row.
@@ -238,3 +241,36 @@ def without_session(arn: str) -> str:
     'arn:aws:iam::123456789012:user/staff/Mary'
     """
     return _ROLE_SESSION.sub(r"\1", arn)
+
+
+TRAIL, STORE, CHANNEL, DASHBOARD = TYPES = ("trail", "eventdatastore", "channel", "dashboard")
+_CLOUDTRAIL_FORM = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12}):([a-z]+)/(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTrailArn:
+    """Where a resource is, and what it is called there."""
+
+    #: One of `TYPES`, or a type that is not known.
+    type: str
+    region: str
+    account: str
+    #: Name of a trail or dashboard, id of an event data store or channel.
+    name: str
+
+    def __str__(self) -> str:
+        """Returns the one form in which opentrail writes the ARN, whatever its partition was."""
+        return f"arn:aws:cloudtrail:{self.region}:{self.account}:{self.type}/{self.name}"
+
+
+def read_cloudtrail_arn(text: str) -> CloudTrailArn | None:
+    """Returns the parts of an ARN; None if the text is not the ARN of a CloudTrail resource.
+
+    >>> read_cloudtrail_arn("arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail").name
+    'my-trail'
+    """
+    form = _CLOUDTRAIL_FORM.fullmatch(text)
+    if form is None:
+        return None
+    region, account, kind, name = form.groups()
+    return CloudTrailArn(kind, region, account, name)

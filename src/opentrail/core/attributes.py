@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from opentrail.core.agents import agent_of
 from opentrail.core.event import (
     DATA,
     FOUND_DETAILS,
@@ -16,7 +15,8 @@ from opentrail.core.event import (
     parse_time,
 )
 from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, ResourceRule, named_by, plan_of
-from opentrail.core.values import value_class
+from opentrail.core.user_agents import agent_of
+from opentrail.core.value_class import value_class
 
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
 LOOKUP_KEYS = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 
 #: A decoded record: AWS's member names, JSON values.
 Record = Mapping[str, Any]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 
 #: Any JSON value but an object: a member of a foreign record may have any type.
 _Other = list[Any] | str | float | bool | None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Self
 
 from opentrail.core.event import format_time, parse_time
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 
 #: Maximum characters of a reason, so that a gap fits into one block of a disk.
 _MAX_REASON_LENGTH = 200

@@ -13,9 +13,9 @@ from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.agents import agent_tag_of
 from opentrail.core.event import Record, as_object, is_account, objects_in
-from opentrail.core.values import value_class
+from opentrail.core.user_agents import agent_tag_of
+from opentrail.core.value_class import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
 #: Key ids of IAM and STS ("IAM identifiers": AKIA for long-term keys, ASIA for temporary ones).

@@ -1,10 +1,12 @@
-"""Text that others wrote: shown on a terminal, compared with wildcards."""
+"""Text that others wrote: shown on a terminal, compared with wildcards, cached by length."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 #: Unicode categories of control, format and surrogate characters, and of line separators.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -60,3 +62,26 @@ def counted(number: int, noun: str) -> str:
     """
     plural = "es" if noun.endswith("ch") else "s"
     return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+T = TypeVar("T")
+
+
+def cached_if_short(
+    max_length: int, entries: int = 4_096
+) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Returns a decorator that caches results for strings of at most `max_length` characters.
+
+    A cache of all strings would hold as many bytes as callers send, whatever its number of entries.
+    """
+
+    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
+        cached = lru_cache(entries)(function)
+
+        @wraps(function)
+        def call(text: str) -> T:
+            return cached(text) if len(text) <= max_length else function(text)
+
+        return call
+
+    return decorate

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from opentrail.core.event import FOUND_DETAILS, without_version
-from opentrail.core.expression.fields import MEMBERS
+from opentrail.core.expression.tree import MEMBERS
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, glob
 from opentrail.detections.rules import (
     AllOf,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted, Throttled
 from opentrail.core.expression import And, Compare, Expression, Or, literal
-from opentrail.core.expression.fields import FIELDS
+from opentrail.core.expression.tree import FIELDS
 from opentrail.history.follower import HistoryFollower
 from opentrail.history.histogram import HOUR, MAX_BUCKETS, Histogram, histogram_of, round_period
 from opentrail.history.page_tokens import PageToken, PageTokens

@@ -17,8 +17,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from opentrail.core.expression import And, Compare, Expression, Not, Or, Text, literal
-from opentrail.core.expression.fields import FIELDS
-from opentrail.core.expression.tree import nodes_at, occurs
+from opentrail.core.expression.tree import FIELDS, nodes_at, occurs
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.threads import NEAREST, in_thread
 from opentrail.ports.event_store import FoundEvent

@@ -21,7 +21,7 @@ from opentrail.core.errors import (
     StorageFailed,
 )
 from opentrail.imports.batch import WORKERS
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 log = logging.getLogger(__name__)
 

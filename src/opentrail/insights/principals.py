@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from opentrail.core.agents import agent_of
 from opentrail.core.arns import without_session
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
@@ -24,7 +23,7 @@ from opentrail.core.insight_types import (
     NEW_USER_AGENT,
     WINDOW_MINUTES,
 )
-from opentrail.core.user_agent_families import family_of
+from opentrail.core.user_agents import agent_of, family_of
 from opentrail.insights.baseline import DAY
 from opentrail.insights.findings import PrincipalFinding
 from opentrail.insights.seen_values import FORGOTTEN_DAYS, SeenState, SeenValues, hash_of

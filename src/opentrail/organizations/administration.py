@@ -10,7 +10,7 @@ from opentrail.core.errors import CloudTrailError, Conflict, ServiceError
 from opentrail.core.organization import Organization, not_management_account
 from opentrail.core.trail import Trail
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.organizations import Organizations
+from opentrail.ports.services import Organizations
 
 #: Maximum delegated administrators of an organization (cloudtrail-format §8.5).
 MAX_ADMINISTRATORS = 3

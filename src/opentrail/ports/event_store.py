@@ -150,8 +150,8 @@ class PrincipalCounts:
     """The number of events of one kind by one principal, program and agent, by minute.
 
     `principal` is an ARN, without the session's name if it is a role session's; None if the caller
-    has no ARN. `user_agent_family` is as in `core/user_agent_families.py`, `agent` the name of the
-    agent as in `core/agents.py`. `minutes`, of event times, and `counts` are as in `CallCounts`.
+    has no ARN. `user_agent_family` and `agent`, the name of an agent, are as in
+    `core/user_agents.py`. `minutes`, of event times, and `counts` are as in `CallCounts`.
     """
 
     account: str

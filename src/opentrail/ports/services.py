@@ -1,4 +1,4 @@
-"""Services beside buckets: topics, log groups, event buses, keys, collectors of logs."""
+"""Services beside buckets: topics, log groups, buses, keys, log collectors, the organization."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from opentrail.core.organization import Organization
 
 
 class Topics(Protocol):
@@ -114,5 +116,19 @@ class Webhook(Protocol):
 
         Raises:
             ServiceError: it does not answer, or accepts nothing now; it may have the event.
+        """
+        ...
+
+
+class Organizations(Protocol):
+    """Where the organization is described."""
+
+    async def current(self) -> Organization | None:
+        """Return the organization, or None if there is none.
+
+        While the source fails, return its last answer.
+
+        Raises:
+            ServiceError: the source fails, and has not answered since the server started.
         """
         ...

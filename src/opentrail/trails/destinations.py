@@ -6,7 +6,6 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from opentrail.core.destinations import check_kms_key, check_log_group, check_log_role
 from opentrail.core.digest_file import DIGEST
 from opentrail.core.errors import (
     CloudTrailError,
@@ -17,7 +16,7 @@ from opentrail.core.errors import (
     ServiceMissing,
 )
 from opentrail.core.logfile import CLOUDTRAIL, DeliveryPlace, encryption_context
-from opentrail.core.trail import Trail
+from opentrail.core.trail import Trail, check_kms_key, check_log_group, check_log_role
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery

@@ -8,7 +8,7 @@ from functools import partial
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal
-from opentrail.ports.organizations import Organizations
+from opentrail.ports.services import Organizations
 from opentrail.trails.registry import TrailRegistry
 
 log = logging.getLogger(__name__)

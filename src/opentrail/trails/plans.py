@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Self
 
 from opentrail.core.event import INSIGHT, Entry
-from opentrail.core.insight_selectors import insight_selectors, selects
+from opentrail.core.insight_types import insight_selectors, selects
 from opentrail.core.logfile import (
     CLOUDTRAIL,
     LOG_KINDS,

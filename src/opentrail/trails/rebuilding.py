@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.cloudtrail_arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
+from opentrail.core.arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, parse_time
-from opentrail.core.insight_selectors import insight_selectors
+from opentrail.core.insight_types import insight_selectors
+from opentrail.core.resource_tags import read_tags, with_tags, without_tags
 from opentrail.core.selectors import SelectorOwner, read_selection
-from opentrail.core.tags import read_tags, with_tags, without_tags
 from opentrail.core.trail import Trail, stored_time
 
 #: Members of the answers of CreateTrail and UpdateTrail, and the settings that they show.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opentrail.core.cloudtrail_arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
+from opentrail.core.arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.organization import not_management_account
 from opentrail.core.trail import Span, Trail, check_trail_name

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 
 #: Bytes of a body, decompressed, that is stored and decoded.
 MAX_BODY = 16 * 1024 * 1024

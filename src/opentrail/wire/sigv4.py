@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
 from opentrail.wire.query_form import last_value

@@ -23,8 +23,8 @@ from opentrail.core.errors import (
     StoreUnreachable,
 )
 from opentrail.core.event import Entry
+from opentrail.ports.control import Lease
 from opentrail.ports.journal import QUEUE_RECORDS, LostPositions
-from opentrail.ports.leases import Lease
 from tests.factories import a_new_entry, event_id, some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, asynchronous, eventually
 from tests.postgres import PostgresServer, database_in, own_server, shared_server

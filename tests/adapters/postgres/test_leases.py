@@ -12,7 +12,7 @@ from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import StorageFailed
-from opentrail.ports.leases import Lease
+from opentrail.ports.control import Lease
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import shared_server
 

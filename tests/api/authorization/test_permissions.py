@@ -15,7 +15,7 @@ from opentrail.api.authorization.permissions import (
     NamedResource,
     Origin,
 )
-from opentrail.core.cloudtrail_arns import TYPES
+from opentrail.core.arns import TYPES
 from tests.api.inputs import OPERATIONS, valid_inputs
 from tests.factories import ACCOUNT, REGION
 

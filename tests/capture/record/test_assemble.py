@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
-from opentrail.core.agents import agent_of
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
+from opentrail.core.user_agents import agent_of
 from opentrail.wire.message import Request, Response
 from tests.collection import at_least, collected_records
 from tests.factories import (

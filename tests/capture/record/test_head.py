@@ -15,9 +15,8 @@ from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.head import Choice
 from opentrail.core.event_record import EventRecord
 from opentrail.core.identity import Identity, unknown
-from opentrail.core.left_out import LeftOut
 from opentrail.core.selectors.advanced import OPERATORS
-from opentrail.core.selectors.recording import read_recording
+from opentrail.core.selectors.recorded_calls import LeftOut, read_recording
 from opentrail.core.selectors.selection import Selection, predicate_of
 from opentrail.wire.message import Request
 from opentrail.wire.sigv4 import read_credential

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from opentrail.core.expression import ExpressionError, parse
-from opentrail.core.expression.fields import MEMBERS
+from opentrail.core.expression.tree import MEMBERS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.core.policies.conditions import OPERATORS, ConditionError, condition
+from opentrail.core.policies.condition_operators import OPERATORS, ConditionError, condition
 
 
 def holds(operator: str, wanted: str | list[str], *values: str, **context: str) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.core.policies.principals import Grade, read_principals
-from opentrail.core.policies.request import Caller
+from opentrail.core.policies.request import Caller, Grade, read_principals
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.event_record import EventFields
-from opentrail.core.selectors.recording import read_recording, records_all_management
+from opentrail.core.selectors.recorded_calls import read_recording, records_all_management
 from opentrail.core.selectors.selection import predicate_of
 
 Json = dict[str, Any]

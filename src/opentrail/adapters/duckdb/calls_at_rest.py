@@ -12,7 +12,7 @@ import orjson
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Record
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 log = logging.getLogger(__name__)
 

@@ -21,13 +21,12 @@ from opentrail.adapters.duckdb.expressions import (
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.schema import conditions_of, matching, select_rows
 from opentrail.adapters.duckdb.table_set import Database, EventTable
-from opentrail.core.agents import agent_in, words_of
 from opentrail.core.arns import ROLE_SESSION
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.expression import holds
-from opentrail.core.user_agent_families import FAMILY
+from opentrail.core.user_agents import FAMILY, agent_in, words_of
 from opentrail.ports.event_store import (
     NO_ERROR,
     CallCounts,

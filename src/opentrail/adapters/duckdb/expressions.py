@@ -15,7 +15,6 @@ from typing import Any
 from msgspec import structs
 
 from opentrail.adapters.duckdb.index import Index
-from opentrail.core.agents import AGENTCORE, words_of
 from opentrail.core.event import SIGN_IN
 from opentrail.core.expression import (
     And,
@@ -29,8 +28,8 @@ from opentrail.core.expression import (
     Pattern,
     Text,
 )
-from opentrail.core.expression.tree import network_of
-from opentrail.core.opened_ports import OPENING
+from opentrail.core.expression.tree import OPENING, network_of
+from opentrail.core.user_agents import AGENTCORE, words_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from opentrail.adapters.ipc.remote import handlers_of
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 if TYPE_CHECKING:
     from opentrail.adapters.duckdb.block_cache import BlockCache

@@ -27,8 +27,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import SharedFile
-from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN, first_not_lost
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN, JournalSource, first_not_lost
 
 log = logging.getLogger(__name__)
 

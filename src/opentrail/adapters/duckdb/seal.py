@@ -43,7 +43,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import DATA_CATEGORIES
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 #: Entries per read. Each read is a transaction of its own: SQLite cannot move its write-ahead log
 #: into the database while one is open.

@@ -27,8 +27,7 @@ from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import Attributes
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
-from opentrail.ports.journal import first_not_lost
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource, first_not_lost
 
 _MORE = {"file": "INTEGER", "line": "BIGINT", "part": "TINYINT"}
 #: Pairs of records that are compared per step.

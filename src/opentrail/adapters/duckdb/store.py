@@ -36,7 +36,7 @@ from opentrail.ports.event_store import (
     ValueCount,
     ValueCounts,
 )
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 if TYPE_CHECKING:
     from opentrail.adapters.duckdb.block_cache import BlockCache

@@ -31,7 +31,7 @@ from opentrail.adapters.ipc.remote import parts, remote
 from opentrail.core.errors import FilesUnreachable, StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventStore, Excess, SharedFile, Snapshot
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import JournalSource
 
 T = TypeVar("T")
 

@@ -8,8 +8,7 @@ from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
-from opentrail.ports.control import Stored, StoreWrite
-from opentrail.ports.leases import Lease
+from opentrail.ports.control import Lease, Stored, StoreWrite
 
 
 class FencedControl:

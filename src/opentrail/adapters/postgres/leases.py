@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
-from opentrail.ports.leases import Lease
+from opentrail.ports.control import Lease
 
 #: Seconds until a lease expires that its holder does not renew.
 LEASE_SECONDS = 5.0

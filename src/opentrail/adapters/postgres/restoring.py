@@ -11,8 +11,7 @@ from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.ports.journal import UNKNOWN_CHAIN
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Maximum seconds that a move takes.
 _MAX_SECONDS = 3_600.0

@@ -13,8 +13,8 @@ from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import LOSE
 from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
+from opentrail.ports.control import Lease
 from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN
-from opentrail.ports.leases import Lease
 
 #: The lease of the sequencer.
 LEASE = "sequencer"

@@ -18,7 +18,7 @@ from opentrail.api.authorization.permissions import (
     Origin,
     Permission,
 )
-from opentrail.core.cloudtrail_arns import TRAIL
+from opentrail.core.arns import TRAIL
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.core.identity import Identity

@@ -16,7 +16,7 @@ from typing import Any
 
 from opentrail.api.operations.insights import not_a_trail
 from opentrail.api.operations.tags import resource_not_found
-from opentrail.core.cloudtrail_arns import (
+from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,
     STORE,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.insight_selectors import check_insights, insight_selectors
+from opentrail.core.insight_types import check_insights, insight_selectors
 from opentrail.core.selectors import Selection
 from opentrail.core.trail import Trail
 

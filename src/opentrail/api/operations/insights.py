@@ -9,7 +9,7 @@ from opentrail.api.operations.history import ABOUT_DATA_EVENTS, shown_page
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
 from opentrail.core.expression import And, Compare
-from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE
+from opentrail.core.insight_types import CALL_RATE, ERROR_RATE
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import PAGE, CountPage, CountSearch, Search
 from opentrail.ports.event_store import CallKey

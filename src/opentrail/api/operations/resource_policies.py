@@ -13,7 +13,7 @@ from typing import Any
 from opentrail.access.resource_policies import KINDS
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.api.operations.tags import resource_not_found
-from opentrail.core.cloudtrail_arns import (
+from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,
     STORE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
-from opentrail.core.cloudtrail_arns import TRAIL, TYPES, read_cloudtrail_arn
+from opentrail.core.arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.tags import as_tag_list, read_tags, with_tags, without_tags
+from opentrail.core.resource_tags import as_tag_list, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 
 _MAX_RESOURCES = 20

@@ -7,11 +7,10 @@ import uuid
 from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
-from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.organization import not_management_account
+from opentrail.core.resource_tags import read_tags, with_tags
 from opentrail.core.selectors import Selection
-from opentrail.core.tags import read_tags, with_tags
 from opentrail.core.trail import (
     Trail,
     check_bucket_name,
@@ -19,6 +18,7 @@ from opentrail.core.trail import (
     check_trail_name,
     epoch,
     shown_time,
+    topic_arn,
 )
 from opentrail.trails.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of

@@ -25,7 +25,6 @@ from opentrail.api.v1.conditions import (
     without_defaults,
 )
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
-from opentrail.core.agents import Agent, AgentKind, agent_of
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time, parse_time
@@ -40,7 +39,8 @@ from opentrail.core.expression import (
     literal,
     terms_of,
 )
-from opentrail.core.expression.fields import NAMES
+from opentrail.core.expression.tree import NAMES
+from opentrail.core.user_agents import Agent, AgentKind, agent_of
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
 from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread

@@ -25,10 +25,10 @@ from opentrail.api.v1.events import (
     rows_of,
 )
 from opentrail.api.v1.routes import VIEWER, route
-from opentrail.core.agents import agent_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import And, Compare, Is, literal
+from opentrail.core.user_agents import agent_of
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
 from opentrail.history.threads import in_thread

@@ -11,9 +11,14 @@ import msgspec
 import orjson
 
 from opentrail.api.v1.answers import invalid_parameter
-from opentrail.core.destinations import check_kms_key, topic_arn
 from opentrail.core.errors import CloudTrailError, ServiceError
-from opentrail.core.trail import check_bucket_name, check_prefix, check_trail_name
+from opentrail.core.trail import (
+    check_bucket_name,
+    check_kms_key,
+    check_prefix,
+    check_trail_name,
+    topic_arn,
+)
 
 #: Codes of errors of calls that find nothing.
 _MISSING = ("404", "NoSuchBucket", "NoSuchBucketPolicy", "NotFound", "NotFoundException")

@@ -18,7 +18,7 @@ from opentrail.app.wing import Core, Missing, Wing
 from opentrail.app.wings.insights_messages import StopWatch
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import DATA, Entry
-from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
+from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
 from opentrail.follow import follow
 from opentrail.insights.expected import ExpectedIncidents

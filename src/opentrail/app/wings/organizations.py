@@ -10,7 +10,7 @@ from opentrail.app.wing import Core, Wing
 from opentrail.core.organization import Organization
 from opentrail.logs import attempt
 from opentrail.organizations.administration import OrganizationAdministration
-from opentrail.ports.organizations import Organizations
+from opentrail.ports.services import Organizations
 from opentrail.trails.members import TrailMembers
 from opentrail.trails.registry import TrailRegistry
 

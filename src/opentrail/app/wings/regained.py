@@ -19,8 +19,7 @@ from opentrail.imports.batch import BatchFile, pack
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Remove
-from opentrail.ports.journal import Journal, LostPositions, append_once
-from opentrail.ports.journal_source import JournalSource
+from opentrail.ports.journal import Journal, JournalSource, LostPositions, append_once
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import REGAINED
 from opentrail.trails.writing import MAX_LOG_BYTES, decompress

@@ -50,8 +50,6 @@ from opentrail.capture.record_rules import (
 )
 from opentrail.capture.redaction.embedded import redact, search_limit
 from opentrail.capture.redaction.redact import redact_message, without_words_of
-from opentrail.core.agents import read_agent
-from opentrail.core.caching import cached_if_short
 from opentrail.core.event import (
     EVENT_VERSION,
     MANAGEMENT,
@@ -71,8 +69,10 @@ from opentrail.core.identity import (
     identity_by_arn,
     unknown,
 )
+from opentrail.core.text import cached_if_short
 from opentrail.core.trail import GLOBAL_REGION
-from opentrail.core.values import value_class
+from opentrail.core.user_agents import read_agent
+from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
 from opentrail.wire.routing import Route

@@ -19,7 +19,7 @@ from opentrail.capture.record_rules import lower_first, rules
 from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
-from opentrail.core.caching import cached_if_short
+from opentrail.core.text import cached_if_short
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
 from opentrail.wire.protocols.requests import operation_fields, repeated_fields

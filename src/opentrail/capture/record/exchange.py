@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 from opentrail.core.identity import Identity
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import Credential

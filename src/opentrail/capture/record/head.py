@@ -14,11 +14,11 @@ from opentrail.capture.redaction.embedded import search_limit
 from opentrail.core.event import DATA
 from opentrail.core.event_record import EventFields
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
-from opentrail.core.left_out import LeftOut
 from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSelector
 from opentrail.core.selectors.predicate import Predicate
+from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.core.selectors.selection import Selection, predicate_of
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service

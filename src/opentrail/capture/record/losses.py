@@ -11,7 +11,7 @@ from opentrail.capture.record_limits import to_bytes
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
-from opentrail.core.left_out import LeftOut
+from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import LostPositions

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.caching import cached_if_short
+from opentrail.core.text import cached_if_short
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 

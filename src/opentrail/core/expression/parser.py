@@ -11,8 +11,9 @@ from difflib import get_close_matches
 
 from opentrail.core.errors import UsageError
 from opentrail.core.event import parse_span, parse_time
-from opentrail.core.expression.fields import FIELDS, MEMBERS
 from opentrail.core.expression.tree import (
+    FIELDS,
+    MEMBERS,
     And,
     Between,
     Compare,

@@ -1,4 +1,4 @@
-"""The parts of a search expression, and whether an event matches it."""
+"""The parts of a search expression: names to compare, and whether an event matches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,121 @@ import msgspec
 
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import SIGN_IN, Record, parse_time, refusal
-from opentrail.core.opened_ports import opens
 from opentrail.core.text import with_anything_between
+
+#: Field of `Attributes` → its names, in any case: the record's or LookupEvents', then short ones.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "event_id": ("eventID", "id"),
+    "event_name": ("eventName", "event", "name"),
+    "event_source": ("eventSource", "source", "service"),
+    "username": ("username", "user"),
+    "access_key_id": ("accessKeyId", "key"),
+    "principal_arn": ("arn", "principal"),
+    "source_ip": ("sourceIPAddress", "sourceIp", "ip"),
+    "error_code": ("errorCode", "error"),
+    "region": ("awsRegion", "region"),
+    "account": ("recipientAccountId", "account"),
+    "category": ("eventCategory", "category"),
+    "read_only": ("readOnly",),
+    "agent": ("agent",),
+    "resource_names": ("resourceName", "resource"),
+    "resource_types": ("resourceType",),
+    "event_time": ("eventTime", "time"),
+}
+#: Name in lower case → field of `Attributes`.
+FIELDS: Mapping[str, str] = {
+    name.lower(): field for field, names in NAMES.items() for name in names
+}
+#: Members of a record that a path may begin with.
+MEMBERS = frozenset(
+    {
+        "addendum",
+        "additionalEventData",
+        "annotation",
+        "apiVersion",
+        "detectionDetails",
+        "edgeDeviceDetails",
+        "errorMessage",
+        "eventContext",
+        "eventType",
+        "eventVersion",
+        "insightDetails",
+        "managementEvent",
+        "requestID",
+        "requestParameters",
+        "resources",
+        "responseElements",
+        "serviceEventDetails",
+        "sessionCredentialFromConsole",
+        "sharedEventID",
+        "tlsDetails",
+        "userAgent",
+        "userIdentity",
+        "vpcEndpointAccountId",
+        "vpcEndpointId",
+    }
+)
+
+
+#: Calls that open ports.
+OPENING = frozenset(
+    {
+        "AuthorizeSecurityGroupIngress",
+        "ModifySecurityGroupRules",
+        "OpenInstancePublicPorts",
+        "PutInstancePublicPorts",
+    }
+)
+_ANY_PROTOCOL = frozenset({"-1", "all"})
+#: Protocols whose rules have types instead of ports, by name and number.
+_WITHOUT_PORTS = frozenset({"icmp", "icmpv6", "1", "58"})
+_MAX_PORT = 65_535
+
+
+def opens(record: Record, port: int) -> bool:
+    """Returns whether a call lets traffic in to a port, whatever its outcome.
+
+    >>> rule = {"ipProtocol": "tcp", "fromPort": 20, "toPort": 25, "cidrIp": "0.0.0.0/0"}
+    >>> opens({"eventName": "AuthorizeSecurityGroupIngress", "requestParameters": rule}, 22)
+    True
+    """
+    if record.get("eventName") not in OPENING:
+        return False
+    return any(_has(rule, port) for rule in _rules(record.get("requestParameters")))
+
+
+def _rules(parameters: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields the rules in a request, their members in lower case."""
+    left = [parameters]
+    while left:
+        node = left.pop()
+        if isinstance(node, list):
+            left += node
+        elif isinstance(node, dict):
+            left += node.values()
+            rule = {name.lower(): value for name, value in node.items()}
+            if rule.keys() & {"fromport", "toport", "ipprotocol", "protocol"}:
+                yield rule
+
+
+def _has(rule: Mapping[str, Any], port: int) -> bool:
+    protocol = str(rule.get("ipprotocol") or rule.get("protocol") or "").lower()
+    if protocol in _ANY_PROTOCOL:
+        return True
+    first, last = _port(rule.get("fromport")), _port(rule.get("toport"))
+    if protocol in _WITHOUT_PORTS or first is None:
+        return False
+    if first == -1:
+        return True
+    return first <= port <= (first if last is None else last)
+
+
+def _port(value: Any) -> int | None:
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if -1 <= number <= _MAX_PORT else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +253,7 @@ class Is(msgspec.Struct, frozen=True, tag=True):
 
 
 class Opens(msgspec.Struct, frozen=True, tag=True):
-    """A call that lets traffic in to a port; see `core/opened_ports.py`."""
+    """A call that lets traffic in to a port; see `opens`."""
 
     port: int
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from opentrail.core.policies.document import Policy, PolicyKind, Statement
-from opentrail.core.policies.principals import Grade
-from opentrail.core.policies.request import AccessRequest
+from opentrail.core.policies.request import AccessRequest, Grade
 
 
 class Outcome(Enum):

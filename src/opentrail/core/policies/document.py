@@ -14,10 +14,16 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.core.errors import MalformedPolicy
-from opentrail.core.policies.conditions import Condition, ConditionError, condition
+from opentrail.core.policies.condition_operators import Condition, ConditionError, condition
 from opentrail.core.policies.patterns import TextMatcher, globs, like_any
-from opentrail.core.policies.principals import KINDS, Grade, NamedPrincipals, read_principals
-from opentrail.core.policies.request import AccessRequest, Caller
+from opentrail.core.policies.request import (
+    KINDS,
+    AccessRequest,
+    Caller,
+    Grade,
+    NamedPrincipals,
+    read_principals,
+)
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _MEMBERS = frozenset({"Version", "Id", "Statement"})

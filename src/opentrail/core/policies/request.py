@@ -1,9 +1,13 @@
-"""What a policy is asked about: who calls, which action, on which resource, in which context."""
+"""What a policy is asked about, and the callers that a statement's principals match."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
+
+from opentrail.core.event import is_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +40,76 @@ class AccessRequest:
     resource_account: str
     #: Condition keys in lower case → values; a key without values counts as missing.
     context: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_ROOT = re.compile("arn:aws[a-z-]*:iam::([0-9]{12}):root")
+_ARN = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::[0-9]{12}:[^*?\s]+")
+KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
+
+
+class Grade(IntEnum):
+    """How a statement's principal matches a caller."""
+
+    #: Not at all.
+    NONE = 0
+    #: By its account, whose administrator must allow the caller too.
+    ACCOUNT = 1
+    #: By name, or because it is everyone.
+    CALLER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPrincipals:
+    """The principals that a statement names."""
+
+    is_everyone: bool
+    accounts: frozenset[str]
+    arns: frozenset[str]
+    services: frozenset[str]
+    providers: frozenset[str]
+
+    def grade(self, caller: Caller) -> Grade:
+        if self.is_everyone or self._is_named(caller):
+            return Grade.CALLER
+        return Grade.ACCOUNT if caller.account in self.accounts else Grade.NONE
+
+    def excepts(self, caller: Caller) -> bool:
+        """Returns whether a caller is excepted by `NotPrincipal`; its account alone does not do."""
+        return self.is_everyone or self._is_named(caller)
+
+    def _is_named(self, caller: Caller) -> bool:
+        if caller.is_root and caller.account in self.accounts:
+            return True
+        return (
+            caller.arn in self.arns
+            or caller.role_arn in self.arns
+            or caller.service in self.services
+            or caller.federated in self.providers
+        )
+
+
+def read_principals(lists: Mapping[str, Sequence[str]]) -> NamedPrincipals:
+    """Returns the principals of an element's lists.
+
+    Raises:
+        ValueError: the text of what is not a principal.
+    """
+    accounts, arns, is_everyone = set(), set(), False
+    for text in lists.get("AWS", ()):
+        if text == "*":
+            is_everyone = True
+        elif is_account(text):
+            accounts.add(text)
+        elif match := _ROOT.fullmatch(text):
+            accounts.add(match[1])
+        elif _ARN.fullmatch(text):
+            arns.add(text)
+        else:
+            raise ValueError(f'"AWS":"{text}"')
+    return NamedPrincipals(
+        is_everyone,
+        frozenset(accounts),
+        frozenset(arns),
+        frozenset(lists.get("Service", ())),
+        frozenset(lists.get("Federated", ())),
+    )

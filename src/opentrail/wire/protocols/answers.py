@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from botocore.model import OperationModel
 
-from opentrail.core.values import value_class
+from opentrail.core.value_class import value_class
 from opentrail.wire.message import Response, plain_body
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor, rest_body

@@ -1,9 +1,9 @@
-"""Which calls are recorded: advanced event selectors in the file of settings."""
+"""Which calls are recorded, by selectors in the file of settings, and how others are counted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -91,3 +91,18 @@ def _check_resources(selector: AdvancedSelector, source: str) -> None:
 def records_all_management(selection: Selection) -> bool:
     """Returns whether every management event is recorded."""
     return predicate_of(selection).decides(MANAGEMENT) is True
+
+
+#: Maximum counters of an hour; what exceeds them is counted as `OTHER`.
+MAX_COUNTERS = 1_000
+
+
+class LeftOut(NamedTuple):
+    """What a counter counts: `resource_type` is that of data events, '' of management events."""
+
+    event_source: str
+    event_name: str
+    resource_type: str
+
+
+OTHER = LeftOut("other", "other", "")
