@@ -46,9 +46,9 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.detections.enabled import EnabledRules
 from opentrail.history.event_history import History
-from opentrail.insights.expected import ExpectedIncidents
+from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
-from opentrail.organizations.administration import OrganizationAdministration
+from opentrail.trails.organization_trails import OrganizationAdministration
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.insights.local_watch import LocalWatch

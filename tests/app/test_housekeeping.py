@@ -34,7 +34,7 @@ from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import SharedFile
 from opentrail.settings import Settings
-from opentrail.trails.worker import TrailDeliveries
+from opentrail.trails.delivery_rounds import TrailDeliveries
 from tests.app.alone import alone
 from tests.factories import (
     MOMENT,

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from opentrail.core.event import Entry
-from opentrail.insights.expected import Expected
-from opentrail.insights.findings import Detection, WatchState
+from opentrail.insights.findings import Detection, Expected, WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts, PrincipalCounts
 

@@ -6,8 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.insights.expected import COUNTS, Expected, ExpectedIncidents, largest_sums
-from opentrail.insights.findings import WINDOWS, minute_of
+from opentrail.insights.findings import (
+    COUNTS,
+    WINDOWS,
+    Expected,
+    ExpectedIncidents,
+    largest_sums,
+    minute_of,
+)
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallKey
 from tests.factories import ACCOUNT, REGION

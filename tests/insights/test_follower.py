@@ -21,8 +21,7 @@ from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.follow import BATCH
 from opentrail.insights import follower
-from opentrail.insights.expected import Expected, ExpectedIncidents
-from opentrail.insights.findings import minute_of
+from opentrail.insights.findings import Expected, ExpectedIncidents, minute_of
 from opentrail.insights.follower import Insights
 from opentrail.ports.control import Put, Remove
 from opentrail.ports.event_store import CallKey

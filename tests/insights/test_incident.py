@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from opentrail.insights.incident import MAX_MINUTES, Incident
+from opentrail.insights.detector import MAX_MINUTES, Incident
 
 
 def an_incident(rises: bool = True) -> Incident:

@@ -18,7 +18,7 @@ from opentrail.core.insight_types import (
     PRINCIPAL_TYPES,
     WINDOW_MINUTES,
 )
-from opentrail.insights import seen_values
+from opentrail.insights import principals
 from opentrail.insights.findings import PrincipalFinding, minute_of
 from opentrail.insights.principals import Principals
 from opentrail.ports.event_store import PrincipalCounts
@@ -172,7 +172,7 @@ def test_what_there_is_no_room_for_is_counted_and_not_reported(
 ) -> None:
     account = Account([NEW_API])
     account.work(0, 20)
-    monkeypatch.setattr(seen_values, "MAX_VALUES", 3)  # the account, its user and the API
+    monkeypatch.setattr(principals, "MAX_VALUES", 3)  # the account, its user and the API
     account.call(day(21), eventName="DeleteUser")
     assert account.said() == []
     assert account.principals.unwatched == 1

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.insights import seen_values
-from opentrail.insights.seen_values import FORGOTTEN_DAYS, SeenValues, hash_of
+from opentrail.insights import principals
+from opentrail.insights.principals import FORGOTTEN_DAYS, SeenValues, hash_of
 
 
 def test_a_value_is_known_until_it_was_not_seen_for_90_days() -> None:
@@ -31,7 +31,7 @@ def test_a_late_event_moves_the_first_day_and_not_the_last() -> None:
 
 
 def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_values, "MAX_VALUES", 1)
+    monkeypatch.setattr(principals, "MAX_VALUES", 1)
     seen = SeenValues()
     assert seen.see(1, 100)
     assert not seen.see(2, 100)
@@ -44,7 +44,7 @@ def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_seen_once_leaves_room_for_what_is_seen_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(seen_values, "MAX_VALUES", 4)
+    monkeypatch.setattr(principals, "MAX_VALUES", 4)
     seen = SeenValues()
     for value, days in ((1, (70, 100)), (2, (90,)), (3, (98,)), (4, (100,))):
         for day in days:
@@ -61,7 +61,7 @@ def test_sets_are_added_and_what_is_refused_is_counted(monkeypatch: pytest.Monke
     one.see(1, 100)
     other.see(1, 90)
     other.see(2, 90)
-    monkeypatch.setattr(seen_values, "MAX_VALUES", 1)
+    monkeypatch.setattr(principals, "MAX_VALUES", 1)
     assert one.add(other) == 1
     assert (one.first(1), one.last(1), one.first(2)) == (90, 100, None)
 

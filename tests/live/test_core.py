@@ -17,7 +17,7 @@ WINGS = (
     "opentrail.app.wings",
     "opentrail.insights",
     "opentrail.imports",
-    "opentrail.organizations",
+    "opentrail.trails.organization_trails",
     "opentrail.permissions",
     "opentrail.detections",
     "opentrail.api.v1.questions",

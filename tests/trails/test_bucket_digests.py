@@ -13,7 +13,7 @@ from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectMissing
 from opentrail.core.logfile import LogFileLocation
 from opentrail.core.trail import Trail
-from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation
+from opentrail.trails.digest_chains import BucketDigest, BucketDigests, continuation
 from tests.factories import ACCOUNT, MOMENT, REGION
 from tests.fakes import StoredObject, asynchronous
 from tests.trails.world import BUCKET, World

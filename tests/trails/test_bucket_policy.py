@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.trails.bucket_policy import allows_delivery
+from opentrail.trails.destinations import allows_delivery
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail"
 FOLDER = "audit/AWSLogs/123456789012/"

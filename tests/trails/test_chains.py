@@ -13,7 +13,7 @@ from opentrail.core.digest_file import PreviousDigest
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import Put
-from opentrail.trails.chains import (
+from opentrail.trails.digest_chains import (
     DigestChain,
     StoredChains,
     UndigestedLog,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from opentrail.trails.documents import StoredDocument
+from opentrail.ports.control import StoredDocument
 
 
 class Example(StoredDocument, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import pytest
 from opentrail.core.errors import LeaseLost, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
-from opentrail.trails.worker import Delivered
+from opentrail.trails.delivery_rounds import Delivered
 from tests.fakes import eventually, run_skipping_time
 from tests.trails.world import World, server_of
 

@@ -14,19 +14,19 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit
+from opentrail.trails.delivery_rounds import Delivered as Round
+from opentrail.trails.delivery_rounds import TrailDeliveries, TrailWorker
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.members import TrailMembers
+from opentrail.trails.digest_chains import BucketDigests
+from opentrail.trails.organization_trails import TrailMembers
 from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.sinks.sns import SnsSink
-from opentrail.trails.worker import Delivered as Round
-from opentrail.trails.worker import TrailDeliveries, TrailWorker
 from tests.factories import (
     ACCOUNT,
     REGION,

@@ -16,9 +16,9 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
 from opentrail.ports.signer import Signer
+from opentrail.trails.delivery_rounds import Deliveries
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.registry import StoredTrail, TrailRegistry
-from opentrail.trails.worker import Deliveries
 
 Json = dict[str, Any]
 

@@ -32,14 +32,14 @@ from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.logs import attempt
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.signer import Signer
-from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit
+from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.digest_chains import BucketDigests
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from opentrail.identity.known_identities import Identities
 from opentrail.logs import attempt
 from opentrail.ports.event_store import Excess
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
-from opentrail.trails.worker import Deliveries
+from opentrail.trails.delivery_rounds import Deliveries
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from opentrail.app.inventory import standing_of
 from opentrail.core.trail import Trail
 from opentrail.ports.control import Put
 from opentrail.ports.journal import JournalSource
-from opentrail.trails.rebuilding import TrailRebuilding
 from opentrail.trails.registry import key_of
+from opentrail.trails.restored_trails import TrailRebuilding
 
 _SOURCE = "cloudtrail.amazonaws.com"
 

@@ -22,9 +22,9 @@ from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.ports.control import ControlStore
 from opentrail.settings import Settings
+from opentrail.trails.delivery_rounds import Sink
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.worker import Sink
 
 Missing = Callable[[], list[str]]
 

@@ -11,10 +11,15 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 from opentrail.follow import BATCH
-from opentrail.insights.expected import Expected, ExpectedIncidents
-from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
-from opentrail.insights.principal_records import principal_event
-from opentrail.insights.records import insight_event, start_id
+from opentrail.insights.findings import (
+    Detection,
+    Expected,
+    ExpectedIncidents,
+    WatchState,
+    minute_of,
+    time_of,
+)
+from opentrail.insights.insight_records import insight_event, principal_event, start_id
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot

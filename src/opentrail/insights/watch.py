@@ -18,9 +18,9 @@ from opentrail.core.event import DATA, MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.insights.baseline import DAY, DROP_WINDOWS, Baselines
 from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
-from opentrail.insights.expected import Expected
 from opentrail.insights.findings import (
     Detection,
+    Expected,
     PrincipalFinding,
     WatchState,
     minute_of,

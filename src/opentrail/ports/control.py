@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
+
+import msgspec
 
 Document = dict[str, Any]
 
@@ -116,3 +118,25 @@ class Leases(Protocol):
             StorageFailed: it may last until it expires.
         """
         ...
+
+
+class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A document whose members are those of its class; absent ones have their defaults."""
+
+    #: Members of other versions, which are stored again as they were.
+    others: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """Returns the value that a document describes; the inverse of `document`.
+
+        Raises:
+            msgspec.ValidationError: a member is missing or has another type.
+        """
+        others = {k: v for k, v in document.items() if k not in cls.__struct_fields__}
+        return msgspec.convert({**document, "others": others}, cls)
+
+    def document(self) -> Document:
+        """Returns the document to store."""
+        members: Document = msgspec.to_builtins(self)
+        return {**members.pop("others"), **members}

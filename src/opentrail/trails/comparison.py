@@ -39,18 +39,21 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
-from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation, logs_in
-from opentrail.trails.chains import (
+from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
+from opentrail.trails.digest_chains import (
+    BucketDigest,
+    BucketDigests,
     DigestChain,
     PendingDigest,
     StoredChains,
     UndigestedLog,
     about_chain,
+    continuation,
+    logs_in,
     put_chain,
     put_log,
     remove_logs,
 )
-from opentrail.trails.delivery import MAX_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
 from opentrail.trails.writing import read_log
 

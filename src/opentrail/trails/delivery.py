@@ -33,7 +33,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.chains import UndigestedLog, put_log
+from opentrail.trails.digest_chains import UndigestedLog, put_log
 from opentrail.trails.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name
 from opentrail.trails.plans import (
     DELIVERY,

@@ -28,8 +28,9 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
-from opentrail.trails.bucket_digests import BucketDigests
-from opentrail.trails.chains import (
+from opentrail.trails.delivery import RetryLimit
+from opentrail.trails.digest_chains import (
+    BucketDigests,
     DigestChain,
     PendingDigest,
     StoredChains,
@@ -37,7 +38,6 @@ from opentrail.trails.chains import (
     put_chain,
     remove_logs,
 )
-from opentrail.trails.delivery import RetryLimit
 from opentrail.trails.plans import DELIVERY, DeliveryState
 from opentrail.trails.writing import ExactWriter, compress
 

@@ -14,10 +14,9 @@ from opentrail.core.errors import LeaseLost, ObjectStoreError
 from opentrail.core.trail import Trail
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put, Remove, Stored
-from opentrail.trails.documents import StoredDocument
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoredDocument
+from opentrail.trails.delivery_rounds import Delivered, TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.worker import Delivered, TrailDeliveries
 
 #: Kind of documents by which a server asks the working one to deliver a trail now.
 _REQUEST = "delivery-request"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opentrail.api.v1.turn_on import delivery_policy
-from opentrail.trails.bucket_policy import allows_delivery
+from opentrail.trails.destinations import allows_delivery
 from opentrail.who.sentence import CONSOLE_AGENT
 from tests.api.browser import AGENT, Browser
 from tests.factories import ACCOUNT

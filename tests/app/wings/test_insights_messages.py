@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from opentrail.adapters.ipc.remote import Method, request_of
-from opentrail.insights.expected import Expected
+from opentrail.insights.findings import Expected
 from opentrail.insights.follower import RemoteWatch
 from opentrail.ports.event_store import CallCounts, CallKey, PrincipalCounts
 from tests.factories import ACCOUNT, MOMENT, REGION, an_entry

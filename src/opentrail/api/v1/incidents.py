@@ -23,10 +23,9 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.history.event_history import PAGE, CountSearch, History, Search, has_all
-from opentrail.insights.expected import Expected, largest_sums
-from opentrail.insights.findings import minute_of
+from opentrail.insights.findings import Expected, largest_sums, minute_of
 from opentrail.insights.follower import Insights
-from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
+from opentrail.insights.incident_summaries import IncidentReport, incidents_of, sentence
 from opentrail.ports.event_store import CallKey
 
 #: Source of the events about incidents that are marked as expected.

@@ -21,8 +21,7 @@ from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
 from opentrail.follow import follow
-from opentrail.insights.expected import ExpectedIncidents
-from opentrail.insights.findings import WatchState
+from opentrail.insights.findings import ExpectedIncidents, WatchState
 from opentrail.insights.follower import Insights, RemoteWatch
 from opentrail.ports.event_store import CallKey
 from opentrail.trails.registry import TrailRegistry

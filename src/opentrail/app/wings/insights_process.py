@@ -28,8 +28,7 @@ from opentrail.adapters.ipc.remote import handlers_of
 from opentrail.app.wings.insights_messages import CALLS, StopWatch
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
-from opentrail.insights.expected import Expected
-from opentrail.insights.findings import Detection, WatchState
+from opentrail.insights.findings import Detection, Expected, WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts, PrincipalCounts
 

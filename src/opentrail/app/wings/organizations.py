@@ -9,9 +9,8 @@ from opentrail.adapters.configured_organizations import ConfiguredOrganizations
 from opentrail.app.wing import Core, Wing
 from opentrail.core.organization import Organization
 from opentrail.logs import attempt
-from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.services import Organizations
-from opentrail.trails.members import TrailMembers
+from opentrail.trails.organization_trails import OrganizationAdministration, TrailMembers
 from opentrail.trails.registry import TrailRegistry
 
 #: Seconds between two checks of the organization's accounts.

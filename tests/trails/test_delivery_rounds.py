@@ -16,7 +16,7 @@ from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed,
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import Stored, StoreWrite
 from opentrail.ports.objects import NewObject
-from opentrail.trails.worker import MAX_PAUSE_SECONDS, repeat
+from opentrail.trails.delivery_rounds import MAX_PAUSE_SECONDS, repeat
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
     Breaker,
@@ -946,7 +946,9 @@ def test_a_programming_error_is_logged_and_does_not_end_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logged: list[logging.LogRecord] = []
-    monkeypatch.setattr(logging.getLogger("opentrail.trails.worker"), "handle", logged.append)
+    monkeypatch.setattr(
+        logging.getLogger("opentrail.trails.delivery_rounds"), "handle", logged.append
+    )
 
     async def story() -> int:
         rounds = 0

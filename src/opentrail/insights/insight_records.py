@@ -1,17 +1,18 @@
-"""Records of Insights events (cloudtrail-format §11.2)."""
+"""Records of Insights events, and of first uses and bursts (cloudtrail-format §11.2)."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from opentrail.core.event import INSIGHT, NewEntry, format_time
-from opentrail.insights.findings import Detection, time_of
+from opentrail.core.insight_types import NEW_REGION, insight_type
+from opentrail.insights.findings import Detection, PrincipalFinding, time_of
 from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
 
 #: Minutes before an incident over which the baseline is averaged.
@@ -144,3 +145,47 @@ def _attributions(
 
 def _averages(counts: Sequence[ValueCount], minutes: int) -> list[dict[str, Any]]:
     return [{"value": value, "average": average(count, minutes)} for value, count in counts]
+
+
+_BURSTS_NAMESPACE = uuid.UUID("1f0a2f5e-6d0e-5e0c-8a44-6b8d0c1c5f27")
+
+
+def shared_burst_id(finding: PrincipalFinding) -> str:
+    """Returns the id that the start and the end of a burst share: there is one on a UTC day."""
+    subject = None if finding.type == NEW_REGION else finding.principal
+    day = _time(finding.start).date().isoformat()
+    parts = [finding.type, finding.account, subject, day]
+    return str(uuid.uuid5(_BURSTS_NAMESPACE, orjson.dumps(parts).decode()))
+
+
+def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
+    """Returns the event of a finding; `now` is when the record is made."""
+    state = START if finding.end is None else END
+    shared = shared_burst_id(finding)
+    details: dict[str, Any] = {
+        "state": state,
+        "eventSource": finding.event_source,
+        "eventName": finding.event_name,
+        "insightType": insight_type(finding.type),
+        "extension": _extension(finding),
+    }
+    time = _time(finding.start if finding.end is None else finding.end)
+    return insight_entry(now, finding.account, finding.region, time, shared, details)
+
+
+def _extension(finding: PrincipalFinding) -> dict[str, Any]:
+    members = {
+        "type": finding.type,
+        "principal": finding.principal,
+        "value": finding.value,
+        "eventID": finding.event_id,
+        "start": format_time(_time(finding.start)),
+        "usual": finding.usual,
+        "observed": finding.observed,
+        "days": finding.days,
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

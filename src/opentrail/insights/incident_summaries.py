@@ -22,7 +22,7 @@ from opentrail.core.insight_types import (
     WINDOW_MINUTES,
 )
 from opentrail.core.text import counted
-from opentrail.insights.records import END, START
+from opentrail.insights.insight_records import END, START
 
 #: Words for the periods of a rate, with their lengths in minutes.
 _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080))

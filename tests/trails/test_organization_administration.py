@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.organization import Organization
-from opentrail.organizations.administration import (
+from opentrail.trails.organization_trails import (
     MAX_ADMINISTRATORS,
     OrganizationAdministration,
 )

@@ -1,1 +1,0 @@
-"""Who manages the trails of an organization."""
