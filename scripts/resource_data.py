@@ -33,8 +33,8 @@ from opentrail.capture.record_rules import event_name, is_sensitive, lower_first
 from opentrail.core.arns import ARN_TYPES, NAMESPACES
 from opentrail.core.event import without_version
 from opentrail.permissions.authorization import VARIABLE, ResourceType, access_level, types_of
-from opentrail.permissions.creations import word_of
 from opentrail.permissions.event_actions import actions_of
+from opentrail.permissions.needs import word_of
 from opentrail.wire.service_models import ServiceCatalog
 
 TARGET = Path(__file__).parent.parent / "src/opentrail/core/members.json.gz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from opentrail.who.answers import who
+from opentrail.who.resource_stories import who
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, a_record, event_id
 

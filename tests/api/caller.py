@@ -44,7 +44,7 @@ from opentrail.app.wings.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
-from opentrail.detections.enabled import EnabledRules
+from opentrail.detections.enabled_rules import EnabledRules
 from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights

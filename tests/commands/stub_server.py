@@ -11,7 +11,7 @@ from typing import Any
 
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import RejectedRecord
+from opentrail.imports.json_records import RejectedRecord
 from tests.stub_console import Asked, StubConsole, stub_console
 
 BUSY = (503, {"code": "ServiceUnavailable", "error": "the disk does not keep up"})

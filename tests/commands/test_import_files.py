@@ -23,7 +23,7 @@ from opentrail.commands.import_files import Sender, Totals, batches
 from opentrail.commands.import_sources import NotSent, find_files
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.imports.batch import BatchFile
-from opentrail.imports.records import DIGEST_FILE
+from opentrail.imports.json_records import DIGEST_FILE
 from tests.collection import IS_WHOLE, collected_files, unpacked
 from tests.commands.stub_server import BUSY, ImportServer, import_server
 from tests.factories import a_record, event_id, record_bytes, some_records

@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from opentrail.cli import main
-from opentrail.validation.export import KEYS
-from opentrail.validation.keys import PublicKeys
+from opentrail.validation.buckets import KEYS
+from opentrail.validation.public_keys import PublicKeys
 from tests.live.processes import moto_server
 from tests.stub_console import Asked, StubConsole, stub_console
 from tests.trails.world import BUCKET

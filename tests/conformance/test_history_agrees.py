@@ -30,7 +30,7 @@ from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import AcceptedRecord
+from opentrail.imports.json_records import AcceptedRecord
 from opentrail.ports.event_store import PAGE_TEXT, EventQuery
 from tests.collection import IS_WHOLE, WHOLE, collected_files, leaves
 from tests.factories import (

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from opentrail.detections import correlations
-from opentrail.detections.correlations import Occurrence, Window, occurrences_of
+from opentrail.detections import matching
+from opentrail.detections.matching import Occurrence, Window, occurrences_of
 from opentrail.detections.rules import Correlation, OneOf, RuleSelection
 from tests.factories import a_record
 
@@ -65,7 +65,7 @@ def test_what_is_remembered_does_not_depend_on_the_order(correlation: Correlatio
 
 
 def test_old_groups_and_too_many_events_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlations, "MAX_EVENTS", 10)
+    monkeypatch.setattr(matching, "MAX_EVENTS", 10)
     window = Window(COUNT)
     for number in range(25):
         window.add((str(number),), event(1_000))

@@ -12,9 +12,8 @@ import pytest
 
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry
-from opentrail.detections import follower as module
-from opentrail.detections.enabled import EnabledRule, EnabledRules
-from opentrail.detections.follower import DetectionFollower
+from opentrail.detections import enabled_rules as module
+from opentrail.detections.enabled_rules import DetectionFollower, EnabledRule, EnabledRules
 from opentrail.detections.rules import (
     Correlation,
     DetectionRule,
@@ -25,7 +24,7 @@ from opentrail.detections.rules import (
 )
 from opentrail.follow import catch_up
 from opentrail.metrics import Metrics
-from tests.detections.test_enabled import an_enabled_rule
+from tests.detections.test_enabled_rules import an_enabled_rule
 from tests.factories import a_new_entry, a_record, an_insight_record, event_id
 from tests.fakes import (
     Breaker,

@@ -9,8 +9,7 @@ import pytest
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import DETECTION, Entry, Record
 from opentrail.detections import notifications as module
-from opentrail.detections.notifications import Alerts, WebhookFollower
-from opentrail.detections.webhook_forms import Alert
+from opentrail.detections.notifications import Alert, Alerts, WebhookFollower
 from opentrail.metrics import Metrics
 from tests.factories import a_record, an_entry, event_id
 from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from opentrail.core.attributes import attributes_of
-from opentrail.detections.correlations import Occurrence
-from opentrail.detections.records import match_event
+from opentrail.detections.enabled_rules import match_event
+from opentrail.detections.matching import Occurrence
 from opentrail.detections.rules import Correlation, DetectionRule, OneOf, RuleSelection
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry
 

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from opentrail.core.errors import UsageError
-from opentrail.detections import starter_rules as module
+from opentrail.detections import rule_files as module
 from opentrail.detections.backtest import backtest, narrowing
 from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE
-from opentrail.detections.reading import read
+from opentrail.detections.rule_files import read, starter_rule, starter_rules, technique_of
 from opentrail.detections.rules import (
     LEVELS,
     AllOf,
@@ -26,7 +26,6 @@ from opentrail.detections.rules import (
     RuleSelection,
 )
 from opentrail.detections.sigma import read_rules
-from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
 from tests.detections.starter_calls import CALLS
 
 FOLDER = Path(module.__file__).parent / "starter"

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opentrail.detections.matching import json_of
-from opentrail.detections.webhook_forms import (
+from opentrail.detections.notifications import (
     FORMS,
     Alert,
     Match,

@@ -30,13 +30,13 @@ from opentrail.history import event_history
 from opentrail.history.event_history import (
     CountSearch,
     EventCount,
+    Histogram,
     History,
     Page,
     Search,
     event_document,
     has_all,
 )
-from opentrail.history.histogram import Histogram
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import CallKey, EventQuery, FoundEvent
 from tests.adapters.duckdb.worlds import folders

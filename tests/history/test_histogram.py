@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.history.histogram import histogram_of, round_period
+from opentrail.history.event_history import histogram_of, round_period
 from opentrail.ports.event_store import PeriodCounts
 from tests.factories import MOMENT
 

@@ -9,9 +9,8 @@ import pytest
 
 from opentrail.core.errors import StorageFailed
 from opentrail.follow import follow
-from opentrail.identity import newcomers
-from opentrail.identity.known_identities import Identities, KnownIdentities
-from opentrail.identity.newcomers import Newcomers, know_all
+from opentrail.identity import known_identities
+from opentrail.identity.known_identities import Identities, KnownIdentities, Newcomers, know_all
 from tests.factories import a_new_entry, an_identity
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 from tests.identity.test_known_identities import SESSION_KEY, assume_role
@@ -90,7 +89,7 @@ async def test_a_key_is_asked_for_again_while_nobody_can_say() -> None:
 
 @asynchronous
 async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newcomers, "_MAX_SECONDS", 0.01)
+    monkeypatch.setattr(known_identities, "_MAX_SECONDS", 0.01)
     journal, identities = MemoryJournal(), Identities(MemoryControl())
     await journal.append([a_new_entry(assume_role())])  # which nothing follows
     await meet(Newcomers(identities, partial(know_all, journal, identities)), SESSION_KEY)
@@ -99,7 +98,7 @@ async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) 
 
 @asynchronous
 async def test_only_so_many_unknown_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newcomers, "_MAX_STRANGERS", 2)
+    monkeypatch.setattr(known_identities, "_MAX_STRANGERS", 2)
     others = OtherServers()
     strangers = Newcomers(KnownIdentities(), others.catch_up)
     for key in (*KEYS, KEYS[2], KEYS[1]):

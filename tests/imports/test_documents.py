@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
-from opentrail.imports import documents, gzipped, records
+from opentrail.imports import documents, json_records, unpacking
 from opentrail.imports.documents import (
     RECORD_TOO_LARGE,
     elements_of,
@@ -26,14 +26,14 @@ from opentrail.imports.documents import (
     read_file,
     wraps_one_list,
 )
-from opentrail.imports.gzipped import Large
-from opentrail.imports.records import (
+from opentrail.imports.json_records import (
     DIGEST_FILE,
     NOT_JSON,
     AcceptedRecord,
     InvalidText,
     RejectedRecord,
 )
+from opentrail.imports.unpacking import Large
 from tests.collection import IS_WHOLE, WHOLE, collected_files, needs_the_whole, unpacked
 from tests.factories import (
     a_record,
@@ -112,7 +112,7 @@ SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
 def test_records_of_every_layout_keep_their_exact_bytes(
     shape: str, packed: str, bom: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
+    monkeypatch.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
     raw = [record_bytes(record) for record in real_records()]
     content = bom + SHAPES[shape](raw)
     results = read(content if packed == "plain" else gzip.compress(content))
@@ -149,14 +149,14 @@ def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], le
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 100)
+        patched.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 100)
         large = read(packed)
     assert large == read(packed)
 
 
 @pytest.mark.slow
 def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
     packed = gzip.compress(line * 100, 1) * 100  # 10 MB
     tracemalloc.start()
@@ -215,29 +215,29 @@ def test_an_insights_event_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"date,user\n1,2\n", records.NOT_JSON),
-        (b"PAR1\0\0", records.NOT_JSON),
-        ("{}".encode("utf-16"), records.NOT_A_RECORD),
+        (b"date,user\n1,2\n", json_records.NOT_JSON),
+        (b"PAR1\0\0", json_records.NOT_JSON),
+        ("{}".encode("utf-16"), json_records.NOT_A_RECORD),
         (b"Event name,Event time,User name\r\nRunInstances,x,y\r\n", documents.CSV),
         (b'"eventid","eventname"\n"1","CreateUser"\n', documents.CSV),
-        (b"\x1f", records.NOT_JSON),
-        (b"\x1f\x8b", gzipped.DAMAGED_GZIP),
-        (packed(b"[]", 4), gzipped.TOO_MANY_PACKINGS),
-        (packed(b"1,2", 3), records.NOT_JSON),
-        (b"{}", records.NOT_A_RECORD),
-        (b'{"a":1}', records.NOT_A_RECORD),
-        (b"5", records.NOT_AN_OBJECT),
-        (b'"eventName"', records.NOT_AN_OBJECT),
-        (b'{"Records":{"a":1}}', records.NOT_A_RECORD),
-        (b'{"Records":[],"Records":[]}', records.DUPLICATE_MEMBER),
-        (b'{"Records":[],"Re\\u0063ords":[{}]}', records.DUPLICATE_MEMBER),
-        (b'{"Records":[],"x":"\xff"}', records.NOT_UTF8),
-        (b'{"Records":[],"\xff":1}', records.NOT_UTF8),
-        (b'{"Records":[' + b"[" * 100_000, records.TOO_DEEP),
-        (b'{"Records":[' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"]}", records.TOO_DEEP),
-        (b'{"CloudTrailEvent":"no"}', records.NOT_JSON),
-        (b'{"CloudTrailEvent":"[]"}', records.NOT_AN_OBJECT),
-        (b'{"detail-type":"EC2 Instance State-change","detail":{}}', records.NOT_A_RECORD),
+        (b"\x1f", json_records.NOT_JSON),
+        (b"\x1f\x8b", unpacking.DAMAGED_GZIP),
+        (packed(b"[]", 4), unpacking.TOO_MANY_PACKINGS),
+        (packed(b"1,2", 3), json_records.NOT_JSON),
+        (b"{}", json_records.NOT_A_RECORD),
+        (b'{"a":1}', json_records.NOT_A_RECORD),
+        (b"5", json_records.NOT_AN_OBJECT),
+        (b'"eventName"', json_records.NOT_AN_OBJECT),
+        (b'{"Records":{"a":1}}', json_records.NOT_A_RECORD),
+        (b'{"Records":[],"Records":[]}', json_records.DUPLICATE_MEMBER),
+        (b'{"Records":[],"Re\\u0063ords":[{}]}', json_records.DUPLICATE_MEMBER),
+        (b'{"Records":[],"x":"\xff"}', json_records.NOT_UTF8),
+        (b'{"Records":[],"\xff":1}', json_records.NOT_UTF8),
+        (b'{"Records":[' + b"[" * 100_000, json_records.TOO_DEEP),
+        (b'{"Records":[' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"]}", json_records.TOO_DEEP),
+        (b'{"CloudTrailEvent":"no"}', json_records.NOT_JSON),
+        (b'{"CloudTrailEvent":"[]"}', json_records.NOT_AN_OBJECT),
+        (b'{"detail-type":"EC2 Instance State-change","detail":{}}', json_records.NOT_A_RECORD),
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
@@ -252,7 +252,7 @@ def test_a_list_in_a_record_is_not_read_as_records() -> None:
     (accepted,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
     assert isinstance(accepted, AcceptedRecord)
     (nested,) = read(log_file([log_file([inner])]))
-    assert nested == RejectedRecord(1, records.NOT_A_RECORD, "it has Records")
+    assert nested == RejectedRecord(1, json_records.NOT_A_RECORD, "it has Records")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -731,8 +731,8 @@ def test_every_line_of_the_collection_is_accepted_or_rejected() -> None:
                 reasons[result.reason] += 1
     print(f"{lines} lines, {accepted} accepted, {dict(reasons)}")
     assert lines == accepted + reasons.total()
-    of_the_whole = {records.NO_TIME: 52, records.NO_ID: 14, records.BAD_TIME: 2}
-    assert reasons == (of_the_whole if IS_WHOLE else {records.NO_ID: 2})
+    of_the_whole = {json_records.NO_TIME: 52, json_records.NO_ID: 14, json_records.BAD_TIME: 2}
+    assert reasons == (of_the_whole if IS_WHOLE else {json_records.NO_ID: 2})
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.imports.encodings import to_utf8
+from opentrail.imports.unpacking import to_utf8
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff")))

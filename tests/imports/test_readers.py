@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from opentrail.imports import documents, gzipped
+from opentrail.imports import documents, unpacking
 from opentrail.imports.documents import read_file
+from opentrail.imports.json_records import AcceptedRecord, RejectedRecord, Result
 from opentrail.imports.readers import LISTS, READERS
-from opentrail.imports.records import AcceptedRecord, RejectedRecord, Result
 from tests.factories import real_records, record_bytes, some_records
 
 FORMATS = [*LISTS, *READERS]
@@ -58,7 +58,7 @@ def read(content: bytes) -> list[Result]:
 def read_large(content: bytes, monkeypatch: pytest.MonkeyPatch) -> list[Result]:
     """Reads a packed file as one that is too large for memory, in windows of 200 bytes."""
     with monkeypatch.context() as patched:
-        patched.setattr(gzipped, "MAX_BYTES_IN_MEMORY", 2 * len(content) // 3)
+        patched.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 2 * len(content) // 3)
         patched.setattr(documents, "_WINDOW_BYTES", 200)
         return read(gzip.compress(content, 1))
 

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.imports.records import DUPLICATE_MEMBER, NOT_JSON, NOT_UTF8, TOO_DEEP, InvalidText
-from opentrail.imports.splitting import members_of, split
+from opentrail.imports.json_records import (
+    DUPLICATE_MEMBER,
+    NOT_JSON,
+    NOT_UTF8,
+    TOO_DEEP,
+    InvalidText,
+    members_of,
+    split,
+)
 
 #: Texts with quotation marks, backslashes and halves of surrogate pairs.
 TEXTS = st.text(st.characters() | st.sampled_from('"\\u{}[],:\ud800\udc00'), max_size=12)

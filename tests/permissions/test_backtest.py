@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.permissions.backtest import PolicyReplay, ReplayedCalls, refused_by
 from opentrail.permissions.generate import EXACT, PREFIX, generate, kinds_of
 from opentrail.permissions.needs import needs_of, permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.permissions.replay import Judgement
+from opentrail.permissions.replay import Judgement, PolicyReplay, ReplayedCalls, refused_by
 from tests.collection import at_least
 from tests.factories import a_record, event_id
 from tests.permissions.by_principal import Record, records_by_principal

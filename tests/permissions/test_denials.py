@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.permissions.denials import explain
+from opentrail.permissions.outcomes import explain
 from tests.collection import collected_records
 
 USER = "User: arn:aws:iam::123456789012:user/John is not authorized to perform: iam:CreateUser"

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.policies import PolicyKind, parse_policy
-from opentrail.permissions.backtest import refused_by
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -21,7 +20,7 @@ from opentrail.permissions.generate import (
     kinds_of,
 )
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.permissions.replay import Judgement, verdict_on
+from opentrail.permissions.replay import Judgement, refused_by, verdict_on
 from tests.factories import ACCOUNT, a_record, real_records
 
 REAL = [record for record in real_records() if outcome_of(record) is not CallOutcome.NO_CALL]

@@ -18,9 +18,9 @@ from typing import Any
 
 from opentrail.capture.record_rules import event_name, lower_first, source_of
 from opentrail.permissions.authorization import is_known
-from opentrail.permissions.backtest import refused_by
 from opentrail.permissions.event_actions import prefix_of
 from opentrail.permissions.generate import GeneratedPolicy, generate, kinds_of
+from opentrail.permissions.replay import refused_by
 from opentrail.wire.service_models import ServiceCatalog
 from tests.core.policies.naive import statement_fits
 from tests.factories import ACCOUNT, a_record

@@ -16,11 +16,10 @@ from typing import Any
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectMissing
 from opentrail.ports.signer import SigningKey
-from opentrail.validation.bucket import Buckets
+from opentrail.validation.bucket_objects import Inventory, Source, Wanted
+from opentrail.validation.buckets import Buckets, Folder
 from opentrail.validation.checkpoints import Known, known_from
-from opentrail.validation.folder import Folder
-from opentrail.validation.inventory import Inventory, Source, Wanted
-from opentrail.validation.keys import PublicKey, PublicKeys
+from opentrail.validation.public_keys import PublicKey, PublicKeys
 from opentrail.validation.report import Finding, Report, Status
 from opentrail.validation.run import Task, Validation
 from tests.fakes import StoredObject, run

@@ -6,12 +6,11 @@ from datetime import datetime
 
 import pytest
 
-from opentrail.validation.bucket import BucketRoot
+from opentrail.validation.bucket_objects import FoundDigest, digest_name, split_key
+from opentrail.validation.buckets import BucketRoot
 from opentrail.validation.chains import Chain, DigestFile, Ending, UncoveredPeriod
 from opentrail.validation.coverage import Coverage, coverage_of, longest_wait
 from opentrail.validation.digests import read_digest
-from opentrail.validation.inventory import FoundDigest
-from opentrail.validation.names import digest_name, split_key
 from tests.fakes import utc
 from tests.validation.delivered import MemoryReader, six_hours
 

@@ -21,7 +21,7 @@ from opentrail.validation.event_proof import (
     EventQuestion,
     ProofState,
 )
-from opentrail.validation.keys import PublicKeys
+from opentrail.validation.public_keys import PublicKeys
 from tests.fakes import run
 from tests.trails.world import BUCKET, World
 from tests.validation.delivered import (

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from opentrail.validation.evidence import Evidence
-from opentrail.validation.names import ChainId
+from opentrail.validation.bucket_objects import ChainId
+from opentrail.validation.coverage import Evidence
 from opentrail.validation.report import Status
 from tests.fakes import run
 from tests.trails.world import World
@@ -110,7 +110,7 @@ def test_the_final_digest_of_another_region_is_not_taken_for_granted() -> None:
 
 
 def test_who_has_no_chain_of_the_home_region_cannot_tell() -> None:
-    from opentrail.validation.inventory import Inventory, Wanted
+    from opentrail.validation.bucket_objects import Inventory, Wanted
 
     evidence = Evidence(Inventory(Wanted()), {})
     assert not evidence.has_events(CHAIN)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.export import KEYS, Export
-from opentrail.validation.keys import PublicKeys, read_keys
+from opentrail.validation.buckets import KEYS, Export
+from opentrail.validation.public_keys import PublicKeys, read_keys
 from tests.trails.world import BUCKET
 from tests.validation.delivered import six_hours
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, UsageError
-from opentrail.validation.folder import SIGNATURES, Folder, read_signatures
+from opentrail.validation.buckets import SIGNATURES, Folder, read_signatures
 from opentrail.validation.report import Status
 from tests.trails.world import BUCKET
 from tests.validation.delivered import Trail, six_hours

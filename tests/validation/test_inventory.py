@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from opentrail.core.errors import ObjectMissing
-from opentrail.validation.bucket import BucketRoot, Buckets
-from opentrail.validation.inventory import Inventory, Wanted
-from opentrail.validation.names import log_name
+from opentrail.validation.bucket_objects import Inventory, Wanted, log_name
+from opentrail.validation.buckets import BucketRoot, Buckets
 from tests.fakes import StoredObject
 from tests.trails.world import BUCKET
 from tests.validation.delivered import FAR, MemoryReader, Trail, six_hours

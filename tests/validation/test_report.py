@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.validation.names import ChainId
+from opentrail.validation.bucket_objects import ChainId
 from opentrail.validation.report import FindingKind, Report
 from tests.fakes import utc
 

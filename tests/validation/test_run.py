@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectStoreError
 from opentrail.trails.destinations import CONDITION_CHECK
-from opentrail.validation.bucket import Buckets
-from opentrail.validation.inventory import Inventory, Wanted
-from opentrail.validation.keys import PublicKeys
+from opentrail.validation.bucket_objects import Inventory, Wanted
+from opentrail.validation.buckets import Buckets
+from opentrail.validation.public_keys import PublicKeys
 from opentrail.validation.report import FindingKind, Report, Status
 from opentrail.validation.run import Task, Validation
 from tests.fakes import StoredObject, run, utc

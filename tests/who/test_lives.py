@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import Resource, attributes_of
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.lives import Change, Life, Lives, Step
+from opentrail.who.resource_stories import Change, Life, Lives, Step
 from tests.asking import at
 from tests.factories import record_bytes
 

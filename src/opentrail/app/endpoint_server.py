@@ -33,8 +33,12 @@ from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
 from opentrail.core.selectors.selection import Selection
-from opentrail.identity.known_identities import KnownIdentities, directory_identities
-from opentrail.identity.newcomers import CatchUp, Newcomers
+from opentrail.identity.known_identities import (
+    CatchUp,
+    KnownIdentities,
+    Newcomers,
+    directory_identities,
+)
 from opentrail.metrics import Metrics, Sample
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter

@@ -16,9 +16,9 @@ import msgspec
 from opentrail.adapters.aws.downloads import S3Gets
 from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.rsa_verifier import RsaVerifier
-from opentrail.validation.bucket import BucketReader
+from opentrail.validation.buckets import BucketReader
 from opentrail.validation.event_proof import EventProver, EventQuestion
-from opentrail.validation.keys import PublicKeys
+from opentrail.validation.public_keys import PublicKeys
 
 
 class Questions(msgspec.Struct, frozen=True):

@@ -31,8 +31,7 @@ from opentrail.app.recorder_process import (
 from opentrail.capture.proxy.connections import Acceptor
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
-from opentrail.identity.known_identities import Identities, directory_identities, may_teach
-from opentrail.identity.newcomers import CatchUp
+from opentrail.identity.known_identities import CatchUp, Identities, directory_identities, may_teach
 from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Settings

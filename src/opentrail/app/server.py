@@ -95,8 +95,7 @@ from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.identity.known_identities import Identities
-from opentrail.identity.newcomers import CatchUp, know_all
+from opentrail.identity.known_identities import CatchUp, Identities, know_all
 from opentrail.logs import LastProblem, set_up_logging
 from opentrail.metrics import total
 from opentrail.settings import Settings

@@ -15,9 +15,8 @@ from opentrail.commands.past_events import records
 from opentrail.core.errors import OpentrailError
 from opentrail.core.text import counted, printable
 from opentrail.detections.backtest import Backtest, Replay, narrowing
-from opentrail.detections.reading import read
+from opentrail.detections.rule_files import read, starter_rule, starter_rules, technique_of
 from opentrail.detections.rules import DetectionRule
-from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
 
 _ROUTE = "/api/v1/detections"
 

@@ -23,7 +23,7 @@ from opentrail.core.batches import batches as limited_batches
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
 from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of
-from opentrail.imports.records import DIGEST_FILE
+from opentrail.imports.json_records import DIGEST_FILE
 
 #: Seconds between updates of the progress.
 _LOOK = 0.25

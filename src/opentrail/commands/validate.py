@@ -20,13 +20,17 @@ from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
 from opentrail.core.event import parse_moment
-from opentrail.validation.bucket import S3, Buckets, bucket_and_prefix
+from opentrail.validation.bucket_objects import ROOT, Inventory, Source, Wanted
+from opentrail.validation.buckets import (
+    S3,
+    Buckets,
+    Export,
+    Folder,
+    bucket_and_prefix,
+    read_signatures,
+)
 from opentrail.validation.checkpoints import Known, known_from, read_checkpoint, write_checkpoint
-from opentrail.validation.export import Export
-from opentrail.validation.folder import Folder, read_signatures
-from opentrail.validation.inventory import Inventory, Source, Wanted
-from opentrail.validation.keys import PublicKeys, read_keys
-from opentrail.validation.names import ROOT
+from opentrail.validation.public_keys import PublicKeys, read_keys
 from opentrail.validation.report import NOT_GOOD, UNDECIDED, Finding, FindingKind, Report
 from opentrail.validation.run import Task, Validation
 

@@ -9,8 +9,15 @@ from typing import Any, NamedTuple
 
 from opentrail.core.event import FOUND_DETAILS, Record, format_time, from_micros, parse_time
 from opentrail.core.expression import literal
-from opentrail.detections.correlations import Occurrence, Window, occurrences_of, principal_of
-from opentrail.detections.matching import EVENT_NAME, EVENT_SOURCE, RuleIndex
+from opentrail.detections.matching import (
+    EVENT_NAME,
+    EVENT_SOURCE,
+    Occurrence,
+    RuleIndex,
+    Window,
+    occurrences_of,
+    principal_of,
+)
 from opentrail.detections.rules import DetectionRule, values_that
 
 #: Maximum examples of a rule.

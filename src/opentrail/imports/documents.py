@@ -13,26 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from opentrail.imports.encodings import to_utf8
-from opentrail.imports.gzipped import (
-    NOT_GZIP,
-    TOO_MANY_PACKINGS,
-    Large,
-    is_gzip,
-    parts_of,
-    unpack,
-    unpack_large,
-)
-from opentrail.imports.readers import (
-    LISTS,
-    LOG_FILE_START,
-    list_reader,
-    read_document,
-    read_element,
-    read_object,
-    rows_of,
-)
-from opentrail.imports.records import (
+from opentrail.imports.json_records import (
     DUPLICATE_MEMBER,
     LONE_SURROGATE,
     NOT_AN_OBJECT,
@@ -44,10 +25,31 @@ from opentrail.imports.records import (
     InvalidText,
     RejectedRecord,
     Result,
+    Slice,
     decode,
+    members_of,
     placed,
+    split,
 )
-from opentrail.imports.splitting import Slice, members_of, split
+from opentrail.imports.readers import (
+    LISTS,
+    LOG_FILE_START,
+    list_reader,
+    read_document,
+    read_element,
+    read_object,
+    rows_of,
+)
+from opentrail.imports.unpacking import (
+    NOT_GZIP,
+    TOO_MANY_PACKINGS,
+    Large,
+    is_gzip,
+    parts_of,
+    to_utf8,
+    unpack,
+    unpack_large,
+)
 
 CSV = "CSV, which has no whole records"
 _CSV_HINT = "download it as JSON, or use 'aws cloudtrail lookup-events --output json'"

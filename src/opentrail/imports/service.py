@@ -48,7 +48,7 @@ class _Worker:
 
     def __init__(self, history: Path, journal: JournalSource) -> None:
         self.child = ChildProcess(
-            "opentrail.imports.worker",
+            "opentrail.imports.import_process",
             (str(history), journal.address),
             {},
             Link.ping,

@@ -11,6 +11,13 @@ from itertools import pairwise
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.verifier import Verifier
+from opentrail.validation.bucket_objects import (
+    ChainId,
+    FoundDigest,
+    digest_name,
+    format_time,
+    split_key,
+)
 from opentrail.validation.content import BadContent
 from opentrail.validation.digests import (
     SIGNATURE_ALGORITHM,
@@ -18,9 +25,7 @@ from opentrail.validation.digests import (
     read_digest,
     signature_bytes,
 )
-from opentrail.validation.inventory import FoundDigest
-from opentrail.validation.keys import PublicKeys
-from opentrail.validation.names import ChainId, digest_name, format_time, split_key
+from opentrail.validation.public_keys import PublicKeys
 from opentrail.validation.report import FindingKind, Report
 
 #: Maximum compressed bytes of a digest file.

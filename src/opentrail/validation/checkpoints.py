@@ -13,9 +13,15 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import UsageError
+from opentrail.validation.bucket_objects import (
+    ChainId,
+    digest_name,
+    format_time,
+    read_time,
+    split_key,
+)
 from opentrail.validation.chains import Chain, DigestFile, Place, UncoveredPeriod
 from opentrail.validation.digests import Digest
-from opentrail.validation.names import ChainId, digest_name, format_time, read_time, split_key
 from opentrail.validation.report import FindingKind, Report
 
 _VERSION = 1

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from opentrail.validation.bucket_objects import read_time, split_key
 from opentrail.validation.content import BadContent, unpack
-from opentrail.validation.names import read_time, split_key
 
 #: Maximum bytes of a digest: 32 MiB list about 75,000 log files, far more than an hour has.
 _MAX_DIGEST_BYTES = 32 * 1024 * 1024

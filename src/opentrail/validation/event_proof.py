@@ -15,7 +15,19 @@ import orjson
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.verifier import Verifier
-from opentrail.validation.bucket import BucketReader, BucketRoot
+from opentrail.validation.bucket_objects import (
+    DIGESTS,
+    ChainId,
+    FoundDigest,
+    LogPlace,
+    digest_name,
+    log_minute,
+    log_name,
+    minute_after,
+    minute_of,
+    split_key,
+)
+from opentrail.validation.buckets import BucketReader, BucketRoot
 from opentrail.validation.chains import (
     Chain,
     DigestChecks,
@@ -27,19 +39,7 @@ from opentrail.validation.chains import (
 from opentrail.validation.checkpoints import CheckpointChecks, Known, KnownDigest, known_from
 from opentrail.validation.content import MAX_LOG_BYTES, BadContent, records_in, unpack
 from opentrail.validation.digests import Digest
-from opentrail.validation.inventory import FoundDigest
-from opentrail.validation.keys import PublicKeys
-from opentrail.validation.names import (
-    DIGESTS,
-    ChainId,
-    LogPlace,
-    digest_name,
-    log_minute,
-    log_name,
-    minute_after,
-    minute_of,
-    split_key,
-)
+from opentrail.validation.public_keys import PublicKeys
 from opentrail.validation.report import FindingKind, Report, Status
 
 #: Maximum log files that are read for an event.

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from opentrail.core.text import counted, printable
-from opentrail.validation.names import ChainId, format_time
+from opentrail.validation.bucket_objects import ChainId, format_time
 
 GOOD, NOT_GOOD, UNDECIDED = 0, 1, 5
 _VERDICTS = {GOOD: "good", NOT_GOOD: "not good", UNDECIDED: "cannot be decided"}

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from opentrail.ports.verifier import Verifier
-from opentrail.validation.bucket import Buckets
+from opentrail.validation.bucket_objects import DIGESTS, ROOT, ChainId, FoundDigest, Inventory
+from opentrail.validation.buckets import Buckets, Export
 from opentrail.validation.chains import (
     Chain,
     DigestChecks,
@@ -21,14 +22,10 @@ from opentrail.validation.chains import (
     report_files,
 )
 from opentrail.validation.checkpoints import CheckpointChecks, Known, advance_checkpoint
-from opentrail.validation.coverage import UnlistedLogs, longest_wait, report_gaps
+from opentrail.validation.coverage import Evidence, UnlistedLogs, longest_wait, report_gaps
 from opentrail.validation.digests import ListedLog
-from opentrail.validation.evidence import Evidence
-from opentrail.validation.export import Export
-from opentrail.validation.inventory import FoundDigest, Inventory
-from opentrail.validation.keys import PublicKeys
-from opentrail.validation.logs import THREADS, LogChecks
-from opentrail.validation.names import DIGESTS, ROOT, ChainId
+from opentrail.validation.log_files import THREADS, LogChecks
+from opentrail.validation.public_keys import PublicKeys
 from opentrail.validation.report import ChainCount, FindingKind, Report
 
 

@@ -12,7 +12,7 @@ import orjson
 from opentrail.core.event import Record, as_object
 from opentrail.history.event_history import History
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.callers import chain_of
+from opentrail.who.original_callers import chain_of
 from opentrail.who.sentence import Part, join, parts
 
 #: Members of records that are the same in an entry.

@@ -11,7 +11,7 @@ import pytest
 from opentrail.access.users import ConsoleRole
 from opentrail.api.v1 import detections as module
 from opentrail.api.v1 import past_records
-from opentrail.detections.records import match_event
+from opentrail.detections.enabled_rules import match_event
 from opentrail.detections.rules import DetectionRule, Matches, OneOf
 from opentrail.who.sentence import sentence
 from tests.api.browser import Browser

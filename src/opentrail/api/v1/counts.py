@@ -14,8 +14,7 @@ from opentrail.api.v1.conditions import count_in, listed, search_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
-from opentrail.history.event_history import History, Search
-from opentrail.history.histogram import MAX_BUCKETS, Histogram
+from opentrail.history.event_history import MAX_BUCKETS, Histogram, History, Search
 
 T = TypeVar("T")
 #: Maximum seconds of one answer; a page shows the rest without it.

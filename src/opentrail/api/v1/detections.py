@@ -24,12 +24,16 @@ from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.event import DETECTION, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.detections.backtest import Replay, narrowing
-from opentrail.detections.enabled import EnabledRule, EnabledRules
+from opentrail.detections.enabled_rules import DETECTIONS_SOURCE, EnabledRule, EnabledRules
 from opentrail.detections.matching import RuleIndex
-from opentrail.detections.reading import located, read_text
-from opentrail.detections.records import DETECTIONS_SOURCE
+from opentrail.detections.rule_files import (
+    located,
+    read_text,
+    starter_rule,
+    starter_rules,
+    technique_of,
+)
 from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
-from opentrail.detections.starter_rules import starter_rule, starter_rules, technique_of
 from opentrail.history.event_history import PAGE, Search
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent

@@ -20,8 +20,6 @@ from opentrail.api.v1.routes import AUDITOR, VIEWER, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, parse_policies
 from opentrail.history.threads import in_thread
-from opentrail.permissions.backtest import PolicyReplay, refused_by
-from opentrail.permissions.denials import explain
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -32,6 +30,8 @@ from opentrail.permissions.generate import (
     generate,
     kinds_of,
 )
+from opentrail.permissions.outcomes import explain
+from opentrail.permissions.replay import PolicyReplay, refused_by
 from opentrail.who.sentence import sentence
 from opentrail.who.subjects import events_of
 

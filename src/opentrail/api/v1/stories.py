@@ -33,8 +33,8 @@ from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent, ValueCount
-from opentrail.who.answers import who
-from opentrail.who.callers import chain_of, next_calls
+from opentrail.who.original_callers import chain_of, next_calls
+from opentrail.who.resource_stories import who
 from opentrail.who.sentence import actor, join, words_of
 from opentrail.who.subjects import Kind, events_of
 from opentrail.who.timeline import CallGroup, entries_of, name_original_callers

@@ -13,10 +13,8 @@ from opentrail.api.operation import Services
 from opentrail.api.v1.detections import Detections
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import OpentrailError
-from opentrail.detections.enabled import EnabledRules
-from opentrail.detections.follower import DetectionFollower
-from opentrail.detections.notifications import Alerts, WebhookFollower
-from opentrail.detections.webhook_forms import FORMS, pagerduty
+from opentrail.detections.enabled_rules import DetectionFollower, EnabledRules
+from opentrail.detections.notifications import FORMS, Alerts, WebhookFollower, pagerduty
 from opentrail.follow import WatchedFollower, follow
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.validation.bucket_objects import Inventory, Opened
 from opentrail.validation.content import BadContent, Hashed, hash_unpacked
 from opentrail.validation.digests import ListedLog
-from opentrail.validation.inventory import Inventory, Opened
 from opentrail.validation.report import ChainCount, FindingKind, Report
 
 #: Concurrent fetches; as many again are queued.

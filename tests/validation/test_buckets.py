@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.bucket import Buckets, bucket_and_prefix
+from opentrail.validation.buckets import Buckets, bucket_and_prefix
 from tests.trails.world import BUCKET
 from tests.validation.delivered import MemoryReader, six_hours
 

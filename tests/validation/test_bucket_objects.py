@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.digest_file import digest_key
 from opentrail.core.logfile import LogFileLocation, log_key, unique_string
-from opentrail.validation.names import (
+from opentrail.validation.bucket_objects import (
     ChainId,
     digest_name,
     folder_of,

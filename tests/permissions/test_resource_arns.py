@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opentrail.permissions.needs import permissions_of
-from opentrail.permissions.resources import arns_of, copied_object
+from opentrail.permissions.resource_arns import arns_of, copied_object
 from tests.factories import ACCOUNT, a_data_record, a_record
 
 HERE = f"us-east-1:{ACCOUNT}"

@@ -9,7 +9,7 @@ import pytest
 
 from opentrail import detections
 from opentrail.core.errors import UsageError
-from opentrail.detections.reading import read, read_text
+from opentrail.detections.rule_files import read, read_text
 from tests.detections.sample import DETECTIONS, sample_rule
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.names import format_time
+from opentrail.validation.bucket_objects import format_time
 
 #: How far outside its validity a key is accepted: a digest is signed some time after it ends.
 _SLACK = timedelta(hours=2)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.keys import PublicKeys, read_keys
+from opentrail.validation.public_keys import PublicKeys, read_keys
 from tests.fakes import utc
 from tests.validation.delivered import six_hours
 

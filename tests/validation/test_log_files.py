@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from opentrail.core.errors import ObjectStoreError
-from opentrail.validation.bucket import Buckets
+from opentrail.validation.bucket_objects import ChainId, Inventory, Wanted
+from opentrail.validation.buckets import Buckets
 from opentrail.validation.digests import ListedLog
-from opentrail.validation.inventory import Inventory, Wanted
-from opentrail.validation.logs import THREADS, LogChecks
-from opentrail.validation.names import ChainId
+from opentrail.validation.log_files import THREADS, LogChecks
 from opentrail.validation.report import ChainCount, Report, Status
 from tests.trails.world import BUCKET
 from tests.validation.delivered import Body, MemoryReader, Trail, six_hours

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.imports import gzipped
-from opentrail.imports.gzipped import DAMAGED_GZIP, TOO_DENSE, TOO_LARGE, unpack
-from opentrail.imports.records import InvalidText
+from opentrail.imports import unpacking
+from opentrail.imports.json_records import InvalidText
+from opentrail.imports.unpacking import DAMAGED_GZIP, TOO_DENSE, TOO_LARGE, unpack
 
 
 def refused(content: bytes) -> InvalidText:
@@ -78,7 +78,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
 
 
 def test_more_than_the_most_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzipped, "MAX_UNPACKED_BYTES", 2 << 20)
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 2 << 20)
     packed = gzip.compress(b"0123456789abcdef" * (1 << 17), 0)
     assert len(unpacked(packed)) == 2 << 20
     assert refused(packed + gzip.compress(b"x")).reason == TOO_LARGE

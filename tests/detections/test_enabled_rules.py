@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from opentrail.core.errors import UsageError
-from opentrail.detections import enabled as module
-from opentrail.detections.enabled import EnabledRule, EnabledRules
+from opentrail.detections import enabled_rules as module
+from opentrail.detections.enabled_rules import EnabledRule, EnabledRules
 from opentrail.detections.rules import DetectionRule, OneOf
 from tests.fakes import MemoryControl, asynchronous
 

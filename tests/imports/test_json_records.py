@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
-from opentrail.imports import records
-from opentrail.imports.records import (
+from opentrail.imports import json_records
+from opentrail.imports.json_records import (
     AcceptedRecord,
     InvalidText,
     RejectedRecord,
@@ -76,30 +76,30 @@ def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", records.NOT_JSON),
-        (b"{", records.NOT_JSON),
-        (b"[1,]", records.NOT_JSON),
-        (b"[1] [2]", records.NOT_JSON),
-        (b'{"a":NaN}', records.NOT_JSON),
-        (b"[Infinity]", records.NOT_JSON),
-        (b'["\x01"]', records.NOT_JSON),
-        (b"[01]", records.NOT_JSON),
-        (b'["\xff"]', records.NOT_UTF8),
-        (b'["\xed\xa0\x80"]', records.NOT_UTF8),
-        (b'["\\ud800"]', records.LONE_SURROGATE),
-        (b'["\\udc00x"]', records.LONE_SURROGATE),
-        (b'["\\ud800\\u0041"]', records.LONE_SURROGATE),
-        (b"[1" + b"0" * 400 + b"]", records.NUMBER_TOO_LARGE),
-        (b"[" + b"9" * 100_000 + b"]", records.NUMBER_TOO_LARGE),
-        (b"[1e999]", records.NUMBER_TOO_LARGE),
-        (b"[" * 300 + b"]" * 300, records.TOO_DEEP),
-        (b"[" * 100_000, records.TOO_DEEP),
-        (b'{"a":1,"a":1}', records.DUPLICATE_MEMBER),
-        (b'{"a":1,"\\u0061":1}', records.DUPLICATE_MEMBER),
-        (b'{"a\\u0022":1,"a\\"":1}', records.DUPLICATE_MEMBER),
-        (b'[{"x":[{"a":{},"b":[],"a":{}}]}]', records.DUPLICATE_MEMBER),
-        (b'{"a":"\\u0022","a":""}', records.DUPLICATE_MEMBER),
-        (b'{"a":"\\u0022\\u0022", "a":"\\u0022\\u0022"}', records.DUPLICATE_MEMBER),
+        (b"", json_records.NOT_JSON),
+        (b"{", json_records.NOT_JSON),
+        (b"[1,]", json_records.NOT_JSON),
+        (b"[1] [2]", json_records.NOT_JSON),
+        (b'{"a":NaN}', json_records.NOT_JSON),
+        (b"[Infinity]", json_records.NOT_JSON),
+        (b'["\x01"]', json_records.NOT_JSON),
+        (b"[01]", json_records.NOT_JSON),
+        (b'["\xff"]', json_records.NOT_UTF8),
+        (b'["\xed\xa0\x80"]', json_records.NOT_UTF8),
+        (b'["\\ud800"]', json_records.LONE_SURROGATE),
+        (b'["\\udc00x"]', json_records.LONE_SURROGATE),
+        (b'["\\ud800\\u0041"]', json_records.LONE_SURROGATE),
+        (b"[1" + b"0" * 400 + b"]", json_records.NUMBER_TOO_LARGE),
+        (b"[" + b"9" * 100_000 + b"]", json_records.NUMBER_TOO_LARGE),
+        (b"[1e999]", json_records.NUMBER_TOO_LARGE),
+        (b"[" * 300 + b"]" * 300, json_records.TOO_DEEP),
+        (b"[" * 100_000, json_records.TOO_DEEP),
+        (b'{"a":1,"a":1}', json_records.DUPLICATE_MEMBER),
+        (b'{"a":1,"\\u0061":1}', json_records.DUPLICATE_MEMBER),
+        (b'{"a\\u0022":1,"a\\"":1}', json_records.DUPLICATE_MEMBER),
+        (b'[{"x":[{"a":{},"b":[],"a":{}}]}]', json_records.DUPLICATE_MEMBER),
+        (b'{"a":"\\u0022","a":""}', json_records.DUPLICATE_MEMBER),
+        (b'{"a":"\\u0022\\u0022", "a":"\\u0022\\u0022"}', json_records.DUPLICATE_MEMBER),
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
@@ -139,10 +139,10 @@ def test_a_complete_record_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("member", "reason"),
     [
-        ("eventID", records.NO_ID),
-        ("eventTime", records.NO_TIME),
-        ("eventName", records.NO_NAME),
-        ("eventSource", records.NO_SOURCE),
+        ("eventID", json_records.NO_ID),
+        ("eventTime", json_records.NO_TIME),
+        ("eventName", json_records.NO_NAME),
+        ("eventSource", json_records.NO_SOURCE),
     ],
 )
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_member_that_every_record_needs_is_named(
     ],
 )
 def test_an_invalid_time_is_rejected(time: str) -> None:
-    assert checked(eventTime=time) == RejectedRecord(7, records.BAD_TIME, limit_detail(time))
+    assert checked(eventTime=time) == RejectedRecord(7, json_records.BAD_TIME, limit_detail(time))
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def an_insight(**details: Any) -> dict[str, Any]:
 
 def test_an_insights_event_has_its_names_in_the_details() -> None:
     assert isinstance(checked(**an_insight()), AcceptedRecord)
-    assert checked(**an_insight(eventName=None)) == RejectedRecord(7, records.NO_NAME)
-    assert checked(**an_insight(eventSource={})) == RejectedRecord(7, records.NO_SOURCE)
+    assert checked(**an_insight(eventName=None)) == RejectedRecord(7, json_records.NO_NAME)
+    assert checked(**an_insight(eventSource={})) == RejectedRecord(7, json_records.NO_SOURCE)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """A process that reads batches of files and writes them to sealed files.
 
-python -m opentrail.imports.worker SOCKET HISTORY-FOLDER JOURNAL
+python -m opentrail.imports.import_process SOCKET HISTORY-FOLDER JOURNAL
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.core.faults import crash_point
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
-from opentrail.imports.gzipped import unpacked_size
-from opentrail.imports.records import AcceptedRecord
+from opentrail.imports.json_records import AcceptedRecord
+from opentrail.imports.unpacking import unpacked_size
 
 T = TypeVar("T")
 

@@ -1,26 +1,170 @@
-"""Follows the journal for detections: applies rules to new events, and records matches."""
+"""The rules that are applied to new events: which they are, what they match, and its records."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from opentrail.core.errors import UsageError
-from opentrail.core.event import FOUND_DETAILS, Entry, NewEntry, Record, parse_time
+from opentrail.core.event import (
+    DETECTION,
+    EVENT_VERSION,
+    FOUND_DETAILS,
+    Entry,
+    NewEntry,
+    Record,
+    parse_time,
+)
 from opentrail.core.event_record import EventRecord
-from opentrail.detections.correlations import Window, occurrences_of
-from opentrail.detections.enabled import EnabledRule, EnabledRules
-from opentrail.detections.matching import RuleIndex
-from opentrail.detections.records import match_event
+from opentrail.detections.matching import (
+    Group,
+    Occurrence,
+    RuleIndex,
+    Window,
+    json_of,
+    occurrences_of,
+    principal_of,
+)
+from opentrail.detections.rules import DetectionRule
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.control import ControlStore, Put, Remove
 from opentrail.ports.journal import Journal
+
+KIND = "detection"
+#: Maximum rules.
+MAX_RULES = 2_000
+
+
+class EnabledRule(msgspec.Struct, frozen=True):
+    """A rule that is applied to the events after a position of the journal."""
+
+    rule: DetectionRule
+    after: int
+    enabled_at: str
+    enabled_by: str
+
+
+class EnabledRules:
+    """The enabled rules by name."""
+
+    def __init__(self, control: ControlStore) -> None:
+        self._control = control
+
+    async def all(self) -> list[EnabledRule]:
+        """Returns the enabled rules, by name."""
+        stored = await self._control.scan(KIND)
+        return [msgspec.convert(each.document, EnabledRule) for each in stored]
+
+    async def revision(self) -> str:
+        """Returns a text, another one after a change."""
+        return (await self._control.revisions([KIND]))[KIND]
+
+    async def get(self, name: str) -> EnabledRule:
+        """Returns an enabled rule.
+
+        Raises:
+            UsageError: there is none with this name.
+        """
+        stored = await self._control.get(KIND, name)
+        if stored is None:
+            message = f"rule {name!r} is not enabled; 'opentrail detections list' shows which are"
+            raise UsageError(message)
+        return msgspec.convert(stored.document, EnabledRule)
+
+    async def put(self, enabled: EnabledRule) -> None:
+        """Enables a rule, in place of one with the same name.
+
+        Raises:
+            UsageError: there are too many.
+        """
+        name = enabled.rule.name
+        others = {each.key for each in await self._control.scan(KIND)} - {name}
+        if len(others) >= MAX_RULES:
+            raise UsageError(f"at most {MAX_RULES:,} rules can be enabled")
+        document: dict[str, Any] = msgspec.to_builtins(enabled)
+        await self._control.apply([Put(KIND, name, document)])
+
+    async def remove(self, name: str) -> None:
+        """Disables a rule.
+
+        Raises:
+            UsageError: there is none with this name.
+        """
+        await self.get(name)
+        await self._control.apply([Remove(KIND, name)])
+
+
+EVENT_TYPE = "OpentrailDetection"
+#: The event source of matches, and of changes of rules.
+DETECTIONS_SOURCE = "detections.opentrail.internal"
+_NAMESPACE = uuid.UUID("6f3b0d5a-52d6-5f1f-9d6e-8a4a2f0f7b11")
+#: Maximum principals that a record names.
+_MAX_PRINCIPALS = 20
+
+
+def match_event(
+    rule: DetectionRule,
+    entry: Entry,
+    record: Record,
+    now: datetime,
+    group: Group = (),
+    occurrences: Sequence[Occurrence] = (),
+) -> NewEntry:
+    """Returns the event of a match, whose name is the rule's.
+
+    Its id depends on the rule and the matched events alone.
+
+    Args:
+        rule: what matched.
+        entry: the event that completed the match.
+        record: the record of that event.
+        now: when the match is recorded.
+        group: the account and the values that the events of a correlation share.
+        occurrences: the events of a correlation, in order of time.
+    """
+    event_ids = [each.event_id for each in occurrences] or [entry.event_id]
+    principals = [each.principal for each in occurrences] or [principal_of(record)]
+    names = [name for name in dict.fromkeys(principals) if name is not None]
+    parts = json_of([rule.name, entry.account, entry.region, event_ids])
+    event_id = str(uuid.uuid5(_NAMESPACE, parts.decode()))
+    details = {
+        "eventSource": DETECTIONS_SOURCE,
+        "eventName": rule.name,
+        "ruleId": rule.id or None,
+        "title": rule.title,
+        "level": rule.level,
+        "author": rule.author or None,
+        "tags": list(rule.tags) or None,
+        "matchedEventSource": record.get("eventSource"),
+        "matchedEventName": record.get("eventName"),
+        "eventIDs": event_ids,
+        "principals": names[:_MAX_PRINCIPALS],
+    }
+    if rule.correlation is not None:
+        fields = rule.correlation.selections[0].group_by
+        details["groupBy"] = dict(zip(fields, group[1:], strict=True))
+        details["seconds"] = rule.correlation.seconds
+    document = {
+        "eventVersion": EVENT_VERSION,
+        "eventTime": record.get("eventTime"),
+        "awsRegion": entry.region,
+        "eventID": event_id,
+        "eventType": EVENT_TYPE,
+        "recipientAccountId": entry.account,
+        "detectionDetails": {key: value for key, value in details.items() if value is not None},
+        "eventCategory": DETECTION,
+    }
+    raw = json_of(document)
+    return NewEntry("detection", now, entry.account, entry.region, DETECTION, event_id, raw)
+
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.answers import who
-from opentrail.who.callers import _follows
+from opentrail.who.original_callers import _follows
+from opentrail.who.resource_stories import who
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
 from tests.factories import ACCOUNT, KEY, a_record, an_assumed_role, an_iam_user

@@ -12,8 +12,8 @@ import pytest
 
 from opentrail.core.attributes import resources_of
 from opentrail.history import event_history
-from opentrail.who import answers
-from opentrail.who.answers import who
+from opentrail.who import resource_stories
+from opentrail.who.resource_stories import who
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
 from tests.factories import (
@@ -427,7 +427,7 @@ async def test_a_creation_is_found_behind_a_thousand_calls_that_read() -> None:
 async def test_a_creation_is_found_behind_large_calls_that_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answers, "_MAX_EVENTS", 2_000)
+    monkeypatch.setattr(resource_stories, "_MAX_EVENTS", 2_000)
     monkeypatch.setattr(event_history, "MAX_LATEST_TEXT", 1)  # one page
     reads = [
         did(1, "GetUser", {"userName": "Mary"}, readOnly=True, eventID=f"read-{n}")
@@ -450,7 +450,7 @@ async def test_a_first_put_is_found_behind_a_thousand_others() -> None:
 async def test_the_event_loop_goes_on_while_records_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    histories, goes_on = answers._resources, threading.Event()
+    histories, goes_on = resource_stories._resources, threading.Event()
 
     def read(*arguments: Any) -> Any:
         asyncio.run_coroutine_threadsafe(asyncio.to_thread(goes_on.set), loop)
@@ -458,7 +458,7 @@ async def test_the_event_loop_goes_on_while_records_are_read(
         return histories(*arguments)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(answers, "_resources", read)
+    monkeypatch.setattr(resource_stories, "_resources", read)
     said = await asked("Mary", at(0))
     assert deed(said) == "IAM user John created IAM user Mary"
 

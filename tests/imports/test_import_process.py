@@ -15,10 +15,10 @@ from opentrail.adapters.duckdb.staging import Staging
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import StorageFailed
-from opentrail.imports import worker
+from opentrail.imports import import_process
 from opentrail.imports.batch import BatchFile, pack
-from opentrail.imports.records import DIGEST_FILE
-from opentrail.imports.worker import ID_IN_USE, ImportWorker
+from opentrail.imports.import_process import ID_IN_USE, ImportWorker
+from opentrail.imports.json_records import DIGEST_FILE
 from tests.factories import a_record, some_records
 from tests.fakes import asynchronous, run
 
@@ -114,7 +114,7 @@ def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
 async def test_a_batch_with_more_rejected_lines_than_an_answer_can_have_is_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_MAX_REJECTED_BYTES", 10_000)
+    monkeypatch.setattr(import_process, "_MAX_REJECTED_BYTES", 10_000)
     records = BatchFile("a", b"\n".join(map(orjson.dumps, some_records(3))))
     place.batch.write_bytes(pack([records, BatchFile("b", b'{"no": 1}\n' + b"x\n" * 10**6)]))
     invalid = await place.worker.stage(Stage(str(place.batch)))
