@@ -39,8 +39,7 @@ from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions, TrimmedJournal
+from opentrail.ports.journal import JournalSource, LostPositions, TrimmedJournal
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog

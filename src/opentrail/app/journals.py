@@ -18,7 +18,7 @@ from opentrail.app.background import renew_until_lost, run_beside
 from opentrail.app.disk import file_limits
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
 from opentrail.ports.control import Lease, Leases
-from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions, TrimmedJournal
+from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:

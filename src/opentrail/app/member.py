@@ -47,9 +47,9 @@ from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
 from opentrail.ports.objects import ObjectStore
 from opentrail.settings import Settings
+from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
-from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)
 

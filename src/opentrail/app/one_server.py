@@ -28,8 +28,8 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import KnownPositions, TrimmedJournal
 from opentrail.settings import Settings
+from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.worker import TrailDeliveries
 
 
 class OneServer:

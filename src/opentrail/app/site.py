@@ -13,9 +13,9 @@ from opentrail.app.shared_imports import SharedImports
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
-from opentrail.trails.worker import TrailDeliveries
 
 #: Begins the work that one server of a site does at a time; it ends when the stack closes.
 Work = Callable[[AsyncExitStack], Awaitable[None]]
