@@ -18,7 +18,7 @@ from benchmarks.records import BEGIN, Multiplier
 from benchmarks.wire import percentile
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock

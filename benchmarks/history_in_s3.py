@@ -22,7 +22,7 @@ from benchmarks.wire import percentile
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.adapters.duckdb.recorded import SEAL_RECORDS
 from opentrail.adapters.duckdb.seal import seal
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource

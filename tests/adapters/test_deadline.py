@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from opentrail.adapters import deadline as module
-from opentrail.adapters.deadline import connections_until, deadline
+from opentrail.adapters import outgoing_http as module
+from opentrail.adapters.outgoing_http import connections_until, deadline
 
 #: Schemes, and the beginnings of answers by them; that of TLS is a long record of a handshake.
 STARTS = [("http", b""), ("https", b"\x16\x03\x03\x40\x00")]

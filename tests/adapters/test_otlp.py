@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.otlp import OtlpCollector
+from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.core.errors import ServiceError
 from opentrail.trails.sinks.otlp import logs_of
 from tests.adapters.test_deadline import STARTS, never_ending

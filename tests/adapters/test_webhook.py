@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from opentrail.adapters.webhook import HttpWebhook, _reached
+from opentrail.adapters.outgoing_http import HttpWebhook, _reached
 from opentrail.core.errors import ServiceError
 from tests.adapters.test_deadline import STARTS, never_ending
 from tests.fakes import asynchronous

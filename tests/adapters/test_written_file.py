@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opentrail.adapters.written_file import NAME, Written, WrittenFile, read_written
+from opentrail.adapters.data_inventory import WRITTEN_NAME, Written, WrittenFile, read_written
 
 OWN = "0123456789abcdef" * 2
 
@@ -27,12 +27,12 @@ def test_no_changed_byte_is_believed(tmp_path: Path) -> None:
         changed = line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :]
         assert Written.from_line(changed) is None
         assert Written.from_line(line[:at]) is None
-    (tmp_path / NAME).write_bytes(line[:50])
+    (tmp_path / WRITTEN_NAME).write_bytes(line[:50])
     assert read_written(tmp_path) == (None, "file written is damaged")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
+    (tmp_path / WRITTEN_NAME).mkdir()
     written, problem = read_written(tmp_path)
     assert written is None
     assert problem is not None

@@ -16,8 +16,8 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.adapters.duckdb.files import Series, sealed_files
-from opentrail.adapters.gap_file import GapFile
+from opentrail.adapters.duckdb.file_names import Series, sealed_files
+from opentrail.adapters.unrecorded_counts import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
 from tests.factories import a_record, event_id

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from opentrail.adapters.ipc import child
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.losses import record_expired
 from opentrail.core.event import MANAGEMENT

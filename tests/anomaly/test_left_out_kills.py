@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.files import is_locked
-from opentrail.adapters.left_out_counts import count_files, counts_in
+from opentrail.adapters.unrecorded_counts import count_files, counts_in
 from tests.capture.proxy.wires import scope
 from tests.live.processes import (
     TIMEOUT_SECONDS,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.app.background import run_beside
 from opentrail.app.known_positions import kept_events, known_imports, mark_imports

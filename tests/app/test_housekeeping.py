@@ -17,7 +17,7 @@ import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.disk import DiskWatch

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.data_inventory import ACCEPTED, read_inventory
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.inventory import ACCEPTED, read_inventory
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sealing import load_master_key
 from opentrail.adapters.sql import SqlControl

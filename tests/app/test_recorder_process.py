@@ -86,5 +86,12 @@ def test_it_loads_neither_database_nor_console() -> None:
         check=True,
         timeout=TIMEOUT_SECONDS,
     )
-    heavy = {"duckdb", "opentrail.adapters.sql.control", "boto3", "starlette", "uvicorn", "moto"}
+    heavy = {
+        "duckdb",
+        "opentrail.adapters.sql.control_store",
+        "boto3",
+        "starlette",
+        "uvicorn",
+        "moto",
+    }
     assert heavy & set(done.stdout.split()) == set()

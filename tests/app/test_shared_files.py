@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.files import (
+from opentrail.adapters.duckdb.file_names import (
     Series,
     digest_of,
     left_over,
@@ -28,7 +28,7 @@ from opentrail.adapters.duckdb.files import (
     stem_of,
 )
 from opentrail.adapters.duckdb.seal import seal
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource

@@ -14,7 +14,7 @@ from opentrail.commands.backup import PASSPHRASE_VARIABLE
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put
 from tests import postgres
-from tests.adapters.test_backup import a_data_directory
+from tests.adapters.test_data_backup import a_data_directory
 from tests.fakes import PowerCutError, run
 
 Capture = pytest.CaptureFixture[str]

@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from opentrail.pytest_plugin.server import running
+from opentrail.pytest_plugin.session_server import running
 from tests.live.processes import moto_server
 
 pytestmark = pytest.mark.live

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Resource

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from opentrail.adapters.oidc import OidcProvider
+from opentrail.adapters.oidc_provider import OidcProvider
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.identity_provider import IdentityProvider

@@ -12,9 +12,11 @@ import boto3
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.aws.organizations import UpstreamOrganizations
-from opentrail.adapters.aws.services import ServiceClients
-from opentrail.adapters.configured_organizations import ConfiguredOrganizations
+from opentrail.adapters.aws.organization_sources import (
+    ConfiguredOrganizations,
+    UpstreamOrganizations,
+)
+from opentrail.adapters.aws.sink_services import ServiceClients
 from opentrail.core.organization import Organization, read_organization
 from opentrail.ports.services import Organizations
 from tests.factories import ACCOUNT, REGION

@@ -16,7 +16,7 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.core.event import format_time
 from opentrail.pytest_plugin.oracle import Oracle
-from opentrail.pytest_plugin.server import TestServer
+from opentrail.pytest_plugin.session_server import TestServer
 from tests.factories import a_data_record
 
 pytestmark = pytest.mark.live

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from opentrail.pytest_plugin.server import TestServer
+from opentrail.pytest_plugin.session_server import TestServer
 from tests.live.processes import TIMEOUT_SECONDS, clean_environment, moto_server
 
 #: Tests of the forms that people write, in one session.

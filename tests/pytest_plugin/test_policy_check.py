@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.permissions.needs import NeededPermission, permissions_of
 from opentrail.pytest_plugin.calls import RecordedCall
-from opentrail.pytest_plugin.policy_check import denials, read_policy, smallest_statements
+from opentrail.pytest_plugin.expectations import denials, read_policy, smallest_statements
 from tests.factories import ACCOUNT, a_data_record, a_record
 
 MARY = f"arn:aws:iam::{ACCOUNT}:user/Mary"

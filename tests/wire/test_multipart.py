@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.multipart import FIELDS_BYTES, form_fields
+from opentrail.wire.form_fields import FIELDS_BYTES, form_fields
 
 FORM = {"content-type": "multipart/form-data; boundary=XX"}
 

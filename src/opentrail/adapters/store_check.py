@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import (
+from opentrail.adapters.duckdb.file_names import (
     SealedFile,
     Series,
     attaching,

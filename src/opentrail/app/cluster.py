@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from opentrail.adapters.duckdb.files import Series, sealed_files
+from opentrail.adapters.duckdb.file_names import Series, sealed_files
 from opentrail.adapters.postgres.database import SharedDatabase, split_password
 from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases

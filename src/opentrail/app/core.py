@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
-from opentrail.adapters.aws.services import (
+from opentrail.adapters.aws.sink_services import (
     CloudWatchLogGroups,
     KmsKeys,
     ServiceClients,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.duckdb.files import MAX_FILE_BYTES
+from opentrail.adapters.duckdb.file_names import MAX_FILE_BYTES
 from opentrail.adapters.files import DataDirectory
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason

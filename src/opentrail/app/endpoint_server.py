@@ -15,9 +15,8 @@ from typing import Any
 
 from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.gap_file import GapFile
-from opentrail.adapters.left_out_counts import LeftOutCounts
 from opentrail.adapters.system import SystemClock, raise_descriptor_limit
+from opentrail.adapters.unrecorded_counts import GapFile, LeftOutCounts
 from opentrail.app.access import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
@@ -26,9 +25,9 @@ from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.head import Choice
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.capture.record.recorder import Recorder
+from opentrail.capture.record.request_head import Choice
 from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record

@@ -17,7 +17,7 @@ from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.files import DataDirectory, write_durably
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
 from opentrail.metrics import Sample, total

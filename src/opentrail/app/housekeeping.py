@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.site import Site
 from opentrail.follow import FollowedPositions

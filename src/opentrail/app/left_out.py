@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from opentrail.adapters.left_out_counts import count_files, counts_in, finished_hours
-from opentrail.capture.record.losses import left_out_entry
+from opentrail.adapters.unrecorded_counts import count_files, counts_in, finished_hours
+from opentrail.capture.record.lost_records import left_out_entry
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.logs import attempt

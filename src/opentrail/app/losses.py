@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opentrail.adapters.duckdb.expiry import notes
-from opentrail.adapters.gap_file import kept_gaps
-from opentrail.capture.record.losses import (
+from opentrail.adapters.unrecorded_counts import kept_gaps
+from opentrail.capture.record.lost_records import (
     expired_entry,
     gap_entry,
     lost_entry,

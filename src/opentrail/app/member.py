@@ -13,7 +13,7 @@ from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
 from opentrail.adapters.sql import SqlControl

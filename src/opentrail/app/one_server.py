@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.app.access_keys import is_shared
 from opentrail.app.inventory import DataInventory, require_same_use
 from opentrail.app.journals import (

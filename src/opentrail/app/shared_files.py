@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from opentrail.adapters.duckdb.children import files_of_child, run_child
-from opentrail.adapters.duckdb.files import (
+from opentrail.adapters.duckdb.file_names import (
     SealedFile,
     Series,
     expired_name,

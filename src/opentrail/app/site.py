@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.ipc.events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.app.journals import JournalHandlers
 from opentrail.app.shared_imports import SharedImports
 from opentrail.ports.clock import Clock

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.backup import (
+from opentrail.adapters.data_backup import (
     KEYS,
     Manifest,
     copy_database,

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.aws.downloads import S3Gets
-from opentrail.adapters.aws.trails import TrailReader
+from opentrail.adapters.aws.downloads import S3Gets, TrailReader
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.adapters.system import sync
 from opentrail.commands.arguments import SINCE_HELP, account_id, add_client

@@ -4,12 +4,15 @@ Decisions about the members of an event are cached, because `attributes_of` runs
 
 For members that no table has, in this order:
 
-- `derived_members` has those that write, from AWS's authorization data.
+- `derived_members` returns those that write, from AWS's authorization data.
 - An event names its own resource in members called after it: `CreateWorkGroup` in `name`,
   `workGroup`, `workGroupName`, `workGroupId` and `workGroupArn`.
 - In calls that write, an ARN names a resource, of the type in the ARN; in services that
   have a table, only the service's own ARNs do.
 - Calls of EC2 that only read do not name the items of their lists; nor do AWS's records.
+
+`scripts/resource_data.py` derives the members of calls that write from AWS's authorization data,
+and says what is in the file.
 """
 
 from __future__ import annotations

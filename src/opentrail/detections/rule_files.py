@@ -2,6 +2,8 @@
 
 Starter rules come with opentrail; none is enabled by default.
 
+`starter/` has each starter rule as Sigma, and all compiled in `compiled.json`, so that using them
+takes no pySigma.
 """
 
 from __future__ import annotations

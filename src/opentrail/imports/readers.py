@@ -1,6 +1,11 @@
 """The formats that hold records: JSON objects, each with its reader in `LISTS` or `READERS`.
 
 An object can be a whole file, a line of NDJSON or an element of a JSON list: imports/documents.py.
+
+A row that an SQL query of CloudTrail Lake, Athena or CloudWatch Logs Insights returned is imported
+if a column holds a whole record, such as Lake's `eventJson`, or if its columns are the members of
+one. Athena's names are in lower case, and what it prints of a structure is not JSON, so that such a
+column cannot be read.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from opentrail.adapters.ipc.child import ChildProcess
-from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, Stage, StagedBytes
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,

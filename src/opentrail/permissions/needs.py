@@ -1,4 +1,9 @@
-"""What a recorded call needs of each type of resources, and what a policy knows of the call."""
+"""What a recorded call needs of each type of resources, and what a policy knows of the call.
+
+The id of a new resource is another one with each call, so a policy can name only what the caller
+chose: `arn:aws:ec2:…:vpc/*`, `arn:aws:cloudformation:…:stack/web/*`. The types and the forms of
+ARNs are those of AWS's authorization data.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def importing(address: str, endpoint: str | None, data_dir: str | None) -> Itera
     """
     from opentrail.commands.server_process import ADMIN_ACCESS, environment_of
     from opentrail.core.errors import OpentrailError
-    from opentrail.pytest_plugin.server import apply_environment, connected
+    from opentrail.pytest_plugin.session_server import apply_environment, connected
 
     environment = environment_of(address, ADMIN_ACCESS)
     if endpoint or data_dir:

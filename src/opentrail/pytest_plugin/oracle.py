@@ -10,22 +10,20 @@ from typing import Any, overload
 from opentrail.core.errors import UsageError
 from opentrail.core.event import INSIGHT
 from opentrail.pytest_plugin.calls import RecordedCall
-from opentrail.pytest_plugin.golden import GoldenFolder, Mask
-from opentrail.pytest_plugin.matching import (
+from opentrail.pytest_plugin.expectations import (
     ANY,
-    ExpectedCall,
-    expected_call,
-    nearest,
-)
-from opentrail.pytest_plugin.policy_check import (
     DeniedPermission,
+    ExpectedCall,
     PolicyDocument,
     denials,
+    expected_call,
+    nearest,
     read_policy,
     smallest_statements,
 )
+from opentrail.pytest_plugin.golden import GoldenFolder, Mask
 from opentrail.pytest_plugin.refusing import HINT
-from opentrail.pytest_plugin.server import TestServer
+from opentrail.pytest_plugin.session_server import TestServer
 
 #: Maximum similar calls in a message.
 _MAX_NEAR = 5

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from opentrail.commands.reserved_port import ReservedPort
     from opentrail.pytest_plugin.oracle import Oracle
-    from opentrail.pytest_plugin.server import TestServer
+    from opentrail.pytest_plugin.session_server import TestServer
 
 _UPDATE = "--update-golden"
 #: The port of the session's server, from the first module on that uses a fixture.
@@ -130,7 +130,7 @@ def opentrail_server(
 ) -> Iterator[TestServer]:
     """The server that records this session's calls; each worker of pytest-xdist has its own."""
     from opentrail.core.errors import OpentrailError
-    from opentrail.pytest_plugin.server import connected, running
+    from opentrail.pytest_plugin.session_server import connected, running
 
     config = request.config
     endpoint = config.getoption("opentrail_endpoint")

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from botocore.model import OperationModel
 
 from opentrail.core.value_class import value_class
+from opentrail.wire.form_fields import field_values, form_text, query_pairs, unquoted
 from opentrail.wire.message import Request
-from opentrail.wire.query_form import field_values, form_text, query_pairs, unquoted
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 

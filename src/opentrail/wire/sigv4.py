@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
 from opentrail.core.value_class import value_class
+from opentrail.wire.form_fields import form_fields, last_value
 from opentrail.wire.message import Request
-from opentrail.wire.multipart import form_fields
-from opentrail.wire.query_form import last_value
 from opentrail.wire.signature_errors import Problem
 
 #: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.aws.trails import TrailReader
+from opentrail.adapters.aws.downloads import TrailReader
 from opentrail.core.errors import OpentrailError
 from tests.fakes import utc
 from tests.stub_console import Asked, StubConsole, stub_console

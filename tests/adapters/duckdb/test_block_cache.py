@@ -10,7 +10,7 @@ import pytest
 
 from opentrail.adapters.duckdb.block_cache import BlockCache, SharedFileSystem
 from opentrail.adapters.duckdb.file_index import BLOCK_BYTES
-from opentrail.adapters.duckdb.files import SCHEME
+from opentrail.adapters.duckdb.file_names import SCHEME
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource

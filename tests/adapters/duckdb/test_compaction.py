@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.compaction import MERGED_FILES, MERGED_RECORDS, next_merge
-from opentrail.adapters.duckdb.files import SealedFile, Series
+from opentrail.adapters.duckdb.event_files import MERGED_FILES, MERGED_RECORDS, next_merge
+from opentrail.adapters.duckdb.file_names import SealedFile, Series
 from opentrail.adapters.duckdb.schema import Table
 from opentrail.adapters.duckdb.table_set import EventTable
 

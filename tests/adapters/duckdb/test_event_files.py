@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.duckdb import children, event_files
-from opentrail.adapters.duckdb.files import SealedFile, Series, is_whole
+from opentrail.adapters.duckdb.file_names import SealedFile, Series, is_whole
 from opentrail.adapters.duckdb.seal import merge
 from tests.adapters.duckdb.worlds import NAME, world
 from tests.fakes import asynchronous, eventually, run

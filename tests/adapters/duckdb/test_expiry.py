@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import expiry, seal
 from opentrail.adapters.duckdb.expiry import ExpiryNote, notes
-from opentrail.adapters.duckdb.files import MAX_FILE_BYTES
+from opentrail.adapters.duckdb.file_names import MAX_FILE_BYTES
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_check import StoreCheck

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import index as module
-from opentrail.adapters.duckdb.files import Series, read_name
+from opentrail.adapters.duckdb.file_names import Series, read_name
 from opentrail.adapters.duckdb.index import MAX_PLACES, Index, hash_of, probe
-from opentrail.adapters.duckdb.partitions import PARTS, ColumnPartitioning
+from opentrail.adapters.duckdb.record_columns import PARTS, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb import lookup_pool as module
-from opentrail.adapters.duckdb.files import SealedFile, Series, is_intact, read_name
+from opentrail.adapters.duckdb.file_names import SealedFile, Series, is_intact, read_name
 from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS, Database, EventTable
 from opentrail.core.errors import StorageFailed

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from opentrail.adapters.duckdb.rows import insert_rows
+from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.schema import (
     Table,
     create_hot,

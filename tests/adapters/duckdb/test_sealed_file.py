@@ -10,8 +10,8 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb import sealed_file
-from opentrail.adapters.duckdb.files import Series, read_name
-from opentrail.adapters.duckdb.partitions import ColumnPartitioning
+from opentrail.adapters.duckdb.file_names import Series, read_name
+from opentrail.adapters.duckdb.record_columns import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.files import read_name
+from opentrail.adapters.duckdb.file_names import read_name
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.files import Series, digest_of, read_name, stem_of
+from opentrail.adapters.duckdb.file_names import Series, digest_of, read_name, stem_of
 from opentrail.adapters.duckdb.schema import FORMAT
 from opentrail.adapters.duckdb.table_set import PARALLEL_SEARCHES, Database, TableSet
 from opentrail.core.errors import StorageFailed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb import value_filters
-from opentrail.adapters.duckdb.value_filters import VALUES, ValueFilter, fill_values
+from opentrail.adapters.duckdb import file_index
+from opentrail.adapters.duckdb.file_index import VALUES, ValueFilter, fill_values
 
 
 def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> ValueFilter:
@@ -66,7 +66,7 @@ def test_what_is_not_listed_may_be_there() -> None:
 
 
 def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value_filters, "MAX_VALUES", 3)
+    monkeypatch.setattr(file_index, "MAX_VALUES", 3)
     few = held_by([("a", []), ("b", []), ("c", []), (None, [])])
     assert few.may_contain("Username", "c")
     assert not few.may_contain("Username", "d")

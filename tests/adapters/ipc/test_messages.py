@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.adapters.ipc.link import request_of
 from opentrail.adapters.ipc.messages import AddEntries
-from opentrail.adapters.ipc.remote import request_of
 from opentrail.core.attributes import Resource
 from opentrail.core.expression import parse
 from opentrail.ports.event_store import (

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
-from opentrail.adapters.ipc.remote import handlers_of, remote
+from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError, handlers_of, remote
 from tests.fakes import asynchronous
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.schema import MIGRATIONS
+from opentrail.adapters.sql.control_store import MIGRATIONS
 from opentrail.core.errors import DataTooNew, StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import TIMEOUT_SECONDS, asynchronous

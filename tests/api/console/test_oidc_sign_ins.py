@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from opentrail.access.users import ConsoleRole, identity_of_user
-from opentrail.adapters.oidc import OidcProvider
+from opentrail.adapters.oidc_provider import OidcProvider
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.system import SystemClock
 from opentrail.api.console.oidc import CALLBACK, OidcLogin

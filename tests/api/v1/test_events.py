@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.record.losses import expired_entry
+from opentrail.capture.record.lost_records import expired_entry
 from opentrail.history import event_history
 from opentrail.history import nearest as nearest_names
 from opentrail.ports.event_store import ExpiredEvents

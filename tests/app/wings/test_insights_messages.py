@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from opentrail.adapters.ipc.remote import Method, request_of
+from opentrail.adapters.ipc.link import Method, request_of
 from opentrail.insights.findings import Expected
 from opentrail.insights.follower import RemoteWatch
 from opentrail.ports.event_store import CallCounts, CallKey, PrincipalCounts

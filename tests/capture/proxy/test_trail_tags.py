@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.proxy.trail_tags import TrailTags
+from opentrail.capture.proxy.rewriting import TrailTags
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, REGION
 from tests.fakes import asynchronous

@@ -10,7 +10,7 @@ import pytest
 
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import Head, wants_websocket
-from opentrail.capture.proxy.tunnel import join
+from opentrail.capture.proxy.uploads import join
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.fakes import asynchronous
 from tests.live.processes import opentrail_server

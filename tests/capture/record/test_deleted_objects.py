@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.capture.record.assemble import UNVERIFIED, Assembled, Assembler
-from opentrail.capture.record.deleted_objects import NO_RESULT, deletion_in
 from opentrail.capture.record.exchange import Failure
+from opentrail.capture.record.s3_form import NO_RESULT, deletion_in
 from opentrail.capture.record_limits import MAX_DELETED_BYTES, MAX_DELETED_OBJECTS
 from opentrail.core.identity import Identity, unknown
 from opentrail.wire.message import Request

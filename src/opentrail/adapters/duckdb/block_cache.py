@@ -20,7 +20,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from opentrail.adapters.duckdb.file_index import FileIndex
-from opentrail.adapters.duckdb.files import SCHEME, remove
+from opentrail.adapters.duckdb.file_names import SCHEME, remove
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
 log = logging.getLogger(__name__)

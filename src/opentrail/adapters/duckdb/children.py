@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from opentrail.adapters.duckdb.files import SealedFile, read_name
+from opentrail.adapters.duckdb.file_names import SealedFile, read_name
 from opentrail.adapters.ipc.child import read_output
 from opentrail.core.errors import JournalDamaged
 

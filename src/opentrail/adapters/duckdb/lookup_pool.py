@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile, is_intact
+from opentrail.adapters.duckdb.file_names import SealedFile, is_intact
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.errors import StorageFailed
 

@@ -13,7 +13,7 @@ import orjson
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import KNOWN, MAX_PLACES, probe
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
-from opentrail.adapters.duckdb.partitions import PARTS
+from opentrail.adapters.duckdb.record_columns import PARTS
 from opentrail.adapters.duckdb.schema import (
     Table,
     by_column,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from opentrail.adapters.duckdb.expiry import reserve_note
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
-from opentrail.adapters.ipc.link import Link, LinkError
+from opentrail.adapters.ipc.link import Link, LinkError, handlers_of
 from opentrail.adapters.ipc.messages import (
     READS,
     AddEntries,
@@ -41,7 +41,6 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
     UseSharedFiles,
 )
-from opentrail.adapters.ipc.remote import handlers_of
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry

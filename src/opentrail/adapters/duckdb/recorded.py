@@ -12,7 +12,7 @@ import orjson
 
 from opentrail.adapters.duckdb.children import files_of_child
 from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
-from opentrail.adapters.duckdb.files import (
+from opentrail.adapters.duckdb.file_names import (
     MAX_FILE_BYTES,
     SealedFile,
     Series,

@@ -10,7 +10,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import SqlCondition, all_of, condition_of, exactly
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
-from opentrail.adapters.duckdb.partitions import (
+from opentrail.adapters.duckdb.record_columns import (
     COLUMNS,
     DEFINED,
     STORED,

@@ -24,7 +24,7 @@ import orjson
 from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
 from opentrail.adapters.duckdb.expiry import THINNED
 from opentrail.adapters.duckdb.file_index import write_index
-from opentrail.adapters.duckdb.files import (
+from opentrail.adapters.duckdb.file_names import (
     SealedFile,
     Series,
     attaching,
@@ -33,7 +33,7 @@ from opentrail.adapters.duckdb.files import (
     read_name,
 )
 from opentrail.adapters.duckdb.index import merge_indexes, thin_index
-from opentrail.adapters.duckdb.partitions import ColumnPartitioning
+from opentrail.adapters.duckdb.record_columns import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import MAX_TEXT, Sealing, write_sealed
 from opentrail.adapters.ipc.child import arm_in_child

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
+from opentrail.adapters.duckdb.file_names import SealedFile, Series, attaching, sealed_files
+from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.index import Index, hash_ids
-from opentrail.adapters.duckdb.partitions import DIVIDED, ColumnPartitioning
-from opentrail.adapters.duckdb.rows import insert_rows
+from opentrail.adapters.duckdb.record_columns import DIVIDED, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import (
     FROM_RECORD,
     SEALED_COLUMNS,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SCHEME, SealedFile, Series, attaching
+from opentrail.adapters.duckdb.file_index import ValueFilter
+from opentrail.adapters.duckdb.file_names import SCHEME, SealedFile, Series, attaching
+from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.index import Index
-from opentrail.adapters.duckdb.rows import insert_rows
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
-from opentrail.adapters.duckdb.value_filters import ValueFilter
 from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from opentrail.adapters.sql.control import SqlControl
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.adapters.sqlite.at_rest import copied
 from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import StorageFailed

@@ -2,20 +2,152 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from opentrail.adapters.sql.blockers import SilentBlockers
-from opentrail.adapters.sql.time_limit import TimeLimit
 from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.errors import UsageError
 from opentrail.installation import command_for
+
+log = logging.getLogger(__name__)
+
+#: The sessions that a session waits for, directly or not, that wait for their own client. They
+#: belong to the same user, and have written something or are opentrail's own: a copy by `pg_dump`
+#: is not ended because its disk is slow. One that waits for a standby does not wait for its client.
+_END_SILENT_BLOCKERS = """
+    WITH RECURSIVE blocker (pid) AS (
+        SELECT unnest(pg_blocking_pids(%s))
+        UNION SELECT unnest(pg_blocking_pids(blocker.pid)) FROM blocker
+    )
+    SELECT pid, application_name, client_addr::text, pg_terminate_backend(pid)
+    FROM blocker JOIN pg_stat_activity USING (pid)
+    WHERE usename = current_user AND wait_event_type = 'Client'
+    AND (backend_xid IS NOT NULL OR application_name = current_setting('application_name'))
+    AND state_change < clock_timestamp() - make_interval(secs => %s)
+"""
+
+
+class SilentBlockers:
+    """Sessions whose client was paused, cut off or lost power within a transaction.
+
+    PostgreSQL ends most of them by `idle_in_transaction_session_timeout`. That does not hold while
+    a message has arrived in part, or while the client does not read the answer.
+
+    Args:
+        connect: opens a connection of the same user.
+        seconds: how long a client may be silent that blocks others.
+    """
+
+    def __init__(self, connect: Callable[[], Any], seconds: float) -> None:
+        self._connect = connect
+        self._seconds = seconds
+        #: Held by the thread that looks for them.
+        self._looking = threading.Lock()
+
+    def end(self, blocked: int) -> None:
+        """Ends what blocks a session, in a thread: PostgreSQL may not answer.
+
+        Args:
+            blocked: the process id of the session on PostgreSQL.
+        """
+        if self._looking.acquire(blocking=False):
+            threading.Thread(
+                target=self._end, args=[blocked], name="silent blockers", daemon=True
+            ).start()
+
+    def _end(self, blocked: int) -> None:
+        try:
+            with closing(self._connect()) as connection:
+                ended = connection.execute(_END_SILENT_BLOCKERS, [blocked, self._seconds])
+                for pid, application, address, _ in ended.fetchall():
+                    log.warning(
+                        "a session that blocked others was ended: its client was silent",
+                        extra={"pid": pid, "application": application, "address": address},
+                    )
+        except Exception as error:  # noqa: BLE001 - the driver is optional; the next look may succeed
+            log.debug("blocking sessions are not known", extra={"error": str(error)})
+        finally:
+            self._looking.release()
+
+
+#: Seconds until a connection that was opened meanwhile is closed as well.
+_AGAIN = 0.5
+#: Seconds between two calls of `on_slow`.
+_SLOW_SECONDS = 1.0
+#: The least time for connecting that PostgreSQL's client library knows, in seconds.
+_MIN_CONNECT_SECONDS = 2
+
+
+class TimeLimit:
+    """Cuts off a transaction that takes too long, by closing its connection.
+
+    PostgreSQL's own limits do not help while it is frozen or its machine is gone: the driver would
+    wait for its answer permanently.
+
+    Args:
+        on_slow: is called each second of a block, in a thread; it must return at once.
+    """
+
+    def __init__(self, on_slow: Callable[[], None] = lambda: None) -> None:
+        self._on_slow = on_slow
+        #: psycopg's connection, once it is open.
+        self.connection: Any = None
+        #: Whether the last block took too long.
+        self.has_expired = False
+        self._seconds = 0.0
+
+    @property
+    def connect_seconds(self) -> int:
+        """How long connecting may take within the block."""
+        return max(int(self._seconds), _MIN_CONNECT_SECONDS)
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Closes the connection if the block takes longer; what waits for an answer then fails."""
+        self._seconds, self.has_expired = seconds, False
+        ended = threading.Event()
+
+        end = time.monotonic() + seconds
+
+        def watch() -> None:
+            while not ended.wait(min(_SLOW_SECONDS, end - time.monotonic())):
+                if time.monotonic() < end:
+                    self._on_slow()
+                    continue
+                self.has_expired = True
+                self._hang_up()
+                if ended.wait(_AGAIN):
+                    return
+
+        watcher = threading.Thread(target=watch, name="time limit", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+
+    def _hang_up(self) -> None:
+        connection = self.connection
+        if connection is None or connection.closed:
+            return
+        with suppress(Exception):  # it may be closed already, and the limit must go on
+            # A copy of the descriptor is closed here; the driver closes its own.
+            copy = socket.socket(fileno=os.dup(connection.fileno()))
+            try:
+                copy.shutdown(socket.SHUT_RDWR)
+            finally:
+                copy.close()
+
 
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]

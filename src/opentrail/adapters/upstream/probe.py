@@ -1,23 +1,144 @@
-"""Requests by which opentrail finds out what an upstream is."""
+"""The kinds of upstream that opentrail recognizes, and the requests by which it finds out."""
 
 from __future__ import annotations
 
 import http.client
+import json
+import re
 import ssl
 import urllib.error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from opentrail.adapters.upstream.emulator_folder import EmulatorFolder, folder_of
-from opentrail.adapters.upstream.kinds import (
-    AWS,
-    AWS_EMULATOR,
-    Kind,
-    ProbeAnswer,
-    is_aws,
-    recognize,
-)
 from opentrail.wire.pinning import opener_with
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """An upstream's answer to a GET without credentials; `failure` says why there is none."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    status: int = 0
+    failure: str | None = None
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The JSON object of an answer with status 200; empty if there is none."""
+        try:
+            document = json.loads(self.body) if self.status == 200 else None
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+
+Get = Callable[[str], ProbeAnswer]
+_Mark = Callable[[Get], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of upstream.
+
+    Attributes:
+        name: as its makers write it.
+        signatures: what it does with signatures, for the banner of `opentrail serve`.
+        marks: each recognizes it by its answers.
+        names_any_key: whether it checks no signatures and answers GetCallerIdentity for any access
+            key id, so that opentrail can ask it who is behind one.
+    """
+
+    name: str
+    signatures: str
+    marks: tuple[_Mark, ...] = ()
+    names_any_key: bool = False
+
+
+def _server(begin: str) -> _Mark:
+    """Recognizes the header `Server` of the answer to `/`."""
+    return lambda get: get("/").headers.get("server", "").startswith(begin)
+
+
+def _health(path: str, **members: str) -> _Mark:
+    """Recognizes a health route with JSON that has these members."""
+
+    def recognizes(get: Get) -> bool:
+        document = get(path).document
+        return bool(document) and all(document.get(key) == members[key] for key in members)
+
+    return recognizes
+
+
+def _is_ceph(get: Get) -> bool:
+    return get("/").headers.get("x-amz-request-id", "").startswith("tx0")
+
+
+def _is_garage(get: Get) -> bool:
+    return b"Garage does not support anonymous access" in get("/").body
+
+
+def _is_localstack(get: Get) -> bool:
+    return "services" in get("/_localstack/health").document
+
+
+_KEPT = "it verifies signatures; the Host header of clients is passed on, so theirs stay valid"
+_NONE = "it verifies no signatures"
+_NONE_YET = f"{_NONE}, unless it is set up to"
+AWS = Kind(
+    "AWS",
+    "it accepts only signatures made for its own host names: set resign = true and "
+    "credentials for it in the file given by --config",
+    (_server("AmazonS3"),),
+)
+#: Recognized by its folder on this machine (`emulator_folder.py`).
+AWS_EMULATOR = Kind(
+    "AWS Emulator",
+    "it accepts only the keys of its present run; opentrail re-signs calls made with them",
+)
+#: Asked in this order. Several emulators also answer LocalStack's health route, so it is last.
+KINDS = (
+    AWS,
+    Kind("SeaweedFS", _KEPT, (_server("SeaweedFS"),)),
+    Kind("Ceph", _KEPT, (_server("Ceph"), _is_ceph)),
+    Kind("MinIO", _KEPT, (_server("MinIO"),)),
+    Kind("Garage", _KEPT, (_is_garage,)),
+    Kind("moto", _NONE, (_health("/moto-api/data.json"),), names_any_key=True),
+    Kind("MiniStack", _NONE, (_health("/_ministack/health"),), names_any_key=True),
+    Kind(
+        "Floci",
+        _NONE_YET,
+        (_health("/_localstack/health", original_edition="floci-always-free"),),
+        names_any_key=True,
+    ),
+    Kind("fakecloud", _NONE_YET, (_health("/_fakecloud/health"),), names_any_key=True),
+    Kind("cloudemu", _NONE_YET, (_health("/_cloudemu/health"),), names_any_key=True),
+    Kind("LocalEmu", _NONE_YET, (_health("/_localemu/health"),), names_any_key=True),
+    Kind("LocalStack", _NONE_YET, (_is_localstack,), names_any_key=True),
+)
+
+_AWS_HOST = re.compile(r"\.(amazonaws\.com(\.cn)?|api\.aws)$")
+
+
+def is_aws(url: str) -> bool:
+    """Returns whether a URL is AWS's own, which is not asked what it is."""
+    return _AWS_HOST.search(urlsplit(url).hostname or "") is not None
+
+
+def recognize(get: Get) -> Kind | None:
+    """Returns the kind of what answers; None if it is not known."""
+    answers: dict[str, ProbeAnswer] = {}
+
+    def once(path: str) -> ProbeAnswer:
+        if path not in answers:
+            answers[path] = get(path)
+        return answers[path]
+
+    return next((kind for kind in KINDS for mark in kind.marks if mark(once)), None)
+
 
 _MAX_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 65_536

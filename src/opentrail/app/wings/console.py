@@ -107,7 +107,7 @@ def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcL
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
     try:
-        from opentrail.adapters.oidc import OidcProvider
+        from opentrail.adapters.oidc_provider import OidcProvider
     except ImportError as error:
         raise UsageError(f"--oidc-issuer needs joserfc: {command_for('oidc')}") from error
     provider = OidcProvider(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
-from opentrail.adapters.ipc.link import IpcRequest, Link
-from opentrail.adapters.ipc.remote import parts, remote, request_of
+from opentrail.adapters.ipc.link import IpcRequest, Link, parts, remote, request_of
 from opentrail.api.operation import Services
 from opentrail.api.v1.incidents import Incidents
 from opentrail.app.wing import Core, Missing, Wing

@@ -23,8 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from opentrail.adapters.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
-from opentrail.adapters.ipc.link import Link
-from opentrail.adapters.ipc.remote import handlers_of
+from opentrail.adapters.ipc.link import Link, handlers_of
 from opentrail.app.wings.insights_messages import CALLS, StopWatch
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from opentrail.adapters.aws.organizations import UpstreamOrganizations
-from opentrail.adapters.configured_organizations import ConfiguredOrganizations
+from opentrail.adapters.aws.organization_sources import (
+    ConfiguredOrganizations,
+    UpstreamOrganizations,
+)
 from opentrail.app.wing import Core, Wing
 from opentrail.core.organization import Organization
 from opentrail.logs import attempt

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.known_positions import count_kept
-from opentrail.capture.record.losses import kept_entry, regained_entry
+from opentrail.capture.record.lost_records import kept_entry, regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.logfile import log_bytes, sha256_hex

@@ -7,11 +7,15 @@ method and path, `PostOrdersItems`); its parameters are query and JSON body with
 its error code is the status of the answer.
 """
 
-from opentrail.capture.in_process.asgi import AsgiRecorder
 from opentrail.capture.in_process.hooks import BotocoreHook
-from opentrail.capture.in_process.recording import Recording, Seen, default_name
+from opentrail.capture.in_process.middleware import (
+    AsgiRecorder,
+    Recording,
+    Seen,
+    WsgiRecorder,
+    default_name,
+)
 from opentrail.capture.in_process.shipping import ServerShipper
-from opentrail.capture.in_process.wsgi import WsgiRecorder
 
 __all__ = [
     "AsgiRecorder",

@@ -15,7 +15,7 @@ Imports point one way, from the first of these to the last:
 others, and `asgi` how opentrail's own API is asked.
 """
 
-from opentrail.capture.proxy.client import ClientConnection
+from opentrail.capture.proxy.client_connection import ClientConnection
 from opentrail.capture.proxy.endpoint import Endpoint
 from opentrail.capture.proxy.upstream import Upstream, Upstreams
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
-from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.endpoint import ClientChannel
 from opentrail.capture.proxy.gate import Admission, Claim, wording_of
 from opentrail.capture.proxy.head import Headers, response_head, wants_websocket
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal, answer_of
@@ -20,8 +20,8 @@ from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import new_event_id
 from opentrail.core.identity import Identity
 from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.wire.form_fields import FIELDS_BYTES
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
-from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Route, has_parent_segments
 from opentrail.wire.signature_errors import SignatureRefused
 from opentrail.wire.sigv4 import (

@@ -1,18 +1,22 @@
-"""What all client connections of the endpoint share."""
+"""What all client connections share, and the client as the answer to a call sees it."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from opentrail.capture.proxy.asgi import AnswerApiCall
+from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.connections import Connections
 from opentrail.capture.proxy.gate import Gate
-from opentrail.capture.proxy.upstream import Upstreams
-from opentrail.capture.record.head import Choice
+from opentrail.capture.proxy.head import CONTINUE
+from opentrail.capture.proxy.upstream import ConnectionPool, UpstreamConnection, Upstreams
+from opentrail.capture.record.exchange import GONE
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
+from opentrail.capture.record.request_head import Choice
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.wire.routing import Router
@@ -49,3 +53,109 @@ class Endpoint(Connections):
 
     def count_refused(self) -> None:
         self.metrics.refused.labels("connections").inc()
+
+
+#: How long the rest of an answer is awaited whose client has gone.
+_GONE_SECONDS = 1.0
+
+
+class ClientChannel:
+    """The writing side of a client connection, and what one call leaves for the next."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.source_ip = ""
+        #: `tlsVersion` and `cipherSuite` of the connection, None without TLS.
+        self.tls: dict[str, str] | None = None
+        self.upstreams = ConnectionPool(endpoint.tls)
+        #: Whether the client has gone.
+        self.lost = False
+        #: Whether the connection has become a WebSocket, and what the client sends then.
+        self.tunnelling = False
+        self.raw: Flow | None = None
+        self._transport: asyncio.Transport | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._time = asyncio.get_running_loop().time
+        #: By when the client must have read what was written.
+        self._read_deadline: float | None = None
+        self._awaited: UpstreamConnection | None = None
+        self._answer_deadline = 0.0
+        self._answer: Flow | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.write(data)
+
+    def ask_to_continue(self, incoming: Incoming) -> None:
+        """Asks a client that waits for it to send its body; at most once for each request.
+
+        A client that does not wait would take `100 Continue` for the answer to its next request.
+        """
+        if incoming.awaits_continue:
+            incoming.continued = True
+            self.write(CONTINUE)
+
+    async def drain(self) -> None:
+        """Returns once the client has read most of what was written, or has gone."""
+        if self._can_write.is_set():
+            return
+        self._read_deadline = self._time() + self.endpoint.idle_seconds
+        try:
+            await self._can_write.wait()
+        finally:
+            self._read_deadline = None
+
+    def await_answer(self, connection: UpstreamConnection | None) -> None:
+        """Starts waiting for an upstream, which is given up at the deadline; None stops waiting.
+
+        `check_deadlines` runs once a second: a timer for each call would cost more.
+        """
+        self._awaited = connection
+        if connection is not None:
+            self._answer_deadline = self._time() + self.endpoint.answer_seconds
+
+    def extend_answer_deadline(self) -> None:
+        """Gives an upstream that still receives the request more time."""
+        self.await_answer(self._awaited)
+
+    async def next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
+        """Returns what has come of an answer's body, b"" at its end.
+
+        Raises:
+            BrokenOffError: it broke off, or its upstream was given up.
+        """
+        if (piece := answer.take()) or answer.complete:
+            return piece
+        self.await_answer(connection)
+        try:
+            return await answer.next()
+        finally:
+            self.await_answer(None)
+
+    def begin_answer(self, answer: Flow) -> None:
+        """Notes the answer that is passed on, so that it ends soon if the client goes."""
+        self._answer = answer
+        if self.lost:
+            self._end_answer_soon()
+
+    def end_answer(self) -> None:
+        """Notes that the answer has been passed on, or broke off."""
+        self._answer = None
+
+    def _end_answer_soon(self) -> None:
+        """Breaks the answer off unless it is complete in a moment and can be recorded."""
+        if self._answer is not None:
+            asyncio.get_running_loop().call_later(_GONE_SECONDS, self._answer.fail, GONE)
+
+    def check_deadlines(self, now: float) -> None:
+        """Gives up an upstream, or a client that does not read, whose deadline has passed."""
+        if self._awaited is not None and now >= self._answer_deadline:
+            self._awaited.give_up()
+        if self._read_deadline is not None and now >= self._read_deadline:
+            self.abort_transport()
+
+    def abort_transport(self) -> None:
+        """Cuts the connection, so that a broken answer does not look complete."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -19,8 +19,8 @@ from urllib.parse import unquote_to_bytes
 
 from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
+from opentrail.wire.form_fields import FIELDS_BYTES, form_fields
 from opentrail.wire.message import MAX_BODY, Request, is_packed
-from opentrail.wire.multipart import FIELDS_BYTES, form_fields
 from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
     JSON_WORDING,

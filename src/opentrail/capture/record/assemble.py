@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.model_form import (
@@ -25,8 +24,10 @@ from opentrail.capture.record.model_form import (
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.resources import resources_of
 from opentrail.capture.record.s3_form import (
+    Deletion,
     additional_data,
     decode_s3_values,
+    deletion_in,
     s3_answer,
     s3_parameters,
 )

@@ -2,6 +2,9 @@
 
 Each shape of a model has a renderer, made when it is first needed. A renderer returns `ABSENT` for
 a member that is not recorded.
+
+Requests of DynamoDB have other members than their models, as "Understanding DynamoDB log file
+entries" of its developer guide says.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.record.dynamodb_form import as_recorded
 from opentrail.capture.record_rules import is_sensitive, lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import redact, without_variables
 from opentrail.capture.redaction.free_text import without_argument_secrets
@@ -42,6 +44,35 @@ from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import ByShape, WireTime
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
+
+
+def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the rendered parameters of a call in the form of its records."""
+    if operation == "TransactWriteItems" and isinstance(parameters.get("transactItems"), list):
+        return _renamed(
+            parameters, "transactItems", [_operation(item) for item in parameters["transactItems"]]
+        )
+    if operation == "BatchExecuteStatement" and isinstance(parameters.get("statements"), list):
+        return _renamed(parameters, "statements", parameters["statements"])
+    return parameters
+
+
+def _renamed(parameters: dict[str, Any], name: str, items: Any) -> dict[str, Any]:
+    return {
+        ("requestItems" if each == name else each): (items if each == name else value)
+        for each, value in parameters.items()
+    }
+
+
+def _operation(item: Any) -> Any:
+    """Returns `{"operation": "Put", "tableName": …}` of `{"put": {"tableName": …}}`."""
+    if not isinstance(item, dict) or len(item) != 1:
+        return item
+    ((name, members),) = item.items()
+    if not isinstance(members, dict):
+        return item
+    return {"operation": f"{name[:1].upper()}{name[1:]}", **members}
+
 
 ABSENT: Final = object()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

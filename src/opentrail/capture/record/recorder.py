@@ -12,7 +12,7 @@ from typing import Any
 
 from opentrail.capture.record.assemble import Assembled, Assembler
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.losses import gap_entry
+from opentrail.capture.record.lost_records import gap_entry
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap

@@ -1,4 +1,10 @@
-"""The parts of a search expression: names to compare, and whether an event matches."""
+"""The parts of a search expression: names to compare, and whether an event matches.
+
+`opens` knows all forms in which EC2 and Lightsail record the ports that a call lets traffic in to:
+EC2 records `ipPermissions.items`, in its older form the members of one rule themselves, and of
+ModifySecurityGroupRules members in capitals. Where traffic comes from may be a network of IPv4 or
+IPv6, a prefix list or a security group: it does not matter here.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,288 @@
+"""The inventory: what a data directory must hold, so that what is gone is noticed.
+
+It is small and kept twice, in the data directory and beside the sealed files. The server alone
+writes it: at its start, and when something was added.
+
+How far journal and control store were written is in a file beside them, so that a lost end shows.
+The file is overwritten after each commit and not synced: it survives a kill, and after a power cut
+it is a little old, but never ahead of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.files import DataDirectory, write_durably
+
+WRITTEN_NAME = "written"
+_LINE = re.compile(
+    rb"([0-9a-f]{32}) position (\d{20}) chain ([0-9a-f]{64}|-{64}) marked (\d{20})"
+    rb"(?: revision (\d{20}))? ([0-9a-f]{8})\n"  # no revision: of an older version
+)
+_NO_CHAIN = b"-" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is known to have been written.
+
+    Args:
+        installation: the id of the data directory (`adapters/data_inventory.py`).
+        position: the last position of the journal that was committed.
+        chain: the chain at this position; b"" if it is not known.
+        marked: the position that was last stored in the control store.
+        revision: the last change of a control store in a file.
+    """
+
+    installation: str
+    position: int = 0
+    chain: bytes = b""
+    marked: int = 0
+    revision: int = 0
+
+    def to_line(self) -> bytes:
+        """Returns the content of the file; it always has the same length."""
+        return _line(
+            self.installation.encode(), self.position, self.chain, self.marked, self.revision
+        )
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Written | None:
+        """Returns what a file says; None if it is damaged."""
+        match = _LINE.fullmatch(line)
+        if match is None or zlib.crc32(line[:-10]) != int(match[6], 16):
+            return None
+        chain = b"" if match[3].startswith(b"-") else bytes.fromhex(match[3].decode())
+        return cls(match[1].decode(), int(match[2]), chain, int(match[4]), int(match[5] or 0))
+
+
+def _line(installation: bytes, position: int, chain: bytes, marked: int, revision: int) -> bytes:
+    # Each group of records waits for it, so it is made in one step.
+    text = b"%b position %020d chain %b marked %020d revision %020d" % (
+        installation,
+        position,
+        chain.hex().encode() if chain else _NO_CHAIN,
+        marked,
+        revision,
+    )
+    return b"%b %08x\n" % (text, zlib.crc32(text))
+
+
+def read_written(root: Path) -> tuple[Written | None, str | None]:
+    """Returns what the file of a data directory says, and what is wrong with the file.
+
+    Both are None if there is no file, as in directories of older versions.
+    """
+    try:
+        content = (root / WRITTEN_NAME).read_bytes()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, f"file {WRITTEN_NAME} cannot be read: {error.strerror}"
+    written = Written.from_line(content)
+    return written, None if written else f"file {WRITTEN_NAME} is damaged"
+
+
+class WrittenFile:
+    """The file of an open data directory; any thread may use it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, root: Path, written: Written) -> None:
+        self._installation = written.installation.encode()
+        self._position, self._chain = written.position, written.chain
+        self._marked, self._revision = written.marked, written.revision
+        self._lock = threading.Lock()
+        path = root / WRITTEN_NAME
+        write_durably(path, written.to_line())  # at its final size, because disks fill up
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def committed(self, position: int, chain: bytes) -> None:
+        """Notes that the journal is durable up to a position."""
+        with self._lock:
+            self._position, self._chain = position, chain
+            self._keep()
+
+    def marked(self, position: int) -> None:
+        """Notes the position that was stored in the control store."""
+        with self._lock:
+            self._marked = position
+            self._keep()
+
+    def changed(self, revision: int) -> None:
+        """Notes the last change of the control store."""
+        with self._lock:
+            self._revision = revision
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._descriptor >= 0:
+            line = _line(
+                self._installation, self._position, self._chain, self._marked, self._revision
+            )
+            with contextlib.suppress(OSError):  # the line that is there is only older
+                os.pwrite(self._descriptor, line, 0)
+
+    def close(self) -> None:
+        """Closes the file; what is noted afterwards is not kept."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+NAME = "inventory.json"
+#: An empty file with which an operator accepts what was lost.
+ACCEPTED = "losses.accepted"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryProblem:
+    """Something that is not as it was; it counts until it is accepted.
+
+    `kind` is `store` (the control store is another one), `older` (it is an older copy of itself)
+    or `journal` (the journal is another one).
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryInventory:
+    """What a data directory must hold.
+
+    Args:
+        installation: its id, made at the first start.
+        store: the id that the control store must have; None if it is not known.
+        state_file: whether the control store is the file `state.db`.
+        imported: the number of the last imported event.
+        keys: file name of each signing key → its fingerprint.
+        trails: ARN of each trail → the members of its document that no call has.
+        problems: what was found at a start and not accepted yet.
+        serial: how often it was changed.
+    """
+
+    installation: str
+    store: str | None = None
+    state_file: bool = True
+    imported: int = 0
+    keys: Mapping[str, str] = field(default_factory=dict)
+    trails: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    problems: tuple[DirectoryProblem, ...] = ()
+    serial: int = 0
+
+    def to_json(self) -> bytes:
+        """Returns the content of a file: with its hash, so that damage shows."""
+        content = asdict(self)
+        document = {"format": _FORMAT, "sha256": _hash(content), "holds": content}
+        return json.dumps(document, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, content: bytes) -> DirectoryInventory | None:
+        """Returns the inventory in a file; None if it is damaged."""
+        try:
+            document = json.loads(content)
+            holds = document["holds"]
+            if document["format"] != _FORMAT or document["sha256"] != _hash(holds):
+                return None
+            problems = tuple(DirectoryProblem(**problem) for problem in holds["problems"])
+            return cls(**{**holds, "problems": problems})
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def without(self, *kinds: str) -> DirectoryInventory:
+        """Returns the inventory without problems of some kinds."""
+        problems = tuple(problem for problem in self.problems if problem.kind not in kinds)
+        return replace(self, problems=problems)
+
+    def with_problem(self, problem: DirectoryProblem) -> DirectoryInventory:
+        """Returns the inventory with a problem, of which it has one of a kind."""
+        return replace(self, problems=(*self.without(problem.kind).problems, problem))
+
+
+def new_installation() -> str:
+    """Returns the id of a new data directory."""
+    return secrets.token_hex(16)
+
+
+def read_inventory(
+    data: DataDirectory, written: Written | None = None
+) -> tuple[DirectoryInventory | None, list[str]]:
+    """Returns the newest inventory of a data directory, and what is wrong with its two files.
+
+    There is none in a directory of an older version.
+
+    Args:
+        data: the data directory.
+        written: what the file `written` says: of whose installation the directory is.
+    """
+    inventories: dict[str, DirectoryInventory] = {}
+    problems: list[str] = []
+    missing: list[str] = []
+    for path in _paths(data):
+        name = path.relative_to(data.root).as_posix()
+        try:
+            inventory = DirectoryInventory.from_json(path.read_bytes())
+        except FileNotFoundError:
+            missing.append(name)
+            continue
+        except OSError as error:
+            problems.append(f"file {name} cannot be read: {error.strerror}")
+            continue
+        if inventory is None:
+            problems.append(f"file {name} is damaged")
+        else:
+            inventories[name] = inventory
+    if inventories or written is not None:
+        problems += [f"file {name} is missing" for name in missing]
+    newest = _newest(list(inventories.values()), written)
+    if newest is not None:
+        strange = [
+            n for n, other in inventories.items() if other.installation != newest.installation
+        ]
+        problems += [f"file {name} is of another data directory" for name in strange]
+    return newest, problems
+
+
+def write_inventory(data: DataDirectory, inventory: DirectoryInventory) -> None:
+    """Writes both files.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    for path in _paths(data):
+        write_durably(path, inventory.to_json())
+
+
+def _paths(data: DataDirectory) -> tuple[Path, ...]:
+    return data.root / NAME, data.history / NAME
+
+
+def _newest(
+    inventories: Sequence[DirectoryInventory], written: Written | None
+) -> DirectoryInventory | None:
+    own = [
+        inventory
+        for inventory in inventories
+        if written and inventory.installation == written.installation
+    ]
+    return max(own or inventories, key=lambda inventory: inventory.serial, default=None)
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

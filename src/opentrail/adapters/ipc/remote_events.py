@@ -1,0 +1,239 @@
+"""Event history in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from opentrail.adapters.duckdb.file_names import MAX_FILE_BYTES
+from opentrail.adapters.ipc.child import SILENCE_SECONDS, ChildProcess
+from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError, parts, remote
+from opentrail.adapters.ipc.messages import (
+    AddEntries,
+    CloseStore,
+    Expire,
+    FindSealed,
+    ForgetLost,
+    GetState,
+    HistoryState,
+    OpenStore,
+    ReadRecords,
+    ReadSealed,
+    ReadSharedFile,
+    RepairJournal,
+    ShowImports,
+    UseSharedFiles,
+)
+from opentrail.core.errors import FilesUnreachable, StorageFailed, StoreRestarted
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventStore, Excess, SharedFile, Snapshot
+from opentrail.ports.journal import JournalSource
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 5.0
+_SECONDS = 120.0
+_LONG_SECONDS = 3_600.0
+
+
+@dataclass(slots=True)
+class HistoryCache:
+    """Where parts of the files in S3 are kept."""
+
+    folder: Path
+    max_bytes: int
+    #: Returns bytes of a file in S3, given its name, the first byte and their number.
+    read: Callable[[str, int, int], Awaitable[bytes]]
+    #: The files in S3; their indexes are in the folder.
+    files: Sequence[SharedFile] = ()
+
+
+class IpcEventStore:
+    """An `EventStore` and `Archive` in a child process, which is started again if it ends.
+
+    The hot layer is empty then, `position` is the last position of the last sealed file, and
+    `on_restart` is called so that the rest of the journal is added again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: JournalSource,
+        seal_records: int,
+        on_restart: Callable[[], None] = lambda: None,
+        repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
+        last_import: int = 0,
+        silence_seconds: float = SILENCE_SECONDS,
+        cache: HistoryCache | None = None,
+        max_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
+        self._on_restart = on_restart
+        self._repair = repair_journal
+        self._cache = cache
+        #: Until the process has started, its `imported` is the last import known from before.
+        self.state = HistoryState(imported=last_import)
+        self._child = ChildProcess(
+            "opentrail.adapters.duckdb.process",
+            (
+                *(str(folder), journal.address, str(seal_records), str(max_bytes)),
+                *((str(cache.folder), str(cache.max_bytes)) if cache else ()),
+            ),
+            {RepairJournal: self._repair_journal, ReadSharedFile: self._read_shared},
+            self._prepare,
+            prepare_seconds=_LONG_SECONDS,
+            heartbeat=self._refresh,
+            silence_seconds=silence_seconds,
+            environment=journal.environment,
+        )
+
+    @property
+    def position(self) -> int:
+        """The last position that lookups see."""
+        return self.state.position
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What lookups see now."""
+        return Snapshot(self.state.position, self.state.imported)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._child.pid
+
+    @property
+    def is_responding(self) -> bool:
+        """Whether the process answered when it was last asked."""
+        return self._child.is_responding
+
+    @property
+    def failure(self) -> str | None:
+        """Why the process cannot be started; None once it is ready."""
+        return self._child.failure
+
+    async def open(self, *, is_required: bool = True) -> int:
+        """Starts the process and returns the last sealed position.
+
+        Args:
+            is_required: False: it is started again until it is ready, with backoff.
+
+        Raises:
+            StorageFailed: it did not start.
+        """
+        await self._child.start(is_required=is_required)
+        return self.state.position
+
+    async def _prepare(self, link: Link) -> None:
+        self.state = await link.ask(OpenStore(self.state.imported, self._files))
+        if self._child.generation:
+            self._on_restart()
+
+    async def _refresh(self, link: Link) -> None:
+        self.state = await link.ask(GetState())
+
+    async def _repair_journal(self, request: RepairJournal) -> None:
+        if self._repair is None:
+            raise LinkError("this journal cannot be repaired")
+        await self._repair(request.first, request.last)
+
+    async def _read_shared(self, request: ReadSharedFile) -> bytes:
+        if self._cache is None:
+            raise LinkError("there are no files in S3")
+        return await self._cache.read(request.name, request.first, request.length)
+
+    @property
+    def _files(self) -> tuple[SharedFile, ...]:
+        return tuple(self._cache.files) if self._cache else ()
+
+    async def use_shared(self, files: Sequence[SharedFile]) -> None:
+        """Reads these files in S3 from now on; their indexes are in the folder of the cache."""
+        if self._cache is not None:
+            self._cache.files = files
+            self.state = await self._child.ask(UseSharedFiles(self._files), _LONG_SECONDS)
+
+    async def add(self, entries: Sequence[Entry]) -> None:
+        """Returns once lookups see the entries; those already there are left out."""
+        for part in parts(entries):
+            # A new process lacks what the one before held: its position says where to go on.
+            self.state = await self._child.ask(AddEntries(part), _SECONDS, resend=False)
+
+    # Each raises `StoreRestarted` if the process was replaced in the meantime by one that lacks the
+    # newest events.
+    lookup = remote(EventStore.lookup, _SECONDS, is_cancellable=True)
+    count = remote(EventStore.count, _SECONDS, is_cancellable=True)
+    histogram = remote(EventStore.histogram, _SECONDS, is_cancellable=True)
+    top_values = remote(EventStore.top_values, _SECONDS, is_cancellable=True)
+    overview = remote(EventStore.overview, _SECONDS, is_cancellable=True)
+    list_principals = remote(EventStore.list_principals, _SECONDS, is_cancellable=True)
+    count_calls = remote(EventStore.count_calls, _LONG_SECONDS, is_cancellable=True)
+    count_principals = remote(EventStore.count_principals, _LONG_SECONDS, is_cancellable=True)
+    count_values = remote(EventStore.count_values, _LONG_SECONDS, is_cancellable=True)
+    count_key = remote(EventStore.count_key, _LONG_SECONDS, is_cancellable=True)
+
+    async def _ask(self, request: IpcRequest[T], seconds: float, resend: bool) -> T:
+        """Returns the response to a request that reads the hot layer, too."""
+        generation = self._child.generation
+        response = await self._answer(request, seconds, resend)
+        if generation and self._child.generation != generation:
+            raise StoreRestarted("history was started again")
+        return response
+
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
+        return await self._answer(ReadSealed(after, limit, until), _SECONDS)
+
+    async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
+        """Returns position and record of up to `limit` events with `after < position <= until`.
+
+        Those that the journal has lost since are among them.
+        """
+        return await self._answer(ReadRecords(after, limit, until), _SECONDS)
+
+    async def forget(self, first: int, last: int) -> None:
+        """Leaves out what the journal has lost from a position to another."""
+        self.state = await self._child.ask(ForgetLost(first, last), _LONG_SECONDS)
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the sealed record of the journal with this event id."""
+        return await self._answer(FindSealed(event_id), _SECONDS)
+
+    async def _answer(self, request: IpcRequest[T], seconds: float, resend: bool = True) -> T:
+        """Returns the response to a request that may read files in S3.
+
+        Raises:
+            FilesUnreachable: they cannot be read now.
+        """
+        try:
+            return await self._child.ask(request, seconds, resend=resend)
+        except StorageFailed as error:
+            kind, _, text = str(error.__cause__).partition(": ")
+            if kind == FilesUnreachable.__name__:
+                raise FilesUnreachable(text) from error
+            raise
+
+    async def show_imports(self) -> None:
+        """Makes the events of all files that imports have written visible."""
+        self.state = await self._child.ask(ShowImports(), _LONG_SECONDS)
+
+    async def expire(
+        self,
+        recorded_before: datetime,
+        last_needed: int,
+        data_before: datetime | None = None,
+        excess: Excess | None = None,
+    ) -> int:
+        """Deletes expired events, as `DuckdbEvents.expire` says; returns their number."""
+        request = Expire(recorded_before, last_needed, data_before, excess)
+        return await self._child.ask(request, _LONG_SECONDS)
+
+    async def refresh(self) -> HistoryState:
+        """Returns the current state of the store."""
+        self.state = await self._child.ask(GetState(), _SECONDS)
+        return self.state
+
+    async def close(self) -> None:
+        """Ends the process; the hot layer is rebuilt from the journal."""
+        await self._child.stop(CloseStore(), _CLOSE_SECONDS)
