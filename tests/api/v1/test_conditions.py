@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from opentrail.api.v1.conditions import count_in, listed, position_in, search_in
+from opentrail.api.v1.conditions import count_in, position_in
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.expression import And, parse
 from opentrail.history.event_history import Search
+from opentrail.history.written_searches import listed, search_in
 from tests.factories import MOMENT
 
 

@@ -17,12 +17,12 @@ from opentrail.api.operation import Services
 from opentrail.api.pages import page_of, text_of
 from opentrail.api.v1.answers import read_body
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import listed, search_in
-from opentrail.api.v1.events import EventRow, find_event, row_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import PAGE, Page
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.event_rows import EventRow, find_event, row_of
 
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
 _DEFAULT = "is:write"

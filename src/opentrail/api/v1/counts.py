@@ -10,11 +10,12 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import count_in, listed, search_in
+from opentrail.api.v1.conditions import count_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import MAX_BUCKETS, Histogram, History, Search
+from opentrail.history.written_searches import listed, search_in
 
 T = TypeVar("T")
 #: Maximum seconds of one answer; a page shows the rest without it.

@@ -15,8 +15,7 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.callers import caller_of, seen_by
-from opentrail.api.v1.conditions import count_in, max_events, search_in
-from opentrail.api.v1.events import find_event
+from opentrail.api.v1.conditions import count_in, max_events
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.past_records import read_newest
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
@@ -36,7 +35,9 @@ from opentrail.detections.rule_files import (
 from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
 from opentrail.history.event_history import PAGE, Search
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.event_rows import find_event
 
 #: Newest matches that are counted for the list of rules.
 _MAX_COUNTED = 10_000

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import orjson
 from starlette.requests import Request
@@ -19,15 +19,12 @@ from opentrail.api.v1.conditions import (
     count_in,
     defaults_in,
     hiding_defaults,
-    listed,
     max_events,
-    search_in,
     without_defaults,
 )
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Record, as_object, format_time, parse_time
+from opentrail.core.event import parse_time
 from opentrail.core.expression import (
     Compare,
     Expression,
@@ -40,12 +37,12 @@ from opentrail.core.expression import (
     terms_of,
 )
 from opentrail.core.expression.tree import NAMES
-from opentrail.core.user_agents import Agent, AgentKind, agent_of
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
 from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
+from opentrail.who.event_rows import EventRow, find_event, row_of, rows_of
 
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
@@ -61,71 +58,6 @@ _COMMON = {
     "ip": "source_ip",
     "key": "access_key_id",
 }
-
-
-class ResourceRow(TypedDict):
-    """A resource that an event names."""
-
-    type: str | None
-    name: str
-
-
-class SentencePart(TypedDict):
-    """Words of a clause with the spaces around them; `kind` says what they name."""
-
-    kind: PartKind
-    text: str
-
-
-class MethodRow(TypedDict):
-    """How a call was made."""
-
-    kind: MethodKind
-    name: str
-
-
-class AgentRow(TypedDict):
-    """The agent or tool that made a call, as its caller says."""
-
-    name: str
-    kind: AgentKind
-    #: The agent's session or run; None: it names none.
-    session: str | None
-    #: For whom the agent acts; None: it does not say.
-    delegator: str | None
-
-
-class EventRow(TypedDict):
-    """An event as lists and the head of its page show it."""
-
-    eventId: str
-    eventTime: str
-    eventName: str
-    eventSource: str
-    region: str
-    account: str
-    category: str
-    readOnly: bool
-    username: str | None
-    principalType: str | None
-    arn: str | None
-    accessKeyId: str | None
-    sourceIp: str | None
-    userAgent: str | None
-    errorCode: str | None
-    requestId: str | None
-    mfa: bool | None
-    resources: list[ResourceRow]
-    #: What happened, beginning with its time in UTC.
-    sentence: str
-    #: The same without its time.
-    clause: str
-    #: The parts of `clause`, whose texts make it when joined.
-    parts: list[SentencePart]
-    #: None: it is not recorded.
-    method: MethodRow | None
-    #: None: the call was made by no agent that is known.
-    agent: AgentRow | None
 
 
 class EventPage(TypedDict):
@@ -382,92 +314,6 @@ async def _count_hidden(history: History, search: Search, defaults: Sequence[str
         "flags": sorted(flags),
         "regions": sorted(regions),
     }
-
-
-async def find_event(history: History, event_id: str) -> FoundEvent:
-    """Returns an event by its id.
-
-    Raises:
-        CloudTrailError: `EventNotFound`.
-    """
-    events = await history.latest(Search(attribute=("EventId", event_id)), 1)
-    if not events:
-        message = f"event {event_id} not found; 'opentrail lookup' lists events"
-        for expired in await history.latest(Search(attribute=("EventName", "EventsExpired")), 1):
-            details = as_object(orjson.loads(expired.record).get("serviceEventDetails"))
-            last = f"{details.get('category')} events up to {details.get('lastEventTime')}"
-            message += f"; it may have expired: {last} have"
-        raise CloudTrailError("EventNotFound", message, 404)
-    return events[0]
-
-
-async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
-    """Returns the rows of events; in a thread, so that other calls are not delayed."""
-    return await in_thread(lambda: [row_of(event) for event in events])
-
-
-def row_of(event: FoundEvent) -> EventRow:
-    """Returns what a row and the head of an event's page need."""
-    record = orjson.loads(event.record)
-    attributes = attributes_of(record)
-    identity = as_object(record.get("userIdentity"))
-    session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
-    is_call = "eventName" in record  # others are about calls, not by a caller
-    words = parts(record)
-    clause = join(words)
-    method = method_of(record) if is_call else None
-    agent = agent_of(record) if is_call else None
-    return {
-        "eventId": event.event_id,
-        "eventTime": format_time(attributes.event_time),
-        "eventName": event.event_name,
-        "eventSource": event.event_source,
-        "region": attributes.region,
-        "account": attributes.account,
-        "category": attributes.category,
-        "readOnly": event.read_only,
-        "username": event.username,
-        "principalType": identity.get("type"),
-        "arn": attributes.principal_arn,
-        "accessKeyId": event.access_key_id,
-        "sourceIp": attributes.source_ip,
-        "userAgent": _text(record.get("userAgent")),
-        "errorCode": attributes.error_code,
-        "requestId": _text(record.get("requestID")),
-        "mfa": _mfa(session, record),
-        "resources": [
-            {"type": resource.type, "name": resource.name} for resource in event.resources
-        ],
-        "sentence": sentence(record) if is_call else clause,
-        "clause": clause,
-        "parts": [{"kind": part.kind, "text": part.text} for part in words],
-        "method": {"kind": method.kind, "name": method.name} if method else None,
-        "agent": agent_row(agent),
-    }
-
-
-def agent_row(agent: Agent | None) -> AgentRow | None:
-    """Returns an agent as documents have it."""
-    if agent is None:
-        return None
-    return {
-        "name": agent["name"],
-        "kind": agent["kind"],
-        "session": agent.get("session"),
-        "delegator": agent.get("delegator"),
-    }
-
-
-def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:
-    used = as_object(record.get("additionalEventData")).get("MFAUsed")
-    if used in ("Yes", "No"):
-        return bool(used == "Yes")
-    value = session.get("mfaAuthenticated")
-    return None if value is None else value in (True, "true")
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _in_common(event: FoundEvent, by: str) -> Expression | None:

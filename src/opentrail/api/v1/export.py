@@ -13,13 +13,13 @@ from starlette.responses import StreamingResponse
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import require_signed_in, seen_by
-from opentrail.api.v1.conditions import search_in
-from opentrail.api.v1.events import row_of
 from opentrail.api.v1.routes import AUDITOR, SEARCH, route
 from opentrail.core.text import escape_formulas
 from opentrail.history.event_history import History, Page, Search
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.event_rows import row_of
 
 #: Maximum events per read for a file.
 _PER_READ = 1_000

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
-from opentrail.api.v1.conditions import count_in, max_events, search_in
+from opentrail.api.v1.conditions import count_in, max_events
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.progress import report
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
@@ -23,6 +23,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
 from opentrail.history.event_history import PAGE, CountSearch, History, Search, has_all
+from opentrail.history.written_searches import search_in
 from opentrail.insights.findings import Expected, largest_sums, minute_of
 from opentrail.insights.follower import Insights
 from opentrail.insights.incident_summaries import IncidentReport, incidents_of, sentence

@@ -13,13 +13,12 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import search_in
-from opentrail.api.v1.events import find_event
 from opentrail.api.v1.past_records import read_newest
 from opentrail.api.v1.routes import AUDITOR, VIEWER, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, parse_policies
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import search_in
 from opentrail.permissions.generate import (
     ANY,
     EXACT,
@@ -32,6 +31,7 @@ from opentrail.permissions.generate import (
 )
 from opentrail.permissions.outcomes import explain
 from opentrail.permissions.replay import PolicyReplay, refused_by
+from opentrail.who.event_rows import find_event
 from opentrail.who.sentence import sentence
 from opentrail.who.subjects import events_of
 

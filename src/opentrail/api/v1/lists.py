@@ -11,8 +11,7 @@ from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import count_in, listed, search_in
-from opentrail.api.v1.events import EventRow, rows_of
+from opentrail.api.v1.conditions import count_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource
@@ -20,7 +19,9 @@ from opentrail.core.event import format_time
 from opentrail.core.expression import And, Compare, Expression, Is, Or, literal
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.event_rows import EventRow, rows_of
 
 #: Rows of an answer.
 _DEFAULT_ROWS = 50

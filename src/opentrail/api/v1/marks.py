@@ -10,9 +10,10 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of
-from opentrail.api.v1.conditions import count_in, position_in, search_in
+from opentrail.api.v1.conditions import count_in, position_in
 from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.api.v1.streams import matching_events
+from opentrail.history.written_searches import search_in
 
 #: Maximum positions that one answer covers.
 MAX_POSITIONS = 1_000

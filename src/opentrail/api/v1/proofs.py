@@ -15,7 +15,6 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.events import find_event
 from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.api.v1.verifications import Verifications
 from opentrail.core.attributes import Attributes, attributes_of
@@ -24,6 +23,7 @@ from opentrail.core.logfile import LOG_KINDS, DeliveryPlace
 from opentrail.core.trail import Trail
 from opentrail.ports.event_store import FoundEvent
 from opentrail.trails.plans import EntrySelector, LogFilePlan, load_state
+from opentrail.who.event_rows import find_event
 
 #: Answers questions in the form of `app/event_prover.py`, in their order.
 Prove = Callable[[Json], Awaitable[list[Any]]]

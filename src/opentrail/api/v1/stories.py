@@ -13,17 +13,8 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.counts import CountedValue
-from opentrail.api.v1.events import (
-    AgentRow,
-    EventRow,
-    SentencePart,
-    agent_row,
-    find_event,
-    nearest_row,
-    rows_of,
-)
+from opentrail.api.v1.events import nearest_row
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
@@ -32,7 +23,16 @@ from opentrail.core.user_agents import agent_of
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent, ValueCount
+from opentrail.who.event_rows import (
+    AgentRow,
+    EventRow,
+    SentencePart,
+    agent_row,
+    find_event,
+    rows_of,
+)
 from opentrail.who.original_callers import chain_of, next_calls
 from opentrail.who.resource_stories import who
 from opentrail.who.sentence import actor, join, words_of

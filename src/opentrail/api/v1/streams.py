@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import describe_error, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of, is_by_token, require_signed_in, seen_by
-from opentrail.api.v1.conditions import count_in, max_events, position_in, search_in
+from opentrail.api.v1.conditions import count_in, max_events, position_in
 from opentrail.api.v1.routes import AUDITOR, SEARCH, VIEWER, route
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError, OpentrailError
@@ -27,6 +27,7 @@ from opentrail.core.event import Entry
 from opentrail.core.expression import holds
 from opentrail.history.event_history import History, Page, Search, event_document
 from opentrail.history.threads import in_thread
+from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent
 
 #: Events in the first page.

@@ -13,12 +13,13 @@ from starlette.responses import StreamingResponse
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of, is_signed_in
-from opentrail.api.v1.conditions import position_in, search_in
-from opentrail.api.v1.events import rows_of
+from opentrail.api.v1.conditions import position_in
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.api.v1.streams import matching_events
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import Search
+from opentrail.history.written_searches import search_in
+from opentrail.who.event_rows import rows_of
 
 #: Seconds between two messages.
 _INTERVAL_SECONDS = 0.25

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of
-from opentrail.api.v1.conditions import search_in
 from opentrail.api.v1.routes import OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.history.written_searches import search_in
 from opentrail.ports.control import Put, Remove, Stored
 
 _KIND = "ConsoleView"

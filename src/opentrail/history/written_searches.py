@@ -1,0 +1,80 @@
+"""Searches as people and programs write them: an expression, times, account, Region, categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import AGENT_SOURCE, MANAGEMENT, parse_moment
+from opentrail.core.expression import (
+    And,
+    Compare,
+    Expression,
+    ExpressionError,
+    Not,
+    Text,
+    conditions_in,
+    parse,
+)
+from opentrail.history.event_history import Search
+
+
+def search_in(query: Mapping[str, str], now: datetime) -> Search:
+    """Returns the search by `expression`, `since`, `until`, account, Region and categories.
+
+    Raises:
+        CloudTrailError: a parameter is invalid.
+    """
+    start, end = (time_in(name, query.get(name), now) for name in ("since", "until"))
+    if start is not None and end is not None and start > end:
+        message = f"since must not be after until: {query['since']} is after {query['until']}"
+        raise CloudTrailError("InvalidTimeRangeException", message)
+    return Search(
+        account=query.get("account"),
+        region=query.get("region"),
+        categories=None if query.get("categories") == "all" else (MANAGEMENT,),
+        expression=_expression(query.get("expression"), now),
+        start=start,
+        end=end,
+    )
+
+
+#: Fields by which one searches for events of any call.
+_OF_ANY_CALL = {"account", "category", "event_time", "read_only", "region"}
+_NO_QUESTION = Not(Compare(("event_source",), "=", AGENT_SOURCE, is_field=True))
+
+
+def listed(search: Search) -> Search:
+    """Returns the search of a list: without the questions of agents, unless they are asked for.
+
+    They are asked for by any condition other than time, account, Region, category, outcome and
+    kind. An agent would else find its own questions before what it looks for.
+    """
+    for condition in conditions_in(search.expression) if search.expression else ():
+        match condition:
+            case Text():
+                return search
+            case Compare(path, is_field=is_field) if not is_field or path[0] not in _OF_ANY_CALL:
+                return search
+    parts = (search.expression, _NO_QUESTION) if search.expression else (_NO_QUESTION,)
+    return replace(search, expression=And(parts))
+
+
+def _expression(text: str | None, now: datetime) -> Expression | None:
+    if not text:
+        return None
+    try:
+        return parse(text, now)
+    except ExpressionError as error:
+        raise CloudTrailError("InvalidParameterException", str(error)) from error
+
+
+def time_in(name: str, text: str | None, now: datetime) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return parse_moment(text, now)
+    except ValueError as error:
+        raise CloudTrailError("InvalidTimeRangeException", f"{name} {error}") from error
