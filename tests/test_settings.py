@@ -161,6 +161,7 @@ PAIRS = {
     "detections_webhook_networks",
     "detections_webhook_form",
     "detections_webhook_routing_key",
+    "detections_webhook_insights",
 }
 
 
@@ -229,6 +230,7 @@ def test_a_webhook_has_a_url_a_secret_and_networks() -> None:
 
 def test_a_webhook_has_a_form(write: Write) -> None:
     assert Settings().detections_webhook_form == "opentrail"
+    assert Settings().detections_webhook_insights == "off"
     file = write(f'detections_webhook = "{WEBHOOK}"\ndetections_webhook_form = "teams"\n')
     assert load({}, {}, file).detections_webhook_form == "teams"
     environment = {variable("detections_webhook_form"): "alertmanager"}
@@ -254,7 +256,12 @@ def test_a_webhook_has_a_form(write: Write) -> None:
         (
             {"detections_webhook_form": "slack"},
             {},
-            "must be given with its secret, networks or form",
+            "must be given with its secret, networks, form or insights",
+        ),
+        (
+            {"detections_webhook_insights": "on"},
+            {},
+            "must be given with its secret, networks, form",
         ),
         ({"detections_webhook_form": "irc"}, {}, "must be one of opentrail, slack, teams, "),
         ({"detections_webhook_routing_key": "s3cret"}, {}, "seen by other users"),

@@ -199,7 +199,7 @@ class Metrics:
         )
         self.webhook_events = Counter(
             "opentrail_webhook_events",
-            "Matches of rules for the webhook: accepted (taken), or rejected",
+            "Matches and insights for the webhook: accepted (taken), or rejected",
             ["outcome"],
             registry=self.registry,
         )

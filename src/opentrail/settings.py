@@ -154,6 +154,8 @@ class Settings:
     #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
     #: other users of the machine could see it.
     detections_webhook_routing_key: str | None = field(default=None, repr=False)
+    #: Whether it gets insights, too: unusual activity that begins or ends, and first uses.
+    detections_webhook_insights: str = "off"
     #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
     trails_per_region: int = 5
     #: Days that event history shows.
@@ -281,6 +283,7 @@ CHOICES = {
     "role": ("all", "recorder", "worker", "query"),
     "insights_preset": ("balanced", "strict", "aws"),
     "detections_webhook_form": ("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
+    "detections_webhook_insights": ("on", "off"),
 }
 #: Characters of an integration key of PagerDuty.
 _ROUTING_KEY_SIZE = 32
@@ -524,8 +527,11 @@ def _check_webhook(settings: Settings) -> None:
         form != "opentrail"
         or settings.detections_webhook_secret
         or settings.detections_webhook_networks
+        or settings.detections_webhook_insights == "on"
     ):
-        raise UsageError("--detections-webhook must be given with its secret, networks or form")
+        raise UsageError(
+            "--detections-webhook must be given with its secret, networks, form or insights"
+        )
 
 
 def _check_oidc(settings: Settings) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from opentrail.core.errors import ServiceError
-from opentrail.core.event import DETECTION, Entry, Record
+from opentrail.core.event import DETECTION, Entry, Record, format_time
 from opentrail.detections import notifications as module
-from opentrail.detections.notifications import Alert, Alerts, WebhookFollower
+from opentrail.detections.notifications import Alerts, WebhookFollower
+from opentrail.detections.webhook_forms import Alert, InsightAlert, MatchAlert
 from opentrail.metrics import Metrics
-from tests.factories import a_record, an_entry, event_id
+from tests.factories import (
+    MOMENT,
+    a_principal_record,
+    a_record,
+    an_entry,
+    an_insight_record,
+    event_id,
+)
 from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous
 
 
@@ -91,6 +100,7 @@ def test_the_cursor_is_stored_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
 
 def text(alert: Alert) -> dict[str, object]:
     """A form with what the follower decides."""
+    assert isinstance(alert, MatchAlert)
     ids = [match.matched_id for match in (alert.first, alert.last)]
     return {"rule": alert.last.details["eventName"], "count": alert.count, "ids": ids}
 
@@ -202,6 +212,7 @@ async def test_an_alert_has_the_matched_event() -> None:
     journal, found = MemoryJournal([matched]), list[Record]()
 
     def form(alert: Alert) -> None:
+        assert isinstance(alert, MatchAlert)
         found.extend([alert.first.matched, alert.last.matched])
 
     alerts = Alerts(form, journal, SettableClock())
@@ -214,3 +225,113 @@ async def test_the_events_of_matches_are_sent_as_they_are() -> None:
     control, hook = MemoryControl(), Hook()
     await follower(control, hook).process(BURST[:3])
     assert hook.bodies == [entry.record for entry in BURST[:3]]
+
+
+# Insights
+
+
+def an_insight(
+    position: int, state: str = "Start", shared: str = "", age: timedelta = timedelta(0)
+) -> Entry:
+    record = an_insight_record(state)
+    record |= {
+        "eventID": event_id(position),
+        "eventTime": format_time(MOMENT - age),
+        "sharedEventID": shared or f"insight-{position}",
+    }
+    return an_entry(position, record)
+
+
+def a_first_use(position: int) -> Entry:
+    record = {**a_principal_record(), "eventID": event_id(position)}
+    return an_entry(position, {**record, "eventTime": format_time(MOMENT)})
+
+
+class Insights(Alerting):
+    """A follower that sends alerts about insights."""
+
+    resolves = False
+
+    def start(self) -> None:
+        alerts = Alerts(reported, self.journal, self.clock, resolves=self.resolves)
+        self.follower = WebhookFollower(
+            self.control, self.hook, self.metrics, lambda: 0, alerts, with_insights=True
+        )
+
+
+class ResolvedInsights(Insights):
+    """The same for a service that resolves alerts."""
+
+    resolves = True
+
+
+def reported(alert: Alert) -> dict[str, object]:
+    state = "over" if isinstance(alert, InsightAlert) and alert.is_over else "open"
+    return {"rule": f"{state} {alert.dedup_key}", "count": alert.count}
+
+
+FLOOD = [
+    an_insight(1),
+    an_insight(2),
+    an_entry(3),
+    an_insight(4),
+    an_insight(5, "End", "insight-1"),
+    an_insight(6, "End", "insight-2"),
+]
+
+
+@asynchronous
+async def test_a_flood_of_insights_is_one_alert_and_one_digest() -> None:
+    alerting = Insights(FLOOD)
+    await alerting.read()
+    assert alerting.sent() == [("open insight-1", 1), ("over insight-1", 1)]
+    await alerting.after(60)
+    assert alerting.sent()[2:] == [("open insight-2", 2), ("over insight-2", 1)]
+    assert alerting.metrics.webhook_events.labels("taken")._value.get() == 5
+
+
+@asynchronous
+async def test_a_service_that_resolves_alerts_gets_each_insight() -> None:
+    alerting = ResolvedInsights([*FLOOD, a_first_use(7), a_first_use(8)])
+    await alerting.read()
+    states = ["open insight-1", "open insight-2", "open insight-4"]
+    states += ["over insight-1", "over insight-2"]
+    assert alerting.sent()[:5] == [(state, 1) for state in states]
+    assert len(alerting.sent()) == 6
+    await alerting.after(60)
+    assert [count for _, count in alerting.sent()[5:]] == [1, 1], "one first use waited"
+
+
+@asynchronous
+async def test_after_a_crash_no_insight_is_lost() -> None:
+    alerting = Insights(FLOOD)
+    await alerting.read()
+    alerting.start()
+    await alerting.read()
+    await alerting.after(60)
+    assert alerting.sent()[2:] == [
+        ("open insight-2", 1),
+        ("over insight-1", 1),
+        ("open insight-4", 1),
+        ("over insight-2", 1),
+    ]
+
+
+@asynchronous
+async def test_old_insights_and_those_of_another_form_are_left_out() -> None:
+    old = an_insight(1, age=timedelta(days=1, seconds=1))
+    strange = an_entry(2, a_record(eventCategory="Insight", eventTime=format_time(MOMENT)))
+    timeless = an_entry(3, a_record(eventCategory="Insight", eventTime=7))
+    alerting = Insights([old, strange, timeless, an_insight(4, age=timedelta(days=1))])
+    await alerting.read()
+    assert alerting.sent() == [("open insight-4", 1)]
+
+
+@asynchronous
+async def test_insights_are_sent_on_request_alone() -> None:
+    hook = Hook()
+    await follower(MemoryControl(), hook).process(FLOOD)
+    assert hook.bodies == []
+    sends = WebhookFollower(MemoryControl(), hook, Metrics(), lambda: 0, with_insights=True)
+    await sends.process(FLOOD)
+    assert hook.bodies == [entry.record for entry in FLOOD if entry.category == "Insight"]

@@ -15,13 +15,16 @@ from opentrail.detections.matching import json_of
 from opentrail.detections.notifications import (
     FORMS,
     Alert,
+    InsightAlert,
     Match,
+    MatchAlert,
     alertmanager,
     pagerduty,
     slack,
     teams,
 )
-from tests.factories import KEY, event_id
+from opentrail.insights.incidents import incidents_of
+from tests.factories import KEY, a_principal_record, an_insight_record, event_id
 
 CONSOLE = "https://trail.example"
 LINK = f"{CONSOLE}/console/events/{event_id(1)}"
@@ -54,9 +57,9 @@ def a_match(number: int = 1, source: Any = "192.0.2.10", **details: Any) -> Matc
     return Match(record, {} if source is None else {"sourceIPAddress": source})
 
 
-def an_alert(console_url: str | None = CONSOLE, **details: Any) -> Alert:
+def an_alert(console_url: str | None = CONSOLE, **details: Any) -> MatchAlert:
     match = a_match(**details)
-    return Alert(1, match, match, console_url)
+    return MatchAlert(1, match, match, console_url)
 
 
 def bodies(alert: Alert) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def test_alertmanager_gets_a_list_of_one() -> None:
 
 
 def test_a_digest_names_the_first_and_the_last_match() -> None:
-    digest = Alert(240, a_match(1), a_match(59, source=None, principals=[]), CONSOLE)
+    digest = MatchAlert(240, a_match(1), a_match(59, source=None, principals=[]), CONSOLE)
     for text in texts(digest).values():
         assert " matched 240 times between 2020-01-01T09:00:00Z and 2020-01-01T09:00:58Z; " in text
         assert re.search(rf"; first: arn:.*/John called .*{event_id(1)}\); last: ", text)
@@ -163,16 +166,16 @@ def test_several_events_and_principals_are_counted() -> None:
 def test_of_an_unknown_caller_the_access_key_is_named() -> None:
     record = a_match(principals=[]).record
     match = Match(record, {"userIdentity": {"type": "Unknown", "accessKeyId": KEY}})
-    text = Alert(1, match, match).text
+    text = MatchAlert(1, match, match).text
     assert f"an unknown caller with the access key {KEY} called DisableKey" in text
     match = Match(record, {"userIdentity": "nobody"})
-    assert "an unknown caller called DisableKey" in Alert(1, match, match).text
+    assert "an unknown caller called DisableKey" in MatchAlert(1, match, match).text
 
 
 def test_a_time_that_is_none_is_left_out() -> None:
     match = a_match()
     match = Match({**match.record, "eventTime": "yesterday"})
-    alert = Alert(1, match, match)
+    alert = MatchAlert(1, match, match)
     assert "at an unknown time in account" in alert.text
     assert "timestamp" not in pagerduty(alert, "k")["payload"]
     assert "startsAt" not in alertmanager(alert)[0]
@@ -202,5 +205,101 @@ def test_no_value_changes_what_an_alert_says(who: str, what: str, where: str) ->
                 value = re.sub(r"\{(?=\{)", "{ ", value)
             assert read == value or (len(value) > 300 and read.endswith("…"))
     json_of(bodies(alert)).decode()
+    assert not set("<>") & set(slack(alert)["text"])
+    assert "{{" not in texts(alert)["teams"]
+
+
+# Insights
+
+INSIGHT = event_id(2)
+UNUSUAL = (
+    "Unusual activity (ApiErrorRateInsight): IAM CreateUser: 42 AccessDenied errors in 5 minutes, "
+    "usually 0.1 an hour, mostly by user John, since 2020-01-01T09:00:00Z in account 123456789012, "
+    f"us-east-1 (insight {INSIGHT})."
+)
+PAGE = f"{CONSOLE}/console/insights/{INSIGHT}"
+
+
+def insights(*records: Any, console_url: str | None = CONSOLE) -> InsightAlert:
+    reports = [incidents_of([record])[0] for record in records]
+    return InsightAlert(len(records), reports[0], reports[-1], console_url)
+
+
+def an_error_rate(state: str = "Start", **changes: Any) -> Any:
+    kind = {"insightType": "ApiErrorRateInsight", "errorCode": "AccessDenied"}
+    return {**an_insight_record(state, **kind), **changes}
+
+
+def test_people_read_what_is_unusual_how_much_is_usual_and_who_called() -> None:
+    alert = insights(an_error_rate())
+    assert texts(alert) == {
+        "slack": f"{UNUSUAL}\n{PAGE}",
+        **dict.fromkeys(("teams", "pagerduty", "alertmanager"), UNUSUAL),
+    }
+    [action] = teams(alert)["attachments"][0]["content"]["actions"]
+    assert (action["title"], action["url"]) == ("Open the insight", PAGE)
+    plain = insights(an_error_rate(), console_url=None)
+    assert slack(plain)["text"] == UNUSUAL
+
+
+def test_the_end_of_an_insight_resolves_its_alert() -> None:
+    start = insights(an_error_rate())
+    end = insights(an_error_rate("End", eventTime="2020-01-01T09:05:00Z", eventID=event_id(3)))
+    opened, closed = pagerduty(start, "k"), pagerduty(end, "k")
+    assert (opened["event_action"], opened["payload"]["severity"]) == ("trigger", "warning")
+    assert opened["links"] == [{"href": PAGE, "text": "Open the insight"}]
+    assert closed == {"routing_key": "k", "event_action": "resolve", "dedup_key": INSIGHT}
+    assert opened["dedup_key"] == INSIGHT
+    [opened], [closed] = alertmanager(start), alertmanager(end)
+    assert opened["labels"] == closed["labels"]
+    assert opened["labels"]["insight_id"] == INSIGHT
+    assert opened["startsAt"] == closed["startsAt"] == "2020-01-01T09:00:00Z"
+    assert opened["endsAt"] == "2020-01-03T09:00:00Z", "it is open until its end is sent"
+    assert closed["endsAt"] == "2020-01-01T09:05:00Z"
+    expected = UNUSUAL.replace("activity (", "activity has ended (").replace(
+        "since 2020-01-01T09:00:00Z", "from 2020-01-01T09:00:00Z to 2020-01-01T09:05:00Z"
+    )
+    assert slack(end)["text"] == f"{expected}\n{PAGE}"
+
+
+def test_a_first_use_has_no_end() -> None:
+    alert = insights(a_principal_record())
+    assert texts(alert)["teams"].startswith(
+        "First use (OpenTrail.NewApi): IAM user John called iam:CreateAccessKey for the first time "
+        "in 28 days, at 2020-01-01T09:00:00Z in account 123456789012, us-east-1 (insight "
+    )
+    assert pagerduty(alert, "k")["event_action"] == "trigger"
+    assert "endsAt" not in alertmanager(alert)[0]
+    burst = insights(a_principal_record("access-denied", "End", observed=40, usual=2))
+    assert pagerduty(burst, "k")["event_action"] == "resolve"
+
+
+def test_a_digest_of_insights_names_the_first_and_the_last() -> None:
+    last = an_error_rate(sharedEventID=event_id(9), eventTime="2020-01-01T09:01:00Z")
+    text = texts(insights(an_error_rate(), an_error_rate(), last))["teams"]
+    assert "(ApiErrorRateInsight) 3 times between 2020-01-01T09:00:00Z and " in text
+    assert re.search(rf"; first: IAM .*{INSIGHT}\); last: IAM .*{event_id(9)}\)\.$", text)
+
+
+@given(who=st.text(min_size=1), what=st.text(min_size=1))
+@example("<!channel>", "*x* `z`")
+@example("\x1b[31m\r\n", "{{DATE(2020-01-01T09:00:00Z)}}")
+@example("arn:aws:iam::1:user/\u202e", "\ud800")
+def test_no_value_changes_what_an_alert_says_of_an_insight(who: str, what: str) -> None:
+    record = an_error_rate()
+    details = record["insightDetails"]
+    details["eventName"] = what
+    details["insightContext"]["attributions"][0]["insight"][0]["value"] = who
+    alert = insights(record, console_url=None)
+    name = r'(?:[\w\-.:/@+=, ]+|"(?:[^"\\]|\\.)*")'
+    sentence = re.compile(
+        rf"Unusual activity \(ApiErrorRateInsight\): IAM {name}: 42 AccessDenied errors in 5 "
+        rf"minutes, usually 0.1 an hour, mostly by {name}, since 2020-01-01T09:00:00Z in account "
+        rf"123456789012, us-east-1 \(insight {INSIGHT}\)\.",
+        re.ASCII,
+    )
+    for form, text in texts(alert).items():
+        assert sentence.fullmatch(text), f"{form}: {text}"
+        assert text.isprintable()
     assert not set("<>") & set(slack(alert)["text"])
     assert "{{" not in texts(alert)["teams"]

@@ -14,6 +14,7 @@ from tests.adapters.test_webhook import Stub, stub_webhook
 from tests.live.browser import Browser
 from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
 from tests.live.test_cluster import cluster_in
+from tests.live.test_insight_selectors import ship_insight
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -137,6 +138,51 @@ def alerts(stub: Stub) -> list[str]:
     bodies = [json.loads(body) for _, _, body in stub.came]
     assert all(body.keys() == {"text", "mrkdwn"} for body in bodies)
     return [body["text"] for body in bodies]
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def test_an_insight_opens_an_alert_and_its_end_resolves_it_after_a_crash(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    with stub_webhook() as stub, moto_server() as upstream:
+        settings = tmp_path / "opentrail.toml"
+        settings.write_text(
+            f"""
+            upstream = "{upstream}"
+            console_url = "https://trail.example"
+            detections_webhook = "{stub.url}"
+            detections_webhook_networks = ["127.0.0.0/8"]
+            detections_webhook_form = "pagerduty"
+            detections_webhook_routing_key = "{KEY}"
+            detections_webhook_insights = "on"
+            """
+        )
+        settings.chmod(0o600)
+        with opentrail_server(folder, "--config", str(settings)) as server:
+            ship_insight(server.data_dir, 1, state="Start")
+            eventually(lambda: len(stub.came) == 1, "an alert")
+            stub.statuses = [503] * 100
+            ship_insight(server.data_dir, 2, state="End")
+            eventually(lambda: len(stub.came) > 1, "its end, which is not accepted")
+            server.kill()
+        stub.statuses = []
+        sent = len(stub.came)
+        with opentrail_server(folder, "--config", str(settings)):
+            eventually(lambda: len(stub.came) > sent, "the end is sent again")
+    opened, *_, resolved = [json.loads(body) for _, _, body in stub.came]
+    text = opened["payload"]["summary"]
+    reported = re.fullmatch(
+        r"Unusual activity \(ApiCallRateInsight\): IAM CreateUser: 42 calls in 5 minutes, usually "
+        r"0\.1 an hour, mostly by user John, since \S+Z in account 123456789012, us-east-1 "
+        r"\(insight (\S+)\)\.",
+        text,
+    )
+    assert reported, text
+    assert opened["links"][0]["href"] == f"https://trail.example/console/insights/{reported[1]}"
+    assert opened["dedup_key"] == reported[1]
+    expected = {"routing_key": KEY, "event_action": "resolve", "dedup_key": reported[1]}
+    assert resolved == expected
 
 
 @pytest.mark.campaign

@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 
 from opentrail.capture.in_process.shipping import ServerShipper
 from opentrail.core.event import format_time, parse_time
+from tests.adapters.test_webhook import Stub, stub_webhook
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.browser import browser
 from tests.live.processes import Opentrail, eventually
@@ -126,7 +127,13 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+def webhook() -> Iterator[Stub]:
+    with stub_webhook() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, webhook: Stub) -> Iterator[Opentrail]:
     """A sandbox that has a month of history, a trail for Insights, and Insights on."""
     folder = tmp_path_factory.mktemp("watched")
     server = Opentrail(folder / "data", "--insights", "off", command="sandbox")
@@ -134,7 +141,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         server.start()
         import_a_month(server, folder / "month.ndjson")
         server.stop()
-        server.flags = ()
+        server.flags = (
+            *("--detections-webhook", webhook.url, "--detections-webhook-form", "slack"),
+            *(
+                "--detections-webhook-networks",
+                "127.0.0.0/8",
+                "--detections-webhook-insights",
+                "on",
+            ),
+            *("--console-url", "https://trail.example"),
+        )
         server.start()
         server.aws("s3", "mb", "s3://evidence")
         trail = ("--name", "watched", "--s3-bucket-name", "evidence")
@@ -171,7 +187,9 @@ def story(watched: Opentrail) -> Story:
     return Story(watched, began, ended, found)
 
 
-def test_many_more_instances_than_usual_are_found_within_three_minutes(story: Story) -> None:
+def test_many_more_instances_than_usual_are_found_within_three_minutes(
+    story: Story, webhook: Stub
+) -> None:
     server, began, ended, found = story.server, story.began, story.ended, story.found
     calls = server.records("eventSource:ec2.amazonaws.com AND eventCategory:Management")
     for (name, _), record in found.items():
@@ -188,6 +206,12 @@ def test_many_more_instances_than_usual_are_found_within_three_minutes(story: St
     listed = server.opentrail("insights", "--json").stdout.splitlines()
     (incident,) = [each for each in map(json.loads, listed) if "RunInstances" in each["sentence"]]
     assert "usually 0.5 an hour" in incident["sentence"]
+    link = f"https://trail.example/console/insights/{incident['id']}"
+    eventually(
+        lambda: any(link in json.loads(body)["text"] for _, _, body in webhook.came),
+        "an alert",
+        _DEADLINE,
+    )
     shown = server.opentrail("insights", "show", incident["id"], "--events", "--json").stdout
     events = [json.loads(line) for line in shown.splitlines()]
     assert len(events) == 40

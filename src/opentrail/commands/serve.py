@@ -121,6 +121,7 @@ _FLAGS = {
             "FORM",
             "opentrail (default), slack, teams, pagerduty or alertmanager",
         ),
+        ("--detections-webhook-insights", "MODE", "off (default); on: it gets insights, too"),
     ),
 }
 

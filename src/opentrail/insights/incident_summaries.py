@@ -64,6 +64,11 @@ class IncidentReport:
         return round(self.average * self.minutes)
 
     @property
+    def is_first_use(self) -> bool:
+        """Whether it is a first use, which has no end."""
+        return self.extension is not None and self.extension["type"] not in BURST_TYPES
+
+    @property
     def is_drop(self) -> bool:
         """Whether there were fewer calls than usual."""
         return self.average < self.baseline

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from opentrail.adapters.outgoing_http import HttpWebhook
+from opentrail.adapters.webhook import HttpWebhook
 from opentrail.api.operation import Services
 from opentrail.api.v1.detections import Detections
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled_rules import DetectionFollower, EnabledRules
-from opentrail.detections.notifications import FORMS, Alerts, WebhookFollower, pagerduty
+from opentrail.detections.notifications import Alerts, WebhookFollower
+from opentrail.detections.webhook_forms import FORMS, RESOLVING, pagerduty
 from opentrail.follow import WatchedFollower, follow
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _DUE_SECONDS, _AGAIN_SECONDS = 1.0, 10.0
 
 
 def start(core: Core) -> Wing:
-    """Records what the enabled rules match, and sends it to the webhook if there is one."""
+    """Records what the enabled rules match, and sends alerts to the webhook if there is one."""
     engines, control = core.engines, core.worker_control
 
     async def follow_journal() -> None:
@@ -51,7 +52,12 @@ def start(core: Core) -> Wing:
             settings.detections_webhook_networks,
         )
         follower = WebhookFollower(
-            control, webhook, engines.metrics, lambda: engines.journal.head, _alerts(core)
+            control,
+            webhook,
+            engines.metrics,
+            lambda: engines.journal.head,
+            _alerts(core),
+            with_insights=settings.detections_webhook_insights == "on",
         )
         watched[:] = [watch := WatchedFollower(follower)]
         try:
@@ -64,7 +70,7 @@ def start(core: Core) -> Wing:
     watched: list[WatchedFollower] = []
 
     def problems() -> list[str]:
-        return [f"the webhook gets no matches: {f.failure}" for f in watched if f.failure]
+        return [f"the webhook gets no alerts: {f.failure}" for f in watched if f.failure]
 
     def groups(services: Services, missing: Missing) -> Sequence[object]:
         return (Detections(services, EnabledRules(services.control), core.account, missing),)
@@ -76,14 +82,15 @@ def start(core: Core) -> Wing:
 
 
 def _alerts(core: Core) -> Alerts | None:
-    """Returns what makes alerts of matches; None if the webhook gets their events."""
+    """Returns what makes alerts; None if the webhook gets events."""
     settings, engines = core.settings, core.engines
     form = FORMS.get(settings.detections_webhook_form)
     if settings.detections_webhook_routing_key is not None:
         form = partial(pagerduty, routing_key=settings.detections_webhook_routing_key)
     if form is None:
         return None
-    return Alerts(form, engines.journal, engines.clock, settings.console_url)
+    resolves = settings.detections_webhook_form in RESOLVING
+    return Alerts(form, engines.journal, engines.clock, settings.console_url, resolves)
 
 
 async def _send_held(follower: WebhookFollower, watch: WatchedFollower) -> None:
