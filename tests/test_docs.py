@@ -11,6 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+
+from opentrail.trails.sinks.otlp import logs_of
+from tests.factories import a_record, an_entry
 
 ROOT = Path(__file__).parent.parent
 FORMAT = ROOT / "docs/reference/cloudtrail-format.md"
@@ -236,3 +240,45 @@ def test_pages_link_to_pages_and_pictures_only() -> None:
 
 def without_code(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+
+
+# Configurations of the OpenTelemetry Collector
+
+COLLECTOR = ROOT / "docs/howto/configure-a-collector.md"
+CONFIGURATIONS = re.findall(r"^```yaml\n(.*?)^```", COLLECTOR.read_text(), re.M | re.S)
+DESTINATIONS = ("splunk_hec", "otlp_http/loki", "elasticsearch", "kafka")
+
+
+def test_each_destination_has_a_configuration() -> None:
+    found = [next(iter(yaml.safe_load(text)["exporters"])) for text in CONFIGURATIONS]
+    assert found == list(DESTINATIONS)
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS, ids=DESTINATIONS)
+def test_a_pipeline_has_each_component_that_is_declared_and_no_other(text: str) -> None:
+    configuration = yaml.safe_load(text)
+    (pipeline,) = configuration["service"]["pipelines"].values()
+    for kind in ("receivers", "processors", "exporters"):
+        assert list(configuration[kind]) == pipeline[kind]
+    endpoint = configuration["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    assert f"--otlp-endpoint http://{endpoint}" in COLLECTOR.read_text()
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS, ids=DESTINATIONS)
+def test_a_collector_waits_for_its_destination(text: str) -> None:
+    """Only then does the journal keep what the destination does not have."""
+    (exporter,) = yaml.safe_load(text)["exporters"].values()
+    assert exporter["sending_queue"] == {"enabled": False}
+    assert "batch" not in text
+
+
+def test_the_attributes_that_are_kept_are_sent() -> None:
+    record = a_record(errorCode="AccessDenied", errorMessage="no")
+    (resource,) = logs_of([an_entry(1, record)])["resourceLogs"]
+    (one,) = resource["scopeLogs"][0]["logRecords"]
+    sent = {attribute["key"] for attribute in one["attributes"]}
+    kept = set(
+        re.findall(r'"([\w.]+)"', "".join(re.findall(r"keep_keys\(log.*", "".join(CONFIGURATIONS))))
+    )
+    assert kept
+    assert kept <= sent
