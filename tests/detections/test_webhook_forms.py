@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opentrail.detections.matching import json_of
-from opentrail.detections.notifications import (
+from opentrail.detections.webhook_forms import (
     FORMS,
     Alert,
     InsightAlert,
@@ -23,7 +23,7 @@ from opentrail.detections.notifications import (
     slack,
     teams,
 )
-from opentrail.insights.incidents import incidents_of
+from opentrail.insights.incident_summaries import incidents_of
 from tests.factories import KEY, a_principal_record, an_insight_record, event_id
 
 CONSOLE = "https://trail.example"

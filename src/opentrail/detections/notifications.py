@@ -16,7 +16,7 @@ from opentrail.core.event_record import EventRecord
 from opentrail.detections.matching import json_of
 from opentrail.detections.webhook_forms import Alert, InsightAlert, Match, MatchAlert
 from opentrail.follow import StoredCursor
-from opentrail.insights.incidents import IncidentReport, incidents_of
+from opentrail.insights.incident_summaries import IncidentReport, incidents_of
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from opentrail.adapters.webhook import HttpWebhook
+from opentrail.adapters.outgoing_http import HttpWebhook
 from opentrail.api.operation import Services
 from opentrail.api.v1.detections import Detections
 from opentrail.app.wing import Core, Missing, Wing
