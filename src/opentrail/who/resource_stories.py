@@ -281,7 +281,7 @@ async def who(
 
     Args:
         history: where events are looked up.
-        text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `names.py`.
+        text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `subjects.py`.
         kind: narrows to a type, `AWS::IAM::User` or `user`, or to a service, `iam`.
         account: narrows to an account.
     """
