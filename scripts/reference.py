@@ -64,13 +64,14 @@ def settings_page() -> str:
     ]
     defaults = settings.Settings()
     for field in fields(settings.Settings):
-        if field.name not in settings.NAMES:
+        setting = settings.SETTINGS.get(field.name)
+        if setting is None:
             continue
         value = getattr(defaults, field.name)
         if isinstance(value, settings.Address):
             value = f"{value.host}:{value.port}"
         shown = "" if value == {} else f"`{value}`"
-        flag = f"`--{field.name.replace('_', '-')}`"
+        flag = f"`--{field.name.replace('_', '-')}`" if setting.group else ""
         effect = effects[field.name].replace("|", "\\|")
         lines.append(f"| {flag} | `OPENTRAIL_{field.name.upper()}` | {shown} | {effect} |")
     return "\n".join(lines) + "\n"

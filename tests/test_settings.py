@@ -14,8 +14,8 @@ from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.core.organization import Organization
 from opentrail.settings import (
-    NAMES,
     SANDBOX_DEFAULTS,
+    SETTINGS,
     Address,
     Settings,
     UpstreamAccess,
@@ -169,7 +169,7 @@ PAIRS = {
 
 
 def test_every_setting_is_tried() -> None:
-    assert set(SOURCES) | PAIRS == set(NAMES)
+    assert set(SOURCES) | PAIRS == set(SETTINGS)
 
 
 def test_certificate_and_key_belong_together() -> None:
@@ -424,7 +424,7 @@ def test_the_file_that_is_given_counts_before_the_one_of_the_environment(
 def test_settings_of_the_process_come_from_its_environment(
     monkeypatch: pytest.MonkeyPatch, write: Write
 ) -> None:
-    for name in NAMES:
+    for name in SETTINGS:
         monkeypatch.delenv(variable(name), raising=False)
     monkeypatch.delenv("OPENTRAIL_CONFIG", raising=False)
     monkeypatch.setenv("OPENTRAIL_DIGEST_INTERVAL", "9")
@@ -826,7 +826,7 @@ def test_any_text_is_an_address_or_wrong_use(text: str) -> None:
 @pytest.mark.hypothesis
 @hypothesis_settings(deadline=None)
 @given(
-    name=st.sampled_from(NAMES),
+    name=st.sampled_from(sorted(SETTINGS)),
     text=st.text(st.characters(exclude_characters="\x00"), min_size=1, max_size=10)
     | st.sampled_from(["1e400", "0x10", "1_000", "٣", "True"]),
 )

@@ -275,11 +275,12 @@ def _completion(options: argparse.Namespace) -> int:
 
 def _offer_values(root: argparse.ArgumentParser) -> None:
     """Names the values of flags to the completion; the commands themselves check them."""
-    from opentrail.settings import CHOICES, ROLES
+    from opentrail.settings import ROLES, SETTINGS
 
+    of_settings = {name: each.choices for name, each in SETTINGS.items() if each.choices}
     values: dict[tuple[str, ...], Mapping[str, Sequence[str]]] = {
-        ("serve",): CHOICES,
-        ("sandbox",): {**CHOICES, "s3": ("moto", "seaweedfs")},
+        ("serve",): of_settings,
+        ("sandbox",): {**of_settings, "s3": ("moto", "seaweedfs")},
         ("users", "create"): {"role": ROLES},
     }
     for names, choices in values.items():

@@ -94,152 +94,421 @@ class UpstreamAccess:
     resign: bool = False
 
 
+#: Groups of flags in the help of `serve`.
+_ADDRESSES, _CALLERS, _DATA = "addresses and upstreams", "callers and users", "data"
+_TRAILS, _ACTIVITY = "trails", "unusual activity"
+#: Maximum of `signing_key_days`: a hundred years.
+MAX_DAYS = 36_500
+#: Key of the metadata of a field.
+_SETTING = "setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a setting is given, besides in the file: by `OPENTRAIL_NAME`, and perhaps by a flag."""
+
+    #: Group of its flag; None: it has none, since other users of the machine see flags.
+    group: str | None
+    #: Placeholder and help of the flag; the help may have `{d.…}`, a default.
+    metavar: str
+    help: str
+    #: Returns the value of what was given, which a source names in errors.
+    read: Callable[[Any, str], Any] | None
+    #: The valid values, where nothing reads them.
+    choices: tuple[str, ...]
+
+
+def _setting(
+    default: Any,
+    group: str | None = None,
+    metavar: str = "",
+    help: str = "",  # noqa: A002 - as argparse has it
+    read: Callable[[Any, str], Any] | None = None,
+    choices: tuple[str, ...] = (),
+    repr: bool = True,  # noqa: A002 - as dataclasses have it
+) -> Any:
+    """Declares a field of `Settings` with a default; the rest is as in `Setting`."""
+    metadata = {_SETTING: Setting(group, metavar, help, read, choices)}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata, repr=repr)
+    return field(default=default, metadata=metadata, repr=repr)
+
+
+def _read_address(value: Any, source: str) -> Address:
+    return Address.parse(str(value), source)
+
+
+def _read_folder(value: Any, source: str) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise UsageError(f"{source} must name a folder, not {value!r}")
+    return Path(value)
+
+
+def _read_whole(value: Any, source: str) -> int:
+    return int(read_number(value, source, is_whole=True))
+
+
+def _read_days(value: Any, source: str) -> int:
+    number = _read_whole(value, source)
+    if number > MAX_DAYS:
+        raise UsageError(f"{source} must be at most {MAX_DAYS}, not {number}")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a server."""
+    """The settings of a server; `--config` names their file."""
 
-    #: Folder with all data of the server.
-    data_dir: Path = Path("opentrail-data")
     #: Address of the AWS endpoint.
-    listen: Address = Address("127.0.0.1", 4747)
+    listen: Address = _setting(
+        Address("127.0.0.1", 4747),
+        _ADDRESSES,
+        "HOST:PORT",
+        "the AWS endpoint ({d.listen.host}:{d.listen.port})",
+        read=_read_address,
+    )
     #: Address of console, health, metrics and the command line's API; one that is not loopback
     #: needs TLS and `--auth enforced`.
-    console_listen: Address = Address("127.0.0.1", 4748)
+    console_listen: Address = _setting(
+        Address("127.0.0.1", 4748),
+        _ADDRESSES,
+        "HOST:PORT",
+        "health and API ({d.console_listen.host}:{d.console_listen.port})",
+        read=_read_address,
+    )
+    #: Address of the console at a proxy that ends TLS, such as `https://trail.example.com`; the
+    #: proxy passes the header `Host`. Requests for this host count as requests over TLS.
+    console_url: str | None = _setting(
+        None,
+        _ADDRESSES,
+        "URL",
+        "address of the console behind a TLS proxy: https://HOST",
+        read=read_console_url,
+    )
     #: Where calls are forwarded: service name → URL; `""` is every other service.
-    upstream: Mapping[str, str] = field(default_factory=dict)
+    upstream: Mapping[str, str] = _setting(
+        {}, _ADDRESSES, "[SERVICE=]URL", "where calls go; repeatable", read=read_upstreams
+    )
     #: Seconds for which an upstream may be silent before or within an answer.
-    upstream_timeout: float = 910.0
-    #: Seconds between deliveries of log files; in the sandbox 10.
-    delivery_interval: float = 300.0
-    #: Seconds between digest files; in the sandbox 60.
-    digest_interval: float = 3600.0
-    #: Days for which a key signs digests before a new one replaces it.
-    signing_key_days: int = 90
-    #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
-    #: allow CloudTrail to deliver, as AWS demands.
-    bucket_policy_check: str = "permissive"
-    #: Whose events organization trails have: `upstream` asks AWS Organizations there (the sandbox
-    #: does); `off`: there is no organization. An `[organization]` table in the file describes it
-    #: by `id`, `management_account` and `accounts`.
-    organization: str | Organization = "off"
-    #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
-    event_bridge: str = "auto"
-    #: Collector of OpenTelemetry that gets all events as logs (OTLP/HTTP with JSON), such as
-    #: `http://127.0.0.1:4318`; none by default.
-    otlp_endpoint: str | None = None
-    #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
-    #: where other users of the machine could see them.
-    otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: Body of these logs: `record`, the exact record; `ocsf`, the event as OCSF 1.5 has it; `none`,
-    #: only the attributes.
-    otlp_body: str = "record"
-    #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
-    insights: str = "on"
-    #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
-    insights_preset: str = "balanced"
-    #: Types of unusual activity of principals to record in event history, such as
-    #: `new-api,access-denied`, or `all`; none by default.
-    insights_types: tuple[str, ...] = ()
-    #: Webhook that gets each match of a detection, such as `https://alerts.example/opentrail`; none
-    #: by default. It must have an address of the internet, or of `--detections-webhook-networks`.
-    detections_webhook: str | None = field(default=None, repr=False)
-    #: Signs the requests to it (HMAC-SHA-256); refused in the flag, where other users of the
-    #: machine could see it.
-    detections_webhook_secret: str | None = field(default=None, repr=False)
-    #: Private networks, such as `10.0.0.0/8`, to which requests to it may go.
-    detections_webhook_networks: tuple[str, ...] = ()
-    #: What it gets: `opentrail`, the event of each match; `slack`, `teams`, `pagerduty` or
-    #: `alertmanager`, an alert in the form of that service, at most one per rule and minute.
-    detections_webhook_form: str = "opentrail"
-    #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
-    #: other users of the machine could see it.
-    detections_webhook_routing_key: str | None = field(default=None, repr=False)
-    #: Whether it gets insights, too: unusual activity that begins or ends, and first uses.
-    detections_webhook_insights: str = "off"
-    #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
-    trails_per_region: int = 5
-    #: Days that event history shows.
-    history_retention_days: int = 90
-    #: Days that event history shows data and network activity events; at most
-    #: `--history-retention-days`, which is the default.
-    data_event_days: int | None = None
-    #: Bytes that the journal and event history may take in the data directory, such as `50GB`;
-    #: None: no limit. Beyond it the oldest data events expire, then the oldest others.
-    history_size: int | None = None
-    #: What expires while the disk is more than 90 % full: `data`, the oldest data events; `all`,
-    #: the oldest others when no data event is left; `off`, nothing.
-    disk_full_expiry: str = "data"
-    #: Records per file of event history.
-    history_seal_records: int = 120_000
-    #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
-    #: SIGHUP reloads it and the key.
-    tls_certificate: Path | None = None
-    #: PEM file with the certificate's key.
-    tls_key: Path | None = None
+    upstream_timeout: float = _setting(
+        910.0,
+        _ADDRESSES,
+        "SECONDS",
+        "timeout of an upstream ({d.upstream_timeout:g})",
+        read=read_number,
+    )
+    #: `on`: at the start, GET requests without credentials find out what answers behind each
+    #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
+    upstream_check: str = _setting(
+        "on",
+        _ADDRESSES,
+        "MODE",
+        "on (default): check upstreams at the start; or off",
+        choices=("on", "off"),
+    )
     #: PEM file with the certificate authorities to trust for upstreams.
-    upstream_ca: Path | None = None
+    upstream_ca: Path | None = _setting(
+        None, _ADDRESSES, "FILE", "PEM file with the authorities of https upstreams", read=read_file
+    )
     #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = _setting(
+        (),
+        _ADDRESSES,
+        "NETWORKS",
+        "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…",
+        read=read_networks,
+    )
     #: Private networks, such as that of containers, whose hosts may call with `--auth permissive`
     #: and without TLS: they can call as any user, and read what others send. Other hosts cannot
     #: connect.
-    insecure_trusted_networks: tuple[str, ...] = ()
+    insecure_trusted_networks: tuple[str, ...] = _setting(
+        (),
+        _ADDRESSES,
+        "NETWORKS",
+        "private networks that may call without --auth enforced and TLS",
+        read=read_private_networks,
+    )
+    #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
+    #: SIGHUP reloads it and the key.
+    tls_certificate: Path | None = _setting(
+        None, _ADDRESSES, "FILE", "PEM certificate; both ports then use TLS", read=read_file
+    )
+    #: PEM file with the certificate's key.
+    tls_key: Path | None = _setting(
+        None, _ADDRESSES, "FILE", "PEM key of the certificate", read=read_file
+    )
     #: `permissive`: the caller is the owner of the access key id, unverified; loopback and
     #: `--insecure-trusted-networks` only.
     #: `enforced`: signatures are verified with the key directory (`opentrail keys`), and policies
     #: decide who may call opentrail's own API.
-    auth: str = "permissive"
+    auth: str = _setting(
+        "permissive",
+        _CALLERS,
+        "MODE",
+        "permissive (default) or enforced: verify signatures",
+        choices=("permissive", "enforced"),
+    )
     #: With `--auth enforced`, calls of keys that are not in the key directory: `forward` leaves
     #: them to the upstream, `refuse` refuses them.
-    unknown_keys: str = "forward"
+    unknown_keys: str = _setting(
+        "forward",
+        _CALLERS,
+        "MODE",
+        "with enforced: forward (default) or refuse",
+        choices=("forward", "refuse"),
+    )
+    #: Provider of OpenID Connect by which users sign in to the console: its issuer, an https URL.
+    oidc_issuer: str | None = _setting(
+        None, _CALLERS, "URL", "OpenID Connect provider for the console's users", read=read_issuer
+    )
+    #: This server's client id at the provider.
+    oidc_client_id: str | None = _setting(
+        None, _CALLERS, "ID", "this server's client id at the provider", read=read_text
+    )
+    #: This server's client secret at the provider; refused in the flag, where other users of the
+    #: machine could see it. A public client has none.
+    oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False)
+    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file. With
+    #: dots it may be a path into objects: `realm_access.roles`.
+    oidc_role_claim: str = _setting(
+        "roles",
+        _CALLERS,
+        "NAME",
+        "claim that gives a user's role ({d.oidc_role_claim})",
+        read=read_text,
+    )
+    #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
+    #: see, or `*` for all; users without either are refused. None: all users may see all accounts.
+    oidc_accounts_claim: str | None = _setting(
+        None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
+    )
+    #: Folder with all data of the server.
+    data_dir: Path = _setting(
+        Path("opentrail-data"),
+        _DATA,
+        "DIR",
+        "folder with all data (./{d.data_dir})",
+        read=_read_folder,
+    )
     #: Database with trails, keys and other state: `sqlite` (in the data directory), or
     #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
     #: refused in the flag, where other users of the machine could see it.
-    control_store: str = field(default="sqlite", repr=False)
+    control_store: str = _setting(
+        "sqlite",
+        _DATA,
+        "URL",
+        "sqlite (default) or postgresql://USER@HOST/DATABASE",
+        read=read_database,
+        repr=False,
+    )
     #: Where the records of calls are kept first: `sqlite` (in the data directory), or
     #: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, for this server alone. A password is refused
     #: in the flag, where other users of the machine could see it.
-    journal: str = field(default="sqlite", repr=False)
+    journal: str = _setting(
+        "sqlite",
+        _DATA,
+        "URL",
+        "sqlite (default) or postgresql://USER@HOST/DATABASE",
+        read=read_database,
+        repr=False,
+    )
     #: Where several servers keep the files of event history that each of them needs:
     #: `s3://BUCKET/PREFIX`, in the S3 that trails deliver to. It needs journal and control store on
     #: PostgreSQL.
-    files: str | None = None
+    files: str | None = _setting(
+        None, _DATA, "s3://…", "history files that several servers share, in S3", read=read_place
+    )
     #: Bytes of the files there that this server keeps on its disk, beside their indexes; None: all.
     #: With a unit: `20GB`. What a lookup needs is downloaded, the least recently used is deleted.
-    history_cache: int | None = None
+    history_cache: int | None = _setting(
+        None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
+    )
     #: What a server of a cluster does besides answering and recording calls. `all` and `worker`
     #: keep event history, and one of them works for all servers; `query` keeps event history only;
     #: `recorder` does neither, and needs less memory and disk.
-    role: str = "all"
-    #: `on`: at the start, GET requests without credentials find out what answers behind each
-    #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
-    upstream_check: str = "on"
-    #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
-    on_record_failure: str = "refuse"
+    role: str = _setting(
+        "all",
+        _DATA,
+        "ROLE",
+        "role in a cluster: all, recorder, worker or query",
+        choices=("all", "recorder", "worker", "query"),
+    )
+    #: Recorder processes that share the port, when one core is not enough.
+    recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
     #: `all` calls are recorded, or those that one of these advanced event selectors matches: a JSON
     #: file with a list of them, or `[[record]]` tables in the file. The others are passed on,
     #: counted, and leave nothing else.
-    record: str | Selection = "all"
+    record: str | Selection = _setting(
+        "all",
+        _DATA,
+        "SELECTORS",
+        "all (default), or a JSON file of event selectors",
+        read=read_record,
+    )
     #: `off`: `record` must match all management events; `on`: it may leave some out.
-    leave_out_management_events: str = "off"
-    #: Recorder processes that share the port, when one core is not enough.
-    recorders: int = 1
-    #: Provider of OpenID Connect by which users sign in to the console: its issuer, an https URL.
-    oidc_issuer: str | None = None
-    #: This server's client id at the provider.
-    oidc_client_id: str | None = None
-    #: This server's client secret at the provider; refused in the flag, where other users of the
-    #: machine could see it. A public client has none.
-    oidc_client_secret: str | None = field(default=None, repr=False)
-    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file. With
-    #: dots it may be a path into objects: `realm_access.roles`.
-    oidc_role_claim: str = "roles"
-    #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
-    #: see, or `*` for all; users without either are refused. None: all users may see all accounts.
-    oidc_accounts_claim: str | None = None
-    #: Address of the console at a proxy that ends TLS, such as `https://trail.example.com`; the
-    #: proxy passes the header `Host`. Requests for this host count as requests over TLS.
-    console_url: str | None = None
+    leave_out_management_events: str = _setting(
+        "off",
+        _DATA,
+        "MODE",
+        "off (default) or on: --record may leave them out",
+        choices=("off", "on"),
+    )
+    #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
+    on_record_failure: str = _setting(
+        "refuse", _DATA, "MODE", "refuse (default) or allow", choices=("refuse", "allow")
+    )
+    #: Days that event history shows.
+    history_retention_days: int = _setting(
+        90,
+        _DATA,
+        "N",
+        "days that event history shows ({d.history_retention_days})",
+        read=_read_whole,
+    )
+    #: Days that event history shows data and network activity events; at most
+    #: `--history-retention-days`, which is the default.
+    data_event_days: int | None = _setting(
+        None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
+    )
+    #: Bytes that the journal and event history may take in the data directory, such as `50GB`;
+    #: None: no limit. Beyond it the oldest data events expire, then the oldest others.
+    history_size: int | None = _setting(
+        None, _DATA, "SIZE", "disk space for records, such as 50GB (no limit)", read=read_size
+    )
+    #: What expires while the disk is more than 90 % full: `data`, the oldest data events; `all`,
+    #: the oldest others when no data event is left; `off`, nothing.
+    disk_full_expiry: str = _setting(
+        "data",
+        _DATA,
+        "MODE",
+        "what expires on a full disk: data (default), all or off",
+        choices=("data", "all", "off"),
+    )
+    #: Records per file of event history.
+    history_seal_records: int = _setting(
+        120_000, _DATA, "N", "records per sealed file ({d.history_seal_records})", read=_read_whole
+    )
+    #: Seconds between deliveries of log files; in the sandbox 10.
+    delivery_interval: float = _setting(
+        300.0,
+        _TRAILS,
+        "SECONDS",
+        "time between log files ({d.delivery_interval:g})",
+        read=read_number,
+    )
+    #: Seconds between digest files; in the sandbox 60.
+    digest_interval: float = _setting(
+        3600.0,
+        _TRAILS,
+        "SECONDS",
+        "time between digest files ({d.digest_interval:g})",
+        read=read_number,
+    )
+    #: Days for which a key signs digests before a new one replaces it.
+    signing_key_days: int = _setting(
+        90, _TRAILS, "N", "lifetime of a signing key ({d.signing_key_days})", read=_read_days
+    )
+    #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
+    trails_per_region: int = _setting(
+        5,
+        _TRAILS,
+        "N",
+        "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
+        read=_read_whole,
+    )
+    #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
+    #: allow CloudTrail to deliver, as AWS demands.
+    bucket_policy_check: str = _setting(
+        "permissive",
+        _TRAILS,
+        "MODE",
+        "permissive (default) or enforced, as AWS",
+        choices=("permissive", "enforced"),
+    )
+    #: Whose events organization trails have: `upstream` asks AWS Organizations there (the sandbox
+    #: does); `off`: there is no organization. An `[organization]` table in the file describes it
+    #: by `id`, `management_account` and `accounts`.
+    organization: str | Organization = _setting(
+        "off",
+        _TRAILS,
+        "MODE",
+        "accounts of organization trails: {organization}",
+        choices=("off", "upstream"),
+    )
+    #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
+    event_bridge: str = _setting(
+        "auto", _TRAILS, "MODE", "auto (default): rules get events; or off", choices=("auto", "off")
+    )
+    #: Collector of OpenTelemetry that gets all events as logs (OTLP/HTTP with JSON), such as
+    #: `http://127.0.0.1:4318`; none by default.
+    otlp_endpoint: str | None = _setting(
+        None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
+    )
+    #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
+    #: where other users of the machine could see them.
+    otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
+    #: Body of these logs: `record`, the exact record; `ocsf`, the event as OCSF 1.5 has it; `none`,
+    #: only the attributes.
+    otlp_body: str = _setting(
+        "record",
+        _TRAILS,
+        "FORM",
+        "body of these logs: record (default), ocsf, or none",
+        choices=("record", "ocsf", "none"),
+    )
+    #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
+    insights: str = _setting(
+        "on",
+        _ACTIVITY,
+        "MODE",
+        "on (default): record unusual activity; or off",
+        choices=("on", "off"),
+    )
+    #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
+    insights_preset: str = _setting(
+        "balanced",
+        _ACTIVITY,
+        "NAME",
+        "balanced (default), strict or aws",
+        choices=("balanced", "strict", "aws"),
+    )
+    #: Types of unusual activity of principals to record in event history, such as
+    #: `new-api,access-denied`, or `all`; none by default.
+    insights_types: tuple[str, ...] = _setting(
+        (), _ACTIVITY, "NAMES", "types about principals to record, or all", read=read_insights_types
+    )
+    #: Webhook that gets each match of a detection, such as `https://alerts.example/opentrail`; none
+    #: by default. It must have an address of the internet, or of `--detections-webhook-networks`.
+    detections_webhook: str | None = _setting(
+        None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
+    )
+    #: Signs the requests to it (HMAC-SHA-256); refused in the flag, where other users of the
+    #: machine could see it.
+    detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
+    #: Private networks, such as `10.0.0.0/8`, to which requests to it may go.
+    detections_webhook_networks: tuple[str, ...] = _setting(
+        (),
+        _ACTIVITY,
+        "NETWORKS",
+        "private networks that the webhook may be in",
+        read=read_private_networks,
+    )
+    #: What it gets: `opentrail`, the event of each match; `slack`, `teams`, `pagerduty` or
+    #: `alertmanager`, an alert in the form of that service, at most one per rule and minute.
+    detections_webhook_form: str = _setting(
+        "opentrail",
+        _ACTIVITY,
+        "FORM",
+        "opentrail (default), slack, teams, pagerduty or alertmanager",
+        choices=("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
+    )
+    #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
+    #: other users of the machine could see it.
+    detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
+    #: Whether it gets insights, too: unusual activity that begins or ends, and first uses.
+    detections_webhook_insights: str = _setting(
+        "off", _ACTIVITY, "MODE", "off (default); on: it gets insights, too", choices=("on", "off")
+    )
     #: Roles of the console: text in the claim → viewer, auditor, operator or admin.
     oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
@@ -266,40 +535,13 @@ SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organi
 MIN_HISTORY_BYTES = 50 * 10**6
 #: Maximum of `recorders`, to catch typing errors.
 MAX_RECORDERS = 256
-#: Maximum of `signing_key_days`: a hundred years.
-MAX_DAYS = 36_500
-CHOICES = {
-    "auth": ("permissive", "enforced"),
-    "unknown_keys": ("forward", "refuse"),
-    "on_record_failure": ("refuse", "allow"),
-    "leave_out_management_events": ("off", "on"),
-    "disk_full_expiry": ("data", "all", "off"),
-    "bucket_policy_check": ("permissive", "enforced"),
-    "event_bridge": ("auto", "off"),
-    "otlp_body": ("record", "ocsf", "none"),
-    "organization": ("off", "upstream"),
-    "insights": ("on", "off"),
-    "upstream_check": ("on", "off"),
-    "role": ("all", "recorder", "worker", "query"),
-    "insights_preset": ("balanced", "strict", "aws"),
-    "detections_webhook_form": ("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
-    "detections_webhook_insights": ("on", "off"),
-}
 #: Characters of an integration key of PagerDuty.
 _ROUTING_KEY_SIZE = 32
 ROLES = ("viewer", "auditor", "operator", "admin")
-_SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
-_WHOLE = (
-    "data_event_days",
-    "history_retention_days",
-    "history_seal_records",
-    "recorders",
-    "signing_key_days",
-    "trails_per_region",
-)
-_FILE_ONLY = ("directory", "vpc_endpoints", "access", "oidc_roles")
-#: Names that may be given by flag and environment.
-NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
+#: Settings that may be given by flag and environment, by name.
+SETTINGS: Mapping[str, Setting] = {
+    each.name: each.metadata[_SETTING] for each in fields(Settings) if each.metadata
+}
 
 
 def load(
@@ -317,14 +559,14 @@ def load(
     settings = defaults or Settings()
     if config is not None:
         settings = _from_file(settings, config)
-    for name in NAMES:
+    for name in SETTINGS:
         variable = f"OPENTRAIL_{name.upper()}"
         if environment.get(variable):
             raw: Any = environment[variable]
             parsed = raw.split(",") if name == "upstream" else raw
             settings = _with(settings, name, parsed, variable)
     for name, value in flags.items():
-        if value is not None and name in NAMES:
+        if value is not None and name in SETTINGS:
             settings = _with(settings, name, value, f"--{name.replace('_', '-')}")
     _check(settings)
     return settings
@@ -354,7 +596,7 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         elif name == "organization" and isinstance(value, dict):
             organization = read_organization(value, f"{key} in {file}")
             settings = replace(settings, organization=organization)
-        elif name in NAMES:
+        elif name in SETTINGS:
             settings = _with(settings, name, value, f"{key} in {file}")
         else:
             raise UsageError(f"config file {file} has an unknown key {key!r}")
@@ -440,57 +682,14 @@ def _upstream_access(table: dict[str, Any], source: str) -> UpstreamAccess:
 
 
 def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
-    if name in ("listen", "console_listen"):
-        value = Address.parse(str(value), source)
-    elif name in ("tls_certificate", "tls_key", "upstream_ca"):
-        value = read_file(value, source)
-    elif name == "data_dir":
-        if not isinstance(value, str | Path) or not str(value):
-            raise UsageError(f"{source} must name a folder, not {value!r}")
-        value = Path(value)
-    elif name == "upstream":
-        value = {**settings.upstream, **read_upstreams(value, source)}
-    elif name in _READERS:
-        value = _READERS[name](value, source)
-    elif name in _SECONDS:
-        value = read_number(value, source)
-    elif name in _WHOLE:
-        value = _whole(name, value, source)
-    elif name in CHOICES and value not in CHOICES[name]:
-        raise UsageError(f"{source} must be one of {', '.join(CHOICES[name])}, not {value!r}")
+    setting = SETTINGS[name]
+    if setting.read is not None:
+        value = setting.read(value, source)
+    elif value not in setting.choices:
+        raise UsageError(f"{source} must be one of {', '.join(setting.choices)}, not {value!r}")
+    if name == "upstream":
+        value = {**settings.upstream, **value}
     return replace(settings, **{name: value})
-
-
-_READERS: Mapping[str, Callable[[Any, str], Any]] = {
-    "trusted_proxies": read_networks,
-    "insecure_trusted_networks": read_private_networks,
-    "insights_types": read_insights_types,
-    "control_store": read_database,
-    "journal": read_database,
-    "files": read_place,
-    "history_cache": read_size,
-    "record": read_record,
-    "history_size": read_size,
-    "otlp_endpoint": read_collector,
-    "otlp_headers": read_headers,
-    "detections_webhook": read_webhook,
-    "detections_webhook_secret": read_secret,
-    "detections_webhook_networks": read_private_networks,
-    "detections_webhook_routing_key": read_secret,
-    "oidc_issuer": read_issuer,
-    "oidc_client_id": read_text,
-    "oidc_client_secret": read_secret,
-    "oidc_role_claim": read_text,
-    "oidc_accounts_claim": read_text,
-    "console_url": read_console_url,
-}
-
-
-def _whole(name: str, value: Any, source: str) -> int:
-    number = int(read_number(value, source, is_whole=True))
-    if name == "signing_key_days" and number > MAX_DAYS:
-        raise UsageError(f"{source} must be at most {MAX_DAYS}, not {number}")
-    return number
 
 
 def _check(settings: Settings) -> None:

@@ -23,107 +23,18 @@ from opentrail.commands.sandbox import (
     start_seaweedfs,
 )
 from opentrail.core.errors import UsageError
-from opentrail.settings import SANDBOX_DEFAULTS, Settings, UpstreamAccess, from_environment
+from opentrail.settings import (
+    SANDBOX_DEFAULTS,
+    SETTINGS,
+    Settings,
+    UpstreamAccess,
+    from_environment,
+)
 from opentrail.version import __version__
 
 if TYPE_CHECKING:
     from opentrail.app.server import Server
     from opentrail.app.upstream_check import UpstreamCheck
-
-#: Flags of a server in groups: name, placeholder and help, in which `{d.…}` is a default.
-_FLAGS = {
-    "addresses and upstreams": (
-        ("--listen", "HOST:PORT", "the AWS endpoint ({d.listen.host}:{d.listen.port})"),
-        (
-            "--console-listen",
-            "HOST:PORT",
-            "health and API ({d.console_listen.host}:{d.console_listen.port})",
-        ),
-        ("--console-url", "URL", "address of the console behind a TLS proxy: https://HOST"),
-        ("--upstream", "[SERVICE=]URL", "where calls go; repeatable"),
-        (
-            "--upstream-timeout",
-            "SECONDS",
-            "timeout of an upstream ({d.upstream_timeout:g})",
-        ),
-        ("--upstream-check", "MODE", "on (default): check upstreams at the start; or off"),
-        ("--upstream-ca", "FILE", "PEM file with the authorities of https upstreams"),
-        ("--trusted-proxies", "NETWORKS", "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…"),
-        (
-            "--insecure-trusted-networks",
-            "NETWORKS",
-            "private networks that may call without --auth enforced and TLS",
-        ),
-        ("--tls-certificate", "FILE", "PEM certificate; both ports then use TLS"),
-        ("--tls-key", "FILE", "PEM key of the certificate"),
-    ),
-    "callers and users": (
-        ("--auth", "MODE", "permissive (default) or enforced: verify signatures"),
-        ("--unknown-keys", "MODE", "with enforced: forward (default) or refuse"),
-        ("--oidc-issuer", "URL", "OpenID Connect provider for the console's users"),
-        ("--oidc-client-id", "ID", "this server's client id at the provider"),
-        ("--oidc-role-claim", "NAME", "claim that gives a user's role ({d.oidc_role_claim})"),
-        ("--oidc-accounts-claim", "NAME", "claim with the accounts that a user may see"),
-    ),
-    "data": (
-        ("--data-dir", "DIR", "folder with all data (./{d.data_dir})"),
-        ("--config", "FILE", "TOML file with settings"),
-        ("--control-store", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
-        ("--journal", "URL", "sqlite (default) or postgresql://USER@HOST/DATABASE"),
-        ("--files", "s3://…", "history files that several servers share, in S3"),
-        ("--history-cache", "SIZE", "local cache of these files, such as 20GB (all)"),
-        ("--role", "ROLE", "role in a cluster: all, recorder, worker or query"),
-        ("--recorders", "N", "recorder processes ({d.recorders})"),
-        ("--record", "SELECTORS", "all (default), or a JSON file of event selectors"),
-        (
-            "--leave-out-management-events",
-            "MODE",
-            "off (default) or on: --record may leave them out",
-        ),
-        ("--on-record-failure", "MODE", "refuse (default) or allow"),
-        (
-            "--history-retention-days",
-            "N",
-            "days that event history shows ({d.history_retention_days})",
-        ),
-        ("--data-event-days", "N", "the same for data events (--history-retention-days)"),
-        ("--history-size", "SIZE", "disk space for records, such as 50GB (no limit)"),
-        ("--disk-full-expiry", "MODE", "what expires on a full disk: data (default), all or off"),
-        ("--history-seal-records", "N", "records per sealed file ({d.history_seal_records})"),
-    ),
-    "trails": (
-        ("--delivery-interval", "SECONDS", "time between log files ({d.delivery_interval:g})"),
-        ("--digest-interval", "SECONDS", "time between digest files ({d.digest_interval:g})"),
-        ("--signing-key-days", "N", "lifetime of a signing key ({d.signing_key_days})"),
-        (
-            "--trails-per-region",
-            "N",
-            "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
-        ),
-        ("--bucket-policy-check", "MODE", "permissive (default) or enforced, as AWS"),
-        ("--organization", "MODE", "accounts of organization trails: {organization}"),
-        ("--event-bridge", "MODE", "auto (default): rules get events; or off"),
-        ("--otlp-endpoint", "URL", "OpenTelemetry collector for all events, as logs"),
-        ("--otlp-body", "FORM", "body of these logs: record (default), ocsf, or none"),
-    ),
-    "unusual activity": (
-        ("--insights", "MODE", "on (default): record unusual activity; or off"),
-        ("--insights-preset", "NAME", "balanced (default), strict or aws"),
-        ("--insights-types", "NAMES", "types about principals to record, or all"),
-        ("--detections-webhook", "URL", "webhook for matches of detections"),
-        (
-            "--detections-webhook-networks",
-            "NETWORKS",
-            "private networks that the webhook may be in",
-        ),
-        (
-            "--detections-webhook-form",
-            "FORM",
-            "opentrail (default), slack, teams, pagerduty or alertmanager",
-        ),
-        ("--detections-webhook-insights", "MODE", "off (default); on: it gets insights, too"),
-    ),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,12 +53,18 @@ def add_sandbox_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization: str) -> None:
-    for title, flags in _FLAGS.items():
-        group = parser.add_argument_group(title)
-        for flag, metavar, text in flags:
-            action = "append" if flag == "--upstream" else "store"
-            description = text.format(d=defaults, organization=organization)
-            group.add_argument(flag, metavar=metavar, action=action, help=description)
+    groups: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        if setting.group is None:
+            continue
+        group = groups.get(setting.group)
+        if group is None:
+            group = groups[setting.group] = parser.add_argument_group(setting.group)
+        flag, action = f"--{name.replace('_', '-')}", "append" if name == "upstream" else "store"
+        text = setting.help.format(d=defaults, organization=organization)
+        group.add_argument(flag, metavar=setting.metavar, action=action, help=text)
+        if name == "data_dir":
+            group.add_argument("--config", metavar="FILE", help="TOML file with settings")
 
 
 def run(options: argparse.Namespace) -> int:
