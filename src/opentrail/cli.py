@@ -87,7 +87,11 @@ _COMMANDS = {
         "name the callers behind access keys",
         "Keys from recorded calls (CreateAccessKey, AssumeRole) need no entry.",
     ),
-    "keys": _Command("create and manage the access keys of the key directory"),
+    "keys": _Command(
+        "create and manage the access keys of the key directory",
+        module="administration",
+        function="add_keys_arguments",
+    ),
     "policy": _Command(
         "generate policies from past calls, and test policies on them",
         "Both rest on recorded events, data events included.",
@@ -99,6 +103,8 @@ _COMMANDS = {
     "policies": _Command(
         "manage what users and roles may do with the CloudTrail API",
         "Policies apply with --auth enforced. FILE.json contains the document of the policy FILE.",
+        module="administration",
+        function="add_policies_arguments",
     ),
     "users": _Command("manage the users of the web console"),
     "status": _Command(

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import start_seaweedfs
+from opentrail.commands.sandbox import ReservedPort, start_seaweedfs
 
 
 def is_free(number: int) -> bool:

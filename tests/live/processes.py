@@ -28,8 +28,13 @@ from botocore.config import Config
 from opentrail.cli import main, parser
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import conditions_of
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, BuiltInUpstream, start_moto
+from opentrail.commands.sandbox import (
+    ADMIN_KEY_ID,
+    ADMIN_SECRET,
+    BuiltInUpstream,
+    ReservedPort,
+    start_moto,
+)
 
 T = TypeVar("T")
 

@@ -13,8 +13,7 @@ import botocore.exceptions
 import pytest
 
 from benchmarks import emulators
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import begin_moto, wait_for_moto
+from opentrail.commands.sandbox import ReservedPort, begin_moto, wait_for_moto
 from tests.live.ministack import ministack
 from tests.live.processes import (
     Opentrail,

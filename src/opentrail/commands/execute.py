@@ -20,8 +20,7 @@ from types import FrameType
 from typing import Any
 
 from opentrail.commands.client import Console
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import BuiltInUpstream, begin_moto, wait_for_moto
+from opentrail.commands.sandbox import BuiltInUpstream, ReservedPort, begin_moto, wait_for_moto
 from opentrail.commands.server_process import (
     ADMIN_ACCESS,
     ServerProcess,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,11 +23,33 @@ from pathlib import Path
 from typing import IO
 
 from opentrail.adapters.ipc.parent import wait_for_end_of_parent
-from opentrail.commands.reserved_port import ReservedPort
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.installation import command_for
 from opentrail.wire.pinning import direct_opener
+
+
+class ReservedPort:
+    """A port of this machine that no other program is given.
+
+    It is bound and not listened on, so that connections are refused until a server, which may bind
+    it too, listens there. Where two sockets cannot be bound to one address, another program may get
+    the port before the server.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+        self.address = f"127.0.0.1:{self.number}"
+        if sys.platform != "linux":
+            self._socket.close()
+
+    def release(self) -> None:
+        """Leaves the port to other programs."""
+        self._socket.close()
+
 
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
 #: moto checks no signatures: any secret works.

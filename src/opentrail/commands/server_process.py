@@ -17,8 +17,7 @@ from typing import Any
 
 from opentrail.adapters.ipc import parent
 from opentrail.commands.client import Console, find
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, ReservedPort
 from opentrail.core.errors import OpentrailError
 
 #: The user that the server knows.

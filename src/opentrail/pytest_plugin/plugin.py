@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from opentrail.commands.reserved_port import ReservedPort
+    from opentrail.commands.sandbox import ReservedPort
     from opentrail.pytest_plugin.oracle import Oracle
     from opentrail.pytest_plugin.session_server import TestServer
 
@@ -107,7 +107,7 @@ def _importing(config: pytest.Config) -> AbstractContextManager[None]:
 
 def _reserved(config: pytest.Config) -> ReservedPort:
     """Returns the port that this session's server will have."""
-    from opentrail.commands.reserved_port import ReservedPort
+    from opentrail.commands.sandbox import ReservedPort
 
     if _PORT not in config.stash:
         config.stash[_PORT] = port = ReservedPort()

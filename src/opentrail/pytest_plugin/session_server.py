@@ -15,8 +15,7 @@ import boto3
 import pytest
 
 from opentrail.commands.client import Console, find
-from opentrail.commands.reserved_port import ReservedPort
-from opentrail.commands.sandbox import start_moto
+from opentrail.commands.sandbox import ReservedPort, start_moto
 from opentrail.commands.server_process import (
     ADMIN_ACCESS,
     ServerProcess,
