@@ -4,10 +4,12 @@
 policies. Permissions boundaries, session policies and control policies are not evaluated.
 """
 
-from opentrail.core.policies.decision import Decision, Outcome, decide
 from opentrail.core.policies.document import (
+    Decision,
+    Outcome,
     Policy,
     PolicyKind,
+    decide,
     documents_in,
     parse_policies,
     parse_policy,

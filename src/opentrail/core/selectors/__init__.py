@@ -5,7 +5,7 @@
 """
 
 from opentrail.core.selectors.advanced import SelectorOwner
-from opentrail.core.selectors.predicate import Predicate
+from opentrail.core.selectors.basic import Predicate
 from opentrail.core.selectors.selection import (
     DEFAULT,
     STORE_DEFAULT,

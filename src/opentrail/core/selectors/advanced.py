@@ -10,8 +10,15 @@ from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.event_record import EventFields
-from opentrail.core.selectors.basic import EXCLUDABLE, refused, shorten
-from opentrail.core.selectors.predicate import Test, TextTest, all_of, has_resource
+from opentrail.core.selectors.basic import (
+    EXCLUDABLE,
+    Test,
+    TextTest,
+    all_of,
+    has_resource,
+    refused,
+    shorten,
+)
 
 EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 #: In the order of AWS's model.

@@ -22,12 +22,13 @@ from opentrail.core.selectors.advanced import (
 from opentrail.core.selectors.basic import (
     READ_ONLY,
     BasicSelector,
+    Predicate,
+    Test,
     check_basic,
     data_test,
     management_test,
     refused,
 )
-from opentrail.core.selectors.predicate import Predicate, Test
 
 BASIC, ADVANCED = "EventSelectors", "AdvancedEventSelectors"
 #: Maximum predicates in the cache.
