@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file runs in one process, since its tests share servers; the longest files go first.
 PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench conformance dist release screenshots requirements clean
+.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench bench-trees conformance dist release screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -17,6 +17,7 @@ help:
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make docs         build the documentation site into site/"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
+	@echo "make bench-trees  speed of this tree as a ratio to the last release's, or BASE=COMMIT"
 	@echo "make dist         wheel, source distribution, SBOMs and checksums of the last commit, into dist/"
 	@echo "make release      tag the last commit as the version, and publish what make dist makes"
 	@echo "make requirements update the hashed requirement files"
@@ -68,6 +69,13 @@ conformance:
 bench:
 	@scripts/set_up.sh dev
 	.venv/bin/python -m benchmarks
+
+# What to compare the working tree with: the last release, or a commit.
+BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+
+bench-trees:
+	@scripts/set_up.sh dev
+	.venv/bin/python -m benchmarks trees $(or $(BASE),$(error name a commit: make bench-trees BASE=COMMIT))
 
 dist:
 	@scripts/set_up.sh dev

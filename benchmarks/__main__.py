@@ -32,6 +32,7 @@ from benchmarks import (
     signatures,
     starting,
     streaming,
+    trees,
     validating,
     watching,
 )
@@ -70,7 +71,10 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Runs all benchmarks, or those whose names hold one of the arguments."""
+    """Runs all benchmarks, or those whose names hold one of the arguments; or `trees`."""
+    if sys.argv[1:2] == ["trees"]:
+        trees.main(sys.argv[2:])
+        return
     names = [name for name in BENCHMARKS if _is_wanted(name)]
     if not names:
         raise UsageError(f"no benchmark is named so; there are: {'; '.join(BENCHMARKS)}")

@@ -18,7 +18,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID
 
 CALLS, WARM_UP_SECONDS, SECONDS, ROUNDS = 4_000, 2, 5, 5
 _SCOPE = f"{ADMIN_KEY_ID}/20200101/us-east-1/s3/aws4_request"
-_GET = (
+GET = (
     "GET /objects/key HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: identity\r\n"
     "User-Agent: Boto3/1.44.5 md/Botocore#1.44.5 Botocore/1.44.5\r\n"
     "X-Amz-Date: 20200101T000000Z\r\nX-Amz-Content-SHA256: UNSIGNED-PAYLOAD\r\n"
@@ -63,15 +63,15 @@ def leaving_out() -> dict[str, float]:
         connections |= {name: Connection(port) for name, port in ports.items()}
         for number in range(CALLS + 200):
             for name, connection in connections.items():
-                taken = connection.timed(_GET)
+                taken = connection.timed(GET)
                 if number >= 200:
                     times[name].append(taken)
         for port in ports.values():
-            calls_per_second(port, _GET, WARM_UP_SECONDS, load_cpu)
+            calls_per_second(port, GET, WARM_UP_SECONDS, load_cpu)
         for _ in range(ROUNDS):
             for name, port in ports.items():
                 neighbours.wait_until_at_rest()
-                rates[name].append(calls_per_second(port, _GET, SECONDS, load_cpu))
+                rates[name].append(calls_per_second(port, GET, SECONDS, load_cpu))
         kept = leaving.records()
     if kept:
         raise RuntimeError(f"{kept} calls were recorded")

@@ -21,7 +21,7 @@ WARM_UP_SECONDS, SECONDS, ROUNDS = 2, 10, 3
 _VISIBLE_SECONDS = 60.0
 _CALL = create_user("bench")
 #: A call that only reads: most calls do, and their answers are not recorded.
-_READ = post(
+READ = post(
     "dynamodb",
     '{"TableName":"bench","Key":{"id":{"S":"x"}}}',
     "application/x-amz-json-1.0",
@@ -39,7 +39,7 @@ def throughput() -> Figures:
             with opentrail(upstream, *flags, cpu=_server_cpu()) as server:
                 figures |= _recorded(mode, server, upstream)
         with opentrail(upstream, cpu=_server_cpu()) as server:
-            figures["refuse calls/s, GetItem"] = _load(server.port, _READ)
+            figures["refuse calls/s, GetItem"] = _load(server.port, READ)
         with pass_through(upstream, _server_cpu()) as port:
             figures["nginx calls/s"] = _load(port)
             # At the rates of opentrail, to tell the server's share from that of the machine.

@@ -62,6 +62,7 @@ def opentrail(
     cpu: int | None = None,
     prepare: Callable[[Path], None] = lambda data: None,
     environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[Server]:
     """Runs an opentrail server in front of a port; `prepare` may fill its data directory first."""
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +70,7 @@ def opentrail(
         started = time.perf_counter()
         process = launch(
             [
-                *(sys.executable, "-m", "opentrail", "serve", "--data-dir", f"{folder}/data"),
+                *(python, "-m", "opentrail", "serve", "--data-dir", f"{folder}/data"),
                 *("--upstream", f"http://127.0.0.1:{upstream}"),
                 *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0", *flags),
             ],
