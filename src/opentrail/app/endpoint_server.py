@@ -23,7 +23,7 @@ from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.bodies import StoredBody
 from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
-from opentrail.capture.proxy.plain_http import server_context
+from opentrail.capture.proxy.refusals import server_context
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.capture.record.recorder import Recorder

@@ -19,7 +19,7 @@ from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, OnProgress, find
 from opentrail.commands.import_sources import Found, NotSent, check, find_files, read_all
 from opentrail.commands.progress import Progress
-from opentrail.core.batches import batches as limited_batches
+from opentrail.core.batching import batches as limited_batches
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
 from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from opentrail.capture.proxy.plain_http import server_context
+from opentrail.capture.proxy.refusals import server_context
 
 
 def test_plain_http_is_answered_once_and_what_is_neither_is_not() -> None:

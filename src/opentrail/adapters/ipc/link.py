@@ -31,7 +31,7 @@ from typing import (
 import msgspec
 from msgspec import structs
 
-from opentrail.core.batches import batches
+from opentrail.core.batching import batches
 from opentrail.core.event import Entry
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from opentrail.core.batches import batches
+from opentrail.core.batching import batches
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord

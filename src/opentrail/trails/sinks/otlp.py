@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from opentrail.core.batches import batches
+from opentrail.core.batching import batches
 from opentrail.core.event import Entry, as_object, micros, parse_time
 from opentrail.core.ocsf import ocsf_event
 from opentrail.follow import StoredCursor

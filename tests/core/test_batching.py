@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.batches import batches
+from opentrail.core.batching import batches
 
 
 @given(st.lists(st.text(max_size=6)), st.integers(1, 8), st.integers(1, 5))
