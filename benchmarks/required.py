@@ -14,7 +14,7 @@ REQUIRED = {
     "refuse calls/s": ">= 5000",
     "allow calls/s": ">= 5000",
     "functions of a warm call": "<= 250",
-    "modules of a warm call": "<= 29",
+    "modules of a warm call": "<= 28",
     "refuse / mitmproxy, ratio": ">= 5",
     "allow / mitmproxy, ratio": ">= 5",
     "refuse at half load p99 ms": "< 10",
