@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import postgres
@@ -23,6 +24,10 @@ pytest_plugins = ["pytester"]
 # Else each process that a test starts would compile all that it imports, which takes seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A busy machine must not decide whether an example of Hypothesis passes.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Imported modules are no garbage: looking for it among them takes a tenth of the time.
 gc.set_threshold(700, 10, 1_000)
