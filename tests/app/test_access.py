@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.app.access import (
     own_access,
@@ -71,3 +75,27 @@ def test_the_sandboxs_admin_is_trusted() -> None:
     settings = Settings(auth="enforced")
     keys = server_keys(settings, lambda key: unknown("111122223333", key), ("AKIAADMIN", "s"))
     assert keys.is_trusted("AKIAADMIN")
+
+
+def test_the_server_signs_with_the_emulators_key_that_its_endpoint_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An AWS Emulator makes a new key at each start; the endpoint exchanges earlier ones."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = "https://127.0.0.1:9297"
+    folder = tmp_path / ".aws" / "emulator" / url.rpartition(":")[2]
+    folder.mkdir(parents=True)
+    (folder / "ca.pem").write_text("")
+
+    def start(number: int) -> None:
+        text = f"[default]\naws_access_key_id = AKIA{number}\naws_secret_access_key = secret\n"
+        (folder / "emulator_credentials").write_text(text)
+
+    start(1)
+    settings = Settings(auth="enforced", upstream={"": url})
+    keys = server_keys(settings, lambda key: unknown(ACCOUNT, key), None)
+    start(22)  # another size: a file's time may be the same
+    assert "AKIA22" in store_access(settings).access_key_id
+    made = own_access(settings, "http://x", keys.own, ACCOUNT, keys.store_access)
+    assert made.access_key_id == "AKIA1"
+    assert "AKIA1" in [key.identity.access_key_id for key in keys.all()]

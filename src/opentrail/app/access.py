@@ -70,6 +70,7 @@ class ServerKeys:
         own: KnownKey | None = None,
         admin: KnownKey | None = None,
         of_store: KnownKey | None = None,
+        store_access: UpstreamAccess | None = None,
     ) -> None:
         """Starts without keys of users.
 
@@ -78,8 +79,12 @@ class ServerKeys:
             own: the key that the server calls its own endpoint with; None with `permissive`.
             admin: the sandbox's.
             of_store: the key of the credentials for S3.
+            store_access: these credentials.
         """
         self.own = own
+        #: The credentials for S3 as of the start, which verify with this server's own endpoint: an
+        #: AWS Emulator replaces its key when it restarts. None with `permissive`.
+        self.store_access = store_access
         self._account = account
         self._admin, self._of_store = admin, of_store
         self._of_users: dict[str, KnownKey] = {}
@@ -123,7 +128,7 @@ def server_keys(
         secret = SigningSecret(credentials.secret_access_key, hashed)
         of_store = KnownKey(resolve(credentials.access_key_id), secret)
     of_admin = KnownKey(resolve(admin[0]), SigningSecret(admin[1])) if admin else None
-    return ServerKeys(account, _new_key(account, OWN_USER), of_admin, of_store)
+    return ServerKeys(account, _new_key(account, OWN_USER), of_admin, of_store, credentials)
 
 
 def _new_key(account: str, user: str) -> KnownKey:
@@ -141,13 +146,21 @@ def _credentials(settings: Settings, service: str = "s3") -> UpstreamAccess | No
     return UpstreamAccess(key.access_key_id, key.secret_access_key, key.session_token)
 
 
-def own_access(settings: Settings, url: str, own: KnownKey | None, account: str) -> S3Access:
+def own_access(
+    settings: Settings,
+    url: str,
+    own: KnownKey | None,
+    account: str,
+    store_access: UpstreamAccess | None = None,
+) -> S3Access:
     """Returns access to this server's own endpoint, as the owner of the credentials for S3.
+
+    Those that its keys have come first: see `ServerKeys`.
 
     Without such credentials it is `own`, or else the upstream's account, whose calls most emulators
     accept.
     """
-    credentials = _credentials(settings)
+    credentials = store_access or _credentials(settings)
     if credentials is None:
         return own_api_access(settings, url, own, account)
     return S3Access(

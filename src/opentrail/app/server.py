@@ -222,8 +222,9 @@ class Server:
 
     def _own_access(self, engines: Engines, access: _Access) -> S3Access:
         """Returns access to this server's endpoint, in the account of its upstream."""
-        account, own = engines.identities.account, access.own_keys.own
-        return own_access(self.settings, self.endpoint_url, own, account)
+        account, keys = engines.identities.account, access.own_keys
+        url = self.endpoint_url
+        return own_access(self.settings, url, keys.own, account, keys.store_access)
 
     async def _learn_account(
         self, stack: contextlib.AsyncExitStack, callers: UpstreamCallers, identities: Identities
@@ -345,7 +346,8 @@ class Server:
             if user is not None:
                 key = access.own_keys.of_user(user)
                 await endpoint.know_keys([key])
-            to = own_api_access if service == "cloudtrail" else own_access
+            of_store = partial(own_access, store_access=access.own_keys.store_access)
+            to = own_api_access if service == "cloudtrail" else of_store
             return to(settings, self.endpoint_url, key, identities.account)
 
         token = secrets.token_urlsafe(32)
