@@ -194,7 +194,7 @@ def _add_questions(commands: Any, only: str | None) -> None:
         return
     from opentrail.questions.question import load, names
 
-    for name in names():
+    for name in (name for name in names() if name not in _COMMANDS):
         command = commands.add_parser(name, help=load(name).purpose)
         if only in (None, name):
             from opentrail.commands.asked import add_question

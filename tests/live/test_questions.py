@@ -61,6 +61,8 @@ def arguments_of(draw: st.DrawFn, question: type[Question]) -> dict[str, Any]:
             drawn[name] = draw(st.booleans())
         else:
             raise NotImplementedError(f"values for {name} are needed in VALUES")
+    if "until" in drawn:
+        drawn.setdefault("since", VALUES["since"][0])
     return drawn
 
 
@@ -75,7 +77,7 @@ def test_http_command_and_agent_get_the_same_answer(
     server: Opentrail, name: str, data: st.DataObject
 ) -> None:
     question = load(name)
-    arguments = data.draw(arguments_of(question))
+    arguments = {**question.command_defaults, **data.draw(arguments_of(question))}
     query = {
         each: str(value).lower() if value is True or value is False else str(value)
         for each, value in arguments.items()

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.core.facts import AccountId, EventId, KeyId, Time
 from opentrail.mcp.answer import MAX_ANSWER_BYTES, cleaned
 from opentrail.mcp.asked import answer_of, merged
-from opentrail.questions.question import AccountId, Asked, EventId, KeyId, Question, Time
+from opentrail.questions.question import Asked, Question
 from tests.factories import event_id
 
 

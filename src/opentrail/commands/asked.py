@@ -11,7 +11,7 @@ from typing import Any
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask
 from opentrail.commands.rendering import print_fields, print_table, warn_of_missing
-from opentrail.questions.question import Question, load, parameters, required
+from opentrail.questions.question import load, parameters, required
 
 
 def add_question(command: argparse.ArgumentParser, name: str) -> None:
@@ -24,7 +24,9 @@ def add_question(command: argparse.ArgumentParser, name: str) -> None:
     needed = required(question)
     for argument, schema in parameters(question).items():
         kind = schema.get("type")
-        default = f" ({schema['default']})" if schema.get("default") not in (None, False) else ""
+        sent = question.command_defaults.get(argument)
+        shown = sent or schema.get("default")
+        default = f" ({shown})" if shown not in (None, False) else ""
         described: Any = {"help": f"{schema.get('description', '')}{default}".replace("%", "%%")}
         metavar = argument.upper()
         if kind == "boolean":
@@ -33,18 +35,19 @@ def add_question(command: argparse.ArgumentParser, name: str) -> None:
             command.add_argument(argument, metavar=metavar, **described)
         else:
             choices: Any = {"choices": schema["enum"]} if "enum" in schema else {"metavar": metavar}
+            described["default"] = sent
             command.add_argument(_flag(argument), dest=argument, **choices, **described)
     add_client(command)
-    command.set_defaults(run=partial(run, name, question))
+    command.set_defaults(run=partial(run, name))
 
 
 def _flag(argument: str) -> str:
     return f"--{argument.replace('_', '-')}"
 
 
-def run(name: str, question: type[Question], options: argparse.Namespace) -> int:
+def run(name: str, options: argparse.Namespace) -> int:
     """Prints the answer; the exit code is 0."""
-    answer = answer_to(name, question, options)
+    answer = answer_to(name, options)
     if options.json:
         print(json.dumps(answer))
         return 0
@@ -53,14 +56,14 @@ def run(name: str, question: type[Question], options: argparse.Namespace) -> int
     return 0
 
 
-def answer_to(name: str, question: type[Question], options: argparse.Namespace) -> dict[str, Any]:
+def answer_to(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Returns the server's answer to a question with the arguments that were typed.
 
     Raises:
         OpentrailError: as `ask`.
     """
-    typed = {argument: getattr(options, argument) for argument in question.__struct_fields__}
-    query = {argument: _sent(value) for argument, value in typed.items()}
+    arguments = load(name).__struct_fields__
+    query = {argument: _sent(getattr(options, argument)) for argument in arguments}
     return ask(options, f"/api/v1/{name}", query)
 
 

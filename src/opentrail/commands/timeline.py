@@ -5,38 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, get_args
+from typing import Any
 
-from opentrail.commands.arguments import account_id, add_client
-from opentrail.commands.client import ask
+from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.text import printable
-from opentrail.who.subjects import Kind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("name", metavar="NAME", help="name or ARN of a principal or resource, session, or key id")
-    add("--kind", choices=get_args(Kind), help="kind of the name (default: all)")
-    add("--since", metavar="T", default="7d", help="30m, 12h, 7d (default), or a time")
-    add("--until", metavar="T", help="until this time")
-    add("--account", type=account_id, metavar="ID", help="only of this account")
-    add("--region", metavar="REGION", help="only of this Region")
-    add_client(parser)
+    add_question(parser, "timeline")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints a timeline, oldest first; the exit code is 1 if nothing happened."""
-    query = {
-        "name": options.name,
-        "kind": options.kind,
-        "since": options.since,
-        "until": options.until,
-        "account": options.account,
-        "region": options.region,
-    }
-    timeline = ask(options, "/api/v1/timeline", query)
+    timeline = answer_to("timeline", options)
     warn_of_missing(timeline)
     if options.json:
         print(json.dumps(timeline))

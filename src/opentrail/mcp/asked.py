@@ -18,8 +18,9 @@ from typing import (
 
 import msgspec
 
+from opentrail.core.facts import FACT
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
-from opentrail.questions.question import FACT, Question, answer_type
+from opentrail.questions.question import Question, answer_type
 
 #: Maximum objects in a list of an answer; fewer if it is too large.
 _MAX_ROWS = (50, 20, 10, 5, 2, 1, 0)

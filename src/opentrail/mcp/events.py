@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from opentrail.core.event import is_account, is_region
+from opentrail.core.facts import (
+    FACT,
+    AccountId,
+    EventId,
+    IpAddress,
+    KeyId,
+    Region,
+    ResourceType,
+    Time,
+    Word,
+)
 from opentrail.mcp.answer import Json, cleaned
 
 Row = TypeVar("Row")
@@ -23,27 +32,19 @@ def has_form(pattern: str) -> IsFact:
     return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
-#: The ids that AWS and opentrail give.
-is_event_id = has_form(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: A time as records have it.
-is_time = has_form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-#: One word, such as the name of an event or an error code.
-is_name = has_form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-is_resource_type = has_form(r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}")
-_is_access_key = has_form(r"A[A-Z0-9]{15,127}")
+def _is(fact: Any) -> IsFact:
+    """Returns what says whether a value has the form of a type in `core.facts`."""
+    return has_form(fact.__metadata__[0].extra[FACT])
 
 
-def is_address(value: Any) -> bool:
-    """Returns whether a value is an IP address."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return isinstance(value, str)
-
-
-def _is_region(value: Any) -> bool:
-    return isinstance(value, str) and is_region(value)
+is_account = _is(AccountId)
+is_address = _is(IpAddress)
+is_event_id = _is(EventId)
+is_name = _is(Word)
+is_resource_type = _is(ResourceType)
+is_time = _is(Time)
+_is_access_key = _is(KeyId)
+_is_region = _is(Region)
 
 
 def _is_flag(value: Any) -> bool:

@@ -14,11 +14,12 @@ import orjson
 
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.core.event import format_time, is_account, parse_moment
+from opentrail.core.event import format_time, parse_moment
 from opentrail.core.policies import documents_in
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
     has_form,
+    is_account,
     is_address,
     is_event_id,
     is_name,
@@ -29,7 +30,8 @@ from opentrail.mcp.events import (
     split_event,
     split_row,
 )
-from opentrail.who.subjects import Kind, events_of, quoted
+from opentrail.who.shapes import Kind
+from opentrail.who.subjects import events_of, quoted
 
 #: Maximum resources of one name in an answer.
 _MAX_ANSWERS = 5

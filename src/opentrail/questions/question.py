@@ -34,14 +34,6 @@ Account = Annotated[str, Meta(pattern=r"^\d{12}$", description="only of this acc
 Region = Annotated[str, Meta(pattern=r"^[\w-]{1,63}$", description="only of this Region")]
 Limit = Annotated[int, Meta(ge=1, le=1_000, description="maximum number of results")]
 
-#: Key of what the `Meta` of a string in an answer says: the form, a regular expression, in which a
-#: caller can say nothing, so that it is a fact for an agent. Other strings are callers' text.
-FACT = "fact"
-EventId = Annotated[str, Meta(extra={FACT: r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"})]
-Time = Annotated[str, Meta(extra={FACT: r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"})]
-AccountId = Annotated[str, Meta(extra={FACT: r"\d{12}"})]
-KeyId = Annotated[str, Meta(extra={FACT: r"A[A-Z0-9]{15,127}"})]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -64,6 +56,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     role: ClassVar[Role]
     #: What it is for, as `find access keys that no call has used`.
     purpose: ClassVar[str]
+    #: Whether an answer holds thousands of events: the server makes one such answer at a time.
+    is_large: ClassVar[bool] = False
+    #: Arguments that the command sends if they are not typed, where HTTP has another default.
+    command_defaults: ClassVar[Mapping[str, str]] = {}
 
     async def answer(self, asked: Asked) -> Any:
         """Return the answer, a `msgspec.Struct` or a `TypedDict` whose type says its shape.
@@ -117,7 +113,10 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Returns the schema of an argument that a client leaves out instead of sending null."""
     rest = {name: value for name, value in schema.items() if value is not None}
     choices = [each for each in rest.pop("anyOf", ()) if each != {"type": "null"}]
-    return {**choices[0], **rest} if choices else rest
+    schema = {**choices[0], **rest} if choices else rest
+    if "enum" in schema:
+        schema |= {"type": "string", "enum": [each for each in schema["enum"] if each is not None]}
+    return schema
 
 
 def required(question: type[Question]) -> list[str]:
@@ -126,12 +125,13 @@ def required(question: type[Question]) -> list[str]:
 
 
 def read(question: type[Question], given: Mapping[str, Any]) -> Question:
-    """Returns a question with arguments as a client sent them; others are ignored.
+    """Returns a question with arguments as a client sent them; others, and empty ones, are ignored.
 
     Raises:
         CloudTrailError: an argument is missing or not valid; the error names it.
     """
-    known = {name: value for name, value in given.items() if name in question.__struct_fields__}
+    fields = question.__struct_fields__
+    known = {name: value for name, value in given.items() if name in fields and value != ""}
     try:
         return msgspec.convert(known, question, strict=False)
     except msgspec.ValidationError as error:

@@ -8,18 +8,8 @@ import msgspec
 import orjson
 
 from opentrail.core.event import Record, as_object, format_time
-from opentrail.questions.question import (
-    Account,
-    AccountId,
-    Asked,
-    EventId,
-    KeyId,
-    Limit,
-    Question,
-    Since,
-    Time,
-    moment,
-)
+from opentrail.core.facts import AccountId, EventId, KeyId, Time
+from opentrail.questions.question import Account, Asked, Limit, Question, Since, moment
 
 if TYPE_CHECKING:
     from opentrail.ports.event_store import FoundEvent

@@ -3,83 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import orjson
 
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
-from opentrail.core.user_agents import Agent, AgentKind, agent_of
+from opentrail.core.user_agents import Agent, agent_of
 from opentrail.history.event_history import History, Search
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.sentence import MethodKind, PartKind, join, method_of, parts, sentence
-
-
-class ResourceRow(TypedDict):
-    """A resource that an event names."""
-
-    type: str | None
-    name: str
-
-
-class SentencePart(TypedDict):
-    """Words of a clause with the spaces around them; `kind` says what they name."""
-
-    kind: PartKind
-    text: str
-
-
-class MethodRow(TypedDict):
-    """How a call was made."""
-
-    kind: MethodKind
-    name: str
-
-
-class AgentRow(TypedDict):
-    """The agent or tool that made a call, as its caller says."""
-
-    name: str
-    kind: AgentKind
-    #: The agent's session or run; None: it names none.
-    session: str | None
-    #: For whom the agent acts; None: it does not say.
-    delegator: str | None
-
-
-class EventRow(TypedDict):
-    """An event as lists and the head of its page show it."""
-
-    eventId: str
-    eventTime: str
-    eventName: str
-    eventSource: str
-    region: str
-    account: str
-    category: str
-    readOnly: bool
-    username: str | None
-    principalType: str | None
-    arn: str | None
-    accessKeyId: str | None
-    sourceIp: str | None
-    userAgent: str | None
-    errorCode: str | None
-    requestId: str | None
-    mfa: bool | None
-    resources: list[ResourceRow]
-    #: What happened, beginning with its time in UTC.
-    sentence: str
-    #: The same without its time.
-    clause: str
-    #: The parts of `clause`, whose texts make it when joined.
-    parts: list[SentencePart]
-    #: None: it is not recorded.
-    method: MethodRow | None
-    #: None: the call was made by no agent that is known.
-    agent: AgentRow | None
+from opentrail.who.sentence import join, method_of, parts, sentence
+from opentrail.who.shapes import AgentRow, EventRow
 
 
 async def find_event(history: History, event_id: str) -> FoundEvent:

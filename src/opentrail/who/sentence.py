@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
@@ -14,6 +14,7 @@ from opentrail.core.user_agents import agent_of
 from opentrail.version import __version__
 from opentrail.who.changes import changes, creates, deletes, overwrites, rename_of
 from opentrail.who.phrases import CALL_PHRASES, VERBS
+from opentrail.who.shapes import MethodKind, PartKind
 
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")
@@ -37,20 +38,6 @@ _SERVICES = {
     "controltower": "AWS Control Tower",
     "servicecatalog": "AWS Service Catalog",
 }
-
-PartKind = Literal[
-    "actor-type",
-    "actor",
-    "agent",
-    "session",
-    "verb",
-    "object-type",
-    "object",
-    "method",
-    "refusal",
-    "plain",
-]
-MethodKind = Literal["console", "cli", "sdk", "code", "service", "opentrail", "other"]
 
 
 class Part(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from opentrail.core.arns import ARN_TYPES, NAMESPACES, Arn, parse_arn
 from opentrail.core.attributes import Resource
@@ -18,8 +18,7 @@ from opentrail.core.expression import And, Compare, Expression, Text, literal
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.changes import changes, creates
 from opentrail.who.sentence import words_of
-
-Kind = Literal["principal", "session", "resource"]
+from opentrail.who.shapes import Kind
 
 _ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
 _SESSION = "userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser"

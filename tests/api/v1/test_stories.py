@@ -51,7 +51,6 @@ async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.M
     browser = Browser()
     await browser.api.record([a_record(userIdentity=an_iam_user("Ann"))])
     assert await most_reading(monkeypatch, lambda: browser.get(f"principals/{ANN}")) == 1
-    assert await most_reading(monkeypatch, lambda: browser.get("timeline", name="Ann")) == 1
 
 
 @asynchronous
@@ -381,33 +380,3 @@ async def test_who_needs_a_resource() -> None:
     answer = await (await filled()).ask(WHO)
     assert answer.status == 400
     assert "resource" in answer.json["error"]
-
-
-@asynchronous
-async def test_a_timeline_has_what_a_name_did_and_what_was_done_to_it() -> None:
-    browser = Browser()
-    browser.api.world.clock.advance(3_600)
-    browser.open_link()
-    by_mary = at(5, userIdentity=an_iam_user("Mary"), eventName="ListUsers", readOnly=True)
-    await browser.api.record(
-        [
-            did(1, "CreateUser", {"userName": "Mary"}, eventID=event_id(1)),
-            {**by_mary, "eventID": event_id(2)},
-            did(6, "CreateUser", {"userName": "Eve"}, eventID=event_id(3)),
-        ]
-    )
-    found = (await browser.get("timeline", name="Mary")).json
-    words = [entry["words"].removesuffix(" through the AWS CLI") for entry in found["entries"]]
-    assert words[0] == "IAM user John created IAM user Mary"
-    assert words[1].startswith("IAM user Mary ")
-    assert [entry["eventIds"] for entry in found["entries"]] == [[event_id(1)], [event_id(2)]]
-    assert found["complete"] is True
-    only = (await browser.get("timeline", name="Mary", kind="principal")).json
-    assert [entry["eventName"] for entry in only["entries"]] == ["ListUsers"]
-    for query, message in (
-        ({"name": ""}, "name must be given"),
-        ({"name": "Mary", "kind": "user"}, "kind must be one of principal, session, resource"),
-        ({"name": "Mary", "since": "soon"}, "since"),
-    ):
-        wrong = await browser.get("timeline", **query)
-        assert (wrong.status, message in wrong.json["error"]) == (400, True), query

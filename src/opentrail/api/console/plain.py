@@ -22,7 +22,8 @@ from opentrail.history.event_history import PAGE, Page
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.event_rows import EventRow, find_event, row_of
+from opentrail.who.event_rows import find_event, row_of
+from opentrail.who.shapes import EventRow
 
 #: Events that only read are hidden until the reader empties the field, as on the console's page.
 _DEFAULT = "is:write"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -26,6 +28,8 @@ class QuestionRoutes:
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
+        #: Held by an answer that holds thousands of events.
+        self.turn = asyncio.Lock()
 
     def asked(self, request: Request) -> Asked:
         """Returns what answers a request."""
@@ -36,7 +40,8 @@ class QuestionRoutes:
 def _handler(question: type[Question]) -> Callable[[QuestionRoutes, Request], Awaitable[Any]]:
     async def ask(self: QuestionRoutes, request: Request) -> Any:
         arguments = read(question, {**request.query_params, **request.path_params})
-        return msgspec.to_builtins(await arguments.answer(self.asked(request)))
+        async with self.turn if question.is_large else nullcontext():
+            return msgspec.to_builtins(await arguments.answer(self.asked(request)))
 
     ask.__qualname__ = f"QuestionRoutes.{question.__name__}"
     ask.__doc__ = question.__doc__

@@ -42,7 +42,8 @@ from opentrail.history.nearest import Nearest, nearest_values, part_matches, wit
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.event_rows import EventRow, find_event, row_of, rows_of
+from opentrail.who.event_rows import find_event, row_of, rows_of
+from opentrail.who.shapes import EventRow
 
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))

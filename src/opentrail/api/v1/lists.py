@@ -21,7 +21,8 @@ from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.event_rows import EventRow, rows_of
+from opentrail.who.event_rows import rows_of
+from opentrail.who.shapes import EventRow
 
 #: Rows of an answer.
 _DEFAULT_ROWS = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, TypedDict
 
 import orjson
 from starlette.requests import Request
@@ -19,28 +19,16 @@ from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.expression import And, Compare, Is, literal
-from opentrail.core.user_agents import agent_of
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.nearest import nearest_values
 from opentrail.history.threads import in_thread
-from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent, ValueCount
-from opentrail.who.event_rows import (
-    AgentRow,
-    EventRow,
-    SentencePart,
-    agent_row,
-    find_event,
-    rows_of,
-)
+from opentrail.who.event_rows import find_event, rows_of
 from opentrail.who.original_callers import chain_of, next_calls
 from opentrail.who.resource_stories import who
 from opentrail.who.sentence import actor, join, words_of
-from opentrail.who.subjects import Kind, events_of
-from opentrail.who.timeline import CallGroup, entries_of, name_original_callers
+from opentrail.who.shapes import EventRow, SentencePart
 
-#: Maximum events of a timeline.
-_MAX_READ = 5_000
 #: Maximum newest events of a principal whose user agents are counted.
 _MAX_AGENTS_OF = 1_000
 #: Maximum values in each list.
@@ -154,40 +142,6 @@ class Origins(TypedDict):
     """The original caller of each event for which it is recorded, by event ID."""
 
     origins: dict[str, OriginRow]
-
-
-class TimelineEntry(TypedDict):
-    """Calls of one operation by one caller, with one outcome, none long after the one before."""
-
-    #: Times of the first and of the last call.
-    first: str
-    last: str
-    #: What was done, in words.
-    words: str
-    calls: int
-    eventName: str
-    errorCode: str | None
-    #: None: the call was made by no agent that is known.
-    agent: AgentRow | None
-    #: The original caller behind a session, in words; None: there is none, or it is not recorded.
-    behind: str | None
-    #: Of the first calls; at most 20.
-    eventIds: list[str]
-    #: Names of resources; at most 20.
-    resources: list[str]
-
-
-class Timeline(TypedDict):
-    """What happened to something and what it did, oldest first."""
-
-    name: str
-    #: The expression that finds the events.
-    expression: str
-    entries: list[TimelineEntry]
-    #: Whether `entries` are of all events, not only of the newest ones.
-    complete: bool
-    #: A description of each range that event history lacks.
-    missing: list[str]
 
 
 class Stories:
@@ -325,38 +279,6 @@ class Stories:
             "complete": has_all(events, _MAX_ROWS_OF_RESOURCE),
         }
 
-    @route(
-        "GET",
-        "/timeline",
-        VIEWER,
-        "show the history of a principal or resource, in sentences",
-        query=("name", "kind", "since", "until", "account", "region"),
-    )
-    async def timeline(self, request: Request) -> Timeline:
-        """Returns the newest events of a name in the order in which they happened, grouped."""
-        query = request.query_params
-        name, kind = query.get("name", ""), query.get("kind") or None
-        if not name:
-            raise invalid_parameter("name must be given")
-        if kind is not None and kind not in get_args(Kind):
-            message = f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}"
-            raise invalid_parameter(message)
-        expression = events_of(name, cast(Kind | None, kind))
-        parameters = {**query, "expression": expression, "categories": "all"}
-        history = seen_by(request, self._services).history
-        search = search_in(parameters, self._services.clock.now())
-        async with self._turn:
-            events = await history.latest(search, _MAX_READ)
-            entries = await in_thread(entries_of, events[::-1])
-            await name_original_callers(history, entries)
-            return {
-                "name": name,
-                "expression": expression,
-                "entries": [_timeline_entry(entry) for entry in entries],
-                "complete": has_all(events, _MAX_READ),
-                "missing": self._missing(),
-            }
-
     async def _who(self, request: Request, parameter: str) -> Json:
         """Returns who made, changed and deleted the resource in a parameter of the query."""
         query = request.query_params
@@ -365,21 +287,6 @@ class Stories:
             raise invalid_parameter(f"{parameter} must be given")
         history = seen_by(request, self._services).history
         return await who(history, name, query.get("type"), query.get("account"))
-
-
-def _timeline_entry(entry: CallGroup) -> TimelineEntry:
-    return {
-        "first": format_time(entry.first.event_time),
-        "last": format_time(entry.last.event_time),
-        "words": entry.words,
-        "calls": entry.calls,
-        "eventName": entry.first.event_name,
-        "errorCode": entry.record.get("errorCode"),
-        "agent": agent_row(agent_of(entry.record)),
-        "behind": entry.behind,
-        "eventIds": entry.event_ids,
-        "resources": list(entry.resources),
-    }
 
 
 async def _life_story(history: History, answer: Json) -> LifeStory:
