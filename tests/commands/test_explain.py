@@ -47,13 +47,6 @@ def test_a_call_that_was_not_denied_exits_with_1(console: StubConsole, capsys: C
     assert "It was not denied." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("event_id", ["", 'a" OR user="b', "a\\b"])
-def test_what_is_no_id_is_refused(console: StubConsole, capsys: Capture, event_id: str) -> None:
-    assert main(["explain", event_id]) == 2
-    assert "EVENT-ID must be the id of an event" in capsys.readouterr().err
-    assert console.asked == []
-
-
 def test_an_unknown_event_is_an_error(console: StubConsole, capsys: Capture) -> None:
     error = {"error": "there is no event some-id", "code": "EventNotFound"}
     console.answers(error, status=404)

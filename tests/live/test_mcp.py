@@ -99,14 +99,14 @@ async def test_ten_questions_about_real_records_are_answered_right(server: Opent
             assert event_ids(answer) == ["735eae92", "8a8844ff", "4efad7fc", "be7f89b5", "ae9a706f"]
         with case("why was the account not allowed to leave the organization?"):
             event_id = "be7f89b5-d456-4423-b3e6-0fb0b19bad7c"
-            facts = (await ask(client, "explain_denied", event_id=event_id))["facts"]
+            facts = (await ask(client, "explain", event=event_id))["facts"]
             assert facts["verdict"] == "no policy allows it"
-            assert facts["policy_type"] == "identity-based policy"
+            assert facts["policyType"] == "identity-based policy"
             assert facts["action"] == "organizations:LeaveOrganization"
         with case("why could the password of a Windows instance not be read in 2023?"):
             event_id = "ae9a706f-d8a4-4e50-9043-22b2a03f481c"
-            facts = (await ask(client, "explain_denied", event_id=event_id))["facts"]
-            assert (facts["verdict"], facts["policy_type"]) == ("not recorded", None)
+            facts = (await ask(client, "explain", event=event_id))["facts"]
+            assert (facts["verdict"], facts["policyType"]) == ("not recorded", None)
             assert facts["action"] == "ec2:GetPasswordData"
         with case("what did the instance i-0dbc91f429e48eeed do, and who gave it credentials?"):
             answer = await ask(client, "history_of", session="i-0dbc91f429e48eeed")

@@ -16,7 +16,7 @@ from tests.fakes import asynchronous
 from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
 
 TOOLS = {
-    *("who", "lookup", "get_event", "history_of", "explain_denied"),
+    *("who", "lookup", "get_event", "history_of"),
     *("policy_for", "test_policy", "insights", "verify"),
     *(name.replace("-", "_") for name in names()),
 }

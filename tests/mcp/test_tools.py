@@ -59,7 +59,7 @@ async def test_text_of_callers_changes_no_fact() -> None:
         ("lookup", {"expression": "name=PutBucketTagging"}),
         ("get_event", {"event_id": event_id(1)}),
         ("history_of", {"session": "ASIAEXAMPLEEXAMPLE12"}),
-        ("explain_denied", {"event_id": event_id(1)}),
+        ("explain", {"event": event_id(1)}),
         ("who", {"resource": "logs"}),
     ]
     answers = []
@@ -213,24 +213,6 @@ async def test_names_with_wildcards_and_quotation_marks_mean_themselves() -> Non
 
 
 @asynchronous
-async def test_a_denial_is_explained_from_its_record() -> None:
-    record = a_record(
-        errorCode="AccessDenied",
-        errorMessage=f"User: arn:aws:iam::{ACCOUNT}:user/John is not authorized to perform:"
-        f" iam:CreateUser on resource: arn:aws:iam::{ACCOUNT}:user/Mary because no identity-based"
-        " policy allows the iam:CreateUser action",
-        responseElements=None,
-    )
-    async with connected(record) as agent:
-        answer = await agent.ask("explain_denied", event_id=event_id(1))
-    facts = answer["facts"]
-    assert (facts["verdict"], facts["action"]) == ("no policy allows it", "iam:CreateUser")
-    assert facts["policy_type"] == "identity-based policy"
-    assert facts["missing"] == ["No identity-based policy has a statement that allows the action."]
-    assert answer["untrusted"]["resource"] == f"arn:aws:iam::{ACCOUNT}:user/Mary"
-
-
-@asynchronous
 async def test_incidents_are_listed_with_their_figures() -> None:
     async with connected(an_insight_record()) as agent:
         answer = await agent.ask("insights")
@@ -366,17 +348,8 @@ def test_no_page_is_too_large(name: str, agent: str, arn: str, text: str, limit:
 def test_no_event_is_too_large(value: Any, text: str) -> None:
     record = {"eventName": text, "requestParameters": value, "errorMessage": text, text: value}
     event = {**ROW, "clause": text, "CloudTrailEvent": json.dumps(record)}
-    denial = {
-        "verdict": "not recorded",
-        "action": "iam:CreateUser",
-        "isActionRecorded": True,
-        "policyType": None,
-        "resource": text,
-        "missing": [],
-    }
-    tools = Tools(lambda _path, _query, _body=None: {"events": [event], **denial}, lambda: NOW)
+    tools = Tools(lambda _path, _query, _body=None: {"events": [event]}, lambda: NOW)
     assert size(tools.get_event("x")) <= MAX_ANSWER_BYTES
-    assert size(tools.explain_denied("x")) <= MAX_ANSWER_BYTES
 
 
 @asynchronous
@@ -389,7 +362,7 @@ async def test_tools_only_read() -> None:
             ("lookup", {}),
             ("get_event", {"event_id": event_id(1)}),
             ("history_of", {"resource": "Mary"}),
-            ("explain_denied", {"event_id": event_id(1)}),
+            ("explain", {"event": event_id(1)}),
             ("insights", {}),
         ):
             await agent.ask(tool, **arguments)

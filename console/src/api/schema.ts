@@ -14,6 +14,28 @@ export interface Asker {
   user: string;
 }
 
+/** What the record of an event says, without sentences. */
+export interface CallRow {
+  accessKeyId: string | null;
+  account: string;
+  arn: string | null;
+  category: string;
+  errorCode: string | null;
+  eventId: string;
+  eventName: string;
+  eventSource: string;
+  eventTime: string;
+  mfa: boolean | null;
+  principalType: string | null;
+  readOnly: boolean;
+  region: string;
+  requestId: string | null;
+  resources: ResourceRow[];
+  sourceIp: string | null;
+  userAgent: string | null;
+  username: string | null;
+}
+
 /** The calls that led to the caller of an event, and what the same caller did next. */
 export interface CallerChain {
   end: string;
@@ -222,6 +244,7 @@ export interface ExplainedDenial {
   action: string | null;
   errorCode: string | null;
   errorMessage: string | null;
+  event: CallRow;
   isActionRecorded: boolean;
   missing: string[];
   policyType: string | null;

@@ -8,27 +8,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from opentrail.commands.arguments import add_client
-from opentrail.commands.client import ask
-from opentrail.core.errors import UsageError
+from opentrail.commands.asked import add_question, answer_to
 from opentrail.core.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("event", metavar="EVENT-ID", help="the id of an event")
-    add_client(parser)
+    add_question(parser, "explain")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what a record says of why its call was denied; the exit code is 1 if it was not.
-
-    Raises:
-        UsageError: there is no such event.
-    """
-    if not options.event or '"' in options.event or "\\" in options.event:
-        raise UsageError(f"EVENT-ID must be the id of an event, not {options.event!r}")
-    denial = ask(options, "/api/v1/explain", {"event": options.event})
+    """Prints what a record says of why its call was denied; the exit code is 1 if it was not."""
+    denial = answer_to("explain", options)
     if options.json:
         print(json.dumps(denial))
     else:

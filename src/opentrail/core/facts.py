@@ -1,7 +1,7 @@
-"""Forms of strings in which a caller can say nothing, so that an agent may take them as facts.
+"""Types of strings in answers: what an agent may take as a fact, and what may hold secrets.
 
-The type of a string in an answer is one of these; any other string is text that a caller may have
-written. A value without its form is such text, too.
+In the form of a fact a caller can say nothing. A string of another type, or without the form of its
+type, is text that a caller may have written.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from msgspec import Meta
 
 #: Key of the form, a regular expression, in the `extra` of a type's `Meta`.
 FACT = "fact"
+#: Key of a mark in the `extra` of a type's `Meta`: see `RecordText`.
+SECRETS = "secrets"
 AccountId = Annotated[str, Meta(extra={FACT: r"[0-9]{12}"})]
+#: A permission, such as `iam:CreateUser`.
+Action = Annotated[str, Meta(extra={FACT: r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}"})]
 #: The ids that AWS and opentrail give.
 EventId = Annotated[str, Meta(extra={FACT: r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"})]
 IpAddress = Annotated[str, Meta(extra={FACT: r"(?=.*[.:])[0-9A-Fa-f.:]{2,45}"})]
 KeyId = Annotated[str, Meta(extra={FACT: r"A[A-Z0-9]{15,127}"})]
+#: Words of opentrail itself, which quote no caller.
+OwnWords = Annotated[str, Meta(extra={FACT: r"(?s).*"})]
+#: Text as a record has it: an imported one may have secrets there, which an agent does not get.
+RecordText = Annotated[str, Meta(extra={SECRETS: True})]
 Region = Annotated[str, Meta(extra={FACT: r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]"})]
 ResourceType = Annotated[str, Meta(extra={FACT: r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}"})]
 #: A time as records have it.

@@ -18,7 +18,8 @@ from typing import (
 
 import msgspec
 
-from opentrail.core.facts import FACT
+from opentrail.capture.redaction.embedded import redact, search_limit
+from opentrail.core.facts import FACT, SECRETS
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.questions.question import Question, answer_type
 
@@ -37,18 +38,14 @@ def answer_of(question: type[Question], answer: Mapping[str, Any]) -> Answer:
         answer: the document that the JSON API has answered.
     """
     shape = answer_type(question)
-    rows = max((len(value) for value in answer.values() if isinstance(value, list)), default=1)
+    lists = [value for value in answer.values() if _is_rows(value)]
+    rows = max(map(len, lists), default=1)
 
     def candidates() -> Iterator[Answer]:
         for most in _MAX_ROWS:
-            shorter = {name: _first(value, most) for name, value in answer.items()}
-            facts, untrusted = _split(shape, shorter)
-            left_out = {
-                f"more_{name}": len(value) - most
-                for name, value in answer.items()
-                if isinstance(value, list) and len(value) > most
-            }
-            yield Answer({**(facts or {}), **left_out}, untrusted or {}, min(rows, most))
+            with search_limit():
+                facts, untrusted = _split(shape, answer, most)
+            yield Answer(facts or {}, untrusted or {}, min(rows, most) if lists else 1)
 
     return first_that_fits(candidates())
 
@@ -63,35 +60,42 @@ def merged(facts: Any, untrusted: Any) -> Any:
     return facts if untrusted is None else untrusted
 
 
-def _first(value: Any, most: int) -> Any:
-    return value[:most] if isinstance(value, list) else value
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
-def _split(shape: Any, value: Any) -> tuple[Any, Any]:
+def _split(shape: Any, value: Any, most: int) -> tuple[Any, Any]:
     """Returns the part of a value that is a fact, and the part that a caller may have written.
 
-    None: that part is empty.
+    None: that part is empty. Each list has the first `most` of its members.
     """
     shape, metas = _plain(shape)
     if members := _members(shape):
-        return _split_object(members, value) if isinstance(value, dict) else (None, cleaned(value))
+        is_object = isinstance(value, dict)
+        return _split_object(members, value, most) if is_object else (None, cleaned(value))
     if get_origin(shape) is list and isinstance(value, list):
-        return _split_list(get_args(shape)[0], value)
+        return _split_list(get_args(shape)[0], value[:most], most)
     if get_origin(shape) is Literal or isinstance(value, bool | int | float) or value is None:
         return value, None
-    forms = [form for meta in metas if (form := (meta.extra or {}).get(FACT))]
-    is_fact = isinstance(value, str) and any(re.fullmatch(form, value) for form in forms)
-    return (value, None) if is_fact else (None, cleaned(value))
+    said = {name: each for meta in metas for name, each in (meta.extra or {}).items()}
+    if isinstance(value, str):
+        if FACT in said and re.fullmatch(said[FACT], value):
+            return value, None
+        value = redact(value) if SECRETS in said else value
+    return None, cleaned(value)
 
 
-def _split_object(members: Mapping[str, Any], value: Json) -> tuple[Json, Json]:
-    parts = {name: _split(members.get(name, Any), each) for name, each in value.items()}
+def _split_object(members: Mapping[str, Any], value: Json, most: int) -> tuple[Json, Json]:
+    parts = {name: _split(members.get(name, Any), each, most) for name, each in value.items()}
     facts = {name: fact for name, (fact, text) in parts.items() if fact is not None or text is None}
+    for name, each in value.items():
+        if isinstance(each, list) and len(each) > most:
+            facts[f"more_{name}"] = len(each) - most
     return facts, {name: text for name, (_, text) in parts.items() if text is not None}
 
 
-def _split_list(shape: Any, value: list[Any]) -> tuple[Any, Any]:
-    parts = [_split(shape, each) for each in value]
+def _split_list(shape: Any, value: list[Any], most: int) -> tuple[Any, Any]:
+    parts = [_split(shape, each, most) for each in value]
     if not _members(_plain(shape)[0]):
         texts = [text for _, text in parts]
         facts = [fact for fact, _ in parts]

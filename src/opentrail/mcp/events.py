@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from opentrail.core.facts import (
     FACT,
     AccountId,
+    Action,
     EventId,
     IpAddress,
     KeyId,
@@ -38,6 +39,7 @@ def _is(fact: Any) -> IsFact:
 
 
 is_account = _is(AccountId)
+is_action = _is(Action)
 is_address = _is(IpAddress)
 is_event_id = _is(EventId)
 is_name = _is(Word)

@@ -232,14 +232,6 @@ class OpentrailMcpServer(MCPServer[Any]):
             return _result(tools.history_of(resource, principal, session, since, limit, cursor))
 
         @add(
-            "Why a call was denied",
-            "Explain why a call was denied: who called what, which kind of policy decided, and what"
-            " is missing, as far as the record says. lookup error:denied finds denied calls.",
-        )
-        def explain_denied(event_id: EventId) -> Answered:
-            return _result(tools.explain_denied(event_id))
-
-        @add(
             "Unusual activity",
             "List incidents of unusual activity, newest first: APIs with far more, or fewer, calls"
             f" or errors than usual. Returns {DEFAULT_LIMIT}, AT MOST {MAX_LIMIT}; if `more` is"
@@ -365,7 +357,7 @@ class OpentrailMcpServer(MCPServer[Any]):
         def why_denied(event_id: str) -> str:
             return (
                 f"Explain with opentrail why the call of event {clean(event_id)!r} was denied: use"
-                " the tool explain_denied. Say who called what, which kind of policy decided, and"
+                " the tool explain. Say who called what, which kind of policy decided, and"
                 " what is missing. Keep apart what the record says and what you conclude."
             )
 

@@ -18,8 +18,8 @@ from opentrail.core.event import format_time, parse_moment
 from opentrail.core.policies import documents_in
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
-    has_form,
     is_account,
+    is_action,
     is_address,
     is_event_id,
     is_name,
@@ -49,7 +49,6 @@ _DIFFERENCES = {
     "newly_allowed": "newlyAllowed",
     "cannot_be_decided": "unknown",
 }
-_is_action = has_form(r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}")
 
 
 class Ask(Protocol):
@@ -183,27 +182,6 @@ class Tools:
         if page["events"] and not resource and not cursor:
             chain = self._caller_of(page["events"][0])
         return self._shortened(query, page, cursor, grouped)
-
-    def explain_denied(self, event_id: str) -> Answer:
-        """Returns why a call was denied, as far as its record says."""
-        row, record = self._event(event_id)
-        denial = self._ask("/api/v1/explain", {"event": event_id})
-        facts, text = split_event(row)
-        message = str(record.get("errorMessage") or "")
-        is_recorded = denial["isActionRecorded"]
-        facts = {
-            "event": facts,
-            "verdict": denial["verdict"],
-            "action": denial["action"],
-            "action_is_from": "the error message" if is_recorded else "the event",
-            "policy_type": denial["policyType"],
-            "missing": denial["missing"],
-            "not_in_records": "policies, and values of conditions such as tags or the age of MFA",
-        }
-        # The message of the record, which has no secrets, must have it as well.
-        resource = denial["resource"] if str(denial["resource"]) in message else None
-        untrusted = {"event": text, "error_message": message, "resource": resource}
-        return first_that_fits([Answer(facts, cleaned(_without_nothing(untrusted)), 1)])
 
     def policy_for(self, principal: str, since: str, resources: str) -> Answer:
         """Returns a policy that allows what a principal was seen to do, and little else."""
@@ -435,7 +413,7 @@ def _is_never_a_fact(_value: Any) -> bool:
 
 def _difference_parts(difference: Mapping[str, Any]) -> tuple[Json, Json]:
     members = {
-        "action": ("action", _is_action),
+        "action": ("action", is_action),
         "calls": ("calls", _is_count),
         "event_id": ("eventId", is_event_id),
         "time": ("eventTime", is_time),

@@ -68,8 +68,8 @@ class AgentRow(TypedDict):
     delegator: str | None
 
 
-class EventRow(TypedDict):
-    """An event as lists and the head of its page show it."""
+class CallRow(TypedDict):
+    """What the record of an event says, without sentences."""
 
     eventId: EventId
     eventTime: Time
@@ -89,6 +89,11 @@ class EventRow(TypedDict):
     requestId: str | None
     mfa: bool | None
     resources: list[ResourceRow]
+
+
+class EventRow(CallRow):
+    """An event as lists and the head of its page show it."""
+
     #: What happened, beginning with its time in UTC.
     sentence: str
     #: The same without its time.

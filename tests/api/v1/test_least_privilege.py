@@ -177,15 +177,3 @@ async def test_a_policy_may_have_what_failed_calls_needed() -> None:
     for flag, expected in (("", False), ("true", True)):
         made = (await browser.get("policy", principal="Mary", withFailed=flag)).json
         assert ("iam:DeleteRole" in str(made["policies"])) is expected
-
-
-@asynchronous
-async def test_a_denial_is_explained() -> None:
-    browser = await with_calls()
-    denial = (await browser.get("explain", event=event_id(2))).json
-    assert "IAM user Mary called DeleteUser on IAM user Eve" in denial["sentence"]
-    assert (denial["verdict"], denial["action"]) == ("not recorded", "iam:DeleteUser")
-    assert (denial["errorCode"], denial["errorMessage"]) == ("AccessDenied", "no")
-    assert (await browser.get("explain", event=event_id(0))).json["verdict"] == "not denied"
-    assert (await browser.get("explain", event="other")).status == 404
-    assert (await browser.get("explain")).status == 400

@@ -1,4 +1,4 @@
-"""Policies made of what principals did, policies tested on past calls, and denials explained."""
+"""Policies made of what principals did, and policies tested on past calls."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypedDict, cast
 
-import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.past_records import read_newest
-from opentrail.api.v1.routes import AUDITOR, VIEWER, route
+from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.core.errors import MalformedPolicy
 from opentrail.core.policies import Policy, parse_policies
 from opentrail.history.threads import in_thread
@@ -29,10 +28,7 @@ from opentrail.permissions.generate import (
     generate,
     kinds_of,
 )
-from opentrail.permissions.outcomes import explain
 from opentrail.permissions.replay import PolicyReplay, refused_by
-from opentrail.who.event_rows import find_event
-from opentrail.who.sentence import sentence
 from opentrail.who.subjects import events_of
 
 #: Maximum kinds of calls in memory, at about a kilobyte each.
@@ -93,23 +89,6 @@ class PolicyTest(CallBasis):
     newlyDenied: list[PolicyDifference]
     newlyAllowed: list[PolicyDifference]
     unknown: list[PolicyDifference]
-
-
-class ExplainedDenial(TypedDict):
-    """Why a call was denied, as far as its record says."""
-
-    sentence: str
-    #: `explicit deny`, `no policy allows it`, `not recorded` or `not denied`.
-    verdict: str
-    action: str | None
-    #: Whether the error message names the action; else it is derived from the event's name.
-    isActionRecorded: bool
-    policyType: str | None
-    resource: str | None
-    #: What must change for the call to be allowed, or what the record lacks to know it.
-    missing: list[str]
-    errorCode: str | None
-    errorMessage: str | None
 
 
 class LeastPrivilege:
@@ -178,28 +157,6 @@ class LeastPrivilege:
         async with self._turn:
             basis = await self._read(request, body, add)
         return cast(PolicyTest, {**basis, **test.result().document()})
-
-    @route("GET", "/explain", VIEWER, "explain why a call was denied", query=("event",))
-    async def explain(self, request: Request) -> ExplainedDenial:
-        """Returns why a call was denied, as far as its record says."""
-        event_id = request.query_params.get("event")
-        if not event_id:
-            raise invalid_parameter("event must be the id of an event")
-        event = await find_event(seen_by(request, self._services).history, event_id)
-        record = orjson.loads(event.record)
-        denial = explain(record)
-        is_call = "eventName" in record
-        return {
-            "sentence": sentence(record) if is_call else "There is no sentence about this event",
-            "verdict": denial.verdict,
-            "action": denial.action,
-            "isActionRecorded": denial.is_action_recorded,
-            "policyType": denial.policy_type,
-            "resource": denial.resource,
-            "missing": list(denial.missing),
-            "errorCode": record.get("errorCode"),
-            "errorMessage": record.get("errorMessage"),
-        }
 
     async def _read(
         self,

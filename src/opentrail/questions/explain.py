@@ -1,0 +1,63 @@
+"""Why a call was denied."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, TypedDict, cast
+
+import orjson
+from msgspec import Meta
+
+from opentrail.core.facts import Action, OwnWords, RecordText, Word
+from opentrail.questions.question import Asked, Question, Text
+from opentrail.who.shapes import CallRow
+
+
+class ExplainedDenial(TypedDict):
+    """Why a call was denied, as far as its record says."""
+
+    sentence: str
+    #: `explicit deny`, `no policy allows it`, `not recorded` or `not denied`.
+    verdict: OwnWords
+    action: Action | None
+    #: Whether the error message names the action; else it is derived from the event's name.
+    isActionRecorded: bool
+    policyType: OwnWords | None
+    #: That of the error message.
+    resource: RecordText | None
+    #: What must change for the call to be allowed, or what the record lacks to know it.
+    missing: list[OwnWords]
+    errorCode: Word | None
+    errorMessage: RecordText | None
+    event: CallRow
+
+
+class Explain(Question, frozen=True, kw_only=True):
+    """Returns why a call was denied, as far as its record says, which has no policies or tags."""
+
+    role: ClassVar = "viewer"
+    purpose: ClassVar = "explain why a call was denied, from its record"
+
+    event: Annotated[Text, Meta(description="the id of an event")]
+
+    async def answer(self, asked: Asked) -> ExplainedDenial:
+        """Reads the error message of the record."""
+        from opentrail.permissions.outcomes import explain
+        from opentrail.who.event_rows import find_event, rows_of
+
+        event = await find_event(asked.history, self.event)
+        (row,) = await rows_of([event])
+        record = orjson.loads(event.record)
+        denial = explain(record)
+        is_call = "eventName" in record
+        return {
+            "sentence": row["sentence"] if is_call else "There is no sentence about this event",
+            "verdict": denial.verdict,
+            "action": denial.action,
+            "isActionRecorded": denial.is_action_recorded,
+            "policyType": denial.policy_type,
+            "resource": denial.resource,
+            "missing": list(denial.missing),
+            "errorCode": record.get("errorCode"),
+            "errorMessage": record.get("errorMessage"),
+            "event": cast(CallRow, {name: row.get(name) for name in CallRow.__annotations__}),
+        }
