@@ -121,7 +121,7 @@ class Browser:
         ]
         json_api = JsonApi(groups, TOKEN, web.guard, web.user_tokens)
         self.rules = json_api.rules
-        self.app = port_app([*json_api.routes, *web.pages(services)], HOME, proxy_host)
+        self.app = port_app([*json_api.routes, *web.pages()], HOME, proxy_host)
         self.health: dict[str, Any] = {
             "status": "ok",
             "missing": [],

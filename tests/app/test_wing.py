@@ -7,7 +7,7 @@ from tests.api.caller import Api
 
 
 def test_a_wing_adds_nothing_that_it_does_not_name() -> None:
-    wing, services = Wing(), Api().services
-    assert [*wing.groups(services, list), *wing.pages(services)] == []
+    wing = Wing()
+    assert [*wing.groups(Api().services, list), *wing.pages] == []
     assert [*wing.followers, *wing.sinks] == []
     assert (wing.organizations, wing.sessions, wing.console_link) == (None, None, None)

@@ -376,8 +376,6 @@ def test_texts_of_records_are_shown_as_texts(
         f"timeline?name={quoted}": "h1",
         f"policy?principal={quoted}": "h1",
         f"events?expression={quoted}": "h1",
-        f"plain/events/{id_}": "h1",
-        f"plain?q=eventID%3D{id_}": "table",
         f"absent/{quoted}": "text=/Page not found|no such file/",
     }.items():
         console.go(path)

@@ -30,7 +30,7 @@ def page_of(heading: str, body: str, status: int = 200) -> Response:
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         '<meta name=color-scheme content="light dark"><link rel=icon href="/console/icon.svg">'
-        f'<link rel=stylesheet href="/console/plain.css"><title>{title} · opentrail</title></head>'
+        f'<link rel=stylesheet href="/console/page.css"><title>{title} · opentrail</title></head>'
         f"<body><main><h1>{title}</h1>{body}</main></body></html>",
         status,
         media_type="text/html",

@@ -393,7 +393,7 @@ class Server:
         user_tokens = next((wing.user_tokens for wing in self._wings if wing.user_tokens), None)
         api = JsonApi(groups, token, sessions, user_tokens, core.account)
         public = PublicState(exposition, health, settings.tls_certificate is not None)
-        pages = [page for wing in self._wings for page in wing.pages(services)]
+        pages = [page for wing in self._wings for page in wing.pages]
         home = next((wing.home for wing in self._wings if wing.home), None)
         proxy_host = urlsplit(settings.console_url).netloc if settings.console_url else None
         app = port_app([*public.routes(), *api.routes, *pages], home, proxy_host)

@@ -65,8 +65,8 @@ class Wing:
 
     #: Returns its groups of the JSON API (`api/v1/routes.py`).
     groups: Callable[[Services, Missing], Sequence[object]] = _no_groups
-    #: Returns its other routes on the console's port.
-    pages: Callable[[Services], Sequence[Route]] = lambda _services: ()
+    #: Its other routes on the console's port.
+    pages: Sequence[Route] = ()
     #: What runs beside the server from the start of recording to its end; in a cluster on one
     #: server at a time, and perhaps several times on one.
     followers: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()

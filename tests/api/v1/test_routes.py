@@ -52,9 +52,7 @@ async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> 
             while not stream.status:
                 await stream.part()
             return Answer(stream.status, stream.headers, b"{}")
-    form = "application/x-www-form-urlencoded" if "/plain/" in path else "application/json"
-    headers = browser.headers(content_type=form)
-    return await send(browser.app, method, path, headers, json.dumps(body).encode())
+    return await send(browser.app, method, path, browser.headers(), json.dumps(body).encode())
 
 
 @pytest.mark.slow
@@ -95,10 +93,7 @@ PAGES = {
     ("GET", "/console"),
     ("GET", "/console/{path:path}"),
     ("GET", "/console/oidc/callback"),
-    ("POST", "/console/plain/session"),
 }
-#: Pages for every user that is signed in.
-PLAIN = ("/console/plain", "/console/plain/events/{id}")
 
 
 def test_every_route_is_known() -> None:
@@ -110,7 +105,7 @@ def test_every_route_is_known() -> None:
     }
     unknown = {(method, f"{API}/{{path:path}}") for method in ("GET", "POST", "PUT", "DELETE")}
     known = {(rule.method, API + rule.path) for rule in RULES}
-    assert routes == known | unknown | PAGES | {("GET", path) for path in PLAIN}
+    assert routes == known | unknown | PAGES
 
 
 def test_the_most_specific_route_comes_first() -> None:
@@ -120,17 +115,6 @@ def test_the_most_specific_route_comes_first() -> None:
         specific = [path for path in paths if path.startswith(f"{folder}/") and "{" not in path]
         assert specific
         assert all(paths.index(path) < paths.index(general) for path in specific)
-
-
-@asynchronous
-async def test_pages_without_scripts_need_a_session() -> None:
-    browser = Browser()
-    browser.become(ConsoleRole.VIEWER)
-    for path, status in zip(PLAIN, (200, 404), strict=True):
-        assert (await ask(browser, "GET", path.replace("{id}", "x"))).status == status
-    browser.cookie = None
-    for path in PLAIN:
-        assert (await ask(browser, "GET", path.replace("{id}", "x"))).status == 401
 
 
 @pytest.mark.slow
@@ -292,11 +276,6 @@ async def test_nothing_of_another_account_is_answered_to_a_user_of_one() -> None
                 found.add(path)
             if is_limited and THEIRS not in path:
                 assert THEIRS.encode() not in answer.body, path
-        for query in QUERIES:
-            path = f"/console/plain?q=&categories=all&{query}"
-            answer = await ask(browser, "GET", path)
-            if CANARY.encode() in answer.body:
-                found.add(path)
     assert seen[True] == set()
     assert len(seen[False]) > 40, "the canary is where it could be seen"
 

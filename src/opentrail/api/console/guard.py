@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions
-from opentrail.api.pages import PLAIN_POLICY
 from opentrail.api.v1.answers import POLICY, describe_error, error_response, with_headers
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import PREFIX
@@ -23,8 +22,6 @@ COOKIE = "ot-session"
 SECURE_COOKIE = "__Host-ot"
 #: A browser sends this header only from scripts of the same origin.
 CSRF_HEADER = "x-ot-csrf"
-#: Where the pages without scripts are.
-PLAIN_PATH = "/console/plain"
 #: Methods that change nothing.
 _SAFE = ("GET", "HEAD")
 
@@ -47,30 +44,15 @@ class Guard:
         self.sessions = sessions
         self._is_own_name = is_own_name
 
-    def page(self, handler: Handler) -> Endpoint:
-        """Wraps a handler of a page that needs no session."""
-        return self._wrap(handler, self.check, error_response, POLICY)
-
-    def plain(self, handler: Handler, show: ShowError, is_public: bool = False) -> Endpoint:
-        """Wraps a handler of a page without scripts, which needs a session unless it is public."""
-
-        async def signed_in(request: Request) -> Any:
-            request.state.caller = await self.caller(request)
-            return await handler(request)
-
-        return self._wrap(handler if is_public else signed_in, self.check, show, PLAIN_POLICY)
-
-    def form(self, handler: Handler, show: ShowError) -> Endpoint:
-        """Wraps a handler of a form without scripts, which must not rely on a session."""
-        return self._wrap(handler, self._check_form, show, PLAIN_POLICY)
-
-    def _wrap(
-        self, handler: Handler, check: Callable[[Request], None], show: ShowError, policy: str
+    def page(
+        self, handler: Handler, show: ShowError = error_response, policy: str = POLICY
     ) -> Endpoint:
+        """Wraps a handler of a page that needs no session."""
+
         async def wrapped(request: Request) -> Response:
             request_id = str(uuid.uuid4())
             try:
-                check(request)
+                self.check(request)
                 response: Response = await handler(request)
             except (TimeoutError, OpentrailError) as error:
                 response = show(*describe_error(error, request_id), request_id)
@@ -97,26 +79,24 @@ class Guard:
 
     async def end(self, request: Request, response: Response) -> None:
         """Ends the session of a request, and removes its cookie in a response."""
-        name, paths = _cookie_of(request)
+        name, path = _cookie_of(request)
         await self.sessions.end(request.cookies.get(name, ""))
-        for path in paths:
-            response.delete_cookie(
-                name, path, httponly=True, samesite="strict", secure=is_secure(request)
-            )
+        response.delete_cookie(
+            name, path, httponly=True, samesite="strict", secure=is_secure(request)
+        )
 
     async def _replace_session(self, request: Request, secret: str, response: Response) -> None:
-        name, paths = _cookie_of(request)
+        name, path = _cookie_of(request)
         await self.sessions.end(request.cookies.get(name, ""))
-        for path in paths:
-            response.set_cookie(
-                name,
-                secret,
-                max_age=int(MAX_SESSION.total_seconds()),
-                path=path,
-                httponly=True,
-                samesite="strict",
-                secure=is_secure(request),
-            )
+        response.set_cookie(
+            name,
+            secret,
+            max_age=int(MAX_SESSION.total_seconds()),
+            path=path,
+            httponly=True,
+            samesite="strict",
+            secure=is_secure(request),
+        )
 
     async def session(self, request: Request) -> Session:
         """Returns the session of a request.
@@ -165,25 +145,10 @@ class Guard:
         if not is_own or CSRF_HEADER not in request.headers:
             message = f"a {request.method} must come from the console and have {CSRF_HEADER}"
             raise CloudTrailError("CrossOrigin", message, 403)
-        _check_type(request, "application/json")
-
-    def _check_form(self, request: Request) -> None:
-        """Returns unless a browser says that a page of another origin sent a form.
-
-        Browsers without scripts may say nothing of where a form was. That is enough here: a form
-        has the secret of a link, and no authority of a cookie. `null` is the origin of a form on a
-        page that sends no referrer, and of hostile frames, which `Sec-Fetch-Site` distinguishes.
-
-        Raises:
-            CloudTrailError: it came for another host, or from a page of another origin.
-        """
-        host = self._check_host(request)
-        origin = request.headers.get("origin", "null")
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        is_own = origin == "null" or _is_own(origin, host, request)
-        if not is_own or site != "same-origin":
-            raise CloudTrailError("CrossOrigin", "the form must be one of the console", 403)
-        _check_type(request, "application/x-www-form-urlencoded")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind != "application/json":
+            message = f"Content-Type must be application/json, not {kind!r}"
+            raise CloudTrailError("UnsupportedMediaType", message, 415)
 
     def _check_host(self, request: Request) -> str:
         host = request.headers.get("host", "").lower()
@@ -197,15 +162,13 @@ def is_secure(request: Request) -> bool:
     return request.url.scheme == "https"
 
 
-def _cookie_of(request: Request) -> tuple[str, tuple[str, ...]]:
-    """Returns name and paths of the session's cookie.
+def _cookie_of(request: Request) -> tuple[str, str]:
+    """Returns name and path of the session's cookie.
 
     With the prefix the path must be `/`. Without TLS, browsers send a cookie to every port of this
-    host; paths keep it from most other servers there.
+    host; the path keeps it from most other servers there.
     """
-    if is_secure(request):
-        return SECURE_COOKIE, ("/",)
-    return COOKIE, (PREFIX, PLAIN_PATH)
+    return (SECURE_COOKIE, "/") if is_secure(request) else (COOKIE, PREFIX)
 
 
 def _is_own(origin: str, host: str, request: Request) -> bool:
@@ -215,10 +178,3 @@ def _is_own(origin: str, host: str, request: Request) -> bool:
     """
     scheme, _, name = origin.lower().partition("://")
     return name == host and (scheme == "https" or not is_secure(request))
-
-
-def _check_type(request: Request, expected: str) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind != expected:
-        message = f"Content-Type must be {expected}, not {kind!r}"
-        raise CloudTrailError("UnsupportedMediaType", message, 415)

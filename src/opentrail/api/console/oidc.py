@@ -18,7 +18,7 @@ from starlette.routing import Route
 from opentrail.access.users import ConsoleRole, Tries
 from opentrail.api.console.guard import Guard, is_secure
 from opentrail.api.console.sign_in import LoginRecords
-from opentrail.api.pages import page_of, text_of
+from opentrail.api.pages import PLAIN_POLICY, page_of, text_of
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.own_events import address_of
 from opentrail.api.v1.routes import route
@@ -105,7 +105,7 @@ class OidcSignIn:
 
     def routes(self) -> list[Route]:
         """Returns the route of the page that the provider sends browsers to."""
-        return [Route(CALLBACK, self._guard.plain(self._finish, _error_page, is_public=True))]
+        return [Route(CALLBACK, self._guard.page(self._finish, _error_page, PLAIN_POLICY))]
 
     @route("GET", "/login", None, "see how users sign in")
     async def describe(self, _request: Request) -> SignInWays:

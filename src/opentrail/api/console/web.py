@@ -15,7 +15,6 @@ from opentrail.access.users import ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
-from opentrail.api.console.plain import Plain
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.operation import Services
@@ -194,12 +193,11 @@ class WebConsole:
             Views(services),
         )
 
-    def pages(self, services: Services) -> Sequence[Route]:
+    def pages(self) -> Sequence[Route]:
         """Returns the routes of its pages."""
         home, assets = self.guard.page(_go_home), self.guard.page(Assets().answer)
         return (
             *self._oidc.routes(),
-            *Plain(services, self.guard).routes(),
             Route("/", home),
             Route("/console", home),
             Route("/console/{path:path}", assets),

@@ -93,17 +93,17 @@ def describe_error(
     return "InternalFailure", str(error) if shows_cause else INTERNAL_FAILURE, 500
 
 
-async def read_body(request: Request, max_bytes: int, name: str = "body") -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """Returns the body of a request.
 
     Raises:
-        CloudTrailError: `RequestTooLarge`, which calls the body by this name.
+        CloudTrailError: `RequestTooLarge`.
     """
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > max_bytes:
-            message = f"the {name} must have at most {max_bytes} bytes"
+            message = f"the body must have at most {max_bytes} bytes"
             raise CloudTrailError("RequestTooLarge", message, 413)
     return body
 

@@ -59,7 +59,7 @@ def start(core: Core) -> Wing:
 
     return Wing(
         groups=groups,
-        pages=web.pages,
+        pages=web.pages(),
         sessions=web.guard,
         user_tokens=web.user_tokens,
         home=HOME,
