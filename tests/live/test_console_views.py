@@ -96,7 +96,9 @@ def test_without_javascript_the_console_names_the_command_line(
 ) -> None:
     page = chromium.new_context(java_script_enabled=False).new_page()
     page.goto(f"{server.console}/console/plain")
-    expect(page.get_by_text("The console needs JavaScript")).to_contain_text("opentrail lookup")
+    said = page.locator("noscript p")
+    expect(said).to_contain_text("needs JavaScript; in a terminal, opentrail lookup")
+    expect(said).to_be_visible()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (320, "dark")])
