@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from opentrail.who.resource_stories import who
 from tests.api.caller import Api
@@ -23,7 +23,7 @@ async def asked(text: str, *records: dict[str, Any], **narrowed: str) -> dict[st
     )
     answer = await who(api.history, text, **narrowed)
     json.dumps(answer)
-    return answer
+    return cast(dict[str, Any], answer)
 
 
 def at(minute: int, **changes: Any) -> dict[str, Any]:

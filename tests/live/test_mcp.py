@@ -89,9 +89,9 @@ async def test_ten_questions_about_real_records_are_answered_right(server: Opent
     async with connected(server.data_dir) as client:
         with case("who created the user malicious-iam-user, and is it still there?"):
             answer = await ask(client, "who", resource="malicious-iam-user", type="AWS::IAM::User")
-            (user,) = answer["facts"]["resources"]
-            assert user["created"]["event_id"] == "85c89720-8103-4281-9e0e-8977b52bcdbe"
-            assert user["deleted"]["time"] == "2023-07-10T12:28:24Z"
+            (user,) = answer["facts"]["answers"]
+            assert user["created"]["evidence"]["eventId"] == "85c89720-8103-4281-9e0e-8977b52bcdbe"
+            assert user["deleted"]["evidence"]["eventTime"] == "2023-07-10T12:28:24Z"
             assert user["caller"]["kind"] == "human"
             assert "IAM user bert-jan created IAM user malicious-iam-user" in words(answer)
         with case("which calls were denied?"):

@@ -34,6 +34,8 @@ VALUES: dict[str, list[str]] = {
         "ae9a706f-d8a4-4e50-9043-22b2a03f481c",
         "85c89720-8103-4281-9e0e-8977b52bcdbe",
     ],
+    "resource": ["malicious-iam-user", "user/bert-jan", "nobody-has-it"],
+    "type": ["user", "AWS::S3::Bucket"],
     "name": ["bert-jan", "stratus-red-team", "nobody-has-it"],
 }
 

@@ -16,7 +16,7 @@ from tests.fakes import asynchronous
 from tests.mcp.agent import NAME, VERSION, connected, size_of, text_of
 
 TOOLS = {
-    *("who", "lookup", "get_event", "history_of"),
+    *("lookup", "get_event", "history_of"),
     *("policy_for", "test_policy", "insights", "verify"),
     *(name.replace("-", "_") for name in names()),
 }
@@ -87,7 +87,7 @@ async def test_what_cannot_be_recorded_is_not_answered() -> None:
         ("who", {}, "resource must be given: a string of at most"),
         ("get_event", {"event_id": "x/../../health"}, "there is no event x/../../health"),
         ("get_event", {"event_id": "rows"}, "there is no event rows"),
-        ("delete_trail", {}, "there is no tool 'delete_trail'; known are who, lookup"),
+        ("delete_trail", {}, "there is no tool 'delete_trail'; known are lookup, get_event"),
     ],
 )
 @asynchronous

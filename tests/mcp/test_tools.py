@@ -73,60 +73,6 @@ async def test_text_of_callers_changes_no_fact() -> None:
 
 
 @asynchronous
-async def test_who_answers_with_the_evidence_and_the_chain() -> None:
-    records = [
-        assumed(0, "ASIAEXAMPLEEXAMPLE12", an_iam_user("John"), "Deploy", eventID=event_id(7)),
-        a_record(
-            userIdentity=session("etl"), eventTime="2020-01-01T09:05:00Z", eventID=event_id(8)
-        ),
-    ]
-    async with connected(*records) as agent:
-        answer = await agent.ask("who", resource="Mary")
-        nothing = await agent.ask("who", resource="Nobody")
-    (facts,), (text,) = answer["facts"]["resources"], answer["untrusted"]["resources"]
-    assert facts["type"] == "AWS::IAM::User"
-    assert (facts["created"]["event_id"], facts["created"]["event_name"]) == (
-        event_id(8),
-        "CreateUser",
-    )
-    assert "role Deploy (session etl) created IAM user Mary" in text["created"]["sentence"]
-    assert facts["caller"]["kind"] == "human"
-    assert [step["event_id"] for step in facts["caller"]["steps"]] == [event_id(7)]
-    assert text["caller"]["origin"] == "IAM user John"
-    assert nothing["facts"]["resources"] == []
-    assert nothing["facts"]["note"].startswith("No record shows")
-
-
-@asynchronous
-async def test_who_answers_with_names_and_former_resources() -> None:
-    def did(minute: int, event_name: str, **parameters: str) -> dict[str, Any]:
-        return a_record(
-            eventTime=f"2020-01-01T09:{minute:02}:00Z",
-            eventName=event_name,
-            eventID=event_id(10 + minute),
-            requestParameters={"userName": "Mary", **parameters},
-            responseElements=None,
-        )
-
-    calls = [
-        did(0, "CreateUser"),
-        did(1, "DeleteUser"),
-        did(2, "CreateUser"),
-        did(3, "UpdateUser", newUserName="Maria"),
-    ]
-    async with connected(*calls) as agent:
-        answer = await agent.ask("who", resource="Mary")
-    (facts,), (text,) = answer["facts"]["resources"], answer["untrusted"]["resources"]
-    assert facts["created"]["certain"] is True
-    assert [renamed["event_id"] for renamed in facts["renamed"]] == [event_id(13)]
-    assert "renamed IAM user Mary to Maria" in text["renamed"][0]["sentence"]
-    (former,) = facts["former"]
-    assert former["created"]["event_id"] == event_id(10)
-    assert former["deleted"]["event_id"] == event_id(11)
-    assert "deleted IAM user Mary" in text["former"][0]["deleted"]["sentence"]
-
-
-@asynchronous
 async def test_pages_follow_one_another_to_the_end() -> None:
     records = [a_record(eventID=event_id(n)) for n in range(1, 121)]
     async with connected(*records) as agent:

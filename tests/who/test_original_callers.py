@@ -260,7 +260,7 @@ async def test_calls_hours_and_days_later_are_next_too() -> None:
     records = [at(0), later(2), later(3), later(4)]
     await api.record([{**r, "eventID": f"e{n}"} for n, r in enumerate(records)])
     steps = (await who(api.history, "Mary"))["answers"][0]["next"]
-    assert [step["evidence"]["eventTime"][:10] for step in steps] == [
+    assert [str(step["evidence"]["eventTime"])[:10] for step in steps] == [
         "2020-01-02",
         "2020-01-03",
         "2020-01-04",

@@ -71,6 +71,23 @@ export interface CountedValue {
   value: string;
 }
 
+/** The call that created a resource. */
+export interface Creation {
+  certain: boolean;
+  evidence: RecordEvidence;
+  sentence: string;
+}
+
+/** The calls that issued a caller's credentials, back to the original caller. */
+export interface CredentialChain {
+  end: string;
+  kind: "human" | "service" | "unknown";
+  origin: string | null;
+  sessionTags: Record<string, string>;
+  sourceIdentity: string | null;
+  steps: ProvenSentence[];
+}
+
 /** An object of a trail's bucket that is not as it was delivered. */
 export interface DamagedObject {
   event: string | null;
@@ -178,6 +195,12 @@ export interface DetectionTest {
   warnings: string[];
 }
 
+/** A resource as LookupEvents has it. */
+export interface DocumentResource {
+  ResourceName: string;
+  ResourceType?: string;
+}
+
 /** Events around one, with something in common, in the order in which they happened. */
 export interface EventContext {
   after: EventRow[];
@@ -188,6 +211,19 @@ export interface EventContext {
 export interface EventDetail {
   event: EventRow;
   record: string;
+}
+
+/** An event as LookupEvents has it. */
+export interface EventDocument {
+  AccessKeyId?: string;
+  CloudTrailEvent: string;
+  EventId: string;
+  EventName: string;
+  EventSource: string;
+  EventTime: number;
+  ReadOnly: "false" | "true";
+  Resources: DocumentResource[];
+  Username?: string;
 }
 
 /** Events over time; each period lasts some seconds. */
@@ -262,6 +298,14 @@ export interface ExpressionTerms {
 /** The most frequent values of each field. */
 export interface Facets {
   facets: Record<string, CountedValue[]>;
+}
+
+/** Who created, renamed and deleted a former resource of a name. */
+export interface FormerLife {
+  created: Creation | null;
+  deleted: ProvenSentence | null;
+  name: string;
+  renamed: ProvenSentence[];
 }
 
 /** What is recorded, how soon it is visible, and what is wrong. */
@@ -350,6 +394,14 @@ export interface KnownIdentity {
   deletedBy: string | null;
   transitiveTags: Record<string, string>;
   userIdentity: unknown;
+}
+
+/** The last change of a resource. */
+export interface LastChange {
+  complete: boolean;
+  evidence: RecordEvidence;
+  sentence: string;
+  times: number;
 }
 
 /** Who created, changed and deleted something. */
@@ -541,9 +593,41 @@ export interface Proof {
   trail: string;
 }
 
+/** A sentence about a call, and its evidence. */
+export interface ProvenSentence {
+  evidence: RecordEvidence;
+  sentence: string;
+}
+
+/** The members of a record that prove a sentence. */
+export interface RecordEvidence {
+  accessKeyId: string | null;
+  eventId: string | null;
+  eventName: string | null;
+  eventTime: string | null;
+  principal: string | null;
+  sourceIPAddress: string | null;
+  userAgent: string | null;
+}
+
 /** The event that records a question. */
 export interface RecordedQuestion {
   eventId: string;
+}
+
+/** Who created, changed and deleted a resource, and who was behind the credentials. */
+export interface ResourceLife {
+  account: string;
+  caller: CredentialChain;
+  changed: LastChange | null;
+  created: Creation | null;
+  deleted: ProvenSentence | null;
+  former: FormerLife[];
+  name: string;
+  next: ProvenSentence[];
+  region: string | null;
+  renamed: ProvenSentence[];
+  type: string | null;
 }
 
 /** Resources, by the newest event that names each. */
@@ -560,7 +644,7 @@ export interface ResourceRow {
 
 /** What became of a resource, in sentences, and the events that name it. */
 export interface ResourceStory {
-  answers: (Record<string, unknown>)[];
+  answers: ResourceLife[];
   complete: boolean;
   events: EventRow[];
   sentences: string[];
@@ -763,6 +847,20 @@ export interface ViewState {
 export interface VisibleAfter {
   p50Ms: number | null;
   p99Ms: number | null;
+}
+
+/** Who created, changed and deleted the resources of a name, or what may have been meant. */
+export interface WhoAnswer {
+  answers: ResourceLife[];
+  events: number;
+  evidence?: RecordEvidence;
+  first?: EventDocument[];
+  missing: string[];
+  nearest?: NearestRow[];
+  record?: string;
+  resource: string;
+  sentence: string | null;
+  types?: string[];
 }
 
 /** What is wrong in an expression. */

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from opentrail.commands.arguments import account_id, add_client
-from opentrail.commands.client import ask
+from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.rendering import (
     print_answer,
     print_naming_hint,
@@ -17,18 +16,13 @@ from opentrail.commands.rendering import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("resource", metavar="RESOURCE", help="name, ARN, BUCKET/KEY, tag Name, or user/Mary")
-    add("--type", metavar="TYPE", help="only of this type or service: user, AWS::IAM::User, iam")
-    add("--account", type=account_id, metavar="ID", help="only of this account")
-    add_client(parser)
+    add_question(parser, "who")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints a sentence with its evidence; the exit code is 1 if no record shows the creator."""
-    query = {"resource": options.resource, "type": options.type, "account": options.account}
-    answer = ask(options, "/api/v1/who", query)
+    answer = answer_to("who", options)
     warn_of_missing(answer)
     warn_of_nearest(answer)
     warn_of_types(answer, options.type)

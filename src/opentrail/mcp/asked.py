@@ -9,6 +9,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    NotRequired,
     Union,
     get_args,
     get_origin,
@@ -114,6 +115,8 @@ def _plain(shape: Any) -> tuple[Any, list[msgspec.Meta]]:
         if get_origin(shape) is Annotated:
             metas += [each for each in shape.__metadata__ if isinstance(each, msgspec.Meta)]
             shape = shape.__origin__
+        elif get_origin(shape) is NotRequired:
+            (shape,) = get_args(shape)
         elif get_origin(shape) in (Union, UnionType):
             others = [each for each in get_args(shape) if each is not type(None)]
             if len(others) != 1:

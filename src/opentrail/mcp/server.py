@@ -155,27 +155,6 @@ class OpentrailMcpServer(MCPServer[Any]):
         add = self._add_tool
 
         @add(
-            "Who made, changed or deleted it",
-            "Find out who created, last changed and deleted a resource, how the caller got its"
-            " credentials, and what the same caller did next.",
-        )
-        def who(
-            resource: Annotated[
-                str,
-                Field(
-                    min_length=1,
-                    max_length=MAX_TEXT_LENGTH,
-                    description="name, ARN, BUCKET/KEY or tag Name, such as Mary",
-                ),
-            ],
-            type: Annotated[  # noqa: A002 - the word that agents use
-                str, Field(max_length=200, description="only of this type, such as AWS::IAM::User")
-            ] = "",
-            account: Account = "",
-        ) -> Answered:
-            return _result(tools.who(resource, type, account))
-
-        @add(
             "Find events",
             "Find events, newest first. Terms of an expression must all match: name=CreateUser,"
             " user=John, key=AKIA…, ip=10.0.0.0/8, source=iam, error:denied, is:failure, is:write,"

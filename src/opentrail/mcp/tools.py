@@ -23,7 +23,6 @@ from opentrail.mcp.events import (
     is_address,
     is_event_id,
     is_name,
-    is_resource_type,
     is_time,
     numbered,
     split,
@@ -33,10 +32,6 @@ from opentrail.mcp.events import (
 from opentrail.who.shapes import Kind
 from opentrail.who.subjects import events_of, quoted
 
-#: Maximum resources of one name in an answer.
-_MAX_ANSWERS = 5
-#: Maximum former resources of a name in an answer.
-_MAX_FORMER = 3
 #: Maximum trails in an answer.
 _MAX_TRAILS = 20
 #: Maximum actions, and differences of one kind, in an answer.
@@ -81,30 +76,6 @@ class Tools:
     def __init__(self, ask: Ask, clock: Callable[[], datetime] = now) -> None:
         self._ask = ask
         self._clock = clock
-
-    def who(self, resource: str, resource_type: str, account: str) -> Answer:
-        """Returns who created, changed and deleted what has a name."""
-        query = {"resource": resource, "type": resource_type or None, "account": account or None}
-        found = self._ask("/api/v1/who", query)
-        answers = found["answers"]
-
-        def candidates() -> Iterator[Answer]:
-            for count in range(min(len(answers), _MAX_ANSWERS), 0, -1):
-                resources, texts = numbered(answers[:count], _resource_parts)
-                facts = {**head, "resources": resources}
-                if count < len(answers):
-                    facts["more_resources"] = len(answers) - count
-                yield Answer(facts, {"resources": texts}, count)
-
-        head = {
-            "query": _without_nothing(query),
-            "events_that_name_it": found["events"],
-            **_missing(found),
-        }
-        if not answers:
-            note = "No record shows who created, changed or deleted it."
-            return Answer({**head, "resources": [], "note": note}, {}, 0)
-        return first_that_fits(candidates())
 
     def lookup(
         self,
@@ -421,64 +392,6 @@ def _difference_parts(difference: Mapping[str, Any]) -> tuple[Json, Json]:
         "reason": ("reason", _is_never_a_fact),
     }
     return split(difference, members)
-
-
-def _resource_parts(answer: Mapping[str, Any]) -> tuple[Json, Json]:
-    """Returns both parts of what `who` answers of one resource."""
-    members = {
-        "type": ("type", is_resource_type),
-        "account": ("account", is_account),
-        "region": ("region", is_name),
-    }
-    facts, untrusted = split(answer, members)
-    untrusted["name"] = answer["name"]
-    for kind in ("created", "changed", "deleted"):
-        if change := answer[kind]:
-            facts[kind], untrusted[kind] = _statement_parts(change)
-    if times := (answer["changed"] or {}).get("times"):
-        facts["changed"]["times"] = times
-    if answer["created"]:
-        facts["created"]["certain"] = answer["created"]["certain"]
-    if renamed := answer["renamed"]:
-        facts["renamed"], untrusted["renamed"] = numbered(renamed, _statement_parts)
-    if former := answer["former"]:
-        facts["former"], untrusted["former"] = numbered(former[:_MAX_FORMER], _former_parts)
-    caller = answer["caller"]
-    steps = [_statement_parts(step) for step in caller["steps"]]
-    facts["caller"] = {"kind": caller["kind"], "steps": [fact for fact, _ in steps]}
-    untrusted["caller"] = {
-        **_without_nothing({"origin": caller["origin"], "end": caller["end"]}),
-        "steps": [text for _, text in steps],
-    }
-    following = [_statement_parts(step) for step in answer["next"]]
-    facts["next"] = [fact for fact, _ in following]
-    untrusted["next"] = [text["sentence"] for _, text in following]
-    return facts, cleaned(untrusted)
-
-
-def _former_parts(life: Mapping[str, Any]) -> tuple[Json, Json]:
-    """Returns both parts of a former resource of a name."""
-    facts: Json = {}
-    untrusted = {"name": life["name"]}
-    for kind in ("created", "deleted"):
-        if change := life[kind]:
-            facts[kind], untrusted[kind] = _statement_parts(change)
-    return facts, cleaned(untrusted)
-
-
-def _statement_parts(statement: Mapping[str, Any]) -> tuple[Json, Json]:
-    """Returns both parts of a sentence with its evidence."""
-    members = {
-        "event_id": ("eventId", is_event_id),
-        "time": ("eventTime", is_time),
-        "event_name": ("eventName", is_name),
-        "source_ip": ("sourceIPAddress", is_address),
-    }
-    evidence = statement["evidence"]
-    facts, untrusted = split(evidence, members)
-    untrusted["sentence"] = statement["sentence"]
-    words = {"user_agent": evidence["userAgent"], "principal": evidence["principal"]}
-    return facts, cleaned({**untrusted, **_without_nothing(words)})
 
 
 def _incident_parts(incident: Mapping[str, Any]) -> tuple[Json, Json]:

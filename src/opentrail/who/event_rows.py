@@ -12,10 +12,11 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.user_agents import Agent, agent_of
 from opentrail.history.event_history import History, Search
+from opentrail.history.nearest import Nearest
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import join, method_of, parts, sentence
-from opentrail.who.shapes import AgentRow, EventRow
+from opentrail.who.shapes import AgentRow, EventRow, NearestRow
 
 
 async def find_event(history: History, event_id: str) -> FoundEvent:
@@ -89,6 +90,18 @@ def agent_row(agent: Agent | None) -> AgentRow | None:
         "kind": agent["kind"],
         "session": agent.get("session"),
         "delegator": agent.get("delegator"),
+    }
+
+
+def nearest_row(item: Nearest) -> NearestRow:
+    """Returns a value and the one that is most like it."""
+    return {
+        "field": item.field,
+        "label": item.label,
+        "value": item.value,
+        "nearest": item.nearest,
+        "events": item.events,
+        "difference": item.difference,
     }
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
@@ -15,6 +15,7 @@ from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import Part, actor_parts, join, session_name, statement
+from opentrail.who.shapes import CredentialChain, ProvenSentence
 
 #: Maximum steps of a chain.
 _MAX_STEPS = 10
@@ -53,7 +54,7 @@ class RoleChain:
     source_identity: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> CredentialChain:
         """Returns sentences and evidence."""
         return {
             "steps": [statement(step) for step in self.steps],
@@ -120,7 +121,7 @@ async def _steps(history: History, record: Record) -> tuple[list[Record], Origin
     return steps, _unknown_origin(f"more than {_MAX_STEPS} steps")
 
 
-async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:
+async def next_calls(history: History, event: FoundEvent, record: Record) -> list[ProvenSentence]:
     """Returns the calls that followed, with the same access key, else of the same principal.
 
     Args:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -33,6 +33,7 @@ from opentrail.who.changes import (
 )
 from opentrail.who.original_callers import chain_of, next_calls
 from opentrail.who.sentence import statement
+from opentrail.who.shapes import Ends, EventDocument, ProvenSentence, ResourceLife, ResourceStories
 from opentrail.who.subjects import (
     OBJECT,
     TAGGING_CALLS,
@@ -58,7 +59,7 @@ class Change:
         record: Record = orjson.loads(self.event.record)
         return record
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ProvenSentence:
         """Returns sentence and evidence."""
         return statement(self.record, self.resource)
 
@@ -276,7 +277,7 @@ class _Found(NamedTuple):
 
 async def who(
     history: History, text: str, kind: str | None = None, account: str | None = None
-) -> dict[str, Any]:
+) -> ResourceStories:
     """Returns who created, changed and deleted the resource that `text` names.
 
     Args:
@@ -296,9 +297,15 @@ async def who(
         found = await _find_by_tag(history, parse_name(text, kind, account), renames) or found
     events, is_complete, resources = found
     answers = [await _answer(history, each, is_complete) for each in resources]
-    answer = {"sentence": None, "events": len(events), "resource": text, "answers": answers}
+    answer: ResourceStories = {
+        "sentence": None,
+        "events": len(events),
+        "resource": text,
+        "answers": answers,
+    }
     if not resources:
-        return {**answer, "first": [event_document(event) for event in events[-1:]]}
+        documents = [event_document(event) for event in events[-1:]]
+        return {**answer, "first": cast(list[EventDocument], documents)}
     first = resources[0].life.main_change
     return {**answer, **first.document(), "record": first.event.record}
 
@@ -539,7 +546,7 @@ def _merge(groups: dict[ResourceKey, list[Step]]) -> list[tuple[ResourceKey, lis
 # Answers
 
 
-async def _answer(history: History, resource: _Resource, is_complete: bool) -> dict[str, Any]:
+async def _answer(history: History, resource: _Resource, is_complete: bool) -> ResourceLife:
     """Returns the life of a resource in sentences; if not complete, it changed more often."""
     key, life, former = resource
     change, changed = life.main_change, life.changed
@@ -561,7 +568,7 @@ async def _answer(history: History, resource: _Resource, is_complete: bool) -> d
     }
 
 
-def _ends(life: Life) -> dict[str, Any]:
+def _ends(life: Life) -> Ends:
     """Returns how a life began and ended, and its names between."""
     created, deleted = life.created, life.deleted
     return {

@@ -14,7 +14,7 @@ from opentrail.core.user_agents import agent_of
 from opentrail.version import __version__
 from opentrail.who.changes import changes, creates, deletes, overwrites, rename_of
 from opentrail.who.phrases import CALL_PHRASES, VERBS
-from opentrail.who.shapes import MethodKind, PartKind
+from opentrail.who.shapes import MethodKind, PartKind, ProvenSentence, RecordEvidence
 
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")
@@ -102,10 +102,10 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
     return f"{when}, {clause(record, resource)}"
 
 
-def statement(record: Record, resource: Resource | None = None) -> dict[str, Any]:
+def statement(record: Record, resource: Resource | None = None) -> ProvenSentence:
     """Returns `sentence` with its `evidence`: the members of the record that prove it."""
     identity = as_object(record.get("userIdentity"))
-    evidence = {
+    evidence: RecordEvidence = {
         "eventId": record.get("eventID"),
         "eventTime": record.get("eventTime"),
         "eventName": record.get("eventName"),

@@ -5,13 +5,14 @@ Commands load them with the questions that have such answers, so this imports li
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from opentrail.core.facts import (
     AccountId,
     EventId,
     IpAddress,
     KeyId,
+    RecordText,
     Region,
     ResourceType,
     Time,
@@ -104,3 +105,134 @@ class EventRow(CallRow):
     method: MethodRow | None
     #: None: the call was made by no agent that is known.
     agent: AgentRow | None
+
+
+class NearestRow(TypedDict):
+    """A searched value that no event has, and the value of events that is most like it."""
+
+    field: str
+    #: What the field is called.
+    label: str
+    value: str
+    nearest: str
+    events: int
+    #: `case`: they differ in nothing else.
+    difference: Literal["case", "letters"]
+
+
+class RecordEvidence(TypedDict):
+    """The members of a record that prove a sentence."""
+
+    eventId: EventId | None
+    eventTime: Time | None
+    eventName: Word | None
+    sourceIPAddress: IpAddress | None
+    userAgent: str | None
+    accessKeyId: KeyId | None
+    principal: str | None
+
+
+class ProvenSentence(TypedDict):
+    """A sentence about a call, and its evidence."""
+
+    sentence: str
+    evidence: RecordEvidence
+
+
+class Creation(ProvenSentence):
+    """The call that created a resource."""
+
+    #: Whether the resource certainly did not exist before.
+    certain: bool
+
+
+class LastChange(ProvenSentence):
+    """The last change of a resource."""
+
+    #: Number of changes after the creation, and whether it is the number of all.
+    times: int
+    complete: bool
+
+
+class CredentialChain(TypedDict):
+    """The calls that issued a caller's credentials, back to the original caller."""
+
+    #: Nearest first.
+    steps: list[ProvenSentence]
+    #: The original caller, in words; None: it is not recorded.
+    origin: str | None
+    kind: Literal["human", "service", "unknown"]
+    #: How the chain ends, in words.
+    end: str
+    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    sourceIdentity: str | None
+    sessionTags: dict[str, str]
+
+
+class Ends(TypedDict):
+    """How a resource began and ended, and its names between."""
+
+    created: Creation | None
+    renamed: list[ProvenSentence]
+    deleted: ProvenSentence | None
+
+
+class FormerLife(Ends):
+    """Who created, renamed and deleted a former resource of a name."""
+
+    name: str
+
+
+class ResourceLife(Ends):
+    """Who created, changed and deleted a resource, and who was behind the credentials."""
+
+    type: ResourceType | None
+    name: str
+    account: AccountId
+    region: Region | None
+    changed: LastChange | None
+    caller: CredentialChain
+    #: What the caller did next, oldest first.
+    next: list[ProvenSentence]
+    #: Former resources of the name, the latest first.
+    former: list[FormerLife]
+
+
+class DocumentResource(TypedDict):
+    """A resource as LookupEvents has it."""
+
+    ResourceType: NotRequired[ResourceType]
+    ResourceName: str
+
+
+class EventDocument(TypedDict):
+    """An event as LookupEvents has it."""
+
+    EventId: EventId
+    EventName: Word
+    ReadOnly: Literal["true", "false"]
+    AccessKeyId: NotRequired[KeyId]
+    #: Seconds since 1970.
+    EventTime: int
+    EventSource: Word
+    Username: NotRequired[str]
+    Resources: list[DocumentResource]
+    CloudTrailEvent: RecordText
+
+
+class ResourceStories(TypedDict):
+    """Who created, changed and deleted the resources of a name."""
+
+    #: About the first of `answers`; None: there is none.
+    sentence: str | None
+    #: Number of events that name the resource.
+    events: int
+    #: What was asked for.
+    resource: str
+    #: The most recent first.
+    answers: list[ResourceLife]
+    #: What proves `sentence`, and the whole record.
+    evidence: NotRequired[RecordEvidence]
+    record: NotRequired[RecordText]
+    #: If there are no `answers`: the first event that names the resource, if any.
+    first: NotRequired[list[EventDocument]]

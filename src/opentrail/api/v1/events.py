@@ -38,12 +38,12 @@ from opentrail.core.expression import (
 )
 from opentrail.core.expression.tree import NAMES
 from opentrail.history.event_history import PAGE, History, Search, event_document, has_all
-from opentrail.history.nearest import Nearest, nearest_values, part_matches, with_values
+from opentrail.history.nearest import nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.event_rows import find_event, row_of, rows_of
-from opentrail.who.shapes import EventRow
+from opentrail.who.event_rows import find_event, nearest_row, row_of, rows_of
+from opentrail.who.shapes import EventRow, NearestRow
 
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
@@ -113,19 +113,6 @@ class ExpressionTerms(TypedDict):
 
     terms: list[TermRow]
     error: WrongPlace | None
-
-
-class NearestRow(TypedDict):
-    """A searched value that no event has, and the value of events that is most like it."""
-
-    field: str
-    #: What the field is called.
-    label: str
-    value: str
-    nearest: str
-    events: int
-    #: `case`: they differ in nothing else.
-    difference: Literal["case", "letters"]
 
 
 class NearestValues(TypedDict):
@@ -281,18 +268,6 @@ def _term_row(term: Term) -> TermRow:
         ):
             field, operator = NAMES[name][0], "!="
     return {"text": term.text, "field": field, "operator": operator, "value": value}
-
-
-def nearest_row(item: Nearest) -> NearestRow:
-    """Returns a value and the one that is most like it."""
-    return {
-        "field": item.field,
-        "label": item.label,
-        "value": item.value,
-        "nearest": item.nearest,
-        "events": item.events,
-        "difference": item.difference,
-    }
 
 
 async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Iterable
+from typing import Literal, TypedDict
 
 import orjson
 from starlette.requests import Request
 
 from opentrail.api.operation import Services
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.counts import CountedValue
-from opentrail.api.v1.events import nearest_row
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
@@ -27,7 +26,14 @@ from opentrail.who.event_rows import find_event, rows_of
 from opentrail.who.original_callers import chain_of, next_calls
 from opentrail.who.resource_stories import who
 from opentrail.who.sentence import actor, join, words_of
-from opentrail.who.shapes import EventRow, SentencePart
+from opentrail.who.shapes import (
+    Ends,
+    EventRow,
+    ProvenSentence,
+    ResourceLife,
+    ResourceStories,
+    SentencePart,
+)
 
 #: Maximum newest events of a principal whose user agents are counted.
 _MAX_AGENTS_OF = 1_000
@@ -80,7 +86,7 @@ class ResourceStory(TypedDict):
     #: What `who` answers, if anything.
     sentences: list[str]
     story: LifeStory
-    answers: list[dict[str, Any]]
+    answers: list[ResourceLife]
     events: list[EventRow]
     #: Whether `events` are all of them, not only the newest ones.
     complete: bool
@@ -157,25 +163,6 @@ class Stories:
         self._missing = missing
         #: Held by an answer that holds thousands of events.
         self._turn = asyncio.Lock()
-
-    @route(
-        "GET",
-        "/who",
-        VIEWER,
-        "find out who made, changed and deleted a resource",
-        query=("resource", "type", "account"),
-    )
-    async def who(self, request: Request) -> Json:
-        """Returns who created, changed and deleted a resource, in sentences, with the evidence.
-
-        An answer without a resource says what may have been meant: `types` of the name's resources,
-        else the `nearest` name.
-        """
-        answer = await self._who(request, "resource")
-        if not answer["answers"]:
-            history = seen_by(request, self._services).history
-            answer |= await _meant(history, request.query_params)
-        return {**answer, "missing": self._missing()}
 
     @route("GET", "/answer", VIEWER, "see what is known of a name", query=("name",))
     async def answer(self, request: Request) -> NameAnswer:
@@ -268,8 +255,11 @@ class Stories:
     @route("GET", "/resources", VIEWER, "see a resource", query=("name", "type", "account"))
     async def resource(self, request: Request) -> ResourceStory:
         """Returns who created, changed and deleted a resource, in sentences, and its events."""
-        answer = await self._who(request, "name")
-        history, name = seen_by(request, self._services).history, request.query_params["name"]
+        query = request.query_params
+        history, name = seen_by(request, self._services).history, query.get("name", "")
+        if not name:
+            raise invalid_parameter("name must be given")
+        answer = await who(history, name, query.get("type"), query.get("account"))
         events = await history.events_of(name, Search(), limit=_MAX_ROWS_OF_RESOURCE)
         return {
             "sentences": [answer["sentence"]] if answer["sentence"] else [],
@@ -279,48 +269,26 @@ class Stories:
             "complete": has_all(events, _MAX_ROWS_OF_RESOURCE),
         }
 
-    async def _who(self, request: Request, parameter: str) -> Json:
-        """Returns who made, changed and deleted the resource in a parameter of the query."""
-        query = request.query_params
-        name = query.get(parameter, "")
-        if not name:
-            raise invalid_parameter(f"{parameter} must be given")
-        history = seen_by(request, self._services).history
-        return await who(history, name, query.get("type"), query.get("account"))
 
-
-async def _life_story(history: History, answer: Json) -> LifeStory:
+async def _life_story(history: History, answer: ResourceStories) -> LifeStory:
     """Returns what `who` answers of the first resource of a name."""
-    first = answer["answers"][0] if answer["answers"] else {}
-    changes = _changes_in(first)
+    first = answer["answers"][0] if answer["answers"] else None
+    changes = _changes_in(first, first["changed"]) if first else []
     makers = await _rows_of_evidence(history, changes[:1])
     return {
         "sentences": _sentences(changes),
         "maker": makers[0] if makers else None,
-        "former": [_sentences(_changes_in(life)) for life in first.get("former", ())],
+        "former": [_sentences(_changes_in(life)) for life in first["former"]] if first else [],
     }
 
 
-def _changes_in(life: Json) -> list[Json]:
+def _changes_in(life: Ends, last: ProvenSentence | None = None) -> list[ProvenSentence]:
     """Returns what `who` answers of the changes of a resource, in order."""
-    changed = [*life.get("renamed", ()), life.get("changed")]
-    return [each for each in (life.get("created"), *changed, life.get("deleted")) if each]
+    return [each for each in (life["created"], *life["renamed"], last, life["deleted"]) if each]
 
 
-def _sentences(changes: Iterable[Json]) -> list[str]:
+def _sentences(changes: Iterable[ProvenSentence]) -> list[str]:
     return [*dict.fromkeys(change["sentence"] for change in changes)]
-
-
-async def _meant(history: History, query: Mapping[str, str]) -> Json:
-    """Returns the types of the resources of a name, else the name that is most like it."""
-    name = query["resource"]
-    if query.get("type"):
-        others = (await who(history, name, account=query.get("account")))["answers"]
-        if types := [words_of(each["type"]) for each in others if each["type"]]:
-            return {"types": [*dict.fromkeys(types)]}
-    same = Compare(("resource_names",), "=", literal(name), is_field=True)
-    found = await nearest_values(history, Search(expression=same))
-    return {"nearest": [nearest_row(item) for item in found]} if found else {}
 
 
 async def _same_but_case(history: History, name: str) -> str | None:
@@ -336,7 +304,7 @@ async def _same_but_case(history: History, name: str) -> str | None:
     return None
 
 
-async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
+async def _answer(history: History, name: str, stories: ResourceStories) -> NameAnswer:
     """Returns what `who` answers, and what the user of the name did."""
     by_name = Compare(("username",), "=", literal(name), is_field=True)
     failures = And((by_name, Is("failure")))
@@ -362,7 +330,7 @@ async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
         return {
             **answer,
             "sentence": stories["sentence"],
-            "clause": stories["sentence"].partition(" UTC, ")[2],
+            "clause": (stories["sentence"] or "").partition(" UTC, ")[2],
             "event": (await rows_of([event]))[0],
             "types": [words_of(item["type"]) for item in stories["answers"]],
             "behind": chain["origin"] if chain["steps"] else None,
@@ -376,7 +344,9 @@ async def _answer(history: History, name: str, stories: Json) -> NameAnswer:
     return answer
 
 
-async def _rows_of_evidence(history: History, statements: Iterable[Json]) -> list[EventRow]:
+async def _rows_of_evidence(
+    history: History, statements: Iterable[ProvenSentence]
+) -> list[EventRow]:
     """Returns the rows of the events that prove some statements, in the order of these."""
     ids = [str(statement["evidence"]["eventId"]) for statement in statements]
     return await rows_of([await find_event(history, event_id) for event_id in ids])
