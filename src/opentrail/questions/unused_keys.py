@@ -14,8 +14,8 @@ from opentrail.questions.question import Account, Asked, Limit, Question, Since,
 if TYPE_CHECKING:
     from opentrail.ports.event_store import FoundEvent
 
-#: Maximum creations and deletions of keys that are read.
-_MAX_READ = 5_000
+#: Maximum creations, and deletions, of keys that are read; each creation takes a lookup.
+_MAX_READ = 1_000
 
 
 class UnusedKey(msgspec.Struct, frozen=True):
