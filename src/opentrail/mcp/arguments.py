@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from opentrail.mcp.answer import clean
+from opentrail.questions.question import expectation, without_null
 
 #: Results of an answer.
 MAX_LIMIT = 50
@@ -72,22 +73,10 @@ def describe_errors(schema: Mapping[str, Any], errors: Iterable[Mapping[str, Any
     sentences: dict[str, str] = {}
     for error in errors:
         name = str(error["loc"][0])
-        expected = _expected(schema["properties"].get(name, {}))
+        expected = expectation(without_null(schema["properties"].get(name, {})))
         if error["type"] == "missing":
             sentences[name] = f"{name} must be given: {expected}."
         else:
             value = clean(repr(error["input"]), _MAX_SHOWN)
             sentences[name] = f"{name} must be {expected}, not {value}."
     return " ".join(sentences.values())
-
-
-def _expected(schema: Mapping[str, Any]) -> str:
-    """Returns what an argument must be, from its JSON schema."""
-    kind = schema.get("type")
-    if kind == "integer":
-        return f"a whole number from {schema['minimum']} to {schema['maximum']}"
-    if kind == "boolean":
-        return "true or false"
-    described = f" ({schema['description']})" if "description" in schema else ""
-    longest = f" of at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""
-    return f"a string{longest}{described}"

@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Meta
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import parse_moment
 
 if TYPE_CHECKING:
     from opentrail.history.event_history import History
@@ -106,10 +105,10 @@ def parameters(question: type[Question]) -> dict[str, dict[str, Any]]:
     """Returns the JSON schema of each argument, by its name."""
     (_, components) = msgspec.json.schema_components([question])
     properties = components[question.__name__]["properties"]
-    return {name: _without_null(schema) for name, schema in properties.items()}
+    return {name: without_null(schema) for name, schema in properties.items()}
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Returns the schema of an argument that a client leaves out instead of sending null."""
     rest = {name: value for name, value in schema.items() if value is not None}
     choices = [each for each in rest.pop("anyOf", ()) if each != {"type": "null"}]
@@ -157,20 +156,8 @@ def expectation(schema: Mapping[str, Any]) -> str:
     if choices := schema.get("enum"):
         return f"one of {', '.join(map(str, choices))}{described}"
     if schema.get("type") == "integer":
-        return f"a whole number from {schema['minimum']} to {schema['maximum']}{described}"
+        return f"a whole number from {schema['minimum']} to {schema['maximum']}"
     if schema.get("type") == "boolean":
-        return f"true or false{described}"
+        return "true or false"
     longest = f" of at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""
     return f"a string{longest}{described}"
-
-
-def moment(name: str, text: str, now: datetime) -> datetime:
-    """Returns the time in an argument; `2h` is the time two hours before `now`.
-
-    Raises:
-        CloudTrailError: it is none.
-    """
-    try:
-        return parse_moment(text, now)
-    except ValueError as error:
-        raise CloudTrailError("InvalidTimeRangeException", f"{name} {error}") from error

@@ -9,7 +9,7 @@ import orjson
 
 from opentrail.core.event import Record, as_object, format_time
 from opentrail.core.facts import AccountId, EventId, KeyId, Time
-from opentrail.questions.question import Account, Asked, Limit, Question, Since, moment
+from opentrail.questions.question import Account, Asked, Limit, Question, Since
 
 if TYPE_CHECKING:
     from opentrail.ports.event_store import FoundEvent
@@ -54,8 +54,9 @@ class UnusedKeys(Question, frozen=True, kw_only=True):
     async def answer(self, asked: Asked) -> UnusedKeysAnswer:
         """Compares creations of keys with deletions, and counts the calls of each key."""
         from opentrail.history.event_history import Search
+        from opentrail.history.written_searches import time_in
 
-        start = moment("since", self.since, asked.now)
+        start = time_in("since", self.since, asked.now)
 
         async def calls(event_name: str) -> list[FoundEvent]:
             search = Search(attribute=("EventName", event_name), account=self.account, start=start)
