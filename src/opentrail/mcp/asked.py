@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import UnionType
 from typing import (
     Annotated,
@@ -42,13 +43,25 @@ def answer_of(question: type[Question], answer: Mapping[str, Any]) -> Answer:
     lists = [value for value in answer.values() if _is_rows(value)]
     rows = max(map(len, lists), default=1)
 
+    longest = _longest(answer)
+    shorter = [most for most in _MAX_ROWS[1:] if most < longest]
+
     def candidates() -> Iterator[Answer]:
-        for most in _MAX_ROWS:
+        for most in (_MAX_ROWS[0], *shorter):
             with search_limit():
                 facts, untrusted = _split(shape, answer, most)
             yield Answer(facts or {}, untrusted or {}, min(rows, most) if lists else 1)
 
     return first_that_fits(candidates())
+
+
+def _longest(value: Any) -> int:
+    """Returns the length of the longest list in a JSON value."""
+    if isinstance(value, dict):
+        return max(map(_longest, value.values()), default=0)
+    if isinstance(value, list):
+        return max(len(value), max(map(_longest, value), default=0))
+    return 0
 
 
 def merged(facts: Any, untrusted: Any) -> Any:
@@ -129,6 +142,10 @@ def _plain(shape: Any) -> tuple[Any, list[msgspec.Meta]]:
 def _members(shape: Any) -> Mapping[str, Any]:
     """Returns the types of an object's members; empty if it is none."""
     is_struct = isinstance(shape, type) and issubclass(shape, msgspec.Struct)
-    if is_struct or is_typeddict(shape):
-        return get_type_hints(shape, include_extras=True)
-    return {}
+    return _hints(shape) if is_struct or is_typeddict(shape) else {}
+
+
+@cache
+def _hints(shape: type) -> Mapping[str, Any]:
+    """Returns the types of the members of a class, read once: an answer has thousands of values."""
+    return get_type_hints(shape, include_extras=True)
