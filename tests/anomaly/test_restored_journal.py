@@ -19,7 +19,7 @@ from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
 from opentrail.app.wings.regained import KeptHistory
 from opentrail.follow import follow
-from opentrail.history.event_history import HistoryFollower
+from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.service import Imports
 from opentrail.metrics import Metrics
 from opentrail.ports.event_store import EventQuery

@@ -1,25 +1,20 @@
-"""Event history: who did what in the last 90 days, visible immediately.
-
-A follower of the journal makes entries visible; lookups wait for those that are not there yet.
-
-"""
+"""Event history: who did what in the last 90 days, visible immediately."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
-from opentrail.core.errors import CloudTrailError, StorageFailed, StoreRestarted, Throttled
-from opentrail.core.event import Entry
+from opentrail.core.errors import CloudTrailError, StoreRestarted, Throttled
 from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.expression.tree import FIELDS
+from opentrail.history.history_follower import HistoryFollower
 from opentrail.history.page_tokens import PageToken, PageTokens
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -36,119 +31,6 @@ from opentrail.ports.event_store import (
     Snapshot,
     ValueCount,
 )
-
-#: Maximum seconds that a lookup waits for records that are durable but not yet visible. It is more
-#: than another server of a cluster needs to become the sequencer.
-_MAX_NEWEST_SECONDS = 7.0
-#: Maximum seconds that a next page waits for the events of the page before it.
-_MAX_WAIT_SECONDS = 0.5
-#: Maximum seconds that a lookup waits for the hot layer to be rebuilt; then for the newest records.
-_MAX_REBUILD_SECONDS = 30.0
-
-
-class HistoryFollower:
-    """Makes the entries of the journal visible.
-
-    Args:
-        store: where they become visible.
-        clock: the time, for how long that took.
-        metrics: where that is counted.
-        newest: returns the last durable position.
-    """
-
-    name = "history"
-
-    def __init__(
-        self,
-        store: EventStore,
-        clock: Clock,
-        metrics: Metrics,
-        newest: Callable[[], Awaitable[int]],
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._metrics = metrics
-        self._newest = newest
-        #: Set while a lookup waits for the newest records.
-        self.flush_now = asyncio.Event()
-        self._advanced = asyncio.Event()
-        self._caught_up = asyncio.Event()
-        self._catch_up_to = 0
-        #: Cleared while events are regained that the journal has lost.
-        self._is_whole = asyncio.Event()
-        self._is_whole.set()
-
-    def catch_up_to(self, position: int) -> None:
-        """Makes lookups wait until this position is visible (the hot layer's rebuilding)."""
-        self._catch_up_to = position
-        if self._store.position >= position:
-            self._caught_up.set()
-        else:
-            self._caught_up.clear()
-            self.flush_now.set()
-
-    async def cursor(self) -> int:
-        """Returns the last position in the store."""
-        return self._store.position
-
-    async def process(self, entries: Sequence[Entry]) -> None:
-        """Makes the entries visible."""
-        await self._store.add(entries)
-        self._advanced.set()  # wakes current waiters, no later ones
-        self._advanced.clear()
-        if self._caught_up.is_set():
-            times = [entry.recorded_at for entry in entries]
-            self._metrics.visible.observe(times, self._clock.now())
-            self._metrics.count_visible(entries)
-        self._metrics.history_position.set(self._store.position)
-        if self._store.position >= self._catch_up_to:
-            self._caught_up.set()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Lets lookups wait, while events are in event history twice or not at all."""
-        self._is_whole.clear()
-        try:
-            yield
-        finally:
-            self._is_whole.set()
-
-    async def until_visible(self, position: int) -> None:
-        """Returns once everything up to a position is visible."""
-        while self._store.position < position:
-            self.flush_now.set()
-            await self._advanced.wait()
-
-    async def until_rebuilt(self) -> None:
-        """Returns once the hot layer has been rebuilt, or that takes too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_MAX_REBUILD_SECONDS):
-                await self._caught_up.wait()
-
-    async def until_newest(self) -> None:
-        """Returns once all that was durable before is visible, so that callers find their calls.
-
-        Raises:
-            Throttled: it does not become visible in time, or the journal does not answer. A
-                lookup would find less than there is, without a sign.
-        """
-        try:
-            async with asyncio.timeout(_MAX_NEWEST_SECONDS):
-                await self.until_visible(await self._newest())
-                await self._is_whole.wait()
-        except (TimeoutError, StorageFailed) as error:
-            message = "This server does not have the newest events yet; try again."
-            raise Throttled(message) from error
-
-    async def is_visible(self, position: int) -> bool:
-        """Returns whether everything up to a position is visible, or is soon."""
-        if self._store.position >= position:
-            return True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                await self.until_visible(position)
-        return self._store.position >= position
-
 
 #: Periods of a histogram, at most.
 MAX_BUCKETS = 120

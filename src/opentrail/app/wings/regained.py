@@ -14,7 +14,7 @@ from opentrail.capture.record.lost_records import kept_entry, regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.logfile import log_bytes, sha256_hex
-from opentrail.history.event_history import HistoryFollower
+from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
