@@ -214,6 +214,7 @@ EXIT_CODES = {
 #: Areas of messages by folder or module of src/opentrail, in the page's order.
 AREAS = {
     "settings": "Settings and flags",
+    "setting_sources": "Settings and flags",
     "setting_values": "Settings and flags",
     "app": "Starting a server",
     "commands": "Commands",

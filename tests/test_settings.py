@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.core.organization import Organization
-from opentrail.settings import (
-    SANDBOX_DEFAULTS,
-    SETTINGS,
-    Address,
-    Settings,
-    UpstreamAccess,
-    from_environment,
-    load,
-)
+from opentrail.setting_sources import from_environment, load
+from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Address, Settings, UpstreamAccess
 
 Write = Callable[[str], Path]
 

@@ -20,7 +20,7 @@ import pytest
 
 from opentrail.cli import parser
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
-from opentrail.settings import load
+from opentrail.setting_sources import load
 from tests.cases import case
 from tests.certificates import issue, write
 from tests.live.ministack import PROGRAM as MINISTACK

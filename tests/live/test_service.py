@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.settings import load
+from opentrail.setting_sources import load
 from tests.live.processes import Opentrail, eventually
 from tests.live.sources import ROOT
 

@@ -60,7 +60,7 @@ async def _offline(
     from opentrail.access.policies import PolicyDirectory
     from opentrail.adapters.files import DataDirectory
     from opentrail.app.access_keys import open_control, open_keys
-    from opentrail.settings import from_environment
+    from opentrail.setting_sources import from_environment
 
     async def changed(_access_key_id: str) -> None:
         return None

@@ -23,13 +23,8 @@ from opentrail.commands.sandbox import (
     start_seaweedfs,
 )
 from opentrail.core.errors import UsageError
-from opentrail.settings import (
-    SANDBOX_DEFAULTS,
-    SETTINGS,
-    Settings,
-    UpstreamAccess,
-    from_environment,
-)
+from opentrail.setting_sources import from_environment
+from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAccess
 from opentrail.version import __version__
 
 if TYPE_CHECKING:

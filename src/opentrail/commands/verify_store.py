@@ -22,7 +22,7 @@ from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
 from opentrail.ports.journal import JournalSource
-from opentrail.settings import from_environment
+from opentrail.setting_sources import from_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
