@@ -134,6 +134,17 @@ class Call:
             log.exception("a head could not be read", extra={"eventID": self.event_id})
             return None
 
+    def choose_by_body(self) -> None:
+        """Leaves out a call of a query protocol whose body came after its head."""
+        sending = self.sending
+        is_sent = sending is not None and sending.done() and sending.exception() is None
+        if self._is_whole or not self.is_form or not is_sent or not self.sent.is_whole:
+            return
+        self._request_of_head = request = self._request(self.sent.content(), is_whole=True)
+        self._name_by(request)
+        self.left_out = self.choose()
+        self.count_left_out()
+
     def count_left_out(self) -> None:
         """Counts a call that is left out, once; if it cannot be counted, it is recorded."""
         if self.left_out is None or self.endpoint.choice is None or self.is_recorded:
@@ -298,14 +309,8 @@ class Call:
         """Returns the exchange, without an answer."""
         request = self._request(body, self.sent.is_whole)
         if not self._is_whole and (body or self.sent.start):
-            # Query protocols name their operation in the body, version 2 signatures their key.
             # Of a body that was too large to store there is the start.
-            naming = request if body else self._request(self.sent.start, is_whole=True)
-            try:
-                self.credential = self.credential or read_credential(naming)
-                self.route = self.endpoint.router.identify(naming, self.credential)
-            except Exception:  # the call is recorded as far as its head says
-                log.exception("a body could not be read", extra={"eventID": self.event_id})
+            self._name_by(request if body else self._request(self.sent.start, is_whole=True))
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
@@ -328,6 +333,14 @@ class Call:
             signature=self._signature(),
             identity=self._identity,
         )
+
+    def _name_by(self, request: Request) -> None:
+        """Reads what only a body names: the operation of query protocols, the key of version 2."""
+        try:
+            self.credential = self.credential or read_credential(request)
+            self.route = self.endpoint.router.identify(request, self.credential)
+        except Exception:  # the call is recorded as far as its head says
+            log.exception("a body could not be read", extra={"eventID": self.event_id})
 
     def _signature(self) -> Signature:
         """Returns what is known of the call's signature so far."""

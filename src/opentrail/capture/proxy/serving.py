@@ -100,6 +100,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
 
         # 2. To the upstream, and back comes the head of its answer.
         upstream, answer, body = await _ask(call, address, request)
+        if call.left_out is None and endpoint.choice is not None:
+            call.choose_by_body()
         if answer.status == 101:
             await tunnel(call, upstream, answer)
             return False
