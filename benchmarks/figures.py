@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.records import ROOT
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 PAGE = ROOT / "docs" / "explanation" / "figures.md"
 RESULTS = ROOT / "benchmarks" / "results"

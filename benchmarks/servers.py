@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.processes import launch, resident_mb, stop
 from benchmarks.wire import Connection
 from opentrail.commands.sandbox import ADMIN_KEY_ID
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 
 @dataclass

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         subprocess.run(["tar", "-x"], cwd=source, input=archive.stdout, check=True)
         changelog = (source / "CHANGELOG.md").read_text()
         if not is_released(changelog):
-            _set_version(source / "src/opentrail/version.py")
+            _set_version(source / "src/opentrail/core/version.py")
         build = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel")
         subprocess.run([*build, "-d", str(folder)], cwd=source, check=True)
         (wheel,) = folder.glob("*.whl")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Publishes the version in src/opentrail/version.py: builds it, tags the commit, pushes the tag to `origin`,
+# Publishes the version in src/opentrail/core/version.py: builds it, tags the commit, pushes the tag to `origin`,
 # and makes the release of the tag with GitHub's command line, `gh`. Nothing is published unless all
 # files were built.
 set -eu
@@ -10,11 +10,11 @@ refuse() {
     exit 2
 }
 
-version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/opentrail/version.py)
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/opentrail/core/version.py)
 tag=v$version
 [ -z "$(git status --porcelain)" ] || refuse "there are changes that are not committed"
 ! git rev-parse -q --verify "refs/tags/$tag" >/dev/null ||
-    refuse "$tag exists: raise the version in src/opentrail/version.py"
+    refuse "$tag exists: raise the version in src/opentrail/core/version.py"
 grep -q "^## \[$version\] - " CHANGELOG.md ||
     refuse "CHANGELOG.md has no section '## [$version] - DATE': rename [Unreleased]"
 git remote get-url origin >/dev/null 2>&1 || refuse "git has no remote 'origin' to publish to"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.cli import main, parser
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.commands.events import an_event
 from tests.commands.exits import exits
 from tests.factories import event_id

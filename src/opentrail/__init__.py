@@ -1,5 +1,5 @@
 """opentrail: the CloudTrail that anyone can run."""
 
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 __all__ = ["__version__"]

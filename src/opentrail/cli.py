@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from opentrail.command_parser import CommandParser
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 _SHELLS = ("bash", "zsh", "fish")
 _FILES = ("FILE", "PATH", "FILE.json", "NAME|FILE", "SOURCE")

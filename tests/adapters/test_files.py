@@ -16,7 +16,7 @@ import pytest
 
 from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
 from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
-from opentrail.version import DATA_VERSION
+from opentrail.core.version import DATA_VERSION
 from tests.fakes import TIMEOUT_SECONDS, fill, small_disk
 
 

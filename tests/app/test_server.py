@@ -23,8 +23,8 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.app.core import start_history
 from opentrail.core.event import format_time
+from opentrail.core.version import DATA_VERSION, __version__
 from opentrail.settings import Settings
-from opentrail.version import DATA_VERSION, __version__
 from tests.app.opened import opened_engines
 from tests.factories import a_new_entry, some_records
 from tests.fakes import TIMEOUT_SECONDS, fill, run, small_disk

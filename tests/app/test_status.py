@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.app.status import ServerStatus
+from opentrail.core.logs import LastProblem
 from opentrail.core.selectors.recorded_calls import LeftOut
-from opentrail.logs import LastProblem
 from opentrail.settings import Settings
 from tests.api.caller import Api
 from tests.factories import MOMENT

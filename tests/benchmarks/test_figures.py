@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import PAGE, RESULTS, figures, short, table, with_table
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 
 def test_the_page_shows_the_newest_figures_of_this_release() -> None:

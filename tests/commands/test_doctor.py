@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.cli import main
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.commands.test_status import TRAIL, a_status
 from tests.stub_console import StubConsole
 from tests.stub_upstream import StubUpstream

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.version import DATA_VERSION
+from opentrail.core.version import DATA_VERSION
 from tests.live.processes import eventually, health, opentrail_server, run_opentrail
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]

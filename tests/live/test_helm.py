@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.certificates import issue, write
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, clean_environment
 from tests.live.test_cluster import MASTER_KEY

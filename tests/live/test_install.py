@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail import version
+from opentrail.core import version
 from tests.live.processes import BIN, Opentrail, clean_environment, opentrail_server
 from tests.live.sources import ROOT, copy_of_source
 
@@ -237,7 +237,7 @@ def test_an_installed_wheel_records_a_call_and_names_its_caller(
             check=False,
         )
     assert "created IAM user Mary" in who.stdout, who.stderr
-    advice = "from opentrail.installation import command_for; print(command_for('oidc'))"
+    advice = "from opentrail.core.version import command_for; print(command_for('oidc'))"
     advised = subprocess.check_output([python, "-c", advice], text=True)
     _run("sh", "-c", advised, folder=tmp_path, **environment)
     _run(python, "-c", "import joserfc", folder=tmp_path)

@@ -17,7 +17,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation
 
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.cases import case
 from tests.collection import PART
 from tests.fakes import asynchronous

@@ -25,7 +25,7 @@ from opentrail.adapters.duckdb.file_names import Series, read_name, sealed_files
 from opentrail.adapters.files import DataDirectory, sync_folder
 from opentrail.adapters.system import is_running, read_only_uri, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
-from opentrail.version import DATA_VERSION
+from opentrail.core.version import DATA_VERSION
 
 MANIFEST = "manifest.json"
 #: The encrypted keys in a backup.

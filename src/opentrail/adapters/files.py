@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opentrail.adapters.system import sync
 from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
-from opentrail.version import DATA_VERSION
+from opentrail.core.version import DATA_VERSION
 
 #: Errors of file systems that cannot lock a folder, such as NFS.
 _CANNOT_LOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)

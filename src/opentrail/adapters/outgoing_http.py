@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from opentrail.core.errors import ServiceError
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 #: Seconds of a whole request.
 _MAX_SECONDS = 30.0

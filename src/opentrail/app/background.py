@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from opentrail.logs import attempt
+from opentrail.core.logs import attempt
 from opentrail.ports.control import Lease, Leases
 
 log = logging.getLogger(__name__)

@@ -33,13 +33,13 @@ from opentrail.core.errors import (
     UsageError,
 )
 from opentrail.core.event import NewEntry, format_time, parse_time
+from opentrail.core.logs import attempt
 from opentrail.core.trail import stored_time
-from opentrail.logs import attempt
+from opentrail.core.version import __version__
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Lease, Put, Remove
 from opentrail.ports.journal import TrimmedJournal
 from opentrail.settings import Settings
-from opentrail.version import __version__
 
 if TYPE_CHECKING:
     from opentrail.adapters.postgres.journal import PostgresJournal

@@ -27,9 +27,9 @@ from opentrail.app.housekeeping import Housekeeping, Limits
 from opentrail.app.left_out import LeftOutCalls
 from opentrail.app.losses import record_expired, record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
+from opentrail.core.logs import attempt
 from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
-from opentrail.logs import attempt
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.signer import Signer
 from opentrail.trails.comparison import BucketComparison

@@ -12,9 +12,9 @@ from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
+from opentrail.core.version import __version__
 from opentrail.metrics import Sample, total
 from opentrail.settings import Settings
-from opentrail.version import __version__
 
 #: Seconds that the answer of `/health` waits for the control store.
 _TIMEOUT = 0.5

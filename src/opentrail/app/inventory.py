@@ -37,7 +37,7 @@ from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.unrecorded_counts import DamagedGap, kept_gaps
 from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
-from opentrail.logs import attempt
+from opentrail.core.logs import attempt
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from opentrail.adapters.unrecorded_counts import count_files, counts_in, finished_hours
 from opentrail.capture.record.lost_records import left_out_entry
 from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.core.logs import attempt
 from opentrail.core.selectors.recorded_calls import LeftOut
-from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, append_once
 

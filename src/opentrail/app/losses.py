@@ -18,7 +18,7 @@ from opentrail.capture.record.lost_records import (
 from opentrail.core.errors import RecordRefused
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
-from opentrail.logs import attempt
+from opentrail.core.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import Journal, LostPositions, append_once

@@ -40,7 +40,7 @@ from opentrail.core.errors import (
     Unsupported,
     UsageError,
 )
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore

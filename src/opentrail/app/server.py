@@ -95,11 +95,11 @@ from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.core.logs import LastProblem, set_up_logging
+from opentrail.core.version import __version__
 from opentrail.identity.known_identities import CatchUp, Identities, know_all
-from opentrail.logs import LastProblem, set_up_logging
 from opentrail.metrics import total
 from opentrail.settings import Settings
-from opentrail.version import __version__
 
 log = logging.getLogger(__name__)
 

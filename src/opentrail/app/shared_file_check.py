@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from opentrail.app.shared_files import IMPORTED_FILE, SHARED_FILE, SharedFiles, listed
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import format_time
-from opentrail.logs import attempt
+from opentrail.core.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.event_store import SharedFile

@@ -28,7 +28,7 @@ from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.known_positions import known_imports
 from opentrail.app.shared_files import IMPORTED_FILE, SharedFiles, listed, to_forget, to_list
 from opentrail.core.errors import Conflict
-from opentrail.logs import attempt
+from opentrail.core.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import SharedFile

@@ -11,9 +11,9 @@ from opentrail.api.operation import Services
 from opentrail.api.trail_states import TrailState, all_trails, trail_state
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import format_time
+from opentrail.core.logs import LastProblem
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.history.event_history import Search
-from opentrail.logs import LastProblem
 from opentrail.settings import Settings
 
 Json = dict[str, Any]

@@ -37,9 +37,9 @@ from opentrail.commands.verify_store import describe_damage
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.text import counted
+from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
 from opentrail.settings import Settings
-from opentrail.version import __version__
 
 PASSPHRASE_VARIABLE = "OPENTRAIL_BACKUP_PASSPHRASE"  # noqa: S105 - a name
 _CONTEXT = "the keys of a backup"

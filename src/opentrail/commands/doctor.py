@@ -30,9 +30,9 @@ from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
+from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
 from opentrail.settings import Settings
-from opentrail.version import __version__
 
 #: Free disk space below which there is a warning.
 _LITTLE_SPACE = 1_000_000_000

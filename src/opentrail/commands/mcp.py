@@ -13,7 +13,7 @@ from typing import Any
 from opentrail.access.user_tokens import PREFIX
 from opentrail.commands.client import ask, find, find_as
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 from opentrail.settings import Address
 
 

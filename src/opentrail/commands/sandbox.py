@@ -25,7 +25,7 @@ from typing import IO
 from opentrail.adapters.ipc.parent import wait_for_end_of_parent
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 from opentrail.wire.pinning import direct_opener
 
 

@@ -23,9 +23,9 @@ from opentrail.commands.sandbox import (
     start_seaweedfs,
 )
 from opentrail.core.errors import UsageError
+from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
 from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAccess
-from opentrail.version import __version__
 
 if TYPE_CHECKING:
     from opentrail.app.server import Server

@@ -19,6 +19,7 @@ import orjson
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record, as_object
 from opentrail.core.expression.tree import Pattern, all_values, as_text, nodes_at, regex_of
+from opentrail.core.version import command_for
 from opentrail.detections.rules import (
     AllOf,
     AnyOf,
@@ -34,7 +35,6 @@ from opentrail.detections.rules import (
     SameAs,
     values_that,
 )
-from opentrail.installation import command_for
 
 K = TypeVar("K")
 Test = Callable[[Record], bool]

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 
 from opentrail.core.errors import UsageError
+from opentrail.core.version import command_for
 from opentrail.detections.rules import DetectionRule, RuleSet
-from opentrail.installation import command_for
 
 
 def read(names: Sequence[str]) -> RuleSet:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
+from opentrail.core.logs import attempt
 from opentrail.follow import BATCH
 from opentrail.insights.findings import (
     Detection,
@@ -20,7 +21,6 @@ from opentrail.insights.findings import (
     time_of,
 )
 from opentrail.insights.insight_records import insight_event, principal_event, start_id
-from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot
 from opentrail.ports.journal import Journal, append_once

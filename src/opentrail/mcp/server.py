@@ -19,6 +19,7 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 
 from opentrail.core.errors import OpentrailError
+from opentrail.core.version import __version__
 from opentrail.mcp.answer import Answer, Json, clean
 from opentrail.mcp.arguments import (
     DEFAULT_LIMIT,
@@ -41,7 +42,6 @@ from opentrail.mcp.arguments import (
 from opentrail.mcp.asked import answer_of
 from opentrail.mcp.tools import Ask, Tools
 from opentrail.questions.question import Question, load_all, parameters
-from opentrail.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., CallToolResult])
 

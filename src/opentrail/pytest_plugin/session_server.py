@@ -25,7 +25,7 @@ from opentrail.commands.server_process import (
     records_between,
 )
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 from opentrail.pytest_plugin.refusing import refuse_other_hosts
 from opentrail.wire.pinning import direct_opener
 

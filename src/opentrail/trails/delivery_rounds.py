@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
 from opentrail.core.event import parse_time
+from opentrail.core.logs import attempt
 from opentrail.core.trail import Span, Trail, stored_time
-from opentrail.logs import attempt
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore

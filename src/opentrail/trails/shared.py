@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from opentrail.core.errors import LeaseLost, ObjectStoreError
+from opentrail.core.logs import attempt
 from opentrail.core.trail import Trail
-from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoredDocument
 from opentrail.trails.delivery_rounds import Delivered, TrailDeliveries

@@ -11,7 +11,7 @@ from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import FOUND_DETAILS, SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 from opentrail.core.user_agents import agent_of
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from opentrail.who.changes import changes, creates, deletes, overwrites, rename_of
 from opentrail.who.phrases import CALL_PHRASES, VERBS
 from opentrail.who.shapes import MethodKind, PartKind, ProvenSentence, RecordEvidence

@@ -568,7 +568,7 @@ _FILL_DISK = """
     CREATE TRIGGER full_disk BEFORE INSERT ON opentrail.batch
         FOR EACH ROW EXECUTE FUNCTION opentrail.full_disk()
 """
-_PROBED = "SELECT ctid::text FROM opentrail.version"
+_PROBED = "SELECT ctid::text FROM opentrail.core.version"
 
 
 @asynchronous

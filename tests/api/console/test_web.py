@@ -6,7 +6,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.api.browser import Browser
 from tests.api.caller import send
 from tests.factories import ACCOUNT, REGION, a_record

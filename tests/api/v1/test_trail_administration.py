@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.api.browser import AGENT, Browser
 from tests.api.caller import TOKEN, send
 from tests.factories import ACCOUNT, REGION

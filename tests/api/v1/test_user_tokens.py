@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 from tests.api.browser import Browser
 from tests.api.caller import Answer, send, streamed
 from tests.factories import ACCOUNT, a_record, event_id

@@ -22,7 +22,7 @@ from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm
-from opentrail.logs import set_up_logging
+from opentrail.core.logs import set_up_logging
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.errors import UsageError
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 
 log = logging.getLogger(__name__)
 

@@ -26,10 +26,10 @@ from opentrail.api.v1.user_tokens import UserTokenAdministration
 from opentrail.api.v1.users import UserAdministration
 from opentrail.api.v1.views import Views
 from opentrail.core.event import format_time
+from opentrail.core.version import __version__
 from opentrail.history.event_history import Search
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
-from opentrail.version import __version__
 
 #: The address of its first page.
 HOME = "/console/"

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.routes import PREFIX, Rule, rules_in
+from opentrail.core.version import __version__
 from opentrail.questions.question import required
-from opentrail.version import __version__
 
 _REFERENCE = "#/components/schemas/{name}"
 _PART = re.compile(r"\{(\w+)(?::path)?\}")

@@ -13,9 +13,9 @@ from opentrail.api.v1.callers import caller_of, identity_of
 from opentrail.api.v1.own_events import own_event
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.event import AGENT_SOURCE
+from opentrail.core.version import __version__
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
-from opentrail.version import __version__
 
 _EVENT_NAME = "McpToolCall"
 _TOOL = re.compile(r"[a-z_]{1,40}")

@@ -23,7 +23,7 @@ from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.turn_on import ConsoleCaller, OwnEndpoint, TurningOn, Wish
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail
-from opentrail.version import __version__
+from opentrail.core.version import __version__
 
 _OPERATIONS = {"start": "StartLogging", "stop": "StopLogging", "delete": "DeleteTrail"}
 #: What operations of CloudTrail that only read begin with.

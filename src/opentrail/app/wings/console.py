@@ -17,7 +17,7 @@ from opentrail.api.public import is_local_name
 from opentrail.app.access import own_region
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 from opentrail.ports.clock import Clock
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings

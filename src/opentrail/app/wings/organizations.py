@@ -9,8 +9,8 @@ from opentrail.adapters.aws.organization_sources import (
     UpstreamOrganizations,
 )
 from opentrail.app.wing import Core, Wing
+from opentrail.core.logs import attempt
 from opentrail.core.organization import Organization
-from opentrail.logs import attempt
 from opentrail.ports.services import Organizations
 from opentrail.trails.organization_trails import OrganizationAdministration, TrailMembers
 from opentrail.trails.registry import TrailRegistry

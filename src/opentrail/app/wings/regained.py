@@ -14,9 +14,9 @@ from opentrail.capture.record.lost_records import kept_entry, regained_entry
 from opentrail.core.errors import ObjectMissing, Unsupported
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.logfile import log_bytes, sha256_hex
+from opentrail.core.logs import attempt
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.batch import BatchFile, pack
-from opentrail.logs import attempt
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Remove
 from opentrail.ports.journal import Journal, JournalSource, LostPositions, append_once

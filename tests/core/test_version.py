@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import opentrail
-from opentrail.version import DATA_VERSION, __version__
+from opentrail.core.version import DATA_VERSION, __version__
 
 
 def test_the_package_has_a_version() -> None:
@@ -19,9 +19,9 @@ def test_the_installed_package_is_this_one() -> None:
 
 
 def test_the_version_is_defined_in_one_place() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["hatch"]["version"]["path"] == "src/opentrail/version.py"
+    assert project["tool"]["hatch"]["version"]["path"] == "src/opentrail/core/version.py"
 
 
 def test_the_layout_of_the_data_is_a_counted_one() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import StorageFailed
-from opentrail.logs import (
+from opentrail.core.logs import (
     MAX_COUNTED_PROBLEMS,
     REPEAT_SECONDS,
     JsonLines,

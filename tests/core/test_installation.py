@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.installation import command_for
+from opentrail.core.version import command_for
 
 
 def test_where_pip_is_the_command_runs_it_with_the_same_python(
