@@ -25,9 +25,9 @@ from opentrail.adapters.system import SystemClock
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import MANAGEMENT, NewEntry
 from opentrail.core.expression import parse
-from opentrail.follow import follow
 from opentrail.history.event_history import History, Search
-from opentrail.metrics import Metrics
+from opentrail.ports.follow import follow
+from opentrail.ports.metrics import Metrics
 
 Figures = dict[str, float]
 #: A smaller number is for trying things out.

@@ -20,10 +20,10 @@ from benchmarks.history import DAYS, drawn_values
 from benchmarks.records import BEGIN, Multiplier
 from benchmarks.wire import percentile
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.duckdb.recorded import SEAL_RECORDS
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.system import SystemClock

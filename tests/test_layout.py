@@ -14,8 +14,8 @@ TESTS = Path(__file__).parent
 WITHOUT_TEST = ("__init__.py", "__main__.py", "version.py")
 #: Ports are declarations: each has a contract in `tests/contracts` that every adapter must pass.
 PORTS = "ports"
-#: Ports that are no store: nothing but a reading.
-WITHOUT_CONTRACT = ("clock.py",)
+#: Ports that are no store.
+WITHOUT_CONTRACT = ("clock.py", "follow.py", "metrics.py")
 #: Folders of tests over the whole system; the others have the names of the source's folders.
 FREE_FOLDERS = ("conformance", "anomaly", "benchmarks", "contracts", "live")
 #: A module, and the names that are taken from it: in parentheses, or to the end of the line.
@@ -25,17 +25,10 @@ IMPORT = re.compile(
 
 
 def modules() -> list[Path]:
-    """Returns the modules that need a test, relative to the package.
-
-    Migrations are tested together, by `tests/adapters/sql/test_migrating.py`.
-    """
+    """Returns the modules that need a test, relative to the package."""
     found = sorted(SOURCE.rglob("*.py"))
     relative = [file.relative_to(SOURCE) for file in found]
-    return [
-        file
-        for file in relative
-        if file.name not in WITHOUT_TEST and "migrations" not in file.parts
-    ]
+    return [file for file in relative if file.name not in WITHOUT_TEST]
 
 
 def imports_of(file: Path) -> set[str]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.access.policies import AWS_MANAGED, CustomerPolicy, PolicyDirectory
-from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.control_store import SqlControl
 from opentrail.core.errors import (
     Conflict,
     MalformedPolicy,

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 import psycopg
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.leases import PostgresLeases
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.cluster import Cluster
 from opentrail.ports.control import Put, Remove

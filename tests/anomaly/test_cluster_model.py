@@ -29,12 +29,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.database import MAX_SECONDS
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.app.cluster import Cluster
 from opentrail.core.errors import LeaseLost, StoreUnreachable

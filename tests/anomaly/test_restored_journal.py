@@ -18,11 +18,11 @@ from opentrail.app.known_positions import kept_events, known_imports, mark_impor
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
 from opentrail.app.wings.regained import KeptHistory
-from opentrail.follow import follow
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.service import Imports
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import EventQuery
+from opentrail.ports.follow import follow
+from opentrail.ports.metrics import Metrics
 from tests.app.test_shared_imports import BUCKET, DAYS
 from tests.factories import MOMENT, event_id, some_new_entries
 from tests.fakes import (

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 import opentrail
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from tests.anomaly.fenced_server import Mode, Point, fenced_server
 from tests.factories import some_new_entries

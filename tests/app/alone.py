@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sql import SqlControl
 from opentrail.app.inventory import DataInventory
 from opentrail.app.one_server import OneServer
 from opentrail.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sql import SqlControl
 from opentrail.app.access_keys import open_control, open_keys, open_sealer
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.ports.control import Remove

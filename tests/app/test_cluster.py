@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import create_tables
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.app import background
 from opentrail.app import cluster as module

@@ -15,8 +15,8 @@ import pytest
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.app.disk import DiskWatch, file_limits, size_of
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import Excess
+from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 from tests.factories import an_entry
 from tests.fakes import asynchronous

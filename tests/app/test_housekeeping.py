@@ -27,12 +27,12 @@ from opentrail.app.member import Member
 from opentrail.app.one_server import OneServer
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.core.event import Entry
-from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.identity.known_identities import Identities
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import SharedFile
+from opentrail.ports.follow import FollowedPositions
+from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
 from tests.app.alone import alone

@@ -15,7 +15,7 @@ from opentrail.app.endpoint_server import bind
 from opentrail.app.http_server import ConsoleConnections, HttpConnection
 from opentrail.capture.proxy.connections import Connection, Connections
 from opentrail.capture.proxy.refusals import server_context
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.settings import Address
 from tests.fakes import asynchronous
 

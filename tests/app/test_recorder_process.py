@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from opentrail.app.recorder_process import GetSamples
-from opentrail.metrics import Sample
+from opentrail.ports.metrics import Sample
 from tests.live.processes import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.live
@@ -88,7 +88,7 @@ def test_it_loads_neither_database_nor_console() -> None:
     )
     heavy = {
         "duckdb",
-        "opentrail.adapters.sql.control_store",
+        "opentrail.adapters.control_store",
         "boto3",
         "starlette",
         "uvicorn",

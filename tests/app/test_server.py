@@ -141,7 +141,7 @@ def test_a_server_loads_no_library_that_only_its_other_processes_or_settings_nee
         timeout=TIMEOUT_SECONDS,
     )
     loaded = shown.stdout.split()
-    assert "opentrail.adapters.sql.control_store" in loaded
+    assert "opentrail.adapters.control_store" in loaded
     assert [name for name in others if name in loaded] == []
 
 

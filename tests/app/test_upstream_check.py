@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from opentrail.adapters.upstream.probe import AWS, KINDS
+from opentrail.adapters.aws.probe import AWS, KINDS
 from opentrail.app.upstream_check import UpstreamCheck
 from opentrail.settings import Settings, UpstreamAccess
 from tests.live.processes import free_port, moto_server

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sql import SqlControl
 from opentrail.cli import main
 from opentrail.commands.backup import PASSPHRASE_VARIABLE
 from opentrail.core.errors import StorageFailed

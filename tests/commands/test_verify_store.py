@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.rsa import RsaSigner
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import SystemClock
 from opentrail.cli import main

@@ -12,8 +12,8 @@ from xml.sax.saxutils import escape, quoteattr
 import cbor2
 
 from opentrail.wire.message import Response
-from opentrail.wire.protocols.values import WireTime
 from opentrail.wire.routing import Route
+from opentrail.wire.values import WireTime
 
 _ID = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE0"
 _XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from opentrail.wire.protocols.values import WireTime
+from opentrail.wire.values import WireTime
 
 #: Stands for whatever AWS hid; it must never be in our record.
 SECRET = "hidden-by-aws-0123456789"

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.wire.protocols import decode_request
-from opentrail.wire.protocols.values import from_header
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
+from opentrail.wire.values import from_header
 from tests.factories import an_sdk_request, catalog
 from tests.wire.test_routing import minimal
 

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import pytest
 
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import create_tables
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease, Leases
 from tests.fakes import TIMEOUT_SECONDS, MemoryLeases, asynchronous

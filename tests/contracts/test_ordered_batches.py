@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import chain_after, encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
@@ -33,7 +34,6 @@ from opentrail.adapters.postgres.partitions import create_partitions
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import LEASE, Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import LeaseLost
 from opentrail.core.event import NewEntry

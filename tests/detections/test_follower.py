@@ -22,8 +22,8 @@ from opentrail.detections.rules import (
     OneOf,
     RuleSelection,
 )
-from opentrail.follow import catch_up
-from opentrail.metrics import Metrics
+from opentrail.ports.follow import catch_up
+from opentrail.ports.metrics import Metrics
 from tests.detections.test_enabled_rules import an_enabled_rule
 from tests.factories import a_new_entry, a_record, an_insight_record, event_id
 from tests.fakes import (

@@ -12,7 +12,7 @@ from opentrail.core.event import DETECTION, Entry, Record, format_time
 from opentrail.detections import notifications as module
 from opentrail.detections.notifications import Alerts, WebhookFollower
 from opentrail.detections.webhook_forms import Alert, InsightAlert, MatchAlert
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from tests.factories import (
     MOMENT,
     a_principal_record,

@@ -37,8 +37,8 @@ from opentrail.history.event_history import (
     event_document,
     has_all,
 )
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import CallKey, EventQuery, FoundEvent
+from opentrail.ports.metrics import Metrics
 from tests.adapters.duckdb.worlds import folders
 from tests.factories import (
     ABSENT,

@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.history.history_follower import HistoryFollower
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from tests.factories import entries_of, some_records
 from tests.fakes import MemoryEvents, SettableClock, asynchronous, at, run_skipping_time, turns
 

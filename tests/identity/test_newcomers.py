@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from opentrail.core.errors import StorageFailed
-from opentrail.follow import follow
 from opentrail.identity import known_identities
 from opentrail.identity.known_identities import Identities, KnownIdentities, Newcomers, know_all
+from opentrail.ports.follow import follow
 from tests.factories import a_new_entry, an_identity
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 from tests.identity.test_known_identities import SESSION_KEY, assume_role

@@ -19,12 +19,12 @@ import pytest
 from opentrail.app.wings.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.core.insight_types import PRINCIPAL_TYPES
-from opentrail.follow import BATCH
 from opentrail.insights import follower
 from opentrail.insights.findings import Expected, ExpectedIncidents, minute_of
 from opentrail.insights.follower import Insights
 from opentrail.ports.control import Put, Remove
 from opentrail.ports.event_store import CallKey
+from opentrail.ports.follow import BATCH
 from tests.factories import (
     ACCOUNT,
     AGENT,
@@ -113,7 +113,7 @@ class World:
         await self.journal.append(entries)
 
     async def follow(self) -> None:
-        """Has everything processed, as `opentrail.follow` does."""
+        """Has everything processed, as `opentrail.ports.follow` does."""
         cursor = await self.insights.cursor()
         while entries := await self.journal.read(cursor, BATCH):
             await self.insights.process(entries)

@@ -158,8 +158,8 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
             assert heavy.isdisjoint(sys.modules)
             own = [name for name in sys.modules if name.partition(".")[0] == "opentrail"]
             assert sorted(own) == [
-                "opentrail", "opentrail.pytest_plugin", "opentrail.pytest_plugin.collecting",
-                "opentrail.pytest_plugin.plugin", "opentrail.core.version",
+                "opentrail", "opentrail.core", "opentrail.core.version", "opentrail.pytest_plugin",
+                "opentrail.pytest_plugin.collecting", "opentrail.pytest_plugin.plugin",
             ]
     """)
     session.runpytest_subprocess().assert_outcomes(passed=1)

@@ -13,7 +13,7 @@ from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.event import Entry, format_time
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit
 from opentrail.trails.delivery_rounds import Delivered as Round

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from opentrail.adapters.at_rest import reading
 from opentrail.adapters.duckdb.file_names import (
     SealedFile,
     Series,
@@ -18,7 +19,6 @@ from opentrail.adapters.duckdb.file_names import (
     read_name,
     sealed_files,
 )
-from opentrail.adapters.sqlite.at_rest import reading
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified

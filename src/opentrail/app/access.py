@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from opentrail.access.keys import KnownKey
 from opentrail.access.users import identity_of_user
+from opentrail.adapters.aws.emulator_folder import EmulatorFolder, folder_of
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.upstream.emulator_folder import EmulatorFolder, folder_of
 from opentrail.capture.proxy.upstream import at
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, key_for_account
 from opentrail.settings import Settings, UpstreamAccess

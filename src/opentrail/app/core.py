@@ -28,9 +28,9 @@ from opentrail.app.left_out import LeftOutCalls
 from opentrail.app.losses import record_expired, record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
-from opentrail.follow import catch_up, follow
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.ports.event_store import ExpiredEvents
+from opentrail.ports.follow import catch_up, follow
 from opentrail.ports.signer import Signer
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit

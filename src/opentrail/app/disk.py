@@ -14,8 +14,8 @@ from typing import Any
 
 from opentrail.adapters.duckdb.file_names import MAX_FILE_BYTES
 from opentrail.adapters.files import DataDirectory
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason
+from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 
 #: Why records may take too much space, in the order in which they expire for it.

@@ -38,9 +38,9 @@ from opentrail.identity.known_identities import (
     Newcomers,
     directory_identities,
 )
-from opentrail.metrics import Metrics, Sample
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
+from opentrail.ports.metrics import Metrics, Sample
 from opentrail.settings import Address, Settings
 from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.remote_events import IpcEventStore
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access
 from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
@@ -34,12 +34,12 @@ from opentrail.app.known_positions import (
 from opentrail.app.one_server import OneServer
 from opentrail.app.site import Site
 from opentrail.core.errors import UsageError
-from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
+from opentrail.ports.follow import FollowedPositions
 from opentrail.ports.journal import JournalSource, LostPositions, TrimmedJournal
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog

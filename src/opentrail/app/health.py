@@ -13,7 +13,7 @@ from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
 from opentrail.core.version import __version__
-from opentrail.metrics import Sample, total
+from opentrail.ports.metrics import Sample, total
 from opentrail.settings import Settings
 
 #: Seconds that the answer of `/health` waits for the control store.

@@ -13,10 +13,10 @@ from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.site import Site
 from opentrail.core.logs import attempt
-from opentrail.follow import FollowedPositions
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities
 from opentrail.ports.event_store import Excess
+from opentrail.ports.follow import FollowedPositions
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
 from opentrail.trails.delivery_rounds import Deliveries
 

@@ -26,7 +26,7 @@ from opentrail.capture.proxy.head import (
     MAX_UNFINISHED,
     BadHead,
 )
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 
 #: Maximum bytes of a request's target: the console's pages name resources and searches in theirs.
 MAX_TARGET = 64 * 1024

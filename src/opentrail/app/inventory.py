@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.data_inventory import (
     ACCEPTED,
     DirectoryInventory,
@@ -27,12 +28,11 @@ from opentrail.adapters.data_inventory import (
     read_written,
     write_inventory,
 )
+from opentrail.adapters.databases import revisions_behind
 from opentrail.adapters.duckdb.file_names import Series, sealed_files
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import acknowledged_keys, known_keys
 from opentrail.adapters.sealing import master_key_in
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.databases import revisions_behind
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.unrecorded_counts import DamagedGap, kept_gaps
 from opentrail.app.known_positions import known_imports, marked_position

@@ -22,9 +22,9 @@ from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:
+    from opentrail.adapters.databases import Transaction
     from opentrail.adapters.postgres.database import SharedDatabase
     from opentrail.adapters.postgres.journal import PostgresJournal
-    from opentrail.adapters.sql.databases import Transaction
 
 #: A file in the folder of the journal if that is on PostgreSQL.
 _MARKER = "postgresql"

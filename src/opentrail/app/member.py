@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
-from opentrail.adapters.sql import SqlControl
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.inventory import DataInventory, require_same_use
@@ -41,10 +41,10 @@ from opentrail.core.errors import (
     UsageError,
 )
 from opentrail.core.version import command_for
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import ObjectStore
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.duckdb.calls_at_rest import calls_of
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.system import SystemClock
 from opentrail.app.inventory import standing_of
 from opentrail.core.trail import Trail

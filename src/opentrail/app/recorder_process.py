@@ -21,7 +21,7 @@ from opentrail.app.endpoint_server import EndpointServer
 from opentrail.core.errors import UsageError
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import KnownIdentities, directory_identities
-from opentrail.metrics import Metrics, Sample
+from opentrail.ports.metrics import Metrics, Sample
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 

@@ -32,8 +32,8 @@ from opentrail.capture.proxy.connections import Acceptor
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import CatchUp, Identities, directory_identities, may_teach
-from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
+from opentrail.ports.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -92,13 +92,13 @@ from opentrail.app.recorders import Recorders
 from opentrail.app.status import ServerStatus
 from opentrail.app.upstream_callers import UpstreamCallers
 from opentrail.app.wing import Core, StartWing, Wing
-from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
+from opentrail.capture.record.ingest import Ingest
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.logs import LastProblem, set_up_logging
 from opentrail.core.version import __version__
 from opentrail.identity.known_identities import CatchUp, Identities, know_all
-from opentrail.metrics import total
+from opentrail.ports.metrics import total
 from opentrail.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from opentrail.adapters.aws.caller_identity import CallerIdentity, caller_identity
-from opentrail.adapters.upstream.probe import AWS_EMULATOR, Kind, Probe
+from opentrail.adapters.aws.probe import AWS_EMULATOR, Kind, Probe
 from opentrail.core.identity import Learned, account_of_key, identity_by_arn, key_for_account
 from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from opentrail.adapters.upstream.probe import AWS, Probe
+from opentrail.adapters.aws.probe import AWS, Probe
 from opentrail.core.text import printable
 from opentrail.settings import Settings
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.data_backup import (
     KEYS,
     Manifest,
@@ -27,7 +28,6 @@ from opentrail.adapters.data_backup import (
 )
 from opentrail.adapters.files import DataDirectory, sha256_of, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
-from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.journals import is_in_files, mark_on_postgresql, require_engine

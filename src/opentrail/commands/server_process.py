@@ -104,7 +104,7 @@ class ServerProcess:
 
     def is_changed(self) -> bool:
         """Returns whether trails, keys, policies, users or anything else was made or set."""
-        from opentrail.adapters.sql.at_rest import stored_keys
+        from opentrail.adapters.at_rest import stored_keys
 
         keys = stored_keys(self.data_dir / "state.db")
         return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in keys)

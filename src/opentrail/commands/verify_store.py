@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opentrail.adapters.at_rest import control_at_rest
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import folder_problems
-from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.inventory import standing_of
 from opentrail.app.journals import is_in_files, source_of

@@ -33,10 +33,10 @@ from opentrail.detections.matching import (
     principal_of,
 )
 from opentrail.detections.rules import DetectionRule
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove
 from opentrail.ports.journal import Journal
+from opentrail.ports.metrics import Metrics
 
 KIND = "detection"
 #: Maximum rules.

@@ -15,12 +15,12 @@ from opentrail.core.event import DETECTION, INSIGHT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.detections.matching import json_of
 from opentrail.detections.webhook_forms import Alert, InsightAlert, Match, MatchAlert
-from opentrail.follow import StoredCursor
 from opentrail.insights.incident_summaries import IncidentReport, incidents_of
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
+from opentrail.ports.follow import StoredCursor
 from opentrail.ports.journal import Journal
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.services import Webhook
 
 #: Entries after which the cursor is stored though none was sent.

@@ -16,7 +16,6 @@ from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.expression.tree import FIELDS
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.history.page_tokens import PageToken, PageTokens
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
     DATA_CATEGORIES,
@@ -31,6 +30,7 @@ from opentrail.ports.event_store import (
     Snapshot,
     ValueCount,
 )
+from opentrail.ports.metrics import Metrics
 
 #: Periods of a histogram, at most.
 MAX_BUCKETS = 120

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from opentrail.core.errors import StorageFailed, Throttled
 from opentrail.core.event import Entry
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventStore
+from opentrail.ports.metrics import Metrics
 
 #: Maximum seconds that a lookup waits for records that are durable but not yet visible. It is more
 #: than another server of a cluster needs to become the sequencer.

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.logs import attempt
-from opentrail.follow import BATCH
 from opentrail.insights.findings import (
     Detection,
     Expected,
@@ -23,6 +22,7 @@ from opentrail.insights.findings import (
 from opentrail.insights.insight_records import insight_event, principal_event, start_id
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot
+from opentrail.ports.follow import BATCH
 from opentrail.ports.journal import Journal, append_once
 
 log = logging.getLogger(__name__)

@@ -29,9 +29,9 @@ from opentrail.core.logfile import (
     unique_string,
 )
 from opentrail.core.trail import Span, Trail, stored_time
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.digest_chains import UndigestedLog, put_log
 from opentrail.trails.outbox import NOTICE, STREAM, Notice, file_key, note_of, stream_name

@@ -23,9 +23,9 @@ from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.core.logfile import DeliveryPlace, LogFileLocation, encryption_context, sha256_hex
 from opentrail.core.trail import Span, Trail, stored_time
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, StoreWrite
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
 from opentrail.trails.delivery import RetryLimit

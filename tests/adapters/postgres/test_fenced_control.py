@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.fenced_control import FencedControl
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.postgres.schema import create_tables
-from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import Conflict, LeaseLost
 from opentrail.ports.control import Put, Remove
 from tests.fakes import asynchronous

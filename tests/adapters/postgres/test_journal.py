@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import (
     JournalDamaged,
     LeaseLost,
@@ -568,7 +568,7 @@ _FILL_DISK = """
     CREATE TRIGGER full_disk BEFORE INSERT ON opentrail.batch
         FOR EACH ROW EXECUTE FUNCTION opentrail.full_disk()
 """
-_PROBED = "SELECT ctid::text FROM opentrail.core.version"
+_PROBED = "SELECT ctid::text FROM opentrail.version"
 
 
 @asynchronous

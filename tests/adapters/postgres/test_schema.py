@@ -22,7 +22,7 @@ async def test_processes_that_start_concurrently_make_the_tables_once() -> None:
     url = shared_server().new_database()
     databases = [SharedDatabase(url) for _ in range(5)]
     await asyncio.gather(*(database.run(create_tables) for database in databases))
-    rows = shared_server().execute(database_in(url), "SELECT version FROM opentrail.core.version")
+    rows = shared_server().execute(database_in(url), "SELECT version FROM opentrail.version")
     assert rows == [(VERSION,)]
     for database in databases:
         await database.close()
@@ -46,7 +46,7 @@ async def test_tables_of_a_newer_version_are_refused() -> None:
     url = shared_server().new_database()
     database = SharedDatabase(url)
     await database.run(create_tables)
-    shared_server().execute(database_in(url), "UPDATE opentrail.core.version SET version = 99")
+    shared_server().execute(database_in(url), "UPDATE opentrail.version SET version = 99")
     with pytest.raises(DataTooNew, match="99"):
         await database.run(create_tables)
     await database.close()

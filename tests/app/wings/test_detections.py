@@ -15,7 +15,7 @@ from opentrail.api.v1.detections import Detections
 from opentrail.app.wings import detections
 from opentrail.core.event import NewEntry
 from opentrail.detections.enabled_rules import match_event
-from opentrail.follow import StoredCursor
+from opentrail.ports.follow import StoredCursor
 from tests.adapters.test_webhook import LOOPBACK, stub_webhook
 from tests.api.caller import Api
 from tests.app.wings.cores import a_core

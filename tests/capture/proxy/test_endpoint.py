@@ -16,7 +16,7 @@ from opentrail.capture.proxy.asgi import ApiAnswer
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.identity import unknown
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, get, put

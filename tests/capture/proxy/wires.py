@@ -16,8 +16,8 @@ from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.commands.sandbox import ADMIN_KEY_ID
 from opentrail.core.identity import Identity
-from opentrail.metrics import Metrics
 from opentrail.ports.journal import JournalWriter
+from opentrail.ports.metrics import Metrics
 from tests.factories import an_identity, router
 from tests.fakes import SettableClock
 from tests.live.processes import Opentrail, opentrail_server

@@ -11,7 +11,7 @@ from opentrail.capture.record.model_form import renderers
 from opentrail.capture.record_rules import lower_first
 from opentrail.capture.redaction.redact import REMOVED_MARK
 from opentrail.capture.redaction.secret_names import HIDDEN
-from opentrail.wire.protocols.values import timestamp
+from opentrail.wire.values import timestamp
 from tests.factories import catalog
 
 NINE = datetime(2023, 7, 10, 9, 4, 5, tzinfo=UTC)

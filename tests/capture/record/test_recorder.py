@@ -19,7 +19,7 @@ from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import Identity, unknown
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from tests.factories import (
     a_query_request,
     a_request,

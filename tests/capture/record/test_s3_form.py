@@ -14,8 +14,8 @@ from opentrail.capture.record.s3_form import (
     s3_parameters,
 )
 from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.wire.body_formats import parse_xml
 from opentrail.wire.message import Request, Response
-from opentrail.wire.protocols.body_formats import parse_xml
 from opentrail.wire.routing import NOTHING, Route
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import ACCOUNT, HOST, an_s3_request, an_sdk_request, router

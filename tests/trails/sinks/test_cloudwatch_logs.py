@@ -14,7 +14,7 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, format_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.trails.outbox import STREAM, Outbox, note_of, stream_name
 from opentrail.trails.plans import LogFilePlan
 from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink

@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.core.event_record import EventRecord
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower, bus_event
 from tests.factories import (
     MOMENT,

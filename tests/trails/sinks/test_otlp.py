@@ -12,7 +12,7 @@ import pytest
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.core.ocsf import ocsf_event
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.trails.sinks.otlp import MAX_BYTES, MAX_EVENTS, OtlpFollower, logs_of
 from tests.factories import (
     ACCOUNT,

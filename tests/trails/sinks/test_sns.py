@@ -9,7 +9,7 @@ import pytest
 
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
-from opentrail.metrics import Metrics
+from opentrail.ports.metrics import Metrics
 from opentrail.trails.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
 from opentrail.trails.sinks.sns import SnsSink
 from tests.factories import MOMENT

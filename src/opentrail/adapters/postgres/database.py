@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from opentrail.adapters.sql.databases import (
+from opentrail.adapters.databases import (
     CommitUnknownError,
     DatabaseError,
     PostgresDatabase,

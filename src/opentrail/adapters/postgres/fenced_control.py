@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.leases import PostgresLeases
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease, Stored, StoreWrite
 

@@ -16,6 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import day_of, encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
@@ -23,7 +24,6 @@ from opentrail.adapters.postgres.partitions import create_partitions, drop_oldes
 from opentrail.adapters.postgres.schema import LOSE, PROBE, create_tables
 from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import (
     JournalDamaged,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
+from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import first_id_of
-from opentrail.adapters.sql.databases import Transaction
 
 _PREFIX = "batch_"
 #: Key of the advisory lock that is held while a partition is created.

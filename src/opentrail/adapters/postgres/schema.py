@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.adapters.sql.databases import Transaction
+from opentrail.adapters.databases import Transaction
 from opentrail.core.errors import DataTooNew, UsageError
 
 #: Version of the tables that this version of opentrail makes and knows.
@@ -15,8 +15,8 @@ _LOCK = 0x6F70656E7472
 _EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = 'version'"
 _HAS_SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'opentrail'"
 _TABLES = (
-    "CREATE TABLE opentrail.core.version (version integer NOT NULL)",
-    f"INSERT INTO opentrail.core.version VALUES ({VERSION})",  # noqa: S608 - a number
+    "CREATE TABLE opentrail.version (version integer NOT NULL)",
+    f"INSERT INTO opentrail.version VALUES ({VERSION})",  # noqa: S608 - a number
     """
     CREATE TABLE opentrail.lease (
         name text PRIMARY KEY,
@@ -60,7 +60,7 @@ _TABLES = (
     "CREATE INDEX batch_unordered ON opentrail.batch (n) WHERE first IS NULL",
 )
 #: Writes something, and so waits for standbys as other commits do.
-PROBE = "UPDATE opentrail.core.version SET version = version"
+PROBE = "UPDATE opentrail.version SET version = version"
 #: Marks positions as lost.
 LOSE = "INSERT INTO opentrail.lost VALUES (?, ?, ?) ON CONFLICT (first) DO NOTHING"
 #: Compresses bodies faster, where PostgreSQL was built with it.
@@ -86,7 +86,7 @@ def create_tables(transaction: Transaction) -> None:
                 transaction.change(statement)
             if transaction.rows(_LZ4):
                 transaction.change(_USE_LZ4)
-    ((version,),) = transaction.rows("SELECT version FROM opentrail.core.version")
+    ((version,),) = transaction.rows("SELECT version FROM opentrail.version")
     if version > VERSION:
         raise DataTooNew(
             f"the journal on PostgreSQL was made by a newer version of opentrail: its tables have "

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentrail.adapters.sqlite.at_rest import reading
+from opentrail.adapters.at_rest import reading
 from opentrail.adapters.sqlite.rows import CHAIN
 from opentrail.adapters.sqlite.verify import is_damage, lost_in, read_verified
 from opentrail.adapters.system import read_only_uri

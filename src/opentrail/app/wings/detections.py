@@ -16,7 +16,7 @@ from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled_rules import DetectionFollower, EnabledRules
 from opentrail.detections.notifications import Alerts, WebhookFollower
 from opentrail.detections.webhook_forms import FORMS, RESOLVING, pagerduty
-from opentrail.follow import WatchedFollower, follow
+from opentrail.ports.follow import WatchedFollower, follow
 
 log = logging.getLogger(__name__)
 

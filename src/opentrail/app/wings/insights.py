@@ -19,10 +19,10 @@ from opentrail.core.errors import OpentrailError
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
-from opentrail.follow import follow
 from opentrail.insights.findings import ExpectedIncidents, WatchState
 from opentrail.insights.follower import Insights, RemoteWatch
 from opentrail.ports.event_store import CallKey
+from opentrail.ports.follow import follow
 from opentrail.trails.registry import TrailRegistry
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from opentrail.adapters.aws.sink_services import CloudWatchLogGroups, EventBridg
 from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.core.event import DETECTION, Entry
-from opentrail.follow import WatchedFollower, follow
+from opentrail.ports.follow import WatchedFollower, follow
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink

@@ -17,8 +17,8 @@ from opentrail.capture.record.exchange import GONE
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
 from opentrail.capture.record.request_head import Choice
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
+from opentrail.ports.metrics import Metrics
 from opentrail.wire.routing import Router
 
 

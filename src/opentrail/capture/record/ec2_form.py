@@ -20,11 +20,11 @@ from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
 from opentrail.core.text import cached_if_short
+from opentrail.wire.body_formats import Element, Tree, parse_xml, tree_of
 from opentrail.wire.message import Request, Response, plain_body
-from opentrail.wire.protocols.body_formats import Element, Tree, parse_xml, tree_of
-from opentrail.wire.protocols.requests import operation_fields, repeated_fields
-from opentrail.wire.protocols.values import from_text
+from opentrail.wire.requests import operation_fields, repeated_fields
 from opentrail.wire.routing import Route
+from opentrail.wire.values import from_text
 
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
 #: Characters of a name that is cached.

@@ -41,9 +41,9 @@ from opentrail.capture.redaction.template_parameters import (
 )
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
-from opentrail.wire.protocols.values import ByShape, WireTime
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
+from opentrail.wire.values import ByShape, WireTime
 
 
 def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import Identity
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
+from opentrail.ports.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -36,13 +36,13 @@ from opentrail.capture.redaction.redact import (
 )
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
 from opentrail.core.event import MANAGEMENT, new_event_id
+from opentrail.wire.body_formats import Element, parse_xml
 from opentrail.wire.form_fields import form_fields
 from opentrail.wire.message import Request, Response, plain_body
-from opentrail.wire.protocols.body_formats import Element, parse_xml
-from opentrail.wire.protocols.values import JsonDocument
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import signing_texts
+from opentrail.wire.values import JsonDocument
 
 #: Whole numbers that org.json, which AWS seems to use, reads as numbers.
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")

@@ -12,7 +12,7 @@ from typing import Any
 from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.secret_names import HIDDEN, is_value
 from opentrail.capture.redaction.yaml_text import is_hushed, yaml_end, yaml_entries
-from opentrail.wire.protocols.values import JsonDocument
+from opentrail.wire.values import JsonDocument
 
 _NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)
 #: A key in flow style, and what may be before it.

@@ -14,9 +14,9 @@ from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.core.faults import crash_point
 from opentrail.core.trail import stored_time
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.services import LogEvent, LogGroups
 from opentrail.trails.outbox import STREAM, Outbox, SinkStatus
 from opentrail.trails.plans import LogFilePlan, StreamNote

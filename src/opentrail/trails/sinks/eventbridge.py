@@ -12,9 +12,9 @@ from opentrail.core.batching import batches
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.services import BusEvent, EventBus
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import msgspec
 from opentrail.core.errors import ServiceError
 from opentrail.core.faults import crash_point
 from opentrail.core.trail import stored_time
-from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.metrics import Metrics
 from opentrail.ports.services import Topics
 from opentrail.trails.outbox import NOTICE, SUBJECT, Notice, Outbox
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from opentrail.adapters.upstream.emulator_folder import EmulatorFolder, folder_of
+from opentrail.adapters.aws.emulator_folder import EmulatorFolder, folder_of
 from opentrail.wire.pinning import opener_with
 
 

@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 from botocore.model import Shape
 
-from opentrail.wire.protocols.values import ByShape, Decoder, from_json, from_text
+from opentrail.wire.values import ByShape, Decoder, from_json, from_text
 
 #: `Name=` without a value, and children by the next part of the name.
 Tree = dict[str | None, Any]

@@ -12,7 +12,7 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.follow import (
+from opentrail.ports.follow import (
     BATCH,
     FollowedPositions,
     StoredCursor,

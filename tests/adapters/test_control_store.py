@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.control_store import SqlControl
 from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
 from opentrail.ports.control import Put, Remove, Stored
 from tests.fakes import asynchronous, fill, run, small_disk
@@ -97,7 +97,7 @@ async def test_on_a_full_disk_changes_are_refused_whole_and_work_again_later(
 PROGRAM = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.control_store import SqlControl
 from opentrail.ports.control import Put
 
 async def main():
@@ -172,7 +172,7 @@ def test_without_its_driver_postgresql_is_refused_with_what_to_install(
 COUNT = """
 import asyncio, sys
 from pathlib import Path
-from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.control_store import SqlControl
 from opentrail.core.errors import Conflict
 from opentrail.ports.control import Put, Remove
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.upstream import emulator_folder
-from opentrail.adapters.upstream.emulator_folder import EmulatorFolder, folder_of
+from opentrail.adapters.aws import emulator_folder
+from opentrail.adapters.aws.emulator_folder import EmulatorFolder, folder_of
 from tests.certificates import issue, write
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.upstream.probe import Probe
+from opentrail.adapters.aws.probe import Probe
 from opentrail.commands.sandbox import start_seaweedfs
 from tests.live.ministack import ministack
 from tests.live.processes import free_port, moto_server

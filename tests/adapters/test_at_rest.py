@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sqlite.at_rest import reading
+from opentrail.adapters.at_rest import reading
 
 
 def made(path: Path, *, is_killed: bool) -> None:

@@ -4,8 +4,8 @@ Decoded values are str, bool, int, float, None, `datetime` (timestamps), `bytes`
 dicts. Members that a model does not have are decoded under their wire name.
 """
 
-from opentrail.wire.protocols.requests import decode_request
-from opentrail.wire.protocols.responses import WireError, decode_answer, read_error, request_id
+from opentrail.wire.requests import decode_request
+from opentrail.wire.responses import WireError, decode_answer, read_error, request_id
 
 __all__ = [
     "WireError",

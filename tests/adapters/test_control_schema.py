@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.control_store import MIGRATIONS
+from opentrail.adapters.control_store import MIGRATIONS, SqlControl
 from opentrail.core.errors import DataTooNew, StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
@@ -22,7 +21,7 @@ from tests.postgres import ON_POSTGRESQL, database_in, shared_server
 
 NEWEST = max(MIGRATIONS)
 #: A store that was written before schemas had versions; see SOURCES.md.
-BEFORE = Path(__file__).parents[2] / "data" / "state-before-migrations.db"
+BEFORE = Path(__file__).parents[1] / "data" / "state-before-migrations.db"
 OLD_TABLE = """
     CREATE TABLE documents (
         kind VARCHAR COLLATE "C" NOT NULL, key VARCHAR COLLATE "C" NOT NULL,
@@ -136,7 +135,7 @@ def test_another_programs_table_is_left_alone(new_place: NewPlace) -> None:
 OPEN = """
 import asyncio, sys
 from pathlib import Path
-from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.control_store import SqlControl
 place = sys.argv[1]
 asyncio.run(SqlControl(place if "://" in place else Path(place)).close())
 """

@@ -6,7 +6,7 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from opentrail.metrics import Freshness, Metrics, total
+from opentrail.ports.metrics import Freshness, Metrics, total
 from tests.factories import MOMENT
 
 

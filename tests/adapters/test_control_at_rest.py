@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sql.at_rest import control_at_rest, stored_keys
+from opentrail.adapters.at_rest import control_at_rest, stored_keys
+from opentrail.adapters.control_store import SqlControl
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import asynchronous
 
 #: A store that was written before schemas had versions.
-BEFORE = Path(__file__).parents[2] / "data" / "state-before-migrations.db"
+BEFORE = Path(__file__).parents[1] / "data" / "state-before-migrations.db"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

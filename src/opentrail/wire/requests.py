@@ -11,19 +11,19 @@ from urllib.parse import parse_qsl, unquote
 import cbor2
 from botocore.model import OperationModel
 
-from opentrail.wire.form_fields import query_pairs
-from opentrail.wire.message import Request, plain_body
-from opentrail.wire.protocols.body_formats import (
+from opentrail.wire.body_formats import (
     form_decoders,
     json_decoders,
     parse_xml,
     tree_of,
     xml_decoders,
 )
-from opentrail.wire.protocols.values import JsonDocument, from_header, from_text
+from opentrail.wire.form_fields import query_pairs
+from opentrail.wire.message import Request, plain_body
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
 from opentrail.wire.sigv4 import SIGNING_QUERY
+from opentrail.wire.values import JsonDocument, from_header, from_text
 
 #: Parameters of the protocols themselves, not of operations.
 _FORM_PROTOCOL = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.sql.databases import (
+from opentrail.adapters.databases import (
     ControlDatabase,
     DatabaseError,
     PostgresDatabase,

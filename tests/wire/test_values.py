@@ -13,7 +13,7 @@ from botocore.model import Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.values import (
+from opentrail.wire.values import (
     ByShape,
     Decoder,
     JsonDocument,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.body_formats import json_decoders
+from opentrail.wire.body_formats import json_decoders
 from tests.factories import catalog
 
 

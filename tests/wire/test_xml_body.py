@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.body_formats import Element, parse_xml, xml_decoders
+from opentrail.wire.body_formats import Element, parse_xml, xml_decoders
 from tests.factories import catalog
 
 BILLION_LAUGHS = b"""<?xml version="1.0"?>

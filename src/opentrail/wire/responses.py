@@ -12,12 +12,12 @@ import orjson
 from botocore.model import OperationModel
 
 from opentrail.core.value_class import value_class
+from opentrail.wire.body_formats import Element, json_decoders, parse_xml, xml_decoders
 from opentrail.wire.message import Response, plain_body
-from opentrail.wire.protocols.body_formats import Element, json_decoders, parse_xml, xml_decoders
-from opentrail.wire.protocols.requests import read_cbor, rest_body
-from opentrail.wire.protocols.values import JsonDocument, from_header
+from opentrail.wire.requests import read_cbor, rest_body
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
+from opentrail.wire.values import JsonDocument, from_header
 
 #: S3 calls that may fail after they have begun to answer 200.
 _LATE_ERRORS = frozenset(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from opentrail.adapters.sql.databases import (
+from opentrail.adapters.databases import (
     MAX_SECONDS,
     REVISION,
     CommitUnknownError,

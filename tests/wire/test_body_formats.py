@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.body_formats import form_decoders, tree_of
+from opentrail.wire.body_formats import form_decoders, tree_of
 from tests.factories import catalog
 
 

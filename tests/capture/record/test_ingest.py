@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.ingest import MAX_RECORDS, Ingest
 from opentrail.capture.record.assemble import UNVERIFIED
+from opentrail.capture.record.ingest import MAX_RECORDS, Ingest
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.core.event import Record
 from opentrail.core.identity import Identity, iam_user, unknown

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from opentrail.adapters.upstream.probe import AWS, KINDS, ProbeAnswer, is_aws, recognize
+from opentrail.adapters.aws.probe import AWS, KINDS, ProbeAnswer, is_aws, recognize
 
 
 def json_answer(**members: object) -> ProbeAnswer:

@@ -1,1 +1,0 @@
-"""What answers behind an upstream, and as whom it sees a caller."""

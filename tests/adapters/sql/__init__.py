@@ -1,1 +1,0 @@
-"""Adapters on SQL databases."""

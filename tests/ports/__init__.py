@@ -1,0 +1,1 @@
+"""Tests of ports that are no store."""
