@@ -22,9 +22,9 @@ import msgspec
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
-from opentrail.api import server
-from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
-from opentrail.api.operation import REGISTER
+from opentrail.api.cloudtrail import server
+from opentrail.api.cloudtrail.permissions import ACCESS_RULES, Permission
+from opentrail.api.cloudtrail.operation import REGISTER
 from opentrail.api.v1.groups import GROUPS
 from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.capture.redaction.secret_members import candidates

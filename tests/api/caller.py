@@ -20,10 +20,10 @@ from starlette.applications import Starlette
 
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.api.authorization.authorizer import Authorizer
-from opentrail.api.operation import Services
+from opentrail.api.cloudtrail.authorizer import Authorizer
+from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.public import PublicState
-from opentrail.api.server import CloudTrailApi
+from opentrail.api.services import Services
 from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.app.core import core_of, start_core, start_history
 from opentrail.app.engines import Engines
 from opentrail.core.event import format_time

@@ -19,7 +19,7 @@ from opentrail.adapters.aws.sink_services import (
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
-from opentrail.api.operation import NoOrganizations, Services
+from opentrail.api.services import NoOrganizations, Services
 from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines

@@ -36,11 +36,11 @@ from opentrail.adapters.system import (
     settle_memory,
     unsettle_memory,
 )
-from opentrail.api.authorization.authorizer import Authorizer
-from opentrail.api.operation import Services
+from opentrail.api.cloudtrail.authorizer import Authorizer
+from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.pages import port_app
 from opentrail.api.public import PublicState
-from opentrail.api.server import CloudTrailApi
+from opentrail.api.services import Services
 from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
 from opentrail.api.v1.asked import QuestionRoutes

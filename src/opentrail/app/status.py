@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, trail_state
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import format_time

@@ -17,7 +17,7 @@ from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.sink_services import ServiceClients
 from opentrail.adapters.files import DataDirectory
-from opentrail.api.operation import Services, TrailManagement
+from opentrail.api.services import Services, TrailManagement
 from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.ports.control import ControlStore

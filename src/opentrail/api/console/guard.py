@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.api.console.sessions import MAX_SESSION, Session, Sessions
-from opentrail.api.v1.answers import POLICY, describe_error, error_response, with_headers
+from opentrail.api.pages import POLICY
+from opentrail.api.v1.answers import describe_error, error_response, with_headers
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.routes import PREFIX
 from opentrail.core.errors import CloudTrailError, OpentrailError

@@ -17,7 +17,7 @@ from opentrail.api.console.guard import Guard
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json, Role, role_name
 from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
 from opentrail.api.v1.own_events import OwnChanges

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.access.users import ConsoleRole
+from opentrail.api.pages import POLICY, SECURITY_HEADERS, json_response
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     CloudTrailError,
@@ -25,28 +26,11 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Role = Literal["viewer", "auditor", "operator", "admin"]
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'"
-)
-SECURITY_HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def role_name(role: ConsoleRole) -> Role:
     """Returns a role as documents have it."""
     return cast(Role, str(role))
-
-
-def json_response(document: Any, status: int = 200) -> Response:
-    """Returns a response with a JSON document."""
-    return Response(orjson.dumps(document), status, media_type="application/json")
 
 
 def error_response(code: str, message: str, status: int, request_id: str) -> Response:

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.routes import route
 from opentrail.questions.question import Asked, Question, answer_type, load_all, read

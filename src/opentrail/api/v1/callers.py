@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 
 from opentrail.access.users import OPERATOR, ConsoleRole, ConsoleUser, identity_of_user
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.who.sentence import CONSOLE_AGENT
 

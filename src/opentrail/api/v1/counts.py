@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import count_in
 from opentrail.api.v1.routes import SEARCH, VIEWER, route

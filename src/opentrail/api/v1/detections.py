@@ -12,7 +12,7 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events

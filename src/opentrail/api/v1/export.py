@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import require_signed_in, seen_by
 from opentrail.api.v1.routes import AUDITOR, SEARCH, route

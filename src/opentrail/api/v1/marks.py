@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import orjson
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of
 from opentrail.api.v1.conditions import count_in, position_in

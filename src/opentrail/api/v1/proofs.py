@@ -12,7 +12,7 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.routes import AUDITOR, route

@@ -15,13 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from opentrail.api.v1.answers import (
-    describe_error,
-    error_response,
-    json_response,
-    read_object,
-    with_headers,
-)
+from opentrail.api.pages import json_response
+from opentrail.api.v1.answers import describe_error, error_response, read_object, with_headers
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     PersonalTokens,

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, VIEWER, route

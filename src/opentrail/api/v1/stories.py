@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 import orjson
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.counts import CountedValue

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import describe_error, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of, is_by_token, require_signed_in, seen_by
 from opentrail.api.v1.conditions import count_in, max_events, position_in

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of, is_signed_in
 from opentrail.api.v1.conditions import position_in

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.trail_states import all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json, invalid_parameter, read_body
 from opentrail.api.v1.callers import (

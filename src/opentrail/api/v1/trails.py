@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from starlette.requests import Request
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by

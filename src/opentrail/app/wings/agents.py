@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.app.wing import Core, Missing, Wing
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from opentrail.adapters.outgoing_http import HttpWebhook
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.detections import Detections
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import OpentrailError

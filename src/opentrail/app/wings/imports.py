@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.administration import ImportedFiles
 from opentrail.app.background import run_beside
 from opentrail.app.known_positions import mark_imports

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link, parts, remote, request_of
-from opentrail.api.operation import Services
+from opentrail.api.services import Services
 from opentrail.api.v1.incidents import Incidents
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.app.wings.insights_messages import StopWatch

@@ -14,8 +14,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from opentrail.api.operations.insights import not_a_trail
-from opentrail.api.operations.tags import resource_not_found
+from opentrail.api.cloudtrail.insights import not_a_trail
+from opentrail.api.cloudtrail.tags import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,

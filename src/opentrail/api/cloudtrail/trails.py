@@ -6,7 +6,7 @@ import base64
 import uuid
 from dataclasses import replace
 
-from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.organization import not_management_account
 from opentrail.core.resource_tags import read_tags, with_tags
@@ -323,3 +323,22 @@ def _description(trail: Trail) -> Json:
         "HasCustomEventSelectors": Selection.from_document(trail.selectors).custom,
         "HasInsightSelectors": bool(trail.insight_selectors),
     }
+
+
+_INVALID = "InvalidParameterException"
+
+
+@operation("RegisterOrganizationDelegatedAdmin", errors={"MemberAccountId": _INVALID})
+async def register_delegated_admin(call: OperationCall) -> Json:
+    """Lets a member account manage the organization's trails."""
+    await call.services.organizations.register(call.account, call.input["MemberAccountId"])
+    return {}
+
+
+@operation("DeregisterOrganizationDelegatedAdmin", errors={"DelegatedAdminAccountId": _INVALID})
+async def deregister_delegated_admin(call: OperationCall) -> Json:
+    """Ends the administration by a member account."""
+    await call.services.organizations.deregister(
+        call.account, call.input["DelegatedAdminAccountId"]
+    )
+    return {}

@@ -5,101 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.core.errors import CloudTrailError, NoHistory, Unsupported
-from opentrail.core.organization import Organization
+from opentrail.api.services import Services
+from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
-from opentrail.history.event_history import History
-from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import Journal
-from opentrail.ports.signer import Signer
-from opentrail.trails.delivery_rounds import Deliveries
-from opentrail.trails.destinations import Destinations
-from opentrail.trails.registry import StoredTrail, TrailRegistry
+from opentrail.trails.registry import StoredTrail
 
 Json = dict[str, Any]
-
-
-class TrailManagement(Protocol):
-    """Who may manage organization trails, and who their managers are."""
-
-    async def managed_by(self, account: str) -> Organization:
-        """Return the organization whose trails an account may create.
-
-        Raises:
-            CloudTrailError: the account may create none.
-        """
-        ...
-
-    async def administrates(self, account: str, trail: Trail) -> bool:
-        """Return whether an account is a delegated administrator of a trail's organization."""
-        ...
-
-    async def register(self, caller: str, account: str) -> None:
-        """Make a member account a delegated administrator.
-
-        Raises:
-            CloudTrailError: the caller may not, or the account cannot be one.
-        """
-        ...
-
-    async def deregister(self, caller: str, account: str) -> None:
-        """Remove a delegated administrator.
-
-        Raises:
-            CloudTrailError: the caller may not, or the account is none.
-        """
-        ...
-
-
-class NoOrganizations:
-    """A server without organizations."""
-
-    async def managed_by(self, account: str) -> Organization:
-        """Refuses: there are none."""
-        raise Unsupported("organizations on this server")
-
-    async def administrates(self, account: str, trail: Trail) -> bool:
-        """Returns False."""
-        return False
-
-    async def register(self, caller: str, account: str) -> None:
-        """Refuses: there are none."""
-        raise Unsupported("organizations on this server")
-
-    async def deregister(self, caller: str, account: str) -> None:
-        """Refuses: there are none."""
-        raise Unsupported("organizations on this server")
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The features that operations use."""
-
-    #: None: this server keeps none.
-    kept_history: History | None
-    trails: TrailRegistry
-    deliveries: Deliveries
-    control: ControlStore
-    journal: Journal
-    destinations: Destinations
-    signer: Signer
-    clock: Clock
-    organizations: TrailManagement
-
-    @property
-    def history(self) -> History:
-        """Event history.
-
-        Raises:
-            NoHistory: this server keeps none.
-        """
-        if self.kept_history is None:
-            raise NoHistory
-        return self.kept_history
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.api.authorization.permissions import (
+from opentrail.api.cloudtrail.permissions import (
     ACCESS_RULES,
     EVERYTHING,
     AccessLevel,

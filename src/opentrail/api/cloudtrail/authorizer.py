@@ -10,7 +10,7 @@ from typing import Any
 
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.api.authorization.permissions import (
+from opentrail.api.cloudtrail.permissions import (
     ACCESS_RULES,
     EVERYTHING,
     AccessRule,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.operation import REGISTER, OperationCall, operation
-from opentrail.api.server import OPERATION_MODULES
+from opentrail.api.cloudtrail.operation import REGISTER, OperationCall, operation
+from opentrail.api.cloudtrail.server import OPERATION_MODULES
 from opentrail.core.errors import CloudTrailError
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, REGION, catalog

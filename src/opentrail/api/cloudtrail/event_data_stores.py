@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
 
 _ERRORS = {"MaxResults": "InvalidMaxResultsException", "NextToken": "InvalidNextTokenException"}

@@ -13,8 +13,8 @@ from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from hypothesis import HealthCheck, given, settings
 
-from opentrail.api.operation import REGISTER
-from opentrail.api.server import CloudTrailApi
+from opentrail.api.cloudtrail.operation import REGISTER
+from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
 from opentrail.core.errors import INTERNAL_FAILURE, StorageFailed
 from opentrail.wire.service_models import ServiceCatalog

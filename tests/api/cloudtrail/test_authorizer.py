@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.access.keys import identity_of
-from opentrail.api.authorization.authorizer import caller_of
+from opentrail.api.cloudtrail.authorizer import caller_of
 from opentrail.core.identity import Identity, iam_user, root
 from opentrail.ports.control import Put
 from tests.api.caller import Answer, Api

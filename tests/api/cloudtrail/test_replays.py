@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.api.replays import MOMENT, Replays
+from opentrail.api.cloudtrail.server import MOMENT, Replays
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + MOMENT + timedelta(milliseconds=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
 from opentrail.core.arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.resource_tags import as_tag_list, read_tags, with_tags, without_tags

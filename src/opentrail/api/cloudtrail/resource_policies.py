@@ -11,8 +11,8 @@ import re
 from typing import Any
 
 from opentrail.access.resource_policies import KINDS
-from opentrail.api.operation import Json, OperationCall, operation
-from opentrail.api.operations.tags import resource_not_found
+from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.tags import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from opentrail.api.operation import Json, OperationCall, operation
-from opentrail.api.operations.history import ABOUT_DATA_EVENTS, shown_page
+from opentrail.api.cloudtrail.history import ABOUT_DATA_EVENTS, shown_page
+from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
 from opentrail.core.expression import And, Compare

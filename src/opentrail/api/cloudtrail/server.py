@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections import OrderedDict
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -14,23 +16,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.api.authorization.authorizer import Authorizer, VerifiedCall
-from opentrail.api.authorization.permissions import ACCESS_RULES
-from opentrail.api.operation import REGISTER, Json, Operation, OperationCall, Services
-from opentrail.api.operations import (
-    event_configuration,
+from opentrail.api.cloudtrail import (
     event_data_stores,
-    event_selectors,
     history,
-    insight_selectors,
     insights,
-    organizations,
     resource_policies,
+    selectors,
     tags,
     trails,
 )
-from opentrail.api.replays import Replays
-from opentrail.api.validation import member_path, validate
+from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
+from opentrail.api.cloudtrail.operation import REGISTER, Json, Operation, OperationCall
+from opentrail.api.cloudtrail.permissions import ACCESS_RULES
+from opentrail.api.cloudtrail.validation import member_path, validate
+from opentrail.api.services import Services
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     CloudTrailError,
@@ -44,16 +43,37 @@ from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
 
+#: Maximum signatures that are remembered; of more, the oldest are forgotten (guarantee A4).
+MAX_SIGNATURES = 100_000
+#: How long after its first call a signature is accepted again.
+MOMENT = timedelta(seconds=2)
+
+
+class Replays:
+    """The signatures of recent calls, until they are no longer valid anyway."""
+
+    def __init__(self, most: int = MAX_SIGNATURES) -> None:
+        self._most = most
+        #: Signature → when it came first, and until when it is valid.
+        self._seen: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()
+
+    def is_replay(self, signature: str, valid_until: datetime, now: datetime) -> bool:
+        """Remembers a signature; returns whether it came first more than a moment ago."""
+        while self._seen and next(iter(self._seen.values()))[1] < now:
+            self._seen.popitem(last=False)
+        first, _ = self._seen.setdefault(signature, (now, valid_until))
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return now - first > MOMENT
+
+
 #: Modules whose import registers operations.
 OPERATION_MODULES = (
-    event_configuration,
     event_data_stores,
-    event_selectors,
     history,
-    insight_selectors,
     insights,
-    organizations,
     resource_policies,
+    selectors,
     tags,
     trails,
 )

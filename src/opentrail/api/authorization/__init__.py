@@ -1,1 +1,0 @@
-"""Authorisation of CloudTrail's API: which permissions a call needs, and whether it has them."""

@@ -1,1 +1,0 @@
-"""CloudTrail API operations, one module per kind of resource."""

@@ -1,1 +1,0 @@
-"""Which permissions a call needs, and whether it has them."""

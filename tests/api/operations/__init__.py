@@ -1,1 +1,0 @@
-"""Tests of src/opentrail/api/operations."""
