@@ -17,7 +17,7 @@ from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.s3_form import s3_parameters
 from opentrail.core.identity import unknown
 from opentrail.wire.message import Request, Response, fold_headers
-from opentrail.wire.protocols import decode_request
+from opentrail.wire.requests import decode_request
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 from opentrail.wire.sigv4 import read_credential

@@ -26,15 +26,19 @@ from benchmarks.servers import Server, opentrail
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.system import SystemClock
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
-from opentrail.core.digest_file import (
+from opentrail.core.event import format_time
+from opentrail.core.logfile import (
     DeliveredLog,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
+    log_bytes,
+    log_key,
+    sha256_hex,
     string_to_sign,
+    unique_string,
 )
-from opentrail.core.event import format_time
-from opentrail.core.logfile import LogFileLocation, log_bytes, log_key, sha256_hex, unique_string
 from opentrail.trails.writing import compress
 
 Figures = dict[str, float]

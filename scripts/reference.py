@@ -35,7 +35,7 @@ from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.core.selectors.known_types import KNOWN_TYPES
 from opentrail.core.version import __version__
-from opentrail.detections.rule_files import technique_of
+from opentrail.detections.rule_files import (technique_of)
 from opentrail.detections.rules import DetectionRule
 from opentrail.detections.sigma import read_rules
 from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.command_parser import CommandParser
+from opentrail.cli import CommandParser
 
 
 def a_parser() -> CommandParser:

@@ -22,7 +22,7 @@ from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
-from opentrail.api.public import PublicState
+from opentrail.api.pages import PublicState
 from opentrail.api.services import Services
 from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts

@@ -17,15 +17,18 @@ import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.app.cluster import Cluster
 from opentrail.app.disk import DiskWatch
 from opentrail.app.housekeeping import Housekeeping, Limits
 from opentrail.app.losses import record_expired
-from opentrail.app.member import Member
+from opentrail.app.member_files import CachedFilesInS3
 from opentrail.app.one_server import OneServer
+from opentrail.app.shared_file_check import SharedFileCheck
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
+from opentrail.app.shared_imports import SharedImports
 from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower
@@ -219,18 +222,19 @@ async def test_an_index_that_cannot_be_downloaded_stops_neither_sharing_nor_trim
     listed = SharedFile(1, 50, f"{1:020d}-{50:020d}-{'0' * 16}.duckdb", MOMENT, "0" * 64)
     await control.apply([to_list(SHARED_FILE, listed)])
     needed: list[int] = []
+    source = SqliteJournalSource(tmp_path / "journal")
+    imports = SharedImports(shared, control, folder, clock, days)
+    check = SharedFileCheck(shared, control, source, clock, lambda: True)
+    in_s3 = CachedFilesInS3(shared, imports, check, cast(Cluster, None), max_bytes=1)
 
     class WithFiles(OneServer):
-        files = shared
-
         async def refresh_files(self, store: IpcEventStore) -> bool:
-            return await Member.refresh_files(cast(Member, self), store)
+            return await in_s3.refresh(store)
 
         async def share(self, needed_after: int) -> None:
             needed.append(needed_after)
 
     site = alone(tmp_path, WithFiles)
-    site.cache = HistoryCache(tmp_path / "cache", 1, shared.read)
     housekeeping = Housekeeping(kept, store, history, identities, deliveries, site)
     await housekeeping.clean_up()
     assert len(needed) == 1

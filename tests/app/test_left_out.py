@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opentrail.adapters.unrecorded_counts import LeftOutCounts, count_files
-from opentrail.app.left_out import LeftOutCalls
+from opentrail.app.losses import LeftOutCalls
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
 from opentrail.core.selectors.recorded_calls import LeftOut

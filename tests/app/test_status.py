@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from opentrail.app.status import ServerStatus
+from opentrail.app.health import ServerStatus
 from opentrail.core.logs import LastProblem
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.settings import Settings

@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
-from opentrail.app import upstream_callers
-from opentrail.app.upstream_callers import UpstreamCallers
+from opentrail.app import upstreams
+from opentrail.app.upstreams import UpstreamCallers
 from opentrail.core.identity import key_for_account
 from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings
@@ -75,7 +75,7 @@ async def test_nobody_is_asked_about_the_key_of_opentrails_own_calls() -> None:
 async def test_an_upstream_that_starts_later_is_asked_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upstream_callers, "_AGAIN", 0.01)
+    monkeypatch.setattr(upstreams, "_AGAIN", 0.01)
     down = f"http://127.0.0.1:{free_port()}"
     callers, identities, _ = callers_of(down)
     assert await callers.name("test") is False

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from opentrail.adapters.aws.probe import AWS, KINDS
-from opentrail.app.upstream_check import UpstreamCheck
+from opentrail.app.upstreams import UpstreamCheck
 from opentrail.settings import Settings, UpstreamAccess
 from tests.live.processes import free_port, moto_server
 from tests.stub_upstream import StubUpstream

@@ -11,7 +11,7 @@ from botocore.model import OperationModel, Shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols import decode_request
+from opentrail.wire.requests import decode_request
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.values import from_header

@@ -104,7 +104,7 @@ class Place:
         if self.kind == "duckdb, in S3":
             shared = SharedFolder(self._history.parent, max_bytes=1_000_000)
             store = DuckdbEvents(
-                self._history, SqliteJournalSource(self._journal_folder), cache=shared.cache
+                self._history, SqliteJournalSource(self._journal_folder), remote=shared.cache
             )
             self._store = store
             assert await store.open(shared=shared.take(parts)) == sealed

@@ -13,7 +13,7 @@ import pytest
 from opentrail.adapters.oidc_provider import OidcProvider
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
-from opentrail.ports.identity_provider import IdentityProvider
+from opentrail.ports.services import IdentityProvider
 from tests.fakes import asynchronous
 from tests.stub_issuer import CLIENT, stub_issuer
 

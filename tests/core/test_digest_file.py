@@ -3,14 +3,14 @@
 import json
 from datetime import UTC, datetime
 
-from opentrail.core.digest_file import (
+from opentrail.core.logfile import (
     DeliveredLog,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
     string_to_sign,
 )
-from opentrail.core.logfile import LogFileLocation
 
 PLACE = LogFileLocation("my-bucket", "", "111122223333", "us-east-2")
 END = datetime(2015, 8, 17, 15, 1, 31, tzinfo=UTC)

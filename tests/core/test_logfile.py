@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.digest_file import (
-    digest_key,
-)
 from opentrail.core.logfile import (
     LOG_KINDS,
     DeliveryPlace,
     LogFileLocation,
+    digest_key,
     log_bytes,
     log_key,
     sha256_hex,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.pytest_plugin.collecting import any_uses_fixture, initial_conftests, uses_fixture
+from opentrail.pytest_plugin.plugin import any_uses_fixture, initial_conftests, uses_fixture
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ s3 = boto3.client("s3", region_name="eu-west-1")
 FROM_MODULE = """
 import boto3, os, pytest
 import program
-from opentrail.pytest_plugin.refusing import OtherHostError
+from opentrail.pytest_plugin.session_server import OtherHostError
 
 own = boto3.client("sqs")
 
@@ -159,7 +159,7 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
             own = [name for name in sys.modules if name.partition(".")[0] == "opentrail"]
             assert sorted(own) == [
                 "opentrail", "opentrail.core", "opentrail.core.version", "opentrail.pytest_plugin",
-                "opentrail.pytest_plugin.collecting", "opentrail.pytest_plugin.plugin",
+                "opentrail.pytest_plugin.plugin", "opentrail.pytest_plugin.plugin",
             ]
     """)
     session.runpytest_subprocess().assert_outcomes(passed=1)

@@ -12,7 +12,7 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from opentrail.pytest_plugin.refusing import OtherHostError, is_allowed, refuse_other_hosts
+from opentrail.pytest_plugin.session_server import OtherHostError, is_allowed, refuse_other_hosts
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from opentrail.core.digest_file import PreviousDigest
-from opentrail.core.logfile import DeliveryPlace
+from opentrail.core.logfile import DeliveryPlace, PreviousDigest
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import Put
 from opentrail.trails.digest_chains import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.app.rebuilding import TrailRebuilding
 from opentrail.core.trail import Trail
-from opentrail.trails.restored_trails import TrailRebuilding
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine"

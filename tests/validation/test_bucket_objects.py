@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.digest_file import digest_key
-from opentrail.core.logfile import LogFileLocation, log_key, unique_string
+from opentrail.core.logfile import LogFileLocation, digest_key, log_key, unique_string
 from opentrail.validation.bucket_objects import (
     ChainId,
     digest_name,

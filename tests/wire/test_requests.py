@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
-from opentrail.wire.protocols import decode_request
+from opentrail.wire.requests import decode_request
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import (
     a_json_request,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request, Response
-from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
+from opentrail.wire.responses import WireError, decode_answer, read_error, request_id
 from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import (

@@ -26,7 +26,7 @@ from joserfc.jwt import JWTClaimsRegistry
 from opentrail.adapters.outgoing_http import connections_until
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.clock import Clock
-from opentrail.ports.identity_provider import BegunSignIn
+from opentrail.ports.services import BegunSignIn
 
 #: Seconds of the provider's silence.
 _SECONDS = 10.0

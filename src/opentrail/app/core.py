@@ -24,8 +24,7 @@ from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping, Limits
-from opentrail.app.left_out import LeftOutCalls
-from opentrail.app.losses import record_expired, record_gaps, record_losses
+from opentrail.app.losses import LeftOutCalls, record_expired, record_gaps, record_losses
 from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
 from opentrail.identity.known_identities import Identities, directory_identities

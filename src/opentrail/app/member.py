@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from datetime import timedelta
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
 from opentrail.app.background import run_beside
@@ -28,19 +26,13 @@ from opentrail.app.journals import (
     open_on_postgresql,
     source_of,
 )
-from opentrail.app.known_positions import known_imports, known_positions
-from opentrail.app.shared_file_check import SharedFileCheck
-from opentrail.app.shared_files import SharedFiles
-from opentrail.app.shared_imports import SharedImports
+from opentrail.app.known_positions import known_positions
+from opentrail.app.member_files import member_files
 from opentrail.app.site import Work
 from opentrail.core.errors import (
     NoHistory,
-    ObjectStoreError,
-    OpentrailError,
-    Unsupported,
     UsageError,
 )
-from opentrail.core.version import command_for
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
@@ -96,32 +88,11 @@ class Member:
         self.keeps_history = settings.has_history
         self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
         self.worker_control: ControlStore = self.cluster.worker_control
-        #: Files of event history in S3, and what compares them with their list; None: no `--files`.
-        self.files: SharedFiles | None = None
-        self.imports: SharedImports | None = None
-        self.cache: HistoryCache | None = None
-        self._check: SharedFileCheck | None = None
+        self.files = member_files(
+            *(settings, control, data.history, self._source, clock, objects, metrics, self.cluster)
+        )
+        self.cache, self.imports = self.files.cache, self.files.imports
         metrics.worker.set_function(lambda: self.is_worker)
-        if settings.files is not None:
-            self._share_files(settings.files, objects)
-
-    def _share_files(self, address: str, objects: ObjectStore) -> None:
-        settings, history, clock = self._settings, self._data.history, self._clock
-        kept = timedelta(days=settings.history_retention_days)
-        records, control = settings.history_seal_records, self.worker_control
-        files = SharedFiles(address, objects, control, history, records, clock, kept)
-        files.on_read = lambda outcome: self._metrics.history_blocks.labels(outcome).inc()
-        self.files = files
-        self.imports = SharedImports(files, self._control, history, clock, kept)
-        check = SharedFileCheck(files, control, self._source, clock, lambda: self.is_worker)
-        self._metrics.missing_files.set_function(lambda: len(check.missing))
-        self._check = check
-        if settings.history_cache is not None and self.keeps_history:
-            if importlib.util.find_spec("fsspec") is None:
-                raise UsageError(
-                    f"--history-cache needs the package fsspec: {command_for('postgres')}"
-                )
-            self.cache = HistoryCache(files.cache, settings.history_cache, files.read)
 
     @property
     def is_worker(self) -> bool:
@@ -131,45 +102,27 @@ class Member:
     @property
     def problems(self) -> list[str]:
         """What is wrong with files in S3, and with the servers."""
-        found: list[str] = []
-        if self.files is not None and self._check is not None:
-            not_uploaded = self.files.problems if self.is_worker else []
-            found = [*not_uploaded, *self.files.read_problems, *self._check.problems]
-        return [*found, *self.cluster.problems]
+        return [*self.files.problems, *self.cluster.problems]
 
     # The start.
 
     async def join(self) -> KnownPositions | None:
         """Downloads what event history lacks, notes what it has, and returns the known positions.
 
-        With a cache, it downloads the indexes of files only. All of it before the journal is
-        opened, so that what this server lacks is not trimmed.
+        All of it before the journal is opened, so that what this server lacks is not trimmed.
         """
         await self._inventory.require_known_store()
         await require_same_use(self._control, is_cluster=True)
         cluster, keeps = self.cluster, self.keeps_history
-        if self.files is not None and keeps:
-            await self._download(self.files)
-        shared = self.cache.files[-1].last if self.cache and self.cache.files else 0
+        if keeps:
+            await self.files.download(self._inventory.ensure_store_id)
         history, control = self._data.history, self._control
-        known = await known_positions(control, history, self._inventory.written, shared)
+        known = await known_positions(control, history, self._inventory.written, self.files.shared)
         sealed = known.sealed if known else 0
         await cluster.note(None, sealed if keeps else None)
-        if keeps and self.imports is not None:
-            await self.imports.take_over()
-        elif keeps:
-            await cluster.require_imports(history, await known_imports(control))
+        if keeps:
+            await self.files.take_over_imports()
         return known
-
-    async def _download(self, files: SharedFiles) -> None:
-        files.cluster = await self._inventory.ensure_store_id()
-        with suppress(ObjectStoreError):  # before the first upload, it is tried again
-            await files.claim()
-        await self.cluster.note(None, 0)
-        if self.cache is None:
-            await files.fetch()
-        else:
-            self.cache.files = await files.fetch_indexes()
 
     async def open_journal(
         self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
@@ -210,10 +163,7 @@ class Member:
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """Shows what other servers import, and uploads files that S3 has lost."""
-        if self._check is not None:
-            run_beside(stack, self._check.run())
-        if self.imports is not None and self.keeps_history:
-            run_beside(stack, self.imports.follow(store))
+        self.files.follow(stack, store, keeps_history=self.keeps_history)
 
     # The work.
 
@@ -241,18 +191,8 @@ class Member:
     # Housekeeping.
 
     async def refresh_files(self, store: IpcEventStore) -> bool:
-        """Reads the files in S3 from now on; returns whether their indexes are here.
-
-        Otherwise what is read stays, and the next round tries again.
-        """
-        if self.files is None or self.cache is None:
-            return True
-        try:
-            await store.use_shared(await self.files.fetch_indexes())
-        except (OpentrailError, OSError) as error:
-            log.warning("files in S3 cannot be listed", extra={"error": str(error)})
-            return False
-        return True
+        """Reads new files in S3 from now on; returns False if they cannot be listed."""
+        return await self.files.refresh(store)
 
     def refuse_gap(self) -> None:
         """Ends this server: others have trimmed what it does not have."""
@@ -261,9 +201,7 @@ class Member:
     async def share(self, needed_after: int) -> None:
         """Puts complete files in S3, and forgets expired ones and servers that are long gone."""
         await self.cluster.forget_servers()
-        if self.files is not None and self.imports is not None:
-            await self.files.publish(self._journal, self._source, needed_after)
-            await self.imports.forget_expired()
+        await self.files.publish(self._journal, self._source, needed_after)
 
     # What the API asks.
 
@@ -271,10 +209,7 @@ class Member:
         """Returns if the other servers would have the events, too."""
         if not self.keeps_history:
             raise NoHistory
-        if self.cache is not None:
-            raise Unsupported("importing files through a server with --history-cache")
-        if self.files is None and len(await self.cluster.servers()) > 1:
-            raise Unsupported("importing files into several servers without --files")
+        await self.files.require_importable()
 
     async def look(self) -> None:
         """Notes who the servers and the worker are."""

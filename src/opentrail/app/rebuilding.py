@@ -6,7 +6,10 @@ Identities that records teach are learned again by the server itself, at its nex
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from opentrail.adapters.control_store import SqlControl
@@ -14,11 +17,16 @@ from opentrail.adapters.duckdb.calls_at_rest import calls_of
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.system import SystemClock
 from opentrail.app.inventory import standing_of
-from opentrail.core.trail import Trail
+from opentrail.core.arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Record, as_object, parse_time
+from opentrail.core.insight_types import insight_selectors
+from opentrail.core.resource_tags import read_tags, with_tags, without_tags
+from opentrail.core.selectors import SelectorOwner, read_selection
+from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import Put
 from opentrail.ports.journal import JournalSource
 from opentrail.trails.registry import key_of
-from opentrail.trails.restored_trails import TrailRebuilding
 
 _SOURCE = "cloudtrail.amazonaws.com"
 
@@ -65,3 +73,161 @@ def _trails(
         rebuilding.add(position, record)
         last = max(last, position)
     return rebuilding.trails(last, SystemClock().now())
+
+
+#: Members of the answers of CreateTrail and UpdateTrail, and the settings that they show.
+_TEXTS = {
+    "s3BucketName": "bucket",
+    "s3KeyPrefix": "prefix",
+    "snsTopicName": "topic_name",
+    "snsTopicARN": "topic",
+    "cloudWatchLogsLogGroupArn": "log_group",
+    "cloudWatchLogsRoleArn": "log_role",
+    "kmsKeyId": "kms_key",
+}
+#: Calls that change what is delivered, or where.
+_OF_DELIVERY = ("UpdateTrail", "PutEventSelectors", "PutInsightSelectors")
+_FLAGS = {
+    "includeGlobalServiceEvents": "include_global_services",
+    "isMultiRegionTrail": "multi_region",
+    "logFileValidationEnabled": "validation",
+}
+
+
+class TrailRebuilding:
+    """Follows the calls on trails, in the order of the journal.
+
+    Args:
+        settings: ARN of each trail → members of its document that no call has: `uid` and
+            `organization`. A trail whose `uid` is known goes on delivering where it was; another
+            one delivers what comes from now on.
+    """
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = settings
+        self._trails: dict[str, Trail] = {}
+
+    def add(self, position: int, record: Record) -> None:
+        """Follows a call; calls that failed or are about something else change nothing."""
+        name = str(record.get("eventName"))
+        if record.get("eventSource") != "cloudtrail.amazonaws.com" or record.get("errorCode"):
+            return
+        parameters = as_object(record.get("requestParameters"))
+        answer = as_object(record.get("responseElements"))
+        arn = str(answer.get("trailARN") or _arn_in(record, parameters))
+        now = stored_time(parse_time(str(record["eventTime"])))
+        trail_arn = read_cloudtrail_arn(arn)
+        if trail_arn is None or trail_arn.type != TRAIL:
+            return
+        if name == "CreateTrail":
+            self._trails[arn] = self._create(trail_arn, now, parameters, answer)
+        elif name == "DeleteTrail":
+            self._trails.pop(arn, None)
+        elif (trail := self._trails.get(arn)) is not None:
+            try:
+                updated = _apply_call(trail, name, parameters, answer, now)
+            except (CloudTrailError, KeyError, TypeError):
+                return  # of a version with other forms
+            if name == "StartLogging" and not trail.logging:
+                updated = updated.started(position - 1, now)
+            elif name in _OF_DELIVERY and trail.logging:
+                event_id = str(record["eventID"])
+                updated = updated.reconfigured(event_id, position - 1, now)
+                updated = updated.settled(event_id, position)
+            self._trails[arn] = updated
+
+    def trails(self, head: int, now: datetime) -> list[Trail]:
+        """Returns the trails that exist after the last call.
+
+        Args:
+            head: the last position of the journal.
+            now: the time.
+        """
+        trails = []
+        for arn, trail in self._trails.items():
+            settings = self._settings.get(arn, {})
+            is_of_organization = trail.organization != ""
+            if is_of_organization and not settings.get("organization"):
+                continue  # its organization is unknown
+            ready = replace(trail, organization=str(settings.get("organization", "")))
+            # What the spans before had to deliver was delivered.
+            spans = ready.spans[-1:] if ready.logging else ()
+            if spans:
+                first = replace(spans[0], continues=False, organization=ready.organization)
+                spans = (first,)
+                if not settings.get("uid"):
+                    started = stored_time(now)
+                    spans = (replace(first, after=head, started_at=started),)
+                    ready = replace(ready, started_at=started)
+            trails.append(replace(ready, spans=spans))
+        return trails
+
+    def _create(
+        self,
+        trail_arn: CloudTrailArn,
+        now: str,
+        parameters: Mapping[str, Any],
+        answer: Mapping[str, Any],
+    ) -> Trail:
+        settings = self._settings.get(str(trail_arn), {})
+        trail = Trail(
+            uid=str(settings.get("uid") or uuid.uuid4()),
+            name=trail_arn.name,
+            account=trail_arn.account,
+            home_region=trail_arn.region,
+            bucket=str(answer["s3BucketName"]),
+            created_at=now,
+            tags=with_tags((), read_tags(_as_input(parameters.get("tagsList", ())))),
+        )
+        return _with_settings(trail, answer)
+
+
+def _apply_call(
+    trail: Trail, name: str, parameters: Mapping[str, Any], answer: Mapping[str, Any], now: str
+) -> Trail:
+    """Returns a trail after a call, with its former spans; the same if the call changes nothing."""
+    if name == "UpdateTrail":
+        return _with_settings(trail, answer)
+    if name == "StopLogging":
+        return replace(trail, logging=False, stopped_at=now)
+    if name == "PutEventSelectors":
+        selection = read_selection(_as_input(answer), SelectorOwner.TRAIL)
+        return replace(trail, selectors=selection.document())
+    if name == "PutInsightSelectors":
+        selectors = insight_selectors(_as_input(answer["insightSelectors"]))
+        return replace(trail, insight_selectors=[selector.to_json() for selector in selectors])
+    if name == "AddTags":
+        added = read_tags(_as_input(parameters["tagsList"]))
+        return replace(trail, tags=with_tags(trail.tags, added))
+    if name == "RemoveTags":
+        removed = [str(tag["key"]) for tag in parameters["tagsList"]]
+        return replace(trail, tags=without_tags(trail.tags, removed))
+    return trail
+
+
+def _with_settings(trail: Trail, answer: Mapping[str, Any]) -> Trail:
+    """Returns a trail with the settings that CreateTrail or UpdateTrail has answered."""
+    texts = {name: str(answer.get(member) or "") for member, name in _TEXTS.items()}
+    flags = {name: bool(answer.get(member)) for member, name in _FLAGS.items()}
+    organization = "of an organization" if answer.get("isOrganizationTrail") else ""
+    return replace(trail, **texts, **flags, organization=organization)  # type: ignore[arg-type]
+
+
+def _arn_in(record: Record, parameters: Mapping[str, Any]) -> str:
+    """Returns the ARN of the trail that a call names by name or ARN."""
+    name = str(
+        parameters.get("name") or parameters.get("trailName") or parameters.get("resourceId") or ""
+    )
+    if name.startswith("arn:"):
+        return name
+    account, region = record.get("recipientAccountId"), record.get("awsRegion")
+    return f"arn:aws:cloudtrail:{region}:{account}:trail/{name}"
+
+
+def _as_input(recorded: Any) -> Any:
+    """Returns members with the names that requests have; records write a lowercase initial."""
+    if isinstance(recorded, Mapping):
+        return {key[:1].upper() + key[1:]: _as_input(value) for key, value in recorded.items()}
+    if isinstance(recorded, list | tuple):
+        return [_as_input(value) for value in recorded]
+    return recorded

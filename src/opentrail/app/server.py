@@ -38,8 +38,7 @@ from opentrail.adapters.system import (
 )
 from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
-from opentrail.api.pages import port_app
-from opentrail.api.public import PublicState
+from opentrail.api.pages import PublicState, port_app
 from opentrail.api.services import Services
 from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
@@ -85,12 +84,11 @@ from opentrail.app.endpoint_server import (
     upstreams_of,
 )
 from opentrail.app.engines import Engines, open_engines
-from opentrail.app.health import Health
+from opentrail.app.health import Health, ServerStatus
 from opentrail.app.http_server import ConsoleConnections
 from opentrail.app.known_positions import kept_events
 from opentrail.app.recorders import Recorders
-from opentrail.app.status import ServerStatus
-from opentrail.app.upstream_callers import UpstreamCallers
+from opentrail.app.upstreams import UpstreamCallers
 from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.capture.record.ingest import Ingest

@@ -24,7 +24,7 @@ from opentrail.adapters.system import is_running
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.journals import source_of
 from opentrail.app.rebuilding import rebuild_trails
-from opentrail.app.upstream_check import UpstreamCheck
+from opentrail.app.upstreams import UpstreamCheck
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings

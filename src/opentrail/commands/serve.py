@@ -29,7 +29,7 @@ from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAcc
 
 if TYPE_CHECKING:
     from opentrail.app.server import Server
-    from opentrail.app.upstream_check import UpstreamCheck
+    from opentrail.app.upstreams import UpstreamCheck
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
     settings = _settings(options)
-    from opentrail.app.upstream_check import UpstreamCheck  # as slow to load as the server
+    from opentrail.app.upstreams import UpstreamCheck  # as slow to load as the server
 
     check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
     _serve(settings, partial(_announce_serve, check))

@@ -22,8 +22,7 @@ from opentrail.pytest_plugin.expectations import (
     smallest_statements,
 )
 from opentrail.pytest_plugin.golden import GoldenFolder, Mask
-from opentrail.pytest_plugin.refusing import HINT
-from opentrail.pytest_plugin.session_server import TestServer
+from opentrail.pytest_plugin.session_server import HINT, TestServer
 
 #: Maximum similar calls in a message.
 _MAX_NEAR = 5

@@ -20,12 +20,13 @@ import msgspec
 import orjson
 from msgspec import structs
 
-from opentrail.core.digest_file import DIGEST, DeliveredLog
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event import Entry, format_time, is_account, parse_time
 from opentrail.core.logfile import (
     CLOUDTRAIL,
+    DIGEST,
     LOG_KINDS,
+    DeliveredLog,
     DeliveryPlace,
     LogFileLocation,
     delivery_minute,

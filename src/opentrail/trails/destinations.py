@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opentrail.core.digest_file import DIGEST
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectExists,
@@ -19,7 +18,7 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import CLOUDTRAIL, DeliveryPlace, encryption_context
+from opentrail.core.logfile import CLOUDTRAIL, DIGEST, DeliveryPlace, encryption_context
 from opentrail.core.trail import Trail, check_kms_key, check_log_group, check_log_role
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics

@@ -11,17 +11,20 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from opentrail.core.digest_file import (
-    SIGNATURE_ALGORITHM,
-    PreviousDigest,
-    digest_bytes,
-    digest_key,
-    string_to_sign,
-)
 from opentrail.core.errors import ObjectStoreError, ObjectTaken, SigningKeyUnavailable
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import crash_point
-from opentrail.core.logfile import DeliveryPlace, LogFileLocation, encryption_context, sha256_hex
+from opentrail.core.logfile import (
+    SIGNATURE_ALGORITHM,
+    DeliveryPlace,
+    LogFileLocation,
+    PreviousDigest,
+    digest_bytes,
+    digest_key,
+    encryption_context,
+    sha256_hex,
+    string_to_sign,
+)
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, StoreWrite

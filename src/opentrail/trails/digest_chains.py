@@ -15,16 +15,18 @@ from typing import Any
 
 import msgspec
 
-from opentrail.core.digest_file import (
+from opentrail.core.errors import ObjectMissing
+from opentrail.core.event import parse_time
+from opentrail.core.logfile import (
     DeliveredLog,
+    DeliveryPlace,
+    LogFileLocation,
     PreviousDigest,
     digest_end,
     digest_key,
+    sha256_hex,
     string_to_sign,
 )
-from opentrail.core.errors import ObjectMissing
-from opentrail.core.event import parse_time
-from opentrail.core.logfile import DeliveryPlace, LogFileLocation, sha256_hex
 from opentrail.core.trail import Trail
 from opentrail.ports.control import ControlStore, Put, Remove, StoredDocument
 from opentrail.ports.objects import ObjectStore, StoredContent

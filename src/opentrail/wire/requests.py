@@ -1,4 +1,8 @@
-"""Parameters of requests."""
+"""Bodies, headers and paths as parameters by the model's member names, for all protocols.
+
+Decoded values are str, bool, int, float, None, `datetime` (timestamps), `bytes` (blobs), lists and
+dicts. Members that a model does not have are decoded under their wire name.
+"""
 
 from __future__ import annotations
 

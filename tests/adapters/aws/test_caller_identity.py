@@ -7,7 +7,7 @@ import json
 import boto3
 import pytest
 
-from opentrail.adapters.aws.caller_identity import CallerIdentity, caller_identity
+from opentrail.adapters.aws.probe import CallerIdentity, caller_identity
 from opentrail.wire.resign import UpstreamCredentials
 from tests.live.processes import free_port, moto_server
 from tests.stub_upstream import StubUpstream

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.schema import HOT_COLUMNS, create_hot
+from opentrail.adapters.duckdb.table_set import insert_rows
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.just("\0"), max_size=8)
 VALUES: dict[str, st.SearchStrategy[Any]] = {

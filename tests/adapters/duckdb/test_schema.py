@@ -8,7 +8,6 @@ from typing import Any
 
 import duckdb
 
-from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.schema import (
     Table,
     create_hot,
@@ -18,6 +17,7 @@ from opentrail.adapters.duckdb.schema import (
     select_page,
     select_rows,
 )
+from opentrail.adapters.duckdb.table_set import insert_rows
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import EventQuery, Snapshot

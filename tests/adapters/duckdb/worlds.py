@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from opentrail.adapters.duckdb.block_cache import BlockCache
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, RemoteFiles
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of
@@ -87,11 +87,11 @@ class World:
 
     @asynccontextmanager
     async def opened(
-        self, cache: BlockCache | None = None, shared: Sequence[SharedFile] = ()
+        self, remote: RemoteFiles = NO_REMOTE_FILES, shared: Sequence[SharedFile] = ()
     ) -> AsyncIterator[DuckdbEvents]:
         """Opens a store and adds what it lacks, as the follower does."""
         source = SqliteJournalSource(self.journal_folder)
-        store = DuckdbEvents(self.history, source, self.seal_records, cache=cache)
+        store = DuckdbEvents(self.history, source, self.seal_records, remote=remote)
         try:
             await store.add(await self.entries(await store.open(shared=shared)))
             yield store

@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from opentrail.api.console.assets import Assets
+from opentrail.api.console.web import Assets
 from tests.api.caller import Answer, send
 from tests.fakes import asynchronous
 

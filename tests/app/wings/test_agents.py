@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from opentrail.api.v1.questions import AgentQuestions
-from opentrail.app.wings import agents
+from opentrail.app.wings import register
 from tests.api.caller import Api
 from tests.app.wings.cores import a_core
 from tests.fakes import asynchronous
@@ -14,5 +14,5 @@ from tests.fakes import asynchronous
 @asynchronous
 async def test_the_wing_has_the_calls_of_agents(tmp_path: Path) -> None:
     async with a_core(tmp_path) as core:
-        (group,) = agents.start(core).groups(Api().services, list)
+        (group,) = register.agents(core).groups(Api().services, list)
     assert isinstance(group, AgentQuestions)

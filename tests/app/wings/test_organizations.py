@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.app.wings import organizations
+from opentrail.app.wings import register
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.organization import Organization
 from tests.app.wings.cores import a_core
@@ -20,11 +20,11 @@ async def test_the_settings_describe_the_organization_or_that_there_is_none(
 ) -> None:
     described = Organization("o-exampleorgid", ACCOUNT, frozenset({ACCOUNT}))
     async with a_core(tmp_path / "one", organization=described) as core:
-        management = organizations.start(core).organizations
+        management = register.organizations(core).organizations
         assert management is not None
         assert await management.managed_by(ACCOUNT) == described
     async with a_core(tmp_path / "none") as core:
-        management = organizations.start(core).organizations
+        management = register.organizations(core).organizations
         assert management is not None
         with pytest.raises(CloudTrailError, match="not in an organization"):
             await management.managed_by(ACCOUNT)

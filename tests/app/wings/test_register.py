@@ -13,14 +13,16 @@ from opentrail.app import wings
 from opentrail.app.wings.register import WINGS
 
 
-def test_every_module_that_starts_a_wing_is_listed() -> None:
+def test_every_function_that_starts_a_wing_is_listed() -> None:
     (folder,) = wings.__path__
     starting = {
-        f"opentrail.app.wings.{file.stem}"
+        (f"opentrail.app.wings.{file.stem}", name)
         for file in Path(folder).glob("*.py")
-        if re.search(r"^def start\(_?core: Core\) -> Wing:$", file.read_text(), re.MULTILINE)
+        for name in re.findall(
+            r"^def (\w+)\(_?core: Core\) -> Wing:$", file.read_text(), re.MULTILINE
+        )
     }
-    assert {start.__module__ for start in WINGS} == starting
+    assert {(start.__module__, start.__name__) for start in WINGS} == starting
     assert len(WINGS) == len(starting)
 
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from fsspec import AbstractFileSystem
 
 from opentrail.adapters.duckdb.file_index import FileIndex
@@ -50,6 +51,10 @@ class BlockCache:
         self.bytes = 0
         self._indexes: dict[str, FileIndex] = {}
         self._threads = threading.local()
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Lets DuckDB open the files that are added."""
+        connection.register_filesystem(SharedFileSystem(self))
 
     def open(self, names: Iterable[str]) -> None:
         """Finds the blocks of files with these names, and deletes all else."""

@@ -14,13 +14,7 @@ from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import KNOWN, MAX_PLACES, probe
 from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.record_columns import PARTS
-from opentrail.adapters.duckdb.schema import (
-    Table,
-    by_column,
-    found_event,
-    select_page,
-    select_rows,
-)
+from opentrail.adapters.duckdb.schema import Table, by_column, found_event, select_page, select_rows
 from opentrail.adapters.duckdb.table_set import (
     PARALLEL_LOOKUPS,
     PARALLEL_SEARCHES,

@@ -17,10 +17,10 @@ import itertools
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from opentrail.adapters.duckdb.expiry import reserve_note
 from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, RemoteFiles
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
 from opentrail.adapters.ipc.link import Link, LinkError, handlers_of
 from opentrail.adapters.ipc.messages import (
@@ -46,9 +46,6 @@ from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import JournalSource
 
-if TYPE_CHECKING:
-    from opentrail.adapters.duckdb.block_cache import BlockCache
-
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
 #: Seconds to wait for a block of a file in S3.
@@ -66,14 +63,14 @@ class HistoryProcess:
         max_bytes: int,
         cache: tuple[Path, int] | None = None,
     ) -> None:
-        self._cache: BlockCache | None = None
+        self._remote: RemoteFiles = NO_REMOTE_FILES
         if cache is not None:
             # Here, because it imports what only servers with a cache need.
             from opentrail.adapters.duckdb.block_cache import BlockCache
 
-            self._cache = BlockCache(*cache, self._download)
+            self._remote = BlockCache(*cache, self._download)
         self._store = DuckdbEvents(
-            history, journal, seal_records, self._repair_journal, self._cache, max_bytes
+            history, journal, seal_records, self._repair_journal, self._remote, max_bytes
         )
         self._history = history
         self._link: Link | None = None
@@ -128,9 +125,8 @@ class HistoryProcess:
             await self._link.ask(RepairJournal(first, last))
 
     async def _open(self, request: OpenStore) -> HistoryState:
-        if self._cache is not None:
-            names = {file.name for file in request.shared if file.name is not None}
-            await asyncio.to_thread(self._cache.open, names)
+        names = {file.name for file in request.shared if file.name is not None}
+        await asyncio.to_thread(self._remote.open, names)
         await self._store.open(request.last_import, request.shared)
         with contextlib.suppress(OSError):  # each expiry tries again
             await asyncio.to_thread(reserve_note, self._history)

@@ -143,16 +143,13 @@ class RecordedEvents(EventFiles):
             self._use_lost(shared)
             await self.tables.release(old)
             for table in old:
-                if table.file is not None and table.is_remote and self._database.cache is not None:
-                    self._database.cache.remove(table.file.path.name)
+                if table.file is not None and table.is_remote:
+                    self._database.remote.remove(table.file.path.name)
             own = [t.file.path for t in old if t.file is not None and not t.is_remote]
             await asyncio.to_thread(remove, own)
 
     def _remote_tables(self, shared: Sequence[SharedFile]) -> list[EventTable]:
         """Returns the tables of files in S3: those that there are, and new ones."""
-        cache = self._database.cache
-        if cache is None:
-            return []
         known = {t.file.path.name: t for t in self.tables.tables if t.file and t.is_remote}
         tables = []
         for name in (file.name for file in shared if file.name is not None):
@@ -160,7 +157,7 @@ class RecordedEvents(EventFiles):
                 sealed_file = read_name(Path(name))
                 if sealed_file is None:
                     raise StorageFailed(f"history: {name} in S3 is not a sealed file")
-                known[name] = self._database.shared(sealed_file, cache.add(name))
+                known[name] = self._database.shared(sealed_file, self._database.remote.add(name))
             tables.append(known[name])
         return tables
 

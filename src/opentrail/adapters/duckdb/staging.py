@@ -13,7 +13,6 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.file_names import SealedFile, Series, attaching, sealed_files
-from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.record_columns import DIVIDED, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import (
@@ -24,6 +23,7 @@ from opentrail.adapters.duckdb.schema import (
     parts_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.adapters.duckdb.table_set import insert_rows
 from opentrail.core.attributes import Attributes
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from opentrail.adapters.duckdb.counting import Counts, events_between
 from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
@@ -30,7 +30,7 @@ from opentrail.adapters.duckdb.file_names import (
 from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.paging import Pages
 from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, RepairJournal
-from opentrail.adapters.duckdb.table_set import Database, EventTable
+from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, Database, EventTable, RemoteFiles
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import (
     PRESENT,
@@ -50,10 +50,6 @@ from opentrail.ports.event_store import (
     ValueCounts,
 )
 from opentrail.ports.journal import JournalSource
-
-if TYPE_CHECKING:
-    from opentrail.adapters.duckdb.block_cache import BlockCache
-
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +140,7 @@ class DuckdbEvents:
     """An `EventStore` and `Archive`; the names of the sealed files say what they contain.
 
     `journal` is what sealing reads; `repair_journal` is called to repair positions of
-    it that turn out to be damaged. Files in S3 are read through the cache. New files have about
+    it that turn out to be damaged. `remote` has files in S3. New files have about
     `max_bytes` at most: expiry deletes and rewrites whole ones.
     """
 
@@ -154,11 +150,11 @@ class DuckdbEvents:
         journal: JournalSource,
         seal_records: int = SEAL_RECORDS,
         repair_journal: RepairJournal | None = None,
-        cache: BlockCache | None = None,
+        remote: RemoteFiles = NO_REMOTE_FILES,
         max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._folder = folder
-        self._database = Database(folder / "look-ups.tmp.swap", cache)
+        self._database = Database(folder / "look-ups.tmp.swap", remote)
         self._pool = LookupPool(self._database)
         self._pages = Pages(self._database, self._pool)
         self._counts = Counts(self._database, self._pool)

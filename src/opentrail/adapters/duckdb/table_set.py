@@ -4,29 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import duckdb
+import numpy as np
 
-from opentrail.adapters.duckdb.file_index import ValueFilter
+from opentrail.adapters.duckdb.file_index import FileIndex, ValueFilter
 from opentrail.adapters.duckdb.file_names import SCHEME, SealedFile, Series, attaching
-from opentrail.adapters.duckdb.hot_rows import insert_rows
 from opentrail.adapters.duckdb.index import Index
-from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
+from opentrail.adapters.duckdb.schema import FORMAT, HOT_COLUMNS, Table, create_hot
 from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import DATA_CATEGORIES, EventQuery
 
-if TYPE_CHECKING:
-    # It imports fsspec, which only servers with a cache need.
-    from opentrail.adapters.duckdb.block_cache import BlockCache
-    from opentrail.adapters.duckdb.file_index import FileIndex
+#: Rows that DuckDB looks at by default to find the type of a column.
+_SAMPLE = 1_000
+_TYPES: dict[str, type] = {"BIGINT": np.int64, "BOOLEAN": np.bool_}
+
+
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: Sequence[tuple[Any, ...]],
+    more: Sequence[str] = (),
+) -> None:
+    """Inserts rows of `HOT_COLUMNS`, and of `more` columns, which hold integers."""
+    kinds = {**HOT_COLUMNS, **dict.fromkeys(more, "BIGINT")}
+    values = map(_column, kinds.values(), zip(*rows, strict=True))
+    # DuckDB finds it by its name.
+    given = dict(zip(kinds, values, strict=True))  # noqa: F841
+    names = ", ".join(kinds)
+    if len(rows) > _SAMPLE:
+        # Else it takes a column whose first value comes late for one without values.
+        connection.execute(f"SET pandas_analyze_sample = {len(rows)}")
+    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")  # noqa: S608
+
+
+def _column(kind: str, values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    if kind in _TYPES:
+        return np.array(values, _TYPES[kind])
+    column = np.empty(len(values), object)
+    column[:] = values  # `np.array` would take lists of equal length for a second dimension
+    return column
+
 
 T = TypeVar("T")
 
@@ -133,13 +159,60 @@ class _Stop:
                 raise InterruptedError
 
 
+class RemoteFiles(Protocol):
+    """Files in S3, of which DuckDB reads blocks."""
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let DuckDB open the files that are added."""
+        ...
+
+    def open(self, names: Iterable[str]) -> None:
+        """Find what is on the disk of files with these names, and delete all else."""
+        ...
+
+    def add(self, name: str) -> FileIndex:
+        """Add a file, which DuckDB may open then, and return its index."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+    def failure(self) -> StorageFailed | None:
+        """Return why a file could not be read in this thread; None if it could."""
+        ...
+
+
+class NoRemoteFiles:
+    """All files are on the disk."""
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Does nothing."""
+
+    def open(self, names: Iterable[str]) -> None:
+        """Does nothing."""
+
+    def add(self, name: str) -> FileIndex:
+        """Refuses."""
+        raise StorageFailed(f"history: {name} is in S3, which only a server with a cache reads")
+
+    def remove(self, name: str) -> None:
+        """Does nothing."""
+
+    def failure(self) -> None:
+        """Returns None."""
+
+
+NO_REMOTE_FILES = NoRemoteFiles()
+
+
 class Database:
     """DuckDB in memory, with sealed files attached; statements run in a few threads.
 
-    `cache` has files in S3; None: there are none.
+    `remote` has files in S3.
     """
 
-    def __init__(self, swap: Path, cache: BlockCache | None = None) -> None:
+    def __init__(self, swap: Path, remote: RemoteFiles = NO_REMOTE_FILES) -> None:
         self._threads = ThreadPoolExecutor(PARALLEL_LOOKUPS, thread_name_prefix="history")
         # Searches may take long: they must not delay lookups, nor lookups delay inserts.
         self._searches = ThreadPoolExecutor(PARALLEL_SEARCHES, thread_name_prefix="history-search")
@@ -160,11 +233,8 @@ class Database:
         )
         # Steps of a search that SQL does not decide are longer than the default of 50 rows, too.
         self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
-        self.cache = cache
-        if cache is not None:
-            from opentrail.adapters.duckdb.block_cache import SharedFileSystem
-
-            self._connection.register_filesystem(SharedFileSystem(cache))
+        self.remote = remote
+        remote.attach(self._connection)
         self._numbers = iter(range(1, 1 << 62))
         self._naming = threading.Lock()
         self._stops = threading.local()
@@ -208,7 +278,7 @@ class Database:
                 stop.watch(cursor)
             return cursor.execute(statement, list(arguments)).fetchall()
         except duckdb.Error as error:
-            if self.cache is not None and (failure := self.cache.failure()) is not None:
+            if (failure := self.remote.failure()) is not None:
                 raise failure from error
             raise
         finally:

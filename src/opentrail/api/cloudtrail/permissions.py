@@ -14,7 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from opentrail.api.cloudtrail.insights import not_a_trail
+from opentrail.api.cloudtrail.events import not_a_trail
 from opentrail.api.cloudtrail.tags import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,

@@ -18,8 +18,7 @@ from starlette.routing import Route
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api.cloudtrail import (
     event_data_stores,
-    history,
-    insights,
+    events,
     resource_policies,
     selectors,
     tags,
@@ -68,15 +67,7 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (
-    event_data_stores,
-    history,
-    insights,
-    resource_policies,
-    selectors,
-    tags,
-    trails,
-)
+OPERATION_MODULES = (event_data_stores, events, resource_policies, selectors, tags, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that change nothing, which unsupported members may have.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from starlette.requests import Request
@@ -12,7 +14,6 @@ from starlette.routing import Route
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleUsers
-from opentrail.api.console.assets import Assets
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.sessions import Sessions
@@ -30,6 +31,57 @@ from opentrail.core.version import __version__
 from opentrail.history.event_history import Search
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
+
+FOLDER = Path(__file__).parents[2] / "console_static"
+#: Encodings of files that are built beside them, best first.
+_ENCODINGS = {"br": ".br", "gzip": ".gz"}
+_FOREVER = "public, max-age=31536000, immutable"
+_NOT_BUILT = (
+    "The web console is not part of this installation: it was built without Node and npm.\n"
+    "Install opentrail from a wheel, or install Node and run `pip install .` again.\n"
+    "Everything else works: the endpoint, the CloudTrail API and the command line.\n"
+)
+
+
+class Assets:
+    """The files of a folder; paths without a dot are pages, which are all `index.html`."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._files = {
+            str(file.relative_to(folder)): file
+            for file in folder.rglob("*")
+            if file.is_file() and file.suffix not in _ENCODINGS.values()
+        }
+
+    async def answer(self, request: Request) -> Response:
+        """Returns the file of a path."""
+        name = request.path_params.get("path", "")
+        if "." not in name.rpartition("/")[2]:
+            name = "index.html"
+        file = self._files.get(name)
+        if file is None and name == "index.html":
+            return Response(_NOT_BUILT, 503, media_type="text/plain")
+        if file is None:
+            return Response("there is no such file\n", 404, media_type="text/plain")
+        encoding, body = _body(file, request.headers.get("accept-encoding", ""))
+        headers = {"Vary": "Accept-Encoding"}
+        headers["Cache-Control"] = _FOREVER if name.startswith("assets/") else "no-cache"
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return Response(body, 200, headers, kind)
+
+
+def _body(file: Path, accepted: str) -> tuple[str | None, bytes]:
+    """Returns the best encoding that a client accepts, and the file's bytes in it."""
+    offered = {part.partition(";")[0].strip() for part in accepted.split(",")}
+    for encoding, suffix in _ENCODINGS.items():
+        encoded = file.with_name(file.name + suffix)
+        if encoding in offered and encoded.is_file():
+            return encoding, encoded.read_bytes()
+    return None, file.read_bytes()
+
 
 #: The address of its first page.
 HOME = "/console/"

@@ -12,7 +12,7 @@ from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
-from opentrail.api.public import is_local_name
+from opentrail.api.pages import is_local_name
 from opentrail.api.services import Services
 from opentrail.app.access import own_region
 from opentrail.app.wing import Core, Missing, Wing

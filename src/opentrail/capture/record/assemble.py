@@ -75,7 +75,7 @@ from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.user_agents import read_agent
 from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request, Response
-from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
+from opentrail.wire.responses import WireError, decode_answer, read_error, request_id
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential, signing_texts

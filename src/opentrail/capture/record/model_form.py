@@ -40,7 +40,8 @@ from opentrail.capture.redaction.template_parameters import (
     without_template_parameters,
 )
 from opentrail.wire.message import Request, Response
-from opentrail.wire.protocols import decode_answer, decode_request
+from opentrail.wire.requests import decode_request
+from opentrail.wire.responses import decode_answer
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import OPERATIONS, Service
 from opentrail.wire.values import ByShape, WireTime

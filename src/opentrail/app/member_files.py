@@ -1,0 +1,254 @@
+"""Where a member of a cluster has its files of event history: on its disk, in S3, or both."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.app.background import run_beside
+from opentrail.app.cluster import Cluster
+from opentrail.app.known_positions import known_imports
+from opentrail.app.shared_file_check import SharedFileCheck
+from opentrail.app.shared_files import SharedFiles
+from opentrail.app.shared_imports import SharedImports
+from opentrail.core.errors import ObjectStoreError, OpentrailError, Unsupported, UsageError
+from opentrail.core.version import command_for
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import JournalSource, TrimmedJournal
+from opentrail.ports.metrics import Metrics
+from opentrail.ports.objects import ObjectStore
+from opentrail.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class MemberFiles(Protocol):
+    """The files of event history of a member, and of the imports that it shows."""
+
+    cache: HistoryCache | None
+    imports: SharedImports | None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with files in S3."""
+        ...
+
+    async def download(self, store_id: Callable[[], Awaitable[str]]) -> None:
+        """Fetch what the others have put in S3, before the journal is opened."""
+        ...
+
+    @property
+    def shared(self) -> int:
+        """The last position in files that are read in S3."""
+        ...
+
+    async def take_over_imports(self) -> None:
+        """Show the events that the cluster has imported.
+
+        Raises:
+            UsageError: this server lacks some, and cannot fetch them.
+        """
+        ...
+
+    def follow(self, stack: AsyncExitStack, store: IpcEventStore, *, keeps_history: bool) -> None:
+        """Show what others import, and upload files that S3 has lost, until the stack closes."""
+        ...
+
+    async def refresh(self, store: IpcEventStore) -> bool:
+        """Read new files in S3 from now on; return False if they cannot be listed."""
+        ...
+
+    async def publish(
+        self, journal: TrimmedJournal, source: JournalSource, needed_after: int
+    ) -> None:
+        """Put complete files in S3, and forget expired ones, as the worker."""
+        ...
+
+    async def require_importable(self) -> None:
+        """Return if the other servers would have the events of an import.
+
+        Raises:
+            Unsupported: they would not.
+        """
+        ...
+
+
+class OwnFiles:
+    """Each server has all files on its own disk; nothing is in S3."""
+
+    cache: HistoryCache | None = None
+    imports: SharedImports | None = None
+    shared = 0
+
+    def __init__(self, history: Path, control: ControlStore, cluster: Cluster) -> None:
+        self._history, self._control, self._cluster = history, control, cluster
+        self.problems: list[str] = []
+
+    async def download(self, _store_id: Callable[[], Awaitable[str]]) -> None:
+        """Does nothing."""
+
+    async def take_over_imports(self) -> None:
+        """Returns if this server has the files of all imports."""
+        known = await known_imports(self._control)
+        await self._cluster.require_imports(self._history, known)
+
+    def follow(self, _stack: AsyncExitStack, _store: IpcEventStore, *, keeps_history: bool) -> None:
+        """Does nothing."""
+
+    async def refresh(self, _store: IpcEventStore) -> bool:
+        """Returns True."""
+        return True
+
+    async def publish(
+        self, _journal: TrimmedJournal, _source: JournalSource, _needed_after: int
+    ) -> None:
+        """Does nothing."""
+
+    async def require_importable(self) -> None:
+        """Returns if there are no other servers."""
+        if len(await self._cluster.servers()) > 1:
+            raise Unsupported("importing files into several servers without --files")
+
+
+class FilesInS3:
+    """The files are in S3 (`--files`), and copies of all of them on the disk of each server."""
+
+    cache: HistoryCache | None = None
+
+    def __init__(
+        self, files: SharedFiles, imports: SharedImports, check: SharedFileCheck, cluster: Cluster
+    ) -> None:
+        self._files, self._check, self._cluster = files, check, cluster
+        self.imports: SharedImports | None = imports
+        self._imports = imports
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be uploaded or read, and what S3 has lost."""
+        not_uploaded = self._files.problems if self._cluster.is_worker else []
+        return [*not_uploaded, *self._files.read_problems, *self._check.problems]
+
+    async def download(self, store_id: Callable[[], Awaitable[str]]) -> None:
+        """Downloads the files that this server lacks."""
+        self._files.cluster = await store_id()
+        with suppress(ObjectStoreError):  # before the first upload, it is tried again
+            await self._files.claim()
+        await self._cluster.note(None, 0)
+        await self._fetch()
+
+    @property
+    def shared(self) -> int:
+        """The last position in files that are read in S3: none is."""
+        return 0
+
+    async def _fetch(self) -> None:
+        await self._files.fetch()
+
+    async def take_over_imports(self) -> None:
+        """Downloads the files of imports that this server lacks."""
+        await self._imports.take_over()
+
+    def follow(self, stack: AsyncExitStack, store: IpcEventStore, *, keeps_history: bool) -> None:
+        """Shows what others import, and uploads files that S3 has lost."""
+        run_beside(stack, self._check.run())
+        if keeps_history:
+            run_beside(stack, self._imports.follow(store))
+
+    async def refresh(self, _store: IpcEventStore) -> bool:
+        """Returns True: this server seals its own copies."""
+        return True
+
+    async def publish(
+        self, journal: TrimmedJournal, source: JournalSource, needed_after: int
+    ) -> None:
+        """Uploads complete files."""
+        await self._files.publish(journal, source, needed_after)
+        await self._imports.forget_expired()
+
+    async def require_importable(self) -> None:
+        """Returns: the others download the files."""
+
+
+class CachedFilesInS3(FilesInS3):
+    """The files are in S3, and what is often read in a cache on the disk (`--history-cache`)."""
+
+    def __init__(
+        self,
+        files: SharedFiles,
+        imports: SharedImports,
+        check: SharedFileCheck,
+        cluster: Cluster,
+        max_bytes: int,
+    ) -> None:
+        super().__init__(files, imports, check, cluster)
+        self._cache = HistoryCache(files.cache, max_bytes, files.read)
+        self.cache = self._cache
+
+    async def _fetch(self) -> None:
+        self._cache.files = await self._files.fetch_indexes()
+
+    @property
+    def shared(self) -> int:
+        """The last position in these files."""
+        return max((file.last for file in self._cache.files), default=0)
+
+    async def refresh(self, store: IpcEventStore) -> bool:
+        """Downloads the indexes of new files; what is read stays if that fails."""
+        try:
+            await store.use_shared(await self._files.fetch_indexes())
+        except (OpentrailError, OSError) as error:
+            log.warning("files in S3 cannot be listed", extra={"error": str(error)})
+            return False
+        return True
+
+    async def require_importable(self) -> None:
+        """Refuses: files of imports are written to the disk."""
+        raise Unsupported("importing files through a server with --history-cache")
+
+
+def member_files(
+    settings: Settings,
+    control: ControlStore,
+    history: Path,
+    source: JournalSource,
+    clock: Clock,
+    objects: ObjectStore,
+    metrics: Metrics,
+    cluster: Cluster,
+) -> MemberFiles:
+    """Returns the files that the settings describe.
+
+    Args:
+        settings: those of the server.
+        control: the control store that the servers share.
+        history: the folder of event history.
+        source: reads the journal.
+        clock: the time.
+        objects: S3, where `--files` are.
+        metrics: show what is read in S3.
+        cluster: the servers.
+
+    Raises:
+        UsageError: `--history-cache` needs a package that is not installed.
+    """
+    if settings.files is None:
+        return OwnFiles(history, control, cluster)
+    kept = timedelta(days=settings.history_retention_days)
+    records, worker_control = settings.history_seal_records, cluster.worker_control
+    files = SharedFiles(settings.files, objects, worker_control, history, records, clock, kept)
+    files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
+    imports = SharedImports(files, control, history, clock, kept)
+    check = SharedFileCheck(files, worker_control, source, clock, lambda: cluster.is_worker)
+    metrics.missing_files.set_function(lambda: len(check.missing))
+    if settings.history_cache is None or not settings.has_history:
+        return FilesInS3(files, imports, check, cluster)
+    if importlib.util.find_spec("fsspec") is None:
+        raise UsageError(f"--history-cache needs the package fsspec: {command_for('postgres')}")
+    return CachedFilesInS3(files, imports, check, cluster, settings.history_cache)
