@@ -12,7 +12,7 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.app import background
 from opentrail.app import journals as module
-from opentrail.app.journals import is_in_files, require_engine, source_of
+from opentrail.app.journals import journal_place
 from opentrail.core.errors import DataDirectoryInUse, UsageError
 from opentrail.ports.control import Lease
 from opentrail.ports.journal import JournalEngine
@@ -38,8 +38,8 @@ async def test_records_on_postgresql_are_there_again_after_a_restart(tmp_path: P
             assert engines.journal.head == number - 1
             assert await engines.journal.append(some_new_entries(1, number)) == number
             assert engines.inventory.problems == []
-            assert not is_in_files(engines.settings)
             assert list(data.journal.glob("*.db")) == []
+            assert journal_place(engines.settings, data).server_source() is not None
 
 
 @asynchronous
@@ -52,9 +52,9 @@ async def test_a_journal_is_not_looked_for_where_it_is_not(tmp_path: Path) -> No
         assert engines.trimmed_journal.engine == JournalEngine("sqlite")
         await engines.journal.append(some_new_entries(1))
     with pytest.raises(UsageError, match="is on PostgreSQL: set OPENTRAIL_JOURNAL"):
-        require_engine(Settings(), shared_data)
+        journal_place(Settings(), shared_data).source()
     with pytest.raises(UsageError, match="needs a new data directory"):
-        source_of(on_postgresql(own, url), own_data)
+        journal_place(on_postgresql(own, url), own_data).source()
 
 
 @asynchronous

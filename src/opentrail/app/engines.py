@@ -25,7 +25,7 @@ from opentrail.app.access_keys import is_shared, open_control, open_sealer, shar
 from opentrail.app.background import run_beside
 from opentrail.app.disk import DiskWatch, file_limits
 from opentrail.app.inventory import DataInventory
-from opentrail.app.journals import JournalHandlers, is_in_files, source_of
+from opentrail.app.journals import JournalHandlers, journal_place
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -127,7 +127,7 @@ async def open_engines(
         inventory.note_committed,
     )
     trimmed_journal = await site.open_journal(stack, await site.join(), handlers)
-    source = source_of(settings, data)
+    source = journal_place(settings, data).source()
     await inventory.judge(trimmed_journal.head, source)
     if settings.auth == "enforced":
         inventory.require_store()
@@ -198,7 +198,7 @@ def _site_of(
     Raises:
         UsageError: the settings ask for what only a member has.
     """
-    if not is_in_files(settings):
+    if settings.journal != "sqlite":
         # Here, so that servers without it do not load the code for PostgreSQL.
         from opentrail.app.cluster import is_cluster
         from opentrail.app.member import Member

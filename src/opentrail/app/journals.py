@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.journal import SEGMENT_BYTES
+from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import renew_until_lost, run_beside
 from opentrail.app.disk import file_limits
 from opentrail.core.errors import DataDirectoryInUse, StorageFailed, UsageError
 from opentrail.ports.control import Lease, Leases
-from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions
+from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions, TrimmedJournal
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,40 +38,6 @@ _WAIT_SECONDS = 7.0
 _ATTEMPT_SECONDS = 0.5
 
 
-def is_in_files(settings: Settings) -> bool:
-    """Returns whether the journal is in files of the data directory."""
-    return settings.journal == "sqlite"
-
-
-def require_engine(settings: Settings, data: DataDirectory) -> None:
-    """Returns if the journal of a data directory is where the settings say.
-
-    Raises:
-        UsageError: it is elsewhere; its records would be missing.
-    """
-    has_marker, has_files = (data.journal / _MARKER).exists(), any(data.journal.glob("*.db"))
-    if is_in_files(settings) and has_marker:
-        raise UsageError(
-            f"the journal of data directory {data.root} is on PostgreSQL: set OPENTRAIL_JOURNAL, "
-            "or journal in the file given by --config"
-        )
-    if not is_in_files(settings) and has_files:
-        raise UsageError(
-            f"the journal of data directory {data.root} is in files: a journal on PostgreSQL needs "
-            "a new data directory"
-        )
-
-
-def source_of(settings: Settings, data: DataDirectory) -> JournalSource:
-    """Returns the journal of a data directory as child processes read it.
-
-    Raises:
-        UsageError: it is not where the settings say, or PostgreSQL's driver is not installed.
-    """
-    require_engine(settings, data)
-    return open_source(str(data.journal) if is_in_files(settings) else settings.journal)
-
-
 @dataclass(frozen=True, slots=True)
 class JournalHandlers:
     """Callbacks of a journal."""
@@ -84,46 +52,222 @@ class JournalHandlers:
     on_written: Callable[[int, bytes], None]
 
 
-def open_in_files(
-    stack: AsyncExitStack,
-    settings: Settings,
-    data: DataDirectory,
-    known: KnownPositions | None,
-    handlers: JournalHandlers,
-) -> SqliteJournal:
-    """Opens the journal in files of the data directory; the arguments are those of `Site`.
+class JournalPlace(Protocol):
+    """Where the journal of a data directory is; `journal_place` returns it."""
 
-    Raises:
-        UsageError, StorageFailed: as `Site.open_journal`.
-    """
-    require_engine(settings, data)
-    journal = SqliteJournal(
-        data.journal,
-        handlers.on_broken,
-        min(SEGMENT_BYTES, file_limits(settings, data.root)[1]),
-        known=known,
-        on_lost=handlers.on_lost,
-        on_written=handlers.on_written,
-    )
-    stack.push_async_callback(journal.close)
-    return journal
+    def source(self) -> JournalSource:
+        """Return the journal as child processes read it.
+
+        Raises:
+            UsageError: the journal is elsewhere, so its records would be missing, or PostgreSQL's
+                driver is not installed.
+        """
+        ...
+
+    async def open(
+        self,
+        stack: AsyncExitStack,
+        known: KnownPositions | None,
+        handlers: JournalHandlers,
+        node: str,
+    ) -> TrimmedJournal:
+        """Open the journal for one server alone; see `Site.open_journal`.
+
+        Args:
+            stack: closes it.
+            known: positions that others know of; None if there was no journal.
+            handlers: receive what becomes of it.
+            node: the id of the data directory.
+        """
+        ...
+
+    def server_source(self) -> JournalSource | None:
+        """Return `source` if a database has the journal; None: it is in the data directory."""
+        ...
+
+    def require_copied(self) -> None:
+        """Return if a copy of the data directory has the journal.
+
+        Raises:
+            UsageError: it is elsewhere.
+        """
+        ...
+
+    def restore(self, folder: Path, last: int, damage: str | None) -> None:
+        """Move a journal in files to this place.
+
+        Args:
+            folder: has the files.
+            last: the last position.
+            damage: what is wrong with them.
+
+        Raises:
+            StorageFailed: it is damaged, or cannot be moved.
+        """
+        ...
 
 
-async def connect(stack: AsyncExitStack, settings: Settings, data: DataDirectory) -> SharedDatabase:
-    """Returns the database of a journal on PostgreSQL, with its tables.
+class InFiles:
+    """The journal is in files of the data directory."""
 
-    Raises:
-        UsageError, StorageFailed, DataTooNew: as `Site.open_journal`.
-    """
-    require_engine(settings, data)
-    # Here, so that servers without it do not load PostgreSQL's driver.
-    from opentrail.adapters.postgres.database import SharedDatabase
-    from opentrail.adapters.postgres.schema import create_tables
+    def __init__(self, settings: Settings, data: DataDirectory) -> None:
+        self._settings, self._data = settings, data
 
-    database = SharedDatabase(settings.journal)
-    stack.push_async_callback(database.close)
-    await database.run(create_tables)
-    return database
+    def _require(self) -> None:
+        if (self._data.journal / _MARKER).exists():
+            raise UsageError(
+                f"the journal of data directory {self._data.root} is on PostgreSQL: set "
+                "OPENTRAIL_JOURNAL, or journal in the file given by --config"
+            )
+
+    def source(self) -> JournalSource:
+        """Returns the files."""
+        self._require()
+        return SqliteJournalSource(self._data.journal)
+
+    async def open(
+        self,
+        stack: AsyncExitStack,
+        known: KnownPositions | None,
+        handlers: JournalHandlers,
+        _node: str,
+    ) -> SqliteJournal:
+        """Opens the files."""
+        self._require()
+        journal = SqliteJournal(
+            self._data.journal,
+            handlers.on_broken,
+            min(SEGMENT_BYTES, file_limits(self._settings, self._data.root)[1]),
+            known=known,
+            on_lost=handlers.on_lost,
+            on_written=handlers.on_written,
+        )
+        stack.push_async_callback(journal.close)
+        return journal
+
+    def server_source(self) -> None:
+        """Returns None."""
+        self._require()
+
+    def require_copied(self) -> None:
+        """Returns."""
+        self._require()
+
+    def restore(self, folder: Path, last: int, damage: str | None) -> None:
+        """Does nothing: a server repairs damaged files."""
+
+
+class OnPostgresql:
+    """The journal is on PostgreSQL."""
+
+    def __init__(self, settings: Settings, data: DataDirectory) -> None:
+        self._settings, self._data = settings, data
+
+    def source(self) -> JournalSource:
+        """Returns the tables."""
+        self._require()
+        return open_source(self._settings.journal)
+
+    def server_source(self) -> JournalSource:
+        """Returns the tables."""
+        return self.source()
+
+    def _require(self) -> None:
+        if any(self._data.journal.glob("*.db")):
+            raise UsageError(
+                f"the journal of data directory {self._data.root} is in files: a journal on "
+                "PostgreSQL needs a new data directory"
+            )
+
+    async def open(
+        self,
+        stack: AsyncExitStack,
+        known: KnownPositions | None,
+        handlers: JournalHandlers,
+        node: str,
+    ) -> PostgresJournal:
+        """Opens the tables, which no other server uses from now on."""
+        database = await self.connect(stack)
+        leases, lease = await claim_journal(database, node, node, known)
+        _hold(stack, leases, lease, handlers.fail)
+        journal = self.open_claimed(stack, known, handlers, node)
+        await asyncio.to_thread(self.mark)
+        return journal
+
+    async def connect(self, stack: AsyncExitStack) -> SharedDatabase:
+        """Returns the database, with the tables.
+
+        Raises:
+            UsageError, StorageFailed, DataTooNew: as `Site.open_journal`.
+        """
+        self._require()
+        # Here, so that servers without it do not load PostgreSQL's driver.
+        from opentrail.adapters.postgres.database import SharedDatabase
+        from opentrail.adapters.postgres.schema import create_tables
+
+        database = SharedDatabase(self._settings.journal)
+        stack.push_async_callback(database.close)
+        await database.run(create_tables)
+        return database
+
+    def open_claimed(
+        self,
+        stack: AsyncExitStack,
+        known: KnownPositions | None,
+        handlers: JournalHandlers,
+        node: str,
+        trim_limit: Callable[[Transaction], int] | None = None,
+    ) -> PostgresJournal:
+        """Opens a claimed journal; `trim_limit` is as in `PostgresJournal`.
+
+        Raises:
+            UsageError, StorageFailed: as `Site.open_journal`.
+        """
+        from opentrail.adapters.postgres.journal import PostgresJournal
+
+        journal = PostgresJournal(
+            self._settings.journal,
+            on_lost=handlers.on_lost,
+            on_written=handlers.on_written,
+            known=known,
+            node=node,
+            trim_limit=trim_limit,
+            has_history=self._settings.has_history,
+        )
+        stack.push_async_callback(journal.close)
+        return journal
+
+    def mark(self, folder: Path | None = None) -> None:
+        """Writes into the folder of the journal that it is here."""
+        text = "The journal of this data directory is on PostgreSQL.\n"
+        write_durably((folder or self._data.journal) / _MARKER, text.encode())
+
+    def require_copied(self) -> None:
+        """Refuses: it is in a database."""
+        raise UsageError(
+            "the journal is on PostgreSQL, which 'opentrail backup' does not copy: back up its "
+            "database with PostgreSQL's tools, and the data directory while no server runs"
+        )
+
+    def restore(self, folder: Path, last: int, damage: str | None) -> None:
+        """Moves the files into empty tables."""
+        if damage is not None:
+            raise StorageFailed(
+                f"the backup has damage, such as {damage}: restore it into files, where a server "
+                "repairs it"
+            )
+        # Here, so that other commands do not load the code for PostgreSQL.
+        from opentrail.adapters.postgres.restoring import restore_journal
+
+        asyncio.run(restore_journal(self._settings.journal, SqliteJournalSource(folder), last))
+        shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        self.mark(folder)
+
+
+def journal_place(settings: Settings, data: DataDirectory) -> InFiles | OnPostgresql:
+    """Returns where the settings say that the journal is."""
+    return (InFiles if settings.journal == "sqlite" else OnPostgresql)(settings, data)
 
 
 async def claim_journal(
@@ -157,40 +301,6 @@ async def claim_journal(
     return leases, lease
 
 
-def open_on_postgresql(
-    stack: AsyncExitStack,
-    settings: Settings,
-    known: KnownPositions | None,
-    handlers: JournalHandlers,
-    node: str,
-    trim_limit: Callable[[Transaction], int] | None = None,
-) -> PostgresJournal:
-    """Opens a claimed journal on PostgreSQL; `trim_limit` is as in `PostgresJournal`.
-
-    Raises:
-        UsageError, StorageFailed: as `Site.open_journal`.
-    """
-    from opentrail.adapters.postgres.journal import PostgresJournal
-
-    journal = PostgresJournal(
-        settings.journal,
-        on_lost=handlers.on_lost,
-        on_written=handlers.on_written,
-        known=known,
-        node=node,
-        trim_limit=trim_limit,
-        has_history=settings.has_history,
-    )
-    stack.push_async_callback(journal.close)
-    return journal
-
-
-def mark_on_postgresql(folder: Path) -> None:
-    """Writes into the folder of a journal that it is on PostgreSQL."""
-    text = "The journal of this data directory is on PostgreSQL.\n"
-    write_durably(folder / _MARKER, text.encode())
-
-
 async def _acquire(leases: Leases, node: str) -> Lease:
     """Acquires the lease of the server that alone uses the journal."""
     loop = asyncio.get_running_loop()
@@ -205,7 +315,7 @@ async def _acquire(leases: Leases, node: str) -> Lease:
     return lease
 
 
-def hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
+def _hold(stack: AsyncExitStack, leases: Leases, lease: Lease, fail: Callable[[str], None]) -> None:
     """Holds a lease until the stack closes."""
 
     async def release() -> None:

@@ -18,14 +18,7 @@ from opentrail.adapters.postgres.source import read_extent
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.inventory import DataInventory, require_same_use
-from opentrail.app.journals import (
-    JournalHandlers,
-    claim_journal,
-    connect,
-    mark_on_postgresql,
-    open_on_postgresql,
-    source_of,
-)
+from opentrail.app.journals import JournalHandlers, OnPostgresql, claim_journal
 from opentrail.app.known_positions import known_positions
 from opentrail.app.member_files import member_files
 from opentrail.app.site import Work
@@ -84,7 +77,8 @@ class Member:
         self._settings, self._control, self._data = settings, control, data
         self._inventory, self._clock, self._fail = inventory, clock, fail
         self._metrics = metrics
-        self._source = source_of(settings, data)
+        self._place = OnPostgresql(settings, data)
+        self._source = self._place.source()
         self.keeps_history = settings.has_history
         self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
         self.worker_control: ControlStore = self.cluster.worker_control
@@ -128,9 +122,9 @@ class Member:
         self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
     ) -> TrimmedJournal:
         """Opens the journal that the servers share."""
-        settings, data, node = self._settings, self._data, self._inventory.installation
+        data, node = self._data, self._inventory.installation
         store_id = await self._inventory.ensure_store_id()
-        database = await connect(stack, settings, data)
+        database = await self._place.connect(stack)
         if known and known.written and not (await database.run(read_extent)).head:
             raise UsageError(
                 f"the control store has positions of another journal, up to {known.written}, and "
@@ -139,7 +133,7 @@ class Member:
         leases, lease = await claim_journal(database, node, cluster_of(store_id), known)
         await leases.release(lease)
         limit = self.cluster.sealed_everywhere
-        journal = open_on_postgresql(stack, settings, known, handlers, node, limit)
+        journal = self._place.open_claimed(stack, known, handlers, node, limit)
         sealed = known.sealed if known else 0
         lacks_events = self.keeps_history and journal.first > sealed + 1
         # If no other server can have them, they are reported as lost.
@@ -149,7 +143,7 @@ class Member:
                 f"journal of the cluster begins at {journal.first}: copy the files of the folder "
                 "history of another server into it first"
             )
-        await asyncio.to_thread(mark_on_postgresql, data.journal)
+        await asyncio.to_thread(self._place.mark)
         self._journal = journal
         return journal
 

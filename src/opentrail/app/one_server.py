@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -11,16 +10,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.app.access_keys import is_shared
 from opentrail.app.inventory import DataInventory, require_same_use
-from opentrail.app.journals import (
-    JournalHandlers,
-    claim_journal,
-    connect,
-    hold,
-    is_in_files,
-    mark_on_postgresql,
-    open_in_files,
-    open_on_postgresql,
-)
+from opentrail.app.journals import JournalHandlers, journal_place
 from opentrail.app.known_positions import known_positions
 from opentrail.app.shared_imports import SharedImports
 from opentrail.app.site import Work
@@ -72,15 +62,8 @@ class OneServer:
         self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers
     ) -> TrimmedJournal:
         """Opens the journal in files, or on PostgreSQL for this server alone."""
-        settings, data, node = self._settings, self._data, self._inventory.installation
-        if is_in_files(settings):
-            return open_in_files(stack, settings, data, known, handlers)
-        database = await connect(stack, settings, data)
-        leases, lease = await claim_journal(database, node, node, known)
-        hold(stack, leases, lease, handlers.fail)
-        journal = open_on_postgresql(stack, settings, known, handlers, node)
-        await asyncio.to_thread(mark_on_postgresql, data.journal)
-        return journal
+        node = self._inventory.installation
+        return await journal_place(self._settings, self._data).open(stack, known, handlers, node)
 
     def archive(self, store: IpcEventStore) -> IpcEventStore:
         """Returns event history."""

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,9 +27,8 @@ from opentrail.adapters.data_backup import (
 )
 from opentrail.adapters.files import DataDirectory, sha256_of, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
-from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_check import Damage, StoreCheck
-from opentrail.app.journals import is_in_files, mark_on_postgresql, require_engine
+from opentrail.app.journals import journal_place
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.verify_store import describe_damage
@@ -84,8 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if target.exists() and not options.overwrite:
         raise UsageError(f"{target} exists; --overwrite replaces it")
     settings = from_environment({"data_dir": str(data.root)}, options.config)
-    _require_journal_in_files(settings)
-    require_engine(settings, data)
+    journal_place(settings, data).require_copied()
     passphrase = _new_passphrase() if options.with_keys else None
     progress = Progress(sys.stderr)
     try:
@@ -130,7 +127,9 @@ def run_restore(options: argparse.Namespace) -> int:
         manifest = read_archive(source, restored, lambda size: progress.advance(size, 0))
         _restore_keys(restored, options.without_keys)
         findings = _verify(restored, progress)
-        _restore_journal(settings, restored, manifest.position, findings)
+        damage = describe_damage(findings[0]) if findings else None
+        place = journal_place(settings, DataDirectory(restored))
+        place.restore(restored / "journal", manifest.position, damage)
         _restore_control(settings, restored)
         if is_present:
             # No server starts with a part of the files: this version is replaced last.
@@ -191,40 +190,7 @@ def _report(
     print(f"{archive}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
 
 
-def _require_journal_in_files(settings: Settings) -> None:
-    if not is_in_files(settings):
-        raise UsageError(
-            "the journal is on PostgreSQL, which 'opentrail backup' does not copy: back up its "
-            "database with PostgreSQL's tools, and the data directory while no server runs"
-        )
-
-
-# The journal and the control store
-
-
-def _restore_journal(
-    settings: Settings, folder: Path, last: int, findings: Sequence[Damage]
-) -> None:
-    """Moves the journal into the database of the settings, unless it is in files.
-
-    Raises:
-        StorageFailed: it is damaged.
-    """
-    if is_in_files(settings):
-        return
-    if findings:
-        raise StorageFailed(
-            f"the backup has damage, such as {describe_damage(findings[0])}: restore it into "
-            "files, where a server repairs it"
-        )
-    # Here, so that other commands do not load the code for PostgreSQL.
-    from opentrail.adapters.postgres.restoring import restore_journal
-
-    source = SqliteJournalSource(folder / "journal")
-    asyncio.run(restore_journal(settings.journal, source, last))
-    shutil.rmtree(folder / "journal")
-    (folder / "journal").mkdir(mode=0o700)
-    mark_on_postgresql(folder / "journal")
+# The control store
 
 
 def _copy_control(settings: Settings, data: DataDirectory, target: Path) -> None:

@@ -22,7 +22,7 @@ from opentrail.adapters.data_inventory import ACCEPTED
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.system import is_running
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
-from opentrail.app.journals import source_of
+from opentrail.app.journals import journal_place
 from opentrail.app.rebuilding import rebuild_trails
 from opentrail.app.upstreams import UpstreamCheck
 from opentrail.commands.arguments import add_client
@@ -159,7 +159,7 @@ async def _standing(data: DataDirectory) -> Standing:
 
 def _rebuild(data: DataDirectory) -> str:
     settings = from_environment({"data_dir": str(data.root)}, None)
-    trails = asyncio.run(rebuild_trails(data, source_of(settings, data)))
+    trails = asyncio.run(rebuild_trails(data, journal_place(settings, data).source()))
     names = ", ".join(sorted(trail.arn for trail in trails)) or "none"
     return f"trails rebuilt from recorded calls: {names}"
 

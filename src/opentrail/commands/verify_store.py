@@ -15,7 +15,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import folder_problems
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.inventory import standing_of
-from opentrail.app.journals import is_in_files, source_of
+from opentrail.app.journals import journal_place
 from opentrail.app.known_positions import known_imports, known_positions
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
@@ -49,8 +49,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     data = DataDirectory(folder)
     settings = from_environment({"data_dir": str(folder)}, options.config)
-    source = source_of(settings, data)
-    journal_source = None if is_in_files(settings) else source
+    journal_source = journal_place(settings, data).server_source()
     is_live = data.is_in_use
     try:
         state = asyncio.run(_read_state(data, is_live, journal_source))
