@@ -19,7 +19,9 @@ What each figure counts:
 - small modules, and modules with one importer: without `__init__.py` and `__main__.py`;
 - conditionals on the kind of server: conditions of `if`, `while`, `… if … else`, of comprehensions,
   and `and`/`or` elsewhere, in which `cluster`, `has_history`, `is_shared`, `is_in_files` or one of
-  their attributes is tested, or `files` or `cache` as an attribute or by comparison with None.
+  their attributes is tested, or `files` or `cache` as an attribute or by comparison with None;
+  what a member of a cluster is (`cluster.is_worker`) is not its kind, and `validation` knows no
+  server.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ _NO_CODE = {
 #: Names of the kind of server.
 _KINDS = {"cluster", "is_cluster", "has_history", "is_shared", "is_in_files"}
 _ENGINES = {"files", "cache"}
+#: Names of what a member does.
+_ROLES = {"is_worker", "may_work"}
 _Graph = dict[str, set[str]]
 
 
@@ -160,7 +164,7 @@ def read(texts: Mapping[str, str]) -> Tree:
             tree.functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
                 tree.untyped += ast.unparse(node) == "dict[str, Any]"
-        for condition in conditions(nodes):
+        for condition in () if module.startswith("validation/") else conditions(nodes):
             if any(is_kind(operand) for operand in operands(condition)):
                 shown = f"{module}:{condition.lineno} {ast.unparse(condition)}"
                 tree.conditionals.append(shown)
@@ -256,6 +260,8 @@ def is_kind(operand: ast.expr) -> bool:
         return False
     names = [one.lstrip("_") for one in ast.unparse(operand).split(".")]
     is_engine = names[-1] in _ENGINES and (is_compared or len(names) > 1)
+    if names[-1] in _ROLES:
+        return False
     return is_engine or not _KINDS.isdisjoint(names)
 
 

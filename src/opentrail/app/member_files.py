@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.known_positions import known_imports
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class MemberFiles(Protocol):
     """The files of event history of a member, and of the imports that it shows."""
 
-    cache: HistoryCache | None
+    cache: HistoryCache
     imports: SharedImports | None
 
     @property
@@ -83,7 +83,7 @@ class MemberFiles(Protocol):
 class OwnFiles:
     """Each server has all files on its own disk; nothing is in S3."""
 
-    cache: HistoryCache | None = None
+    cache = NO_CACHE
     imports: SharedImports | None = None
     shared = 0
 
@@ -120,7 +120,7 @@ class OwnFiles:
 class FilesInS3:
     """The files are in S3 (`--files`), and copies of all of them on the disk of each server."""
 
-    cache: HistoryCache | None = None
+    cache = NO_CACHE
 
     def __init__(
         self, files: SharedFiles, imports: SharedImports, check: SharedFileCheck, cluster: Cluster
@@ -188,16 +188,15 @@ class CachedFilesInS3(FilesInS3):
         max_bytes: int,
     ) -> None:
         super().__init__(files, imports, check, cluster)
-        self._cache = HistoryCache(files.cache, max_bytes, files.read)
-        self.cache = self._cache
+        self.cache = HistoryCache(files.cache, max_bytes, files.read)
 
     async def _fetch(self) -> None:
-        self._cache.files = await self._files.fetch_indexes()
+        self.cache.files = await self._files.fetch_indexes()
 
     @property
     def shared(self) -> int:
         """The last position in these files."""
-        return max((file.last for file in self._cache.files), default=0)
+        return max((file.last for file in self.cache.files), default=0)
 
     async def refresh(self, store: IpcEventStore) -> bool:
         """Downloads the indexes of new files; what is read stays if that fails."""

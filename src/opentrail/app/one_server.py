@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.ipc.remote_events import NO_CACHE, IpcEventStore
 from opentrail.app.access_keys import is_shared
 from opentrail.app.inventory import DataInventory, require_same_use
 from opentrail.app.journals import JournalHandlers, journal_place
@@ -32,7 +32,7 @@ class OneServer:
         inventory: what is known of it.
     """
 
-    cache: HistoryCache | None = None
+    cache = NO_CACHE
     imports: SharedImports | None = None
     keeps_history = True
     learns_from_others = False

@@ -30,8 +30,8 @@ class Site(Protocol):
 
     #: The control store as the worker changes it.
     worker_control: ControlStore
-    #: Keeps parts of event history that are read in S3; None: all of it is on this disk.
-    cache: HistoryCache | None
+    #: Keeps parts of event history that are read in S3.
+    cache: HistoryCache
     #: Files of imported events in S3; None: there are none.
     imports: SharedImports | None
     #: Whether the server keeps event history.

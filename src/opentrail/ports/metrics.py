@@ -47,6 +47,7 @@ class Metrics:
 
     def __init__(self, has_history: bool = True) -> None:
         self.registry = CollectorRegistry()
+        of_history = self.registry if has_history else None
         self._calls = _Totals("opentrail_calls", "Calls answered", "service", self.registry)
         self._records = _Totals(
             "opentrail_records", "Records made durable", "category", self.registry
@@ -127,13 +128,13 @@ class Metrics:
         self.history_position = Gauge(
             "opentrail_history_position",
             "Last position that lookups see",
-            registry=self.registry if has_history else None,
+            registry=of_history,
         )
         self.history_blocks = Counter(
             "opentrail_history_blocks",
             "Blocks of history files that were not in the cache: downloaded from S3, or failed",
             ["outcome"],
-            registry=self.registry if has_history else None,
+            registry=of_history,
         )
         self.missing_files = Gauge(
             "opentrail_history_files_missing",

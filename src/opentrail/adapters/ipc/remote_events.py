@@ -50,6 +50,19 @@ class HistoryCache:
     #: The files in S3; their indexes are in the folder.
     files: Sequence[SharedFile] = ()
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What the process is started with."""
+        return (str(self.folder), str(self.max_bytes)) if self.max_bytes else ()
+
+
+async def _no_file(name: str, _first: int, _length: int) -> bytes:
+    raise LinkError(f"{name} is in S3, which only a server with a cache reads")
+
+
+#: Of a server that reads no file in S3.
+NO_CACHE = HistoryCache(Path(), 0, _no_file)
+
 
 class IpcEventStore:
     """An `EventStore` and `Archive` in a child process, which is started again if it ends.
@@ -67,7 +80,7 @@ class IpcEventStore:
         repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
         last_import: int = 0,
         silence_seconds: float = SILENCE_SECONDS,
-        cache: HistoryCache | None = None,
+        cache: HistoryCache = NO_CACHE,
         max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._on_restart = on_restart
@@ -79,7 +92,7 @@ class IpcEventStore:
             "opentrail.adapters.duckdb.process",
             (
                 *(str(folder), journal.address, str(seal_records), str(max_bytes)),
-                *((str(cache.folder), str(cache.max_bytes)) if cache else ()),
+                *cache.arguments,
             ),
             {RepairJournal: self._repair_journal, ReadSharedFile: self._read_shared},
             self._prepare,
@@ -127,7 +140,7 @@ class IpcEventStore:
         return self.state.position
 
     async def _prepare(self, link: Link) -> None:
-        self.state = await link.ask(OpenStore(self.state.imported, self._files))
+        self.state = await link.ask(OpenStore(self.state.imported, tuple(self._cache.files)))
         if self._child.generation:
             self._on_restart()
 
@@ -140,19 +153,12 @@ class IpcEventStore:
         await self._repair(request.first, request.last)
 
     async def _read_shared(self, request: ReadSharedFile) -> bytes:
-        if self._cache is None:
-            raise LinkError("there are no files in S3")
         return await self._cache.read(request.name, request.first, request.length)
-
-    @property
-    def _files(self) -> tuple[SharedFile, ...]:
-        return tuple(self._cache.files) if self._cache else ()
 
     async def use_shared(self, files: Sequence[SharedFile]) -> None:
         """Reads these files in S3 from now on; their indexes are in the folder of the cache."""
-        if self._cache is not None:
-            self._cache.files = files
-            self.state = await self._child.ask(UseSharedFiles(self._files), _LONG_SECONDS)
+        self._cache.files = files
+        self.state = await self._child.ask(UseSharedFiles(tuple(files)), _LONG_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once lookups see the entries; those already there are left out."""
