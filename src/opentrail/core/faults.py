@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 #: Every point, with what has just happened there.
 POINTS = {
-    "journal.mid-commit": "rows of a group are inserted, the transaction is not committed",
-    "journal.committed": "a group is durable, no answer has left yet",
+    "journal.mid-commit": "rows of a batch are inserted, the transaction is not committed",
+    "journal.committed": "a batch is durable, no answer has left yet",
     "journal.repaired": "a repaired segment is whole, the damaged one is still in its place",
     "history.sealed": "a sealed file is written and synced under its temporary name",
     "history.merged": "a merged file is in place, the files merged into it still exist",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters import append_queue
+from opentrail.adapters import batches
 from opentrail.adapters.ipc import journal as module
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import LinkError
@@ -126,7 +126,7 @@ async def test_a_far_side_that_is_gone_refuses_what_waited() -> None:
 async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(append_queue, limit, 2)
+    monkeypatch.setattr(batches, limit, 2)
     far = FarSide()
     journal = linked(far)
     far.open.clear()

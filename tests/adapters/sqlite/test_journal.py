@@ -28,6 +28,7 @@ from tests.fakes import (
     GENESIS,
     TIMEOUT_SECONDS,
     asynchronous,
+    eventually,
     run,
     turns,
 )
@@ -170,14 +171,19 @@ class Held:
         self.point = ""
         self.reached = threading.Event()
         self._go_on = threading.Event()
+        self._error: Exception | None = None
 
-    def arm(self, point: str) -> None:
-        self.point = point
+    def arm(self, point: str, error: Exception | None = None) -> None:
+        """Holds the writer at a point; with an error, it then fails there, once."""
+        self.point, self._error = point, error
         faults.arm(point, 1, self._stay)
 
     def _stay(self) -> None:
         self.reached.set()
         self._go_on.wait(TIMEOUT_SECONDS)
+        if self._error is not None:
+            faults.arm(self.point, sys.maxsize, lambda: None)
+            raise self._error
 
     def let_go(self) -> None:
         self._go_on.set()
@@ -270,6 +276,25 @@ async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held:
 
 
 # Full, failing and damaged disks
+
+
+@asynchronous
+async def test_what_waits_behind_a_failed_batch_is_refused_with_it(
+    tmp_path: Path, held: Held
+) -> None:
+    async with opened(tmp_path) as journal:
+        held.arm("journal.mid-commit", sqlite3.OperationalError("database or disk is full"))
+        first = asyncio.create_task(journal.append(some_new_entries(1)))
+        assert await asyncio.to_thread(held.reached.wait, TIMEOUT_SECONDS)
+        others = [asyncio.create_task(journal.append(some_new_entries(1, n))) for n in (2, 3)]
+        await turns()
+        held.let_go()
+        for refused in (first, *others):
+            with pytest.raises(RecordRefused, match="disk is full"):
+                await refused
+        await eventually(lambda: journal.failure is None)
+        assert await journal.append(some_new_entries(1, 4)) == 1
+        assert [entry.event_id for entry in await journal.read(0, 9)] == [event_id(4)]
 
 
 FSYNC_PROGRAM = """

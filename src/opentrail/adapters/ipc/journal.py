@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
+from opentrail.adapters.batches import Append, Batches, append_of, refuse
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
@@ -46,7 +46,7 @@ class IpcJournalWriter:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._appends = Appends()
+        self._batches = Batches()
         self._sending: asyncio.Task[None] | None = None
         self.head = 0
         #: Why the journal fails; set from its process's messages.
@@ -55,8 +55,7 @@ class IpcJournalWriter:
     @property
     def backlog_seconds(self) -> float:
         """How long the oldest record has waited."""
-        oldest = self._appends.oldest
-        return 0.0 if oldest is None else self._loop.time() - oldest
+        return self._batches.seconds_waited(self._loop.time())
 
     async def write(self, entries: Sequence[NewEntry]) -> None:
         """Returns only once the records are durable; they may get their positions later."""
@@ -70,34 +69,35 @@ class IpcJournalWriter:
         if self.failure:
             raise RecordRefused(self.failure)
         append = append_of(entries, self._loop, is_written)
-        self._appends.add(append)
+        self._batches.add(append)
         if self._sending is None:
             self._sending = self._loop.create_task(self._send_all())
         return await append.done
 
     async def _send_all(self) -> None:
         try:
-            while group := self._appends.take(BATCH_RECORDS, BATCH_BYTES):
-                await self._send(group)
+            while batch := self._batches.take(BATCH_RECORDS, BATCH_BYTES):
+                await self._send(batch)
+                self._batches.end()
         finally:
-            self._appends.end_group()
+            self._batches.end()
             self._sending = None
 
-    async def _send(self, group: Sequence[Append]) -> None:
-        entries = [entry for append in group for entry in append.entries]
-        is_written = all(append.is_written for append in group)
+    async def _send(self, batch: Sequence[Append]) -> None:
+        entries = [entry for append in batch for entry in append.entries]
+        is_written = all(append.is_written for append in batch)
         try:
             appended = await self._link.ask(AppendEntries(entries, is_written))
         except LinkError as error:
-            refuse(group, f"the journal's process cannot be reached: {error}")
+            refuse(batch, f"the journal's process cannot be reached: {error}")
             return
         self.failure = appended.failure
         if appended.refused is not None:
-            refuse(group, appended.refused)
+            refuse(batch, appended.refused)
             return
         self.head = max(self.head, appended.position)
         position = appended.position - len(entries)
-        for append in group:
+        for append in batch:
             position += len(append.entries)
             append.succeed(position)
 

@@ -1,6 +1,6 @@
 """Journal on PostgreSQL: whole batches that any process inserts, ordered by one sequencer.
 
-Durability and order are two steps. A group of appends is one batch, durable at its commit; the
+Durability and order are two steps. A batch is durable at its commit; the
 sequencer, which runs in one process at a time, gives it its positions then.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
-from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
+from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
 from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import day_of, encode, insert_batch, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
@@ -40,7 +40,7 @@ from opentrail.ports.journal import RESTORED, JournalEngine, KnownPositions, Los
 log = logging.getLogger(__name__)
 
 #: Maximum records per batch, so that the first of them does not wait for long.
-MAX_GROUP_RECORDS = 2_000
+MAX_BATCH_RECORDS = 2_000
 #: Seconds for which an insert is repeated before its records are refused.
 MAX_INSERT_SECONDS = 15.0
 #: Seconds that durable records wait for their position before others are refused.
@@ -149,7 +149,7 @@ class PostgresJournal:
         if known and has_history and self._extent.trimmed > known.sealed:
             reason = "positions were trimmed from the journal"
             self._lost_before = [LostPositions(known.sealed + 1, self._extent.trimmed, reason)]
-        self._appends = Appends()
+        self._batches = Batches()
         self._has_appends = asyncio.Event()
         self._has_unordered = asyncio.Event()
         #: Batches that are being inserted, or are durable and have no position yet.
@@ -158,16 +158,14 @@ class PostgresJournal:
         self._inserting: UUID | None = None
         #: The day whose partition was there at the last insert; None after a failed one.
         self._day: object = None
-        self._failure: str | None = None
         #: Bytes of the batch for which there was no space; 0 if there is.
         self._needed_bytes = 0
-        self._is_closing = False
         #: Everything appended is durable, and has a position or waits for none any longer.
         self._over = asyncio.Event()
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._followers = Followers()
         self._is_checked = False
         self._unverified: str | None = None
-        self._writing = self._loop.create_task(self._write_groups())
+        self._writing = self._loop.create_task(self._write_batches())
         self._ordering = self._loop.create_task(self._keep_ordering())
         self._looking = self._loop.create_task(self._keep_looking())
 
@@ -191,9 +189,9 @@ class PostgresJournal:
     @property
     def failure(self) -> str | None:
         """Why the journal accepts no records now."""
-        if self._failure is None and self._seconds_unordered > MAX_ORDER_SECONDS:
+        if self._batches.failure is None and self._seconds_unordered > MAX_ORDER_SECONDS:
             return "PostgreSQL does not answer, or the sequencer gives no positions"
-        return self._failure
+        return self._batches.failure
 
     @property
     def lost(self) -> list[LostPositions]:
@@ -213,8 +211,7 @@ class PostgresJournal:
     @property
     def backlog_seconds(self) -> float:
         """Seconds that the oldest record has waited to become durable."""
-        oldest = self._appends.oldest
-        return 0.0 if oldest is None else self._loop.time() - oldest
+        return self._batches.seconds_waited(self._loop.time())
 
     @property
     def _seconds_unordered(self) -> float:
@@ -222,7 +219,7 @@ class PostgresJournal:
         oldest = next(iter(self._unordered.values()), None)
         return self._loop.time() - oldest[0].since if oldest else 0.0
 
-    # The way of a group, from callers to followers.
+    # The way of a batch, from callers to followers.
 
     async def write(self, entries: Sequence[NewEntry]) -> None:
         """Returns only once the records are durable; they get their positions soon."""
@@ -249,13 +246,12 @@ class PostgresJournal:
         fence: Callable[[Transaction], None] | None = None,
     ) -> int:
         failure = self.failure
-        if failure or self._is_closing:
-            raise RecordRefused(failure or "the journal is closing")
+        if failure:
+            raise RecordRefused(failure)
         if not entries:
             return self.head
-        append = append_of(entries, self._loop, is_written)
-        append.fence = fence
-        self._appends.add(append)
+        append = append_of(entries, self._loop, is_written, fence)
+        self._batches.add(append)
         self._has_appends.set()
         # The sequencer may wait for a standby, or for PostgreSQL; a call waits that long at most.
         try:
@@ -264,71 +260,66 @@ class PostgresJournal:
         except TimeoutError:
             raise RecordRefused(_UNORDERED) from None
 
-    async def _write_groups(self) -> None:
+    async def _write_batches(self) -> None:
         """Writes what is appended until the journal is closed."""
-        while True:
-            group = self._appends.take(MAX_GROUP_RECORDS)
-            if group and self._failure:
-                refuse(group, self._failure)
-            elif group:
-                await self._write_group(group)
-            elif self._is_closing:
-                return
-            elif self._failure:
+        while not self._batches.is_over:
+            if batch := self._batches.take(MAX_BATCH_RECORDS):
+                await self._write_batch(batch)
+            elif self._batches.failure:
                 await self._probe()
             else:
                 self._has_appends.clear()
                 await self._has_appends.wait()
 
-    async def _write_group(self, group: list[Append]) -> None:
-        """Makes a group durable as one batch; its appends succeed then, or with their positions."""
+    async def _write_batch(self, batch: list[Append]) -> None:
+        """Makes a batch durable; its appends succeed then, or with their positions."""
         batch_id = new_batch_id(self._clock.now())
-        self._unordered[batch_id] = group
+        self._unordered[batch_id] = batch
         self._inserting = batch_id
-        insert = partial(self._insert, batch_id=batch_id, group=group)
+        insert = partial(self._insert, batch_id=batch_id, batch=batch)
 
         # The same insert is repeated until PostgreSQL has answered: it is there once.
         try:
             await self._repeat(partial(self._inserts.run, insert))
         except LeaseLost as error:
             self._unordered.pop(batch_id, None)  # an earlier attempt may have got its position
-            group[0].fail(error)
+            self._batches.end()
+            batch[0].fail(error)
         except StorageFailed as error:
             log.error("records are refused", extra={"error": str(error)})
             if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL:
-                records = [entry for append in group for entry in append.entries]
+                records = [entry for append in batch for entry in append.entries]
                 self._needed_bytes = len(encode(records))
-            self._fail(batch_id, group, f"the journal cannot be written: {error}")
+            self._fail(batch_id, f"the journal cannot be written: {error}")
         except Exception as error:  # a bug must not leave callers without an answer
-            log.exception("a group of records failed unexpectedly")
-            self._fail(batch_id, group, f"the journal failed: {error!r}")
+            log.exception("a batch of records failed unexpectedly")
+            self._fail(batch_id, f"the journal failed: {error!r}")
         else:
             self._day = day_of(batch_id)
             self._has_unordered.set()
-            for append in group:
+            self._batches.end()
+            for append in batch:
                 if append.is_written:  # it waits for no position
                     append.succeed(self.head)
         self._inserting = None
-        self._appends.end_group()
 
-    def _insert(self, transaction: Transaction, batch_id: UUID, group: Sequence[Append]) -> None:
+    def _insert(self, transaction: Transaction, batch_id: UUID, batch: Sequence[Append]) -> None:
         """Inserts a batch, into a partition that may have to be created.
 
         Raises:
-            LeaseLost: raised by the fence of the group.
+            LeaseLost: raised by the fence of the batch.
         """
-        fence, day = group[0].fence, day_of(batch_id)
+        fence, day = batch[0].fence, day_of(batch_id)
         if fence is not None:
             fence(transaction)
         if self._day != day:
             create_partitions(transaction, day)
-        entries = [entry for append in group for entry in append.entries]
+        entries = [entry for append in batch for entry in append.entries]
         insert_batch(transaction, batch_id, self._node, len(entries), encode(entries))
 
-    def _fail(self, batch_id: UUID, group: Sequence[Append], reason: str) -> None:
-        self._failure = reason
+    def _fail(self, batch_id: UUID, reason: str) -> None:
         self._unordered.pop(batch_id, None)
-        refuse(group, reason)
+        refuse(self._batches.fail(reason), reason)
 
     async def _repeat(self, insert: Callable[[], Awaitable[None]]) -> None:
         until = self._loop.time() + MAX_INSERT_SECONDS
@@ -356,7 +347,7 @@ class PostgresJournal:
             self._needed_bytes = 0
         except StorageFailed:
             return
-        self._failure = None
+        self._batches.recover()
 
     def _insert_and_undo(self, transaction: Transaction) -> None:
         """Inserts as much as there was no space for: a row may fit where a batch does not.
@@ -438,16 +429,16 @@ class PostgresJournal:
 
     async def _insert_again(self, batch_id: UUID) -> None:
         """Inserts a batch that was durable, and that a promoted or restored server lacks."""
-        group = self._unordered.get(batch_id)
-        if group is None:
+        batch = self._unordered.get(batch_id)
+        if batch is None:
             return  # it got its position since
         log.warning("a batch is missing; inserting it again", extra={"batch": str(batch_id)})
         self._day = None
         try:
-            await self._looks.run(partial(self._insert, batch_id=batch_id, group=group))
+            await self._looks.run(partial(self._insert, batch_id=batch_id, batch=batch))
         except LeaseLost as error:
             self._unordered.pop(batch_id, None)
-            group[0].fail(error)
+            batch[0].fail(error)
         self._has_unordered.set()
 
     def _place(self, places: Mapping[UUID, int]) -> None:
@@ -472,12 +463,7 @@ class PostgresJournal:
                 self._reported.append(run)
                 log.error("positions of the journal are lost", extra={"lost": str(run)})
                 self._on_lost(run)
-        waiters, self._waiters = self._waiters, []
-        for after, waiter in waiters:
-            if after >= head:
-                self._waiters.append((after, waiter))
-            elif not waiter.done():
-                waiter.set_result(None)
+        self._followers.wake(head)
 
     def _may_grow(self, lost: LostPositions, head: int) -> bool:
         """Returns whether other servers may still find more lost with a restored backup."""
@@ -505,11 +491,8 @@ class PostgresJournal:
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record after `position` is durable and has its position."""
-        if self.head > position:
-            return
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append((position, waiter))
-        await waiter
+        if self.head <= position:
+            await self._followers.wait_beyond(position)
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Returns up to `limit` entries after `after`, in order."""
@@ -528,7 +511,7 @@ class PostgresJournal:
 
     async def close(self) -> None:
         """Returns once everything appended is durable and connections are closed."""
-        self._is_closing = True
+        self._batches.close()
         self._has_appends.set()
         await self._writing
         with suppress(TimeoutError):
@@ -541,8 +524,8 @@ class PostgresJournal:
         await self._ordering
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
-        for group in self._unordered.values():
-            refuse(group, _UNORDERED)
+        for batch in self._unordered.values():
+            refuse(batch, _UNORDERED)
         self._unordered.clear()
         with suppress(StorageFailed):
             await self._sequencer.close()

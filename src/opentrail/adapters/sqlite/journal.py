@@ -1,7 +1,7 @@
 """Journal on SQLite: one database file per segment, group commit, a hash chain over the rows.
 
-A thread owns the writing connection. The appends that arrive while a group is being committed form
-the next group, so that they share the cost of a sync.
+A thread owns the writing connection. The appends that arrive while a batch is being committed form
+the next batch, so that they share the cost of a sync.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from opentrail.adapters.append_queue import Append, Appends, append_of, refuse
+from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
 from opentrail.adapters.sqlite.checks import JournalChecks
 from opentrail.adapters.sqlite.opening import open_newest
 from opentrail.adapters.sqlite.segment_files import SegmentFiles
 from opentrail.adapters.sqlite.segment_writer import SegmentWriter, is_failed_sync
 from opentrail.adapters.sqlite.segments import Segment
-from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
@@ -28,8 +29,8 @@ from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024 * 1024
-#: Maximum records per group, so that the first of them does not wait for long.
-MAX_GROUP_RECORDS = 2_000
+#: Maximum records per batch, so that the first of them does not wait for long.
+MAX_BATCH_RECORDS = 2_000
 #: Maximum number of the newest entries, which are cached for followers.
 MAX_NEWEST_ENTRIES = 12_000
 #: Maximum bytes of their records.
@@ -71,8 +72,7 @@ class SqliteJournal:
 
         # Written under `_wake`; the writing thread is notified of each change.
         self._wake = threading.Condition()
-        self._appends = Appends()
-        self._is_closing = False
+        self._batches = Batches()
         #: A damaged segment that must not be written any more, and what is set after the attempt.
         self._leaving: tuple[Segment, threading.Event] | None = None
 
@@ -84,14 +84,13 @@ class SqliteJournal:
         self._head = head
         self._newest: list[Entry] = []
         self._newest_bytes = 0
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._followers = Followers()
 
         self._checks = JournalChecks(self._files, lambda: self._head, self._leave)
 
-        # Written by the writing thread, from when it starts; `_writer` is read by no other either.
-        self._failure: str | None = None
+        # Used by the writing thread alone, from when it starts.
         self._writer = SegmentWriter(self._files, connection, head, chain, segment_bytes)
-        self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._thread.start()
 
     # Its state.
@@ -114,7 +113,7 @@ class SqliteJournal:
     @property
     def failure(self) -> str | None:
         """Why the journal accepts no records now."""
-        return self._failure
+        return self._batches.failure
 
     @property
     def lost(self) -> list[LostPositions]:
@@ -134,60 +133,53 @@ class SqliteJournal:
     @property
     def backlog_seconds(self) -> float:
         """Seconds that the oldest record has waited."""
-        oldest = self._appends.oldest
-        return 0.0 if oldest is None else self._loop.time() - oldest
+        return self._batches.seconds_waited(self._loop.time())
 
-    # The way of a group, from callers to followers.
+    # The way of a batch, from callers to followers.
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
-        if self._failure or self._is_closing:
-            raise RecordRefused(self._failure or "the journal is closing")
         append = append_of(entries, self._loop)
         with self._wake:
-            self._appends.add(append)
+            self._batches.add(append)
             self._wake.notify()
         return await append.done
 
     #: What is durable has its position already.
     write = append
 
-    def _write_groups(self) -> None:
+    def _write_batches(self) -> None:
         """Writes what is appended until the journal is closed: the writing thread."""
-        is_broken = False
-        while True:
+        is_over = False
+        while not is_over:
             with self._wake:
-                if not (self._appends or self._is_closing or self._leaving):
-                    self._wake.wait(_PROBE_SECONDS if self._failure else None)
-                is_over = self._is_closing and not self._appends
+                if self._batches.is_idle and self._leaving is None:
+                    self._wake.wait(_PROBE_SECONDS if self._batches.needs_probe else None)
                 leaving, self._leaving = self._leaving, None
-                group = self._appends.take(MAX_GROUP_RECORDS)
-            if leaving is not None:
-                segment, is_left = leaving
-                if segment is self._files.segments[-1] and not (is_over or is_broken):
-                    is_broken = not self._start_segment(self._writer.roll)
-                is_left.set()
-            if is_over:
-                break
-            if group and is_broken:
-                self._refuse(group, self._failure or "the journal is broken")
-            elif group:
-                try:
-                    is_broken = not self._write_group(group)
-                except Exception as error:  # a bug must not leave callers without an answer
-                    log.exception("a group of records failed unexpectedly")
-                    is_broken = True
-                    self._fail(group, f"the journal failed: {error!r}", is_broken)
-            elif self._failure and not is_broken:
-                is_broken = not self._probe()
+                batch = [] if leaving else self._batches.take(MAX_BATCH_RECORDS)
+                is_over = self._batches.is_over and not batch
+            try:
+                if leaving is not None:
+                    segment, is_left = leaving
+                    is_stuck = is_over or self._batches.is_broken
+                    if segment is self._files.segments[-1] and not is_stuck:
+                        self._start_segment(self._writer.roll)
+                    is_left.set()
+                elif batch:
+                    self._write_batch(batch)
+                elif self._batches.needs_probe and not is_over:
+                    self._probe()
+            except Exception as error:  # a bug must not leave callers without an answer
+                log.exception("a batch of records failed unexpectedly")
+                self._fail(f"the journal failed: {error!r}", for_good=True)
 
-    def _write_group(self, group: list[Append]) -> bool:  # noqa: C901 - the whole way in one place
-        """Makes a group durable and acknowledges it; returns False if a sync has failed."""
+    def _write_batch(self, batch: list[Append]) -> None:
+        """Makes a batch durable and acknowledges it."""
         # Each entry gets its position, and the hash of the chain before it and its record.
         position, chain = self._writer.head, self._writer.chain
         entries: list[Entry] = []
         ends: list[int] = []
-        for append in group:
+        for append in batch:
             for new_entry in append.entries:
                 position += 1
                 chain = hashlib.sha256(chain + new_entry.record).digest()
@@ -211,79 +203,63 @@ class SqliteJournal:
         try:
             self._writer.commit(entries)
         except (sqlite3.Error, OSError) as error:
-            is_broken = is_failed_sync(error)
-            if not is_broken:
+            if not is_failed_sync(error):
                 self._writer.roll_back()
-            self._fail(group, f"the journal cannot be written: {error}", is_broken)
-            return not is_broken
+            self._fail(f"the journal cannot be written: {error}", is_failed_sync(error))
+            return
         crash_point("journal.committed")
 
         # Position and chain are also written outside the journal, where they are not lost with it.
         self._on_written(position, chain)
-        self._appends.end_group()
+        self._batches.end()
 
         # A full segment gets a successor now, so that the next append knows whether that failed.
-        self._failure = None
-        is_sound = self._start_segment(self._writer.roll_if_full)
+        try:
+            self._start_segment(self._writer.roll_if_full)
+        finally:
+            self._in_loop(partial(self._publish, batch, entries, ends))
 
-        # The loop lets the entries be read, resolves their appends, and wakes followers.
-        def publish() -> None:
-            self._head = position
-            self._newest.extend(entries)
-            for append, end in zip(group, ends, strict=True):
-                self._newest_bytes += append.size
-                append.succeed(end)
-            while len(self._newest) > MAX_NEWEST_ENTRIES or self._newest_bytes > MAX_NEWEST_BYTES:
-                evicted = self._newest[:_EVICTED_ENTRIES]
-                self._newest_bytes -= sum(len(entry.record) for entry in evicted)
-                del self._newest[: len(evicted)]
-            waiters, self._waiters = self._waiters, []
-            for after, waiter in waiters:
-                if after >= position:
-                    self._waiters.append((after, waiter))
-                elif not waiter.done():
-                    waiter.set_result(None)
+    def _publish(self, batch: list[Append], entries: list[Entry], ends: list[int]) -> None:
+        """Lets entries be read, completes their appends and wakes followers: in the loop."""
+        self._head = ends[-1]
+        self._newest.extend(entries)
+        for append, end in zip(batch, ends, strict=True):
+            self._newest_bytes += append.size
+            append.succeed(end)
+        while len(self._newest) > MAX_NEWEST_ENTRIES or self._newest_bytes > MAX_NEWEST_BYTES:
+            evicted = self._newest[:_EVICTED_ENTRIES]
+            self._newest_bytes -= sum(len(entry.record) for entry in evicted)
+            del self._newest[: len(evicted)]
+        self._followers.wake(self._head)
 
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(publish)
-        return is_sound
-
-    def _start_segment(self, roll: Callable[[], None]) -> bool:
-        """Starts a new segment by `roll`; returns False if a sync has failed."""
+    def _start_segment(self, roll: Callable[[], None]) -> None:
+        """Starts a new segment by `roll`."""
         try:
             roll()
         except (sqlite3.Error, OSError) as error:
-            return self._note(f"the journal cannot start a new segment: {error}", error)
-        return True
+            self._fail(f"the journal cannot start a new segment: {error}", is_failed_sync(error))
 
-    def _probe(self) -> bool:
-        """Finds out whether records can be written again; returns False if a sync has failed."""
+    def _probe(self) -> None:
+        """Finds out whether records can be written again."""
         try:
             self._writer.probe()
         except sqlite3.Error as error:
-            return self._note(f"the journal cannot be written: {error}", error)
-        self._failure = None
-        return True
+            self._fail(f"the journal cannot be written: {error}", is_failed_sync(error))
+        else:
+            with self._wake:
+                self._batches.recover()
 
-    def _note(self, reason: str, error: Exception) -> bool:
-        """Notes why no records are accepted; returns False if a sync has failed."""
-        self._failure = reason
-        if is_failed_sync(error):
-            self._loop.call_soon_threadsafe(self._on_broken, reason)
-            return False
-        return True
+    def _fail(self, reason: str, for_good: bool) -> None:
+        """Refuses what waits, and says why no records are accepted; ends the server if broken."""
+        with self._wake:
+            refused = self._batches.fail(reason, for_good)
+        if for_good:
+            self._in_loop(partial(self._on_broken, reason))
+        self._in_loop(partial(refuse, refused, reason))
 
-    def _fail(self, group: list[Append], reason: str, is_broken: bool) -> None:
-        """Refuses a group and says why no records are accepted; ends the server if broken."""
-        self._failure = reason
-        self._appends.end_group()
-        if is_broken:
-            self._loop.call_soon_threadsafe(self._on_broken, reason)
-        self._refuse(group, reason)
-
-    def _refuse(self, group: list[Append], reason: str) -> None:
+    def _in_loop(self, callback: Callable[[], None]) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(refuse, group, reason)
+            self._loop.call_soon_threadsafe(callback)
 
     async def newest(self) -> int:
         """Returns the position of the last durable record."""
@@ -291,11 +267,8 @@ class SqliteJournal:
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record after `position` is durable."""
-        if self._head > position:
-            return
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append((position, waiter))
-        await waiter
+        if self._head <= position:
+            await self._followers.wait_beyond(position)
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Returns up to `limit` durable entries after `after`, in order."""
@@ -316,7 +289,7 @@ class SqliteJournal:
     async def close(self) -> None:
         """Returns once everything appended is durable and files are closed."""
         with self._wake:
-            self._is_closing = True
+            self._batches.close()
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._files.readers.close)
@@ -357,12 +330,12 @@ class SqliteJournal:
         """
         is_left = threading.Event()
         with self._wake:
-            if self._is_closing and not self._appends:
+            if self._batches.is_over:
                 is_left.set()  # nothing more is written
             else:
                 self._leaving = (segment, is_left)
                 self._wake.notify()
         is_left.wait(_ROLL_SECONDS)
         if segment is self._files.segments[-1]:
-            reason = self._failure or "no other segment could be started"
+            reason = self._batches.failure or "no other segment could be started"
             raise StorageFailed(f"journal segment {segment.path} is damaged: {reason}")
