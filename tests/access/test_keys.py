@@ -16,10 +16,10 @@ from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.identity import account_of_key
-from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.control import ControlStore
 from opentrail.wire.signature_errors import JSON_WORDING, SignatureRefused
 from opentrail.wire.verification import Place, verify
-from tests.fakes import Documents, MemoryControl, SettableClock, asynchronous, turns
+from tests.fakes import Documents, MemoryControl, SettableClock, asynchronous
 from tests.wire.signed_requests import signed
 
 ANN = "arn:aws:iam::111122223333:user/team/ann"
@@ -200,25 +200,6 @@ async def test_of_many_that_rotate_a_key_at_once_one_succeeds(tmp_path: Path) ->
 
 
 @asynchronous
-async def test_changes_at_once_are_all_made(tmp_path: Path) -> None:
-    controls = [SqlControl.in_file(tmp_path / "state.db") for _ in range(3)]
-    new = await directory(controls[0]).create(ANN)
-    key_id = new.key.access_key_id
-    changes = [
-        getattr(directory(control), name)(key_id)
-        for control in controls
-        for name in ("disable", "enable", "disable")
-    ]
-    await asyncio.gather(*changes)
-    await directory(controls[0]).enable(key_id)
-    keys = directory(controls[1])
-    await keys.load()
-    assert caller(keys, new) == key_id
-    for control in controls:
-        await control.close()
-
-
-@asynchronous
 async def test_keys_made_elsewhere_are_imported_once() -> None:
     keys = directory(MemoryControl())
     await keys.import_key("test", "test", ANN)
@@ -269,40 +250,3 @@ async def test_keys_are_listed_by_account_and_principal() -> None:
 async def test_a_lifetime_must_be_positive() -> None:
     with pytest.raises(UsageError, match="positive"):
         await directory(MemoryControl()).create(SESSION, timedelta(0))
-
-
-@asynchronous
-async def test_a_load_says_which_keys_others_have_changed() -> None:
-    control = MemoryControl()
-    other, keys = directory(control), directory(control)
-    ids = [(await other.create(ANN)).key.access_key_id for _ in range(4)]
-    assert await keys.load() == set(ids)
-    await other.disable(ids[0])
-    await other.delete(ids[1])
-    rotated = await other.rotate(ids[2])
-    assert await keys.load() == {*ids[:3], rotated.key.access_key_id}
-    assert await keys.load() == set()
-
-
-@asynchronous
-async def test_a_key_that_is_disabled_during_a_load_stays_so() -> None:
-    read, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(MemoryControl):
-        """A store whose answers to scans are on the way for a while."""
-
-        async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
-            rows = await super().scan(kind, prefix)
-            read.set()
-            await go_on.wait()
-            return rows
-
-    keys = directory(Slow())
-    new = await keys.create(ANN)
-    load = asyncio.ensure_future(keys.load())
-    await read.wait()
-    change = asyncio.ensure_future(keys.disable(new.key.access_key_id))
-    await turns()
-    go_on.set()
-    await asyncio.gather(load, change)
-    assert caller(keys, new) == "UnrecognizedClientException"

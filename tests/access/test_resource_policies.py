@@ -48,7 +48,9 @@ async def test_what_another_process_changed_is_found_once_it_is_loaded() -> None
     await one.put(STORE, DOCUMENT)
     assert two.find(STORE) is None
     await two.load()
-    assert two.find(STORE) is not None
+    found = two.find(STORE)
+    assert found is not None
+    assert found.name == str(STORE)
     await control.apply([removal(STORE)])
     await one.load()
     assert one.find(STORE) is None

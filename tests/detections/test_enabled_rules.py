@@ -21,16 +21,13 @@ def an_enabled_rule(name: str = "users", after: int = 0, **changes: object) -> E
 async def test_rules_are_enabled_and_disabled_by_name() -> None:
     rules = EnabledRules(MemoryControl())
     before = await rules.revision()
-    await rules.put(an_enabled_rule("b"))
-    await rules.put(an_enabled_rule("a"))
-    await rules.put(an_enabled_rule("a", after=7))
+    for rule in (an_enabled_rule("b"), an_enabled_rule("a"), an_enabled_rule("a", after=7)):
+        await rules.put(rule.rule.name, rule)
     assert await rules.all() == [an_enabled_rule("a", after=7), an_enabled_rule("b")]
-    assert await rules.get("b") == an_enabled_rule("b")
     assert await rules.revision() != before
-    await rules.remove("b")
-    assert [each.rule.name for each in await rules.all()] == ["a"]
-    with pytest.raises(UsageError, match="rule 'b' is not enabled"):
-        await rules.remove("b")
+    await rules.delete("b")
+    with pytest.raises(UsageError, match="rule 'b' is not enabled; 'opentrail detections list'"):
+        await rules.delete("b")
 
 
 def test_the_number_of_rules_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +37,8 @@ def test_the_number_of_rules_is_limited(monkeypatch: pytest.MonkeyPatch) -> None
     async def fill() -> None:
         rules = EnabledRules(MemoryControl())
         for name in ("a", "b", "b"):
-            await rules.put(an_enabled_rule(name))
+            await rules.put(name, an_enabled_rule(name))
         with pytest.raises(UsageError, match="at most 2 rules"):
-            await rules.put(an_enabled_rule("c"))
+            await rules.put("c", an_enabled_rule("c"))
 
     fill()

@@ -62,7 +62,7 @@ class World:
 
     async def enable(self, *rules: EnabledRule) -> None:
         for rule in rules:
-            await self.rules.put(rule)
+            await self.rules.put(rule.rule.name, rule)
 
     async def record(self, first: int, last: int, **changes: Any) -> None:
         """Records events, one in each ten seconds."""
@@ -127,7 +127,7 @@ async def test_what_a_rule_has_counted_remains_while_others_change() -> None:
     await world.record(2, 3)
     await world.follow()
     assert sorted(name for name, _ in world.matches()) == ["other", "three"]
-    await world.rules.remove("other")
+    await world.rules.delete("other")
     await world.record(3, 4)
     await world.follow()
     assert len(world.matches()) == 2

@@ -32,8 +32,8 @@ def an_expected(**changes: object) -> Expected:
 async def test_a_mark_outlives_its_time_only_as_a_note() -> None:
     expected = ExpectedIncidents(MemoryControl())
     mark = an_expected(note="load test")
-    await expected.add(an_expected(note="?"))
-    await expected.add(mark)
+    await expected.put(mark.id, an_expected(note="?"))
+    await expected.put(mark.id, mark)
     assert await expected.that_count(NOW + COUNTS) == [mark]
     assert await expected.that_count(NOW + COUNTS + timedelta(minutes=1)) == []
     assert await expected.notes() == {"1": "load test"}

@@ -6,22 +6,21 @@ secrets. Here is decided who may call.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import Conflict, UsageError
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.identity import Identity, iam_user, key_for_account, root
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put, Remove, Stored
+from opentrail.ports.collection import Codec, KnownCollection, retry_on_conflict
+from opentrail.ports.control import ControlStore, Document, Put, Stored
 from opentrail.ports.sealer import Sealer
 from opentrail.wire.verification import SigningSecret
 
@@ -111,12 +110,12 @@ class KeyDirectory:
     """
 
     def __init__(self, control: ControlStore, sealer: Sealer, clock: Clock) -> None:
-        self._control = control
         self._sealer = sealer
         self._clock = clock
-        #: Held while `_known` and the store are changed together.
-        self._changing = asyncio.Lock()
-        self._known: dict[str, KnownKey] = {}
+        codec, missing = Codec(_key_of, _document_of), "not found; 'opentrail keys list' shows all"
+        self._keys: KnownCollection[AccessKey, KnownKey] = KnownCollection(
+            control, KEY_KIND, codec, "access key", missing, view=self._unseal
+        )
 
     async def load(self) -> set[str]:
         """Reads all keys; returns the ids of those that are not as they were.
@@ -124,21 +123,16 @@ class KeyDirectory:
         Raises:
             StorageFailed: a secret cannot be unsealed, such as with another master key.
         """
-        async with self._changing:
-            rows = await self._control.scan(KEY_KIND)
-            former = self._known
-            self._known = {row.key: self._unseal(row.key, row.document) for row in rows}
-        ids = former.keys() | self._known.keys()
-        return {key_id for key_id in ids if former.get(key_id) != self._known.get(key_id)}
+        return await self._keys.load()
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        key = self._known.get(access_key_id)
+        key = self._keys.known.get(access_key_id)
         return key.secret if key else None
 
     def all(self) -> dict[str, KnownKey]:
         """Returns all keys by id, as of the last `load` and the changes made here since."""
-        return dict(self._known)
+        return dict(self._keys.known)
 
     async def create(self, principal: str, lifetime: timedelta | None = None) -> NewKey:
         """Creates a key: a long-term one, or with a lifetime a temporary one with a session token.
@@ -152,7 +146,7 @@ class KeyDirectory:
 
         async def attempt() -> NewKey:
             new = self._new_key(principal, account, lifetime)
-            await self._put(self._addition(new))
+            await self._keys.apply([self._addition(new)])
             return new
 
         return await retry_on_conflict(attempt, "no unused access key id was found; try again")
@@ -185,7 +179,7 @@ class KeyDirectory:
         )
         new = NewKey(key, secret_access_key, session_token)
         try:
-            await self._put(self._addition(new))
+            await self._keys.apply([self._addition(new)])
         except Conflict as error:
             raise UsageError(f"access key {access_key_id} is in the directory already") from error
         return key
@@ -194,10 +188,9 @@ class KeyDirectory:
         self, account: str | None = None, principal: str | None = None
     ) -> list[AccessKey]:
         """Returns the keys, of one account or principal, by id."""
-        keys = [_key_of(row) for row in await self._control.scan(KEY_KIND)]
         return [
             key
-            for key in keys
+            for key in await self._keys.all()
             if account in (None, key.account) and principal in (None, key.principal)
         ]
 
@@ -207,7 +200,7 @@ class KeyDirectory:
         Raises:
             UsageError: there is no such key.
         """
-        return await self._change(access_key_id, lambda key: replace(key, is_active=False))
+        return await self._keys.change(access_key_id, lambda key: replace(key, is_active=False))
 
     async def enable(self, access_key_id: str) -> AccessKey:
         """Enables a key.
@@ -215,7 +208,7 @@ class KeyDirectory:
         Raises:
             UsageError: there is no such key.
         """
-        return await self._change(access_key_id, lambda key: replace(key, is_active=True))
+        return await self._keys.change(access_key_id, lambda key: replace(key, is_active=True))
 
     async def delete(self, access_key_id: str) -> None:
         """Removes a key.
@@ -223,10 +216,7 @@ class KeyDirectory:
         Raises:
             UsageError: there is no such key.
         """
-        await self._read(access_key_id)
-        async with self._changing:
-            await self._control.apply([Remove(KEY_KIND, access_key_id)])
-            self._known.pop(access_key_id, None)
+        await self._keys.delete(access_key_id)
 
     async def rotate(self, access_key_id: str, overlap: timedelta = timedelta(0)) -> NewKey:
         """Creates a new key of the same principal; the old one is disabled, or expires later.
@@ -238,20 +228,19 @@ class KeyDirectory:
         """
 
         async def attempt() -> NewKey:
-            stored = await self._read(access_key_id)
-            old = _key_of(stored)
+            stored = await self._keys.get(access_key_id)
+            old = stored.value
             _refuse_rotation(old)
             new = self._new_key(old.principal, old.account, None)
             if overlap > timedelta(0):
                 old = replace(old, expires=self._now() + overlap)
             else:
                 old = replace(old, is_active=False)
-            document = {**stored.document, **_document_of(old)}
-            change = Put(KEY_KIND, access_key_id, document, expected=stored.version)
-            await self._put(self._addition(new), change)
+            change = self._keys.replacement(stored, old)
+            await self._keys.apply([self._addition(new), change])
             return new
 
-        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
+        return await self._keys.retry(access_key_id, attempt)
 
     def _now(self) -> datetime:
         return self._clock.now().replace(microsecond=0)
@@ -274,39 +263,11 @@ class KeyDirectory:
     def _addition(self, new: NewKey) -> Put:
         """Returns the change that adds a key; it fails if there is one with its id."""
         key_id, token = new.key.access_key_id, new.session_token
-        document = {
-            **_document_of(new.key),
+        sealed = {
             "secret": self._sealer.seal(new.secret_access_key.encode(), _context(key_id)),
             "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
         }
-        return Put(KEY_KIND, key_id, document, expected=0)
-
-    async def _put(self, *changes: Put) -> None:
-        async with self._changing:
-            await self._control.apply(changes)
-            for change in changes:
-                self._known[change.key] = self._unseal(change.key, change.document)
-
-    async def _read(self, access_key_id: str) -> Stored:
-        stored = await self._control.get(KEY_KIND, access_key_id)
-        if stored is None:
-            raise UsageError(
-                f"access key {access_key_id!r} not found; 'opentrail keys list' shows all"
-            )
-        return stored
-
-    async def _change(
-        self, access_key_id: str, change: Callable[[AccessKey], AccessKey]
-    ) -> AccessKey:
-
-        async def attempt() -> AccessKey:
-            stored = await self._read(access_key_id)
-            key = change(_key_of(stored))
-            document = {**stored.document, **_document_of(key)}
-            await self._put(Put(KEY_KIND, access_key_id, document, expected=stored.version))
-            return key
-
-        return await retry_on_conflict(attempt, _conflict_message(access_key_id))
+        return self._keys.addition(key_id, new.key, sealed)
 
     def _unseal(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
         plain = self._sealer.unseal(document["secret"], _context(access_key_id))
@@ -318,10 +279,6 @@ class KeyDirectory:
             document["is_active"],
         )
         return KnownKey(identity_of(access_key_id, document["principal"]), secret)
-
-
-def _conflict_message(access_key_id: str) -> str:
-    return f"access key {access_key_id} is being changed by others; try again"
 
 
 def identity_of(access_key_id: str, principal: str) -> Identity:
@@ -398,7 +355,7 @@ def _key_of(stored: Stored) -> AccessKey:
     )
 
 
-def _document_of(key: AccessKey) -> dict[str, Any]:
+def _document_of(key: AccessKey) -> Document:
     return {
         "principal": key.principal,
         "created": format_time(key.created),

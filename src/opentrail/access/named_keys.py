@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from opentrail.core.errors import UsageError
 from opentrail.core.event import is_account
-from opentrail.ports.control import ControlStore, Put, Remove
+from opentrail.ports.collection import Codec, KnownCollection
+from opentrail.ports.control import ControlStore
 
 Entry = Mapping[str, Any]
 NAMED_KEY_KIND = "named-key"
@@ -28,25 +28,20 @@ class NamedKeys:
     """
 
     def __init__(self, control: ControlStore, configured: Mapping[str, Entry]) -> None:
-        self._control = control
         self._configured = configured
-        #: Held while `_stored` and the store are changed together.
-        self._changing = asyncio.Lock()
-        self._stored: dict[str, Entry] = {}
+        codec: Codec[Entry] = Codec(lambda stored: stored.document, dict)
+        missing = "not found; 'opentrail directory list' shows all"
+        self._stored: KnownCollection[Entry, Entry] = KnownCollection(
+            control, NAMED_KEY_KIND, codec, "access key", missing, view=lambda _, entry: entry
+        )
 
     async def load(self) -> set[str]:
         """Reads the stored entries; returns the ids of the keys whose entry is not as it was."""
-        async with self._changing:
-            former = self.all()
-            rows = await self._control.scan(NAMED_KEY_KIND)
-            self._stored = {row.key: row.document for row in rows}
-            current = self.all()
-        ids = former.keys() | current.keys()
-        return {key_id for key_id in ids if former.get(key_id) != current.get(key_id)}
+        return await self._stored.load() - self._configured.keys()
 
     def all(self) -> dict[str, Entry]:
         """Returns all entries by access key id."""
-        return {**self._stored, **self._configured}
+        return {**self._stored.known, **self._configured}
 
     async def put(self, access_key_id: str, entry: Entry) -> None:
         """Adds or replaces an entry.
@@ -55,9 +50,7 @@ class NamedKeys:
             UsageError: the file has one for this key.
         """
         self._refuse_configured(access_key_id)
-        async with self._changing:
-            await self._control.apply([Put(NAMED_KEY_KIND, access_key_id, dict(entry), None)])
-            self._stored[access_key_id] = entry
+        await self._stored.put(access_key_id, entry)
 
     async def remove(self, access_key_id: str) -> None:
         """Removes an entry.
@@ -66,13 +59,7 @@ class NamedKeys:
             UsageError: there is none, or the file has it.
         """
         self._refuse_configured(access_key_id)
-        async with self._changing:
-            if access_key_id not in self._stored:
-                raise UsageError(
-                    f"access key {access_key_id!r} not found; 'opentrail directory list' shows all"
-                )
-            await self._control.apply([Remove(NAMED_KEY_KIND, access_key_id)])
-            del self._stored[access_key_id]
+        await self._stored.delete(access_key_id)
 
     def _refuse_configured(self, access_key_id: str) -> None:
         if access_key_id in self._configured:

@@ -7,7 +7,6 @@ are all, and of each only what concerns CloudTrail's actions.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -16,11 +15,11 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
 from opentrail.core.event import is_account
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.collection import Codec, KnownCollection, retry_on_conflict
+from opentrail.ports.control import ControlStore, Document
 
 POLICIES_KIND = "account-policies"
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
@@ -107,10 +106,10 @@ class PolicyDirectory:
     """
 
     def __init__(self, control: ControlStore) -> None:
-        self._control = control
-        #: Held while `_accounts` and the store are changed together.
-        self._changing = asyncio.Lock()
-        self._accounts: dict[str, _Account] = {}
+        codec: Codec[Document] = Codec(lambda stored: stored.document, dict)
+        self._accounts: KnownCollection[Document, _Account] = KnownCollection(
+            control, POLICIES_KIND, codec, view=self._compile
+        )
 
     async def load(self) -> None:
         """Reads all policies.
@@ -118,9 +117,7 @@ class PolicyDirectory:
         Raises:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
-        async with self._changing:
-            rows = await self._control.scan(POLICIES_KIND)
-            self._accounts = {row.key: self._compile(row.key, row.document) for row in rows}
+        await self._accounts.load()
 
     def policies_of(self, principal: str) -> tuple[Policy, ...]:
         """Returns the policies of a user, or of the role of a session; none for other principals.
@@ -131,7 +128,7 @@ class PolicyDirectory:
         place = _place(principal)
         if place is None:
             return ()
-        account = self._accounts.get(place[0])
+        account = self._accounts.known.get(place[0])
         return () if account is None else account.attached.get(place[1], ())
 
     async def put_policy(self, account: str, name: str, document: str) -> CustomerPolicy:
@@ -244,9 +241,9 @@ class PolicyDirectory:
 
     async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
         return [
-            (stored.key, stored.document)
-            for stored in await self._control.scan(POLICIES_KIND)
-            if account in (None, stored.key)
+            (item.stored.key, item.value)
+            for item in await self._accounts.items()
+            if account in (None, item.stored.key)
         ]
 
     async def _change(
@@ -255,21 +252,17 @@ class PolicyDirectory:
         """Applies a change to an account's document; returns the document."""
 
         async def attempt() -> dict[str, Any]:
-            async with self._changing:
-                stored = await self._control.get(POLICIES_KIND, account)
-                document = stored.document if stored else {"policies": {}, "attached": {}}
-                version = stored.version if stored else 0
-                change(document)
-                compiled = self._compile(account, document)
-                await self._control.apply([Put(POLICIES_KIND, account, document, expected=version)])
-                self._accounts[account] = compiled
-                return document
+            item = await self._accounts.find(account)
+            document = item.value if item else {"policies": {}, "attached": {}}
+            change(document)
+            await self._accounts.put(account, document, item.stored.version if item else 0)
+            return document
 
         failure = f"the policies of account {account} are being changed by others; try again"
         return await retry_on_conflict(attempt, failure)
 
     def _compile(self, account: str, document: Mapping[str, Any]) -> _Account:
-        current = self._accounts.get(account)
+        current = self._accounts.known.get(account)
         former = current.policies if current else {}
         policies: dict[str, tuple[str, Policy]] = {}
         for name, text in document["policies"].items():

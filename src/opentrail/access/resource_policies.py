@@ -6,14 +6,14 @@ A resource exists if the control store has its document, of one of the kinds bel
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from opentrail.core.arns import CHANNEL, DASHBOARD, STORE, CloudTrailArn
 from opentrail.core.errors import MalformedPolicy, StorageFailed
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
-from opentrail.ports.control import ControlStore, Put, Remove
+from opentrail.ports.collection import Codec, KnownCollection
+from opentrail.ports.control import ControlStore, Document, Remove
 
 RESOURCE_POLICY_KIND = "resource-policy"
 #: Type of a resource that can have a policy → kind of its document.
@@ -30,9 +30,12 @@ class ResourcePolicies:
 
     def __init__(self, control: ControlStore) -> None:
         self._control = control
-        self._policies: dict[str, Policy] = {}
-        #: Held while `_policies` is updated from the store.
-        self._changing = asyncio.Lock()
+        self._policies: KnownCollection[str, Policy] = KnownCollection(
+            control,
+            RESOURCE_POLICY_KIND,
+            Codec(lambda stored: str(stored.document["policy"]), lambda text: {"policy": text}),
+            view=_parse,
+        )
 
     async def load(self) -> None:
         """Reads all policies.
@@ -40,13 +43,11 @@ class ResourcePolicies:
         Raises:
             StorageFailed: a policy in the store is not valid; what was read before stays in effect.
         """
-        async with self._changing:
-            rows = await self._control.scan(RESOURCE_POLICY_KIND)
-            self._policies = {row.key: _parse(row.key, row.document["policy"]) for row in rows}
+        await self._policies.load()
 
     def find(self, arn: CloudTrailArn) -> Policy | None:
         """Returns the policy of a resource."""
-        return self._policies.get(_key(arn))
+        return self._policies.known.get(_key(arn))
 
     async def exists(self, arn: CloudTrailArn) -> bool:
         """Returns whether there is a resource that can have a policy."""
@@ -57,8 +58,8 @@ class ResourcePolicies:
 
     async def read(self, arn: CloudTrailArn) -> str | None:
         """Returns the original document of a resource's policy."""
-        stored = await self._control.get(RESOURCE_POLICY_KIND, _key(arn))
-        return None if stored is None else str(stored.document["policy"])
+        item = await self._policies.find(_key(arn))
+        return item.value if item else None
 
     async def put(self, arn: CloudTrailArn, document: str) -> None:
         """Sets the policy of a resource.
@@ -68,20 +69,13 @@ class ResourcePolicies:
             MalformedPolicy: the document is not a valid resource-based policy.
         """
         key = _key(arn)
-        policy = parse_policy(document, PolicyKind.RESOURCE, str(arn))
-        async with self._changing:
-            stored = await self._control.get(RESOURCE_POLICY_KIND, key)
-            version = stored.version if stored else 0
-            await self._control.apply(
-                [Put(RESOURCE_POLICY_KIND, key, {"policy": document}, expected=version)]
-            )
-            self._policies[key] = policy
+        parse_policy(document, PolicyKind.RESOURCE, str(arn))
+        item = await self._policies.find(key)
+        await self._policies.put(key, document, item.stored.version if item else 0)
 
     async def delete(self, arn: CloudTrailArn) -> None:
         """Removes the policy of a resource if it has one."""
-        async with self._changing:
-            await self._control.apply([removal(arn)])
-            self._policies.pop(_key(arn), None)
+        await self._policies.apply([removal(arn)])
 
 
 def removal(arn: CloudTrailArn) -> Remove:
@@ -97,8 +91,10 @@ def _place(arn: CloudTrailArn) -> str:
     return f"{arn.account}/{arn.region}/{arn.name}"
 
 
-def _parse(key: str, document: str) -> Policy:
+def _parse(key: str, document: Document) -> Policy:
+    account, region, kind, name = key.split("/", 3)
+    arn = str(CloudTrailArn(kind, region, account, name))
     try:
-        return parse_policy(document, PolicyKind.RESOURCE, key, is_stored=True)
+        return parse_policy(document["policy"], PolicyKind.RESOURCE, arn, is_stored=True)
     except MalformedPolicy as error:
         raise StorageFailed(f"resource policy {key} in the store is not valid: {error}") from error

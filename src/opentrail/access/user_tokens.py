@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from opentrail.access.users import ConsoleUser, ConsoleUsers
 from opentrail.core.errors import UsageError
-from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Put, Remove, Stored
+from opentrail.ports.collection import Codec, Collection
+from opentrail.ports.control import ControlStore
 
 #: Days that a token is valid if nothing else is said.
 DEFAULT_DAYS = 90
@@ -47,7 +47,7 @@ class UserTokens:
     """
 
     def __init__(self, control: ControlStore, users: ConsoleUsers, clock: Clock) -> None:
-        self._control = control
+        self._tokens = Collection(control, _KIND, Codec.of(UserToken))
         self._users = users
         self._clock = clock
 
@@ -74,19 +74,12 @@ class UserTokens:
         now = self._clock.now().replace(microsecond=0)
         token = UserToken(user, name, now, now + timedelta(days=days))
         secret = f"{PREFIX}{secrets.token_urlsafe(_SECRET_BYTES)}"
-        document = {
-            "user": user,
-            "name": name,
-            "created": format_time(token.created),
-            "expires": format_time(token.expires),
-        }
-        await self._control.apply([Put(_KIND, _key_of(secret), document, expected=0)])
+        await self._tokens.put(_key_of(secret), token, expected=0)
         return token, secret
 
     async def all(self) -> list[UserToken]:
         """Returns the tokens, by user and name, expired ones included."""
-        tokens = [_token_of(row) for row in await self._control.scan(_KIND)]
-        return sorted(tokens, key=lambda token: (token.user, token.name))
+        return sorted(await self._tokens.all(), key=lambda token: (token.user, token.name))
 
     async def remove(self, user: str, name: str) -> None:
         """Removes a token.
@@ -107,10 +100,10 @@ class UserTokens:
         """Returns the user of a token; None if it is not valid, or the user may not sign in."""
         if not secret.startswith(PREFIX) or len(secret) > _MAX_LENGTH:
             return None
-        stored = await self._control.get(_KIND, _key_of(secret))
-        if stored is None:
+        item = await self._tokens.find(_key_of(secret))
+        if item is None:
             return None
-        token = _token_of(stored)
+        token = item.value
         user = await self._users.find(token.user)
         # A token that is older than its user is that of a former user of this name.
         if user is None or not user.is_active or token.created < user.created:
@@ -119,21 +112,14 @@ class UserTokens:
 
     async def _remove(self, user: str, name: str | None = None) -> bool:
         """Removes the tokens of a user, or the one of a name; returns whether there was one."""
-        rows = [
-            row
-            for row in await self._control.scan(_KIND)
-            if row.document["user"] == user and name in (None, row.document["name"])
+        keys = [
+            item.stored.key
+            for item in await self._tokens.items()
+            if item.value.user == user and name in (None, item.value.name)
         ]
-        if rows:
-            await self._control.apply([Remove(_KIND, row.key) for row in rows])
-        return bool(rows)
+        await self._tokens.apply(self._tokens.removals(keys))
+        return bool(keys)
 
 
 def _key_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _token_of(stored: Stored) -> UserToken:
-    document = stored.document
-    created, expires = parse_time(document["created"]), parse_time(document["expires"])
-    return UserToken(document["user"], document["name"], created, expires)

@@ -18,7 +18,8 @@ from enum import IntEnum
 from typing import Any
 from weakref import WeakValueDictionary
 
-from opentrail.access.contention import retry_on_conflict
+import msgspec
+
 from opentrail.core.errors import (
     Conflict,
     PasswordChangeNeeded,
@@ -26,10 +27,11 @@ from opentrail.core.errors import (
     TooManyTries,
     UsageError,
 )
-from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.core.event import is_account
 from opentrail.core.identity import iam_user
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
+from opentrail.ports.collection import Codec, Collection, Item
+from opentrail.ports.control import ControlStore, Document, Stored
 
 #: The user of a session that a one-time link began.
 OPERATOR = "operator"
@@ -123,7 +125,8 @@ class ConsoleUsers:
     """
 
     def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
-        self._control = control
+        missing = "not found; 'opentrail users list' shows all"
+        self._users = Collection(control, _KIND, Codec(_user_of, _document_of), "user", missing)
         self._cost = cost or ScryptCost()
         self._tries = Tries(clock)
         self._clock = clock
@@ -146,21 +149,21 @@ class ConsoleUsers:
         now = self._clock.now().replace(microsecond=0)
         user = ConsoleUser(name, role, _valid_accounts(accounts), now, True, True)
         password = _one_time_password()
-        document = {**_document_of(user), "password": await self._hash(password)}
+        hashed = {"password": await self._hash(password)}
         try:
-            await self._control.apply([Put(_KIND, name, document, expected=0)])
+            await self._users.apply([self._users.addition(name, user, hashed)])
         except Conflict as error:
             raise UsageError(f"there is a user {name!r} already") from error
         return user, password
 
     async def all(self) -> list[ConsoleUser]:
         """Returns the users, by name."""
-        return [_user_of(row) for row in await self._control.scan(_KIND)]
+        return await self._users.all()
 
     async def find(self, name: str) -> ConsoleUser | None:
         """Returns the user of a name; None if there is none."""
-        stored = await self._control.get(_KIND, name)
-        return _user_of(stored) if stored else None
+        item = await self._users.find(name)
+        return item.value if item else None
 
     async def disable(self, name: str) -> ConsoleUser:
         """Disables a user.
@@ -168,7 +171,7 @@ class ConsoleUsers:
         Raises:
             UsageError: there is no such user.
         """
-        return await self._change(name, lambda user: replace(user, is_active=False))
+        return await self._users.change(name, lambda user: replace(user, is_active=False))
 
     async def enable(self, name: str) -> ConsoleUser:
         """Enables a user.
@@ -176,7 +179,7 @@ class ConsoleUsers:
         Raises:
             UsageError: there is no such user.
         """
-        return await self._change(name, lambda user: replace(user, is_active=True))
+        return await self._users.change(name, lambda user: replace(user, is_active=True))
 
     async def delete(self, name: str) -> None:
         """Removes a user.
@@ -184,8 +187,7 @@ class ConsoleUsers:
         Raises:
             UsageError: there is no such user.
         """
-        await self._read(name)
-        await self._control.apply([Remove(_KIND, name)])
+        await self._users.delete(name)
 
     async def reset_password(self, name: str) -> tuple[ConsoleUser, str]:
         """Replaces a user's password by one for its next sign-in, and returns both.
@@ -194,9 +196,9 @@ class ConsoleUsers:
             UsageError: there is no such user.
         """
         password = _one_time_password()
-        hashed = await self._hash(password)
-        user = await self._change(
-            name, lambda user: replace(user, must_change_password=True), {"password": hashed}
+        hashed = {"password": await self._hash(password)}
+        user = await self._users.change(
+            name, lambda user: replace(user, must_change_password=True), hashed
         )
         return user, password
 
@@ -233,7 +235,7 @@ class ConsoleUsers:
         self._tries.count(name, address)
         self._waiting[network] += 1
         try:
-            stored = await self._control.get(_KIND, name) if _NAME.fullmatch(name) else None
+            item = await self._users.find(name) if _NAME.fullmatch(name) else None
             async with self._queues.setdefault(network, asyncio.Lock()):
                 await self._turn.acquire()
         finally:
@@ -242,49 +244,28 @@ class ConsoleUsers:
         try:
             if await has_left():
                 raise TooManyTries("The caller has left.")
-            document = stored.document["password"] if stored else self._decoy
+            document = item.stored.document["password"] if item else self._decoy
             is_right = await asyncio.to_thread(_matches, password, document)
         finally:
             self._turn.release()
-        if stored is None or not is_right or not stored.document["is_active"]:
-            raise SignInRefused("The user name or the password is wrong.", stored is not None)
+        if item is None or not is_right or not item.value.is_active:
+            raise SignInRefused("The user name or the password is wrong.", item is not None)
         self._tries.forget(name, address)
-        user = _user_of(stored)
         if new_password is not None:
-            return await self._replace_password(stored, password, new_password)
-        if user.must_change_password:
+            return await self._replace_password(item, password, new_password)
+        if item.value.must_change_password:
             raise PasswordChangeNeeded("This password works once: choose your own.")
-        return user
+        return item.value
 
-    async def _replace_password(self, stored: Stored, old: str, new: str) -> ConsoleUser:
-        _check_password(stored.key, old, new)
-        user = replace(_user_of(stored), must_change_password=False)
-        document = {**_document_of(user), "password": await self._hash(new)}
+    async def _replace_password(self, item: Item[ConsoleUser], old: str, new: str) -> ConsoleUser:
+        _check_password(item.value.name, old, new)
+        user = replace(item.value, must_change_password=False)
+        hashed = {"password": await self._hash(new)}
         try:
-            await self._control.apply([Put(_KIND, stored.key, document, stored.version)])
+            await self._users.apply([self._users.replacement(item, user, hashed)])
         except Conflict as error:
             raise SignInRefused("The user has changed: sign in again.", True) from error
         return user
-
-    async def _change(
-        self, name: str, change: Callable[[ConsoleUser], ConsoleUser], more: Document | None = None
-    ) -> ConsoleUser:
-
-        async def attempt() -> ConsoleUser:
-            stored = await self._read(name)
-            user = change(_user_of(stored))
-            document = {**stored.document, **_document_of(user), **(more or {})}
-            await self._control.apply([Put(_KIND, name, document, stored.version)])
-            return user
-
-        failure = f"user {name} is being changed by others; try again"
-        return await retry_on_conflict(attempt, failure)
-
-    async def _read(self, name: str) -> Stored:
-        stored = await self._control.get(_KIND, name)
-        if stored is None:
-            raise UsageError(f"user {name!r} not found; 'opentrail users list' shows all")
-        return stored
 
     async def _hash(self, password: str) -> Document:
         async with self._turn:
@@ -431,23 +412,11 @@ def _scrypt(password: str, salt: bytes, cost: ScryptCost) -> bytes:
 
 
 def _user_of(stored: Stored) -> ConsoleUser:
-    document = stored.document
-    accounts = document["accounts"]
-    return ConsoleUser(
-        stored.key,
-        ConsoleRole.parse(document["role"]),
-        None if accounts is None else tuple(accounts),
-        parse_time(document["created"]),
-        document["is_active"],
-        document["must_change_password"],
-    )
+    members = {**stored.document, "name": stored.key}
+    return msgspec.convert({**members, "role": ConsoleRole.parse(members["role"])}, ConsoleUser)
 
 
-def _document_of(user: ConsoleUser) -> dict[str, Any]:
-    return {
-        "role": str(user.role),
-        "accounts": None if user.accounts is None else list(user.accounts),
-        "created": format_time(user.created),
-        "is_active": user.is_active,
-        "must_change_password": user.must_change_password,
-    }
+def _document_of(user: ConsoleUser) -> Document:
+    members: Document = {**msgspec.to_builtins(user), "role": str(user.role)}
+    del members["name"]
+    return members

@@ -6,13 +6,13 @@ import os
 import secrets
 from typing import Any
 
-from opentrail.access.contention import retry_on_conflict
 from opentrail.access.keys import KEY_KIND, KeyDirectory
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import UsageError
+from opentrail.ports.collection import retry_on_conflict
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.sealer import Sealer
 from opentrail.settings import Settings

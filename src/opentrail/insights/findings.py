@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
-from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.collection import Codec, Collection
+from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import CallKey
 
 #: Widths in minutes of the windows in which more calls than usual are looked for.
@@ -130,26 +130,17 @@ def largest_sums(counts: Sequence[int]) -> list[float]:
     ]
 
 
-class ExpectedIncidents:
-    """The marks, in the control store."""
+class ExpectedIncidents(Collection[Expected]):
+    """The marks, in the control store, by incident; a second mark replaces the first one."""
 
     def __init__(self, control: ControlStore) -> None:
-        self._control = control
-
-    async def add(self, expected: Expected) -> None:
-        """Marks an incident; a second mark replaces the first one."""
-        document: dict[str, Any] = msgspec.to_builtins(expected)
-        await self._control.apply([Put(_KIND, expected.id, document)])
+        super().__init__(control, _KIND, Codec.of(Expected))
 
     async def notes(self) -> dict[str, str]:
         """Returns the notes of all marked incidents by id."""
-        return {mark.id: mark.note for mark in await self._all()}
+        return {mark.id: mark.note for mark in await self.all()}
 
     async def that_count(self, now: datetime) -> list[Expected]:
         """Returns the marks that still count."""
         oldest = minute_of(now - COUNTS)
-        return [mark for mark in await self._all() if mark.start >= oldest]
-
-    async def _all(self) -> list[Expected]:
-        entries = await self._control.scan(_KIND)
-        return [msgspec.convert(entry.document, Expected) for entry in entries]
+        return [mark for mark in await self.all() if mark.start >= oldest]

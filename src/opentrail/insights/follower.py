@@ -269,7 +269,7 @@ class Insights:
     async def expect(self, incident: Expected) -> None:
         """Marks an incident as expected: only more calls than these are reported again."""
         async with self._lock:
-            await self.expected.add(incident)
+            await self.expected.put(incident.id, incident)
             # Before it watches, and on a server that does not, there is nothing else to do.
             if self._progress.state == "watching":
                 await self._expect()

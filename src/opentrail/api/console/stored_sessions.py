@@ -19,7 +19,8 @@ from opentrail.api.console.sessions import (
 from opentrail.api.v1.callers import ApiCaller
 from opentrail.core.errors import Conflict, StorageFailed
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import ControlStore, Document, Put, Remove
+from opentrail.ports.collection import Codec, Collection
+from opentrail.ports.control import ControlStore, Document, Stored
 
 _KIND = "console-session"
 #: Maximum age of a copy: what ends on another server ends here within a second.
@@ -45,19 +46,19 @@ class StoredSessions(Sessions):
 
     def __init__(self, clock: Clock, control: ControlStore) -> None:
         super().__init__(clock)
-        self._control = control
+        self._stored = Collection(control, _KIND, Codec(_session_of, _document_of))
         self._copies: dict[bytes, _Copy] = {}
 
     async def begin_for(self, user: ApiCaller) -> str:
         """Begins a session of a user who has signed in, and returns its secret."""
         now, secret = self._clock.now(), secrets.token_urlsafe(32)
-        begun = {row.key: _session_of(row.document) for row in await self._control.scan(_KIND)}
+        begun = {item.stored.key: item.value for item in await self._stored.items()}
         oldest_first = sorted(begun, key=lambda key: begun[key].began)
         own = [key for key in oldest_first if begun[key].user.name == user.name]
         ended = {key for key in oldest_first if begun[key].expires < now}
         ended.update(own[: 1 - MAX_OF_USER], oldest_first[: 1 - MAX_COUNT])
-        new = Put(_KIND, hash_of(secret).hex(), _document_of(Session(user, now, now)), expected=0)
-        await self._control.apply([*(Remove(_KIND, key) for key in ended), new])
+        new = self._stored.addition(hash_of(secret).hex(), Session(user, now, now))
+        await self._stored.apply([*self._stored.removals(ended), new])
         return secret
 
     async def find(self, secret: str) -> Session | None:
@@ -75,14 +76,14 @@ class StoredSessions(Sessions):
     async def end(self, secret: str) -> None:
         """Ends a session."""
         key = hash_of(secret)
-        await self._control.apply([Remove(_KIND, key.hex())])
+        await self._stored.apply(self._stored.removals([key.hex()]))
         self._copies.pop(key, None)
 
     async def end_all_of(self, name: str) -> int:
         """Ends the sessions of a user, and returns their number."""
-        rows = await self._control.scan(_KIND)
-        keys = [row.key for row in rows if row.document["user"] == name]
-        await self._control.apply([Remove(_KIND, key) for key in keys])
+        items = await self._stored.items()
+        keys = [item.stored.key for item in items if item.value.user.name == name]
+        await self._stored.apply(self._stored.removals(keys))
         for key in keys:
             self._copies.pop(bytes.fromhex(key), None)
         return len(keys)
@@ -91,30 +92,30 @@ class StoredSessions(Sessions):
         """Returns a session as it is in the store, or as it was while that cannot be read."""
         former = self._copies.get(key)
         try:
-            stored = await self._control.get(_KIND, key.hex())
+            item = await self._stored.find(key.hex())
         except StorageFailed:
             if former is None:
                 raise
             copy = replace(former, read_at=now)
         else:
             self._copies.pop(key, None)
-            if stored is None:
+            if item is None:
                 return None
-            copy = _Copy(_session_of(stored.document), stored.version, now)
+            copy = _Copy(item.value, item.stored.version, now)
         self._copies[key] = copy
         drop_oldest(self._copies)
         return copy
 
     async def _note_use(self, key: bytes, copy: _Copy, now: datetime) -> None:
         session = replace(copy.session, last_used=now)
-        change = Put(_KIND, key.hex(), _document_of(session), expected=copy.version)
         # It may have been used on another server, or have ended there; or it is noted later.
         with contextlib.suppress(Conflict, StorageFailed):
-            await self._control.apply([change])
+            await self._stored.put(key.hex(), session, expected=copy.version)
             self._copies[key] = _Copy(session, copy.version + 1, now)
 
 
-def _session_of(document: Document) -> Session:
+def _session_of(stored: Stored) -> Session:
+    document = stored.document
     accounts, subject = document["accounts"], document.get("subject")
     user = ApiCaller(
         document["user"],

@@ -244,7 +244,7 @@ class Detections:
         compiled = msgspec.to_builtins(msgspec.structs.replace(rule, source=""))
         asked = {"name": rule.name, "rule": compiled}
         await self._changes.record(request, "EnableDetection", asked)
-        await self._rules.put(enabled)
+        await self._rules.put(rule.name, enabled)
         return _row(rule, enabled, ())
 
     @route(
@@ -293,9 +293,9 @@ class Detections:
         name = body.get("name")
         if not isinstance(name, str):
             raise invalid_parameter("name must be the name of an enabled rule")
-        enabled = await self._rules.get(name)
-        await self._changes.record(request, "DisableDetection", {"name": enabled.rule.name})
-        await self._rules.remove(name)
+        await self._rules.get(name)
+        await self._changes.record(request, "DisableDetection", {"name": name})
+        await self._rules.delete(name)
         return {}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
+import msgspec
 import orjson
 from starlette.requests import Request
 
@@ -15,9 +15,9 @@ from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of
 from opentrail.api.v1.routes import OPERATOR, VIEWER, route
-from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.errors import CloudTrailError, Conflict, UsageError
 from opentrail.history.written_searches import search_in
-from opentrail.ports.control import Put, Remove, Stored
+from opentrail.ports.collection import Codec, Collection, Item
 
 _KIND = "ConsoleView"
 #: Maximum number of views.
@@ -66,26 +66,29 @@ class SavedViews(TypedDict):
     views: list[SavedView]
 
 
+class _View(msgspec.Struct, frozen=True):
+    """A view as it is stored."""
+
+    state: dict[str, Any]
+    #: Ids of the accounts that who saved it may see; None: all.
+    accounts: list[str] | None = None
+
+
 class Views:
     """The calls about saved views."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._control = services.control
-        #: Held while the number of views is checked and one is added.
-        self._lock = asyncio.Lock()
+        full = f"there are {_MAX_VIEWS} views already; delete one first"
+        codec = Codec.of(_View)
+        self._views = Collection(services.control, _KIND, codec, limit=_MAX_VIEWS, full=full)
 
     @route("GET", "/views", VIEWER, "use saved views")
     async def all(self, request: Request) -> SavedViews:
         """Returns the views, by name; a user of some accounts gets what such users saved."""
         user = caller_of(request)
-        views = [view for view in await self._control.scan(_KIND) if _may_see(user, view)]
-        return {
-            "views": [
-                {"name": view.key, "version": view.version, "state": view.document["state"]}
-                for view in views
-            ]
-        }
+        items = await self._views.items()
+        return {"views": [_row(item) for item in items if _may_see(user, item.value)]}
 
     @route(
         "PUT",
@@ -99,30 +102,27 @@ class Views:
         name = _name(request)
         state = self._state(body)
         expected = _expected(body)
-        accounts = caller_of(request).accounts
-        document = {"state": state, "accounts": list(accounts) if accounts else None}
-        async with self._lock:
-            current = await self._control.get(_KIND, name)
-            if current is not None and not _may_see(caller_of(request), current):
-                raise _conflict(name, expected)
-            if current is None and len(await self._control.scan(_KIND)) >= _MAX_VIEWS:
-                message = f"there are {_MAX_VIEWS} views already; delete one first"
-                raise CloudTrailError("TooManyViews", message)
-            try:
-                await self._control.apply([Put(_KIND, name, document, expected)])
-            except Conflict as error:
-                raise _conflict(name, expected) from error
-            stored = await self._control.get(_KIND, name)
-        version = stored.version if stored else 0
-        return {"name": name, "version": version, "state": state}
+        user = caller_of(request)
+        current = await self._views.find(name)
+        if current is not None and not _may_see(user, current.value):
+            raise _conflict(name, expected)
+        view = _View({**state}, list(user.accounts) if user.accounts else None)
+        try:
+            await self._views.put(name, view, expected)
+        except UsageError as error:
+            raise CloudTrailError("TooManyViews", str(error)) from error
+        except Conflict as error:
+            raise _conflict(name, expected) from error
+        item = await self._views.find(name)
+        return {"name": name, "version": item.stored.version if item else 0, "state": state}
 
     @route("DELETE", "/views/{name:path}", OPERATOR, "delete a saved view")
     async def remove(self, request: Request) -> Json:
         """Deletes a view if it exists."""
         name = _name(request)
-        current = await self._control.get(_KIND, name)
-        if current is not None and _may_see(caller_of(request), current):
-            await self._control.apply([Remove(_KIND, name)])
+        current = await self._views.find(name)
+        if current is not None and _may_see(caller_of(request), current.value):
+            await self._views.apply(self._views.removals([name]))
         return {}
 
     def _state(self, body: Json) -> ViewState:
@@ -159,12 +159,16 @@ class Views:
                 raise invalid_parameter(f"state.{member}: {error.message}") from error
 
 
-def _may_see(user: ApiCaller, view: Stored) -> bool:
+def _row(item: Item[_View]) -> SavedView:
+    stored = item.stored
+    return {"name": stored.key, "version": stored.version, "state": stored.document["state"]}
+
+
+def _may_see(user: ApiCaller, view: _View) -> bool:
     """Returns whether a view was saved by a user who may see no more than this one."""
     if user.accounts is None:
         return True
-    accounts = view.document.get("accounts")
-    return accounts is not None and set(accounts) <= set(user.accounts)
+    return view.accounts is not None and set(view.accounts) <= set(user.accounts)
 
 
 def _check_members(where: str, body: Json, names: Sequence[str]) -> None:
