@@ -30,7 +30,6 @@ from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.questions import AgentQuestions
@@ -256,7 +255,6 @@ class Api:
             Stories(self.services, self._missing),
             Lists(self.services),
             QuestionRoutes(self.services, self._missing),
-            LeastPrivilege(self.services, self._missing),
             Incidents(self.services, self.insights, lambda: ACCOUNT, self._missing),
             Detections(
                 self.services, EnabledRules(self.world.control), lambda: ACCOUNT, self._missing

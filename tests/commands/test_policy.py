@@ -83,7 +83,7 @@ def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> N
     assert "missing: positions 1 to 9" in shown.err
     (asked,) = [one.path for one in console.asked]
     assert asked == (
-        "/api/v1/policy?principal=John&since=2020-01-01T00%3A00%3A00Z&resources=exact"
+        "/api/v1/policy?principal=John&resources=exact&since=2020-01-01T00%3A00%3A00Z"
         "&withFailed=true"
     )
 

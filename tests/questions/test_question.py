@@ -33,7 +33,7 @@ def test_every_question_is_described(name: str) -> None:
     assert msgspec.json.schema(answer_type(question))
     for schema in parameters(question).values():
         assert schema["description"]
-        assert schema["type"] in ("string", "integer", "boolean")
+        assert schema["type"] in ("string", "integer", "boolean", "array")
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,14 @@ def test_wrong_argument_is_named(given: dict[str, Any], message: str) -> None:
 
 
 def test_missing_argument_is_named() -> None:
+    samples = {"string": "x", "array": []}
     for name, question in QUESTIONS.items():
+        schemas = parameters(question)
         for argument in required(question):
+            others = {each: samples[schemas[each]["type"]] for each in required(question)}
+            del others[argument]
             with pytest.raises(CloudTrailError, match=f"{argument} must be given") as raised:
-                read(question, {})
+                read(question, others)
             assert raised.value.code == "InvalidParameterException", name
 
 

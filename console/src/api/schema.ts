@@ -47,6 +47,20 @@ export interface CallerChain {
   steps: EventRow[];
 }
 
+/** Numbers of calls by what policies would have decided. */
+export interface CallsByDecision {
+  allowed: number;
+  denied: number;
+  unknown: number;
+}
+
+/** Numbers of calls; there is no 0. */
+export interface CallsByOutcome {
+  allowed?: number;
+  denied?: number;
+  failed?: number;
+}
+
 /** A changed user, and its one-time password if it has a new one; empty for a deleted user. */
 export interface ChangedUser {
   endedSessions?: number;
@@ -531,7 +545,7 @@ export interface PolicyDifference {
 
 /** A policy that allows what a principal was seen to do, and what it leaves open. */
 export interface PolicyOfCalls {
-  calls: Record<string, number>;
+  calls: CallsByOutcome;
   complete: boolean;
   events: number;
   missing: string[];
@@ -546,9 +560,9 @@ export interface PolicyOfCalls {
 
 /** What policies would have decided about past calls. */
 export interface PolicyTest {
-  allowedCalls: Record<string, number>;
+  allowedCalls: CallsByDecision;
   complete: boolean;
-  deniedCalls: Record<string, number>;
+  deniedCalls: CallsByDecision;
   events: number;
   missing: string[];
   newlyAllowed: PolicyDifference[];

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from opentrail.commands.arguments import add_client
-from opentrail.commands.client import ask
+from opentrail.commands.client import find
+from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import print_fields, print_table, warn_of_missing
-from opentrail.questions.question import load, parameters, required
+from opentrail.questions.question import load, parameters, path_of, required
 
 
 def add_question(command: argparse.ArgumentParser, name: str) -> None:
@@ -24,13 +25,13 @@ def add_question(command: argparse.ArgumentParser, name: str) -> None:
     needed = required(question)
     for argument, schema in parameters(question).items():
         kind = schema.get("type")
-        sent = question.command_defaults.get(argument)
+        sent = question.defaults.get(argument)
         shown = sent or schema.get("default")
         default = f" ({shown})" if shown not in (None, False) else ""
         described: Any = {"help": f"{schema.get('description', '')}{default}".replace("%", "%%")}
         metavar = argument.upper()
         if kind == "boolean":
-            command.add_argument(_flag(argument), action="store_true", **described)
+            command.add_argument(_flag(argument), dest=argument, action="store_true", **described)
         elif argument in needed:
             command.add_argument(argument, metavar=metavar, **described)
         else:
@@ -42,7 +43,7 @@ def add_question(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _flag(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}"
+    return f"--{_words(argument).replace(' ', '-')}"
 
 
 def run(name: str, options: argparse.Namespace) -> int:
@@ -56,15 +57,22 @@ def run(name: str, options: argparse.Namespace) -> int:
     return 0
 
 
-def answer_to(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def answer_to(name: str, options: argparse.Namespace) -> Any:
     """Returns the server's answer to a question with the arguments that were typed.
 
     Raises:
-        OpentrailError: as `ask`.
+        OpentrailError: as `Console.ask`.
     """
-    arguments = load(name).__struct_fields__
-    query = {argument: _sent(getattr(options, argument)) for argument in arguments}
-    return ask(options, f"/api/v1/{name}", query)
+    question, path = load(name), f"/api/v1{path_of(name)}"
+    given = {argument: getattr(options, argument) for argument in question.__struct_fields__}
+    if question.body:
+        query, body = {}, {name: value for name, value in given.items() if value is not None}
+    else:
+        query, body = {argument: _sent(value) for argument, value in given.items()}, None
+    if not question.is_followed:
+        return find(options).ask(path, query, body)
+    with call_progress("events") as progress:
+        return find(options).ask(path, query, body, on_progress=progress.reach)
 
 
 def _sent(value: Any) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.core.text import printable
+
+if TYPE_CHECKING:
+    from opentrail.questions.explain import ExplainedDenial
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints what a record says of why its call was denied; the exit code is 1 if it was not."""
-    denial = answer_to("explain", options)
+    denial: ExplainedDenial = answer_to("explain", options)
     if options.json:
         print(json.dumps(denial))
     else:
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if denial["verdict"] == "not denied" else 0
 
 
-def _print(denial: Mapping[str, Any]) -> None:
+def _print(denial: ExplainedDenial) -> None:
     out = sys.stdout.write
     out(f"{printable(denial['sentence'])}.\n\n")
     if denial["verdict"] == "not denied":

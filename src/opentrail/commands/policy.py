@@ -10,22 +10,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentrail.commands.arguments import Actions, add_client
-from opentrail.commands.client import find
+from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.conditions import since_of
 from opentrail.commands.past_events import records
-from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import documents_in, parse_policies
 from opentrail.core.text import counted, printable
 from opentrail.permissions.authorization import matching
-from opentrail.permissions.generate import ANY, EXACT, MAX_CHARACTERS, PREFIX
+from opentrail.permissions.generate import MAX_CHARACTERS
 from opentrail.permissions.needs import permissions_of
 from opentrail.permissions.outcomes import CallOutcome, outcome_of
 from opentrail.who.subjects import events_of
+
+if TYPE_CHECKING:
+    from opentrail.questions.policy_for import CallBasis, PolicyOfCalls
+    from opentrail.questions.test_policy import CallsByDecision, PolicyTest
 
 #: Maximum lines of one list.
 _MAX_LINES = 20
@@ -34,18 +37,7 @@ _MAX_LINES = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
     generating = actions.add("generate", "print a policy that allows the past calls of a principal")
-    generating.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
-    generating.add_argument(
-        "--resources",
-        choices=(EXACT, PREFIX, ANY),
-        default=PREFIX,
-        help="exact: resources of the calls; prefix (default): also common prefixes; any: all",
-    )
-    generating.add_argument(
-        "--with-failed",
-        action="store_true",
-        help="include permissions of calls that failed for another reason",
-    )
+    add_question(generating, "policy-for")
     testing = actions.add("test", "list which past calls a policy would have refused")
     testing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
     testing.add_argument(
@@ -54,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     comparing = actions.add("unused", "list the actions of a policy that a principal never used")
     comparing.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
     comparing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
-    for action_parser in actions:
+    generating.set_defaults(run=run)
+    for action_parser in (testing, comparing):
         action_parser.add_argument(
             "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
         )
@@ -104,13 +97,6 @@ def documents_of(path: Path) -> list[dict[str, Any]]:
     return documents_in(document)
 
 
-def _asked_of(options: argparse.Namespace) -> dict[str, str]:
-    """Returns the principal and the time that a server is asked about."""
-    expression_of(options.principal)  # refuses what cannot be a principal
-    since = since_of(options.since, datetime.now(UTC))
-    return {"principal": options.principal, **({"since": since} if since else {})}
-
-
 def _require_calls(options: argparse.Namespace, calls: int) -> None:
     if not calls:
         raise OpentrailError(
@@ -119,7 +105,7 @@ def _require_calls(options: argparse.Namespace, calls: int) -> None:
         )
 
 
-def _warn(answer: dict[str, Any]) -> None:
+def _warn(answer: CallBasis) -> None:
     """Prints on standard error what an answer lacks."""
     warn_of_missing(answer)
     if answer["warning"]:
@@ -130,11 +116,8 @@ def _warn(answer: dict[str, Any]) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    query = {**_asked_of(options), "resources": options.resources}
-    if options.with_failed:
-        query["withFailed"] = "true"
-    with call_progress("events") as progress:
-        made = find(options).ask("/api/v1/policy", query, on_progress=progress.reach)
+    expression_of(options.principal)  # refuses what cannot be a principal
+    made: PolicyOfCalls = answer_to("policy-for", options)
     _require_calls(options, made["events"])
     _warn(made)
     if options.json:
@@ -146,7 +129,7 @@ def _generate(options: argparse.Namespace) -> int:
     return 0 if made["refusedByIt"] == 0 else 1
 
 
-def _describe(made: Mapping[str, Any]) -> None:
+def _describe(made: PolicyOfCalls) -> None:
     """Prints what a generated policy rests on, and what it leaves open."""
     out = sys.stderr.write
     calls, refused = made["calls"], made["refusedByIt"]
@@ -180,11 +163,11 @@ def _describe(made: Mapping[str, Any]) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
-    body = {**_asked_of(options), "policies": documents_of(Path(options.policy))}
-    with call_progress("events") as progress:
-        tested = find(options).ask("/api/v1/policy/test", {}, body, on_progress=progress.reach)
+    expression_of(options.principal)  # refuses what cannot be a principal
+    options.policies = documents_of(Path(options.policy))
+    tested: PolicyTest = answer_to("test-policy", options)
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
-    _require_calls(options, sum(was_allowed.values()) + sum(was_denied.values()))
+    _require_calls(options, _total(was_allowed) + _total(was_denied))
     _warn(tested)
     if options.json:
         print(json.dumps(tested))
@@ -193,14 +176,18 @@ def _test(options: argparse.Namespace) -> int:
     return 1 if was_allowed["denied"] else 0
 
 
-def _print_test(tested: Mapping[str, Any]) -> None:
+def _total(calls: CallsByDecision) -> int:
+    return calls["allowed"] + calls["denied"] + calls["unknown"]
+
+
+def _print_test(tested: PolicyTest) -> None:
     out = sys.stdout.write
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
     out(
-        f"{counted(sum(was_allowed.values()), 'allowed call')}: "
+        f"{counted(_total(was_allowed), 'allowed call')}: "
         f"{was_allowed['allowed']:,} would be allowed, {was_allowed['denied']:,} denied, "
         f"{was_allowed['unknown']:,} cannot be decided\n"
-        f"{counted(sum(was_denied.values()), 'denied call')}: "
+        f"{counted(_total(was_denied), 'denied call')}: "
         f"{was_denied['allowed']:,} would be allowed\n"
     )
     for title, differences in (

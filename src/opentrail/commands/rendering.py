@@ -353,7 +353,7 @@ def _describe_loss(loss: dict[str, Any]) -> str:
     return f"positions {loss['first']} to {last}: {loss['reason']}"
 
 
-def warn_of_missing(answer: dict[str, Any]) -> None:
+def warn_of_missing(answer: Mapping[str, Any]) -> None:
     """Prints on standard error what is missing from an answer."""
     for what in answer.get("missing", ()):
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.text import printable
+
+if TYPE_CHECKING:
+    from opentrail.questions.timeline import Timeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a timeline, oldest first; the exit code is 1 if nothing happened."""
-    timeline = answer_to("timeline", options)
+    timeline: Timeline = answer_to("timeline", options)
     warn_of_missing(timeline)
     if options.json:
         print(json.dumps(timeline))
@@ -28,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if timeline["entries"] else 1
 
 
-def _print(timeline: dict[str, Any]) -> None:
+def _print(timeline: Timeline) -> None:
     out = sys.stdout.write
     entries = timeline["entries"]
     if not entries:

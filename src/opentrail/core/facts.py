@@ -14,6 +14,8 @@ from msgspec import Meta
 FACT = "fact"
 #: Key of a mark in the `extra` of a type's `Meta`: see `RecordText`.
 SECRETS = "secrets"
+#: Key of a mark in the `extra` of a type's `Meta`: see `Whole`.
+WHOLE = "whole"
 AccountId = Annotated[str, Meta(extra={FACT: r"[0-9]{12}"})]
 #: A permission, such as `iam:CreateUser`.
 Action = Annotated[str, Meta(extra={FACT: r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}"})]
@@ -29,5 +31,7 @@ Region = Annotated[str, Meta(extra={FACT: r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[
 ResourceType = Annotated[str, Meta(extra={FACT: r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}"})]
 #: A time as records have it.
 Time = Annotated[str, Meta(extra={FACT: r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"})]
+#: A mark of an object that an agent gets as it is or not at all: a policy.
+Whole = Meta(extra={WHOLE: True})
 #: One word, such as the name of an event or an error code.
 Word = Annotated[str, Meta(extra={FACT: r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"})]

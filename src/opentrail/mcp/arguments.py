@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -35,16 +35,6 @@ Limit = Annotated[
 Cursor = Annotated[
     str, Field(max_length=MAX_TEXT_LENGTH, description="`cursor` of the former page")
 ]
-Principal = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_TEXT_LENGTH, description="name or ARN of a user or role"),
-]
-Resources = Annotated[
-    Literal["exact", "prefix", "any"],
-    Field(description="how far names of resources are generalised"),
-]
-#: Characters of policies: ten managed ones.
-MAX_POLICY_LENGTH = 61_440
 EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id of an event")]
 
 #: Maximum characters of a value in a sentence.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import UnionType
 from typing import (
@@ -21,7 +21,7 @@ from typing import (
 import msgspec
 
 from opentrail.capture.redaction.embedded import redact, search_limit
-from opentrail.core.facts import FACT, SECRETS
+from opentrail.core.facts import FACT, SECRETS, WHOLE
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.questions.question import Question, answer_type
 
@@ -56,9 +56,9 @@ def answer_of(question: type[Question], answer: Mapping[str, Any]) -> Answer:
 
 
 def _longest(value: Any) -> int:
-    """Returns the length of the longest list in a JSON value."""
+    """Returns the length of the longest list or object in a JSON value."""
     if isinstance(value, dict):
-        return max(map(_longest, value.values()), default=0)
+        return max(len(value), max(map(_longest, value.values()), default=0))
     if isinstance(value, list):
         return max(len(value), max(map(_longest, value), default=0))
     return 0
@@ -88,10 +88,12 @@ def _split(shape: Any, value: Any, most: int) -> tuple[Any, Any]:
         is_object = isinstance(value, dict)
         return _split_object(members, value, most) if is_object else (None, cleaned(value))
     if get_origin(shape) is list and isinstance(value, list):
-        return _split_list(get_args(shape)[0], value[:most], most)
+        return _split_list(get_args(shape)[0], _shown(shape, value, most), most)
     if get_origin(shape) is Literal or isinstance(value, bool | int | float) or value is None:
         return value, None
-    said = {name: each for meta in metas for name, each in (meta.extra or {}).items()}
+    if get_origin(shape) is dict and isinstance(value, dict):
+        return None, cleaned(_shown(shape, value, most))
+    said = _said(metas)
     if isinstance(value, str):
         if FACT in said and re.fullmatch(said[FACT], value):
             return value, None
@@ -103,9 +105,31 @@ def _split_object(members: Mapping[str, Any], value: Json, most: int) -> tuple[J
     parts = {name: _split(members.get(name, Any), each, most) for name, each in value.items()}
     facts = {name: fact for name, (fact, text) in parts.items() if fact is not None or text is None}
     for name, each in value.items():
-        if isinstance(each, list) and len(each) > most:
-            facts[f"more_{name}"] = len(each) - most
+        if more := _size(each) - _size(_shown(members.get(name, Any), each, most)):
+            facts[f"more_{name}"] = more
     return facts, {name: text for name, (_, text) in parts.items() if text is not None}
+
+
+def _shown(shape: Any, value: Any, most: int) -> Any:
+    """Returns a value without the members of a list, or of an object with any names, beyond `most`.
+
+    Without those, too, that an agent gets as they are or not at all, and that would be changed.
+    """
+    shape, _ = _plain(shape)
+    if get_origin(shape) is list and isinstance(value, list):
+        is_whole = WHOLE in _said(_plain(get_args(shape)[0])[1])
+        return [each for each in value if not is_whole or cleaned(each) == each][:most]
+    if get_origin(shape) is dict and isinstance(value, dict):
+        return dict([*value.items()][:most])
+    return value
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, list | dict) else 0
+
+
+def _said(metas: Iterable[msgspec.Meta]) -> dict[str, Any]:
+    return {name: each for meta in metas for name, each in (meta.extra or {}).items()}
 
 
 def _split_list(shape: Any, value: list[Any], most: int) -> tuple[Any, Any]:

@@ -24,15 +24,12 @@ from opentrail.mcp.answer import Answer, Json, clean
 from opentrail.mcp.arguments import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
-    MAX_POLICY_LENGTH,
     MAX_TEXT_LENGTH,
     Account,
     Cursor,
     EventId,
     Limit,
-    Principal,
     Region,
-    Resources,
     Since,
     Text,
     Until,
@@ -41,7 +38,7 @@ from opentrail.mcp.arguments import (
 )
 from opentrail.mcp.asked import answer_of
 from opentrail.mcp.tools import Ask, Tools
-from opentrail.questions.question import Question, load_all, parameters
+from opentrail.questions.question import Question, load_all, parameters, path_of
 
 _Function = TypeVar("_Function", bound=Callable[..., CallToolResult])
 
@@ -95,7 +92,6 @@ class OpentrailMcpServer(MCPServer[Any]):
         self._ask = ask
         tools = Tools(ask)
         self._add_tools(tools)
-        self._add_policy_tools(tools)
         for question_name, question in load_all():
             self._add_question(question_name, question)
         self._add_resources(tools)
@@ -239,10 +235,13 @@ class OpentrailMcpServer(MCPServer[Any]):
         """Adds the tool that asks a question."""
 
         def tool(**arguments: Any) -> CallToolResult:
-            query = {
-                each: None if value is None else str(value) for each, value in arguments.items()
-            }
-            return _result(answer_of(question, self._ask(f"/api/v1/{name}", query)))
+            given = {each: value for each, value in arguments.items() if value is not None}
+            path = f"/api/v1{path_of(name)}"
+            if question.body:
+                answer = self._ask(path, {}, given)
+            else:
+                answer = self._ask(path, {each: str(value) for each, value in given.items()})
+            return _result(answer_of(question, answer))
 
         fields = msgspec.structs.fields(question)
         schemas = parameters(question)
@@ -251,7 +250,7 @@ class OpentrailMcpServer(MCPServer[Any]):
                 Parameter(
                     field.name,
                     Parameter.KEYWORD_ONLY,
-                    default=Parameter.empty if field.required else field.default,
+                    default=_default(question, field),
                     annotation=Annotated[_type_of(field.type), _limits(schemas[field.name])],
                 )
                 for field in fields
@@ -261,37 +260,6 @@ class OpentrailMcpServer(MCPServer[Any]):
         tool.__name__ = name.replace("-", "_")
         title = f"{question.purpose[:1].upper()}{question.purpose[1:]}"
         self._add_tool(title, (question.__doc__ or "").partition("\n")[0])(tool)
-
-    def _add_policy_tools(self, tools: Tools) -> None:
-        add = self._add_tool
-
-        @add(
-            "A policy of what a principal did",
-            "Make an IAM policy that allows what a user or role was seen to do, and little else,"
-            " from its newest events. `unlimited`, `unverified` and `unmapped` say what it leaves"
-            " open; `refused_by_it` must be 0.",
-        )
-        def policy_for(
-            principal: Principal, since: Since = "90d", resources: Resources = "prefix"
-        ) -> Answered:
-            return _result(tools.policy_for(principal, since, resources))
-
-        @add(
-            "Test a policy on past calls",
-            "Find out which past calls of a user or role a policy, and nothing else, would have"
-            " refused, and which denied ones it would allow. Changes nothing.",
-        )
-        def test_policy(
-            principal: Principal,
-            policy: Annotated[
-                str,
-                Field(
-                    max_length=MAX_POLICY_LENGTH, description="a policy document in JSON, or a list"
-                ),
-            ],
-            since: Since = "90d",
-        ) -> Answered:
-            return _result(tools.test_policy(principal, policy, since))
 
     def _add_resources(self, tools: Tools) -> None:
         for name, title in (
@@ -344,6 +312,11 @@ class OpentrailMcpServer(MCPServer[Any]):
 def _type_of(annotated: Any) -> Any:
     """Returns the type of an argument without the limits of msgspec."""
     return annotated.__origin__ if get_origin(annotated) is Annotated else annotated
+
+
+def _default(question: type[Question], field: msgspec.structs.FieldInfo) -> Any:
+    own = Parameter.empty if field.required else field.default
+    return question.defaults.get(field.name, own)
 
 
 def _limits(schema: Mapping[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """The tools that agents use, each answered from the JSON API of a running server.
 
-Tools only read: all that they can do is GET, and to test a policy on past calls.
+Tools only read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import orjson
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import format_time, parse_moment
-from opentrail.core.policies import documents_in
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
     is_account,
-    is_action,
     is_address,
     is_event_id,
     is_name,
@@ -34,16 +32,6 @@ from opentrail.who.subjects import events_of, quoted
 
 #: Maximum trails in an answer.
 _MAX_TRAILS = 20
-#: Maximum actions, and differences of one kind, in an answer.
-_MAX_NAMES = 10
-#: What a policy of calls leaves open: actions or events → calls.
-_LEFT_OPEN = ("unverified", "unlimited", "unmapped")
-#: Name in an answer → member of a tested policy.
-_DIFFERENCES = {
-    "newly_denied": "newlyDenied",
-    "newly_allowed": "newlyAllowed",
-    "cannot_be_decided": "unknown",
-}
 
 
 class Ask(Protocol):
@@ -153,58 +141,6 @@ class Tools:
         if page["events"] and not resource and not cursor:
             chain = self._caller_of(page["events"][0])
         return self._shortened(query, page, cursor, grouped)
-
-    def policy_for(self, principal: str, since: str, resources: str) -> Answer:
-        """Returns a policy that allows what a principal was seen to do, and little else."""
-        query = {
-            "principal": principal,
-            "since": self._time("since", since),
-            "resources": resources,
-        }
-        made = self._ask("/api/v1/policy", query)
-        # A policy that is not shown as it is would be another one.
-        policies = [policy for policy in made["policies"] if cleaned(policy) == policy]
-        of_all = len(made["policies"])
-        facts = {
-            "query": _without_nothing(query),
-            **_basis(made),
-            "calls": made["calls"],
-            "refused_by_it": made["refusedByIt"],
-            **{name: len(made[name]) for name in _LEFT_OPEN},
-        }
-
-        def candidates() -> Iterator[Answer]:
-            for count in range(len(policies), -1, -1):
-                shown = {**facts, "policies": of_all, "more_policies": of_all - count}
-                left_open = {name: dict([*made[name].items()][:_MAX_NAMES]) for name in _LEFT_OPEN}
-                texts = {"policies": policies[:count], **left_open}
-                yield Answer(shown, cleaned(texts), made["events"])
-
-        return first_that_fits(candidates())
-
-    def test_policy(self, principal: str, policy: str, since: str) -> Answer:
-        """Returns what a policy would have decided about past calls of a principal."""
-        try:
-            document = orjson.loads(policy)
-        except orjson.JSONDecodeError as error:
-            raise UsageError(f"policy must be a JSON document: {error}") from error
-        query = {"principal": principal, "since": self._time("since", since)}
-        body = _without_nothing({**query, "policies": documents_in(document)})
-        tested = self._ask("/api/v1/policy/test", {}, body)
-
-        def candidates() -> Iterator[Answer]:
-            for count in (_MAX_NAMES, 3, 1, 0):
-                facts = {"query": _without_nothing(query), **_basis(tested)}
-                facts["allowed_calls"] = tested["allowedCalls"]
-                facts["denied_calls"] = tested["deniedCalls"]
-                untrusted: Json = {}
-                for name, member in _DIFFERENCES.items():
-                    rows = tested[member]
-                    facts[name], untrusted[name] = numbered(rows[:count], _difference_parts)
-                    facts[f"more_{name}"] = max(0, len(rows) - count)
-                yield Answer(facts, untrusted, tested["events"])
-
-        return first_that_fits(candidates())
 
     def insights(self, since: str, until: str, account: str, region: str, limit: int) -> Answer:
         """Returns incidents of unusual activity, newest first."""
@@ -331,13 +267,6 @@ def _missing(answer: Mapping[str, Any]) -> Json:
     return {"missing_ranges": len(answer["missing"])} if answer["missing"] else {}
 
 
-def _basis(answer: Mapping[str, Any]) -> Json:
-    """Returns how much an answer about a policy rests on."""
-    warning = {"warning": answer["warning"]} if answer["warning"] else {}
-    basis = {"events": answer["events"], "complete": answer["complete"]}
-    return {**basis, **warning, **_missing(answer)}
-
-
 def _page_facts(query: Json, page: Json) -> Json:
     return {"query": query, "cursor": page["next"], **_missing(page)}
 
@@ -372,26 +301,6 @@ def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
         facts |= {"times": len(rows), "first": first if is_time(first) else None}
         facts["event_ids"] = [row["eventId"] for row in rows if is_event_id(row["eventId"])]
     return facts, text
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int)
-
-
-def _is_never_a_fact(_value: Any) -> bool:
-    return False
-
-
-def _difference_parts(difference: Mapping[str, Any]) -> tuple[Json, Json]:
-    members = {
-        "action": ("action", is_action),
-        "calls": ("calls", _is_count),
-        "event_id": ("eventId", is_event_id),
-        "time": ("eventTime", is_time),
-        "resource": ("resource", _is_never_a_fact),
-        "reason": ("reason", _is_never_a_fact),
-    }
-    return split(difference, members)
 
 
 def _incident_parts(incident: Mapping[str, Any]) -> tuple[Json, Json]:

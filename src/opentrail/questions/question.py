@@ -17,6 +17,7 @@ from opentrail.core.errors import CloudTrailError
 
 if TYPE_CHECKING:
     from opentrail.history.event_history import History
+    from opentrail.history.past_records import Report
 
 #: Modules of this package that declare no question.
 _NO_QUESTIONS = {"__init__", "question"}
@@ -43,6 +44,8 @@ class Asked:
     now: datetime
     #: A description of each range that event history lacks.
     missing: list[str]
+    #: Takes the progress of a question that is followed; None: the client does not read it.
+    report: Report | None = None
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +58,17 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     role: ClassVar[Role]
     #: What it is for, as `find access keys that no call has used`.
     purpose: ClassVar[str]
+    #: Its path below `/api/v1`, and the words of its command; None: its name.
+    path: ClassVar[str | None] = None
+    command: ClassVar[str | None] = None
+    #: An example of a JSON object with its arguments, with which it is a POST; None: it is a GET.
+    body: ClassVar[str | None] = None
     #: Whether an answer holds thousands of events: the server makes one such answer at a time.
     is_large: ClassVar[bool] = False
-    #: Arguments that the command sends if they are not typed, where HTTP has another default.
-    command_defaults: ClassVar[Mapping[str, str]] = {}
+    #: Whether it reports progress while it reads all events of a search.
+    is_followed: ClassVar[bool] = False
+    #: Arguments that commands and agents send if none are given, where HTTP has another default.
+    defaults: ClassVar[Mapping[str, str]] = {}
 
     async def answer(self, asked: Asked) -> Any:
         """Return the answer, a `msgspec.Struct` or a `TypedDict` whose type says its shape.
@@ -90,6 +100,11 @@ def load_all() -> Iterator[tuple[str, type[Question]]]:
     """Yields all questions with their names."""
     for name in names():
         yield name, load(name)
+
+
+def path_of(name: str) -> str:
+    """Returns the path of a question, below `/api/v1`."""
+    return load(name).path or f"/{name}"
 
 
 def _is_question(value: Any) -> bool:
@@ -143,7 +158,7 @@ def _describe(
     question: type[Question], given: Mapping[str, Any], error: msgspec.ValidationError
 ) -> str:
     """Returns what is wrong with an argument, in a sentence."""
-    name = (re.findall(r"`(?:\$\.)?(\w+)`", str(error)) or [""])[-1]
+    name = (re.findall(r"`(?:\$\.)?(\w+)[^`]*`", str(error)) or [""])[-1]
     expected = expectation(parameters(question).get(name, {}))
     if name not in given:
         return f"{name} must be given: {expected}"
@@ -159,5 +174,7 @@ def expectation(schema: Mapping[str, Any]) -> str:
         return f"a whole number from {schema['minimum']} to {schema['maximum']}"
     if schema.get("type") == "boolean":
         return "true or false"
+    if schema.get("type") == "array":
+        return f"a list{described}"
     longest = f" of at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""
     return f"a string{longest}{described}"

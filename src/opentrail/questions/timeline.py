@@ -58,7 +58,7 @@ class ShowTimeline(Question, frozen=True, kw_only=True):
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "show the history of a principal or resource, in sentences"
-    command_defaults: ClassVar = {"since": "7d"}
+    defaults: ClassVar = {"since": "7d"}
     is_large: ClassVar = True
 
     name: Annotated[

@@ -21,14 +21,14 @@ _MAX_READ = 1_000
 class UnusedKey(msgspec.Struct, frozen=True):
     """An access key, and the call that created it."""
 
-    accessKeyId: KeyId  # noqa: N815 - as records have it
+    accessKeyId: KeyId
     created: Time
-    eventId: EventId  # noqa: N815
+    eventId: EventId
     account: AccountId | None
     #: Whose key it is.
-    userName: str | None  # noqa: N815
+    userName: str | None
     #: ARN of the caller who created it.
-    createdBy: str | None  # noqa: N815
+    createdBy: str | None
 
 
 class UnusedKeysAnswer(msgspec.Struct, frozen=True):

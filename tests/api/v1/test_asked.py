@@ -6,14 +6,14 @@ import pytest
 
 from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.routes import rules_in
-from opentrail.questions.question import load, names
+from opentrail.questions.question import load, names, path_of
 from tests.api.caller import Api
 from tests.fakes import asynchronous
 
 
 @pytest.mark.parametrize("name", names())
 def test_each_question_has_a_route_with_its_role(name: str) -> None:
-    (rule,) = [rule for rule, _ in rules_in(QuestionRoutes) if rule.path == f"/{name}"]
+    (rule,) = [rule for rule, _ in rules_in(QuestionRoutes) if rule.path == path_of(name)]
     assert str(rule.least) == load(name).role
     assert rule.purpose == load(name).purpose
 

@@ -10,9 +10,9 @@ import pytest
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.v1 import detections as module
-from opentrail.api.v1 import past_records
 from opentrail.detections.enabled_rules import match_event
 from opentrail.detections.rules import DetectionRule, Matches, OneOf
+from opentrail.history import past_records
 from opentrail.who.sentence import sentence
 from tests.api.browser import Browser
 from tests.api.caller import Api, filled

@@ -17,7 +17,6 @@ from opentrail.api.v1.answers import Json, invalid_parameter, text_in
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events
 from opentrail.api.v1.own_events import OwnChanges
-from opentrail.api.v1.past_records import read_newest
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.event import DETECTION, as_object, format_time
@@ -34,6 +33,7 @@ from opentrail.detections.rule_files import (
 )
 from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
 from opentrail.history.event_history import PAGE, Search
+from opentrail.history.past_records import read_newest
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import search_in
 from opentrail.ports.event_store import FoundEvent
@@ -276,7 +276,7 @@ class Detections:
                 return replay.counted < _MAX_HELD
 
             history = seen_by(request, self._services).history
-            events, oldest = await read_newest(request, history, search, add)
+            events, oldest = await read_newest(history, search, add)
             [outcome] = await in_thread(replay.outcomes)
         answer = {
             **outcome.document(),

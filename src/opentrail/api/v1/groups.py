@@ -12,7 +12,6 @@ from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
@@ -38,7 +37,6 @@ GROUPS: tuple[type, ...] = (
     Stories,
     Lists,
     QuestionRoutes,
-    LeastPrivilege,
     Incidents,
     Detections,
     Trails,

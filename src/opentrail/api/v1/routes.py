@@ -34,21 +34,16 @@ PARAMETERS = {
     "fields": "fields of events, with commas",
     "format": "`csv`, `json` or `ndjson`",
     "ids": "event IDs, with commas",
-    "kind": "`principal`, `session` or `resource`: the kind of the name; all by default",
     "last": "number of earlier events to begin with",
     "limit": "maximum number of results",
     "name": "a name or ARN",
     "nearest": "`true`: names that no event has are found if they differ in case only",
     "prefix": "prefix of the values or names",
-    "principal": "the name or ARN of a user or role",
     "region": "a Region",
-    "resources": "`exact`, `prefix` (default) or `any`: how names are generalised",
-    "resource": "a name or ARN",
     "since": "the earliest time, such as `2020-01-01T09:00:00Z`",
     "text": "a part of a name or ARN, in any case",
     "type": "a type of resource",
     "until": "the latest time, or for marks the last position",
-    "withFailed": "`true`: include permissions of calls that failed for another reason",
 }
 
 
@@ -79,7 +74,8 @@ class Rule:
     def parameter_schemas(self) -> dict[str, dict[str, Any]]:
         """Returns the JSON schema of each of the query's parameters, with its description."""
         if self.question is not None:
-            return parameters(self.question)
+            described = parameters(self.question)
+            return {name: described[name] for name in self.query}
         return {name: {"type": "string", "description": PARAMETERS[name]} for name in self.query}
 
 

@@ -10,7 +10,6 @@ from opentrail.adapters.aws.organization_sources import (
     UpstreamOrganizations,
 )
 from opentrail.api.services import Services
-from opentrail.api.v1.least_privilege import LeastPrivilege
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.app.wing import Core, Missing, StartWing, Wing
 from opentrail.app.wings import console, detections, imports, insights, sinks
@@ -49,15 +48,6 @@ def _source(core: Core) -> Organizations:
     return ConfiguredOrganizations(described if isinstance(described, Organization) else None)
 
 
-def permissions(_core: Core) -> Wing:
-    """Answers from event history alone."""
-
-    def groups(services: Services, missing: Missing) -> Sequence[object]:
-        return (LeastPrivilege(services, missing),)
-
-    return Wing(groups=groups)
-
-
 def agents(core: Core) -> Wing:
     """Appends questions to the journal before they are answered."""
     engines = core.engines
@@ -74,7 +64,6 @@ WINGS: tuple[StartWing, ...] = (
     sinks.start,
     insights.start,
     detections.start,
-    permissions,
     agents,
     console.start,
 )

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
-from opentrail.api.v1 import past_records as module
-from opentrail.api.v1.past_records import read_newest
+from opentrail.history import past_records as module
 from opentrail.history.event_history import Search
+from opentrail.history.past_records import read_newest
 from tests.api.caller import filled
 from tests.factories import some_records
 from tests.fakes import asynchronous
@@ -30,7 +29,7 @@ def test_pages_are_read_while_they_are_taken(
     @asynchronous
     async def read() -> None:
         api = await filled(*some_records(5))
-        assert await read_newest(Request({"type": "http"}), api.history, Search(), add) == expected
+        assert await read_newest(api.history, Search(), add) == expected
         assert len(taken) == expected[0]
 
     read()

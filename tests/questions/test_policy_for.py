@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from opentrail.api.v1 import least_privilege, past_records
+from opentrail.history import past_records
+from opentrail.questions import policy_for
+from opentrail.questions.test_policy import PolicyTest
 from tests.api.browser import Browser, most_reading
 from tests.api.caller import send
 from tests.asking import did
@@ -46,6 +49,7 @@ async def test_a_policy_allows_what_a_principal_did() -> None:
     assert sorted(actions) == ["iam:CreateUser", "iam:DeleteUser"]
     assert made["calls"] == {"allowed": 2, "denied": 1}
     assert (made["events"], made["complete"], made["refusedByIt"]) == (3, True, 0)
+    msgspec.convert(made, policy_for.PolicyOfCalls)
     of_role = (await browser.get("policy", principal="DataRole")).json
     assert of_role["calls"] == {"allowed": 1}
     later = (await browser.get("policy", principal="Mary", since="2020-01-01T09:02:00Z")).json
@@ -59,6 +63,7 @@ async def test_policies_are_tested_on_past_calls() -> None:
     tested = (await browser.post("policy/test", body)).json
     assert tested["allowedCalls"] == {"allowed": 2, "denied": 0, "unknown": 0}
     assert tested["deniedCalls"]["allowed"] == 1
+    msgspec.convert(tested, PolicyTest)
     (newly,) = tested["newlyAllowed"]
     assert (newly["action"], newly["eventId"]) == ("iam:DeleteUser", event_id(2))
     tested = (await browser.post("policy/test", {**body, "policies": []})).json
@@ -71,8 +76,8 @@ async def test_policies_are_tested_on_past_calls() -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({}, "principal must be the name or ARN"),
-        ({"principal": "Mary", "resources": "few"}, "resources must be exact, prefix or any"),
+        ({}, "principal must be given: a string of at most 1,200 characters (name or ARN"),
+        ({"principal": "Mary", "resources": "few"}, "resources must be one of any, exact, prefix"),
         ({"principal": "Mary", "since": "90x"}, "since must be a time"),
     ],
 )
@@ -87,11 +92,11 @@ async def test_wrong_questions_are_refused(query: dict[str, str], message: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"principal": 5}, "principal must be the name or ARN"),
-        ({"since": 5}, "since must be a time"),
+        ({"principal": 5}, "principal must be a string of at most 1,200 characters (name"),
+        ({"since": 5}, "since must be a string of at most 40 characters"),
         ({"policies": ALLOW_IAM}, "policies must be a list"),
         ({"policies": [{"Version": "2012-10-17"}]}, "Missing required field Statement"),
-        ({"policies": ["x"]}, "policies must be valid"),
+        ({"policies": ["x"]}, "policies must be a list (policy documents), not ['x']"),
         ({"policies": [ALLOW_IAM] * 1_000}, "policies must have at most 61,440 characters"),
     ],
 )
@@ -147,7 +152,7 @@ async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("module", "limit"),
-    [(past_records, "_MAX_SECONDS"), (least_privilege, "_MAX_CALL_KINDS")],
+    [(past_records, "_MAX_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
 )
 @asynchronous
 async def test_an_answer_of_newest_events_is_said_to_be_one(

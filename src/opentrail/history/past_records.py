@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
 
-from opentrail.api.v1.progress import is_followed, report
 from opentrail.core.event import format_time
 from opentrail.history.event_history import History, Search
 from opentrail.history.threads import in_thread
 
+#: Is called with a number of bytes, days or events that were read, and with their total.
+Report = Callable[[int, int | None], None]
 #: Events per page; two pages are in memory at most.
 _PAGE_EVENTS = 1_000
 #: Seconds after which an answer rests on the events that were read.
@@ -23,18 +23,18 @@ _MAX_TOTAL = 10**9
 
 
 async def read_newest(
-    request: Request,
     history: History,
     search: Search,
     add: Callable[[Iterator[Mapping[str, Any]]], bool],
+    report: Report | None = None,
 ) -> tuple[int, str | None]:
     """Returns how many events were read, and the time of the oldest if others were not.
 
     Args:
-        request: whose client may follow the progress.
         history: what the caller may see.
         search: which events.
         add: takes the records of a page, in a thread; returns whether it takes more.
+        report: takes how many events were read, and of how many; None: it is not followed.
     """
     end, count = time.monotonic() + _MAX_SECONDS, 0
     token: str | None = None
@@ -45,8 +45,8 @@ async def read_newest(
         count, token = count + len(page.events), page.next_token
         if token is None:
             return count, None
-        if total is None and is_followed(request):
-            total = (await history.count_events(search, _MAX_TOTAL)).value
-        report(request, count, total)
+        if report is not None:
+            total = total or (await history.count_events(search, _MAX_TOTAL)).value
+            report(count, total)
         if not takes_more or time.monotonic() > end:
             return count, format_time(page.events[-1].event_time)

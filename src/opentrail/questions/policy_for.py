@@ -1,0 +1,138 @@
+"""A policy that allows what a principal was seen to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NotRequired, TypedDict, cast
+
+from msgspec import Meta
+
+from opentrail.core.facts import OwnWords, Whole
+from opentrail.questions.question import Asked, Question, Since, Text
+
+if TYPE_CHECKING:
+    from opentrail.permissions.generate import CallKind
+
+#: Maximum kinds of calls in memory, at about a kilobyte each.
+_MAX_CALL_KINDS = 100_000
+PrincipalName = Annotated[Text, Meta(description="name or ARN of a user or role")]
+
+
+class CallBasis(TypedDict):
+    """The calls that an answer rests on."""
+
+    principal: str
+    events: int
+    #: Whether these are all of its events, not only the newest ones.
+    complete: bool
+    #: What was read, if these are not all of its events.
+    warning: OwnWords | None
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
+class CallsByOutcome(TypedDict):
+    """Numbers of calls; there is no 0."""
+
+    allowed: NotRequired[int]
+    denied: NotRequired[int]
+    #: For another reason than missing permission.
+    failed: NotRequired[int]
+
+
+class PolicyOfCalls(CallBasis):
+    """A policy that allows what a principal was seen to do, and what it leaves open."""
+
+    #: Several if one would be too long for a managed policy.
+    policies: list[Annotated[dict[str, Any], Whole]]
+    calls: CallsByOutcome
+    #: Calls that were allowed and that the policy would refuse, or perhaps, besides what it leaves
+    #: open; None if not all events were read.
+    refusedByIt: int | None
+    #: Actions that the policy lacks, as AWS's authorization data does → calls.
+    unverified: dict[str, int]
+    #: Actions on every resource, since the records name none → calls.
+    unlimited: dict[str, int]
+    #: Events whose records do not say what they needed, or not all of it → calls.
+    unmapped: dict[str, int]
+
+
+class PolicyFor(Question, frozen=True, kw_only=True):
+    """Returns a policy that allows what a principal was seen to do, and little else.
+
+    `unlimited`, `unverified` and `unmapped` say what it leaves open; `refusedByIt` must be 0.
+    """
+
+    role: ClassVar = "auditor"
+    purpose: ClassVar = "generate a policy from the calls of a principal"
+    path: ClassVar = "/policy"
+    command: ClassVar = "policy generate"
+    is_large: ClassVar = True
+    is_followed: ClassVar = True
+    defaults: ClassVar = {"since": "90d"}
+
+    principal: PrincipalName
+    resources: Annotated[
+        Literal["exact", "prefix", "any"],
+        Meta(description="resources of the calls; also common prefixes of these; or all"),
+    ] = "prefix"
+    since: Since | None = None
+    withFailed: Annotated[
+        bool, Meta(description="include permissions of calls that failed for another reason")
+    ] = False
+
+    async def answer(self, asked: Asked) -> PolicyOfCalls:
+        """Reads all calls, and lets the policy decide about each of them."""
+        from opentrail.history.threads import in_thread
+        from opentrail.permissions.generate import generate, kinds_of
+        from opentrail.permissions.replay import refused_by
+
+        calls: Counter[CallKind] = Counter()
+
+        def add(records: Iterator[Mapping[str, Any]]) -> bool:
+            calls.update(kinds_of(records))
+            return len(calls) < _MAX_CALL_KINDS
+
+        def make() -> dict[str, Any]:
+            made = generate(calls, self.resources, self.withFailed)
+            refused = refused_by(made, calls) if basis["complete"] else None
+            return {**made.document(), "refusedByIt": refused}
+
+        basis = await read_calls(asked, self.principal, self.since, add)
+        return cast(PolicyOfCalls, {**basis, **await in_thread(make)})
+
+
+async def read_calls(
+    asked: Asked,
+    principal: str,
+    since: str | None,
+    add: Callable[[Iterator[Mapping[str, Any]]], bool],
+) -> CallBasis:
+    """Reads the events of a principal, newest first, page by page.
+
+    Args:
+        asked: what answers the question.
+        principal: a name or an ARN.
+        since: from when on; None: from the first one on.
+        add: takes the records of a page, in a thread; returns whether it takes more.
+    """
+    from opentrail.history.past_records import read_newest
+    from opentrail.history.written_searches import search_in
+    from opentrail.who.subjects import events_of
+
+    expression = events_of(principal, "principal")
+    times = {"since": since} if since else {}
+    search = search_in({"expression": expression, "categories": "all", **times}, asked.now)
+    count, oldest = await read_newest(asked.history, search, add, asked.report)
+    warning = oldest and (
+        f"only the newest {count:,} events were read, back to {oldest}: earlier calls may "
+        "have needed more; ask for a shorter time"
+    )
+    return {
+        "principal": principal,
+        "events": count,
+        "complete": warning is None,
+        "warning": warning,
+        "missing": asked.missing,
+    }
