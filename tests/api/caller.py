@@ -255,7 +255,7 @@ class Api:
             Stories(self.services, self._missing),
             Lists(self.services),
             QuestionRoutes(self.services, self._missing),
-            Incidents(self.services, self.insights, lambda: ACCOUNT, self._missing),
+            Incidents(self.services, self.insights, lambda: ACCOUNT),
             Detections(
                 self.services, EnabledRules(self.world.control), lambda: ACCOUNT, self._missing
             ),

@@ -233,7 +233,7 @@ class Opentrail:
         """Returns the number of such records, up to 10,000."""
         return int(self._ask_history("/api/v1/events/count", *expression)["value"])
 
-    def _ask_history(self, path: str, *arguments: str) -> dict[str, Any]:
+    def _ask_history(self, path: str, *arguments: str) -> Any:
         everything = ("--all-accounts", "--all-regions", "--all-categories")
         folder = ("--data-dir", str(self.data_dir))
         options = parser("lookup").parse_args(["lookup", *arguments, *everything, *folder])

@@ -19,6 +19,7 @@ from opentrail.mcp.answer import cleaned
 from opentrail.mcp.asked import merged
 from opentrail.questions.question import Question, load, names, parameters, path_of, required
 from tests.collection import PART
+from tests.factories import an_insight_record
 from tests.live.processes import Opentrail, opentrail_server
 from tests.live.test_mcp import ask, connected
 
@@ -47,13 +48,22 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
+#: Questions whose command prints each of these members on a line.
+LINES = {"insights": "incidents"}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
-    """A server with records of two publishers, among them creations of access keys."""
+    """A server with records of two publishers, with creations of access keys, and an incident."""
     folder = tmp_path_factory.mktemp("questions")
     with opentrail_server(folder / "data", "--upstream", "http://127.0.0.1:9") as started:
-        for name in ("invictus-aws_dataset", "stratus-red-team"):
-            done = started.opentrail("import", str(PART / f"{name}.ndjson"))
+        incident = folder / "incident.ndjson"
+        incident.write_text(json.dumps(an_insight_record()))
+        published = [
+            PART / f"{name}.ndjson" for name in ("invictus-aws_dataset", "stratus-red-team")
+        ]
+        for file in (*published, incident):
+            done = started.opentrail("import", str(file))
             assert done.returncode == 0, done.stderr
         yield started
 
@@ -101,7 +111,9 @@ def test_http_command_and_agent_get_the_same_answer(
     answered = console.ask(f"/api/v1{path_of(name)}", *asked)
     done = server.opentrail(*typed(name, arguments, server.data_dir), "--json")
     assert done.returncode in (0, 1), done.stderr
-    if done.stdout or answered.get("events") != 0:
+    if rows := LINES.get(name):
+        assert [json.loads(line) for line in done.stdout.splitlines()] == answered[rows]
+    elif done.stdout or answered.get("events") != 0:
         assert json.loads(done.stdout) == answered
     agent = asyncio.run(_as_agent(server.data_dir, name, arguments))
     shown = merged(agent["facts"], agent["untrusted"])

@@ -165,8 +165,7 @@ async def test_incidents_are_listed_with_their_figures() -> None:
     (incident,) = answer["facts"]["incidents"]
     assert incident["state"] in ("open", "over")
     assert incident["average"] >= 0
-    assert answer["facts"]["more"] is False
-    assert answer["untrusted"]["incidents"][0]["what"]
+    assert answer["untrusted"]["incidents"][0]["sentence"]
 
 
 def health(**changes: Any) -> dict[str, Any]:

@@ -354,7 +354,7 @@ export interface IncidentDetail {
   sentence: string;
   sourceIPAddress: string | null;
   start: string;
-  state: string;
+  state: "open" | "over";
   until: string;
 }
 
@@ -383,7 +383,7 @@ export interface IncidentRow {
   sentence: string;
   sourceIPAddress: string | null;
   start: string;
-  state: string;
+  state: "open" | "over";
 }
 
 /** What Insights is doing, and its progress. */

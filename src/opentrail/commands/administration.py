@@ -31,7 +31,7 @@ def add_administration(parser: argparse.ArgumentParser) -> None:
     add_client(parser)
 
 
-def administer(options: argparse.Namespace, path: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def administer(options: argparse.Namespace, path: str, arguments: dict[str, Any]) -> Any:
     """Returns the answer to an action.
 
     Args:

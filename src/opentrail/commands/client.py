@@ -201,8 +201,8 @@ def ask(
     path: str,
     query: Mapping[str, str | None],
     body: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Returns the server's JSON answer; a body makes it a POST.
+) -> Any:
+    """Returns the server's JSON answer, an object; a body makes it a POST.
 
     Raises:
         UsageError: no server is found, or the request is wrong.

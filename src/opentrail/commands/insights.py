@@ -6,11 +6,12 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
+from opentrail.commands.asked import answer_to
 from opentrail.commands.client import ask, find
 from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import (
@@ -23,6 +24,10 @@ from opentrail.core.errors import UsageError
 from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
+
+if TYPE_CHECKING:
+    from opentrail.insights.shapes import IncidentDetail, IncidentRow
+    from opentrail.questions.insights import IncidentList
 
 _ACTIONS = ("list", "show", "expected", "scan", "status")
 #: Characters of an id that the list shows.
@@ -87,8 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 def list_incidents(options: argparse.Namespace) -> int:
     """Prints one line for each incident, newest first."""
-    query = {name: vars(options)[name] for name in ("since", "until", "account", "region", "limit")}
-    answer = ask(options, "/api/v1/insights", query)
+    answer: IncidentList = answer_to("insights", options)
     warn_of_missing(answer)
     incidents = answer["incidents"]
     _print_incidents(options, incidents)
@@ -110,7 +114,7 @@ def scan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_incidents(options: argparse.Namespace, incidents: list[dict[str, Any]]) -> None:
+def _print_incidents(options: argparse.Namespace, incidents: list[IncidentRow]) -> None:
     if options.json:
         for incident in incidents:
             sys.stdout.write(json.dumps(incident) + "\n")
@@ -173,7 +177,7 @@ def show_status(options: argparse.Namespace) -> int:
 
 def show_incident(options: argparse.Namespace) -> int:
     """Prints an incident: figures, chart and attributions, or the calls themselves."""
-    incident = ask(options, _path(options.id), {})
+    incident: IncidentDetail = ask(options, _path(options.id), {})
     if options.events:
         return _print_calls(options, incident)
     if options.json:
@@ -196,7 +200,7 @@ def show_incident(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_figures(incident: dict[str, Any]) -> None:
+def _print_figures(incident: IncidentDetail) -> None:
     out = sys.stdout.write
     out(f"  a minute  {incident['average']:.4g}, usually {incident['baseline']:.4g}\n\n")
     room = shutil.get_terminal_size((100, 24)).columns
@@ -207,7 +211,7 @@ def _print_figures(incident: dict[str, Any]) -> None:
     _print_attributions(incident["record"]["insightDetails"]["insightContext"])
 
 
-def _print_extension(extension: dict[str, Any]) -> None:
+def _print_extension(extension: Mapping[str, Any]) -> None:
     for name, label in (("principal", "principal"), ("value", "new"), ("eventID", "event")):
         if extension.get(name):
             sys.stdout.write(f"  {label:<9} {printable(str(extension[name]))}\n")
@@ -240,7 +244,7 @@ def _cell(height: float) -> str:
     return _BARS[min(len(_BARS), max(1, round(height * len(_BARS)))) - 1]
 
 
-def _print_attributions(context: dict[str, Any]) -> None:
+def _print_attributions(context: Mapping[str, Any]) -> None:
     names = {
         "userIdentityArn": "identities",
         "userAgent": "user agents",
@@ -257,7 +261,7 @@ def _print_attributions(context: dict[str, Any]) -> None:
             )
 
 
-def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
+def _print_calls(options: argparse.Namespace, incident: IncidentDetail) -> int:
     """Prints the calls, or errors, of an incident as `lookup` does."""
     query = {
         "expression": search_for(incident),
@@ -274,14 +278,14 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     return 0
 
 
-def search_for(incident: dict[str, Any]) -> str:
+def search_for(incident: IncidentDetail) -> str:
     """Returns the search expression that finds the calls, or errors, of an incident."""
     extension = incident.get("extension")
     conditions = _conditions_of_principal(extension) if extension else _conditions(incident)
     return " AND ".join(conditions)
 
 
-def _conditions(incident: dict[str, Any]) -> list[str]:
+def _conditions(incident: IncidentDetail) -> list[str]:
     details = incident["record"]["insightDetails"]
     conditions = [
         f'eventName = "{incident["eventName"]}"',
@@ -294,7 +298,7 @@ def _conditions(incident: dict[str, Any]) -> list[str]:
     return conditions
 
 
-def _conditions_of_principal(extension: dict[str, Any]) -> list[str]:
+def _conditions_of_principal(extension: Mapping[str, Any]) -> list[str]:
     """Returns conditions for the events of an incident of a type about principals."""
     if extension["type"] not in BURST_TYPES:
         return [f'eventID = "{extension["eventID"]}"']

@@ -207,21 +207,6 @@ class OpentrailMcpServer(MCPServer[Any]):
             return _result(tools.history_of(resource, principal, session, since, limit, cursor))
 
         @add(
-            "Unusual activity",
-            "List incidents of unusual activity, newest first: APIs with far more, or fewer, calls"
-            f" or errors than usual. Returns {DEFAULT_LIMIT}, AT MOST {MAX_LIMIT}; if `more` is"
-            " true, narrow since and until.",
-        )
-        def insights(
-            since: Since = "",
-            until: Until = "",
-            account: Account = "",
-            region: Region = "",
-            limit: Limit = DEFAULT_LIMIT,
-        ) -> Answered:
-            return _result(tools.insights(since, until, account, region, limit))
-
-        @add(
             "Whether records are complete and unchanged",
             "Read whether the store is healthy, and what the last verification of each trail found."
             " It starts no verification: opentrail validate does.",

@@ -18,7 +18,6 @@ from opentrail.core.event import format_time, parse_moment
 from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
 from opentrail.mcp.events import (
     is_account,
-    is_address,
     is_event_id,
     is_name,
     is_time,
@@ -141,30 +140,6 @@ class Tools:
         if page["events"] and not resource and not cursor:
             chain = self._caller_of(page["events"][0])
         return self._shortened(query, page, cursor, grouped)
-
-    def insights(self, since: str, until: str, account: str, region: str, limit: int) -> Answer:
-        """Returns incidents of unusual activity, newest first."""
-        query = {
-            "since": self._time("since", since),
-            "until": self._time("until", until),
-            "account": account or None,
-            "region": region or None,
-        }
-
-        def candidates() -> Iterator[Answer]:
-            for count in range(min(limit, len(incidents)), -1, -1):
-                shown, texts = numbered(incidents[:count], _incident_parts)
-                facts = {
-                    "query": _without_nothing(query),
-                    "incidents": shown,
-                    "more": len(incidents) > count,
-                    **_missing(found),
-                }
-                yield Answer(facts, {"incidents": texts}, count)
-
-        found = self._ask("/api/v1/insights", {**query, "limit": str(limit + 1)})
-        incidents = found["incidents"]
-        return first_that_fits(candidates())
 
     def verify(self, trail: str) -> Answer:
         """Returns the state of the store, and what the last verifications of trails found."""
@@ -301,30 +276,6 @@ def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
         facts |= {"times": len(rows), "first": first if is_time(first) else None}
         facts["event_ids"] = [row["eventId"] for row in rows if is_event_id(row["eventId"])]
     return facts, text
-
-
-def _incident_parts(incident: Mapping[str, Any]) -> tuple[Json, Json]:
-    members = {
-        "incident_id": ("id", is_event_id),
-        "state": ("state", is_name),
-        "start": ("start", is_time),
-        "end": ("end", is_time),
-        "account": ("account", is_account),
-        "region": ("region", is_name),
-        "event_source": ("eventSource", is_name),
-        "event_name": ("eventName", is_name),
-        "error_code": ("errorCode", is_name),
-        "insight_type": ("insightType", is_name),
-        "source_ip": ("sourceIPAddress", is_address),
-    }
-    facts, untrusted = split(incident, members)
-    facts |= {name: incident[name] for name in ("average", "baseline", "minutes")}
-    words = {
-        "what": incident["sentence"],
-        "principal": incident["identity"],
-        "note": incident["expected"],
-    }
-    return facts, cleaned({**untrusted, **_without_nothing(words)})
 
 
 def _trail_parts(trail: Mapping[str, Any]) -> tuple[Json, Json]:

@@ -18,6 +18,7 @@ from opentrail.core.errors import CloudTrailError
 if TYPE_CHECKING:
     from opentrail.history.event_history import History
     from opentrail.history.past_records import Report
+    from opentrail.ports.control import ControlStore
 
 #: Modules of this package that declare no question.
 _NO_QUESTIONS = {"__init__", "question"}
@@ -41,7 +42,11 @@ class Asked:
 
     #: Event history, limited to the accounts that the caller may see.
     history: History
+    #: What is kept besides events.
+    control: ControlStore
     now: datetime
+    #: Maximum events in an answer to this caller.
+    max_events: int
     #: A description of each range that event history lacks.
     missing: list[str]
     #: Takes the progress of a question that is followed; None: the client does not read it.

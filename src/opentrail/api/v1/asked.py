@@ -15,6 +15,7 @@ from opentrail.access.users import ConsoleRole
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
+from opentrail.api.v1.conditions import max_events
 from opentrail.api.v1.progress import is_followed, report
 from opentrail.api.v1.routes import route
 from opentrail.questions.question import Asked, Question, answer_type, load_all, path_of, read
@@ -38,7 +39,14 @@ class QuestionRoutes:
         """Returns what answers a request."""
         history = seen_by(request, self._services).history
         follow = partial(report, request) if is_followed(request) else None
-        return Asked(history, self._services.clock.now(), self._missing(), follow)
+        return Asked(
+            history,
+            self._services.control,
+            self._services.clock.now(),
+            max_events(request),
+            self._missing(),
+            follow,
+        )
 
 
 def _handler(question: type[Question]) -> Callable[[QuestionRoutes, Request], Awaitable[Any]]:

@@ -75,8 +75,8 @@ def start(core: Core) -> Wing:
             insights.rest()
             await watch.stop()
 
-    def groups(services: Services, missing: Missing) -> Sequence[object]:
-        return (Incidents(services, insights, core.account, missing),)
+    def groups(services: Services, _missing: Missing) -> Sequence[object]:
+        return (Incidents(services, insights, core.account),)
 
     def problems() -> list[str]:
         return [f"Insights does not run: {watch.failure}"] if watch.failure else []
