@@ -24,7 +24,7 @@ from tests.factories import ACCOUNT, REGION, a_record, event_id, real_records, r
 from tests.stub_console import StubConsole, stub_console
 
 
-def an_event(record: dict[str, Any], text: str | None = None) -> dict[str, Any]:
+def an_event(record: dict[str, Any], text: str | None = None) -> Any:
     """Returns a line of the stream."""
     found = attributes_of(record)
     event = FoundEvent(
@@ -103,13 +103,13 @@ def test_a_record_on_several_lines_is_put_on_one_unchanged(end: str) -> None:
     assert "\r" not in line
     assert json.loads(line) == record
     plain = record_bytes(a_record()).decode()
-    assert record_line({"CloudTrailEvent": plain}) == f"{plain}\n"
+    assert record_line(an_event(a_record())) == f"{plain}\n"
 
 
 SUFFIXES = sorted(KINDS)
 
 
-def events(count: int, first: int = 1) -> list[dict[str, Any]]:
+def events(count: int, first: int = 1) -> list[Any]:
     return [an_event(a_record(eventID=event_id(n))) for n in range(first, first + count)]
 
 

@@ -16,12 +16,13 @@ from opentrail.commands.rendering import (
     print_lines,
     print_records,
 )
+from opentrail.questions.who import WhoAnswer
 from tests.factories import a_record, event_id, record_bytes
 
 Capture = pytest.CaptureFixture[str]
 
 
-def an_event(record: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def an_event(record: dict[str, Any] | None = None, **changes: Any) -> Any:
     """Returns an event as the server's look-up answers it."""
     record = a_record() if record is None else record
     return {
@@ -198,7 +199,12 @@ def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
 # Answers
 
 EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
-CHANGE = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
+CHANGE: Any = {
+    "sentence": "On January 1, 2020 at 9:00 AM UTC, John did it",
+    "evidence": EVIDENCE,
+    "certain": True,
+}
+CALLER: dict[str, Any] = {"steps": [], "kind": "human", "sourceIdentity": None, "sessionTags": {}}
 ONE: dict[str, Any] = {
     "type": "AWS::IAM::User",
     "account": "123456789012",
@@ -206,13 +212,25 @@ ONE: dict[str, Any] = {
     "created": CHANGE,
     "changed": None,
     "deleted": None,
-    "caller": {"steps": [], "kind": "human", "end": "it begins with IAM user John"},
+    "caller": {**CALLER, "end": "it begins with IAM user John"},
     "next": [],
+    "renamed": [],
+    "former": [],
+}
+
+
+NOTHING: WhoAnswer = {
+    "sentence": None,
+    "events": 1,
+    "resource": "Mary",
+    "answers": [],
+    "missing": [],
 }
 
 
 def shown_answer(capsys: Capture, *answers: dict[str, Any]) -> str:
-    print_answer({**CHANGE, "events": 3, "answers": list(answers)}, "Mary")
+    answer: Any = {**NOTHING, **CHANGE, "answers": list(answers)}
+    print_answer(answer, "Mary")
     out: str = capsys.readouterr().out
     return out
 
@@ -226,9 +244,9 @@ def test_an_answer_is_a_sentence_and_its_evidence(capsys: Capture) -> None:
 def test_an_answer_shows_all_events_in_order(capsys: Capture) -> None:
     whole = {
         **ONE,
-        "changed": {"times": 2, **CHANGE},
+        "changed": {"times": 2, "complete": True, **CHANGE},
         "deleted": CHANGE,
-        "caller": {"steps": [CHANGE], "kind": "human", "end": "it begins with IAM user John"},
+        "caller": {**ONE["caller"], "steps": [CHANGE]},
         "next": [CHANGE, CHANGE],
     }
     out = shown_answer(capsys, whole)
@@ -240,13 +258,15 @@ def test_an_answer_shows_all_events_in_order(capsys: Capture) -> None:
         "What the same caller did next:",
     ]
     assert "  It begins with IAM user John.\n" in out
-    assert "Changed once:" in shown_answer(capsys, {**ONE, "changed": {"times": 1, **CHANGE}})
+    assert "Changed once:" in shown_answer(
+        capsys, {**ONE, "changed": {"times": 1, "complete": True, **CHANGE}}
+    )
 
 
 def test_an_unknown_creator_is_reported(capsys: Capture) -> None:
     out = shown_answer(capsys, {**ONE, "created": None, "deleted": CHANGE})
     assert out.startswith("No record shows who created it.\n\nDeleted:\n")
-    broken = {"steps": [], "kind": "unknown", "end": "the chain ends here"}
+    broken = {**CALLER, "kind": "unknown", "end": "the chain ends here"}
     assert "\n  The chain ends here.\n" in shown_answer(capsys, {**ONE, "caller": broken})
 
 
@@ -257,16 +277,17 @@ def test_several_resources_are_distinguished(capsys: Capture) -> None:
 
 
 def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
-    change = {"sentence": STEERING, "evidence": {"userAgent": STEERING}}
-    evil = {
+    change = {**CHANGE, "sentence": STEERING, "evidence": {"userAgent": STEERING}}
+    evil: Any = {
+        **ONE,
         **dict.fromkeys(("created", "deleted"), change),
-        "changed": {"times": 1, **change},
+        "changed": {"times": 1, "complete": True, **change},
         "type": STEERING,
-        "caller": {"steps": [change], "kind": "unknown", "end": STEERING},
+        "caller": {**CALLER, "steps": [change], "kind": "unknown", "end": STEERING},
         "next": [change],
     }
-    print_answer({"sentence": STEERING, "events": 1, "answers": [evil, evil]}, STEERING)
-    print_answer({"sentence": None, "events": 1}, STEERING)
+    print_answer({**NOTHING, "sentence": STEERING, "answers": [evil, evil]}, STEERING)
+    print_answer(NOTHING, STEERING)
     assert not set(STEERING) & set(capsys.readouterr().out) - {"\n"}
 
 
@@ -277,7 +298,7 @@ def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None
 def test_a_resource_without_a_creation_is_answered_with_the_events_that_name_it(
     count: int, events: str, capsys: Capture
 ) -> None:
-    print_answer({"sentence": None, "events": count}, "object/x")
+    print_answer({**NOTHING, "events": count}, "object/x")
     assert capsys.readouterr().out == f"no record shows who created object/x ({events})\n"
 
 
@@ -399,7 +420,7 @@ def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
 @pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])
 def test_a_record_of_many_lines_is_printed_on_one(capsys: Capture, style: dict[str, Any]) -> None:
     record = a_record(requestParameters={"text": "a\nb\x1b[31m\u202e"})
-    print_records([{**an_event(record), "CloudTrailEvent": json.dumps(record, **style)}])
+    print_records([an_event(record, CloudTrailEvent=json.dumps(record, **style))])
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == record
     assert line.isprintable()

@@ -291,7 +291,7 @@ def test_an_interrupt_waits_until_the_position_is_stored(
 ) -> None:
     stored = tmp_path / "place"
 
-    def interrupt(lines: list[dict[str, Any]]) -> None:
+    def interrupt(lines: list[Any]) -> None:
         print_records(lines)
         signal.raise_signal(signal.SIGINT)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from opentrail.cli import main
+from tests.commands.test_rendering import ONE
 from tests.factories import event_id
 from tests.stub_console import StubConsole
 
@@ -17,7 +18,8 @@ SENTENCE = (
 
 def test_who_prints_the_creator_with_the_evidence(console: StubConsole, capsys: Capture) -> None:
     evidence = {"eventId": event_id(1), "userAgent": "aws-cli/2.15.17", "accessKeyId": None}
-    console.answers({"sentence": SENTENCE, "evidence": evidence, "events": 3, "record": "{}"})
+    made = {**a_change(SENTENCE, certain=True), "evidence": evidence}
+    console.answers({**made, "events": 3, "record": "{}", "answers": [{**ONE, "created": made}]})
     assert main(["who", "Mary"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{SENTENCE}.\n")
@@ -39,7 +41,7 @@ def test_an_unknown_creator_comes_with_how_to_name_him(
     console: StubConsole, capsys: Capture
 ) -> None:
     sentence = SENTENCE.replace("IAM user John", "an unknown caller with access key AKIAX")
-    console.answers({"sentence": sentence, "evidence": {}, "events": 1, "record": "{}"})
+    console.answers({"sentence": sentence, "evidence": {}, "events": 1, "answers": [ONE]})
     assert main(["who", "Mary"]) == 0
     assert "opentrail directory add KEY-ID" in capsys.readouterr().err
 
@@ -72,8 +74,9 @@ def test_who_prints_names_and_former_resources(console: StubConsole, capsys: Cap
         "deleted": None,
     }
     answer = {
+        **ONE,
         "created": a_change("Eve put rule Mary", certain=False),
-        "changed": a_change("Ida changed Mary", times=2),
+        "changed": a_change("Ida changed Mary", times=2, complete=True),
         "renamed": [a_change("Tom renamed Mia to Mary")],
         "deleted": None,
         "former": [life, life, life, {**life, "name": "Meg"}],
@@ -100,7 +103,8 @@ def test_a_rename_that_is_the_last_change_is_printed_once(
     console: StubConsole, capsys: Capture
 ) -> None:
     renamed = a_change("Tom renamed Mia to Mary")
-    answer = {"changed": {**renamed, "times": 1}, "renamed": [renamed]}
+    changed = {**renamed, "times": 1, "complete": True}
+    answer = {**ONE, "created": None, "changed": changed, "renamed": [renamed]}
     console.answers({**renamed, "events": 9, "answers": [answer]})
     assert main(["who", "Mary"]) == 0
     assert capsys.readouterr().out.count("Tom renamed") == 1
@@ -108,8 +112,8 @@ def test_a_rename_that_is_the_last_change_is_printed_once(
 
 def test_who_shows_nothing_that_steers_a_terminal(console: StubConsole, capsys: Capture) -> None:
     evil = "\x1b[2J\u202eevil"
-    answer = {"sentence": f"On {evil}", "evidence": {"userAgent": evil}, "events": 1}
-    console.answers(answer)
+    made = {"sentence": f"On {evil}", "evidence": {"userAgent": evil}, "certain": True}
+    console.answers({**made, "events": 1, "answers": [{**ONE, "created": made}]})
     assert main(["who", evil]) == 0
     console.answers({"sentence": None, "events": 0, "first": []})
     assert main(["who", evil]) == 1

@@ -322,6 +322,17 @@ export interface FormerLife {
   renamed: ProvenSentence[];
 }
 
+/** Events in the form of LookupEvents, newest first, and hints on the search. */
+export interface FoundEvents {
+  corrected?: NearestRow[];
+  events: EventDocument[];
+  hidden?: HiddenEvents | null;
+  missing: string[];
+  nearest?: NearestRow[];
+  parts?: PartsRow;
+  truncated?: boolean;
+}
+
 /** What is recorded, how soon it is visible, and what is wrong. */
 export interface HealthSummary {
   degradations: string[];
@@ -331,6 +342,14 @@ export interface HealthSummary {
   recorded: number;
   status: "degraded" | "failing" | "ok";
   visible: number;
+}
+
+/** Events that a search finds without its default conditions. */
+export interface HiddenEvents {
+  complete: boolean;
+  count: number;
+  flags: string[];
+  regions: string[];
 }
 
 /** An incident with its record, and its calls of each minute in a period around it. */
@@ -511,6 +530,14 @@ export interface OriginRow {
 /** The original caller of each event for which it is recorded, by event ID. */
 export interface Origins {
   origins: Record<string, OriginRow>;
+}
+
+/** Events that have the searched words as parts of words. */
+export interface PartsRow {
+  complete: boolean;
+  events: number;
+  members: CountedValue[];
+  words: string[];
 }
 
 /** The events of a period that succeeded and that failed. */

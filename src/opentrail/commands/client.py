@@ -54,8 +54,8 @@ class Console:
         body: Mapping[str, Any] | None = None,
         seconds: float = _SECONDS,
         on_progress: OnProgress | None = None,
-    ) -> dict[str, Any]:
-        """Returns the server's JSON answer; a body makes it a POST.
+    ) -> Any:
+        """Returns the server's JSON answer, an object; a body makes it a POST.
 
         Raises:
             TryLater: the server cannot be reached or is overloaded.
@@ -72,7 +72,7 @@ class Console:
         parts: Sequence[bytes],
         seconds: float,
         on_progress: OnProgress = lambda _read, _total: None,
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`."""
         return self._answer(path, parts, "application/octet-stream", seconds, on_progress)
 
@@ -83,7 +83,7 @@ class Console:
         content_type: str,
         seconds: float,
         on_progress: OnProgress | None,
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Returns the JSON answer; `on_progress` is called with what the server has read so far."""
         accept = "application/x-ndjson" if on_progress else "*/*"
         with self._open(path, parts, content_type, seconds, accept) as answer:
@@ -121,7 +121,7 @@ class Console:
     @contextlib.contextmanager
     def lines(
         self, path: str, query: Mapping[str, str | None], seconds: float = _SECONDS
-    ) -> Iterator[Iterator[list[dict[str, Any]]]]:
+    ) -> Iterator[Iterator[list[Any]]]:
         """Yields the JSON lines of a streamed answer, in lists as they arrive.
 
         Raises:
@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
     return str(cause) or "the connection was closed"
 
 
-def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[str, Any]]]:
+def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[Any]]:
     rest = b""
     while True:
         with _translate_errors(url):

@@ -7,10 +7,10 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -26,6 +26,9 @@ from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.ocsf import ocsf_event
 from opentrail.core.text import counted, escape_formulas, printable
+
+if TYPE_CHECKING:
+    from opentrail.who.shapes import StreamedEvent
 
 PATH = "/api/v1/events/stream"
 
@@ -78,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Progress) -> int:
+def _export(answer: Iterator[list[Any]], parts: Parts, progress: Progress) -> int:
     """Writes all events of an answer and returns their number, checked against its last line.
 
     What the answer lacks is printed on standard error.
@@ -97,7 +100,7 @@ def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Prog
     raise OpentrailError("the server's answer was cut")
 
 
-def _check_count(end: dict[str, Any], count: int) -> int:
+def _check_count(end: Mapping[str, Any], count: int) -> int:
     if "error" in end:
         raise OpentrailError(printable(str(end["error"])))
     if end.get("events") != count:
@@ -118,7 +121,7 @@ def _stop_error(error: OpentrailError, parts: Parts) -> OpentrailError:
 Row = tuple[Any, ...]
 
 
-def row_of(event: dict[str, Any]) -> Row:
+def row_of(event: StreamedEvent) -> Row:
     """Returns an event in the form of LookupEvents as a row, in the order of `COLUMNS`."""
     record = event["CloudTrailEvent"]
     attributes = attributes_of(orjson.loads(record))
@@ -143,23 +146,23 @@ def row_of(event: dict[str, Any]) -> Row:
     )
 
 
-def csv_cells(event: dict[str, Any]) -> list[str]:
+def csv_cells(event: StreamedEvent) -> list[str]:
     """Returns an event as CSV cells without formulas (guarantee N7)."""
     position, seconds, *values, record = row_of(event)
     moment = format_time(datetime.fromtimestamp(seconds, UTC))
     return [str(position), moment, *(escape_formulas(_text(value)) for value in values), record]
 
 
-def record_line(event: dict[str, Any]) -> str:
+def record_line(event: StreamedEvent) -> str:
     return one_line(event["CloudTrailEvent"]) + "\n"
 
 
-def ocsf_line(event: dict[str, Any]) -> str:
+def ocsf_line(event: StreamedEvent) -> str:
     """Returns an event as the Open Cybersecurity Schema Framework has it."""
     return orjson.dumps(ocsf_event(orjson.loads(event["CloudTrailEvent"]))).decode() + "\n"
 
 
-def ocsf_row(event: dict[str, Any]) -> Row:
+def ocsf_row(event: StreamedEvent) -> Row:
     return (ocsf_line(event),)
 
 
@@ -178,9 +181,6 @@ MAX_BYTES = 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
 _OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|ocsf|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
-
-
-Event = dict[str, Any]
 
 
 class PartFile(Protocol):
@@ -226,7 +226,7 @@ class CsvFile(NdjsonFile):
 
 
 #: Kind → the end of a file's name, its file, and the function that makes a row.
-KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[Event], Any]]] = {
+KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[StreamedEvent], Any]]] = {
     "parquet": ("parquet", ParquetFile, row_of),
     "ndjson": ("ndjson", NdjsonFile, record_line),
     "ocsf": ("ocsf", NdjsonFile, ocsf_line),
@@ -277,7 +277,7 @@ class Parts:
         except OSError as error:
             raise self._write_error(error) from error
 
-    def add(self, events: Sequence[Event]) -> None:
+    def add(self, events: Sequence[StreamedEvent]) -> None:
         """Adds events; a full file is finished and the next one opened."""
         rows = []
         try:

@@ -28,6 +28,7 @@ from opentrail.core.text import counted, printable
 if TYPE_CHECKING:
     from opentrail.insights.shapes import IncidentDetail, IncidentRow
     from opentrail.questions.insights import IncidentList
+    from opentrail.who.shapes import FoundEvents
 
 _ACTIONS = ("list", "show", "expected", "scan", "status")
 #: Characters of an id that the list shows.
@@ -272,7 +273,7 @@ def _print_calls(options: argparse.Namespace, incident: IncidentDetail) -> int:
         "categories": "all",
         "limit": _MAX_EVENTS,
     }
-    answer = ask(options, "/api/v1/events", query)
+    answer: FoundEvents = ask(options, "/api/v1/events", query)
     (print_records if options.json else print_events)(answer["events"])
     warn_of_truncated(answer)
     return 0

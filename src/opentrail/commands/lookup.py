@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import ask
@@ -18,6 +19,9 @@ from opentrail.commands.rendering import (
     warn_of_parts,
     warn_of_truncated,
 )
+
+if TYPE_CHECKING:
+    from opentrail.who.shapes import FoundEvents
 
 #: Part of the record of a caller with an unknown access key.
 _UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
@@ -36,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     require_one_form(options)
     defaults = ",".join(defaults_of(options)) or None
     query = {**conditions_of(options), "defaults": defaults, "nearest": "true"}
-    answer = ask(options, "/api/v1/events", query)
+    answer: FoundEvents = ask(options, "/api/v1/events", query)
     events = answer["events"]
     warn_of_missing(answer)
     warn_of_nearest(answer)

@@ -70,7 +70,7 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
 
     def ask_as_user(
         path: str, query: Mapping[str, str | None], body: dict[str, Any] | None = None, /
-    ) -> dict[str, Any]:
+    ) -> Any:
         return find_as(options, token_of_request()).ask(path, query, body)
 
     server = OpentrailMcpServer(ask_as_user, PersonalTokenVerifier(user_of))

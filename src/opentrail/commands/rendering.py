@@ -8,11 +8,23 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
 from opentrail.core.text import counted, escape_formulas, printable
+
+if TYPE_CHECKING:
+    from opentrail.questions.who import WhoAnswer
+    from opentrail.who.shapes import (
+        CredentialChain,
+        DocumentResource,
+        EventDocument,
+        FormerLife,
+        ProvenSentence,
+        ResourceLife,
+        SearchHints,
+    )
 
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 #: Minimum widths of the columns.
@@ -59,7 +71,7 @@ _MAX_REGIONS = 3
 _BREAKS = str.maketrans("\r\n\t", "   ")
 
 
-def print_records(events: Sequence[dict[str, Any]]) -> None:
+def print_records(events: Sequence[EventDocument]) -> None:
     """Prints each event's CloudTrail record on one line."""
     for event in events:
         sys.stdout.write(f"{_escape(event['CloudTrailEvent'])}\n")
@@ -82,7 +94,7 @@ def _escape(text: str) -> str:
     return "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
-def print_events(events: Sequence[dict[str, Any]]) -> None:
+def print_events(events: Sequence[EventDocument]) -> None:
     """Prints a table: as wide as the terminal, or complete without one."""
     rows = [_row(event) for event in events]
     if sys.stdout.isatty():
@@ -161,7 +173,7 @@ def _print_to_fit(rows: Sequence[tuple[str, ...]]) -> None:
         sys.stdout.write(line.rstrip() + "\n")
 
 
-def print_lines(events: Sequence[dict[str, Any]]) -> None:
+def print_lines(events: Sequence[EventDocument]) -> None:
     """Prints a line for each event, shortened to the width of a terminal."""
     room = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for event in events:
@@ -181,7 +193,7 @@ def _with_short_source(row: tuple[str, ...]) -> tuple[str, ...]:
     return (*row[:3], row[3].removesuffix(".amazonaws.com"), *row[4:])
 
 
-def _row(event: dict[str, Any]) -> tuple[str, ...]:
+def _row(event: EventDocument) -> tuple[str, ...]:
     record = json.loads(event["CloudTrailEvent"])
     cells = (
         record.get("eventTime"),
@@ -194,7 +206,7 @@ def _row(event: dict[str, Any]) -> tuple[str, ...]:
     return tuple(printable(str(cell or "")) for cell in cells)
 
 
-def _short_names(resources: Sequence[dict[str, Any]]) -> list[str]:
+def _short_names(resources: Sequence[DocumentResource]) -> list[str]:
     """Returns names without the ARNs of resources that are named already."""
     names = list(dict.fromkeys(str(resource["ResourceName"]) for resource in resources))
     plain = [name for name in names if not name.startswith("arn:")]
@@ -359,7 +371,7 @@ def warn_of_missing(answer: Mapping[str, Any]) -> None:
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
 
 
-def warn_of_truncated(answer: dict[str, Any]) -> None:
+def warn_of_truncated(answer: SearchHints) -> None:
     """Prints on standard error that an answer lacks older events."""
     if answer.get("truncated"):
         sys.stderr.write(
@@ -368,19 +380,19 @@ def warn_of_truncated(answer: dict[str, Any]) -> None:
         )
 
 
-def warn_of_hidden(answer: dict[str, Any]) -> None:
+def warn_of_hidden(answer: SearchHints) -> None:
     """Prints on standard error which events the defaults hide, and which flags show them."""
     hidden = answer.get("hidden")
     if hidden:
         more = "" if hidden["complete"] else "at least "
         events = f"{more}{counted(hidden['count'], 'event')}"
-        regions = hidden.get("regions") or []
+        regions = hidden["regions"]
         where = f" in {', '.join(regions)}" if 0 < len(regions) <= _MAX_REGIONS else ""
         flags = " ".join(hidden["flags"])
         sys.stderr.write(f"opentrail: the defaults hide {events}{where}; shown with {flags}\n")
 
 
-def warn_of_nearest(answer: dict[str, Any]) -> None:
+def warn_of_nearest(answer: Mapping[str, Any]) -> None:
     """Prints on standard error which other values are shown, or are like the searched ones."""
     for item in answer.get("corrected", ()):
         value, nearest = printable(item["value"]), printable(item["nearest"])
@@ -391,7 +403,7 @@ def warn_of_nearest(answer: dict[str, Any]) -> None:
         sys.stderr.write(f"opentrail: no {item['label']} is {value}; {question}\n")
 
 
-def warn_of_parts(answer: dict[str, Any]) -> None:
+def warn_of_parts(answer: SearchHints) -> None:
     """Prints on standard error how many more events have the words as parts of words."""
     if parts := answer.get("parts"):
         number = counted(parts["events"], "more event")
@@ -408,7 +420,7 @@ def _quoted(word: str) -> str:
     return word if word.isalnum() else f'"{escaped}"'
 
 
-def warn_of_types(answer: dict[str, Any], wanted: str) -> None:
+def warn_of_types(answer: WhoAnswer, wanted: str) -> None:
     """Prints on standard error which types resources of a name have, if none has the wanted one."""
     if types := answer.get("types"):
         name, kind = printable(answer["resource"]), printable(wanted)
@@ -421,56 +433,56 @@ def print_naming_hint() -> None:
     sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")
 
 
-def print_answer(answer: dict[str, Any], name: str) -> None:
+def print_answer(answer: WhoAnswer, name: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:
         count = answer["events"]
         events = "1 event names it" if count == 1 else f"{count:,} events name it"
         sys.stdout.write(f"no record shows who created {printable(name)} ({events})\n")
         return
-    answers = answer.get("answers") or [{"created": answer}]
+    answers = answer["answers"]
     if len(answers) > 1:
         sys.stdout.write(f"{len(answers)} resources are called {printable(name)}:\n\n")
     for number, details in enumerate(answers):
         sys.stdout.write("\n" if number else "")
         if len(answers) > 1:
-            where = (details.get("type"), details.get("account"), details.get("region"))
+            where = (details["type"], details["account"], details["region"])
             sys.stdout.write(printable(" ".join(str(w) for w in where if w)) + "\n\n")
         _print_details(details)
 
 
-def _print_details(answer: dict[str, Any]) -> None:
-    created, changed, deleted = (answer.get(k) for k in ("created", "changed", "deleted"))
+def _print_details(answer: ResourceLife) -> None:
+    created, changed, deleted = answer["created"], answer["changed"], answer["deleted"]
     if created:
         _print_change(created)
-        if not created.get("certain", True):
+        if not created["certain"]:
             sys.stdout.write("\nNo earlier event names it.\n")
     else:
         sys.stdout.write("No record shows who created it.\n")
-    for renamed in answer.get("renamed", ()):
+    for renamed in answer["renamed"]:
         if not changed or renamed["evidence"] != changed["evidence"]:
             sys.stdout.write("\nRenamed:\n")
             _print_change(renamed)
     if changed:
         times = "once" if changed["times"] == 1 else f"{changed['times']:,} times, the last time"
-        times = times if changed.get("complete", True) else f"at least {times}"
+        times = times if changed["complete"] else f"at least {times}"
         sys.stdout.write(f"\nChanged {times}:\n")
         _print_change(changed)
     if deleted:
         sys.stdout.write("\nDeleted:\n")
         _print_change(deleted)
-    _print_former(answer.get("former", ()))
-    caller = answer.get("caller") or {}
-    if caller and (caller["steps"] or caller["kind"] != "human"):
+    _print_former(answer["former"])
+    caller = answer["caller"]
+    if caller["steps"] or caller["kind"] != "human":
         sys.stdout.write("\nHow the caller got there:\n")
         _print_list([*(step["sentence"] for step in caller["steps"]), caller["end"]])
     _print_list(_session_words(caller))
-    if answer.get("next"):
+    if answer["next"]:
         sys.stdout.write("\nWhat the same caller did next:\n")
         _print_list([step["sentence"] for step in answer["next"]])
 
 
-def _print_former(lives: Sequence[dict[str, Any]]) -> None:
+def _print_former(lives: Sequence[FormerLife]) -> None:
     """Prints the former resources of a name, the latest first."""
     if lives:
         sys.stdout.write("\nFormer resources of this name:\n")
@@ -481,18 +493,18 @@ def _print_former(lives: Sequence[dict[str, Any]]) -> None:
         sys.stdout.write(f"  And {more} more; --json shows them.\n")
 
 
-def _session_words(caller: dict[str, Any]) -> list[str]:
+def _session_words(caller: CredentialChain) -> list[str]:
     """Returns what the sessions of a caller carry, in words."""
     words = []
-    if identity := caller.get("sourceIdentity"):
+    if identity := caller["sourceIdentity"]:
         words.append(f"the sessions carry the source identity {identity}")
-    if tags := caller.get("sessionTags"):
+    if tags := caller["sessionTags"]:
         listed = ", ".join(f"{key}={value}" for key, value in tags.items())
         words.append(f"the sessions carry the tags {listed}")
     return words
 
 
-def _print_change(change: dict[str, Any]) -> None:
+def _print_change(change: ProvenSentence) -> None:
     sys.stdout.write(f"{printable(change['sentence'])}.\n\n")
     for name, value in change["evidence"].items():
         if value is not None:
@@ -507,7 +519,7 @@ def _print_list(sentences: Sequence[str]) -> None:
 # CSV
 
 
-def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> None:
+def print_csv(events: Sequence[EventDocument], with_header: bool = True) -> None:
     """Prints CSV with the columns of AWS's download and without formulas (guarantee N7)."""
     writer = csv.writer(sys.stdout)
     if with_header:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,7 @@ _TIMEOUT_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.2
 _MAX_PAUSE_SECONDS = 5.0
 
-Lines = list[dict[str, Any]]
+Lines = list[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +202,7 @@ def _print(lines: Lines, show: Callable[[Lines], None], cursor: TailCursor) -> N
             cursor.move(printed)
 
 
-def _print_csv_rows(events: Sequence[dict[str, Any]]) -> None:
+def _print_csv_rows(events: Lines) -> None:
     print_csv(events, with_header=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.rendering import (
@@ -14,6 +15,9 @@ from opentrail.commands.rendering import (
     warn_of_types,
 )
 
+if TYPE_CHECKING:
+    from opentrail.questions.who import WhoAnswer
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser, "who")
@@ -22,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a sentence with its evidence; the exit code is 1 if no record shows the creator."""
-    answer = answer_to("who", options)
+    answer: WhoAnswer = answer_to("who", options)
     warn_of_missing(answer)
     warn_of_nearest(answer)
     warn_of_types(answer, options.type)

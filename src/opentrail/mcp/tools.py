@@ -38,7 +38,7 @@ class Ask(Protocol):
 
     def __call__(
         self, path: str, query: Mapping[str, str | None], body: Json | None = None, /
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Return the answer; a body makes it a POST.
 
         Raises:
@@ -189,7 +189,7 @@ class Tools:
     def _page(self, query: Mapping[str, str | None], limit: int, cursor: str) -> Json:
         """Returns a page of events; if there are none, with what the search may have meant."""
         more = {"limit": str(limit), "cursor": cursor or None}
-        page = self._ask("/api/v1/events/rows", {**query, **more})
+        page: Json = self._ask("/api/v1/events/rows", {**query, **more})
         if not page["events"] and query["expression"]:
             page["nearest"] = self._ask("/api/v1/events/nearest", query)["nearest"]
         return page

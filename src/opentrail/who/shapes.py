@@ -220,6 +220,60 @@ class EventDocument(TypedDict):
     CloudTrailEvent: RecordText
 
 
+class CountedValue(TypedDict):
+    """A value, and the number of events that have it."""
+
+    value: str
+    count: int
+
+
+class StreamedEvent(EventDocument):
+    """An event of an export, with its position in the journal."""
+
+    position: int
+
+
+class HiddenEvents(TypedDict):
+    """Events that a search finds without its default conditions."""
+
+    count: int
+    complete: bool
+    #: Flags of commands that lift these conditions.
+    flags: list[str]
+    regions: list[str]
+
+
+class PartsRow(TypedDict):
+    """Events that have the searched words as parts of words."""
+
+    words: list[str]
+    events: int
+    complete: bool
+    #: Members of records that have them.
+    members: list[CountedValue]
+
+
+class SearchHints(TypedDict, total=False):
+    """What a search may have meant, and what it left out."""
+
+    #: Values that differ in case only from the searched ones, in whose place they were found.
+    corrected: list[NearestRow]
+    nearest: list[NearestRow]
+    parts: PartsRow
+    #: Whether older events are left out, since the records are large.
+    truncated: bool
+    #: None: there are none.
+    hidden: HiddenEvents | None
+
+
+class FoundEvents(SearchHints):
+    """Events in the form of LookupEvents, newest first, and hints on the search."""
+
+    events: list[EventDocument]
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
 class ResourceStories(TypedDict):
     """Who created, changed and deleted the resources of a name."""
 

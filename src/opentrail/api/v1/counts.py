@@ -16,6 +16,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.history.event_history import MAX_BUCKETS, Histogram, History, Search
 from opentrail.history.written_searches import listed, search_in
+from opentrail.who.shapes import CountedValue
 
 T = TypeVar("T")
 #: Maximum seconds of one answer; a page shows the rest without it.
@@ -48,13 +49,6 @@ class EventHistogram(TypedDict):
     end: str
     seconds: int
     buckets: list[PeriodCount]
-
-
-class CountedValue(TypedDict):
-    """A value, and the number of events that have it."""
-
-    value: str
-    count: int
 
 
 class Facets(TypedDict):

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import orjson
 from starlette.requests import Request
 
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import (
     MAX_SESSION_EVENTS,
@@ -43,7 +43,14 @@ from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import listed, search_in
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.event_rows import find_event, nearest_row, row_of, rows_of
-from opentrail.who.shapes import EventRow, NearestRow
+from opentrail.who.shapes import (
+    EventDocument,
+    EventRow,
+    FoundEvents,
+    HiddenEvents,
+    NearestRow,
+    SearchHints,
+)
 
 #: Times before and after an event that are searched for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
@@ -140,7 +147,7 @@ class Events:
         return search_in(request.query_params, self._services.clock.now())
 
     @route("GET", "/events", VIEWER, "read events", query=(*SEARCH, "limit", "defaults", "nearest"))
-    async def latest(self, request: Request) -> Json:
+    async def latest(self, request: Request) -> FoundEvents:
         """Returns events in the form of `LookupEvents`, newest first.
 
         Questions of agents are left out unless the search asks for them, as in all lists. There are
@@ -153,24 +160,31 @@ class Events:
         search, history = self._search(request), self._history(request)
         limit = count_in(query, "limit", max_events(request)) or PAGE
         events = await history.latest(listed(search), limit)
-        answer: Json = {}
+        meant: SearchHints = {}
         if not events and query.get("nearest") == "true":
             found = await nearest_values(history, search)
             if same := [item for item in found if item.difference == "case"]:
                 search = with_values(search, same)
                 events = await history.latest(listed(search), limit)
-            name = "corrected" if events else "nearest"
-            answer[name] = [nearest_row(item) for item in (same if events else found)]
+            rows = [nearest_row(item) for item in (same if events else found)]
+            if events:
+                meant["corrected"] = rows
+            else:
+                meant["nearest"] = rows
         hints = len(events) < limit and query.get("nearest") == "true"
         if hints and (parts := await part_matches(history, search)):
-            answer["parts"] = {
-                "words": parts.words,
+            meant["parts"] = {
+                "words": list(parts.words),
                 "events": parts.events,
                 "complete": parts.is_exact,
                 "members": [{"value": v, "count": n} for v, n in parts.members],
             }
         documents = await in_thread(lambda: [event_document(event) for event in events])
-        answer |= {"events": documents, "missing": self._missing()}
+        answer: FoundEvents = {
+            **meant,
+            "events": cast(list[EventDocument], documents),
+            "missing": self._missing(),
+        }
         if len(events) < limit and not has_all(events, limit):
             answer["truncated"] = True
         elif len(events) < limit and (defaults := defaults_in(query)):
@@ -270,7 +284,9 @@ def _term_row(term: Term) -> TermRow:
     return {"text": term.text, "field": field, "operator": operator, "value": value}
 
 
-async def _count_hidden(history: History, search: Search, defaults: Sequence[str]) -> Json | None:
+async def _count_hidden(
+    history: History, search: Search, defaults: Sequence[str]
+) -> HiddenEvents | None:
     """Returns how many events the defaults hide, and which flags show them."""
     events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
     flags: set[str] = set()

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import seen_by
-from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, format_time
@@ -27,6 +26,7 @@ from opentrail.who.original_callers import chain_of, next_calls
 from opentrail.who.resource_stories import who
 from opentrail.who.sentence import actor, join, words_of
 from opentrail.who.shapes import (
+    CountedValue,
     Ends,
     EventRow,
     ProvenSentence,

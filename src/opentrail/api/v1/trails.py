@@ -14,7 +14,6 @@ from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import Json, invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
-from opentrail.api.v1.counts import CountedValue
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.verifications import Verification, Verifications
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
@@ -24,6 +23,7 @@ from opentrail.core.trail import Trail
 from opentrail.history.event_history import Search, has_all
 from opentrail.history.threads import in_thread
 from opentrail.ports.event_store import FoundEvent
+from opentrail.who.shapes import CountedValue
 
 #: Verifies a trail; returns whether all is valid, and the verifier's lines.
 Verify = Callable[[str], Awaitable[tuple[bool, list[str]]]]
