@@ -40,9 +40,9 @@ class ListIncidents(Question, frozen=True, kw_only=True):
         """Reads the records of incidents, and counts the calls of those that are going on."""
         from opentrail.core.event import INSIGHT
         from opentrail.history.written_searches import search_in
-        from opentrail.incidents import incident_row, with_average
         from opentrail.insights.findings import ExpectedIncidents
         from opentrail.insights.incident_summaries import incidents_of
+        from opentrail.questions.incidents import incident_row, with_average
 
         if self.limit > asked.max_events:
             message = f"limit must be 1 to {asked.max_events}, not {self.limit}"

@@ -22,7 +22,12 @@ from opentrail.core.event import INSIGHT, format_time
 from opentrail.core.expression import literal
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.written_searches import search_in
-from opentrail.incidents import (
+from opentrail.insights.findings import Expected, largest_sums, minute_of
+from opentrail.insights.follower import Insights
+from opentrail.insights.incident_summaries import IncidentReport, incidents_of
+from opentrail.insights.shapes import IncidentDetail, IncidentRow
+from opentrail.ports.event_store import CallKey
+from opentrail.questions.incidents import (
     incident_figures,
     incident_row,
     incidents_with_id,
@@ -30,11 +35,6 @@ from opentrail.incidents import (
     minute_counts,
     with_average,
 )
-from opentrail.insights.findings import Expected, largest_sums, minute_of
-from opentrail.insights.follower import Insights
-from opentrail.insights.incident_summaries import IncidentReport, incidents_of
-from opentrail.insights.shapes import IncidentDetail, IncidentRow
-from opentrail.ports.event_store import CallKey
 
 #: Source of the events about incidents that are marked as expected.
 INSIGHTS_SOURCE = "insights.opentrail.internal"

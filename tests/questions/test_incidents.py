@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.incidents import incidents_with_id, minute_counts
+from opentrail.questions.incidents import incidents_with_id, minute_counts
 from tests.api.v1.test_incidents import SHARED, at, calls
 from tests.factories import an_insight_record
 from tests.fakes import asynchronous, utc
