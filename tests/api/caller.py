@@ -30,7 +30,6 @@ from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
@@ -253,7 +252,6 @@ class Api:
             EventExport(self.services),
             EventCounts(self.services),
             Stories(self.services, self._missing),
-            Lists(self.services),
             QuestionRoutes(self.services, self._missing),
             Incidents(self.services, self.insights, lambda: ACCOUNT),
             Detections(

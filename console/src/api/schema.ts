@@ -451,7 +451,7 @@ export interface ListedPrincipal {
   events: number;
   failed: number;
   first: string;
-  kind: string | null;
+  kind: "IAM user" | "federated user" | "role" | "role session" | "root user" | null;
   last: string;
   name: string;
 }

@@ -46,7 +46,6 @@ from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
-from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
@@ -367,7 +366,6 @@ class Server:
             tail,
             Marks(services),
             Stories(services, missing),
-            Lists(services),
             QuestionRoutes(services, missing),
             Trails(services, verify, verifications),
             TrailAdministration(

@@ -16,7 +16,7 @@ from msgspec import Meta
 from opentrail.core.errors import CloudTrailError
 
 if TYPE_CHECKING:
-    from opentrail.history.event_history import History
+    from opentrail.history.event_history import History, Search
     from opentrail.history.past_records import Report
     from opentrail.ports.control import ControlStore
 
@@ -33,6 +33,10 @@ Since = Annotated[
 Until = Annotated[str, Meta(max_length=40, description="until this time, in the same forms")]
 Account = Annotated[str, Meta(pattern=r"^\d{12}$", description="only of this account, 12 digits")]
 Region = Annotated[str, Meta(pattern=r"^[\w-]{1,63}$", description="only of this Region")]
+Expression = Annotated[str, Meta(max_length=16_000, description="a search expression")]
+Categories = Annotated[
+    Literal["management", "all"], Meta(description="of management events (default), or of all")
+]
 Limit = Annotated[int, Meta(ge=1, le=1_000, description="maximum number of results")]
 
 
@@ -66,6 +70,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     #: Its path below `/api/v1`, and the words of its command; None: its name.
     path: ClassVar[str | None] = None
     command: ClassVar[str | None] = None
+    has_command: ClassVar[bool] = True
     #: An example of a JSON object with its arguments, with which it is a POST; None: it is a GET.
     body: ClassVar[str | None] = None
     #: Whether an answer holds thousands of events: the server makes one such answer at a time.
@@ -84,6 +89,28 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
             CloudTrailError: the question cannot be answered as it is asked.
         """
         raise NotImplementedError
+
+
+class SearchQuestion(Question, frozen=True, kw_only=True):
+    """A question about the events of a search."""
+
+    expression: Expression | None = None
+    since: Since | None = None
+    until: Until | None = None
+    account: Account | None = None
+    region: Region | None = None
+    categories: Categories | None = None
+
+    def search(self, asked: Asked) -> Search:
+        """Returns the search.
+
+        Raises:
+            CloudTrailError: the expression or a time is not valid.
+        """
+        from opentrail.history.written_searches import search_in
+
+        given = msgspec.structs.asdict(self)
+        return search_in({name: each for name, each in given.items() if each}, asked.now)
 
 
 def names() -> list[str]:

@@ -198,6 +198,21 @@ class ResourceLife(Ends):
     former: list[FormerLife]
 
 
+class ListedResource(TypedDict):
+    """A resource in the list of those that events name."""
+
+    name: str
+    type: ResourceType | None
+    #: Its other names in the events, such as its ARN.
+    aliases: list[str]
+    #: How many events name it; None: a list by prefix counts none.
+    events: int | None
+    #: Whether `events` are all of them; else there are more.
+    counted: bool
+    #: The newest event that names it.
+    latest: EventRow
+
+
 class DocumentResource(TypedDict):
     """A resource as LookupEvents has it."""
 

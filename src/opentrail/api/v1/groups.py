@@ -12,7 +12,6 @@ from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.lists import Lists
 from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions
@@ -35,7 +34,6 @@ GROUPS: tuple[type, ...] = (
     Tail,
     Marks,
     Stories,
-    Lists,
     QuestionRoutes,
     Incidents,
     Detections,

@@ -41,7 +41,6 @@ PARAMETERS = {
     "prefix": "prefix of the values or names",
     "region": "a Region",
     "since": "the earliest time, such as `2020-01-01T09:00:00Z`",
-    "text": "a part of a name or ARN, in any case",
     "type": "a type of resource",
     "until": "the latest time, or for marks the last position",
 }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from opentrail.access.users import ConsoleRole
+from opentrail.questions.principals import PrincipalList
+from opentrail.questions.resources import ResourceList
 from tests.api.browser import Browser
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, a_record, an_assumed_role, an_iam_user, event_id
@@ -44,6 +48,7 @@ async def test_principals_are_listed_by_their_last_call() -> None:
         made(4, userIdentity={"type": "AWSService", "invokedBy": "s3.amazonaws.com"}),
     )
     found = (await browser.get("principals")).json
+    msgspec.convert(found, PrincipalList)
     session, user = found["principals"]
     assert found["complete"]
     assert (session["name"], session["kind"]) == ("deploy/ci", "role session")
@@ -64,8 +69,9 @@ async def test_principals_are_listed_by_their_last_call() -> None:
 
 
 async def listed(browser: Browser, **query: str) -> list[tuple[str, list[str], int | None]]:
-    found = (await browser.get("resources/list", **query)).json["resources"]
-    return [(each["name"], each["aliases"], each["events"]) for each in found]
+    found = (await browser.get("resources/list", **query)).json
+    msgspec.convert(found, ResourceList)
+    return [(each["name"], each["aliases"], each["events"]) for each in found["resources"]]
 
 
 @asynchronous
