@@ -9,7 +9,10 @@ import msgspec
 import pytest
 
 from opentrail.history import past_records
+from opentrail.mcp.answer import MAX_ANSWER_BYTES
+from opentrail.mcp.asked import answer_of
 from opentrail.questions import policy_for
+from opentrail.questions.question import load
 from opentrail.questions.test_policy import PolicyTest
 from tests.api.browser import Browser, most_reading
 from tests.api.caller import send
@@ -182,3 +185,16 @@ async def test_a_policy_may_have_what_failed_calls_needed() -> None:
     for flag, expected in (("", False), ("true", True)):
         made = (await browser.get("policy", principal="Mary", withFailed=flag)).json
         assert ("iam:DeleteRole" in str(made["policies"])) is expected
+
+
+def test_an_agent_gets_whole_policies_and_the_first_of_many_names() -> None:
+    policies = [ALLOW_IAM, {**ALLOW_IAM, "Id": "x" * MAX_ANSWER_BYTES}, {**ALLOW_IAM, "Id": "a  b"}]
+    names = {f"s3.amazonaws.com Call{number}": number for number in range(80)}
+    made = {"principal": "Mary", "policies": policies, "unmapped": names, "missing": []}
+    answer = answer_of(load("policy-for"), made)
+    assert answer.fits()
+    assert answer.untrusted["policies"] == [ALLOW_IAM]
+    assert answer.facts["more_policies"] == 2
+    shown = answer.untrusted["unmapped"]
+    assert shown == dict([*names.items()][: len(shown)])
+    assert answer.facts["more_unmapped"] == 80 - len(shown)

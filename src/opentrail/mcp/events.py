@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 from opentrail.core.facts import (
     FACT,
     AccountId,
-    Action,
     EventId,
     IpAddress,
     KeyId,
     Region,
-    ResourceType,
     Time,
     Word,
 )
@@ -39,11 +37,9 @@ def _is(fact: Any) -> IsFact:
 
 
 is_account = _is(AccountId)
-is_action = _is(Action)
 is_address = _is(IpAddress)
 is_event_id = _is(EventId)
 is_name = _is(Word)
-is_resource_type = _is(ResourceType)
 is_time = _is(Time)
 _is_access_key = _is(KeyId)
 _is_region = _is(Region)

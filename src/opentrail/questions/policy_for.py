@@ -67,7 +67,6 @@ class PolicyFor(Question, frozen=True, kw_only=True):
     role: ClassVar = "auditor"
     purpose: ClassVar = "generate a policy from the calls of a principal"
     path: ClassVar = "/policy"
-    command: ClassVar = "policy generate"
     is_large: ClassVar = True
     is_followed: ClassVar = True
     defaults: ClassVar = {"since": "90d"}

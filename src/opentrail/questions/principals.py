@@ -53,7 +53,6 @@ class ListPrincipals(SearchQuestion, frozen=True, kw_only=True):
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "list principals"
-    has_command: ClassVar = False
 
     text: Annotated[Text, Meta(description="a part of an ARN, in any case")] | None = None
     limit: Annotated[int, Meta(ge=1, le=500, description="maximum number of results")] = 50

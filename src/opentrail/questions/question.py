@@ -67,10 +67,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     role: ClassVar[Role]
     #: What it is for, as `find access keys that no call has used`.
     purpose: ClassVar[str]
-    #: Its path below `/api/v1`, and the words of its command; None: its name.
+    #: Its path below `/api/v1`; None: its name.
     path: ClassVar[str | None] = None
-    command: ClassVar[str | None] = None
-    has_command: ClassVar[bool] = True
     #: An example of a JSON object with its arguments, with which it is a POST; None: it is a GET.
     body: ClassVar[str | None] = None
     #: Whether an answer holds thousands of events: the server makes one such answer at a time.

@@ -30,7 +30,6 @@ class ListResources(SearchQuestion, frozen=True, kw_only=True):
     role: ClassVar = "viewer"
     purpose: ClassVar = "list resources"
     path: ClassVar = "/resources/list"
-    has_command: ClassVar = False
 
     text: Annotated[Text, Meta(description="a part of a name or ARN, in any case")] | None = None
     prefix: Annotated[Text, Meta(description="how names begin")] | None = None

@@ -53,7 +53,6 @@ class ReplayPolicies(Question, frozen=True, kw_only=True):
     role: ClassVar = "auditor"
     purpose: ClassVar = "test policies on past calls of a principal"
     path: ClassVar = "/policy/test"
-    command: ClassVar = "policy test"
     body: ClassVar = (
         '{"principal": "John", "policies": [{"Version": "2012-10-17", "Statement": []}]}'
     )
