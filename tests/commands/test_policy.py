@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from opentrail.cli import main
-from opentrail.commands.policy import documents_of, expression_of
+from opentrail.commands.policy import documents_of
 from opentrail.core.errors import UsageError
+from opentrail.who.subjects import events_of
 from tests.stub_console import StubConsole
 
 Capture = pytest.CaptureFixture[str]
@@ -64,13 +65,13 @@ TESTED: dict[str, Any] = {
     ],
 )
 def test_a_principal_is_found_by_name_or_arn(principal: str, expression: str) -> None:
-    assert expression_of(principal) == expression
+    assert events_of(principal, "principal") == expression
 
 
 @pytest.mark.parametrize("principal", ["", "a b", 'ada" OR user="john'])
-def test_what_cannot_be_a_principal_is_refused(principal: str) -> None:
-    with pytest.raises(UsageError, match="PRINCIPAL must be the name or ARN"):
-        expression_of(principal)
+def test_what_cannot_be_a_principal_is_refused(principal: str, capsys: Capture) -> None:
+    assert main(["policy", "generate", principal]) == 2
+    assert "PRINCIPAL must be the name or ARN" in capsys.readouterr().err
 
 
 def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> None:

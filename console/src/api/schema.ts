@@ -540,6 +540,14 @@ export interface PartsRow {
   words: string[];
 }
 
+/** Which actions of a pattern were used. */
+export interface PatternUsage {
+  pattern: string;
+  statement: number;
+  unused: string[];
+  used: string[];
+}
+
 /** The events of a period that succeeded and that failed. */
 export interface PeriodCount {
   failed: number;
@@ -819,6 +827,16 @@ export interface TrailSummary {
   topic: string | null;
   validation: boolean;
   verified: Verification | null;
+}
+
+/** Which actions of policies a principal used and never used. */
+export interface UnusedActions {
+  complete: boolean;
+  events: number;
+  missing: string[];
+  patterns: PatternUsage[];
+  principal: string;
+  warning: string | null;
 }
 
 /** An access key, and the call that created it. */

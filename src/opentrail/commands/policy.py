@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,16 @@ from typing import TYPE_CHECKING, Any
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.conditions import since_of
-from opentrail.commands.past_events import records
 from opentrail.commands.rendering import warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import documents_in, parse_policies
 from opentrail.core.text import counted, printable
-from opentrail.permissions.authorization import matching
 from opentrail.permissions.generate import MAX_CHARACTERS
-from opentrail.permissions.needs import permissions_of
-from opentrail.permissions.outcomes import CallOutcome, outcome_of
-from opentrail.who.subjects import events_of
 
 if TYPE_CHECKING:
     from opentrail.questions.policy_for import CallBasis, PolicyOfCalls
     from opentrail.questions.test_policy import CallsByDecision, PolicyTest
+    from opentrail.questions.unused_actions import UnusedActions
 
 #: Maximum lines of one list.
 _MAX_LINES = 20
@@ -61,21 +56,18 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an argument or the policy is wrong, or no server is found.
     """
+    _require_principal(options)
     return {"generate": _generate, "test": _test, "unused": _list_unused}[options.action](options)
 
 
 # The calls
 
 
-def expression_of(principal: str) -> str:
-    """Returns the expression that finds the calls of a principal, those of all sessions of a role.
-
-    Raises:
-        UsageError: it cannot be a name or an ARN.
-    """
-    if not principal or re.search(r'["\s]', principal):
-        raise UsageError(f"PRINCIPAL must be the name or ARN of a user or role, not {principal!r}")
-    return events_of(principal, "principal")
+def _require_principal(options: argparse.Namespace) -> None:
+    if not options.principal or re.search(r'["\s]', options.principal):
+        raise UsageError(
+            f"PRINCIPAL must be the name or ARN of a user or role, not {options.principal!r}"
+        )
 
 
 def documents_of(path: Path) -> list[dict[str, Any]]:
@@ -116,7 +108,6 @@ def _warn(answer: CallBasis) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    expression_of(options.principal)  # refuses what cannot be a principal
     made: PolicyOfCalls = answer_to("policy-for", options)
     _require_calls(options, made["events"])
     _warn(made)
@@ -163,7 +154,6 @@ def _describe(made: PolicyOfCalls) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
-    expression_of(options.principal)  # refuses what cannot be a principal
     options.policies = documents_of(Path(options.policy))
     tested: PolicyTest = answer_to("test-policy", options)
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
@@ -212,20 +202,14 @@ def _print_test(tested: PolicyTest) -> None:
 
 
 def _list_unused(options: argparse.Namespace) -> int:
-    documents = documents_of(Path(options.policy))
-    used: set[str] = set()
-    outcomes: Counter[CallOutcome] = Counter()
-    for record in records(options, expression_of(options.principal)):
-        outcome = outcome_of(record)
-        outcomes[outcome] += 1
-        if outcome is CallOutcome.ALLOWED:
-            used.update(permission.action for permission in permissions_of(record))
-    _require_calls(options, outcomes.total())
-    rows = [_usage(number, pattern, used) for number, pattern in _patterns_in(documents)]
+    options.policies = documents_of(Path(options.policy))
+    found: UnusedActions = answer_to("unused-actions", options)
+    _require_calls(options, found["events"])
+    _warn(found)
     if options.json:
-        print(json.dumps({"patterns": rows}))
+        print(json.dumps({"patterns": found["patterns"]}))
         return 0
-    for row in rows:
+    for row in found["patterns"]:
         count, total = len(row["used"]), len(row["used"]) + len(row["unused"])
         sys.stdout.write(f"statement {row['statement']}, {printable(row['pattern'])}: ")
         if total < 2:
@@ -234,29 +218,3 @@ def _list_unused(options: argparse.Namespace) -> int:
             names = f": {', '.join(row['used'])}" if count else ""
             sys.stdout.write(f"{count} of {total} actions used{names}\n")
     return 0
-
-
-def _patterns_in(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    """Yields the number of each statement that allows, with each of its patterns of actions."""
-    for document in documents:
-        statements = document["Statement"]
-        listed = statements if isinstance(statements, list) else [statements]
-        for number, statement in enumerate(listed, 1):
-            patterns = statement.get("Action", [])
-            if statement["Effect"] == "Allow":
-                for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                    yield number, pattern
-
-
-def _usage(number: int, pattern: str, used: set[str]) -> dict[str, Any]:
-    """Returns which of the actions of a pattern were used."""
-    actions: Sequence[str] = matching(pattern)
-    if not actions and not re.search(r"[*?]", pattern):
-        actions = [pattern]  # the data about IAM does not have it
-    of_pattern = {action.lower() for action in used}
-    return {
-        "statement": number,
-        "pattern": pattern,
-        "used": [action for action in actions if action.lower() in of_pattern],
-        "unused": [action for action in actions if action.lower() not in of_pattern],
-    }

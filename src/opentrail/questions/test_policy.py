@@ -68,7 +68,7 @@ class ReplayPolicies(Question, frozen=True, kw_only=True):
         """Lets the policies decide about all calls."""
         from opentrail.permissions.replay import PolicyReplay
 
-        test = PolicyReplay(self._parsed())
+        test = PolicyReplay(parsed(self.policies))
 
         def add(records: Iterator[Mapping[str, Any]]) -> bool:
             test.add(records)
@@ -77,20 +77,28 @@ class ReplayPolicies(Question, frozen=True, kw_only=True):
         basis = await read_calls(asked, self.principal, self.since, add)
         return cast(PolicyTest, {**basis, **test.result().document()})
 
-    def _parsed(self) -> list[Policy]:
-        from opentrail.core.policies import parse_policies
-        from opentrail.permissions.generate import MAX_CHARACTERS, characters
 
-        most = 10 * MAX_CHARACTERS  # as many as ten managed policies have
-        try:
-            if (size := sum(map(characters, self.policies))) > most:
-                raise _invalid(f"must have at most {most:,} characters together, not {size:,}")
-            return parse_policies(self.policies)
-        except MalformedPolicy as error:
-            raise _invalid(f"must be valid policy documents: {error}") from error
-        except RecursionError as error:
-            raise _invalid("are nested too deeply") from error
+def parsed(policies: list[dict[str, Any]]) -> list[Policy]:
+    """Returns policies.
+
+    Raises:
+        CloudTrailError: they are too large, or one is not valid.
+    """
+    from opentrail.core.policies import parse_policies
+    from opentrail.permissions.generate import MAX_CHARACTERS, characters
+
+    most = 10 * MAX_CHARACTERS  # as many as ten managed policies have
+    try:
+        if (size := sum(map(characters, policies))) > most:
+            text = f"must have at most {most:,} characters together, not {size:,}"
+            raise invalid_policies(text)
+        return parse_policies(policies)
+    except MalformedPolicy as error:
+        raise invalid_policies(f"must be valid policy documents: {error}") from error
+    except RecursionError as error:
+        raise invalid_policies("are nested too deeply") from error
 
 
-def _invalid(what: str) -> CloudTrailError:
+def invalid_policies(what: str) -> CloudTrailError:
+    """Returns the error of policies that are not accepted."""
     return CloudTrailError("InvalidParameterException", f"policies {what}")

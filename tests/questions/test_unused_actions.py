@@ -1,0 +1,46 @@
+"""Which actions of policies a principal never used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from opentrail.questions import unused_actions
+from opentrail.questions.question import answer_type, load
+from tests.fakes import asynchronous
+from tests.questions.test_policy_for import ALLOW_IAM, with_calls
+
+
+def allowing(*patterns: str) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": [*patterns], "Resource": "*"}],
+    }
+
+
+@asynchronous
+async def test_actions_of_each_pattern_are_used_or_unused() -> None:
+    browser = await with_calls()
+    policies = [allowing("iam:*eUser", "new:Action"), allowing("iam:deleteuser")]
+    body = {"principal": "Mary", "policies": policies}
+    found = (await browser.post("policy/unused", body)).json
+    msgspec.convert(found, answer_type(load("unused-actions")))
+    whole, unknown, deletion = found["patterns"]
+    assert whole["used"] == ["iam:CreateUser", "iam:DeleteUser"]
+    assert whole["unused"] == ["iam:UpdateUser"]
+    assert (unknown["used"], unknown["unused"]) == ([], ["new:Action"])
+    assert (deletion["statement"], deletion["used"]) == (1, ["iam:DeleteUser"])
+    assert found["events"] == 3
+
+
+@asynchronous
+async def test_actions_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unused_actions, "_MAX_ACTIONS", 10)
+    browser = await with_calls()
+    wrong = await browser.post("policy/unused", {"principal": "Mary", "policies": [ALLOW_IAM]})
+    assert wrong.status == 400
+    assert wrong.json["error"] == "policies must match at most 10 actions together"
+    wrong = await browser.post("policy/unused", {"principal": "Mary", "policies": [{}]})
+    assert "policies must be valid policy documents" in wrong.json["error"]
