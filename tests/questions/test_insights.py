@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from opentrail.insights.shapes import IncidentRow
 from opentrail.questions.question import answer_type, load
+from opentrail.who.shapes import IncidentRow
 from tests.api.v1.test_incidents import INSIGHTS, at
 from tests.factories import a_principal_record, an_insight_record, event_id
 from tests.fakes import asynchronous

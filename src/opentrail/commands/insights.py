@@ -26,9 +26,8 @@ from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
 
 if TYPE_CHECKING:
-    from opentrail.insights.shapes import IncidentDetail, IncidentRow
     from opentrail.questions.insights import IncidentList
-    from opentrail.who.shapes import FoundEvents
+    from opentrail.who.shapes import FoundEvents, IncidentDetail, IncidentRow
 
 _ACTIONS = ("list", "show", "expected", "scan", "status")
 #: Characters of an id that the list shows.

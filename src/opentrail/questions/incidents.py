@@ -12,8 +12,8 @@ from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_ti
 from opentrail.core.expression import And, Compare, literal
 from opentrail.history.event_history import CountSearch, History, Search
 from opentrail.insights.incident_summaries import IncidentReport, incidents_of, sentence
-from opentrail.insights.shapes import IncidentFigures, IncidentRow
 from opentrail.ports.event_store import CallKey
+from opentrail.who.shapes import IncidentFigures, IncidentRow
 
 #: Records that are read to see whether a prefix is of more than one incident's id.
 _AMBIGUOUS = 3

@@ -10,8 +10,8 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.insights.shapes import IncidentRow
 from opentrail.questions.question import Account, Asked, Question, Region, Since, Until
+from opentrail.who.shapes import IncidentRow
 
 
 class IncidentList(TypedDict):

@@ -1,11 +1,12 @@
-"""The shapes of answers about events, callers and resources, apart from what makes them.
+"""The shapes of answers about events, callers, resources and incidents, apart from what makes them.
 
 Commands load them with the questions that have such answers, so this imports little.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired, TypedDict
 
 from opentrail.core.facts import (
     AccountId,
@@ -305,3 +306,45 @@ class ResourceStories(TypedDict):
     record: NotRequired[RecordText]
     #: If there are no `answers`: the first event that names the resource, if any.
     first: NotRequired[list[EventDocument]]
+
+
+class IncidentFigures(TypedDict):
+    """An incident of unusual activity."""
+
+    id: EventId
+    sentence: str
+    state: Literal["open", "over"]
+    start: Time
+    end: Time | None
+    account: AccountId
+    region: Region
+    eventSource: Word
+    eventName: Word
+    insightType: Word
+    errorCode: Word | None
+    #: Calls, or errors, in each minute, and how many are usual.
+    average: float
+    baseline: float
+    identity: str | None
+    sourceIPAddress: IpAddress | None
+    #: The note with which it was marked as expected; None: it was not.
+    expected: str | None
+    extension: Mapping[str, Any] | None
+
+
+class IncidentRow(IncidentFigures):
+    """An incident in a list."""
+
+    #: Its minutes up to now, or to its end.
+    minutes: int
+
+
+_Period = TypedDict("_Period", {"from": str, "until": str})
+
+
+class IncidentDetail(IncidentFigures, _Period):
+    """An incident with its record, and its calls of each minute in a period around it."""
+
+    record: Mapping[str, Any]
+    #: Time and number of calls of each minute.
+    minutes: list[tuple[str, int]]

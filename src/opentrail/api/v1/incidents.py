@@ -25,7 +25,6 @@ from opentrail.history.written_searches import search_in
 from opentrail.insights.findings import Expected, largest_sums, minute_of
 from opentrail.insights.follower import Insights
 from opentrail.insights.incident_summaries import IncidentReport, incidents_of
-from opentrail.insights.shapes import IncidentDetail, IncidentRow
 from opentrail.ports.event_store import CallKey
 from opentrail.questions.incidents import (
     incident_figures,
@@ -35,6 +34,7 @@ from opentrail.questions.incidents import (
     minute_counts,
     with_average,
 )
+from opentrail.who.shapes import IncidentDetail, IncidentRow
 
 #: Source of the events about incidents that are marked as expected.
 INSIGHTS_SOURCE = "insights.opentrail.internal"
