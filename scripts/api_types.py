@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.openapi import GROUPS
 from opentrail.api.v1.openapi import describe
 
 Schema = dict[str, Any]

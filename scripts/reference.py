@@ -25,7 +25,7 @@ from opentrail.access.policies import AWS_MANAGED
 from opentrail.api.cloudtrail import server
 from opentrail.api.cloudtrail.permissions import ACCESS_RULES, Permission
 from opentrail.api.cloudtrail.operation import REGISTER
-from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.openapi import GROUPS
 from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli import parser

@@ -31,13 +31,13 @@ from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.marks import Marks
+from opentrail.api.v1.proofs import Verifications
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trails import Trails
-from opentrail.api.v1.verifications import Verifications
 from opentrail.app.wings.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time

@@ -27,10 +27,15 @@ from hypothesis.stateful import (
 )
 
 from opentrail.adapters.databases import Transaction
-from opentrail.adapters.postgres.batches import chain_after, encode, insert_batch, new_batch_id
+from opentrail.adapters.postgres.batches import (
+    chain_after,
+    create_partitions,
+    encode,
+    insert_batch,
+    new_batch_id,
+)
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
-from opentrail.adapters.postgres.partitions import create_partitions
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import LEASE, Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource

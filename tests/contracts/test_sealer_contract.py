@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.core.errors import StorageFailed
-from opentrail.ports.sealer import Sealer
+from opentrail.ports.signer import Sealer
 
 
 def sealer(fill: bytes = b"k") -> Sealer:

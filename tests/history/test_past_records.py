@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from opentrail.history import past_records as module
+from opentrail.history import written_searches as module
 from opentrail.history.event_history import Search
-from opentrail.history.past_records import read_newest
+from opentrail.history.written_searches import read_newest
 from tests.api.caller import filled
 from tests.factories import some_records
 from tests.fakes import asynchronous

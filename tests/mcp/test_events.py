@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.mcp.events import is_address, is_event_id, is_name, numbered, split_event, split_row
+from opentrail.mcp.answer import is_address, is_event_id, is_name, numbered, split_event, split_row
 from tests.factories import event_id
 
 ROW: dict[str, Any] = {

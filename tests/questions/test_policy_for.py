@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from opentrail.history import past_records
+from opentrail.history import written_searches
 from opentrail.mcp.answer import MAX_ANSWER_BYTES
 from opentrail.mcp.asked import answer_of
 from opentrail.questions import policy_for
@@ -133,7 +133,7 @@ async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
 
 @asynchronous
 async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)
     browser = await with_calls()
     made = (await browser.get("policy", principal="Mary", resources="exact")).json
     assert (made["events"], made["complete"], made["warning"]) == (3, True, None)
@@ -144,7 +144,7 @@ async def test_a_policy_rests_on_all_events(monkeypatch: pytest.MonkeyPatch) -> 
 
 @asynchronous
 async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 1)
+    monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 1)
     browser = await with_calls()
     headers = {**browser.headers(), "Accept": "application/x-ndjson"}
     answer = await send(browser.app, "GET", "/api/v1/policy?principal=Mary", headers)
@@ -155,13 +155,13 @@ async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("module", "limit"),
-    [(past_records, "_MAX_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
+    [(written_searches, "_MAX_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
 )
 @asynchronous
 async def test_an_answer_of_newest_events_is_said_to_be_one(
     monkeypatch: pytest.MonkeyPatch, module: Any, limit: str
 ) -> None:
-    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)
     monkeypatch.setattr(module, limit, -1)
     browser = await with_calls()
     made = (await browser.get("policy", principal="Mary")).json

@@ -21,7 +21,7 @@ from opentrail.core.identity import Identity, iam_user, key_for_account, root
 from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, KnownCollection, retry_on_conflict
 from opentrail.ports.control import ControlStore, Document, Put, Stored
-from opentrail.ports.sealer import Sealer
+from opentrail.ports.signer import Sealer
 from opentrail.wire.verification import SigningSecret
 
 KEY_KIND = "access-key"

@@ -21,8 +21,7 @@ from opentrail.core.errors import Conflict, SigningKeyUnavailable, StorageFailed
 from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, StoreWrite
-from opentrail.ports.sealer import Sealer
-from opentrail.ports.signer import SigningKey
+from opentrail.ports.signer import Sealer, SigningKey
 
 log = logging.getLogger(__name__)
 

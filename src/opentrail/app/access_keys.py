@@ -14,7 +14,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import UsageError
 from opentrail.ports.collection import retry_on_conflict
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.sealer import Sealer
+from opentrail.ports.signer import Sealer
 from opentrail.settings import Settings
 
 #: Kind of the documents on which all servers of a control store agree.

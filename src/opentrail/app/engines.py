@@ -40,7 +40,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.follow import FollowedPositions
 from opentrail.ports.journal import JournalSource, LostPositions, TrimmedJournal
 from opentrail.ports.metrics import Metrics
-from opentrail.ports.sealer import Sealer
+from opentrail.ports.signer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 

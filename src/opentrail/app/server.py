@@ -47,7 +47,7 @@ from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.marks import Marks
-from opentrail.api.v1.proofs import Proofs
+from opentrail.api.v1.proofs import Proofs, Verifications
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
@@ -55,7 +55,6 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
-from opentrail.api.v1.verifications import Verifications
 from opentrail.app.access import (
     ServerKeys,
     own_access,

@@ -1,13 +1,17 @@
-"""Searches as people and programs write them: an expression, times, account, Region, categories."""
+"""Searches as people and programs write them, and the records that one finds, newest first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+import orjson
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import AGENT_SOURCE, MANAGEMENT, parse_moment
+from opentrail.core.event import AGENT_SOURCE, MANAGEMENT, format_time, parse_moment
 from opentrail.core.expression import (
     And,
     Compare,
@@ -18,7 +22,8 @@ from opentrail.core.expression import (
     conditions_in,
     parse,
 )
-from opentrail.history.event_history import Search
+from opentrail.history.event_history import History, Search
+from opentrail.history.threads import in_thread
 
 
 def search_in(query: Mapping[str, str], now: datetime) -> Search:
@@ -78,3 +83,43 @@ def time_in(name: str, text: str | None, now: datetime) -> datetime | None:
         return parse_moment(text, now)
     except ValueError as error:
         raise CloudTrailError("InvalidTimeRangeException", f"{name} {error}") from error
+
+
+#: Is called with a number of bytes, days or events that were read, and with their total.
+Report = Callable[[int, int | None], None]
+#: Events per page; two pages are in memory at most.
+_PAGE_EVENTS = 1_000
+#: Seconds after which an answer rests on the events that were read.
+_MAX_SECONDS = 60.0
+#: Maximum events that are counted for the progress.
+_MAX_TOTAL = 10**9
+
+
+async def read_newest(
+    history: History,
+    search: Search,
+    add: Callable[[Iterator[Mapping[str, Any]]], bool],
+    report: Report | None = None,
+) -> tuple[int, str | None]:
+    """Returns how many events were read, and the time of the oldest if others were not.
+
+    Args:
+        history: what the caller may see.
+        search: which events.
+        add: takes the records of a page, in a thread; returns whether it takes more.
+        report: takes how many events were read, and of how many; None: it is not followed.
+    """
+    end, count = time.monotonic() + _MAX_SECONDS, 0
+    token: str | None = None
+    total: int | None = None
+    while True:
+        page = await history.search(search, _PAGE_EVENTS, token)
+        takes_more = await in_thread(add, (orjson.loads(event.record) for event in page.events))
+        count, token = count + len(page.events), page.next_token
+        if token is None:
+            return count, None
+        if report is not None:
+            total = total or (await history.count_events(search, _MAX_TOTAL)).value
+            report(count, total)
+        if not takes_more or time.monotonic() > end:
+            return count, format_time(page.events[-1].event_time)

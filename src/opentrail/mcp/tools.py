@@ -15,8 +15,11 @@ import orjson
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import format_time, parse_moment
-from opentrail.mcp.answer import Answer, Json, cleaned, first_that_fits
-from opentrail.mcp.events import (
+from opentrail.mcp.answer import (
+    Answer,
+    Json,
+    cleaned,
+    first_that_fits,
     is_account,
     is_event_id,
     is_name,

@@ -1,4 +1,4 @@
-"""Keys that sign digests."""
+"""Keys that sign digests, and encryption of secrets at rest."""
 
 from __future__ import annotations
 
@@ -51,5 +51,21 @@ class Signer(Protocol):
 
         Raises:
             SigningKeyUnavailable: the key cannot be used.
+        """
+        ...
+
+
+class Sealer(Protocol):
+    """Authenticated encryption under one master key."""
+
+    def seal(self, plain: bytes, context: str) -> str:
+        """Return text that shows nothing of `plain` but its length."""
+        ...
+
+    def unseal(self, sealed: str, context: str) -> bytes:
+        """Return what was sealed, only if it was sealed in this context by this master key.
+
+        Raises:
+            StorageFailed: it was changed, moved to another context, or the master key is another.
         """
         ...

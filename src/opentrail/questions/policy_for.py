@@ -116,8 +116,7 @@ async def read_calls(
         since: from when on; None: from the first one on.
         add: takes the records of a page, in a thread; returns whether it takes more.
     """
-    from opentrail.history.past_records import read_newest
-    from opentrail.history.written_searches import search_in
+    from opentrail.history.written_searches import read_newest, search_in
     from opentrail.who.subjects import events_of
 
     expression = events_of(principal, "principal")

@@ -17,7 +17,7 @@ from opentrail.core.errors import CloudTrailError
 
 if TYPE_CHECKING:
     from opentrail.history.event_history import History, Search
-    from opentrail.history.past_records import Report
+    from opentrail.history.written_searches import Report
     from opentrail.ports.control import ControlStore
 
 #: Modules of this package that declare no question.

@@ -9,8 +9,7 @@ import pytest
 
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.fenced_control import FencedControl
-from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.leases import FencedControl, PostgresLeases
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.core.errors import Conflict, LeaseLost
 from opentrail.ports.control import Put, Remove

@@ -7,10 +7,13 @@ from functools import partial
 
 import pytest
 
-from opentrail.adapters.postgres.batches import new_batch_id
+from opentrail.adapters.postgres.batches import (
+    create_partitions,
+    drop_oldest_partition,
+    new_batch_id,
+)
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.system import SystemClock
 from tests.factories import event_id, some_new_entries

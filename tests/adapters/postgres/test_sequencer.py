@@ -11,10 +11,14 @@ import psycopg
 import pytest
 
 from opentrail.adapters.postgres import sequencer as module
-from opentrail.adapters.postgres.batches import encode, insert_batch, new_batch_id
+from opentrail.adapters.postgres.batches import (
+    create_partitions,
+    encode,
+    insert_batch,
+    new_batch_id,
+)
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.leases import PostgresLeases
-from opentrail.adapters.postgres.partitions import create_partitions
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource

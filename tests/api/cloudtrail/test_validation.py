@@ -9,7 +9,7 @@ from botocore.model import ServiceModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.api.cloudtrail.validation import validate
+from opentrail.api.cloudtrail.operation import validate
 from opentrail.core.errors import CloudTrailError
 from tests.factories import catalog
 

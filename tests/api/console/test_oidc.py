@@ -13,8 +13,8 @@ from opentrail.access.users import ConsoleRole
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from opentrail.core.errors import SignInRefused
-from opentrail.ports.sealer import Sealer
 from opentrail.ports.services import BegunSignIn
+from opentrail.ports.signer import Sealer
 from tests.api.browser import HOST, Browser
 from tests.api.caller import Answer, send
 from tests.fakes import asynchronous

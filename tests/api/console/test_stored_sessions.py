@@ -8,9 +8,8 @@ from datetime import timedelta
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.api.console import stored_sessions
-from opentrail.api.console.sessions import MAX_IDLE, MAX_SESSION
-from opentrail.api.console.stored_sessions import StoredSessions
+from opentrail.api.console import sessions
+from opentrail.api.console.sessions import MAX_IDLE, MAX_SESSION, StoredSessions
 from opentrail.api.v1.callers import SERVER_OPERATOR, ApiCaller
 from opentrail.core.errors import StoreUnreachable
 from opentrail.ports.control import Stored, StoreWrite
@@ -131,7 +130,7 @@ async def test_sessions_that_are_over_and_too_many_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     max_count = 30
-    monkeypatch.setattr(stored_sessions, "MAX_COUNT", max_count)
+    monkeypatch.setattr(sessions, "MAX_COUNT", max_count)
     cluster = Cluster()
     over = await cluster.one.begin_for(ANN)
     cluster.clock.advance(MAX_IDLE.total_seconds() + 1)
@@ -147,8 +146,8 @@ async def test_sessions_that_are_over_and_too_many_are_removed(
 
 @asynchronous
 async def test_many_sessions_of_one_user_end_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_sessions, "MAX_OF_USER", 3)
-    monkeypatch.setattr(stored_sessions, "MAX_COUNT", 6)
+    monkeypatch.setattr(sessions, "MAX_OF_USER", 3)
+    monkeypatch.setattr(sessions, "MAX_COUNT", 6)
     cluster = Cluster()
     of_ann = await cluster.one.begin_for(ANN)
     of_operator = []

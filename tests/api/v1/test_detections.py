@@ -12,7 +12,7 @@ from opentrail.access.users import ConsoleRole
 from opentrail.api.v1 import detections as module
 from opentrail.detections.enabled_rules import match_event
 from opentrail.detections.rules import DetectionRule, Matches, OneOf
-from opentrail.history import past_records
+from opentrail.history import written_searches
 from opentrail.who.sentence import sentence
 from tests.api.browser import Browser
 from tests.api.caller import Api, filled
@@ -185,12 +185,12 @@ async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limited", "limit"), [(past_records, "_MAX_SECONDS"), (module, "_MAX_HELD")]
+    ("limited", "limit"), [(written_searches, "_MAX_SECONDS"), (module, "_MAX_HELD")]
 )
 def test_a_test_reads_what_one_answer_may(
     monkeypatch: pytest.MonkeyPatch, limited: Any, limit: str
 ) -> None:
-    monkeypatch.setattr(past_records, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)
     monkeypatch.setattr(limited, limit, -1)
 
     @asynchronous

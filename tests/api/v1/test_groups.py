@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.openapi import GROUPS
 from opentrail.api.v1.routes import rules_in
 from tests.api.browser import Browser
 

@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from opentrail.api.v1.groups import GROUPS
-from opentrail.api.v1.openapi import describe
+from opentrail.api.v1.openapi import GROUPS, describe
 from opentrail.api.v1.routes import PARAMETERS, rules_in
 from tests.api.browser import Browser
 from tests.cases import case

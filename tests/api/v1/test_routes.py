@@ -14,7 +14,7 @@ from starlette.routing import Route
 from opentrail.access.users import ConsoleRole
 from opentrail.api import v1
 from opentrail.api.v1 import streams
-from opentrail.api.v1.groups import GROUPS
+from opentrail.api.v1.openapi import GROUPS
 from opentrail.api.v1.routes import PREFIX as API
 from opentrail.api.v1.routes import Rule, rules_in
 from opentrail.api.v1.trail_administration import role_of_operation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.api.v1.verifications import Verifications
+from opentrail.api.v1.proofs import Verifications
 from tests.factories import a_trail
 from tests.fakes import MemoryControl, SettableClock, asynchronous
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from opentrail.api.cloudtrail.validation import validate
+from opentrail.api.cloudtrail.operation import validate
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.selectors import (
     DEFAULT,

@@ -17,10 +17,16 @@ from uuid import UUID
 
 from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
 from opentrail.adapters.databases import Transaction
-from opentrail.adapters.postgres.batches import day_of, encode, insert_batch, new_batch_id
+from opentrail.adapters.postgres.batches import (
+    create_partitions,
+    day_of,
+    drop_oldest_partition,
+    encode,
+    insert_batch,
+    new_batch_id,
+)
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
 from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
-from opentrail.adapters.postgres.partitions import create_partitions, drop_oldest_partition
 from opentrail.adapters.postgres.schema import LOSE, PROBE, create_tables
 from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from opentrail.adapters.databases import Transaction
-from opentrail.adapters.postgres.batches import encode, new_batch_id
+from opentrail.adapters.postgres.batches import create_partitions, encode, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.partitions import create_partitions
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import StorageFailed, UsageError

@@ -25,9 +25,15 @@ from opentrail.api.cloudtrail import (
     trails,
 )
 from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
-from opentrail.api.cloudtrail.operation import REGISTER, Json, Operation, OperationCall
+from opentrail.api.cloudtrail.operation import (
+    REGISTER,
+    Json,
+    Operation,
+    OperationCall,
+    member_path,
+    validate,
+)
 from opentrail.api.cloudtrail.permissions import ACCESS_RULES
-from opentrail.api.cloudtrail.validation import member_path, validate
 from opentrail.api.services import Services
 from opentrail.core.errors import (
     INTERNAL_FAILURE,

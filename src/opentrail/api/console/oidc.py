@@ -31,8 +31,8 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import is_account
 from opentrail.ports.clock import Clock
-from opentrail.ports.sealer import Sealer
 from opentrail.ports.services import BegunSignIn, IdentityProvider
+from opentrail.ports.signer import Sealer
 
 CALLBACK = "/console/oidc/callback"
 _COOKIE = "ot-oidc"

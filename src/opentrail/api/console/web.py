@@ -23,8 +23,7 @@ from opentrail.api.v1.answers import Json, Role, role_name
 from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
-from opentrail.api.v1.user_tokens import UserTokenAdministration
-from opentrail.api.v1.users import UserAdministration
+from opentrail.api.v1.users import UserAdministration, UserTokenAdministration
 from opentrail.api.v1.views import Views
 from opentrail.core.event import format_time
 from opentrail.core.version import __version__

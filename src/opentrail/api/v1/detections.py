@@ -33,9 +33,8 @@ from opentrail.detections.rule_files import (
 )
 from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
 from opentrail.history.event_history import PAGE, Search
-from opentrail.history.past_records import read_newest
 from opentrail.history.threads import in_thread
-from opentrail.history.written_searches import search_in
+from opentrail.history.written_searches import read_newest, search_in
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.event_rows import find_event
 

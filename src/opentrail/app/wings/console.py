@@ -19,7 +19,7 @@ from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
 from opentrail.core.version import command_for
 from opentrail.ports.clock import Clock
-from opentrail.ports.sealer import Sealer
+from opentrail.ports.signer import Sealer
 from opentrail.settings import Settings
 
 #: Names of this machine for itself.
@@ -35,7 +35,7 @@ def start(core: Core) -> Wing:
     clock, control = core.engines.clock, core.engines.control
     sessions = Sessions(clock)
     if core.engines.sealer is not None:
-        from opentrail.api.console.stored_sessions import StoredSessions
+        from opentrail.api.console.sessions import StoredSessions
 
         sessions = StoredSessions(clock, control)
 
