@@ -23,7 +23,7 @@ def never_ending(monkeypatch: pytest.MonkeyPatch, start: bytes) -> Iterator[str]
 
     Deadlines are shorter than silence in the meantime.
     """
-    monkeypatch.setattr(module, "_MAX_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_REQUEST_SECONDS", 0.2)
     ended = threading.Event()
 
     def drip(server: socket.socket) -> None:

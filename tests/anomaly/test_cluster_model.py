@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres import journal as module
-from opentrail.adapters.postgres.database import MAX_SECONDS
+from opentrail.adapters.postgres.database import MAX_TRANSACTION_SECONDS
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.system import SystemClock
@@ -82,7 +82,9 @@ class Node:
         self._run_insert = self.journal._inserts.run
         self.journal._inserts.run = self._insert  # type: ignore[method-assign]
 
-    async def _insert(self, work: Callable[[Transaction], T], seconds: float = MAX_SECONDS) -> T:
+    async def _insert(
+        self, work: Callable[[Transaction], T], seconds: float = MAX_TRANSACTION_SECONDS
+    ) -> T:
         done = await self._run_insert(work, seconds)
         if self.loses_next_answer:
             self.loses_next_answer = False

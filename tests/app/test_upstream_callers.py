@@ -75,7 +75,7 @@ async def test_nobody_is_asked_about_the_key_of_opentrails_own_calls() -> None:
 async def test_an_upstream_that_starts_later_is_asked_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upstreams, "_AGAIN", 0.01)
+    monkeypatch.setattr(upstreams, "_ACCOUNT_RETRY_SECONDS", 0.01)
     down = f"http://127.0.0.1:{free_port()}"
     callers, identities, _ = callers_of(down)
     assert await callers.name("test") is False

@@ -89,7 +89,7 @@ async def test_a_key_is_asked_for_again_while_nobody_can_say() -> None:
 
 @asynchronous
 async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_identities, "_MAX_SECONDS", 0.01)
+    monkeypatch.setattr(known_identities, "_NEWCOMER_SECONDS", 0.01)
     journal, identities = MemoryJournal(), Identities(MemoryControl())
     await journal.append([a_new_entry(assume_role())])  # which nothing follows
     await meet(Newcomers(identities, partial(know_all, journal, identities)), SESSION_KEY)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from opentrail.imports.formats import row_records
 from opentrail.imports.json_records import InvalidText
-from opentrail.imports.readers import row_records
 
 ROW = {
     "eventid": "1",

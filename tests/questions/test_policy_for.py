@@ -155,7 +155,7 @@ async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("module", "limit"),
-    [(written_searches, "_MAX_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
+    [(written_searches, "_READ_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
 )
 @asynchronous
 async def test_an_answer_of_newest_events_is_said_to_be_one(

@@ -16,7 +16,7 @@ from opentrail.core.identity import DEFAULT_ACCOUNT
 Arguments = Mapping[str, Any]
 Answer = dict[str, Any]
 #: Maximum seconds of a lifetime or an overlap: ten years.
-_MAX_SECONDS = 10 * 366 * 86_400
+_MAX_LIFETIME_SECONDS = 10 * 366 * 86_400
 
 
 class KeyAdministration:
@@ -248,7 +248,7 @@ def _seconds(arguments: Arguments, name: str) -> timedelta | None:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not 0 <= value <= _MAX_SECONDS
+        or not 0 <= value <= _MAX_LIFETIME_SECONDS
     ):
-        raise UsageError(f"{name} must be seconds, 0 to {_MAX_SECONDS}, not {value!r}")
+        raise UsageError(f"{name} must be seconds, 0 to {_MAX_LIFETIME_SECONDS}, not {value!r}")
     return timedelta(seconds=value)

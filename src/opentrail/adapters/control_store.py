@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opentrail.adapters.databases import (
-    MAX_SECONDS,
+    MAX_CONTROL_SECONDS,
     REVISION,
     CommitUnknownError,
     ControlDatabase,
@@ -88,7 +88,7 @@ def bring_up_to_date(database: ControlDatabase) -> None:
         StorageFailed: the tables are another program's.
         DatabaseError: the database failed.
     """
-    if database.run(_version, MAX_SECONDS) != _NEWEST:
+    if database.run(_version, MAX_CONTROL_SECONDS) != _NEWEST:
         # SQLite's lock: no other process may write until the transaction ends.
         database.run(_migrate, _MIGRATION_SECONDS, is_alone=True)
 
@@ -361,9 +361,11 @@ class SqlControl:
     async def _read(self, work: Callable[[Transaction], T]) -> T:
         if self._reader is None:
             return await self._run(work)
-        return self._in_transaction(self._reader, work, MAX_SECONDS)
+        return self._in_transaction(self._reader, work, MAX_CONTROL_SECONDS)
 
-    async def _run(self, work: Callable[[Transaction], T], longest: float = MAX_SECONDS) -> T:
+    async def _run(
+        self, work: Callable[[Transaction], T], longest: float = MAX_CONTROL_SECONDS
+    ) -> T:
         began = time.monotonic()
         async with self._lock:
             if self._unreachable_at is not None and self._unreachable_at > began - _PAUSE:

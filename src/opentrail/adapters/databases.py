@@ -80,7 +80,7 @@ class SilentBlockers:
 
 
 #: Seconds until a connection that was opened meanwhile is closed as well.
-_AGAIN = 0.5
+_CLOSE_RETRY_SECONDS = 0.5
 #: Seconds between two calls of `on_slow`.
 _SLOW_SECONDS = 1.0
 #: The least time for connecting that PostgreSQL's client library knows, in seconds.
@@ -125,7 +125,7 @@ class TimeLimit:
                     continue
                 self.has_expired = True
                 self._hang_up()
-                if ended.wait(_AGAIN):
+                if ended.wait(_CLOSE_RETRY_SECONDS):
                     return
 
         watcher = threading.Thread(target=watch, name="time limit", daemon=True)
@@ -153,7 +153,7 @@ T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]
 
 #: Seconds for a transaction on PostgreSQL.
-MAX_SECONDS = 5.0
+MAX_CONTROL_SECONDS = 5.0
 #: Seconds before each new attempt to set the journal mode of a new SQLite file.
 _BUSY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 #: Seconds that SQLite waits for another writer.
@@ -353,7 +353,10 @@ class PostgresDatabase:
     dialect: Dialect = "postgresql"
 
     def __init__(
-        self, url: str, purpose: str = "control store", connect_seconds: int = int(MAX_SECONDS)
+        self,
+        url: str,
+        purpose: str = "control store",
+        connect_seconds: int = int(MAX_CONTROL_SECONDS),
     ) -> None:
         """Keeps the address of a database; it is connected to by the first transaction.
 
@@ -420,7 +423,7 @@ class PostgresDatabase:
                 is_connected = True
                 try:
                     with connection.cursor() as cursor:
-                        if seconds > MAX_SECONDS:
+                        if seconds > MAX_CONTROL_SECONDS:
                             cursor.execute(_longer(connection, int(seconds * 1000)))
                         result = work(Transaction(cursor, self.dialect))
                     is_committing, self._warning = True, None

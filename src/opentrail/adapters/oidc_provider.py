@@ -29,7 +29,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.services import BegunSignIn
 
 #: Seconds of the provider's silence.
-_SECONDS = 10.0
+_SILENCE_SECONDS = 10.0
 #: Maximum bytes of an answer.
 _MAX_ANSWER_BYTES = 1_000_000
 #: Requests at a time: anyone may cause them, and each has a thread while the provider hangs.
@@ -259,7 +259,7 @@ class OidcProvider:
         def fetch() -> Any:
             with contextlib.ExitStack() as end:
                 opener = urllib.request.build_opener(_NoRedirects, _Connections(end))
-                answer = end.enter_context(opener.open(request, timeout=_SECONDS))
+                answer = end.enter_context(opener.open(request, timeout=_SILENCE_SECONDS))
                 body = bytes(answer.read(_MAX_ANSWER_BYTES + 1))
             document = json.loads(body) if len(body) <= _MAX_ANSWER_BYTES else None
             if _is_deeper(document, _MAX_JSON_DEPTH):

@@ -24,7 +24,7 @@ from opentrail.core.errors import ServiceError
 from opentrail.core.version import __version__
 
 #: Seconds of a whole request.
-_MAX_SECONDS = 30.0
+_REQUEST_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def deadline(opened: socket.socket) -> Iterator[None]:
         with contextlib.suppress(OSError):
             same.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(_MAX_SECONDS, end)
+    timer = threading.Timer(_REQUEST_SECONDS, end)
     timer.start()
     try:
         yield
@@ -64,7 +64,7 @@ def connections_until(
 log = logging.getLogger(__name__)
 
 #: Seconds of silence.
-_SECONDS = 10.0
+_SILENCE_SECONDS = 10.0
 _MAX_OTLP_ANSWER_BYTES = 65_536
 #: Statuses after which the same request may be accepted later (OTLP: "Retryable response codes").
 _LATER = frozenset({429, 502, 503, 504})
@@ -121,7 +121,7 @@ class OtlpCollector:
             with contextlib.ExitStack() as end:
                 by_http, by_https = connections_until(end)
                 kind = by_https if parts.scheme == "https" else by_http
-                connection = kind(str(parts.hostname), parts.port, timeout=_SECONDS)
+                connection = kind(str(parts.hostname), parts.port, timeout=_SILENCE_SECONDS)
                 end.callback(connection.close)
                 connection.request("POST", parts.path, body, self._headers)
                 answer = connection.getresponse()
@@ -201,7 +201,7 @@ class HttpWebhook:
         path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
         connection, end = http.client.HTTPConnection(host, port), contextlib.ExitStack()
         try:
-            opened = socket.create_connection((self._address(host, port), port), _SECONDS)
+            opened = socket.create_connection((self._address(host, port), port), _SILENCE_SECONDS)
             connection.sock = opened
             end.enter_context(deadline(opened))
             if self._tls is not None:

@@ -25,9 +25,9 @@ from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.refusals import server_context
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.networks import Networks, VpcEndpoint, network
+from opentrail.capture.record.choice import Choice
+from opentrail.capture.record.client_address import Networks, VpcEndpoint, network
 from opentrail.capture.record.recorder import Recorder
-from opentrail.capture.record.request_head import Choice
 from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record

@@ -25,7 +25,7 @@ from opentrail.ports.metrics import Sample, total
 from opentrail.settings import Settings
 
 #: Seconds that the answer of `/health` waits for the control store.
-_TIMEOUT = 0.5
+_CONTROL_STORE_SECONDS = 0.5
 #: Late answers in a row after which the control store counts as failing.
 _MAX_LATE = 3
 
@@ -83,7 +83,7 @@ class Health:
 
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(ask())
-        await asyncio.wait({self._asking}, timeout=_TIMEOUT)
+        await asyncio.wait({self._asking}, timeout=_CONTROL_STORE_SECONDS)
         self._late = 0 if self._asking.done() else self._late + 1
         if self._asking.done():
             self._answered = asyncio.get_running_loop().time()

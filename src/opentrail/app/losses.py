@@ -29,7 +29,7 @@ from opentrail.ports.journal import Journal, LostPositions, append_once
 log = logging.getLogger(__name__)
 
 #: Seconds until a record that could not be appended is tried again.
-_AGAIN = 5.0
+_RETRY_SECONDS = 5.0
 
 
 def _default() -> str:
@@ -85,13 +85,13 @@ async def record_losses(
         entry = lost_entry(lost, clock.now(), account())
         failure = "a loss cannot be recorded yet"
         while not await attempt(append_once(journal, entry), failure):  # noqa: ASYNC110
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks for a past hour.
-_EVERY = 5.0
+_HOUR_CHECK_SECONDS = 5.0
 
 
 class LeftOutCalls:
@@ -128,7 +128,7 @@ class LeftOutCalls:
         """Records each hour once it is over and no process counts in it any more."""
         while True:
             await attempt(self.record_hours(), "counts of calls that are left out stay unrecorded")
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_HOUR_CHECK_SECONDS)
 
     async def record_hours(self) -> None:
         """Appends exactly one record of each counter and past hour, also across restarts.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: Kind of the document with the names of missing files, and its key.
 _MISSING, _ALL = "missing-files", "all"
 #: Time between two comparisons, and between two reads of their result.
-_EVERY = timedelta(hours=1)
+_COMPARISON_INTERVAL = timedelta(hours=1)
 _READ_SECONDS = 60.0
 
 
@@ -74,7 +74,7 @@ class SharedFileCheck:
             OpentrailError: the control store or S3 does not answer.
         """
         now = self._clock.now()
-        is_due = self._compared is None or now - self._compared >= _EVERY
+        is_due = self._compared is None or now - self._compared >= _COMPARISON_INTERVAL
         if self._is_worker() and (is_due or self.missing):
             await self._compare()
             self._compared = now

@@ -22,9 +22,9 @@ from opentrail.wire.resign import UpstreamCredentials
 #: A key id that every emulator knows, by which it is asked for its default account.
 _ANY = "test"
 #: Seconds between two attempts to learn the account of an upstream that does not answer.
-_AGAIN = 2.0
+_ACCOUNT_RETRY_SECONDS = 2.0
 #: Maximum seconds for an answer: an emulator may load a service at its first call.
-_MAX_SECONDS = 8.0
+_ANSWER_SECONDS = 8.0
 
 
 class UpstreamCallers:
@@ -74,7 +74,7 @@ class UpstreamCallers:
         Until then the account of an earlier start counts.
         """
         while not await self.try_account():  # noqa: ASYNC110 - nothing says when it starts
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_ACCOUNT_RETRY_SECONDS)
 
     async def try_account(self) -> bool:
         """Learns the upstream's account; returns whether it answered."""
@@ -116,7 +116,7 @@ class UpstreamCallers:
         if key is None:
             return None
         context = probe.context()
-        return await asyncio.to_thread(caller_identity, probe.url, key, context, _MAX_SECONDS)
+        return await asyncio.to_thread(caller_identity, probe.url, key, context, _ANSWER_SECONDS)
 
     def _key_to_ask_with(self, probe: Probe, access_key_id: str) -> UpstreamCredentials | None:
         emulator = probe.folder

@@ -28,7 +28,7 @@ MAX_RESOURCES = 250
 #: Other accounts that get a copy of a record.
 MAX_OWNERS = 20
 #: Objects and arrays within each other.
-MAX_DEPTH = 100
+MAX_RECORD_DEPTH = 100
 
 #: Objects of a DeleteObjects call with a record each (S3's own limit).
 MAX_DELETED_OBJECTS = 1_000
@@ -144,7 +144,7 @@ def _safe(value: Any, depth: int = 0) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, int):
         return value if _MIN_INTEGER <= value <= _MAX_INTEGER else str(value)
-    if depth > MAX_DEPTH:
+    if depth > MAX_RECORD_DEPTH:
         return "NESTED_TOO_DEEPLY"
     if isinstance(value, dict):
         return {_safe(str(name)): _safe(item, depth + 1) for name, item in value.items()}

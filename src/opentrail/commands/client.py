@@ -20,7 +20,7 @@ import orjson
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 from opentrail.wire.pinning import direct_opener
 
-_SECONDS = 120.0
+_ANSWER_SECONDS = 120.0
 #: HTTP statuses of a server, or a load balancer in front of it, that may recover soon.
 _LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
@@ -52,7 +52,7 @@ class Console:
         path: str,
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
-        seconds: float = _SECONDS,
+        seconds: float = _ANSWER_SECONDS,
         on_progress: OnProgress | None = None,
     ) -> Any:
         """Returns the server's JSON answer, an object; a body makes it a POST.
@@ -107,7 +107,9 @@ class Console:
             OpentrailError: the answer is not from an opentrail server.
         """
         try:
-            answer = direct_opener(self.certificate).open(f"{self.url}/health", timeout=_SECONDS)
+            answer = direct_opener(self.certificate).open(
+                f"{self.url}/health", timeout=_ANSWER_SECONDS
+            )
         except urllib.error.HTTPError as error:
             answer = error
         except (OSError, http.client.HTTPException) as error:
@@ -120,7 +122,7 @@ class Console:
 
     @contextlib.contextmanager
     def lines(
-        self, path: str, query: Mapping[str, str | None], seconds: float = _SECONDS
+        self, path: str, query: Mapping[str, str | None], seconds: float = _ANSWER_SECONDS
     ) -> Iterator[Iterator[list[Any]]]:
         """Yields the JSON lines of a streamed answer, in lists as they arrive.
 

@@ -32,7 +32,7 @@ LOOKUP_KEYS = (
 
 
 #: Maximum depth at which names are searched (`instancesSet.items[].groupSet.items[].groupId`).
-_MAX_DEPTH = 2
+_NAME_DEPTH = 2
 #: Maximum items of one list.
 _MAX_ITEMS = 100
 
@@ -200,7 +200,7 @@ def _collect_object(
     resources: dict[Resource, None],
 ) -> None:
     if "items" in value:
-        if plan.lists and depth < _MAX_DEPTH:
+        if plan.lists and depth < _NAME_DEPTH:
             _collect(value, plan.inner, plan, depth, resources)
         return
     if "content" in value and value["content"].__class__ is str:
@@ -229,7 +229,7 @@ def _collect_list(
     depth: int,
     resources: dict[Resource, None],
 ) -> None:
-    if member == "items" or (depth < _MAX_DEPTH and member in plan.entry_lists):
+    if member == "items" or (depth < _NAME_DEPTH and member in plan.entry_lists):
         for item in value[:_MAX_ITEMS]:
             if item.__class__ is dict:
                 _collect(item, plan.inner, plan, depth + 1, resources)

@@ -18,11 +18,11 @@ MAX_RULE_BYTES = 64 * 1024
 #: Maximum bytes of a rule's YAML; a description may be as long as what it compiles to.
 MAX_SOURCE_BYTES = 2 * MAX_RULE_BYTES
 #: Maximum levels of conditions.
-MAX_DEPTH = 50
+MAX_CONDITION_DEPTH = 50
 #: Maximum seconds between the first and the last event of a correlation.
-MAX_SECONDS = 7 * 86_400
+MAX_CORRELATION_SECONDS = 7 * 86_400
 #: Maximum events, or values, that a correlation may ask for.
-MAX_COUNT = 1_000
+MAX_CORRELATED = 1_000
 
 
 class _Condition(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -186,8 +186,13 @@ def rule_of(document: Any) -> DetectionRule:
     size = len(msgspec.json.encode(msgspec.structs.replace(rule, source="")))
     if size > MAX_RULE_BYTES:
         raise UsageError(f"rule {rule.name!r} must have at most {MAX_RULE_BYTES} bytes, not {size}")
-    if max((_depth(selection.condition) for selection in rule.selections), default=0) > MAX_DEPTH:
-        raise UsageError(f"rule {rule.name!r} is nested more than {MAX_DEPTH} levels deep")
+    if (
+        max((_depth(selection.condition) for selection in rule.selections), default=0)
+        > MAX_CONDITION_DEPTH
+    ):
+        raise UsageError(
+            f"rule {rule.name!r} is nested more than {MAX_CONDITION_DEPTH} levels deep"
+        )
     if rule.correlation is not None:
         _check(rule.name, rule.correlation)
     return rule
@@ -195,10 +200,10 @@ def rule_of(document: Any) -> DetectionRule:
 
 def _check(name: str, correlation: Correlation) -> None:
     """Raises `UsageError` unless a correlation can be counted with limited memory."""
-    if not 1 <= correlation.seconds <= MAX_SECONDS:
+    if not 1 <= correlation.seconds <= MAX_CORRELATION_SECONDS:
         raise UsageError(f"rule {name!r}: timespan must be 1 second to 7 days")
-    if not 1 <= correlation.count <= MAX_COUNT:
-        raise UsageError(f"rule {name!r}: the count must be 1 to {MAX_COUNT}")
+    if not 1 <= correlation.count <= MAX_CORRELATED:
+        raise UsageError(f"rule {name!r}: the count must be 1 to {MAX_CORRELATED}")
     if not correlation.selections or len({len(s.group_by) for s in correlation.selections}) != 1:
         raise UsageError(f"rule {name!r}: all of its rules must have the same fields of group-by")
     if (correlation.type == "value_count") != (correlation.field is not None):

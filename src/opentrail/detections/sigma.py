@@ -41,7 +41,7 @@ from opentrail.detections.matching import compiled
 from opentrail.detections.possible import impossible
 from opentrail.detections.rules import (
     LEVELS,
-    MAX_DEPTH,
+    MAX_CONDITION_DEPTH,
     MAX_SOURCE_BYTES,
     AllOf,
     AnyOf,
@@ -129,7 +129,7 @@ def _compile(documents: dict[str, Document], found: RuleSet, place: str) -> Rule
         except (SigmaError, UsageError) as error:
             found.refused[name] = str(error)
         except RecursionError:
-            found.refused[name] = f"it is nested more than {MAX_DEPTH} levels deep"
+            found.refused[name] = f"it is nested more than {MAX_CONDITION_DEPTH} levels deep"
     found.rules = list(rules.values())
     if not documents and not found.refused:
         raise UsageError(f"there are no Sigma rules in {place}")

@@ -39,7 +39,7 @@ _FIELDS: dict[str, str] = {
 #: Maximum values of a field that are compared.
 _MAX_VALUES = 1_000
 #: Maximum seconds of the search for them.
-_SECONDS = 5.0
+_SEARCH_SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
@@ -85,9 +85,9 @@ async def nearest_values(history: History, search: Search) -> list[Nearest]:
             another time, account or Region have is not mistyped.
     """
     found: list[Nearest] = []
-    end = time.monotonic() + _SECONDS
+    end = time.monotonic() + _SEARCH_SECONDS
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_SEARCH_SECONDS):
             for compare in dict.fromkeys(_compared(search.expression)):
                 counts = await _values(history, compare)
                 nearest = await in_thread(_nearest, compare, counts, end, pool=NEAREST)
@@ -128,7 +128,7 @@ async def part_matches(history: History, search: Search) -> PartMatches | None:
         return None
     wider = And((_with_parts(expression), Not(expression)))
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_SEARCH_SECONDS):
             events = await history.latest(replace(search, expression=wider), _MAX_VALUES)
             members = await in_thread(_members_with, events, words, pool=NEAREST)
             if events:

@@ -90,7 +90,7 @@ Report = Callable[[int, int | None], None]
 #: Events per page; two pages are in memory at most.
 _PAGE_EVENTS = 1_000
 #: Seconds after which an answer rests on the events that were read.
-_MAX_SECONDS = 60.0
+_READ_SECONDS = 60.0
 #: Maximum events that are counted for the progress.
 _MAX_TOTAL = 10**9
 
@@ -109,7 +109,7 @@ async def read_newest(
         add: takes the records of a page, in a thread; returns whether it takes more.
         report: takes how many events were read, and of how many; None: it is not followed.
     """
-    end, count = time.monotonic() + _MAX_SECONDS, 0
+    end, count = time.monotonic() + _READ_SECONDS, 0
     token: str | None = None
     total: int | None = None
     while True:

@@ -439,7 +439,7 @@ log = logging.getLogger(__name__)
 CatchUp = Callable[[str], Awaitable[bool]]
 
 #: Maximum seconds that a call waits for it.
-_MAX_SECONDS = 5.0
+_NEWCOMER_SECONDS = 5.0
 #: Maximum unknown keys that are remembered, so that their later calls do not wait.
 _MAX_STRANGERS = 10_000
 #: Maximum characters of a key: callers may send any text as one, and no record has more of it.
@@ -462,7 +462,7 @@ class Newcomers:
 
     async def _ask(self, access_key_id: str) -> None:
         try:
-            async with asyncio.timeout(_MAX_SECONDS):
+            async with asyncio.timeout(_NEWCOMER_SECONDS):
                 if not await self._catch_up(access_key_id):
                     return
         except (OpentrailError, OSError, TimeoutError) as error:

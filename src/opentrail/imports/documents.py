@@ -13,6 +13,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from opentrail.imports.formats import (
+    LISTS,
+    LOG_FILE_START,
+    list_reader,
+    read_document,
+    read_element,
+    read_object,
+    rows_of,
+)
 from opentrail.imports.json_records import (
     DUPLICATE_MEMBER,
     LONE_SURROGATE,
@@ -30,15 +39,6 @@ from opentrail.imports.json_records import (
     members_of,
     placed,
     split,
-)
-from opentrail.imports.readers import (
-    LISTS,
-    LOG_FILE_START,
-    list_reader,
-    read_document,
-    read_element,
-    read_object,
-    rows_of,
 )
 from opentrail.imports.unpacking import (
     NOT_GZIP,

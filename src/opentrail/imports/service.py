@@ -35,7 +35,7 @@ _WRITE_BYTES = 1 << 20
 _IDLE_SECONDS = 10.0
 _START_SECONDS = 30.0
 _SILENCE_SECONDS = 30.0
-_SECONDS = 1_800.0
+_BATCH_SECONDS = 1_800.0
 #: Seconds between reports of how much is read.
 _REPORT_SECONDS = 0.25
 
@@ -152,10 +152,12 @@ class Imports:
         self, batch: Path, worker: _Worker, on_read: OnRead | None
     ) -> list[dict[str, Any]] | None:
         """Returns the outcome of each file; None: another server's import came between."""
-        staging = asyncio.ensure_future(worker.child.ask(Stage(str(batch)), _SECONDS, resend=False))
+        staging = asyncio.ensure_future(
+            worker.child.ask(Stage(str(batch)), _BATCH_SECONDS, resend=False)
+        )
         try:
             while on_read and not (await asyncio.wait([staging], timeout=_REPORT_SECONDS))[0]:
-                on_read(await worker.child.ask(StagedBytes(), _SECONDS, resend=False))
+                on_read(await worker.child.ask(StagedBytes(), _BATCH_SECONDS, resend=False))
             invalid = await staging
         finally:
             staging.cancel()
@@ -167,7 +169,7 @@ class Imports:
                 await self._others.take_over()
                 await self._store.show_imports()
             commit = Commit(str(batch), self._store.snapshot.imported)
-            files = await worker.child.ask(commit, _SECONDS, resend=False)
+            files = await worker.child.ask(commit, _BATCH_SECONDS, resend=False)
             if self._others is not None and not await self._others.publish():
                 return None
             # Also those of a commit whose answer was lost.

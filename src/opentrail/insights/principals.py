@@ -140,7 +140,7 @@ _TOO_EARLY = DAY
 _MAX_BURST_MINUTES = DAY
 #: Maximum APIs of one principal that are counted in one minute.
 _MAX_APIS = 1_000
-_SECONDS = 60
+_MINUTE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +217,11 @@ class _Use:
 
     @property
     def minute(self) -> int:
-        return self.time // _SECONDS
+        return self.time // _MINUTE_SECONDS
 
     @property
     def day(self) -> int:
-        return self.time // (_SECONDS * DAY)
+        return self.time // (_MINUTE_SECONDS * DAY)
 
 
 class Principals:
@@ -273,13 +273,13 @@ class Principals:
                 kind.user_agent_family,
                 kind.agent,
                 kind.error_code,
-                kind.minutes[0] * _SECONDS,
+                kind.minutes[0] * _MINUTE_SECONDS,
                 trigger,
             )
             self._see(use)
-            self._see(replace(use, time=kind.minutes[-1] * _SECONDS))
+            self._see(replace(use, time=kind.minutes[-1] * _MINUTE_SECONDS))
             for minute, count in zip(kind.minutes, kind.counts, strict=True):
-                self._count(replace(use, time=minute * _SECONDS), count)
+                self._count(replace(use, time=minute * _MINUTE_SECONDS), count)
 
     # First uses
 
@@ -388,7 +388,7 @@ class Principals:
         for key, burst in list(self._open.items()):
             if self._is_over(key, burst):
                 del self._open[key]
-                findings.append(replace(_start(key, burst), end=(burst.last + 1) * _SECONDS))
+                findings.append(replace(_start(key, burst), end=(burst.last + 1) * _MINUTE_SECONDS))
         if minute % WINDOW_MINUTES == 0:
             self._drop_minutes(minute - _TOO_LATE - WINDOW_MINUTES)
         return findings
@@ -522,7 +522,7 @@ def _start(key: _Key, burst: _Burst) -> PrincipalFinding:
     event = (trigger.event_source, trigger.event_name, trigger.event_id)
     return PrincipalFinding(
         *(0, name, account, trigger.region, principal, None, *event),
-        *(burst.start * _SECONDS, None, burst.usual, burst.observed, burst.days),
+        *(burst.start * _MINUTE_SECONDS, None, burst.usual, burst.observed, burst.days),
     )
 
 

@@ -34,7 +34,7 @@ MAX_VALUE_LENGTH = 512
 #: Maximum characters of such values in answers that would be too large; the first that fits.
 _SHORTER = (128, 32, 8)
 #: Maximum levels of a value that a caller wrote.
-_MAX_DEPTH = 30
+_MAX_VALUE_DEPTH = 30
 #: Maximum bytes of the text around both members.
 _FENCE_BYTES = 200
 _TAG_BYTES = 8
@@ -65,7 +65,7 @@ def cleaned(value: Any, max_length: int = MAX_VALUE_LENGTH, depth: int = 0) -> A
     """Returns a JSON value with all of its strings cleaned and cut, names of members included."""
     if isinstance(value, str):
         return clean(value, max_length)
-    if depth == _MAX_DEPTH and isinstance(value, dict | list):
+    if depth == _MAX_VALUE_DEPTH and isinstance(value, dict | list):
         return "…"
     if isinstance(value, dict):
         return {

@@ -370,7 +370,7 @@ _CHOSEN = re.compile(
     "tag|environment|variables|metadata|.*(?:arguments|labels|parameters)$", re.IGNORECASE
 )
 #: Maximum depth at which passed roles and tags are searched.
-_MAX_DEPTH = 5
+_PARAMETER_DEPTH = 5
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -493,7 +493,7 @@ def _tags_on_creation(
     parameters = as_object(record.get("requestParameters"))
     if action.startswith("ec2:"):
         forms = forms_in("ec2")
-        for kind in sorted({*_tagged_types(parameters, _MAX_DEPTH)} & forms.keys()):
+        for kind in sorted({*_tagged_types(parameters, _PARAMETER_DEPTH)} & forms.keys()):
             yield tag_action, form_of(kind, forms[kind], record)
     elif any(_member(parameters, member) for member in members):
         named = [each for each in resources if type_of(tag_action, meant_by(each.name))]
@@ -540,7 +540,7 @@ def _passed_roles(
     begin = f"arn:{partition_of(record)}:iam::{account_of(record)}:role/"
     needed: dict[NeededPermission, None] = {}
     profiles: dict[str, None] = {}
-    for path, text in _texts(record.get("requestParameters"), _MAX_DEPTH):
+    for path, text in _texts(record.get("requestParameters"), _PARAMETER_DEPTH):
         named = next((name for name in reversed(path) if name in members), "")
         of_profile = any("instanceprofile" in name for name in path) or named in _PROFILES
         if of_profile and action.startswith("iam:"):

@@ -205,7 +205,7 @@ def json_decoders(service: str) -> JsonDecoders:
     return JsonDecoders()
 
 
-_MAX_DEPTH = 512
+_MAX_BODY_DEPTH = 512
 
 
 class Element:
@@ -249,7 +249,7 @@ def parse_xml(raw: bytes) -> Element:
     parser.buffer_text = True
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        if len(stack) > _MAX_DEPTH:
+        if len(stack) > _MAX_BODY_DEPTH:
             raise ValueError("XML is nested too deeply")
         element = Element(name, attributes)
         stack[-1].children.append(element)

@@ -24,7 +24,7 @@ _PATH = re.compile("/service/([^/]+)/operation/([^/]+)")
 #: Tag of seconds since 1970 (RFC 8949, 3.4.2).
 _EPOCH = 1
 #: Maximum depth of nested input.
-_MAX_DEPTH = 64
+_MAX_INPUT_DEPTH = 64
 
 
 def operation_in(path: str) -> str | None:
@@ -57,8 +57,8 @@ def encode(shape: Shape | None, document: Json) -> bytes:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise _wrong(f"the body is nested more than {_MAX_DEPTH} deep")
+    if depth > _MAX_INPUT_DEPTH:
+        raise _wrong(f"the body is nested more than {_MAX_INPUT_DEPTH} deep")
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
             raise _wrong("the names in a CBOR map must be strings")

@@ -130,7 +130,7 @@ async def test_sessions_that_are_over_and_too_many_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     max_count = 30
-    monkeypatch.setattr(sessions, "MAX_COUNT", max_count)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", max_count)
     cluster = Cluster()
     over = await cluster.one.begin_for(ANN)
     cluster.clock.advance(MAX_IDLE.total_seconds() + 1)
@@ -146,8 +146,8 @@ async def test_sessions_that_are_over_and_too_many_are_removed(
 
 @asynchronous
 async def test_many_sessions_of_one_user_end_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_OF_USER", 3)
-    monkeypatch.setattr(sessions, "MAX_COUNT", 6)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_USER", 3)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 6)
     cluster = Cluster()
     of_ann = await cluster.one.begin_for(ANN)
     of_operator = []

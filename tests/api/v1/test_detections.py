@@ -185,7 +185,7 @@ async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limited", "limit"), [(written_searches, "_MAX_SECONDS"), (module, "_MAX_HELD")]
+    ("limited", "limit"), [(written_searches, "_READ_SECONDS"), (module, "_MAX_HELD")]
 )
 def test_a_test_reads_what_one_answer_may(
     monkeypatch: pytest.MonkeyPatch, limited: Any, limit: str

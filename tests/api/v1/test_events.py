@@ -349,7 +349,7 @@ async def test_names_are_compared_in_a_thread_that_ends_when_the_time_is_over(
         return names
 
     monkeypatch.setattr(nearest_names, "get_close_matches", compare)
-    monkeypatch.setattr(nearest_names, "_SECONDS", 0.5)
+    monkeypatch.setattr(nearest_names, "_SEARCH_SECONDS", 0.5)
     found = await api.ask("/api/v1/events/nearest", expression="user=Jhon")
     assert found.json == {"nearest": []}
     may_go_on.set()

@@ -15,8 +15,8 @@ from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.client_address import Networks, network
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.networks import Networks, network
 from opentrail.core.identity import unknown
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog

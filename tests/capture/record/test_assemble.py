@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.client_address import Networks, VpcEndpoint, network
 from opentrail.capture.record.exchange import Described, Exchange, Failure
-from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
 from opentrail.core.user_agents import agent_of
 from opentrail.wire.message import Request, Response

@@ -12,8 +12,8 @@ import pytest
 
 from opentrail.capture.record import recorder
 from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.client_address import Networks, VpcEndpoint
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.networks import Networks, VpcEndpoint
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record

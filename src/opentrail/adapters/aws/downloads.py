@@ -85,7 +85,7 @@ class TrailReader:
 
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
-_SECONDS = 60.0
+_SILENCE_SECONDS = 60.0
 _METADATA = "x-amz-meta-"
 #: Bytes of a read from the connection.
 _READ_BYTES = 64 * 1024
@@ -261,10 +261,10 @@ def _connection(place: _BucketAddress) -> socket.socket:
     if place.is_secure:
         trusted = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
         http_connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            place.host, timeout=_SECONDS, context=trusted
+            place.host, timeout=_SILENCE_SECONDS, context=trusted
         )
     else:
-        http_connection = http.client.HTTPConnection(place.host, timeout=_SECONDS)
+        http_connection = http.client.HTTPConnection(place.host, timeout=_SILENCE_SECONDS)
     http_connection.connect()
     connection: socket.socket = http_connection.sock
     return connection

@@ -26,7 +26,7 @@ _TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
 #: Concurrent calls.
 _CONCURRENT = 4
 #: Seconds that a call may take.
-_SECONDS = 60
+_CALL_SECONDS = 60
 
 
 class BotocoreEndpoint:
@@ -81,7 +81,7 @@ class BotocoreEndpoint:
                 access.access_key_id, access.secret_access_key, access.session_token
             )
             botocore.auth.SigV4Auth(keys, "cloudtrail", region).add_auth(request)
-            session = botocore.httpsession.URLLib3Session(_verify(access), timeout=_SECONDS)
+            session = botocore.httpsession.URLLib3Session(_verify(access), timeout=_CALL_SECONDS)
             answer = session.send(request.prepare())
             return answer.status_code, answer.content
 
@@ -108,8 +108,8 @@ class BotocoreEndpoint:
             config=botocore.config.Config(
                 user_agent=agent,
                 retries={"total_max_attempts": 1},
-                connect_timeout=_SECONDS,
-                read_timeout=_SECONDS,
+                connect_timeout=_CALL_SECONDS,
+                read_timeout=_CALL_SECONDS,
                 s3={"addressing_style": "path"},
             ),
         )

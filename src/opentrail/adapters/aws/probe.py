@@ -147,7 +147,7 @@ def recognize(get: Get) -> Kind | None:
     return next((kind for kind in KINDS for mark in kind.marks if mark(once)), None)
 
 
-_MAX_SECONDS = 5.0
+_PROBE_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 65_536
 
 
@@ -176,7 +176,7 @@ class Probe:
         try:
             opener = opener_with(self.context())
             try:
-                response = opener.open(self.url.rstrip("/") + path, timeout=_MAX_SECONDS)
+                response = opener.open(self.url.rstrip("/") + path, timeout=_PROBE_SECONDS)
             except urllib.error.HTTPError as error:
                 response = error
             with response:

@@ -35,7 +35,7 @@ from opentrail.ports.journal import JournalSource
 T = TypeVar("T")
 
 _CLOSE_SECONDS = 5.0
-_SECONDS = 120.0
+_REQUEST_SECONDS = 120.0
 _LONG_SECONDS = 3_600.0
 
 
@@ -164,16 +164,16 @@ class IpcEventStore:
         """Returns once lookups see the entries; those already there are left out."""
         for part in parts(entries):
             # A new process lacks what the one before held: its position says where to go on.
-            self.state = await self._child.ask(AddEntries(part), _SECONDS, resend=False)
+            self.state = await self._child.ask(AddEntries(part), _REQUEST_SECONDS, resend=False)
 
     # Each raises `StoreRestarted` if the process was replaced in the meantime by one that lacks the
     # newest events.
-    lookup = remote(EventStore.lookup, _SECONDS, is_cancellable=True)
-    count = remote(EventStore.count, _SECONDS, is_cancellable=True)
-    histogram = remote(EventStore.histogram, _SECONDS, is_cancellable=True)
-    top_values = remote(EventStore.top_values, _SECONDS, is_cancellable=True)
-    overview = remote(EventStore.overview, _SECONDS, is_cancellable=True)
-    list_principals = remote(EventStore.list_principals, _SECONDS, is_cancellable=True)
+    lookup = remote(EventStore.lookup, _REQUEST_SECONDS, is_cancellable=True)
+    count = remote(EventStore.count, _REQUEST_SECONDS, is_cancellable=True)
+    histogram = remote(EventStore.histogram, _REQUEST_SECONDS, is_cancellable=True)
+    top_values = remote(EventStore.top_values, _REQUEST_SECONDS, is_cancellable=True)
+    overview = remote(EventStore.overview, _REQUEST_SECONDS, is_cancellable=True)
+    list_principals = remote(EventStore.list_principals, _REQUEST_SECONDS, is_cancellable=True)
     count_calls = remote(EventStore.count_calls, _LONG_SECONDS, is_cancellable=True)
     count_principals = remote(EventStore.count_principals, _LONG_SECONDS, is_cancellable=True)
     count_values = remote(EventStore.count_values, _LONG_SECONDS, is_cancellable=True)
@@ -189,14 +189,14 @@ class IpcEventStore:
 
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:
         """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
-        return await self._answer(ReadSealed(after, limit, until), _SECONDS)
+        return await self._answer(ReadSealed(after, limit, until), _REQUEST_SECONDS)
 
     async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
         """Returns position and record of up to `limit` events with `after < position <= until`.
 
         Those that the journal has lost since are among them.
         """
-        return await self._answer(ReadRecords(after, limit, until), _SECONDS)
+        return await self._answer(ReadRecords(after, limit, until), _REQUEST_SECONDS)
 
     async def forget(self, first: int, last: int) -> None:
         """Leaves out what the journal has lost from a position to another."""
@@ -204,7 +204,7 @@ class IpcEventStore:
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the sealed record of the journal with this event id."""
-        return await self._answer(FindSealed(event_id), _SECONDS)
+        return await self._answer(FindSealed(event_id), _REQUEST_SECONDS)
 
     async def _answer(self, request: IpcRequest[T], seconds: float, resend: bool = True) -> T:
         """Returns the response to a request that may read files in S3.
@@ -237,7 +237,7 @@ class IpcEventStore:
 
     async def refresh(self) -> HistoryState:
         """Returns the current state of the store."""
-        self.state = await self._child.ask(GetState(), _SECONDS)
+        self.state = await self._child.ask(GetState(), _REQUEST_SECONDS)
         return self.state
 
     async def close(self) -> None:

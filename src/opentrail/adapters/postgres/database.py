@@ -20,7 +20,7 @@ from opentrail.core.errors import StorageFailed, StoreUnreachable
 T = TypeVar("T")
 
 #: Seconds for a transaction, in which each of several hosts may be tried.
-MAX_SECONDS = 10.0
+MAX_TRANSACTION_SECONDS = 10.0
 #: PostgreSQL's code for a statement that took too long.
 _STATEMENT_TIMEOUT = "57014"
 _REPLICATION = (
@@ -62,7 +62,9 @@ class SharedDatabase:
         self._database = PostgresDatabase(url, "journal", _CONNECT_SECONDS)
         self._turn = asyncio.Lock()
 
-    async def run(self, work: Callable[[Transaction], T], seconds: float = MAX_SECONDS) -> T:
+    async def run(
+        self, work: Callable[[Transaction], T], seconds: float = MAX_TRANSACTION_SECONDS
+    ) -> T:
         """Returns what `work` returns once its changes are durable; transactions take turns.
 
         Raises:
@@ -74,7 +76,9 @@ class SharedDatabase:
         async with self._turn:
             return await asyncio.to_thread(self.run_blocking, work, seconds)
 
-    def run_blocking(self, work: Callable[[Transaction], T], seconds: float = MAX_SECONDS) -> T:
+    def run_blocking(
+        self, work: Callable[[Transaction], T], seconds: float = MAX_TRANSACTION_SECONDS
+    ) -> T:
         """Does what `run` does, and blocks until it is done."""
         try:
             return self._database.run(work, seconds)

@@ -13,7 +13,7 @@ from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Maximum seconds that a move takes.
-_MAX_SECONDS = 3_600.0
+_MOVE_SECONDS = 3_600.0
 #: Maximum records of a batch.
 _RECORDS = 2_000
 _HEAD = "SELECT position FROM opentrail.journal FOR UPDATE"
@@ -51,7 +51,7 @@ async def restore_journal(url: str, source: JournalSource, last: int) -> None:
     try:
         await database.run(create_tables)
         fill = partial(_fill, source=source, first=first, last=last)
-        await database.run(fill, _MAX_SECONDS)
+        await database.run(fill, _MOVE_SECONDS)
     finally:
         await database.close()
 

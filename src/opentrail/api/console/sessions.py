@@ -23,9 +23,9 @@ MAX_IDLE = timedelta(minutes=30)
 #: A session ends this long after it began.
 MAX_SESSION = timedelta(hours=12)
 #: Maximum number of unused links, and of sessions; the oldest end.
-MAX_COUNT = 1_000
+MAX_SESSIONS = 1_000
 #: Maximum sessions of one user, so that no user ends those of others; the oldest end.
-MAX_OF_USER = 100
+MAX_SESSIONS_OF_USER = 100
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Sessions:
         now = self._clock.now()
         secret = secrets.token_urlsafe(32)
         own = [key for key, session in self._sessions.items() if session.user.name == user.name]
-        for key in own[: 1 - MAX_OF_USER]:
+        for key in own[: 1 - MAX_SESSIONS_OF_USER]:
             del self._sessions[key]
         self._sessions[hash_of(secret)] = Session(user, now, now)
         drop_oldest(self._sessions)
@@ -111,7 +111,7 @@ def hash_of(secret: str) -> bytes:
 
 def drop_oldest(entries: dict[bytes, Any]) -> None:
     """Removes the oldest entry if there are too many."""
-    if len(entries) > MAX_COUNT:
+    if len(entries) > MAX_SESSIONS:
         del entries[next(iter(entries))]
 
 
@@ -149,7 +149,7 @@ class StoredSessions(Sessions):
         oldest_first = sorted(begun, key=lambda key: begun[key].began)
         own = [key for key in oldest_first if begun[key].user.name == user.name]
         ended = {key for key in oldest_first if begun[key].expires < now}
-        ended.update(own[: 1 - MAX_OF_USER], oldest_first[: 1 - MAX_COUNT])
+        ended.update(own[: 1 - MAX_SESSIONS_OF_USER], oldest_first[: 1 - MAX_SESSIONS])
         new = self._stored.addition(hash_of(secret).hex(), Session(user, now, now))
         await self._stored.apply([*self._stored.removals(ended), new])
         return secret

@@ -20,7 +20,7 @@ from opentrail.who.shapes import CountedValue
 
 T = TypeVar("T")
 #: Maximum seconds of one answer; a page shows the rest without it.
-_SECONDS = 20.0
+_ANSWER_SECONDS = 20.0
 _FACETS = "eventName,username,eventSource,region,sourceIpAddress,errorCode,resourceType,account"
 _BUCKETS = 60
 #: Most frequent values of a field in an answer.
@@ -170,7 +170,7 @@ async def _in_time(answer: Awaitable[T]) -> T:
         CloudTrailError: `TimedOut`.
     """
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_ANSWER_SECONDS):
             return await answer
     except TimeoutError as error:
         message = "Counting took too long; narrow the search."

@@ -31,7 +31,7 @@ from opentrail.detections.rule_files import (
     starter_rules,
     technique_of,
 )
-from opentrail.detections.rules import MAX_SECONDS, DetectionRule, rule_of
+from opentrail.detections.rules import MAX_CORRELATION_SECONDS, DetectionRule, rule_of
 from opentrail.history.event_history import PAGE, Search
 from opentrail.history.threads import in_thread
 from opentrail.history.written_searches import read_newest, search_in
@@ -338,7 +338,7 @@ def _of_event(search: Search, event: FoundEvent) -> Search:
     ids = ("detectionDetails", "eventIDs")
     named = Compare(ids, "=", literal(event.event_id), is_field=False)
     both = named if search.expression is None else And((search.expression, named))
-    away = timedelta(seconds=MAX_SECONDS)
+    away = timedelta(seconds=MAX_CORRELATION_SECONDS)
     return replace(
         search, expression=both, start=event.event_time - away, end=event.event_time + away
     )

@@ -28,7 +28,7 @@ from opentrail.trails.registry import TrailRegistry
 T = TypeVar("T")
 
 #: Deadline of a request.
-_SECONDS = 60.0
+_REQUEST_SECONDS = 60.0
 #: Deadline of a request that may take as long as the events of a day.
 _LONG_SECONDS = 1_800.0
 #: Deadline for the process to end.
@@ -98,7 +98,7 @@ class WatchProcess:
             self._arguments,
             {},
             self._prepare,
-            prepare_seconds=_SECONDS,
+            prepare_seconds=_REQUEST_SECONDS,
         )
 
     async def _prepare(self, link: Link) -> None:
@@ -133,15 +133,15 @@ class WatchProcess:
         return state
 
     # Where a new process must go on from its own cursor, nothing is sent to it again.
-    state = remote(RemoteWatch.state, _SECONDS)
-    resume = remote(RemoteWatch.resume, _SECONDS)
-    expect = remote(RemoteWatch.expect, _SECONDS, resend=False)
+    state = remote(RemoteWatch.state, _REQUEST_SECONDS)
+    resume = remote(RemoteWatch.resume, _REQUEST_SECONDS)
+    expect = remote(RemoteWatch.expect, _REQUEST_SECONDS, resend=False)
     _observe = remote(RemoteWatch.observe, _LONG_SECONDS, resend=False)
     pass_time = remote(RemoteWatch.pass_time, _LONG_SECONDS, resend=False)
-    acknowledge = remote(RemoteWatch.acknowledge, _SECONDS, resend=False)
-    begin = remote(RemoteWatch.begin, _SECONDS, resend=False)
+    acknowledge = remote(RemoteWatch.acknowledge, _REQUEST_SECONDS, resend=False)
+    begin = remote(RemoteWatch.begin, _REQUEST_SECONDS, resend=False)
     learn = remote(RemoteWatch.learn, _LONG_SECONDS, resend=False)
-    abandon = remote(RemoteWatch.abandon, _SECONDS)
+    abandon = remote(RemoteWatch.abandon, _REQUEST_SECONDS)
     learn_principals = remote(RemoteWatch.learn_principals, _LONG_SECONDS, resend=False)
     adopt = remote(RemoteWatch.adopt, _LONG_SECONDS, resend=False)
 

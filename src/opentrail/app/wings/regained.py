@@ -27,7 +27,7 @@ from opentrail.trails.writing import MAX_LOG_BYTES, decompress
 log = logging.getLogger(__name__)
 
 #: Seconds between two checks for notes, also after a failure.
-_EVERY = 5.0
+_NOTES_SECONDS = 5.0
 #: Records of an import.
 _RECORDS = 2_000
 #: A position that no journal reaches.
@@ -72,7 +72,7 @@ class KeptHistory:
         while True:
             failure = "events that the journal has lost are not imported yet"
             is_failing = not await attempt(self.work_off(), failure, is_known=is_failing)
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_NOTES_SECONDS)
 
     async def work_off(self) -> None:
         """Imports and forgets what event history has at lost positions.
@@ -151,7 +151,7 @@ class Regaining:
         """Works off notes as they come; retries those that fail."""
         while True:
             await attempt(self.work_off(), "log files cannot be read into event history yet")
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_NOTES_SECONDS)
 
     async def work_off(self) -> None:
         """Imports the files of all notes, and records for each of them what was lost.

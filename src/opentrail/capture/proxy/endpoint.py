@@ -13,10 +13,10 @@ from opentrail.capture.proxy.connections import Connections
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.head import CONTINUE
 from opentrail.capture.proxy.upstream import ConnectionPool, UpstreamConnection, Upstreams
+from opentrail.capture.record.choice import Choice
+from opentrail.capture.record.client_address import Networks
 from opentrail.capture.record.exchange import GONE
-from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
-from opentrail.capture.record.request_head import Choice
 from opentrail.ports.clock import Clock
 from opentrail.ports.metrics import Metrics
 from opentrail.wire.routing import Router

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from opentrail.capture.record.client_address import Networks
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.model_form import (
@@ -21,7 +22,6 @@ from opentrail.capture.record.model_form import (
     model_answer,
     model_parameters,
 )
-from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.resources import resources_of
 from opentrail.capture.record.s3_form import (
     Deletion,

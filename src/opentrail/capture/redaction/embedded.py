@@ -38,7 +38,7 @@ from opentrail.capture.redaction.secret_names import (
 from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
 
 #: Levels of strings within strings; deeper ones are hidden.
-_MAX_DEPTH = 4
+_MAX_EMBEDDED_DEPTH = 4
 #: Characters; shorter strings are too short for a name and a secret.
 _MIN_LENGTH = 8
 #: Characters; longer strings are not recorded: their object is left out (`limits.encode_record`).
@@ -163,7 +163,7 @@ def search_limit() -> Iterator[None]:
 
 def _redact(text: str, depth: int) -> str:
     left = _unsearched.get() - len(text)
-    if depth > _MAX_DEPTH or left < 0:
+    if depth > _MAX_EMBEDDED_DEPTH or left < 0:
         return HIDDEN
     _unsearched.set(left)
     bare = text.strip().removeprefix("\ufeff")

@@ -27,7 +27,7 @@ from opentrail.core.expression.tree import (
 
 _STATES = ("success", "failure", "read", "write")
 #: Maximum levels of nesting.
-_MAX_DEPTH = 100
+_MAX_NESTING = 100
 #: Maximum characters of an expression.
 _MAX_LENGTH = 10_000
 _ACCOUNT_DIGITS = 12
@@ -236,8 +236,8 @@ class _Parser:
 
     def _operand(self) -> Expression:
         self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested more than {_MAX_DEPTH} levels deep")
+        if self._depth > _MAX_NESTING:
+            raise ExpressionError(f"the expression is nested more than {_MAX_NESTING} levels deep")
         try:
             if self._is_operator("NOT"):
                 self._take()

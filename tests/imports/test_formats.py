@@ -12,8 +12,8 @@ import pytest
 
 from opentrail.imports import documents, unpacking
 from opentrail.imports.documents import read_file
+from opentrail.imports.formats import LISTS, READERS
 from opentrail.imports.json_records import AcceptedRecord, RejectedRecord, Result
-from opentrail.imports.readers import LISTS, READERS
 from tests.factories import real_records, record_bytes, some_records
 
 FORMATS = [*LISTS, *READERS]

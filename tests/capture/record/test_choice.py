@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.request_head import Choice
+from opentrail.capture.record.choice import Choice
 from opentrail.core.event_record import EventRecord
 from opentrail.core.identity import Identity, unknown
 from opentrail.core.selectors.advanced import OPERATORS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.record.networks import Networks, VpcEndpoint, network
+from opentrail.capture.record.client_address import Networks, VpcEndpoint, network
 
 PROXIES = [network("10.0.0.0/8"), network("fd00::/8")]
 
