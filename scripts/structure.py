@@ -60,6 +60,7 @@ class Tree:
     lines: dict[str, int] = field(default_factory=dict)
     functions: int = 0
     untyped: int = 0
+    json: int = 0
     conditionals: list[str] = field(default_factory=list)
     #: Importers by module; `run` leaves out what is under `TYPE_CHECKING`.
     imports: _Graph = field(default_factory=lambda: defaultdict(set))
@@ -164,6 +165,7 @@ def read(texts: Mapping[str, str]) -> Tree:
             tree.functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
                 tree.untyped += ast.unparse(node) == "dict[str, Any]"
+            tree.json += isinstance(node, ast.Name) and node.id == "Json"
         for condition in () if module.startswith("validation/") else conditions(nodes):
             if any(is_kind(operand) for operand in operands(condition)):
                 shown = f"{module}:{condition.lineno} {ast.unparse(condition)}"
@@ -286,6 +288,7 @@ def figures(tree: Tree) -> dict[str, tuple[int, list[str]]]:
         "modules": (len(tree.lines), []),
         "functions": (tree.functions, []),
         "dict[str, Any]": (tree.untyped, []),
+        "  by its alias Json": (tree.json, []),
         **{label: (len(found), found) for label, found in rows.items()},
     }
 

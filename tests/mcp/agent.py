@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.types import CallToolResult, Implementation, TextContent
 
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
-from opentrail.mcp.answer import Json
+from opentrail.core.event import Json
 from opentrail.mcp.server import OpentrailMcpServer
 from tests.api.caller import Answer, Api
 from tests.fakes import TIMEOUT_SECONDS

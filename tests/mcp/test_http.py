@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
-from opentrail.mcp.answer import Json
+from opentrail.core.event import Json
 from opentrail.mcp.http import (
     MAX_USER_SESSIONS,
     PATH,

@@ -159,7 +159,7 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
             own = [name for name in sys.modules if name.partition(".")[0] == "opentrail"]
             assert sorted(own) == [
                 "opentrail", "opentrail.core", "opentrail.core.version", "opentrail.pytest_plugin",
-                "opentrail.pytest_plugin.plugin", "opentrail.pytest_plugin.plugin",
+                "opentrail.pytest_plugin.plugin",
             ]
     """)
     session.runpytest_subprocess().assert_outcomes(passed=1)

@@ -10,11 +10,11 @@ from typing import Any
 from opentrail.access.keys import AccessKey, KeyDirectory, NewKey
 from opentrail.access.policies import AWS_MANAGED, PolicyDirectory
 from opentrail.core.errors import MalformedPolicy, UsageError
-from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.core.event import Json, format_time, is_account, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT
 
 Arguments = Mapping[str, Any]
-Answer = dict[str, Any]
+Answer = Json
 #: Maximum seconds of a lifetime or an overlap: ten years.
 _MAX_LIFETIME_SECONDS = 10 * 366 * 86_400
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opentrail.core.errors import Conflict, UsageError
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import Json, format_time, parse_time
 from opentrail.core.identity import Identity, iam_user, key_for_account, root
 from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, KnownCollection, retry_on_conflict
@@ -289,7 +289,7 @@ def identity_of(access_key_id: str, principal: str) -> Identity:
     """
     account = _account_of(principal)
     kind, _, name = principal.split(":", 5)[5].partition("/")
-    user_identity: dict[str, Any]
+    user_identity: Json
     if kind == "root":
         user_identity = root(account)
     elif kind == "user":

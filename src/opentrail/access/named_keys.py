@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from opentrail.core.errors import UsageError
-from opentrail.core.event import is_account
+from opentrail.core.event import Json, is_account
 from opentrail.ports.collection import Codec, KnownCollection
 from opentrail.ports.control import ControlStore
 
@@ -81,7 +81,7 @@ class DirectoryAdministration:
         self._named_keys = named_keys
         self._on_change = on_change
 
-    async def run(self, arguments: Entry) -> dict[str, Any]:
+    async def run(self, arguments: Entry) -> Json:
         """Returns the answer to `{"action": "add" | "list" | "remove", …}`.
 
         Raises:
@@ -108,11 +108,11 @@ class DirectoryAdministration:
         return {"accessKeyId": key, **self._named_keys.all().get(key, {})}
 
 
-def _entry(arguments: Entry) -> dict[str, Any]:
+def _entry(arguments: Entry) -> Json:
     user, is_root = arguments.get("user"), arguments.get("root") is True
     if is_root == (user is not None):
         raise UsageError("either user = NAME or root = true must be given")
-    entry: dict[str, Any] = {"root": True} if is_root else {"user": _text(arguments, "user")}
+    entry: Json = {"root": True} if is_root else {"user": _text(arguments, "user")}
     entry |= {name: _text(arguments, name) for name in _OPTIONAL if arguments.get(name) is not None}
     if "account" in entry and not is_account(entry["account"]):
         raise UsageError(f"account must be 12 digits, not {entry['account']!r}")

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
-from opentrail.core.event import is_account
+from opentrail.core.event import Json, is_account
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.collection import Codec, KnownCollection, retry_on_conflict
 from opentrail.ports.control import ControlStore, Document
@@ -150,7 +150,7 @@ class PolicyDirectory:
             )
         parse_policy(document, PolicyKind.IDENTITY, name)
 
-        def change(stored: dict[str, Any]) -> None:
+        def change(stored: Json) -> None:
             stored["policies"][name] = document
 
         await self._change(account, change)
@@ -163,7 +163,7 @@ class PolicyDirectory:
             UsageError: there is no such policy, or it is attached.
         """
 
-        def change(stored: dict[str, Any]) -> None:
+        def change(stored: Json) -> None:
             if name not in stored["policies"]:
                 raise UsageError(f"policy {name!r} not found in account {account}")
             users = [a["principal"] for a in stored["attached"].values() if name in a["policies"]]
@@ -189,7 +189,7 @@ class PolicyDirectory:
         """
         account, key = _place_of_user_or_role(principal)
 
-        def change(stored: dict[str, Any]) -> None:
+        def change(stored: Json) -> None:
             if name not in stored["policies"] and name not in AWS_MANAGED:
                 policy_names = ", ".join(sorted([*stored["policies"], *AWS_MANAGED]))
                 raise UsageError(
@@ -213,7 +213,7 @@ class PolicyDirectory:
         """
         account, key = _place_of_user_or_role(principal)
 
-        def change(stored: dict[str, Any]) -> None:
+        def change(stored: Json) -> None:
             names = stored["attached"].get(key, {}).get("policies", [])
             if name not in names:
                 raise UsageError(f"policy {name!r} is not attached to {principal}")
@@ -239,19 +239,17 @@ class PolicyDirectory:
             for _, attached in sorted(document["attached"].items())
         ]
 
-    async def _documents(self, account: str | None) -> Iterable[tuple[str, dict[str, Any]]]:
+    async def _documents(self, account: str | None) -> Iterable[tuple[str, Json]]:
         return [
             (item.stored.key, item.value)
             for item in await self._accounts.items()
             if account in (None, item.stored.key)
         ]
 
-    async def _change(
-        self, account: str, change: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]:
+    async def _change(self, account: str, change: Callable[[Json], None]) -> Json:
         """Applies a change to an account's document; returns the document."""
 
-        async def attempt() -> dict[str, Any]:
+        async def attempt() -> Json:
             item = await self._accounts.find(account)
             document = item.value if item else {"policies": {}, "attached": {}}
             change(document)

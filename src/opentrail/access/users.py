@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -27,7 +26,7 @@ from opentrail.core.errors import (
     TooManyTries,
     UsageError,
 )
-from opentrail.core.event import is_account
+from opentrail.core.event import Json, is_account
 from opentrail.core.identity import iam_user
 from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, Collection, Item
@@ -307,9 +306,7 @@ class Tries:
             times.pop()
 
 
-def identity_of_user(
-    account: str, name: str, subject: tuple[str, str] | None = None
-) -> dict[str, Any]:
+def identity_of_user(account: str, name: str, subject: tuple[str, str] | None = None) -> Json:
     """Returns the `userIdentity` of a user of the console: an IAM user.
 
     The path in the ARN distinguishes it from the account's own users. The `principalId` is of the

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.remote_events import IpcEventStore
@@ -16,7 +15,7 @@ from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, trail_state
 from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
-from opentrail.core.event import format_time
+from opentrail.core.event import Json, format_time
 from opentrail.core.logs import LastProblem
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.core.version import __version__
@@ -127,7 +126,7 @@ class Health:
         for first, last in self._store.state.lost_imports:
             yield f"imported events {first} to {last}: import them again"
 
-    def document(self, settings: Settings, counted: Sequence[Sequence[Sample]]) -> dict[str, Any]:
+    def document(self, settings: Settings, counted: Sequence[Sequence[Sample]]) -> Json:
         """Returns the body of `/health`.
 
         Args:
@@ -172,7 +171,7 @@ class Health:
         }
 
 
-def _history_of(store: IpcEventStore) -> dict[str, Any]:
+def _history_of(store: IpcEventStore) -> Json:
     state = store.state
     return {
         "position": store.position,
@@ -190,9 +189,6 @@ def _positions(first: int, last: int | None) -> str:
     if last is None:
         return f"an unknown number of records at position {first}"
     return f"position {first}" if first == last else f"positions {first} to {last}"
-
-
-Json = dict[str, Any]
 
 
 class ServerStatus:

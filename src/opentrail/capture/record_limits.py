@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from opentrail.core.event import Json
+
 #: AWS's limits, in bytes: a string, parameters or answer, `additionalEventData`, a record.
 MAX_TEXT_BYTES = 1_024
 MAX_OBJECT_BYTES = 100 * 1_024
@@ -59,7 +61,7 @@ def truncate(text: str) -> str:
     return text.encode("utf-8", "replace")[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
-def encode_record(record: dict[str, Any]) -> bytes:
+def encode_record(record: Json) -> bytes:
     """Returns the record's bytes, oversized parts replaced by AWS's mark."""
     raw = to_bytes(record)
     if len(raw) <= MAX_ADDITIONAL_BYTES:
@@ -81,7 +83,7 @@ def encode_record(record: dict[str, Any]) -> bytes:
     return raw
 
 
-def _omitted(member: str, size: int, limit: int) -> dict[str, Any]:
+def _omitted(member: str, size: int, limit: int) -> Json:
     """Returns AWS's mark for a member that is too large."""
     return {
         "omitted": True,

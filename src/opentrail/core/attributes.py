@@ -9,6 +9,7 @@ from opentrail.core.event import (
     DATA,
     FOUND_DETAILS,
     MANAGEMENT,
+    Json,
     Record,
     as_object,
     is_account,
@@ -161,7 +162,7 @@ def resources_of(record: Record) -> tuple[Resource, ...]:
 
 
 def _collect(
-    part: dict[str, Any],
+    part: Json,
     kinds: Kinds,
     plan: ResourceRule,
     depth: int,
@@ -193,7 +194,7 @@ def _add(plan: ResourceRule, kind: str, value: str, resources: dict[Resource, No
 
 def _collect_object(
     member: str,
-    value: dict[str, Any],
+    value: Json,
     kinds: Kinds,
     plan: ResourceRule,
     depth: int,

@@ -12,6 +12,8 @@ from opentrail.core.value_class import value_class
 
 #: A decoded record: AWS's member names, JSON values.
 Record = Mapping[str, Any]
+#: A JSON object whose members AWS, a caller or a model decides.
+Json = dict[str, Any]
 
 EVENT_VERSION = "1.11"
 MANAGEMENT = "Management"

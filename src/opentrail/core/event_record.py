@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from opentrail.core.event import Json
 from opentrail.core.value_class import value_class
 
 #: Any JSON value but an object: a member of a foreign record may have any type.
@@ -35,7 +36,7 @@ class _Members(msgspec.Struct, rename="camel"):
     vpc_endpoint_id: Any = None
     session_credential_from_console: Any = None
     user_identity: _Identity | _Other = None
-    resources: list[_Resource | _Other] | dict[str, Any] | str | float | bool | None = None
+    resources: list[_Resource | _Other] | Json | str | float | bool | None = None
 
 
 class _InsightDetails(msgspec.Struct, rename="camel"):
@@ -62,7 +63,7 @@ _MEMBERS = msgspec.json.Decoder(_Members)
 _INSIGHT = msgspec.json.Decoder(_Insight)
 _TIME = msgspec.json.Decoder(_Time)
 _AGENT = msgspec.json.Decoder(_Agent)
-_DOCUMENT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_DOCUMENT: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Json)
 
 
 @value_class(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class EventRecord:
         self._event_time: str | None = None
         self._fields: EventFields | None = None
         self._insight: InsightFields | None = None
-        self._document: dict[str, Any] | None = None
+        self._document: Json | None = None
 
     @property
     def event_time(self) -> str:
@@ -164,7 +165,7 @@ class EventRecord:
         return _text(_decode(_AGENT, self.raw).user_agent)
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         """The record with all its members."""
         if self._document is None:
             self._document = _decode(_DOCUMENT, self.raw)

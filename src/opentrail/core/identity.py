@@ -13,7 +13,7 @@ from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.event import Record, as_object, is_account, objects_in
+from opentrail.core.event import Json, Record, as_object, is_account, objects_in
 from opentrail.core.user_agents import agent_tag_of
 from opentrail.core.value_class import value_class
 
@@ -43,12 +43,12 @@ class Identity:
     #: The session's tags that roles assumed from it keep: key → value.
     transitive_tags: Mapping[str, str] = field(default_factory=dict)
     #: The form in records, once it was asked for.
-    _shown: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
+    _shown: Json | None = field(default=None, init=False, repr=False, compare=False)
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> Json:
         """Returns the `userIdentity` member of a record made with this key."""
         if self._shown is None:
-            member_values: dict[str, Any] = {}
+            member_values: Json = {}
             for name, value in self.user_identity.items():
                 member_values[name] = value
                 if name == "accountId":
@@ -105,9 +105,9 @@ def key_for_account(account: str, prefix: str = "AKIA", tail: bytes = b"opnt") -
     return prefix + base64.b32encode(head.to_bytes(6, "big") + tail).decode()
 
 
-def iam_user(account: str, name: str, principal_id: str | None, arn: str | None) -> dict[str, Any]:
+def iam_user(account: str, name: str, principal_id: str | None, arn: str | None) -> Json:
     """Returns the `userIdentity` of an IAM user, without the key id."""
-    identity: dict[str, Any] = {"type": "IAMUser"}
+    identity: Json = {"type": "IAMUser"}
     if principal_id:
         identity["principalId"] = principal_id
     identity["arn"] = arn or f"arn:aws:iam::{account}:user/{name}"
@@ -116,7 +116,7 @@ def iam_user(account: str, name: str, principal_id: str | None, arn: str | None)
     return identity
 
 
-def root(account: str) -> dict[str, Any]:
+def root(account: str) -> Json:
     """Returns the `userIdentity` of an account's root user, without the key id."""
     return {
         "type": "Root",
@@ -151,7 +151,7 @@ def federated_caller(
     parameters: Mapping[str, Any] | None,
     answer: Mapping[str, Any] | None,
     token: object = None,
-) -> tuple[dict[str, Any], str | None] | None:
+) -> tuple[Json, str | None] | None:
     """Returns the caller of an unsigned STS call, and the account that it is made in.
 
     The caller is in a web identity or SAML token; the response has the token's contents ("Logging
@@ -201,7 +201,7 @@ def _claims_of(token: object, account: str | None) -> dict[str, str]:
     return {name: text for name, text in said.items() if isinstance(text, str) and text}
 
 
-def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> dict[str, Any]:
+def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> Json:
     members = {
         "principalId": ":".join(str(part) for part in parts if part),
         "userName": str(name or ""),
@@ -425,14 +425,14 @@ def _used_mfa(parameters: Mapping[str, Any]) -> str:
 
 def _assumed_role(
     role_user: Mapping[str, Any], parameters: Mapping[str, Any], attributes: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Json:
     """Builds an AssumedRole identity from `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
     arn, principal_id = str(role_user.get("arn", "")), str(role_user.get("assumedRoleId", ""))
     parts = arn.split(":")
     account = parts[4] if len(parts) > 5 else ""
     role = arn.rpartition(":")[2].partition("/")[2].partition("/")[0]
     role_arn = str(parameters.get("roleArn") or f"arn:aws:iam::{account}:role/{role}")
-    context: dict[str, Any] = {
+    context: Json = {
         "sessionIssuer": {
             "type": "Role",
             "principalId": principal_id.partition(":")[0],
@@ -454,7 +454,7 @@ def _assumed_role(
 
 def _federated_user(
     federated: Mapping[str, Any], record: Record, attributes: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Json:
     issuer = as_object(record.get("userIdentity"))
     account = str(record.get("recipientAccountId"))
     issuer_members = ("type", "principalId", "arn", "accountId", "userName")

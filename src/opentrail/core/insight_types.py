@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event import DATA, MANAGEMENT, Json
 from opentrail.core.event_record import InsightFields
 from opentrail.core.selectors import Selection
 
@@ -46,7 +46,7 @@ class InsightSelector:
     insight_type: str
     categories: tuple[str, ...] = (MANAGEMENT,)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the selector as the API shows it."""
         return {"InsightType": self.insight_type, "EventCategories": list(self.categories)}
 

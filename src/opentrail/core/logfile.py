@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
 
 #: Maximum uncompressed bytes of a file (AWS's limit is 50 MB). Small files keep trails that start
 #: together close to each other, so that they share most reads of the journal.
@@ -214,7 +214,7 @@ def digest_bytes(
     A starting digest has null in the five `previousDigest…` members (cloudtrail-format §5.3).
     """
     ordered = sorted(logs, key=lambda log: (log.newest, log.key), reverse=True)
-    document: dict[str, Any] = {
+    document: Json = {
         "awsAccountId": place.account,
         "digestStartTime": start,
         "digestEndTime": end,

@@ -16,10 +16,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from opentrail.core.errors import OpentrailError
-from opentrail.core.event import format_time
+from opentrail.core.event import Json, format_time
 from opentrail.core.text import printable
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class LastProblem(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         #: Its line of the log; None if there was none.
-        self.line: dict[str, Any] | None = None
+        self.line: Json | None = None
         self._formatter = JsonLines()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -254,7 +253,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
-        line: dict[str, Any] = {
+        line: Json = {
             "time": format_time(_utc(record)),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
@@ -268,6 +267,6 @@ def _utc(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, UTC)
 
 
-def _details(record: logging.LogRecord) -> dict[str, Any]:
+def _details(record: logging.LogRecord) -> Json:
     """Returns what a record has beside its message."""
     return {name: value for name, value in record.__dict__.items() if name not in _KNOWN}

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opentrail.core.event import as_object, format_time, micros, objects_in, parse_time
-
-Json = dict[str, Any]
+from opentrail.core.event import Json, as_object, format_time, micros, objects_in, parse_time
 
 VERSION = "1.5.0"
 _CATEGORY, _CLASS = 6, 6003

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import Json, format_time, parse_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.resource_tags import Tags
 
@@ -122,8 +122,8 @@ class Span:
     topic: str = ""
     log_group: str = ""
     #: The selectors in effect, as the API shows them; None are the default ones.
-    selectors: dict[str, Any] | None = None
-    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    selectors: Json | None = None
+    insight_selectors: list[Json] = field(default_factory=list)
     #: Id of the organization whose events it delivers, and its accounts in that time; for other
     #: trails empty, whose events are those of their own account.
     organization: str = ""
@@ -139,7 +139,7 @@ class Span:
         return DeliveryPlace(self.organization, account, region)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
+    def from_document(cls, document: Json) -> Self:
         """Returns the span that a part of a trail's document describes."""
         return cls(**{**document, "accounts": tuple(document.get("accounts", ()))})
 
@@ -172,9 +172,9 @@ class Trail:
     log_role: str = ""
     tags: Tags = ()
     #: Event selectors as the API shows them; None if they were never configured.
-    selectors: dict[str, Any] | None = None
+    selectors: Json | None = None
     #: Insight selectors as the API shows them; Insights is off without any.
-    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    insight_selectors: list[Json] = field(default_factory=list)
     #: Id of the organization of an organization trail, and the accounts in it, sorted. Its
     #: `account` is the management account.
     organization: str = ""
@@ -260,11 +260,11 @@ class Trail:
     def _closed(self, event_id: str) -> tuple[Span, ...]:
         return tuple(replace(s, closing_event=event_id) if s.open else s for s in self.spans)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
+    def from_document(cls, document: Json) -> Self:
         """Returns the trail that `document` describes; the inverse of `document`."""
         spans = tuple(Span.from_document(span) for span in document["spans"])
         tags = tuple((key, value) for key, value in document.get("tags", ()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from opentrail.core.event import FOUND_DETAILS, Record, format_time, from_micros, parse_time
+from opentrail.core.event import FOUND_DETAILS, Json, Record, format_time, from_micros, parse_time
 from opentrail.core.expression import literal
 from opentrail.detections.matching import (
     EVENT_NAME,
@@ -56,7 +56,7 @@ class Backtest:
         self.matches += 1
         self.examples = nlargest(MAX_EXAMPLES, [*self.examples, example])
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         """Returns it as JSON has it."""
         return {
             "rule": self.rule.name,

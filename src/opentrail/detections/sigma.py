@@ -36,6 +36,7 @@ from sigma.types import (
 )
 
 from opentrail.core.errors import UsageError
+from opentrail.core.event import Json
 from opentrail.core.expression import literal
 from opentrail.detections.matching import compiled
 from opentrail.detections.possible import impossible
@@ -76,7 +77,7 @@ _CORRELATIONS = ("event_count", "value_count", "temporal")
 class Document(NamedTuple):
     """One document of YAML."""
 
-    members: dict[str, Any]
+    members: Json
     source: str
 
 
@@ -201,7 +202,7 @@ def _read(
             documents[name or "rule"] = Document(part, source)
 
 
-def _rule_of(name: str, document: dict[str, Any], found: RuleSet) -> DetectionRule:
+def _rule_of(name: str, document: Json, found: RuleSet) -> DetectionRule:
     """Returns the rule on single events in a document.
 
     Raises:
@@ -235,7 +236,7 @@ def _rule_of(name: str, document: dict[str, Any], found: RuleSet) -> DetectionRu
     return _checked(_described(name, sigma, condition=condition))
 
 
-def _parsed(kind: Any, document: dict[str, Any]) -> Any:
+def _parsed(kind: Any, document: Json) -> Any:
     """Returns a rule of pySigma.
 
     Raises:
@@ -274,7 +275,7 @@ def _checked(rule: DetectionRule) -> DetectionRule:
 
 
 def _correlation_of(
-    name: str, document: dict[str, Any], selections: dict[str, RuleSelection]
+    name: str, document: Json, selections: dict[str, RuleSelection]
 ) -> tuple[DetectionRule, bool]:
     """Returns the correlation in a document, and whether its rules are rules of their own, too.
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from opentrail.core.event import Record, as_object, format_time, parse_time
+from opentrail.core.event import Json, Record, as_object, format_time, parse_time
 from opentrail.insights.incident_summaries import IncidentReport, sentence
 
 #: Maximum characters of a value in a sentence.
@@ -229,19 +229,19 @@ class InsightAlert:
 Alert = MatchAlert | InsightAlert
 
 
-def slack(alert: Alert) -> dict[str, Any]:
+def slack(alert: Alert) -> Json:
     """Returns the message for an incoming webhook of Slack."""
     text = alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": f"{text}\n{alert.link[0]}" if alert.link else text, "mrkdwn": False}
 
 
-def teams(alert: Alert) -> dict[str, Any]:
+def teams(alert: Alert) -> Json:
     """Returns the message for a workflow of Teams: an Adaptive Card.
 
     A `TextRun` has no Markdown. Functions such as `{{DATE(…)}}` do not work with a space.
     """
     text = re.sub(r"\{(?=\{)", "{ ", alert.text)
-    card: dict[str, Any] = {
+    card: Json = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.2",
@@ -254,7 +254,7 @@ def teams(alert: Alert) -> dict[str, Any]:
     return {"type": "message", "attachments": [{"contentType": kind, "content": card}]}
 
 
-def pagerduty(alert: Alert, routing_key: str) -> dict[str, Any]:
+def pagerduty(alert: Alert, routing_key: str) -> Json:
     """Returns the event for PagerDuty's Events API v2."""
     if alert.is_over:
         return {
@@ -262,7 +262,7 @@ def pagerduty(alert: Alert, routing_key: str) -> dict[str, Any]:
             "event_action": "resolve",
             "dedup_key": alert.dedup_key,
         }
-    body: dict[str, Any] = {
+    body: Json = {
         "routing_key": routing_key,
         "event_action": "trigger",
         "dedup_key": alert.dedup_key,
@@ -283,9 +283,9 @@ def pagerduty(alert: Alert, routing_key: str) -> dict[str, Any]:
     return body
 
 
-def alertmanager(alert: Alert) -> list[dict[str, Any]]:
+def alertmanager(alert: Alert) -> list[Json]:
     """Returns the alerts for `POST /api/v2/alerts` of Alertmanager."""
-    one: dict[str, Any] = {
+    one: Json = {
         "labels": {"alertname": alert.name, "severity": alert.level, **alert.labels},
         "annotations": {"summary": alert.title, "description": alert.text},
     }

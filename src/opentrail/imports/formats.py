@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from opentrail.core.event import Json
 from opentrail.imports.json_records import (
     NOT_A_RECORD,
     NOT_AN_OBJECT,
@@ -293,7 +294,7 @@ def read_object(raw: bytes, line: int) -> Iterator[Result]:
         yield invalid.at(line)
 
 
-def _records(raw: bytes, value: dict[str, Any] | None, line: int) -> Iterator[Result]:
+def _records(raw: bytes, value: Json | None, line: int) -> Iterator[Result]:
     """Yields the records in an object; None: it is a log file.
 
     Raises:
@@ -344,7 +345,7 @@ def _of_row(row: bytes | InvalidText, line: int) -> Result:
         return invalid.at(line)
 
 
-def _of_element(raw: bytes, value: dict[str, Any], line: int) -> Iterator[Result]:
+def _of_element(raw: bytes, value: Json, line: int) -> Iterator[Result]:
     text = None if _is_record(value) else _packed_text(value)
     if text is None:
         yield _record(raw, value, line)
@@ -385,7 +386,7 @@ def _unpacked(text: str) -> bytes:
     return (unpack_large(content) if is_gzip(content) else content).strip(b" \t\r\n")
 
 
-def _record(raw: bytes, value: dict[str, Any], line: int) -> AcceptedRecord:
+def _record(raw: bytes, value: Json, line: int) -> AcceptedRecord:
     if not looks_like_record(value):
         for reader in READERS.values():
             if reader.matches(value):
@@ -396,7 +397,7 @@ def _record(raw: bytes, value: dict[str, Any], line: int) -> AcceptedRecord:
     return accept(raw, value, line)
 
 
-def _object(raw: bytes, where: str = "") -> dict[str, Any]:
+def _object(raw: bytes, where: str = "") -> Json:
     value = decode(raw)
     if not isinstance(value, dict):
         raise InvalidText(NOT_AN_OBJECT, where)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from opentrail.adapters.duckdb.staging import MOVED, Duplicates, Staging
 from opentrail.adapters.ipc.child import arm_in_child, run_child
@@ -22,6 +22,7 @@ from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage, StagedB
 from opentrail.adapters.journal_source import open_source
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import CloudTrailError, StorageFailed
+from opentrail.core.event import Json
 from opentrail.core.faults import crash_point
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
@@ -47,9 +48,9 @@ class _File:
     name: str
     digest: str
     #: The outcome of an earlier import of the same content.
-    earlier_report: dict[str, Any] | None = None
+    earlier_report: Json | None = None
     lines: int = 0
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[Json] = field(default_factory=list)
 
 
 class ImportWorker:
@@ -78,7 +79,7 @@ class ImportWorker:
         """Returns how many bytes of the batch that is being staged are read."""
         return self._read_bytes
 
-    async def commit(self, request: Commit) -> list[dict[str, Any]]:
+    async def commit(self, request: Commit) -> list[Json]:
         """Writes the events of the staged batch.
 
         Raises:
@@ -129,7 +130,7 @@ class ImportWorker:
                     raise CloudTrailError("InvalidParameterException", message)
         self._staging.add(number, rows)
 
-    def _commit(self, last: int) -> list[dict[str, Any]]:
+    def _commit(self, last: int) -> list[Json]:
         duplicates = Duplicates()
         _again(lambda: self._staging.deduplicate(duplicates))
         outcomes = [self._outcome(number, duplicates) for number in range(len(self._files))]
@@ -150,7 +151,7 @@ class ImportWorker:
             for file, outcome in zip(self._files, outcomes, strict=True)
         ]
 
-    def _outcome(self, number: int, duplicates: Duplicates) -> dict[str, Any]:
+    def _outcome(self, number: int, duplicates: Duplicates) -> Json:
         """Returns the outcome of a file: lines = imported + doubled + rejected (guarantee N5)."""
         file = self._files[number]
         if file.earlier_report is not None:

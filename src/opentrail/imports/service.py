@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import Link
@@ -20,6 +20,7 @@ from opentrail.core.errors import (
     RecordRefused,
     StorageFailed,
 )
+from opentrail.core.event import Json
 from opentrail.imports.batch import WORKERS
 from opentrail.ports.journal import JournalSource
 
@@ -105,9 +106,7 @@ class Imports:
         self._under_way = 0
         self._ends: set[asyncio.Task[None]] = set()
 
-    async def take(
-        self, chunks: AsyncIterator[bytes], on_read: OnRead | None = None
-    ) -> dict[str, Any]:
+    async def take(self, chunks: AsyncIterator[bytes], on_read: OnRead | None = None) -> Json:
         """Imports the files of a body (imports/batch.py) and returns the outcome of each.
 
         Args:
@@ -132,7 +131,7 @@ class Imports:
             self._under_way -= 1
             await asyncio.to_thread(batch.unlink, missing_ok=True)
 
-    async def _imported(self, batch: Path, on_read: OnRead | None) -> dict[str, Any]:
+    async def _imported(self, batch: Path, on_read: OnRead | None) -> Json:
         worker = await self._worker()
         try:
             while (files := await self._files_of(batch, worker, on_read)) is None:
@@ -150,7 +149,7 @@ class Imports:
 
     async def _files_of(
         self, batch: Path, worker: _Worker, on_read: OnRead | None
-    ) -> list[dict[str, Any]] | None:
+    ) -> list[Json] | None:
         """Returns the outcome of each file; None: another server's import came between."""
         staging = asyncio.ensure_future(
             worker.child.ask(Stage(str(batch)), _BATCH_SECONDS, resend=False)

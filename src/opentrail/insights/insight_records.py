@@ -6,11 +6,10 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 
-from opentrail.core.event import INSIGHT, NewEntry, format_time
+from opentrail.core.event import INSIGHT, Json, NewEntry, format_time
 from opentrail.core.insight_types import NEW_REGION, insight_type
 from opentrail.insights.findings import Detection, PrincipalFinding, time_of
 from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
@@ -73,7 +72,7 @@ async def insight_event(
         store.count_values(key, begin, end, snapshot, limit=_TOP),
     )
     shared = shared_event_id(key, finding.start, source)
-    details: dict[str, Any] = {
+    details: Json = {
         "state": state,
         "eventSource": key.event_source,
         "eventName": key.event_name,
@@ -98,7 +97,7 @@ async def insight_event(
 
 
 def insight_entry(
-    now: datetime, account: str, region: str, time: datetime, shared: str, details: dict[str, Any]
+    now: datetime, account: str, region: str, time: datetime, shared: str, details: Json
 ) -> NewEntry:
     """Returns the event with some details; `now` is when it is made, `time` that of the event."""
     own_id = event_id(shared, details["state"])
@@ -128,7 +127,7 @@ def average(events: int, minutes: int) -> float:
 
 def _attributions(
     key: CallKey, insight: ValueCounts, minutes: int, baseline: ValueCounts, before: int
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     """Returns the attributes by which the calls are divided; errors have no error code."""
     names = {"userIdentityArn": "user_identity_arn", "userAgent": "user_agent"}
     if key.error_code is None:
@@ -143,7 +142,7 @@ def _attributions(
     ]
 
 
-def _averages(counts: Sequence[ValueCount], minutes: int) -> list[dict[str, Any]]:
+def _averages(counts: Sequence[ValueCount], minutes: int) -> list[Json]:
     return [{"value": value, "average": average(count, minutes)} for value, count in counts]
 
 
@@ -162,7 +161,7 @@ def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
     """Returns the event of a finding; `now` is when the record is made."""
     state = START if finding.end is None else END
     shared = shared_burst_id(finding)
-    details: dict[str, Any] = {
+    details: Json = {
         "state": state,
         "eventSource": finding.event_source,
         "eventName": finding.event_name,
@@ -173,7 +172,7 @@ def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
     return insight_entry(now, finding.account, finding.region, time, shared, details)
 
 
-def _extension(finding: PrincipalFinding) -> dict[str, Any]:
+def _extension(finding: PrincipalFinding) -> Json:
     members = {
         "type": finding.type,
         "principal": finding.principal,

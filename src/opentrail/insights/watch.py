@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event import DATA, MANAGEMENT, Entry, parse_time
+from opentrail.core.event import DATA, MANAGEMENT, Entry, Json, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.insights.baseline import DAY, DROP_WINDOWS, Baselines
 from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
@@ -322,7 +322,7 @@ class Watch:
         file = io.BytesIO()
         described = np.frombuffer(msgspec.msgpack.encode(meta), np.uint8)
         arrays = self.detector.baselines.arrays()
-        np.savez(file, meta=described, **cast(dict[str, Any], arrays))
+        np.savez(file, meta=described, **cast(Json, arrays))
         return file.getvalue()
 
     @classmethod

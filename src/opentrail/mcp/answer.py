@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from opentrail.core.event import Json
 from opentrail.core.facts import (
     FACT,
     AccountId,
@@ -24,8 +25,6 @@ from opentrail.core.facts import (
     Time,
     Word,
 )
-
-Json = dict[str, Any]
 
 #: Maximum bytes of an answer, in both of its forms together.
 MAX_ANSWER_BYTES = 24 * 1024

@@ -19,8 +19,9 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 
 from opentrail.core.errors import OpentrailError
+from opentrail.core.event import Json
 from opentrail.core.version import __version__
-from opentrail.mcp.answer import Answer, Json, clean
+from opentrail.mcp.answer import Answer, clean
 from opentrail.mcp.arguments import (
     DEFAULT_LIMIT,
     MAX_LIMIT,

@@ -14,10 +14,9 @@ import orjson
 
 from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.core.event import format_time, parse_moment
+from opentrail.core.event import Json, format_time, parse_moment
 from opentrail.mcp.answer import (
     Answer,
-    Json,
     cleaned,
     first_that_fits,
     is_account,

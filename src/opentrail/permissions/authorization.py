@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
 
+from opentrail.core.event import Json
 from opentrail.core.policies.patterns import globs
 
 #: First letter in the file → access level.
@@ -39,9 +39,9 @@ class ResourceType:
 
 
 @cache
-def _services() -> dict[str, Any]:
+def _services() -> Json:
     packed = files("opentrail.permissions").joinpath("iam.json.gz").read_bytes()
-    services: dict[str, Any] = json.loads(gzip.decompress(packed))
+    services: Json = json.loads(gzip.decompress(packed))
     return services
 
 
@@ -185,7 +185,7 @@ def matching(pattern: str) -> list[str]:
     ]
 
 
-_NOTHING: dict[str, Any] = {
+_NOTHING: Json = {
     name: {} for name in ("actions", "dependent", "named", "resources", "roles", "tagged")
 }
 

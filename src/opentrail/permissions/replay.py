@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from opentrail.core.event import as_object
+from opentrail.core.event import Json, as_object
 from opentrail.core.policies import AccessRequest, Caller, Outcome, Policy, decide, parse_policies
 from opentrail.core.policies.document import Statement
 from opentrail.core.policies.patterns import may_overlap, meant_by
@@ -153,7 +153,7 @@ class Difference:
     event_id: str
     time: str
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         """Returns it as JSON."""
         return {
             "action": self.action,
@@ -175,7 +175,7 @@ class ReplayedCalls:
     newly_allowed: list[Difference] = field(default_factory=list)
     unknown: list[Difference] = field(default_factory=list)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         """Returns it as JSON."""
         return {
             "allowedCalls": {key.value: self.was_allowed[key] for key in Judgement},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from opentrail.core.event import Json
 from opentrail.core.organization import Organization
 
 
@@ -92,7 +93,7 @@ class EncryptionKeys(Protocol):
 class LogCollector(Protocol):
     """Takes logs of OpenTelemetry."""
 
-    async def send(self, logs: dict[str, Any]) -> int:
+    async def send(self, logs: Json) -> int:
         """Return once the collector has answered; the result is how many records it rejected.
 
         Args:

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
-from opentrail.core.event import parse_time
+from opentrail.core.event import Json, parse_time
 from opentrail.core.logs import attempt
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.ports.control import ControlStore, Put
@@ -81,7 +81,7 @@ class Deliveries(Protocol):
         """
         ...
 
-    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+    async def known_digests(self, trail: Trail) -> list[Json]:
         """Return for each account and Region the first, last and newest digests of its chains."""
         ...
 
@@ -443,7 +443,7 @@ class TrailDeliveries:
         """
         return await self.ensure(trail.uid).deliver(flush=True)
 
-    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+    async def known_digests(self, trail: Trail) -> list[Json]:
         """Returns for each account and Region the first, last and newest digests of its chains."""
         return await self._digests.boundaries(trail)
 

@@ -6,13 +6,12 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from opentrail.core.errors import ObjectStoreError, ObjectTaken, SigningKeyUnavailable
-from opentrail.core.event import format_time, parse_time
+from opentrail.core.event import Json, format_time, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
@@ -325,7 +324,7 @@ class DigestChains:
         log.error("gave up on the last digest of a bucket after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
-    async def boundaries(self, trail: Trail) -> list[dict[str, Any]]:
+    async def boundaries(self, trail: Trail) -> list[Json]:
         """Returns for each place the first, last and newest digests of its chains.
 
         `starts` has all digests since `since`, when the trail was created; a chain that continues

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
-from opentrail.core.event import parse_time
+from opentrail.core.event import Json, parse_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
@@ -97,7 +96,7 @@ def status_of(stored: Stored | None) -> SinkStatus:
     return SinkStatus(**stored.document) if stored else SinkStatus()
 
 
-def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, Any]) -> Put:
+def note_of(kind: str, uid: str, number: int, since: str, document: Json) -> Put:
     """Returns the change that writes a note of a trail's file with this number."""
     return Put(kind, file_key(uid, number), {**document, "since": since})
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, Self
+from typing import Self
 
-from opentrail.core.event import INSIGHT, Entry
+from opentrail.core.event import INSIGHT, Entry, Json
 from opentrail.core.event_record import EventRecord
 from opentrail.core.insight_types import insight_selectors, selects
 from opentrail.core.logfile import (
@@ -141,8 +141,8 @@ class LogFilePlan:
     validation: bool
     #: One of `LOG_KINDS`.
     kind: str = CLOUDTRAIL
-    selectors: dict[str, Any] | None = None
-    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    selectors: Json | None = None
+    insight_selectors: list[Json] = field(default_factory=list)
     #: ARN of the trail.
     trail: str = ""
     kms_key: str = ""
@@ -217,7 +217,7 @@ class DeliveryState:
     new_chain: str | None = None
     new_chain_reason: str = ""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         return asdict(self)
 
     def is_new_chain_current(self, trail: Trail) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from opentrail.core.errors import LeaseLost, ObjectStoreError
+from opentrail.core.event import Json
 from opentrail.core.logs import attempt
 from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
@@ -94,7 +95,7 @@ class SharedDeliveries:
         await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
         self.wake(uid)
 
-    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+    async def known_digests(self, trail: Trail) -> list[Json]:
         """Returns for each account and Region the first, last and newest digests of its chains."""
         return await self._local.known_digests(trail)
 

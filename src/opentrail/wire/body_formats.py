@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from botocore.model import Shape
 
+from opentrail.core.event import Json
 from opentrail.wire.values import ByShape, Decoder, from_json, from_text
 
 #: `Name=` without a value, and children by the next part of the name.
@@ -80,8 +81,8 @@ class FormDecoders(ByShape):
             for name, member in shape.members.items()
         ]
 
-        def decode(tree: Tree) -> dict[str, Any]:
-            decoded: dict[str, Any] = {}
+        def decode(tree: Tree) -> Json:
+            decoded: Json = {}
             for name, wire_name, item in members:
                 node = tree.get(wire_name)
                 if node is not None:
@@ -121,7 +122,7 @@ class FormDecoders(ByShape):
             key_name, value_name = _SQS_MAPS.get(name, (key_name, value_name))
         item = self.decoder(shape.value)
 
-        def decode(node: Tree) -> dict[str, Any]:
+        def decode(node: Tree) -> Json:
             decoded = {}
             for entry in _in_order(node if flattened else node.get("entry", {})):
                 key = entry.get(key_name, {}).get(_VALUE)
@@ -325,8 +326,8 @@ def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
     members = _Members(decoders, shape)
     single, repeated, attributes = members.single, members.repeated, members.attributes
 
-    def decode(element: Element) -> dict[str, Any]:
-        decoded: dict[str, Any] = {}
+    def decode(element: Element) -> Json:
+        decoded: Json = {}
         for child in element.children:
             member_decoder = single.get(child.local_name)
             if member_decoder is not None:
@@ -345,7 +346,7 @@ def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
     return decode
 
 
-def _add(decoded: dict[str, Any], member: tuple[str, bool, XmlDecoder], child: Element) -> None:
+def _add(decoded: Json, member: tuple[str, bool, XmlDecoder], child: Element) -> None:
     name, is_map, item = member
     value = item(child)
     if not is_map:

@@ -15,8 +15,7 @@ import cbor2
 from botocore.model import Shape
 
 from opentrail.core.errors import CloudTrailError
-
-Json = dict[str, Any]
+from opentrail.core.event import Json
 
 CONTENT_TYPE = "application/cbor"
 PROTOCOL = "rpc-v2-cbor"

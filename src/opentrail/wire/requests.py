@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 import cbor2
 from botocore.model import OperationModel
 
+from opentrail.core.event import Json
 from opentrail.wire.body_formats import (
     form_decoders,
     json_decoders,
@@ -42,7 +43,7 @@ _FORM_PROTOCOL = {
 }
 
 
-def decode_request(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+def decode_request(route: Route, request: Request) -> tuple[Json, list[str]]:
     """Returns the parameters by member name, and notes such as `duplicateKeys`.
 
     Raises:
@@ -51,7 +52,7 @@ def decode_request(route: Route, request: Request) -> tuple[dict[str, Any], list
     return _DECODERS[route.protocol or "json"](route, request)
 
 
-def _json(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _json(route: Route, request: Request) -> tuple[Json, list[str]]:
     body = plain_body(request.headers, request.body)
     if not body.strip():
         return {}, []
@@ -60,7 +61,7 @@ def _json(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     return _by_json_shape(route, document.value), notes
 
 
-def _cbor(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _cbor(route: Route, request: Request) -> tuple[Json, list[str]]:
     body = plain_body(request.headers, request.body)
     return _by_json_shape(route, read_cbor(body)) if body else {}, []
 
@@ -77,17 +78,17 @@ def read_cbor(body: bytes) -> Any:
         raise ValueError(f"not CBOR: {error}") from error
 
 
-def _by_json_shape(route: Route, value: Any) -> dict[str, Any]:
+def _by_json_shape(route: Route, value: Any) -> Json:
     if not isinstance(value, dict):
         raise ValueError("the body is not an object")
     model = route.model
     if model is None or model.input_shape is None or route.service is None:
         return value
-    decoded: dict[str, Any] = json_decoders(route.service.name).decoder(model.input_shape)(value)
+    decoded: Json = json_decoders(route.service.name).decoder(model.input_shape)(value)
     return decoded
 
 
-def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _form(route: Route, request: Request) -> tuple[Json, list[str]]:
     fields = operation_fields(request)
     parameters = _form_reader(route.service, route.operation, route.protocol)(fields)
     is_sqs = route.service is not None and route.service.name == "sqs"
@@ -99,7 +100,7 @@ def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
 @lru_cache(maxsize=OPERATIONS)
 def _form_reader(
     service: Service | None, operation: str | None, protocol: str | None
-) -> Callable[[Sequence[tuple[str, str]]], dict[str, Any]]:
+) -> Callable[[Sequence[tuple[str, str]]], Json]:
     """Returns what makes an operation's parameters of the fields of a form."""
     model = Route(service, operation, None).model
     if model is None or service is None:
@@ -129,7 +130,7 @@ def operation_fields(request: Request) -> list[tuple[str, str]]:
     return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
 
 
-def _rest(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _rest(route: Route, request: Request) -> tuple[Json, list[str]]:
     model = route.model
     if model is None or model.input_shape is None:
         return {}, []
@@ -144,7 +145,7 @@ def _rest(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     return parameters, notes
 
 
-def _located(model: OperationModel, request: Request, parameters: dict[str, Any]) -> None:
+def _located(model: OperationModel, request: Request, parameters: Json) -> None:
     """Adds the members in the query string and in headers."""
     query: dict[str, list[str]] = {}
     for name, value in _query(model, request):
@@ -191,9 +192,7 @@ def _query_value(member: Any, values: list[str]) -> Any:
     return from_header(member)(values[-1])
 
 
-def _payload(
-    route: Route, model: OperationModel, request: Request, parameters: dict[str, Any]
-) -> list[str]:
+def _payload(route: Route, model: OperationModel, request: Request, parameters: Json) -> list[str]:
     """Adds the members in the body; streamed bodies are not read."""
     shape = model.input_shape
     payload = shape.serialization.get("payload")
@@ -211,7 +210,7 @@ def _payload(
     return notes
 
 
-def rest_body(route: Route, shape: Any, body: bytes) -> tuple[dict[str, Any], list[str]]:
+def rest_body(route: Route, shape: Any, body: bytes) -> tuple[Json, list[str]]:
     """Returns the members of a request or an answer that are in its body, and notes on it.
 
     Raises:

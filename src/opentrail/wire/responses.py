@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import orjson
 from botocore.model import OperationModel
 
+from opentrail.core.event import Json
 from opentrail.core.value_class import value_class
 from opentrail.wire.body_formats import Element, json_decoders, parse_xml, xml_decoders
 from opentrail.wire.message import Response, plain_body
@@ -44,7 +44,7 @@ class WireError:
     message: str | None
 
 
-def decode_answer(route: Route, response: Response) -> dict[str, Any]:
+def decode_answer(route: Route, response: Response) -> Json:
     """Returns the elements of an answer by member name.
 
     Raises:
@@ -69,9 +69,7 @@ def decode_answer(route: Route, response: Response) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=OPERATIONS)
-def _answer_reader(
-    service: Service | None, operation: str | None
-) -> Callable[[bytes], dict[str, Any]]:
+def _answer_reader(service: Service | None, operation: str | None) -> Callable[[bytes], Json]:
     """Returns what reads the answers of an operation of the query protocol or of EC2."""
     model = Route(service, operation, None).model
     if model is None or model.output_shape is None or service is None:
@@ -79,7 +77,7 @@ def _answer_reader(
     wrapper = model.output_shape.serialization.get("resultWrapper")
     decode = xml_decoders(service.name).decoder(model.output_shape)
 
-    def read(body: bytes) -> dict[str, Any]:
+    def read(body: bytes) -> Json:
         root = parse_xml(body)
         element = root.child(wrapper) if wrapper else root
         decoded = decode(element) if element is not None else None
@@ -88,11 +86,9 @@ def _answer_reader(
     return read
 
 
-def _from_rest_answer(
-    route: Route, model: OperationModel, response: Response, body: bytes
-) -> dict[str, Any]:
+def _from_rest_answer(route: Route, model: OperationModel, response: Response, body: bytes) -> Json:
     shape = model.output_shape
-    decoded: dict[str, Any] = {}
+    decoded: Json = {}
     for name, member in shape.members.items():
         if member.serialization.get("location") == "header":
             text = response.headers.get(member.serialization.get("name", name).lower())
@@ -167,7 +163,7 @@ def _error_in_xml(root: Element) -> WireError | None:
     return WireError(code, element.text_of("Message")) if code else None
 
 
-def _error_in_object(value: dict[str, Any]) -> WireError | None:
+def _error_in_object(value: Json) -> WireError | None:
     code = value.get("__type") or value.get("code") or value.get("Code")
     code = code if isinstance(code, str) else ""
     message = value.get("message", value.get("Message", value.get("errorMessage")))

@@ -14,6 +14,8 @@ import botocore
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from opentrail.core.event import Json
+
 #: Operations of which what is compiled from their models is kept; callers may make up others.
 OPERATIONS = 4_096
 _HEAD_BYTES = 8_192
@@ -134,18 +136,18 @@ def _read_index() -> list[Service]:
     return services
 
 
-def _read_metadata(decoder: json.JSONDecoder, file: Path) -> dict[str, Any]:
+def _read_metadata(decoder: json.JSONDecoder, file: Path) -> Json:
     raw = file.read_bytes()
     text = zlib.decompressobj(31).decompress(raw, _HEAD_BYTES).decode(errors="ignore")
     start = text.find('"metadata"')
     try:
-        value: dict[str, Any] = decoder.raw_decode(text, text.index("{", start))[0]
+        value: Json = decoder.raw_decode(text, text.index("{", start))[0]
     except ValueError:
         value = json.loads(zlib.decompress(raw, 31))["metadata"]
     return value
 
 
-def _service(name: str, metadata: dict[str, Any]) -> Service:
+def _service(name: str, metadata: Json) -> Service:
     endpoint_prefix = metadata["endpointPrefix"]
     return Service(
         name=name,

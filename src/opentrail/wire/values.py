@@ -15,6 +15,8 @@ from typing import Any
 
 from botocore.model import Shape
 
+from opentrail.core.event import Json
+
 Decoder = Callable[[Any], Any]
 
 
@@ -224,7 +226,7 @@ class _DuplicateKeyError(Exception):
     """An object has a key twice."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> Json:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _DuplicateKeyError

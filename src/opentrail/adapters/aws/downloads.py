@@ -30,6 +30,7 @@ import botocore.exceptions
 
 from opentrail.adapters.aws.object_store import S3Reader, S3Stream
 from opentrail.core.errors import OpentrailError
+from opentrail.core.event import Json
 
 
 class TrailReader:
@@ -41,7 +42,7 @@ class TrailReader:
 
     def __init__(self, endpoint_url: str | None = None) -> None:
         self._endpoint = endpoint_url
-        self._clients: dict[str, Any] = {}
+        self._clients: Json = {}
 
     def trail(self, name: str, region: str) -> Mapping[str, Any] | None:
         """Returns the trail with this name or ARN from DescribeTrails; None if it does not exist.
@@ -60,7 +61,7 @@ class TrailReader:
             OpentrailError: the service refused or cannot be reached.
         """
         keys: list[Mapping[str, Any]] = []
-        page: dict[str, Any] = {}
+        page: Json = {}
         while True:
             answer = self._ask(region, "list_public_keys", StartTime=start, EndTime=end, **page)
             keys += answer.get("PublicKeyList", ())

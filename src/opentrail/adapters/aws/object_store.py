@@ -17,6 +17,7 @@ import botocore.exceptions
 import botocore.parsers
 
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
+from opentrail.core.event import Json
 from opentrail.ports.objects import Bucket, NewObject, StoredContent
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class S3Objects:
 
     async def put(self, new: NewObject) -> None:
         """Writes the object unless one with its key exists (guarantee L1)."""
-        arguments: dict[str, Any] = {
+        arguments: Json = {
             "Bucket": new.bucket,
             "Key": new.key,
             "Body": new.content,
@@ -261,7 +262,7 @@ class S3Reader:
         return S3Stream(answer["Body"], name, answer.get("Metadata", {}))
 
 
-def _pages(s3: Any, bucket: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+def _pages(s3: Any, bucket: str, prefix: str, **more: str) -> Iterator[Json]:
     """Yields the pages of a listing.
 
     Paging uses the store's token. A listing never resumes after the last key of an earlier one,

@@ -16,6 +16,7 @@ from botocore import xform_name
 
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.sink_services import translated
+from opentrail.core.event import Json
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -48,15 +49,15 @@ class BotocoreEndpoint:
         operation: str,
         region: str,
         caller: tuple[str, str | None],
-        given: dict[str, Any],
-    ) -> dict[str, Any]:
+        given: Json,
+    ) -> Json:
         """Returns the answer to a call of any service."""
         agent, user = caller
         access = await self._access(service, user)
 
-        def call() -> dict[str, Any]:
+        def call() -> Json:
             client = self._client(access, service, region, agent)
-            answer: dict[str, Any] = getattr(client, xform_name(operation))(**given)
+            answer: Json = getattr(client, xform_name(operation))(**given)
             answer.pop("ResponseMetadata", None)
             return answer
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 
 _ERRORS = {"MaxResults": "InvalidMaxResultsException", "NextToken": "InvalidNextTokenException"}
 

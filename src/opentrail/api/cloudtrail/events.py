@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.attributes import LOOKUP_KEYS
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Json
 from opentrail.core.expression import And, Compare, Not
 from opentrail.core.insight_types import CALL_RATE, ERROR_RATE
 from opentrail.core.trail import Trail

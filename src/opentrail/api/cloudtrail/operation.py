@@ -11,10 +11,9 @@ from typing import Any
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api.services import Services
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.trail import Trail, stored_time
 from opentrail.trails.registry import StoredTrail
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def _check_type(shape: Any, value: Any, path: str) -> None:
         )
 
 
-def _check_structure(shape: Any, value: dict[str, Any], path: str, problems: list[str]) -> None:
+def _check_structure(shape: Any, value: Json, path: str, problems: list[str]) -> None:
     for name in shape.required_members:
         if value.get(name) is None:
             problems.append(

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from opentrail.access.resource_policies import KINDS
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.api.cloudtrail.tags import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,
@@ -21,6 +21,7 @@ from opentrail.core.arns import (
     read_cloudtrail_arn,
 )
 from opentrail.core.errors import CloudTrailError, Conflict, MalformedPolicy
+from opentrail.core.event import Json
 from opentrail.core.policies import PolicyKind, parse_policy
 
 _ERRORS = {"ResourceArn": "ResourceARNNotValidException"}

@@ -6,8 +6,9 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.insight_types import check_insights, insight_selectors
 from opentrail.core.selectors import Selection, SelectorOwner, read_selection
 from opentrail.core.selectors.known_types import KNOWN_TYPES

@@ -27,7 +27,6 @@ from opentrail.api.cloudtrail import (
 from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
 from opentrail.api.cloudtrail.operation import (
     REGISTER,
-    Json,
     Operation,
     OperationCall,
     member_path,
@@ -43,6 +42,7 @@ from opentrail.core.errors import (
     StoreUnreachable,
     Unsupported,
 )
+from opentrail.core.event import Json
 from opentrail.wire import cbor
 from opentrail.wire.service_models import ServiceCatalog
 

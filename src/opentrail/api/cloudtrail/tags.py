@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.resource_tags import as_tag_list, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 

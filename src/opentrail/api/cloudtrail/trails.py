@@ -6,8 +6,9 @@ import base64
 import uuid
 from dataclasses import replace
 
-from opentrail.api.cloudtrail.operation import Json, OperationCall, operation
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.organization import not_management_account
 from opentrail.core.resource_tags import read_tags, with_tags
 from opentrail.core.selectors import Selection

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.sessions import Sessions
-from opentrail.api.v1.answers import Json, invalid_parameter, text_in
+from opentrail.api.v1.answers import invalid_parameter, text_in
 from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of, identity_of
 from opentrail.api.v1.own_events import address_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
@@ -21,7 +21,7 @@ from opentrail.core.errors import (
     TooManyTries,
     UsageError,
 )
-from opentrail.core.event import SIGN_IN
+from opentrail.core.event import SIGN_IN, Json
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 

@@ -19,13 +19,13 @@ from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json, Role, role_name
+from opentrail.api.v1.answers import Role, role_name
 from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
 from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.api.v1.users import UserAdministration, UserTokenAdministration
 from opentrail.api.v1.views import Views
-from opentrail.core.event import format_time
+from opentrail.core.event import Json, format_time
 from opentrail.core.version import __version__
 from opentrail.history.event_history import Search
 from opentrail.ports.clock import Clock

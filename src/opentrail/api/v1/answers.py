@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import orjson
 from starlette.requests import Request
@@ -21,10 +21,10 @@ from opentrail.core.errors import (
     Throttled,
     UsageError,
 )
+from opentrail.core.event import Json
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
 Role = Literal["viewer", "auditor", "operator", "admin"]
 
 

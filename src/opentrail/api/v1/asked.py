@@ -13,11 +13,11 @@ from starlette.requests import Request
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.conditions import max_events
 from opentrail.api.v1.progress import is_followed, report
 from opentrail.api.v1.routes import route
+from opentrail.core.event import Json
 from opentrail.questions.question import Asked, Question, answer_type, load_all, path_of, read
 
 

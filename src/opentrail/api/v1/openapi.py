@@ -13,7 +13,6 @@ from opentrail.api.console.oidc import OidcSignIn
 from opentrail.api.console.sign_in import SignIn
 from opentrail.api.console.web import WebSession
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
-from opentrail.api.v1.answers import Json
 from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
@@ -32,6 +31,7 @@ from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
 from opentrail.api.v1.users import UserAdministration, UserTokenAdministration
 from opentrail.api.v1.views import Views
+from opentrail.core.event import Json
 from opentrail.core.version import __version__
 from opentrail.questions.question import required
 

@@ -9,9 +9,15 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 
-from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import caller_of, identity_of
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
+from opentrail.core.event import (
+    EVENT_VERSION,
+    MANAGEMENT,
+    Json,
+    NewEntry,
+    format_time,
+    new_event_id,
+)
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.version import __version__
 from opentrail.ports.clock import Clock

@@ -14,9 +14,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from opentrail.api.v1.answers import Json, describe_error
+from opentrail.api.v1.answers import describe_error
 from opentrail.api.v1.callers import is_by_token
 from opentrail.core.errors import OpentrailError
+from opentrail.core.event import Json
 
 _NDJSON = "application/x-ndjson"
 

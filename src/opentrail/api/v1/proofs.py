@@ -13,11 +13,10 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import seen_by
 from opentrail.api.v1.routes import AUDITOR, route
 from opentrail.core.attributes import Attributes, attributes_of
-from opentrail.core.event import Entry, format_time, parse_time
+from opentrail.core.event import Entry, Json, format_time, parse_time
 from opentrail.core.logfile import LOG_KINDS, DeliveryPlace
 from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock

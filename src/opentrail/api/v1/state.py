@@ -9,9 +9,9 @@ from typing import Literal, TypedDict
 from starlette.requests import Request
 
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
+from opentrail.core.event import Json
 from opentrail.history.event_history import Search
 
 

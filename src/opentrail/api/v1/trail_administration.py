@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from opentrail.access.users import ConsoleRole
 from opentrail.api.services import Services
 from opentrail.api.trail_states import all_trails, find_trail, trail_state
-from opentrail.api.v1.answers import Json, invalid_parameter, read_body
+from opentrail.api.v1.answers import invalid_parameter, read_body
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     agent_of,
@@ -22,6 +22,7 @@ from opentrail.api.v1.callers import (
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.api.v1.turn_on import ConsoleCaller, OwnEndpoint, TurningOn, Wish
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.trail import Trail
 from opentrail.core.version import __version__
 

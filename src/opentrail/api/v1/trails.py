@@ -12,11 +12,11 @@ from starlette.requests import Request
 
 from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, find_trail, trail_state
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import caller_of, seen_by
 from opentrail.api.v1.proofs import Verification, Verifications
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
-from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY
+from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY, Json
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from opentrail.core.trail import Trail

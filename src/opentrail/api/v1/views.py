@@ -12,10 +12,11 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.services import Services
-from opentrail.api.v1.answers import Json, invalid_parameter
+from opentrail.api.v1.answers import invalid_parameter
 from opentrail.api.v1.callers import ApiCaller, caller_of
 from opentrail.api.v1.routes import OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError, Conflict, UsageError
+from opentrail.core.event import Json
 from opentrail.history.written_searches import search_in
 from opentrail.ports.collection import Codec, Collection, Item
 

@@ -21,7 +21,7 @@ from opentrail.capture.record.exchange import GONE, INCOMPLETE, Described, Excha
 from opentrail.capture.redaction.embedded import redact, search_limit
 from opentrail.capture.redaction.redact import by_name
 from opentrail.core.errors import UsageError
-from opentrail.core.event import is_account, is_region, new_event_id
+from opentrail.core.event import Json, is_account, is_region, new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.wire.message import Request, Response
@@ -74,7 +74,7 @@ def default_name(seen: Seen) -> str:
     return seen.method.capitalize() + "".join(w[:1].upper() + w[1:] for w in words[:8])
 
 
-def unknown_caller(_seen: Seen) -> dict[str, Any]:
+def unknown_caller(_seen: Seen) -> Json:
     """Returns the identity of an unknown caller."""
     return {"type": "Unknown", "accountId": DEFAULT_ACCOUNT}
 
@@ -95,7 +95,7 @@ class Recording:
     event_source: str
     shipper: Shipper
     describe: Callable[[Seen], str] = default_name
-    identify: Callable[[Seen], dict[str, Any]] = unknown_caller
+    identify: Callable[[Seen], Json] = unknown_caller
     account: str = DEFAULT_ACCOUNT
     region: str = GLOBAL_REGION
 
@@ -164,7 +164,7 @@ def _name_of(described: Any) -> str:
     return described
 
 
-def _identity_of(identified: Any) -> dict[str, Any]:
+def _identity_of(identified: Any) -> Json:
     if not isinstance(identified, Mapping):
         raise TypeError(f"identify must return a userIdentity, not {identified!r}")
     return dict(identified)
@@ -182,9 +182,9 @@ def _error_code(status: int | None) -> str | None:
 
 
 @search_limit()
-def parameters_of(seen: Seen) -> dict[str, Any]:
+def parameters_of(seen: Seen) -> Json:
     """Returns path, query and JSON or form body, secrets hidden."""
-    parameters: dict[str, Any] = {"method": seen.method, "path": redact(seen.path)}
+    parameters: Json = {"method": seen.method, "path": redact(seen.path)}
     if query := _of_pairs(parse_qsl(seen.query, keep_blank_values=True)):
         parameters["query"] = query
     body, content_type = None, seen.headers.get("content-type", "")
@@ -208,7 +208,7 @@ def _of_json(body: bytes) -> Any:
         return None
 
 
-def _of_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Json:
     """Returns names and values, secrets hidden; a repeated name has a list of values."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -322,9 +322,7 @@ class WsgiRecorder:
         self._app = app
         self._recording = Recording(event_source, shipper, **options)
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: Json, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers one request."""
         seen, pending = _seen_of(environ), b""
         input_stream = environ["wsgi.input"] = _Read(
@@ -420,7 +418,7 @@ class _Read:
         return piece
 
 
-def _seen_of(environ: dict[str, Any]) -> Seen:
+def _seen_of(environ: Json) -> Seen:
     """Returns a request from a WSGI environment; its body is noted as the application reads it."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value)

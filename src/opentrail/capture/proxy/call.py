@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
 from opentrail.capture.proxy.endpoint import ClientChannel
@@ -17,7 +16,7 @@ from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
-from opentrail.core.event import new_event_id
+from opentrail.core.event import Json, new_event_id
 from opentrail.core.identity import Identity
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.wire.form_fields import FIELDS_BYTES
@@ -311,7 +310,7 @@ class Call:
         if not self._is_whole and (body or self.sent.start):
             # Of a body that was too large to store there is the start.
             self._name_by(request if body else self._request(self.sent.start, is_whole=True))
-        notes: dict[str, Any] = {}
+        notes: Json = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
         if self.received.oversize is not None:

@@ -23,6 +23,7 @@ from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Headers
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record_rules import answers_urls
+from opentrail.core.event import Json
 from opentrail.wire.message import fold_headers
 from opentrail.wire.routing import Route
 
@@ -88,7 +89,6 @@ def headers_of(template: bytes, headers: Headers) -> Headers:
     return [*aws_headers, (b"Content-Type", b"application/json"), (b"Content-Length", length)]
 
 
-Json = dict[str, Any]
 #: Calls an operation of opentrail's API as the caller; returns status and document.
 AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
 
@@ -352,7 +352,7 @@ async def _merged(call: Call, status: int, body: bytes) -> tuple[int, bytes] | N
     account, region = recorder.caller(call.exchange(request))
     identity = recorder.identity(credential.access_key_id)
 
-    async def ask(operation: str, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def ask(operation: str, parameters: Json) -> tuple[int, Json]:
         api_call = ApiCall(call.event_id, identity, account, region, call.source_ip)
         api_call.secure = call.client.tls is not None
         headers: Headers = [

@@ -54,6 +54,7 @@ from opentrail.capture.redaction.redact import redact_message, without_words_of
 from opentrail.core.event import (
     EVENT_VERSION,
     MANAGEMENT,
+    Json,
     NewEntry,
     format_time,
     is_account,
@@ -85,10 +86,10 @@ log = logging.getLogger(__name__)
 #: The note on a caller whose key is not known.
 UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
 #: Members of `additionalEventData.opentrail`.
-Notes = dict[str, Any]
+Notes = Json
 
 
-def _nothing_more(_exchange: Exchange, _category: str) -> dict[str, Any]:
+def _nothing_more(_exchange: Exchange, _category: str) -> Json:
     return {}
 
 
@@ -108,10 +109,10 @@ class Form:
         deletion: returns the objects that the call deletes, each of which has a record.
     """
 
-    parameters: Callable[[Route, Request, Notes], dict[str, Any] | None]
-    decode: Callable[[Route, Request], dict[str, Any] | None]
-    answer: Callable[[Route, Response], dict[str, Any] | None]
-    additional: Callable[[Exchange, str], dict[str, Any]] = _nothing_more
+    parameters: Callable[[Route, Request, Notes], Json | None]
+    decode: Callable[[Route, Request], Json | None]
+    answer: Callable[[Route, Response], Json | None]
+    additional: Callable[[Exchange, str], Json] = _nothing_more
     deletion: Callable[[Exchange, Notes], Deletion | None] = _no_deletion
 
 
@@ -150,13 +151,13 @@ class Draft:
     traits: OperationTraits
     form: Form
     notes: Notes
-    identity: dict[str, Any]
+    identity: Json
     account: str
-    parameters: dict[str, Any] | None = None
+    parameters: Json | None = None
     deletion: Deletion | None = None
     #: `errorCode` and `errorMessage`.
     error: dict[str, str] = field(default_factory=dict)
-    answer: dict[str, Any] | None = None
+    answer: Json | None = None
     region: str = GLOBAL_REGION
     resources: list[dict[str, str]] | None = None
 
@@ -217,7 +218,7 @@ class Assembler:
         _add_resources(draft)
         return _assembled(draft, self._record(draft))
 
-    def _identity(self, exchange: Exchange, notes: Notes) -> tuple[dict[str, Any], str]:
+    def _identity(self, exchange: Exchange, notes: Notes) -> tuple[Json, str]:
         """Returns `userIdentity` and the account of the caller."""
         if exchange.described is not None:
             return dict(exchange.described.identity), exchange.described.account
@@ -257,10 +258,10 @@ class Assembler:
         elif self._known_account() is None and (account := account_in(draft.answer)):
             draft.identity["accountId"] = draft.account = account
 
-    def _record(self, draft: Draft) -> dict[str, Any]:
+    def _record(self, draft: Draft) -> Json:
         """Returns the record's members in AWS's order."""
         exchange, traits = draft.exchange, draft.traits
-        record: dict[str, Any] = {
+        record: Json = {
             "eventVersion": EVENT_VERSION,
             "userIdentity": draft.identity,
             "eventTime": format_time(exchange.completed_at),
@@ -414,7 +415,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
     route, request = draft.exchange.route, draft.exchange.request
-    parameters: dict[str, Any] | None = None
+    parameters: Json | None = None
     with contextlib.suppress(ValueError, RecursionError):
         parameters = draft.form.decode(route, request) if route.service is not None else None
     if parameters is None:
@@ -471,7 +472,7 @@ def _web_identity_token(exchange: Exchange) -> object:
     return None
 
 
-def _answer(draft: Draft) -> dict[str, Any] | None:
+def _answer(draft: Draft) -> Json | None:
     route, response = draft.exchange.route, draft.exchange.response
     if response is None or draft.error or not draft.traits.keeps_answer:
         return None
@@ -523,7 +524,7 @@ def _add_resources(draft: Draft) -> None:
     draft.resources = resources[:MAX_RESOURCES]
 
 
-def _decoded_answer(exchange: Exchange) -> dict[str, Any] | None:
+def _decoded_answer(exchange: Exchange) -> Json | None:
     """Returns the elements of an answer that names resources, such as KMS's key."""
     if exchange.response is None:
         return None
@@ -546,7 +547,7 @@ def _request_id(exchange: Exchange) -> str:
     return truncate(text) if text else new_event_id()
 
 
-def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
+def _assembled(draft: Draft, record: Json) -> Assembled:
     """Makes the bytes of the record and of further records of its call."""
     exchange, notes = draft.exchange, draft.notes
     parts: Sequence[tuple[str, bytes]] = ()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from opentrail.capture.record.assemble import region_of_head, signed_as
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import s3_place
 from opentrail.capture.record_rules import OperationTraits, data_type, traits_of
 from opentrail.capture.redaction.embedded import search_limit
-from opentrail.core.event import DATA
+from opentrail.core.event import DATA, Json
 from opentrail.core.event_record import EventFields
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSelector
@@ -162,5 +161,5 @@ def _s3_resources(
 
 
 @search_limit()
-def _searched_place(route: Route, request: Request) -> dict[str, Any]:
+def _searched_place(route: Route, request: Request) -> Json:
     return s3_place(route, request)

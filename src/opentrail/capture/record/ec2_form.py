@@ -19,6 +19,7 @@ from opentrail.capture.record_rules import lower_first, rules
 from opentrail.capture.redaction.embedded import redact
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
+from opentrail.core.event import Json
 from opentrail.core.text import cached_if_short
 from opentrail.wire.body_formats import Element, Tree, parse_xml, tree_of
 from opentrail.wire.message import Request, Response, plain_body
@@ -34,7 +35,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 Members = dict[str, tuple[Any, bool]]
 
 
-def ec2_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
+def ec2_parameters(route: Route, request: Request, notes: Json) -> Json:
     """Returns `requestParameters` of an EC2 call; a form that has a field twice is noted.
 
     Raises:
@@ -53,7 +54,7 @@ def ec2_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dic
     return parameters
 
 
-def ec2_answer(route: Route, response: Response) -> dict[str, Any] | None:
+def ec2_answer(route: Route, response: Response) -> Json | None:
     """Returns `responseElements` of an EC2 call.
 
     Raises:
@@ -191,7 +192,7 @@ def _later_node(node: Tree, shape: Any) -> Any:
     if _is_leaf(node):
         return loose_text(node.get(None, ""))
     members = _request_members(shape)
-    result: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
+    result: Json = {"content": loose_text(node[None])} if None in node else {}
     hidden = _hidden_children(node)
     for name, child in _named_children(node):
         member, is_secret = _member_of(members, name)
@@ -215,7 +216,7 @@ def _later_member(node: Tree, shape: Any) -> Any:
 def _later_element(element: Element, shape: Any) -> Any:
     if not element.children and not element.attributes:
         return loose_text(element.text)
-    result: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
+    result: Json = {name: loose_text(text) for name, text in element.attributes.items()}
     members = _answer_members(shape)
     hidden = _hidden_elements(element)
     for child in element.children:
@@ -247,18 +248,16 @@ class _Earlier:
         self._as_text = tables["as_text"].get(operation, ())
         self._always = tables["always"].get(operation, {})
         self._always_inside = tables["always_inside"]
-        self._root: dict[str, Any] = {}
+        self._root: Json = {}
 
-    def parameters(self, tree: Tree, shape: Any) -> dict[str, Any]:
+    def parameters(self, tree: Tree, shape: Any) -> Json:
         """Returns what the request names and what AWS always shows."""
         self._structure(self._root, tree, shape, ())
         for name, value in self._always.items():
             self._root.setdefault(name, deepcopy(value))
         return self._root
 
-    def _structure(
-        self, target: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def _structure(self, target: Json, node: Tree, shape: Any, path: tuple[str, ...]) -> Json:
         members = _request_members(shape)
         if None in node and path:
             target["value"] = _typed(node[None], None)
@@ -271,7 +270,7 @@ class _Earlier:
         return target
 
     def _member(
-        self, target: dict[str, Any], node: Tree, member: tuple[Any, bool], path: tuple[str, ...]
+        self, target: Json, node: Tree, member: tuple[Any, bool], path: tuple[str, ...]
     ) -> None:
         name, (shape, is_secret) = path[-1], member
         where = self._names.get(".".join(path))
@@ -290,9 +289,7 @@ class _Earlier:
                 return  # all of it was put elsewhere
         _put(self._root if where else target, where or lower_first(name), value)
 
-    def _list(
-        self, target: dict[str, Any], nodes: list[Tree], shape: Any, path: tuple[str, ...]
-    ) -> None:
+    def _list(self, target: Json, nodes: list[Tree], shape: Any, path: tuple[str, ...]) -> None:
         place, _, rest = self._place_of_list(path, nodes).partition(".")
         wrapper, _, scalar_name = rest.partition(".")
         items = [self._item(node, _item_shape(shape), path, scalar_name) for node in nodes]
@@ -331,7 +328,7 @@ class _Earlier:
         return redact(text) if lower_first(path[-1]) in self._as_text else _typed(text, shape)
 
 
-def _put(target: dict[str, Any], where: str, value: Any) -> None:
+def _put(target: Json, where: str, value: Any) -> None:
     """Puts a value at `name`, or at `name.items.inner`, which is in the list's only item.
 
     A value that is there already becomes a list with it.
@@ -347,7 +344,7 @@ def _put(target: dict[str, Any], where: str, value: Any) -> None:
     add_child(items[0], inner, value)
 
 
-def _items_at(target: dict[str, Any], name: str, wrapper: str) -> list[Any]:
+def _items_at(target: Json, name: str, wrapper: str) -> list[Any]:
     """Returns the list at `name.wrapper`; another value there becomes its first item."""
     wrapped = target.get(name)
     if not isinstance(wrapped, dict):
@@ -377,7 +374,7 @@ class _EarlierAnswer:
             wrapper = "item" if element.local_name in self._item_lists else "items"
             return {wrapper: self._shown_items(children, _item_shape(shape))}
         members = _answer_members(shape)
-        result: dict[str, Any] = {}
+        result: Json = {}
         hidden = _hidden_elements(element)
         for child in children:
             name = child.local_name

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
+from opentrail.core.event import Json
 from opentrail.core.identity import Identity
 from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request, Response
@@ -28,7 +29,7 @@ class Described:
     identity: Mapping[str, Any]
     account: str
     region: str
-    parameters: dict[str, Any]
+    parameters: Json
     error: str | None = None
 
 
@@ -84,7 +85,7 @@ class Exchange:
     #: `tlsVersion` and `cipherSuite` of the client's connection, None without TLS.
     tls: dict[str, str] | None = None
     #: Further members of `additionalEventData.opentrail`.
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: Json = field(default_factory=dict)
     signature: Signature = Signature.NOT_CHECKED
     #: Who was behind the key when the call ended; None: it is looked up for the record.
     identity: Identity | None = None

@@ -13,6 +13,7 @@ from opentrail.capture.record_limits import to_bytes
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.core.event import (
     MANAGEMENT,
+    Json,
     NewEntry,
     Record,
     as_object,
@@ -129,7 +130,7 @@ class Ingest:
         )
         return entry, record
 
-    def _completed(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _completed(self, record: Json) -> Json:
         """Fills in required members, and an identity that the sender does not know."""
         identity = record.get("userIdentity")
         if isinstance(identity, Mapping) and identity.get("type") == "Unknown":
@@ -150,7 +151,7 @@ class Ingest:
         return record
 
 
-def _drop_note(record: dict[str, Any]) -> None:
+def _drop_note(record: Json) -> None:
     """Removes the sender's note that the caller is unknown."""
     extra = as_object(record.get("additionalEventData"))
     notes = as_object(extra.get("opentrail"))

@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import datetime
-from typing import Any
 
 from opentrail.capture.record_limits import to_bytes
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, new_event_id
+from opentrail.core.event import (
+    EVENT_VERSION,
+    MANAGEMENT,
+    Json,
+    NewEntry,
+    format_time,
+    new_event_id,
+)
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.selectors.recorded_calls import LeftOut
@@ -42,7 +48,7 @@ def uncounted_entry(reason: str, now: datetime, account: str = DEFAULT_ACCOUNT) 
 def lost_entry(lost: LostPositions, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
     """Returns the record of lost journal positions; its id is the same every time."""
     name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"
-    details: dict[str, Any] = {"firstPosition": lost.first, "reason": lost.reason}
+    details: Json = {"firstPosition": lost.first, "reason": lost.reason}
     if lost.last is not None:
         details |= {"lastPosition": lost.last, "lostRecords": lost.last - lost.first + 1}
     return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now, account)
@@ -50,7 +56,7 @@ def lost_entry(lost: LostPositions, now: datetime, account: str = DEFAULT_ACCOUN
 
 def regained_entry(
     name: str,
-    lost: dict[str, Any],
+    lost: Json,
     unread: list[str],
     now: datetime,
     account: str = DEFAULT_ACCOUNT,
@@ -148,12 +154,12 @@ def expired_entry(events: ExpiredEvents, now: datetime, account: str = DEFAULT_A
     return _own_event("EventsExpired", event_id, details, now, account)
 
 
-def _records_lost(event_id: str, details: dict[str, Any], now: datetime, account: str) -> NewEntry:
+def _records_lost(event_id: str, details: Json, now: datetime, account: str) -> NewEntry:
     return _own_event("RecordsLost", event_id, details, now, account)
 
 
 def _own_event(
-    event_name: str, event_id: str, details: dict[str, Any], now: datetime, account: str
+    event_name: str, event_id: str, details: Json, now: datetime, account: str
 ) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,

@@ -39,6 +39,7 @@ from opentrail.capture.redaction.template_parameters import (
     has_template_parameters,
     without_template_parameters,
 )
+from opentrail.core.event import Json
 from opentrail.wire.message import Request, Response
 from opentrail.wire.requests import decode_request
 from opentrail.wire.responses import decode_answer
@@ -47,7 +48,7 @@ from opentrail.wire.service_models import OPERATIONS, Service
 from opentrail.wire.values import ByShape, WireTime
 
 
-def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def as_recorded(operation: str, parameters: Json) -> Json:
     """Returns the rendered parameters of a call in the form of its records."""
     if operation == "TransactWriteItems" and isinstance(parameters.get("transactItems"), list):
         return _renamed(
@@ -58,7 +59,7 @@ def as_recorded(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def _renamed(parameters: dict[str, Any], name: str, items: Any) -> dict[str, Any]:
+def _renamed(parameters: Json, name: str, items: Any) -> Json:
     return {
         ("requestItems" if each == name else each): (items if each == name else value)
         for each, value in parameters.items()
@@ -80,9 +81,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 Renderer = Callable[[Any], Any]
 
 
-def model_parameters(
-    route: Route, request: Request, notes: dict[str, Any]
-) -> dict[str, Any] | None:
+def model_parameters(route: Route, request: Request, notes: Json) -> Json | None:
     """Returns `requestParameters`; a form that has a field twice is noted.
 
     Raises:
@@ -94,7 +93,7 @@ def model_parameters(
     return rendered if isinstance(rendered, dict) else None
 
 
-def _rendered_request(route: Route, parameters: dict[str, Any]) -> Any:
+def _rendered_request(route: Route, parameters: Json) -> Any:
     render = _request_renderer(route.service, route.operation)
     if render is None:
         return by_name(without_named_fields(parameters), lower_first)
@@ -119,7 +118,7 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
     return lambda parameters: render(without_template_parameters(source, parameters))
 
 
-def decode_parameters(route: Route, request: Request) -> dict[str, Any] | None:
+def decode_parameters(route: Route, request: Request) -> Json | None:
     """Returns the parameters as they were given, secrets included; None for an unknown operation.
 
     Raises:
@@ -128,7 +127,7 @@ def decode_parameters(route: Route, request: Request) -> dict[str, Any] | None:
     return decode_request(route, request)[0] if route.operation is not None else None
 
 
-def model_answer(route: Route, response: Response) -> dict[str, Any] | None:
+def model_answer(route: Route, response: Response) -> Json | None:
     """Returns `responseElements`.
 
     Raises:
@@ -147,14 +146,14 @@ def _answer_renderer(service: Service | None, operation: str | None) -> Renderer
         return None
     render, name = renderers(service).of(model.output_shape), service.name
 
-    def recorded(decoded: dict[str, Any]) -> dict[str, Any] | None:
+    def recorded(decoded: Json) -> Json | None:
         rendered = render(decoded)
         return _recorded_answer(name, rendered) if isinstance(rendered, dict) else None
 
     return recorded
 
 
-def _recorded_answer(service: str, answer: dict[str, Any]) -> dict[str, Any]:
+def _recorded_answer(service: str, answer: Json) -> Json:
     """Returns an answer with the names of records, without its wrapper if AWS omits it."""
     renamed, is_unwrapped = _answer_names(service)
     if renamed:
@@ -386,7 +385,7 @@ def _holds_attribute_values(shape: Any) -> bool:
     return bool(shape.type_name == "map" and shape.value.name == "AttributeValue")
 
 
-def _without(names: tuple[str, ...], item: dict[str, Any]) -> dict[str, Any]:
+def _without(names: tuple[str, ...], item: Json) -> Json:
     """Returns a structure with these members hidden; absent values and flags stay."""
     hidden = [name for name in names if not isinstance(item.get(name), bool | None)]
     return {**item, **dict.fromkeys(hidden, HIDDEN)}

@@ -35,7 +35,7 @@ from opentrail.capture.redaction.redact import (
     without_literals,
 )
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
-from opentrail.core.event import MANAGEMENT, new_event_id
+from opentrail.core.event import MANAGEMENT, Json, new_event_id
 from opentrail.wire.body_formats import Element, parse_xml
 from opentrail.wire.form_fields import form_fields
 from opentrail.wire.message import Request, Response, plain_body
@@ -77,7 +77,7 @@ _NOTED_HEADERS = (
 )
 
 
-def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
+def s3_parameters(route: Route, request: Request, notes: Json) -> Json:
     """Returns `requestParameters` of a call to S3 or S3 Control.
 
     Headers that AWS does not record, such as ranges and conditions, are noted.
@@ -100,9 +100,9 @@ def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict
     return parameters
 
 
-def s3_place(route: Route, request: Request) -> dict[str, Any]:
+def s3_place(route: Route, request: Request) -> Json:
     """Returns the parameters in path, host and query, which name what a call acts on."""
-    parameters: dict[str, Any] = {}
+    parameters: Json = {}
     names = _label_names(route.service, route.operation)
     for label, value in route.labels.items():
         if label not in _NOT_FIRST:
@@ -116,13 +116,13 @@ def s3_place(route: Route, request: Request) -> dict[str, Any]:
     return parameters
 
 
-def decode_s3_values(route: Route, request: Request) -> dict[str, Any]:
+def decode_s3_values(route: Route, request: Request) -> Json:
     """Returns the values of a request without their names, secrets included.
 
     Raises:
         ValueError: the body is not XML.
     """
-    values: dict[str, Any] = {**decode_s3_head(request)}
+    values: Json = {**decode_s3_head(request)}
     if route.operation == "PostObject":
         values["form"] = list(form_fields(request.headers, request.body).values())
     elif request.body_is_whole and request.body.strip() and route.operation is not None:
@@ -169,14 +169,14 @@ def _names_in_tables(action: str, *tables: str) -> frozenset[str]:
     return frozenset(name for table in tables for name in rules("redaction")[table][action])
 
 
-def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) -> None:
+def _add_query(parameters: Json, query: str, never: frozenset[str]) -> None:
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name.lower() in never or name in _FROM_THE_HEAD:
             continue
         add_child(parameters, name, HIDDEN if sounds_secret(name) else redact(text))
 
 
-def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
+def _add_form(parameters: Json, request: Request, never: frozenset[str]) -> None:
     """Adds the fields of a browser's upload form, without signatures and policies."""
     for name, value in form_fields(request.headers, request.body).items():
         if name in ("key", "acl"):
@@ -192,7 +192,7 @@ def _header(name: str, value: str) -> str:
     return HIDDEN if is_hidden else redact(value)
 
 
-def _add_body(parameters: dict[str, Any], route: Route, request: Request) -> None:
+def _add_body(parameters: Json, route: Route, request: Request) -> None:
     if not request.body.strip() or not body_is_parameters(route):
         return
     body = plain_body(request.headers, request.body)
@@ -235,7 +235,7 @@ def as_json(element: Element) -> Any:
     """
     if not element.attributes and not element.children:
         return loose_text(element.text)
-    result: dict[str, Any] = dict(element.attributes)
+    result: Json = dict(element.attributes)
     for child in element.children:
         add_child(result, child.local_name, as_json(child))
     if not element.children and element.text.strip():
@@ -243,7 +243,7 @@ def as_json(element: Element) -> Any:
     return result
 
 
-def add_child(target: dict[str, Any], name: str, value: Any) -> None:
+def add_child(target: Json, name: str, value: Any) -> None:
     """Adds a child's value; children with the same name become a list."""
     if name not in target:
         target[name] = value
@@ -262,7 +262,7 @@ def loose_text(text: str) -> Any:
     return redact(text)
 
 
-def s3_answer(_call: Route, response: Response) -> dict[str, Any] | None:
+def s3_answer(_call: Route, response: Response) -> Json | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
     never = _names_in_tables("answer_never", "s3_headers")
     headers = {
@@ -273,9 +273,9 @@ def s3_answer(_call: Route, response: Response) -> dict[str, Any] | None:
     return headers or None
 
 
-def additional_data(exchange: Exchange, category: str) -> dict[str, Any]:
+def additional_data(exchange: Exchange, category: str) -> Json:
     """Returns what S3 adds to `additionalEventData` (cloudtrail-format §2.7)."""
-    extra: dict[str, Any] = {}
+    extra: Json = {}
     if exchange.credential is not None:
         extra["SignatureVersion"] = exchange.credential.version
     if exchange.tls is not None:
@@ -323,7 +323,7 @@ class _Result:
 _SILENTLY_DELETED = _Result(_DELETED, {})
 
 
-def deletion_in(exchange: Exchange, notes: dict[str, Any]) -> Deletion | None:
+def deletion_in(exchange: Exchange, notes: Json) -> Deletion | None:
     """Returns the objects that a DeleteObjects names, None for another call.
 
     Their keys, or that the body is not XML, are noted.
@@ -357,7 +357,7 @@ class Deletion:
         self._objects = [_object_of(_texts(element)) for element in objects]
         self._is_quiet = (root.text_of("Quiet") or "").strip() == "true"
 
-    def noted_keys(self) -> dict[str, Any]:
+    def noted_keys(self) -> Json:
         """Returns the notes on the keys for the call's own record."""
         if not self._objects:
             return {}
@@ -372,7 +372,7 @@ class Deletion:
         return {"deletedKeys": keys} | ({"deletedKeysLeftOut": left_out} if left_out else {})
 
     def records(
-        self, record: Mapping[str, Any], response: Response | None, notes: dict[str, Any]
+        self, record: Mapping[str, Any], response: Response | None, notes: Json
     ) -> list[tuple[str, bytes]]:
         """Returns event id and record of each object, whether it was deleted or not.
 
@@ -498,11 +498,11 @@ class _Writer:
         self._secrets = [text for text in secrets if len(text) >= MIN_SECRET_LENGTH]
         self._messages: dict[str, str] = {}
 
-    def _select(self, names: Sequence[str]) -> dict[str, Any]:
+    def _select(self, names: Sequence[str]) -> Json:
         parameters = self._call_parameters
         return {name: parameters[name] for name in names if name in parameters}
 
-    def record_of(self, event_id: str, object_: _Object, result: _Result | None) -> dict[str, Any]:
+    def record_of(self, event_id: str, object_: _Object, result: _Result | None) -> Json:
         key, version = object_
         parameters = {**self._shared, "key": key}
         if version:
@@ -518,7 +518,7 @@ class _Writer:
             "eventID": event_id,
             "resources": s3_resources("DeleteObject", parameters, self._source, region, account),
         }
-        record: dict[str, Any] = {}
+        record: Json = {}
         for name, value in self._record.items():
             if name == "requestParameters":
                 record.update(self._error(result))

@@ -36,6 +36,7 @@ from opentrail.capture.redaction.secret_names import (
     sounds_secret,
 )
 from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
+from opentrail.core.event import Json
 
 #: Levels of strings within strings; deeper ones are hidden.
 _MAX_EMBEDDED_DEPTH = 4
@@ -310,7 +311,7 @@ def _named_hidden(item: Any) -> Any:
     return item if pair is None else {**item, **dict.fromkeys(pair[1], HIDDEN)}
 
 
-def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
+def _hidden_texts(value: Json) -> Json:
     """Returns a map of strings with all of them hidden; other maps do not hold variables."""
     if not all(isinstance(item, str | int | float | None) for item in value.values()):
         return value

@@ -21,6 +21,7 @@ from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.embedded import redact, without_variables
 from opentrail.capture.redaction.free_text import without_argument_secrets
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
+from opentrail.core.event import Json
 from opentrail.core.partiql import without_values
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
@@ -188,13 +189,13 @@ def _texts(value: Any) -> set[str]:
     return texts
 
 
-def without_named_fields(fields: dict[str, Any]) -> dict[str, Any]:
+def without_named_fields(fields: Json) -> Json:
     """Returns the fields of a form without those that the field beside them names as secrets.
 
     >>> without_named_fields({"Tag.1.Key": "password", "Tag.1.Value": "x", "Tag.2.Value": "y"})
     {'Tag.1.Key': 'password', 'Tag.1.Value': 'HIDDEN_DUE_TO_SECURITY_REASONS', 'Tag.2.Value': 'y'}
     """
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, Json] = {}
     for name, value in fields.items():
         before, _, last = str(name).rpartition(".")
         while last.isdigit() or last == "member":  # one of the values in a list

@@ -26,6 +26,7 @@ from opentrail.capture.redaction.secret_names import (
     naming_members,
     sounds_secret,
 )
+from opentrail.core.event import Json
 from opentrail.wire.service_models import Service, ServiceCatalog
 
 #: Names that suggest a secret; wider than the names that are hidden.
@@ -163,7 +164,7 @@ class _Model:
         folder = Path(botocore.__file__).parent / "data" / service.name
         file = folder / service.api_version_folder / "service-2.json.gz"
         model = orjson.loads(gzip.decompress(file.read_bytes()))
-        self.shapes: dict[str, dict[str, Any]] = model["shapes"]
+        self.shapes: dict[str, Json] = model["shapes"]
         self._operations = model["operations"].values()
         self._actions = actions(source_of(service))
         self._has_s3_form = has_s3_form(service.name)
@@ -227,7 +228,7 @@ class _Model:
             return "table"
         return "name" if sounds_secret(location) else ""
 
-    def _scalar(self, reference: Mapping[str, Any]) -> dict[str, Any]:
+    def _scalar(self, reference: Mapping[str, Any]) -> Json:
         shape = self.shapes[reference["shape"]]
         while shape["type"] in ("list", "map"):
             shape = self.shapes[shape["member" if shape["type"] == "list" else "value"]["shape"]]

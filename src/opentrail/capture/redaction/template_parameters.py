@@ -12,6 +12,7 @@ from typing import Any
 from opentrail.capture.record_rules import rules
 from opentrail.capture.redaction.secret_names import HIDDEN, is_value
 from opentrail.capture.redaction.yaml_text import is_hushed, yaml_end, yaml_entries
+from opentrail.core.event import Json
 from opentrail.wire.values import JsonDocument
 
 _NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)
@@ -27,7 +28,7 @@ def has_template_parameters(source: str) -> bool:
     return source in rules("redaction")["templates"]
 
 
-def without_template_parameters(source: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def without_template_parameters(source: str, parameters: Json) -> Json:
     """Returns a request without the values of template parameters that may not be shown.
 
     Args:
@@ -72,7 +73,7 @@ def echoed_parameters(template: str) -> frozenset[str] | None:
     )
 
 
-def _echoed(table: dict[str, Any], parameters: dict[str, Any]) -> frozenset[str]:
+def _echoed(table: Json, parameters: Json) -> frozenset[str]:
     """Returns the parameters of a call that may be shown."""
     elsewhere = {name.lower() for name in table["elsewhere"]}
     if any(value for name, value in parameters.items() if name.lower() in elsewhere):

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.core.errors import MalformedPolicy
+from opentrail.core.event import Json
 from opentrail.core.policies.condition_operators import Condition, ConditionError, condition
 from opentrail.core.policies.patterns import TextMatcher, globs, like_any
 from opentrail.core.policies.request import (
@@ -187,7 +188,7 @@ def documents_in(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _json(text: str | bytes) -> dict[str, Any]:
+def _json(text: str | bytes) -> Json:
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -197,7 +198,7 @@ def _json(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> Json:
     """Refuses a member that is given twice: which one counts is not defined."""
     members = dict(pairs)
     if len(members) != len(pairs):

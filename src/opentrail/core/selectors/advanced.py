@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
 from opentrail.core.event_record import EventFields
 from opentrail.core.selectors.basic import (
     EXCLUDABLE,
@@ -81,7 +81,7 @@ class AdvancedSelector:
             for field in self.fields
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the selector as the API shows it, with what was given."""
         fields = [
             {"Field": field.field, **{c.operator: list(c.values) for c in field.conditions}}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Json
 from opentrail.core.event_record import EventFields
 
 Test = Callable[[EventFields], bool]
@@ -137,7 +138,7 @@ class BasicSelector:
     resources: tuple[DataResource, ...] = ()
     excluded_sources: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the selector as the API shows it, with every member."""
         return {
             "ReadWriteType": self.read_write,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
-from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event import DATA, MANAGEMENT, Json
 from opentrail.core.selectors.advanced import (
     CATEGORY,
     EQUALS,
@@ -71,7 +71,7 @@ class Selection:
             for selector in self.advanced
         )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Json:
         """Returns the selectors as the API shows them, under the API's name of their kind."""
         if self.advanced:
             return {ADVANCED: [selector.to_json() for selector in self.advanced]}

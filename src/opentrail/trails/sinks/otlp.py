@@ -14,14 +14,12 @@ from typing import Any
 import msgspec
 
 from opentrail.core.batching import batches
-from opentrail.core.event import Entry, as_object, micros, parse_time
+from opentrail.core.event import Entry, Json, as_object, micros, parse_time
 from opentrail.core.ocsf import ocsf_event
 from opentrail.ports.control import ControlStore
 from opentrail.ports.follow import StoredCursor
 from opentrail.ports.metrics import Metrics
 from opentrail.ports.services import LogCollector
-
-Json = dict[str, Any]
 
 #: Maximum events of one request.
 MAX_EVENTS = 500
