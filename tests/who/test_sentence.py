@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import Resource
+from opentrail.core.user_agents import OWN_CONSOLE, Method
 from opentrail.who.sentence import (
     CONSOLE_AGENT,
-    OWN_CONSOLE,
-    Method,
     actor,
     clause,
     method_of,

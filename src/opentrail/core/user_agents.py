@@ -1,4 +1,4 @@
-"""Agents and tools behind a call: which one made it, as far as its record says.
+"""What a user agent says: the method of a call, and the agent or tool that made it.
 
 Callers choose their user agent, session name and source identity, so an agent is a claim and
 proves nothing. Only `invokedBy` and the events of AWS's own MCP servers are AWS's words.
@@ -15,6 +15,58 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 from opentrail.core.event import Record, as_object
 
 AgentKind = Literal["agent", "iac", "ci", "scanner", "workflow", "tool"]
+
+
+MethodKind = Literal["console", "cli", "sdk", "code", "service", "opentrail", "other"]
+AWS_CONSOLE = "the AWS Management Console"
+OWN_CONSOLE = "the opentrail console"
+
+
+class Method(NamedTuple):
+    """How a call was made; `code` is infrastructure as code, such as Terraform."""
+
+    kind: MethodKind
+    name: str
+
+
+#: Methods by user agent; the first match wins.
+_METHODS: tuple[tuple[re.Pattern[str], MethodKind, str], ...] = (
+    (re.compile(r"\bopentrail-console/"), "opentrail", OWN_CONSOLE),
+    (re.compile(r"^opentrail/"), "opentrail", "the opentrail command line"),
+    (
+        re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
+        "console",
+        AWS_CONSOLE,
+    ),
+    (re.compile(r"AWS;? Internal|aws-internal/"), "service", "an AWS service"),
+    (re.compile(r"exec-env/CloudShell"), "cli", "AWS CloudShell"),
+    (re.compile(r"Terraform|terraform-provider"), "code", "Terraform"),
+    (re.compile(r"Pulumi", re.I), "code", "Pulumi"),
+    (re.compile(r"\baws-cdk\b", re.I), "code", "the AWS CDK"),
+    (re.compile(r"Ansible", re.I), "code", "Ansible"),
+    (re.compile(r"AWSPowerShell|AWS\.Tools"), "cli", "the AWS Tools for PowerShell"),
+    (re.compile(r"\baws-cli/"), "cli", "the AWS CLI"),
+    (re.compile(r"Boto3/|Botocore/", re.I), "sdk", "the AWS SDK for Python (Boto3)"),
+    (re.compile(r"aws-sdk-go"), "sdk", "the AWS SDK for Go"),
+    (re.compile(r"aws-sdk-java"), "sdk", "the AWS SDK for Java"),
+    (re.compile(r"aws-sdk-js|aws-sdk-nodejs"), "sdk", "the AWS SDK for JavaScript"),
+    (re.compile(r"aws-sdk-rust"), "sdk", "the AWS SDK for Rust"),
+    (re.compile(r"aws-sdk-dotnet"), "sdk", "the AWS SDK for .NET"),
+    (re.compile(r"aws-sdk-cpp"), "sdk", "the AWS SDK for C++"),
+    (re.compile(r"aws-sdk-kotlin"), "sdk", "the AWS SDK for Kotlin"),
+    (re.compile(r"aws-sdk-php"), "sdk", "the AWS SDK for PHP"),
+    (re.compile(r"aws-sdk-ruby"), "sdk", "the AWS SDK for Ruby"),
+    (re.compile(r"aws-sdk-swift"), "sdk", "the AWS SDK for Swift"),
+    (re.compile(r"ec2-api-tools"), "cli", "the EC2 API tools"),
+)
+
+
+def method_of_user_agent(user_agent: str) -> Method | None:
+    """Returns the method that a user agent names; None if it is not known."""
+    for pattern, kind, name in _METHODS:
+        if pattern.search(user_agent):
+            return Method(kind, name)
+    return None
 
 
 class Agent(TypedDict):

@@ -10,11 +10,17 @@ from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import FOUND_DETAILS, SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
-from opentrail.core.user_agents import agent_of
+from opentrail.core.user_agents import (
+    AWS_CONSOLE,
+    OWN_CONSOLE,
+    Method,
+    agent_of,
+    method_of_user_agent,
+)
 from opentrail.core.version import __version__
 from opentrail.who.changes import changes, creates, deletes, overwrites, rename_of
 from opentrail.who.phrases import CALL_PHRASES, VERBS
-from opentrail.who.shapes import MethodKind, PartKind, ProvenSentence, RecordEvidence
+from opentrail.who.shapes import PartKind, ProvenSentence, RecordEvidence
 
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")
@@ -27,10 +33,8 @@ _KINDS = {
     "WebIdentityUser": "web identity",
 }
 
-_CONSOLE = "the AWS Management Console"
 #: What marks the user agent of calls from opentrail's own web console.
 CONSOLE_AGENT = f"opentrail-console/{__version__}"
-OWN_CONSOLE = "the opentrail console"
 #: Services that have well-known names; others are named by their host.
 _SERVICES = {
     "autoscaling": "Amazon EC2 Auto Scaling",
@@ -48,45 +52,6 @@ class Part(NamedTuple):
 
     kind: PartKind
     text: str
-
-
-class Method(NamedTuple):
-    """How a call was made; `code` is infrastructure as code, such as Terraform."""
-
-    kind: MethodKind
-    name: str
-
-
-#: Methods by user agent; the first match wins.
-_METHODS: tuple[tuple[re.Pattern[str], MethodKind, str], ...] = (
-    (re.compile(r"\bopentrail-console/"), "opentrail", OWN_CONSOLE),
-    (re.compile(r"^opentrail/"), "opentrail", "the opentrail command line"),
-    (
-        re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
-        "console",
-        _CONSOLE,
-    ),
-    (re.compile(r"AWS;? Internal|aws-internal/"), "service", "an AWS service"),
-    (re.compile(r"exec-env/CloudShell"), "cli", "AWS CloudShell"),
-    (re.compile(r"Terraform|terraform-provider"), "code", "Terraform"),
-    (re.compile(r"Pulumi", re.I), "code", "Pulumi"),
-    (re.compile(r"\baws-cdk\b", re.I), "code", "the AWS CDK"),
-    (re.compile(r"Ansible", re.I), "code", "Ansible"),
-    (re.compile(r"AWSPowerShell|AWS\.Tools"), "cli", "the AWS Tools for PowerShell"),
-    (re.compile(r"\baws-cli/"), "cli", "the AWS CLI"),
-    (re.compile(r"Boto3/|Botocore/", re.I), "sdk", "the AWS SDK for Python (Boto3)"),
-    (re.compile(r"aws-sdk-go"), "sdk", "the AWS SDK for Go"),
-    (re.compile(r"aws-sdk-java"), "sdk", "the AWS SDK for Java"),
-    (re.compile(r"aws-sdk-js|aws-sdk-nodejs"), "sdk", "the AWS SDK for JavaScript"),
-    (re.compile(r"aws-sdk-rust"), "sdk", "the AWS SDK for Rust"),
-    (re.compile(r"aws-sdk-dotnet"), "sdk", "the AWS SDK for .NET"),
-    (re.compile(r"aws-sdk-cpp"), "sdk", "the AWS SDK for C++"),
-    (re.compile(r"aws-sdk-kotlin"), "sdk", "the AWS SDK for Kotlin"),
-    (re.compile(r"aws-sdk-php"), "sdk", "the AWS SDK for PHP"),
-    (re.compile(r"aws-sdk-ruby"), "sdk", "the AWS SDK for Ruby"),
-    (re.compile(r"aws-sdk-swift"), "sdk", "the AWS SDK for Swift"),
-    (re.compile(r"ec2-api-tools"), "cli", "the EC2 API tools"),
-)
 
 
 def sentence(record: Record, resource: Resource | None = None) -> str:
@@ -270,11 +235,10 @@ def method_of(record: Record) -> Method | None:
     if host.endswith(".amazonaws.com") and not host.startswith("signin."):
         return Method("service", _service(host))
     if record.get("sessionCredentialFromConsole") == "true":
-        return Method("console", _CONSOLE)
+        return Method("console", AWS_CONSOLE)
     agent = str(record.get("userAgent") or "").strip()
-    for pattern, kind, name in _METHODS:
-        if pattern.search(agent):
-            return Method(kind, name)
+    if method := method_of_user_agent(agent):
+        return method
     if re.fullmatch(r"\[?[a-z0-9.-]+\.amazonaws\.com\]?", agent):
         return Method("service", _service(agent.strip("[]")))
     return Method("other", f"{agent[:80]!r}") if agent.strip("[]") else None
@@ -283,7 +247,7 @@ def method_of(record: Record) -> Method | None:
 def _console_of(record: Record) -> str:
     """Returns the console to which a call belongs."""
     method = method_of(record)
-    return OWN_CONSOLE if method and method.name == OWN_CONSOLE else _CONSOLE
+    return OWN_CONSOLE if method and method.name == OWN_CONSOLE else AWS_CONSOLE
 
 
 def _service(host: str) -> str:
@@ -345,7 +309,7 @@ def _phrase(record: Record, event_name: str) -> list[Part] | None:
         return None
     phrase: list[Part] = []
     # Words and members of the record alternate.
-    for index, piece in enumerate(_PLACE.split(words.replace(_CONSOLE, _console_of(record)))):
+    for index, piece in enumerate(_PLACE.split(words.replace(AWS_CONSOLE, _console_of(record)))):
         text = _value(record, piece) if index % 2 else piece
         if text is None:
             return None

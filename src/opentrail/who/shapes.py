@@ -19,7 +19,7 @@ from opentrail.core.facts import (
     Time,
     Word,
 )
-from opentrail.core.user_agents import AgentKind
+from opentrail.core.user_agents import AgentKind, MethodKind
 
 #: What a name is the name of.
 Kind = Literal["principal", "session", "resource"]
@@ -35,7 +35,6 @@ PartKind = Literal[
     "refusal",
     "plain",
 ]
-MethodKind = Literal["console", "cli", "sdk", "code", "service", "opentrail", "other"]
 
 
 class ResourceRow(TypedDict):
