@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.adapters.duckdb.file_names import Series, sealed_files
+from opentrail.adapters.sealed_file_names import Series, sealed_files
 from opentrail.adapters.unrecorded_counts import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap

@@ -19,7 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.sealed_file_names import (
     Series,
     digest_of,
     left_over,
@@ -27,8 +29,6 @@ from opentrail.adapters.duckdb.file_names import (
     sealed_files,
     stem_of,
 )
-from opentrail.adapters.duckdb.seal import seal
-from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource

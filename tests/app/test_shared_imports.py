@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb.file_names import Series, remove, sealed_files
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.ipc.remote_events import IpcEventStore
+from opentrail.adapters.sealed_file_names import Series, remove, sealed_files
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.background import run_beside
 from opentrail.app.known_positions import known_imports, mark_imports

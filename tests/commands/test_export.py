@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.parquet import COLUMNS
+from opentrail.adapters.parquet import COLUMNS
 from opentrail.cli import main
 from opentrail.commands import export as module
 from opentrail.commands.export import KINDS, Parts, csv_cells, record_line, row_of

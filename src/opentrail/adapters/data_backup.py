@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from opentrail.adapters.duckdb.file_names import Series, read_name, sealed_files
 from opentrail.adapters.files import DataDirectory, sync_folder
+from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
 from opentrail.adapters.system import is_running, read_only_uri, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.core.version import DATA_VERSION

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.at_rest import reading
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
     attaching,

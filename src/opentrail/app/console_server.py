@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
+from opentrail.adapters import parent
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.ipc import parent
 from opentrail.adapters.ipc.child import read_output
 from opentrail.app.http_server import HttpServer
 from opentrail.capture.proxy.connections import Connections

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.duckdb.file_names import MAX_FILE_BYTES
 from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
 from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason
 from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from opentrail.adapters.aws.downloads import S3Gets
-from opentrail.adapters.ipc.parent import end_with_parent
+from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.validation.buckets import BucketReader
 from opentrail.validation.event_proof import EventProver, EventQuestion

@@ -29,9 +29,9 @@ from opentrail.adapters.data_inventory import (
     write_inventory,
 )
 from opentrail.adapters.databases import revisions_behind
-from opentrail.adapters.duckdb.file_names import Series, sealed_files
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import acknowledged_keys, known_keys
+from opentrail.adapters.sealed_file_names import Series, sealed_files
 from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.unrecorded_counts import DamagedGap, kept_gaps

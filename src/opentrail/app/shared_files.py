@@ -22,7 +22,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from opentrail.adapters.duckdb.children import files_of_child, run_child
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.files import sha256_of, sync_folder, write_durably
+from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
     expired_name,
@@ -31,7 +32,6 @@ from opentrail.adapters.duckdb.file_names import (
     remove,
     sealed_files,
 )
-from opentrail.adapters.files import sha256_of, sync_folder, write_durably
 from opentrail.core.errors import (
     JournalDamaged,
     ObjectExists,

@@ -14,7 +14,9 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.files import sync_folder
+from opentrail.adapters.ipc.remote_events import IpcEventStore
+from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
     expired_name,
@@ -23,8 +25,6 @@ from opentrail.adapters.duckdb.file_names import (
     remove,
     sealed_files,
 )
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.app.known_positions import known_imports
 from opentrail.app.shared_files import IMPORTED_FILE, SharedFiles, listed, to_forget, to_list
 from opentrail.core.errors import Conflict

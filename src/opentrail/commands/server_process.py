@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.ipc import parent
+from opentrail.adapters import parent
 from opentrail.commands.client import Console, find
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, ReservedPort
 from opentrail.core.errors import OpentrailError

@@ -21,7 +21,7 @@ import duckdb
 from fsspec import AbstractFileSystem
 
 from opentrail.adapters.duckdb.file_index import FileIndex
-from opentrail.adapters.duckdb.file_names import SCHEME, remove
+from opentrail.adapters.sealed_file_names import SCHEME, remove
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from opentrail.adapters.duckdb.file_names import SealedFile, read_name
 from opentrail.adapters.ipc.child import read_output
+from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.core.errors import JournalDamaged
 
 #: Exit status of a child that found the journal damaged.

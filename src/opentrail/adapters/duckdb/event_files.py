@@ -19,7 +19,9 @@ from opentrail.adapters.duckdb.expiry import (
     put_thinned,
     write_note,
 )
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
+from opentrail.adapters.files import sync_folder
+from opentrail.adapters.sealed_file_names import (
     MAX_FILE_BYTES,
     SealedFile,
     Series,
@@ -27,8 +29,6 @@ from opentrail.adapters.duckdb.file_names import (
     read_name,
     remove,
 )
-from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
-from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import crash_point
 from opentrail.ports.event_store import DATA_CATEGORIES, ExpiredEvents, ExpiryReason

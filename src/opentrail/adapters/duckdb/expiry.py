@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from opentrail.adapters.duckdb.file_names import SealedFile, Series, expired_name, read_name, remove
 from opentrail.adapters.files import sync_file, sync_folder
+from opentrail.adapters.sealed_file_names import SealedFile, Series, expired_name, read_name, remove
 from opentrail.adapters.system import sync
 from opentrail.core.faults import crash_point
 from opentrail.ports.event_store import ExpiredEvents, ExpiryReason

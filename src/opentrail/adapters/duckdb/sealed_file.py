@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.duckdb.file_index import VALUES, fill_values
-from opentrail.adapters.duckdb.file_names import Series, attaching, digest_of, stem_of
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.files import sync_file, sync_folder
+from opentrail.adapters.sealed_file_names import Series, attaching, digest_of, stem_of
 from opentrail.core.faults import crash_point
 
 _LIMITS: dict[str, str | int | float | list[str]] = {

@@ -15,9 +15,9 @@ import duckdb
 import numpy as np
 
 from opentrail.adapters.duckdb.file_index import FileIndex, ValueFilter
-from opentrail.adapters.duckdb.file_names import SCHEME, SealedFile, Series, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, HOT_COLUMNS, Table, create_hot
+from opentrail.adapters.sealed_file_names import SCHEME, SealedFile, Series, attaching
 from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros

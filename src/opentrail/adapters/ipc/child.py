@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from opentrail.adapters.ipc.link import Handlers, IpcRequest, Link, LinkError
-from opentrail.adapters.ipc.parent import end_with_parent
+from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm

@@ -3,7 +3,7 @@
 The child's standard input is a pipe, and only the parent holds its other end: it starts the child
 with `stdin=PIPE`, writes nothing and never closes it. The system closes it when the parent ends.
 
-python -m opentrail.adapters.ipc.parent ARGUMENT…
+python -m opentrail.adapters.parent ARGUMENT…
 
 runs `opentrail ARGUMENT…` as such a child.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb.file_names import (
+from opentrail.adapters.sealed_file_names import (
     Series,
     digest_of,
     is_whole,

@@ -17,7 +17,7 @@ from tests.fakes import TIMEOUT_SECONDS
 # are busy then: their main threads never wait.
 FAMILY = """
 import os, subprocess, sys
-from opentrail.adapters.ipc.parent import end_with_parent
+from opentrail.adapters.parent import end_with_parent
 program, place, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if place:
     end_with_parent()
@@ -79,9 +79,7 @@ def test_a_stopped_child_ends_when_it_is_continued() -> None:
 
 
 def test_a_child_whose_parent_is_gone_already_does_nothing() -> None:
-    program = (
-        "from opentrail.adapters.ipc.parent import end_with_parent; end_with_parent(); print()"
-    )
+    program = "from opentrail.adapters.parent import end_with_parent; end_with_parent(); print()"
     done = subprocess.run(
         [sys.executable, "-c", program],
         stdin=subprocess.DEVNULL,
@@ -93,7 +91,7 @@ def test_a_child_whose_parent_is_gone_already_does_nothing() -> None:
 
 
 def test_a_command_runs_as_such_a_child() -> None:
-    command = [sys.executable, "-m", "opentrail.adapters.ipc.parent", "version"]
+    command = [sys.executable, "-m", "opentrail.adapters.parent", "version"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.read().startswith(b"opentrail ")

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.parquet import COLUMNS, OcsfParquetFile, ParquetFile
+from opentrail.adapters.parquet import COLUMNS, OcsfParquetFile, ParquetFile
 from opentrail.core.errors import StorageFailed
 from opentrail.core.ocsf import ocsf_event
 from tests.core.test_ocsf import problems_of
