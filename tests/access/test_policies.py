@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.access.policies import AWS_MANAGED, CustomerPolicy, PolicyDirectory
+from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.adapters.control_store import SqlControl
+from opentrail.core.arns import CloudTrailArn
 from opentrail.core.errors import (
     Conflict,
     MalformedPolicy,
@@ -60,6 +62,19 @@ async def test_a_policy_allows_those_it_is_attached_to() -> None:
     assert not may(policies, ANN.replace(ACCOUNT, OTHER))
     await policies.detach(ANN, "list")
     assert not may(policies, ANN)
+
+
+@asynchronous
+async def test_policies_that_are_put_at_the_same_time_are_all_stored(tmp_path: Path) -> None:
+    control = SqlControl.in_file(tmp_path / "state.db")
+    policies, resources = PolicyDirectory(control), ResourcePolicies(control)
+    store = CloudTrailArn("eventdatastore", "us-east-1", ACCOUNT, "a-store")
+    await asyncio.gather(
+        *(policies.put_policy(ACCOUNT, f"list-{number}", document()) for number in range(20)),
+        *(resources.put(store, document(Principal="*")) for _ in range(20)),
+    )
+    assert len(await policies.list_policies(ACCOUNT)) == 20
+    await control.close()
 
 
 @asynchronous

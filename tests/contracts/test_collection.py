@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ async def test_changes_at_the_same_time_are_all_made(open_store: Open) -> None:
             )
         )
         assert await colours(stores[0]).all() == [Colour(6)]
+
+
+@asynchronous
+async def test_all_changes_of_one_server_are_made(open_store: Open) -> None:
+    async with two_processes(open_store) as (store, _):
+        values = colours(store)
+        await values.put("a", Colour(0))
+        change = partial(values.change, "a", lambda colour: Colour(colour.red + 1))
+        await asyncio.gather(*(change() for _ in range(30)))
+        assert await values.all() == [Colour(30)]
 
 
 @asynchronous

@@ -257,7 +257,8 @@ class PolicyDirectory:
             return document
 
         failure = f"the policies of account {account} are being changed by others; try again"
-        return await retry_on_conflict(attempt, failure)
+        async with self._accounts.turn:
+            return await retry_on_conflict(attempt, failure)
 
     def _compile(self, account: str, document: Mapping[str, Any]) -> _Account:
         current = self._accounts.known.get(account)

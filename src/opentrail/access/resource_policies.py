@@ -70,8 +70,9 @@ class ResourcePolicies:
         """
         key = _key(arn)
         parse_policy(document, PolicyKind.RESOURCE, str(arn))
-        item = await self._policies.find(key)
-        await self._policies.put(key, document, item.stored.version if item else 0)
+        async with self._policies.turn:
+            item = await self._policies.find(key)
+            await self._policies.put(key, document, item.stored.version if item else 0)
 
     async def delete(self, arn: CloudTrailArn) -> None:
         """Removes the policy of a resource if it has one."""

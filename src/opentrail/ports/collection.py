@@ -74,6 +74,8 @@ class Collection(Generic[T]):
     def __post_init__(self) -> None:
         #: Held while values are counted and one is added.
         self._adding = asyncio.Lock()
+        #: Held from reading a value to replacing it, so that only other servers come between.
+        self.turn = asyncio.Lock()
 
     async def items(self) -> list[Item[T]]:
         """Returns all values as they are in the store, by key."""
@@ -142,7 +144,8 @@ class Collection(Generic[T]):
             Conflict: so does every attempt.
         """
         failure = f"{self.noun} {key} is being changed by others; try again"
-        return await retry_on_conflict(attempt, failure)
+        async with self.turn:
+            return await retry_on_conflict(attempt, failure)
 
     async def delete(self, key: str) -> None:
         """Removes a value.

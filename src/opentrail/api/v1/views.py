@@ -104,17 +104,18 @@ class Views:
         state = self._state(body)
         expected = _expected(body)
         user = caller_of(request)
-        current = await self._views.find(name)
-        if current is not None and not _may_see(user, current.value):
-            raise _conflict(name, expected)
-        view = _View({**state}, list(user.accounts) if user.accounts else None)
-        try:
-            await self._views.put(name, view, expected)
-        except UsageError as error:
-            raise CloudTrailError("TooManyViews", str(error)) from error
-        except Conflict as error:
-            raise _conflict(name, expected) from error
-        item = await self._views.find(name)
+        async with self._views.turn:
+            current = await self._views.find(name)
+            if current is not None and not _may_see(user, current.value):
+                raise _conflict(name, expected)
+            view = _View({**state}, list(user.accounts) if user.accounts else None)
+            try:
+                await self._views.put(name, view, expected)
+            except UsageError as error:
+                raise CloudTrailError("TooManyViews", str(error)) from error
+            except Conflict as error:
+                raise _conflict(name, expected) from error
+            item = await self._views.find(name)
         return {"name": name, "version": item.stored.version if item else 0, "state": state}
 
     @route("DELETE", "/views/{name:path}", OPERATOR, "delete a saved view")
