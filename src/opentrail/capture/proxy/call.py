@@ -136,8 +136,9 @@ class Call:
     def choose_by_body(self) -> None:
         """Leaves out a call of a query protocol whose body came after its head."""
         sending = self.sending
-        is_sent = sending is not None and sending.done() and sending.exception() is None
-        if self._is_whole or not self.is_form or not is_sent or not self.sent.is_whole:
+        is_sent = sending is None or (sending.done() and sending.exception() is None)
+        is_held = self.sent.is_whole and self.sent.file is None
+        if self._is_whole or not self.is_form or not is_sent or not is_held:
             return
         self._request_of_head = request = self._request(self.sent.content(), is_whole=True)
         self._name_by(request)
