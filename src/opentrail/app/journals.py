@@ -265,7 +265,7 @@ class OnPostgresql:
         self.mark(folder)
 
 
-def journal_place(settings: Settings, data: DataDirectory) -> InFiles | OnPostgresql:
+def journal_place(settings: Settings, data: DataDirectory) -> JournalPlace:
     """Returns where the settings say that the journal is."""
     return (InFiles if settings.journal == "sqlite" else OnPostgresql)(settings, data)
 
