@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from opentrail.history import written_searches
 from opentrail.questions import unused_actions
 from opentrail.questions.question import answer_type, load
 from tests.fakes import asynchronous
@@ -44,3 +45,16 @@ async def test_actions_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch)
     assert wrong.json["error"] == "policies must match at most 10 actions together"
     wrong = await browser.post("policy/unused", {"principal": "Mary", "policies": [{}]})
     assert "policies must be valid policy documents" in wrong.json["error"]
+
+
+@asynchronous
+async def test_no_action_is_said_to_be_unused_if_not_all_events_were_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)
+    monkeypatch.setattr(written_searches, "_READ_SECONDS", -1)
+    browser = await with_calls()
+    body = {"principal": "Mary", "policies": [allowing("iam:*eUser")]}
+    found = (await browser.post("policy/unused", body)).json
+    assert found["complete"] is False
+    assert found["patterns"][0]["unused"] is None

@@ -544,7 +544,7 @@ export interface PartsRow {
 export interface PatternUsage {
   pattern: string;
   statement: number;
-  unused: string[];
+  unused: string[] | null;
   used: string[];
 }
 

@@ -205,12 +205,14 @@ def _list_unused(options: argparse.Namespace) -> int:
     options.policies = documents_of(Path(options.policy))
     found: UnusedActions = answer_to("unused-actions", options)
     _require_calls(options, found["events"])
-    _warn(found)
+    warn_of_missing(found)
+    if not found["complete"]:
+        raise OpentrailError(f"unused actions are not known: {found['warning']}")
     if options.json:
         print(json.dumps({"patterns": found["patterns"]}))
         return 0
     for row in found["patterns"]:
-        count, total = len(row["used"]), len(row["used"]) + len(row["unused"])
+        count, total = len(row["used"]), len(row["used"]) + len(row["unused"] or ())
         sys.stdout.write(f"statement {row['statement']}, {printable(row['pattern'])}: ")
         if total < 2:
             sys.stdout.write("used\n" if count else "never used\n")

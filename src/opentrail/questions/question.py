@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -192,7 +193,7 @@ def _describe(
     expected = expectation(parameters(question).get(name, {}))
     if name not in given:
         return f"{name} must be given: {expected}"
-    return f"{name} must be {expected}, not {given[name]!r}"
+    return f"{name} must be {expected}, not {reprlib.repr(given[name])}"
 
 
 def expectation(schema: Mapping[str, Any]) -> str:

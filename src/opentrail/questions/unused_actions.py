@@ -23,7 +23,8 @@ class PatternUsage(TypedDict):
     statement: int
     pattern: str
     used: list[str]
-    unused: list[str]
+    #: None if not all events were read.
+    unused: list[str] | None
 
 
 class UnusedActions(CallBasis):
@@ -56,6 +57,7 @@ class ListUnusedActions(Question, frozen=True, kw_only=True):
         from opentrail.permissions.outcomes import CallOutcome, outcome_of
 
         parsed(self.policies)
+        listed = await in_thread(self._listed)
         used: set[str] = set()
 
         def add(records: Iterator[Mapping[str, Any]]) -> bool:
@@ -65,22 +67,17 @@ class ListUnusedActions(Question, frozen=True, kw_only=True):
             return True
 
         basis = await read_calls(asked, self.principal, self.since, add)
-        return {**basis, "patterns": await in_thread(self._usages, used)}
+        return {**basis, "patterns": [_usage(each, used, basis["complete"]) for each in listed]}
 
-    def _usages(self, used: set[str]) -> list[PatternUsage]:
-        usages, count = [], 0
+    def _listed(self) -> list[tuple[int, str, list[str]]]:
+        """Returns the patterns of all statements, each with the actions that it matches."""
+        listed, count = [], 0
         for statement, pattern in self._patterns():
             actions = _actions_of(pattern)
             if (count := count + len(actions)) > _MAX_ACTIONS:
                 raise invalid_policies(f"must match at most {_MAX_ACTIONS:,} actions together")
-            usage: PatternUsage = {
-                "statement": statement,
-                "pattern": pattern,
-                "used": [action for action in actions if action.lower() in used],
-                "unused": [action for action in actions if action.lower() not in used],
-            }
-            usages.append(usage)
-        return usages
+            listed.append((statement, pattern, actions))
+        return listed
 
     def _patterns(self) -> Iterator[tuple[int, str]]:
         """Yields the number of each statement that allows, with each of its patterns of actions."""
@@ -92,6 +89,17 @@ class ListUnusedActions(Question, frozen=True, kw_only=True):
                 if statement["Effect"] == "Allow":
                     for pattern in [patterns] if isinstance(patterns, str) else patterns:
                         yield number, pattern
+
+
+def _usage(listed: tuple[int, str, list[str]], used: set[str], complete: bool) -> PatternUsage:
+    statement, pattern, actions = listed
+    unused = [action for action in actions if action.lower() not in used]
+    return {
+        "statement": statement,
+        "pattern": pattern,
+        "used": [action for action in actions if action.lower() in used],
+        "unused": unused if complete else None,
+    }
 
 
 def _actions_of(pattern: str) -> list[str]:
