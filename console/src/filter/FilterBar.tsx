@@ -1,5 +1,5 @@
 import Icon from "@cloudscape-design/components/icon";
-import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useId, useLayoutEffect, useRef, useState } from "react";
 import type { ExpressionTerms } from "../api/types";
 import { asApiError } from "../api/useCall";
 import { useKeys } from "../app/keys";
@@ -64,7 +64,8 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   useEffect(() => {
     list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
   }, [active]);
-  useEffect(() => {
+  // Before the alert is painted, so that what is typed next replaces the mistake.
+  useLayoutEffect(() => {
     if (wrong?.at == null) return;
     // The server counts characters of the text behind the escapes.
     const characters = [...hidden(typed)];
