@@ -11,7 +11,7 @@ from opentrail.history import written_searches
 from opentrail.questions import unused_actions
 from opentrail.questions.question import answer_type, load
 from tests.fakes import asynchronous
-from tests.questions.test_policy_for import ALLOW_IAM, with_calls
+from tests.questions.test_policies import ALLOW_IAM, with_calls
 
 
 def allowing(*patterns: str) -> dict[str, Any]:

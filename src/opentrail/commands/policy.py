@@ -21,7 +21,8 @@ from opentrail.core.text import counted, printable
 from opentrail.permissions.generate import MAX_CHARACTERS
 
 if TYPE_CHECKING:
-    from opentrail.questions.policy_for import CallBasis, PolicyOfCalls
+    from opentrail.questions.policies import CallBasis
+    from opentrail.questions.policy_for import PolicyOfCalls
     from opentrail.questions.test_policy import CallsByDecision, PolicyTest
     from opentrail.questions.unused_actions import UnusedActions
 

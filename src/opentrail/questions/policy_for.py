@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
-from opentrail.core.facts import OwnWords, Whole
-from opentrail.questions.question import Asked, Question, Since, Text
+from opentrail.core.facts import Whole
+from opentrail.questions.policies import CallBasis, PrincipalName, read_calls
+from opentrail.questions.question import Asked, Question, Since
 
 if TYPE_CHECKING:
     from opentrail.permissions.generate import CallKind
 
 #: Maximum kinds of calls in memory, at about a kilobyte each.
 _MAX_CALL_KINDS = 100_000
-PrincipalName = Annotated[Text, Meta(description="name or ARN of a user or role")]
-
-
-class CallBasis(TypedDict):
-    """The calls that an answer rests on."""
-
-    principal: str
-    events: int
-    #: Whether these are all of its events, not only the newest ones.
-    complete: bool
-    #: What was read, if these are not all of its events.
-    warning: OwnWords | None
-    #: A description of each range that event history lacks.
-    missing: list[str]
 
 
 class CallsByOutcome(TypedDict):
@@ -100,37 +87,3 @@ class PolicyFor(Question, frozen=True, kw_only=True):
 
         basis = await read_calls(asked, self.principal, self.since, add)
         return cast(PolicyOfCalls, {**basis, **await in_thread(make)})
-
-
-async def read_calls(
-    asked: Asked,
-    principal: str,
-    since: str | None,
-    add: Callable[[Iterator[Mapping[str, Any]]], bool],
-) -> CallBasis:
-    """Reads the events of a principal, newest first, page by page.
-
-    Args:
-        asked: what answers the question.
-        principal: a name or an ARN.
-        since: from when on; None: from the first one on.
-        add: takes the records of a page, in a thread; returns whether it takes more.
-    """
-    from opentrail.history.written_searches import read_newest, search_in
-    from opentrail.who.subjects import events_of
-
-    expression = events_of(principal, "principal")
-    times = {"since": since} if since else {}
-    search = search_in({"expression": expression, "categories": "all", **times}, asked.now)
-    count, oldest = await read_newest(asked.history, search, add, asked.report)
-    warning = oldest and (
-        f"only the newest {count:,} events were read, back to {oldest}: earlier calls may "
-        "have needed more; ask for a shorter time"
-    )
-    return {
-        "principal": principal,
-        "events": count,
-        "complete": warning is None,
-        "warning": warning,
-        "missing": asked.missing,
-    }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentrail.ports.control import ControlStore
 
 #: Modules of this package that declare no question.
-_NO_QUESTIONS = {"__init__", "question", "incidents"}
+_NO_QUESTIONS = {"__init__", "question", "incidents", "policies"}
 _MAX_TEXT = 1_200
 Role = Literal["viewer", "auditor", "operator", "admin"]
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict, cast
+from typing import Annotated, Any, ClassVar, TypedDict, cast
 
 from msgspec import Meta
 
-from opentrail.core.errors import CloudTrailError, MalformedPolicy
 from opentrail.core.facts import Action, EventId, Time
-from opentrail.questions.policy_for import CallBasis, PrincipalName, read_calls
+from opentrail.questions.policies import CallBasis, PrincipalName, parsed, read_calls
 from opentrail.questions.question import Asked, Question, Since
-
-if TYPE_CHECKING:
-    from opentrail.core.policies import Policy
 
 
 class CallsByDecision(TypedDict):
@@ -76,29 +72,3 @@ class ReplayPolicies(Question, frozen=True, kw_only=True):
 
         basis = await read_calls(asked, self.principal, self.since, add)
         return cast(PolicyTest, {**basis, **test.result().document()})
-
-
-def parsed(policies: list[dict[str, Any]]) -> list[Policy]:
-    """Returns policies.
-
-    Raises:
-        CloudTrailError: they are too large, or one is not valid.
-    """
-    from opentrail.core.policies import parse_policies
-    from opentrail.permissions.generate import MAX_CHARACTERS, characters
-
-    most = 10 * MAX_CHARACTERS  # as many as ten managed policies have
-    try:
-        if (size := sum(map(characters, policies))) > most:
-            text = f"must have at most {most:,} characters together, not {size:,}"
-            raise invalid_policies(text)
-        return parse_policies(policies)
-    except MalformedPolicy as error:
-        raise invalid_policies(f"must be valid policy documents: {error}") from error
-    except RecursionError as error:
-        raise invalid_policies("are nested too deeply") from error
-
-
-def invalid_policies(what: str) -> CloudTrailError:
-    """Returns the error of policies that are not accepted."""
-    return CloudTrailError("InvalidParameterException", f"policies {what}")

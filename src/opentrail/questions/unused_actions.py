@@ -8,9 +8,14 @@ from typing import Annotated, Any, ClassVar, TypedDict
 
 from msgspec import Meta
 
-from opentrail.questions.policy_for import CallBasis, PrincipalName, read_calls
+from opentrail.questions.policies import (
+    CallBasis,
+    PrincipalName,
+    invalid_policies,
+    parsed,
+    read_calls,
+)
 from opentrail.questions.question import Asked, Question, Since
-from opentrail.questions.test_policy import invalid_policies, parsed
 
 #: Maximum actions in an answer: those of a few patterns such as `*`.
 _MAX_ACTIONS = 100_000

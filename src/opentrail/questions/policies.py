@@ -1,0 +1,90 @@
+"""What the questions about policies share: the calls of a principal, and policies to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from opentrail.core.errors import CloudTrailError, MalformedPolicy
+from opentrail.core.facts import OwnWords
+from opentrail.questions.question import Asked, Text
+
+if TYPE_CHECKING:
+    from opentrail.core.policies import Policy
+
+PrincipalName = Annotated[Text, Meta(description="name or ARN of a user or role")]
+
+
+class CallBasis(TypedDict):
+    """The calls that an answer rests on."""
+
+    principal: str
+    events: int
+    #: Whether these are all of its events, not only the newest ones.
+    complete: bool
+    #: What was read, if these are not all of its events.
+    warning: OwnWords | None
+    #: A description of each range that event history lacks.
+    missing: list[str]
+
+
+async def read_calls(
+    asked: Asked,
+    principal: str,
+    since: str | None,
+    add: Callable[[Iterator[Mapping[str, Any]]], bool],
+) -> CallBasis:
+    """Reads the events of a principal, newest first, page by page.
+
+    Args:
+        asked: what answers the question.
+        principal: a name or an ARN.
+        since: from when on; None: from the first one on.
+        add: takes the records of a page, in a thread; returns whether it takes more.
+    """
+    from opentrail.history.written_searches import read_newest, search_in
+    from opentrail.who.subjects import events_of
+
+    expression = events_of(principal, "principal")
+    times = {"since": since} if since else {}
+    search = search_in({"expression": expression, "categories": "all", **times}, asked.now)
+    count, oldest = await read_newest(asked.history, search, add, asked.report)
+    warning = oldest and (
+        f"only the newest {count:,} events were read, back to {oldest}: earlier calls may "
+        "have needed more; ask for a shorter time"
+    )
+    return {
+        "principal": principal,
+        "events": count,
+        "complete": warning is None,
+        "warning": warning,
+        "missing": asked.missing,
+    }
+
+
+def parsed(policies: list[dict[str, Any]]) -> list[Policy]:
+    """Returns policies.
+
+    Raises:
+        CloudTrailError: they are too large, or one is not valid.
+    """
+    from opentrail.core.policies import parse_policies
+    from opentrail.permissions.generate import MAX_CHARACTERS, characters
+
+    most = 10 * MAX_CHARACTERS  # as many as ten managed policies have
+    try:
+        if (size := sum(map(characters, policies))) > most:
+            text = f"must have at most {most:,} characters together, not {size:,}"
+            raise invalid_policies(text)
+        return parse_policies(policies)
+    except MalformedPolicy as error:
+        raise invalid_policies(f"must be valid policy documents: {error}") from error
+    except RecursionError as error:
+        raise invalid_policies("are nested too deeply") from error
+
+
+def invalid_policies(what: str) -> CloudTrailError:
+    """Returns the error of policies that are not accepted."""
+    return CloudTrailError("InvalidParameterException", f"policies {what}")
