@@ -32,12 +32,12 @@ class FarSide:
         self.batches: list[int] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.gone = False
+        self.error: Exception | None = None
 
     async def ask(self, request: AppendEntries) -> Appended:
         await self.open.wait()
-        if self.gone:
-            raise LinkError("the other process is gone")
+        if self.error:
+            raise self.error
         self.batches.append(len(request.entries))
         return await append_to(self.journal, request)
 
@@ -116,9 +116,23 @@ async def test_a_refusal_and_its_reason_arrive_and_calls_are_refused_from_then_o
 async def test_a_far_side_that_is_gone_refuses_what_waited() -> None:
     far = FarSide()
     journal = linked(far)
-    far.gone = True
+    far.error = LinkError("the other process is gone")
     with pytest.raises(RecordRefused, match="gone"):
         await journal.append(entries(2))
+
+
+@asynchronous
+async def test_unexpected_error_refuses_each_caller_of_its_batch() -> None:
+    far = FarSide()
+    journal = linked(far)
+    far.error = msgspec.ValidationError("Expected `int`, got `str`")
+    appending = [asyncio.create_task(journal.append([entry])) for entry in entries(2)]
+    await turns()
+    assert all(task.done() for task in appending)
+    refused = await asyncio.gather(*appending, return_exceptions=True)
+    assert all(isinstance(error, RecordRefused) and "Expected" in str(error) for error in refused)
+    far.error = None
+    assert await journal.append(entries(1)) == 1
 
 
 @pytest.mark.parametrize("limit", ["QUEUE_RECORDS", "QUEUE_BYTES"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import msgspec
@@ -12,6 +13,8 @@ from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import JournalWriter
+
+log = logging.getLogger(__name__)
 
 #: Maximum records of a batch.
 BATCH_RECORDS = 2_000
@@ -90,6 +93,10 @@ class IpcJournalWriter:
             appended = await self._link.ask(AppendEntries(entries, is_written))
         except LinkError as error:
             refuse(batch, f"the journal's process cannot be reached: {error}")
+            return
+        except Exception as error:  # a bug must not leave callers without an answer
+            log.exception("a batch of records failed unexpectedly")
+            refuse(batch, f"the journal failed: {error!r}")
             return
         self.failure = appended.failure
         if appended.refused is not None:
