@@ -12,7 +12,7 @@ from typing import Any
 from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.ipc.remote_events import IpcEventStore
+from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
 from opentrail.app.background import run_beside
@@ -85,8 +85,13 @@ class Member:
         self.files = member_files(
             *(settings, control, data.history, self._source, clock, objects, metrics, self.cluster)
         )
-        self.cache, self.imports = self.files.cache, self.files.imports
+        self.imports = self.files.imports
         metrics.worker.set_function(lambda: self.is_worker)
+
+    @property
+    def cache(self) -> HistoryCache:
+        """Keeps parts of event history that are read in S3."""
+        return self.files.cache
 
     @property
     def is_worker(self) -> bool:

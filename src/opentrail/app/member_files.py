@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -32,8 +33,12 @@ log = logging.getLogger(__name__)
 class MemberFiles(Protocol):
     """The files of event history of a member, and of the imports that it shows."""
 
-    cache: HistoryCache
     imports: SharedImports | None
+
+    @property
+    def cache(self) -> HistoryCache:
+        """Keeps parts of the files that are read in S3."""
+        ...
 
     @property
     def problems(self) -> list[str]:
@@ -191,7 +196,7 @@ class CachedFilesInS3(FilesInS3):
         self.cache = HistoryCache(files.cache, max_bytes, files.read)
 
     async def _fetch(self) -> None:
-        self.cache.files = await self._files.fetch_indexes()
+        self.cache = replace(self.cache, files=await self._files.fetch_indexes())
 
     @property
     def shared(self) -> int:

@@ -30,8 +30,6 @@ class Site(Protocol):
 
     #: The control store as the worker changes it.
     worker_control: ControlStore
-    #: Keeps parts of event history that are read in S3.
-    cache: HistoryCache
     #: Files of imported events in S3; None: there are none.
     imports: SharedImports | None
     #: Whether the server keeps event history.
@@ -40,6 +38,11 @@ class Site(Protocol):
     learns_from_others: bool
     #: Whether events expire while they take too much of the disk.
     makes_room: bool
+
+    @property
+    def cache(self) -> HistoryCache:
+        """Keeps parts of event history that are read in S3, after `join`."""
+        ...
 
     @property
     def is_worker(self) -> bool:

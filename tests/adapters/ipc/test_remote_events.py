@@ -240,7 +240,7 @@ async def test_further_files_in_s3_take_the_place_of_own_ones(tmp_path: Path) ->
         source = SqliteJournalSource(tmp_path / "journal")
         (path,) = await asyncio.to_thread(seal, source, s3.folder, 41, 48)
         assert store._cache is not None
-        files = [*store._cache.files, *s3.take([path])]
+        files = [*store._files, *s3.take([path])]
         await store.use_shared(files)
         assert await store.lookup(ALL) == naive_page(entries, ALL)
         assert (await store.refresh()).sealed >= 48

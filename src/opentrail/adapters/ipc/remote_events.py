@@ -39,7 +39,7 @@ _REQUEST_SECONDS = 120.0
 _LONG_SECONDS = 3_600.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class HistoryCache:
     """Where parts of the files in S3 are kept."""
 
@@ -47,7 +47,7 @@ class HistoryCache:
     max_bytes: int
     #: Returns bytes of a file in S3, given its name, the first byte and their number.
     read: Callable[[str, int, int], Awaitable[bytes]]
-    #: The files in S3; their indexes are in the folder.
+    #: The files in S3 at the start; their indexes are in the folder.
     files: Sequence[SharedFile] = ()
 
     @property
@@ -86,6 +86,8 @@ class IpcEventStore:
         self._on_restart = on_restart
         self._repair = repair_journal
         self._cache = cache
+        #: The files in S3 that lookups read.
+        self._files = cache.files
         #: Until the process has started, its `imported` is the last import known from before.
         self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
@@ -140,7 +142,7 @@ class IpcEventStore:
         return self.state.position
 
     async def _prepare(self, link: Link) -> None:
-        self.state = await link.ask(OpenStore(self.state.imported, tuple(self._cache.files)))
+        self.state = await link.ask(OpenStore(self.state.imported, tuple(self._files)))
         if self._child.generation:
             self._on_restart()
 
@@ -157,7 +159,7 @@ class IpcEventStore:
 
     async def use_shared(self, files: Sequence[SharedFile]) -> None:
         """Reads these files in S3 from now on; their indexes are in the folder of the cache."""
-        self._cache.files = files
+        self._files = files
         self.state = await self._child.ask(UseSharedFiles(tuple(files)), _LONG_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
