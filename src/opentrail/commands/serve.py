@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from opentrail.app.server import Server
     from opentrail.app.upstreams import UpstreamCheck
 
+_FORGOTTEN = (
+    "sandbox  events of earlier runs remain, but the users, keys, topics and other resources"
+    " of moto are gone"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_flags(parser, Settings(), "off (default) or upstream")
@@ -90,7 +95,7 @@ def run_sandbox(options: argparse.Namespace) -> int:
         raise UsageError("the sandbox is for this machine alone; 'opentrail serve' has --upstream")
     directory = {ADMIN_KEY_ID: ADMIN, **settings.directory}
     journal = settings.data_dir / "journal"
-    has_history = journal.is_dir() and any(journal.iterdir())
+    notes = [_FORGOTTEN] if journal.is_dir() and any(journal.iterdir()) else []
     lasting = bool({"s3", ""} & settings.upstream.keys())
     with contextlib.ExitStack() as stack:
         moto = start_moto()
@@ -105,7 +110,7 @@ def run_sandbox(options: argparse.Namespace) -> int:
             settings = replace(settings, access={**settings.access, "s3": access})
             lasting = True
         settings = replace(settings, upstream=upstream)
-        announce = partial(_announce_sandbox, has_history=has_history)
+        announce = partial(_announce_sandbox, notes)
         admin = (ADMIN_KEY_ID, ADMIN_SECRET)
         _serve(settings, announce, remake_buckets=not lasting, admin=admin)
     return 0
@@ -167,15 +172,10 @@ def _own_commands() -> Path | None:
     return None if is_found or not program.exists() else folder
 
 
-def _announce_sandbox(server: Server, has_history: bool) -> None:
-    forgotten = (
-        "sandbox  events of earlier runs remain, but the users, keys, topics and other resources"
-        " of moto are gone"
-    )
-    notes = [forgotten] if has_history else []
+def _announce_sandbox(notes: Sequence[str], server: Server) -> None:
     folder = _own_commands()
     if folder is not None and (folder / "aws").exists():
-        notes.append(f"aws-cli  is in {folder}, which the last line below adds to PATH")
+        notes = [*notes, f"aws-cli  is in {folder}, which the last line below adds to PATH"]
     _announce(server, notes)
     print("\nPaste this into another terminal, then use aws-cli or any SDK as always:\n")
     print(f"export AWS_ENDPOINT_URL={server.endpoint_url}")
