@@ -21,7 +21,7 @@ from benchmarks.processes import two_cpus
 from benchmarks.servers import Server, opentrail
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access_keys import open_control, open_keys
+from opentrail.app.access_keys import control_place, open_keys
 from opentrail.core.trail import Trail, stored_time
 from opentrail.settings import Settings
 from opentrail.trails.registry import TrailRegistry
@@ -81,8 +81,9 @@ def _prepare(folder: Path) -> Credentials:
     async def prepare() -> Credentials:
         data = DataDirectory(folder)
         data.open()
-        control = open_control(Settings(), data)
-        keys = await open_keys(Settings(), control, data)
+        place = control_place(Settings(), data)
+        control = place.open()
+        keys = await open_keys(place, control)
         new = await keys.create(f"arn:aws:iam::{_ACCOUNT}:root")
         now = stored_time(SystemClock().now())
         trail = Trail(str(uuid.uuid4()), "bench", _ACCOUNT, _REGION, "bench-logs", created_at=now)

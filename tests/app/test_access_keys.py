@@ -13,7 +13,8 @@ import pytest
 
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
-from opentrail.app.access_keys import open_control, open_keys, open_sealer
+from opentrail.app.access_keys import ControlPlace, control_place, open_keys
+from opentrail.app.inventory import mark_for_cluster
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.ports.control import Remove
 from opentrail.settings import Settings
@@ -27,11 +28,12 @@ ANN = "arn:aws:iam::111122223333:user/ann"
 async def test_a_lost_master_key_is_not_replaced_by_another(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.open()
-    control = open_control(Settings(), data)
-    await (await open_keys(Settings(), control, data)).create(ANN)
+    place = control_place(Settings(), data)
+    control = place.open()
+    await (await open_keys(place, control)).create(ANN)
     (data.keys / "master.key").unlink()
     with pytest.raises(StorageFailed, match="is missing, and secrets are sealed by it"):
-        await open_keys(Settings(), control, data)
+        await open_keys(place, control)
     await control.close()
     data.close()
 
@@ -44,13 +46,14 @@ def shared_settings() -> Settings:
 @asynccontextmanager
 async def started(
     folder: Path, settings: Settings
-) -> AsyncIterator[tuple[SqlControl, DataDirectory]]:
+) -> AsyncIterator[tuple[SqlControl, ControlPlace]]:
     """Opens the control store of a server with a data directory of its own."""
     data = DataDirectory(folder)
     data.open()
-    control = open_control(settings, data)
+    place = control_place(settings, data)
+    control = place.open()
     try:
-        yield control, data
+        yield control, place
     finally:
         await control.close()
         data.close()
@@ -58,8 +61,8 @@ async def started(
 
 async def key_of(folder: Path, settings: Settings) -> str:
     """Returns the fingerprint of the master key with which a server starts."""
-    async with started(folder, settings) as (control, data):
-        return (await open_sealer(settings, control, data)).fingerprint
+    async with started(folder, settings) as (control, place):
+        return (await place.sealer(control)).fingerprint
 
 
 @pytest.mark.slow
@@ -113,8 +116,8 @@ async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_it
     tmp_path: Path,
 ) -> None:
     settings = shared_settings()
-    async with started(tmp_path / "one", settings) as (control, data):
-        await (await open_keys(settings, control, data)).create(ANN)
+    async with started(tmp_path / "one", settings) as (control, place):
+        await (await open_keys(place, control)).create(ANN)
         await control.apply([Remove("shared-key", "master-key")])
     await key_of(tmp_path / "two", Settings())
     with pytest.raises(StorageFailed, match="restore the former key"):
@@ -122,3 +125,18 @@ async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_it
     await key_of(tmp_path / "one", settings)
     with pytest.raises(UsageError, match="sealed by master key"):
         await key_of(tmp_path / "two", settings)
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_only_database_can_be_that_of_a_cluster(tmp_path: Path) -> None:
+    for settings in (Settings(), shared_settings()):
+        async with started(tmp_path, settings) as (control, place):
+            await place.require_no_cluster(control)
+            await mark_for_cluster(control)
+            await mark_for_cluster(control)
+            if place.in_file:
+                await place.require_no_cluster(control)
+                continue
+            with pytest.raises(UsageError, match="a cluster uses the control store"):
+                await place.require_no_cluster(control)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from opentrail.access.keys import KEY_KIND, KeyDirectory
 from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.data_backup import copy_database
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
 from opentrail.adapters.system import SystemClock
+from opentrail.app.inventory import require_no_cluster
 from opentrail.core.errors import UsageError
 from opentrail.ports.collection import retry_on_conflict
 from opentrail.ports.control import ControlStore, Put
@@ -23,71 +27,178 @@ _MASTER = "master-key"
 _SECRET_BYTES = 32
 
 
-def is_shared(settings: Settings) -> bool:
-    """Returns whether other servers may use the same control store."""
-    return settings.control_store != "sqlite"
+class ControlPlace(Protocol):
+    """Where the control store of a data directory is; `control_place` returns it."""
+
+    #: Whether it is a file of the data directory.
+    in_file: bool
+
+    def open(self) -> SqlControl:
+        """Return the control store.
+
+        Raises:
+            UsageError, StorageFailed, DataTooNew: as `SqlControl`.
+        """
+        ...
+
+    async def check(self, control: SqlControl) -> Sealer | None:
+        """Verify the control store, and return what seals secrets for all its servers.
+
+        Returns:
+            None: only this server uses it.
+
+        Raises:
+            UsageError, StorageFailed: as `sealer`.
+        """
+        ...
+
+    async def sealer(self, control: ControlStore) -> AesGcmSealer:
+        """Return what seals secrets; its master key is created while nothing is sealed.
+
+        All servers that share a control store must have the same master key.
+
+        Raises:
+            UsageError: the master key is not valid, or not that of the shared control store.
+            StorageFailed: the master key cannot be used.
+        """
+        ...
+
+    async def require_no_cluster(self, control: ControlStore) -> None:
+        """Return if a server with a journal of its own may use the control store.
+
+        Raises:
+            UsageError: a cluster uses it.
+        """
+        ...
+
+    def copy_to(self, file: Path) -> None:
+        """Copy the control store into a new file, while servers use it."""
+        ...
+
+    def restore(self) -> None:
+        """Move the file of the data directory to this place."""
+        ...
 
 
-def open_control(settings: Settings, data: DataDirectory) -> SqlControl:
-    """Returns the control store: a file of the data directory, or a database.
+class ControlInFile:
+    """The control store is a file of the data directory."""
 
-    Raises:
-        UsageError, StorageFailed, DataTooNew: as `SqlControl`.
-    """
-    if is_shared(settings):
-        return SqlControl(settings.control_store)
-    return SqlControl.in_file(data.state)
+    in_file = True
+
+    def __init__(self, _settings: Settings, data: DataDirectory) -> None:
+        self._data = data
+
+    def open(self) -> SqlControl:
+        """Returns the file."""
+        return SqlControl.in_file(self._data.state)
+
+    async def check(self, control: SqlControl) -> None:
+        """Verifies the file."""
+        await control.check()
+
+    async def sealer(self, control: ControlStore) -> AesGcmSealer:
+        """Returns what seals with the key of the data directory."""
+        return _sealer_in(self._data, has_keys=bool(await control.scan(KEY_KIND)))
+
+    async def require_no_cluster(self, _control: ControlStore) -> None:
+        """Returns."""
+
+    def copy_to(self, file: Path) -> None:
+        """Copies the file."""
+        copy_database(self._data.state, file)
+
+    def restore(self) -> None:
+        """Does nothing: the file is here."""
 
 
-async def open_sealer(
-    settings: Settings, control: ControlStore, data: DataDirectory
-) -> AesGcmSealer:
-    """Returns what seals secrets; its master key is created while nothing is sealed.
+class ControlInDatabase:
+    """The control store is a database, which other servers may use."""
 
-    All servers that share a control store must have the same master key.
+    in_file = False
 
-    Raises:
-        UsageError: the master key is not valid, or not that of the shared control store.
-        StorageFailed: the master key cannot be used.
-    """
-    file, variable = data.keys / "master.key", os.environ.get(MASTER_KEY_VARIABLE)
-    has_keys = bool(await control.scan(KEY_KIND))
-    if not is_shared(settings):
-        return AesGcmSealer(load_master_key(file, variable, may_create=not has_keys))
-    stored = await control.get(_SHARED, _MASTER)
-    if stored is not None and not variable and not file.exists():
-        raise UsageError(
-            f"the control store is sealed by master key {stored.document['fingerprint']}, and there"
-            f" is no {file}: copy it from a server that uses this control store, or set "
-            f"{MASTER_KEY_VARIABLE}"
-        )
-    sealer = AesGcmSealer(load_master_key(file, variable, may_create=not has_keys))
-    if stored is None:
-        # A store of an earlier version has no fingerprint: what is sealed must fit.
-        await KeyDirectory(control, sealer, SystemClock()).load()
-    agreed = await _agree(control, _MASTER, {"fingerprint": sealer.fingerprint})
-    if agreed["fingerprint"] != sealer.fingerprint:
-        source = MASTER_KEY_VARIABLE if variable else file
-        raise UsageError(
-            f"the control store is sealed by master key {agreed['fingerprint']}, and {source} has "
-            f"{sealer.fingerprint}: use the key of a server that uses this control store"
-        )
-    return sealer
+    def __init__(self, settings: Settings, data: DataDirectory) -> None:
+        self._url, self._data = settings.control_store, data
+
+    def open(self) -> SqlControl:
+        """Returns the tables."""
+        return SqlControl(self._url)
+
+    async def check(self, control: SqlControl) -> AesGcmSealer:
+        """Returns what seals with the key on which all servers agree."""
+        return await self.sealer(control)
+
+    async def sealer(self, control: ControlStore) -> AesGcmSealer:
+        """Returns the same."""
+        file, variable = _master_key_of(self._data)
+        has_keys = bool(await control.scan(KEY_KIND))
+        stored = await control.get(_SHARED, _MASTER)
+        if stored is not None and not variable and not file.exists():
+            raise UsageError(
+                f"the control store is sealed by master key {stored.document['fingerprint']}, and "
+                f"there is no {file}: copy it from a server that uses this control store, or set "
+                f"{MASTER_KEY_VARIABLE}"
+            )
+        sealer = _sealer_in(self._data, has_keys)
+        if stored is None:
+            # A store of an earlier version has no fingerprint: what is sealed must fit.
+            await KeyDirectory(control, sealer, SystemClock()).load()
+        agreed = await _agree(control, _MASTER, {"fingerprint": sealer.fingerprint})
+        if agreed["fingerprint"] != sealer.fingerprint:
+            source = MASTER_KEY_VARIABLE if variable else file
+            raise UsageError(
+                f"the control store is sealed by master key {agreed['fingerprint']}, and {source} "
+                f"has {sealer.fingerprint}: use the key of a server that uses this control store"
+            )
+        return sealer
+
+    async def require_no_cluster(self, control: ControlStore) -> None:
+        """Returns if no cluster uses the tables."""
+        await require_no_cluster(control)
+
+    def copy_to(self, file: Path) -> None:
+        """Copies the tables."""
+        asyncio.run(_copy(self.open(), SqlControl.in_file(file)))
+
+    def restore(self) -> None:
+        """Moves the file into empty tables."""
+        file = self._data.state
+        asyncio.run(_copy(SqlControl.in_file(file), self.open()))
+        for path in file.parent.glob(f"{file.name}*"):
+            path.unlink()
+
+
+def control_place(settings: Settings, data: DataDirectory) -> ControlPlace:
+    """Returns where the settings say that the control store is."""
+    kind = ControlInFile if settings.control_store == "sqlite" else ControlInDatabase
+    return kind(settings, data)
+
+
+def _master_key_of(data: DataDirectory) -> tuple[Path, str | None]:
+    """Returns the file of the master key, and the key in the environment."""
+    return data.keys / "master.key", os.environ.get(MASTER_KEY_VARIABLE)
+
+
+def _sealer_in(data: DataDirectory, has_keys: bool) -> AesGcmSealer:
+    return AesGcmSealer(load_master_key(*_master_key_of(data), may_create=not has_keys))
+
+
+async def _copy(source: SqlControl, target: SqlControl) -> None:
+    try:
+        await source.copy_into(target)
+    finally:
+        await target.close()
+        await source.close()
 
 
 async def open_keys(
-    settings: Settings,
-    control: ControlStore,
-    data: DataDirectory,
-    sealer: Sealer | None = None,
+    place: ControlPlace, control: ControlStore, sealer: Sealer | None = None
 ) -> KeyDirectory:
-    """Returns the key directory, loaded; without a sealer, that of `open_sealer` unseals it.
+    """Returns the key directory, loaded; without a sealer, that of the place unseals it.
 
     Raises:
-        UsageError, StorageFailed: as `open_sealer`.
+        UsageError, StorageFailed: as `ControlPlace.sealer`.
     """
-    sealer = sealer or await open_sealer(settings, control, data)
-    keys = KeyDirectory(control, sealer, SystemClock())
+    keys = KeyDirectory(control, sealer or await place.sealer(control), SystemClock())
     await keys.load()
     return keys
 

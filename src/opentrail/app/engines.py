@@ -21,7 +21,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access import store_access
-from opentrail.app.access_keys import is_shared, open_control, open_sealer, shared_secret
+from opentrail.app.access_keys import control_place, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.disk import DiskWatch, file_limits
 from opentrail.app.inventory import DataInventory
@@ -102,19 +102,15 @@ async def open_engines(
         UsageError: the master key is not that of the shared control store.
     """
     clock, metrics = SystemClock(), Metrics(settings.has_history)
-    control = open_control(settings, data)
+    place = control_place(settings, data)
+    control = place.open()
     stack.push_async_callback(control.close)
-    has_shared_control = is_shared(settings)
-    sealer = None
-    if has_shared_control:
-        sealer = await open_sealer(settings, control, data)
-    else:
-        await control.check()
+    sealer = await place.check(control)
     named_keys = NamedKeys(control, settings.directory)
     await named_keys.load()
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
-    inventory = DataInventory(data, control, in_file=not has_shared_control)
+    inventory = DataInventory(data, control, in_file=place.in_file)
     control.on_commit(inventory.note_changed)
     stack.push_async_callback(inventory.close)
     objects = S3Objects(partial(store_access, settings))

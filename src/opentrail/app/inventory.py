@@ -306,18 +306,20 @@ def _read(
     return inventory, written, problems, [problem] if problem else []
 
 
-async def require_same_use(control: ControlStore, is_cluster: bool) -> None:
-    """Marks the control store of a cluster, and returns if it may be used as it is to be used.
-
-    Raises:
-        UsageError: a cluster uses it, and this server has another journal: it would take the
-            positions in the store for its own.
-    """
-    is_marked = await control.get(_MARK, _CLUSTER) is not None
-    if is_cluster and not is_marked:
+async def mark_for_cluster(control: ControlStore) -> None:
+    """Marks the control store of a cluster, for `require_no_cluster`."""
+    if await control.get(_MARK, _CLUSTER) is None:
         with contextlib.suppress(Conflict):  # another server has marked it
             await control.apply([Put(_MARK, _CLUSTER, {}, expected=0)])
-    if is_marked and not is_cluster:
+
+
+async def require_no_cluster(control: ControlStore) -> None:
+    """Returns if a server with a journal of its own may use the control store.
+
+    Raises:
+        UsageError: a cluster uses it: this server would take the positions in it for its own.
+    """
+    if await control.get(_MARK, _CLUSTER) is not None:
         raise UsageError(
             "a cluster uses the control store: to join it, set OPENTRAIL_JOURNAL to the same "
             "database as OPENTRAIL_CONTROL_STORE"

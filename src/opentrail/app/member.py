@@ -17,7 +17,7 @@ from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
-from opentrail.app.inventory import DataInventory, require_same_use
+from opentrail.app.inventory import DataInventory, mark_for_cluster
 from opentrail.app.journals import JournalHandlers, OnPostgresql, claim_journal
 from opentrail.app.known_positions import known_positions
 from opentrail.app.member_files import member_files
@@ -111,7 +111,7 @@ class Member:
         All of it before the journal is opened, so that what this server lacks is not trimmed.
         """
         await self._inventory.require_known_store()
-        await require_same_use(self._control, is_cluster=True)
+        await mark_for_cluster(self._control)
         cluster, keeps = self.cluster, self.keeps_history
         if keeps:
             await self.files.download(self._inventory.ensure_store_id)

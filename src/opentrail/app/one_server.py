@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import NO_CACHE, IpcEventStore
-from opentrail.app.access_keys import is_shared
-from opentrail.app.inventory import DataInventory, require_same_use
+from opentrail.app.access_keys import control_place
+from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import JournalHandlers, journal_place
 from opentrail.app.known_positions import known_positions
 from opentrail.app.shared_imports import SharedImports
@@ -52,11 +52,9 @@ class OneServer:
 
     async def join(self) -> KnownPositions | None:
         """Returns the positions that the data directory knows."""
-        if is_shared(self._settings):
-            await require_same_use(self.worker_control, is_cluster=False)
-        return await known_positions(
-            self.worker_control, self._data.history, self._inventory.written
-        )
+        control, data = self.worker_control, self._data
+        await control_place(self._settings, data).require_no_cluster(control)
+        return await known_positions(control, data.history, self._inventory.written)
 
     async def open_journal(
         self, stack: AsyncExitStack, known: KnownPositions | None, handlers: JournalHandlers

@@ -62,7 +62,7 @@ from opentrail.app.access import (
     own_region,
     server_keys,
 )
-from opentrail.app.access_keys import open_keys
+from opentrail.app.access_keys import control_place, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.background import run_beside
 from opentrail.app.console_server import (
@@ -195,7 +195,7 @@ class Server:
         # What earlier runs learned says whose keys these are.
         await start_history(stack, engines)
         access = _Access(
-            await open_keys(settings, engines.control, self._data, engines.sealer),
+            await open_keys(control_place(settings, self._data), engines.control, engines.sealer),
             server_keys(settings, engines.identities.resolve, self._admin),
             PolicyDirectory(engines.control),
             ResourcePolicies(engines.control),

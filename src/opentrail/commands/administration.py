@@ -59,7 +59,7 @@ async def _offline(
     from opentrail.access.named_keys import DirectoryAdministration, NamedKeys
     from opentrail.access.policies import PolicyDirectory
     from opentrail.adapters.files import DataDirectory
-    from opentrail.app.access_keys import open_control, open_keys
+    from opentrail.app.access_keys import control_place, open_keys
     from opentrail.setting_sources import from_environment
 
     async def changed(_access_key_id: str) -> None:
@@ -69,7 +69,8 @@ async def _offline(
     data = DataDirectory(folder)
     data.open()
     try:
-        control = open_control(settings, data)
+        place = control_place(settings, data)
+        control = place.open()
         try:
             if path == DIRECTORY:
                 named_keys = NamedKeys(control, settings.directory)
@@ -78,7 +79,7 @@ async def _offline(
             policies = PolicyAdministration(PolicyDirectory(control))
             if path == POLICIES:
                 return await policies.run(arguments)
-            keys = await open_keys(settings, control, data)
+            keys = await open_keys(place, control)
             return await KeyAdministration(keys, policies, changed).run(arguments)
         finally:
             await control.close()

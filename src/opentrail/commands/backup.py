@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import getpass
 import hashlib
@@ -12,15 +11,12 @@ import os
 import shutil
 import sys
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.data_backup import (
     KEYS,
     Manifest,
-    copy_database,
     read_archive,
     snapshot,
     write_archive,
@@ -28,6 +24,7 @@ from opentrail.adapters.data_backup import (
 from opentrail.adapters.files import DataDirectory, sha256_of, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.app.access_keys import control_place
 from opentrail.app.journals import journal_place
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
@@ -37,7 +34,6 @@ from opentrail.core.event import format_time
 from opentrail.core.text import counted
 from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
-from opentrail.settings import Settings
 
 PASSPHRASE_VARIABLE = "OPENTRAIL_BACKUP_PASSPHRASE"  # noqa: S105 - a name
 _CONTEXT = "the keys of a backup"
@@ -86,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     passphrase = _new_passphrase() if options.with_keys else None
     progress = Progress(sys.stderr)
     try:
-        with snapshot(data, partial(_copy_control, settings, data)) as (folder, position):
+        with snapshot(data, control_place(settings, data).copy_to) as (folder, position):
             if passphrase is not None:
                 write_durably(folder / KEYS, _seal_keys(data.keys, passphrase))
             findings = _verify(folder, progress)
@@ -128,9 +124,9 @@ def run_restore(options: argparse.Namespace) -> int:
         _restore_keys(restored, options.without_keys)
         findings = _verify(restored, progress)
         damage = describe_damage(findings[0]) if findings else None
-        place = journal_place(settings, DataDirectory(restored))
-        place.restore(restored / "journal", manifest.position, damage)
-        _restore_control(settings, restored)
+        data = DataDirectory(restored)
+        journal_place(settings, data).restore(data.journal, manifest.position, damage)
+        control_place(settings, data).restore()
         if is_present:
             # No server starts with a part of the files: this version is replaced last.
             write_durably(target / "version", b"being restored\n")
@@ -188,33 +184,6 @@ def _report(
         print(describe_damage(finding))
     state = counted(len(findings), "problem") if findings else "verified"
     print(f"{archive}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
-
-
-# The control store
-
-
-def _copy_control(settings: Settings, data: DataDirectory, target: Path) -> None:
-    if settings.control_store == "sqlite":
-        copy_database(data.state, target)
-    else:
-        asyncio.run(_copy(SqlControl(settings.control_store), SqlControl.in_file(target)))
-
-
-def _restore_control(settings: Settings, folder: Path) -> None:
-    """Moves the documents into the database of the settings, unless that is a file."""
-    if settings.control_store != "sqlite":
-        file = folder / "state.db"
-        asyncio.run(_copy(SqlControl.in_file(file), SqlControl(settings.control_store)))
-        for path in folder.glob(f"{file.name}*"):
-            path.unlink()
-
-
-async def _copy(source: SqlControl, target: SqlControl) -> None:
-    try:
-        await source.copy_into(target)
-    finally:
-        await target.close()
-        await source.close()
 
 
 # Keys
