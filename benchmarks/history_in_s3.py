@@ -68,7 +68,7 @@ async def _measured(folder: Path, objects: S3Objects) -> Figures:
     control = SqlControl.in_file(folder / "state.db")
     await objects.create_bucket(BUCKET)
     files = SharedFiles(
-        *(f"s3://{BUCKET}", objects, control, history),
+        *(f"s3://{BUCKET}", _store_id, objects, control, history),
         *(SEAL_RECORDS, SystemClock(), timedelta(days=90)),
     )
     generated = cast("JournalSource", _Generated())
@@ -111,6 +111,10 @@ async def _measured(folder: Path, objects: S3Objects) -> Figures:
     await store.close()
     await control.close()
     return figures
+
+
+async def _store_id() -> str:
+    return "benchmark"
 
 
 class _Generated:

@@ -164,6 +164,11 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+async def a_store_id() -> str:
+    """Returns the id of a control store."""
+    return "a" * 32
+
+
 def at(position: int) -> Callable[[], Coroutine[Any, Any, int]]:
     """Returns a journal's `newest` that stays at one position."""
 

@@ -30,6 +30,7 @@ from tests.fakes import (
     MemoryControl,
     MemoryObjects,
     SettableClock,
+    a_store_id,
     asynchronous,
 )
 from tests.postgres import database_in, shared_server
@@ -80,7 +81,8 @@ class Cluster:
         history = self._folder / name
         history.mkdir(exist_ok=True)
         files = SharedFiles(
-            f"s3://{BUCKET}", self.objects, self.control, history, 10_000, self.clock, DAYS
+            *(f"s3://{BUCKET}", a_store_id, self.objects, self.control),
+            *(history, 10_000, self.clock, DAYS),
         )
         shared = SharedImports(files, self.control, history, self.clock, DAYS)
         await shared.take_over()

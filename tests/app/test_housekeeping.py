@@ -47,7 +47,13 @@ from tests.factories import (
     event_id,
     some_records,
 )
-from tests.fakes import MemoryControl, MemoryObjects, SettableClock, asynchronous
+from tests.fakes import (
+    MemoryControl,
+    MemoryObjects,
+    SettableClock,
+    a_store_id,
+    asynchronous,
+)
 from tests.trails.world import World
 
 pytestmark = pytest.mark.slow
@@ -218,7 +224,7 @@ async def test_an_index_that_cannot_be_downloaded_stops_neither_sharing_nor_trim
     await identities.process(await kept.read(0, 1_000))
     control, objects = MemoryControl(), MemoryObjects("history")
     folder, days = tmp_path / "history", timedelta(days=90)
-    shared = SharedFiles("s3://history", objects, control, folder, 50, clock, days)
+    shared = SharedFiles("s3://history", a_store_id, objects, control, folder, 50, clock, days)
     listed = SharedFile(1, 50, f"{1:020d}-{50:020d}-{'0' * 16}.duckdb", MOMENT, "0" * 64)
     await control.apply([to_list(SHARED_FILE, listed)])
     needed: list[int] = []

@@ -48,6 +48,7 @@ from tests.fakes import (
     MemoryControl,
     MemoryObjects,
     SettableClock,
+    a_store_id,
     asynchronous,
     run,
 )
@@ -71,12 +72,18 @@ class Servers:
         self.clock = SettableClock(MOMENT)
         self._records = records
 
-    def server(self, name: str, address: str = f"s3://{BUCKET}/events") -> SharedFiles:
+    def server(
+        self,
+        name: str,
+        address: str = f"s3://{BUCKET}/events",
+        store_id: Callable[[], Awaitable[str]] = a_store_id,
+    ) -> SharedFiles:
         """Returns the shared files as one server sees them."""
         self.history(name).mkdir(parents=True, exist_ok=True)
         folder = self.history(name)
         return SharedFiles(
-            address, self.objects, self.control, folder, self._records, self.clock, DAYS
+            *(address, store_id, self.objects, self.control, folder),
+            *(self._records, self.clock, DAYS),
         )
 
     def history(self, name: str) -> Path:
@@ -134,7 +141,8 @@ async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> Non
     listed = await worker.files()
     assert [(file.first, file.last) for file in listed] == [(1, 10), (11, 20), (21, 30)]
     assert [key for key in sorted(cluster.objects.disk.objects[BUCKET]) if "index" not in key] == [
-        f"events/{file.name}" for file in listed
+        *(f"events/{file.name}" for file in listed),
+        "events/cluster",
     ]
     assert list(cluster.history("worker").parent.iterdir()) == [cluster.history("worker")]
 
@@ -212,7 +220,7 @@ async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: 
     cluster.control = UnwritableControl()
     with pytest.raises(StorageFailed):
         await cluster.server("one").publish(journal, source, ALL)
-    assert len(cluster.objects.disk.objects[BUCKET]) == 2  # a file and its index
+    assert len(cluster.objects.disk.objects[BUCKET]) == 3  # an id, a file and its index
     cluster.control = MemoryControl()
     cluster.objects.down = "ServiceUnavailable"
     two = cluster.server("two")
@@ -499,10 +507,12 @@ async def test_a_damaged_index_is_refused_and_one_on_the_disk_is_replaced(tmp_pa
 
 @asynchronous
 async def test_place_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    async def other_id() -> str:
+        return "b" * 32
+
     cluster = Servers(tmp_path)
-    one, same, other = (cluster.server(name) for name in ("one", "same", "other"))
-    one.cluster = same.cluster = "a" * 32
-    other.cluster = "b" * 32
+    one, same = (cluster.server(name) for name in ("one", "same"))
+    other = cluster.server("other", store_id=other_id)
     await one.claim()
     await same.claim()
     file = tmp_path / "file"

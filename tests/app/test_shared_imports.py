@@ -37,6 +37,7 @@ from tests.fakes import (
     MemoryObjects,
     PowerCutError,
     SettableClock,
+    a_store_id,
     asynchronous,
 )
 from tests.imports.test_service import body
@@ -92,7 +93,8 @@ class Servers:
         address = f"s3://{BUCKET}/events"
         history = self.history(name)
         history.mkdir(parents=True, exist_ok=True)
-        files = SharedFiles(address, self.objects, self.control, history, 10, self.clock, DAYS)
+        place = address, a_store_id, self.objects, self.control
+        files = SharedFiles(*place, history, 10, self.clock, DAYS)
         return SharedImports(files, self.control, history, self.clock, DAYS)
 
     def history(self, name: str) -> Path:

@@ -83,7 +83,15 @@ class Member:
         self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
         self.worker_control: ControlStore = self.cluster.worker_control
         self.files = member_files(
-            *(settings, control, data.history, self._source, clock, objects, metrics, self.cluster)
+            settings,
+            inventory.ensure_store_id,
+            control,
+            data.history,
+            self._source,
+            clock,
+            objects,
+            metrics,
+            self.cluster,
         )
         self.imports = self.files.imports
         metrics.worker.set_function(lambda: self.is_worker)
@@ -114,7 +122,7 @@ class Member:
         await mark_for_cluster(self._control)
         cluster, keeps = self.cluster, self.keeps_history
         if keeps:
-            await self.files.download(self._inventory.ensure_store_id)
+            await self.files.download()
         history, control = self._data.history, self._control
         known = await known_positions(control, history, self._inventory.written, self.files.shared)
         sealed = known.sealed if known else 0

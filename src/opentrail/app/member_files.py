@@ -45,7 +45,7 @@ class MemberFiles(Protocol):
         """What is wrong with files in S3."""
         ...
 
-    async def download(self, store_id: Callable[[], Awaitable[str]]) -> None:
+    async def download(self) -> None:
         """Fetch what the others have put in S3, before the journal is opened."""
         ...
 
@@ -96,7 +96,7 @@ class OwnFiles:
         self._history, self._control, self._cluster = history, control, cluster
         self.problems: list[str] = []
 
-    async def download(self, _store_id: Callable[[], Awaitable[str]]) -> None:
+    async def download(self) -> None:
         """Does nothing."""
 
     async def take_over_imports(self) -> None:
@@ -140,9 +140,8 @@ class FilesInS3:
         not_uploaded = self._files.problems if self._cluster.is_worker else []
         return [*not_uploaded, *self._files.read_problems, *self._check.problems]
 
-    async def download(self, store_id: Callable[[], Awaitable[str]]) -> None:
+    async def download(self) -> None:
         """Downloads the files that this server lacks."""
-        self._files.cluster = await store_id()
         with suppress(ObjectStoreError):  # before the first upload, it is tried again
             await self._files.claim()
         await self._cluster.note(None, 0)
@@ -219,6 +218,7 @@ class CachedFilesInS3(FilesInS3):
 
 def member_files(
     settings: Settings,
+    store_id: Callable[[], Awaitable[str]],
     control: ControlStore,
     history: Path,
     source: JournalSource,
@@ -231,6 +231,7 @@ def member_files(
 
     Args:
         settings: those of the server.
+        store_id: returns the id of the control store.
         control: the control store that the servers share.
         history: the folder of event history.
         source: reads the journal.
@@ -246,7 +247,8 @@ def member_files(
         return OwnFiles(history, control, cluster)
     kept = timedelta(days=settings.history_retention_days)
     records, worker_control = settings.history_seal_records, cluster.worker_control
-    files = SharedFiles(settings.files, objects, worker_control, history, records, clock, kept)
+    place = settings.files, store_id, objects, worker_control
+    files = SharedFiles(*place, history, records, clock, kept)
     files.on_read = lambda outcome: metrics.history_blocks.labels(outcome).inc()
     imports = SharedImports(files, control, history, clock, kept)
     check = SharedFileCheck(files, worker_control, source, clock, lambda: cluster.is_worker)

@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -64,6 +64,7 @@ class SharedFiles:
 
     Args:
         address: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+        store_id: returns the id of the cluster's control store.
         objects: the store.
         control: lists the files; only the worker changes it.
         history: the folder of this server's event history.
@@ -75,6 +76,7 @@ class SharedFiles:
     def __init__(
         self,
         address: str,
+        store_id: Callable[[], Awaitable[str]],
         objects: ObjectStore,
         control: ControlStore,
         history: Path,
@@ -84,14 +86,13 @@ class SharedFiles:
     ) -> None:
         self._bucket, _, prefix = address.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+        self._store_id = store_id
         self._objects = objects
         self._control = control
         self._history = history
         self._records = records
         self._clock = clock
         self._kept = kept
-        #: The id of this cluster's control store; None: whose place it is is not looked at.
-        self.cluster: str | None = None
         self._is_claimed = False
         #: Why the last files could not be uploaded; empty: they are there.
         self.problems: list[str] = []
@@ -113,14 +114,14 @@ class SharedFiles:
             UsageError: it is another cluster's.
             ObjectStoreError: the store does not answer.
         """
-        if self.cluster is None or self._is_claimed:
+        if self._is_claimed:
             return
-        key = self._prefix + _OWNER
+        key, cluster = self._prefix + _OWNER, await self._store_id()
         with suppress(ObjectExists):
-            content = self.cluster.encode()
+            content = cluster.encode()
             await self._objects.put(NewObject(self._bucket, key, content, "text/plain", None))
         owner = (await self._objects.get(self._bucket, key)).decode(errors="replace")
-        if owner != self.cluster:
+        if owner != cluster:
             raise UsageError(
                 f"--files s3://{self._bucket}/{self._prefix} has the history of another cluster "
                 f"({owner[:32]}): give each cluster its own bucket or prefix"
