@@ -52,12 +52,11 @@ async def test_site_records_and_says_who_works(kind: str, tmp_path: Path) -> Non
         assert site.learns_from_others == is_cluster
         assert site.is_worker != is_cluster, "a member has to acquire the lease first"
         assert (site.document() is not None) == is_cluster
-        worker = site.worker_journal(engines.journal)
         if is_cluster:
             with pytest.raises(LeaseLost):
-                await worker.append(some_new_entries(1, 10))
+                await site.append(engines.trimmed_journal, some_new_entries(1, 10))
         else:
-            assert await worker.append(some_new_entries(1, 10)) == 4
+            assert await site.append(engines.trimmed_journal, some_new_entries(1, 10)) == 4
 
 
 @asynchronous

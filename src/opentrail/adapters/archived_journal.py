@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Sequence
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Archive, JournalEngine, LostPositions, TrimmedJournal
+from opentrail.ports.journal import Archive, LostPositions, TrimmedJournal
 
 
 class NoArchive:
@@ -26,25 +25,23 @@ class NoArchive:
 
 
 class ArchivedJournal:
-    """A `Journal` that reads trimmed entries from an archive."""
+    """A `Journal` that reads trimmed entries from an archive.
 
-    def __init__(self, journal: TrimmedJournal, archive: Archive) -> None:
+    Args:
+        journal: has the newest entries.
+        archive: has the others.
+        append: appends to the journal; None: the journal does.
+    """
+
+    def __init__(
+        self,
+        journal: TrimmedJournal,
+        archive: Archive,
+        append: Callable[[Sequence[NewEntry]], Awaitable[int]] | None = None,
+    ) -> None:
         self._journal = journal
         self._archive = archive
-        self._append: Callable[[Sequence[NewEntry]], Awaitable[int]] = journal.append
-
-    def appending_by(
-        self, append: Callable[[Sequence[NewEntry]], Awaitable[int]]
-    ) -> ArchivedJournal:
-        """Returns the same journal; `append` appends to it."""
-        made = copy.copy(self)
-        made._append = append
-        return made
-
-    @property
-    def engine(self) -> JournalEngine:
-        """What holds the newest entries."""
-        return self._journal.engine
+        self._append = append or journal.append
 
     @property
     def head(self) -> int:
@@ -55,16 +52,6 @@ class ArchivedJournal:
     def lost(self) -> Sequence[LostPositions]:
         """The positions that are lost, in order."""
         return self._journal.lost
-
-    @property
-    def unverified(self) -> str | None:
-        """Why a segment could be neither verified nor repaired; None if there is none."""
-        return self._journal.unverified
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether every segment was verified since the start."""
-        return self._journal.is_checked
 
     @property
     def failure(self) -> str | None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
+from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.sink_services import (
     CloudWatchLogGroups,
     KmsKeys,
@@ -66,7 +67,7 @@ def core_of(
     console_url: str,
 ) -> Core:
     """Returns what wings may use; the arguments are members of it."""
-    settings, site = engines.settings, engines.site
+    settings, site, journal = engines.settings, engines.site, engines.trimmed_journal
     return Core(
         stack,
         settings,
@@ -74,7 +75,7 @@ def core_of(
         engines,
         TrailRegistry(engines.control, settings.trails_per_region),
         site.worker_control,
-        site.worker_journal(engines.journal),
+        ArchivedJournal(journal, site.archive(engines.store), partial(site.append, journal)),
         EntrySelector(engines.journal),
         engines.objects,
         ServiceClients(partial(service_access, settings)),

@@ -38,7 +38,7 @@ from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.ports.clock import Clock
 from opentrail.ports.follow import FollowedPositions
-from opentrail.ports.journal import JournalSource, LostPositions, TrimmedJournal
+from opentrail.ports.journal import Journal, JournalSource, LostPositions, TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.ports.signer import Sealer
 from opentrail.settings import Settings
@@ -69,7 +69,7 @@ class Engines:
     source: JournalSource
     #: Never opened where the settings have no event history.
     store: IpcEventStore
-    journal: ArchivedJournal
+    journal: Journal
     identities: Identities
     history: History
     #: Losses of the journal that are not recorded yet.

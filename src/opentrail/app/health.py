@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 
-from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.api.services import Services
 from opentrail.api.trail_states import TrailState, all_trails, trail_state
@@ -20,6 +19,7 @@ from opentrail.core.logs import LastProblem
 from opentrail.core.selectors.recorded_calls import LeftOut
 from opentrail.core.version import __version__
 from opentrail.history.event_history import Search
+from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.metrics import Sample, total
 from opentrail.settings import Settings
 
@@ -37,7 +37,7 @@ class Health:
     control store is not the one that it was, else `ok`.
     """
 
-    def __init__(self, journal: ArchivedJournal, store: IpcEventStore | None, site: Site) -> None:
+    def __init__(self, journal: TrimmedJournal, store: IpcEventStore | None, site: Site) -> None:
         self._journal = journal
         self._store = store
         self._site = site

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
-from opentrail.adapters.archived_journal import ArchivedJournal, NoArchive
+from opentrail.adapters.archived_journal import NoArchive
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
@@ -26,6 +25,7 @@ from opentrail.core.errors import (
     NoHistory,
     UsageError,
 )
+from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
@@ -164,15 +164,15 @@ class Member:
         """Returns event history, if this server keeps it."""
         return store if self.keeps_history else NoArchive()
 
-    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
-        """Returns the journal as the worker, and no other server, appends to it."""
-        return journal.appending_by(partial(self.cluster.append, self._journal))
-
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """Shows what other servers import, and uploads files that S3 has lost."""
         self.files.follow(stack, store, keeps_history=self.keeps_history)
 
     # The work.
+
+    async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
+        """Appends entries while this server is the worker."""
+        return await self.cluster.append(journal, entries)
 
     def deliveries(
         self, local: TrailDeliveries, trails: TrailRegistry, clock: Clock

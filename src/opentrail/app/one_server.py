@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import NO_CACHE, IpcEventStore
 from opentrail.app.access_keys import control_place
@@ -14,6 +13,7 @@ from opentrail.app.journals import JournalHandlers, journal_place
 from opentrail.app.known_positions import known_positions
 from opentrail.app.shared_imports import SharedImports
 from opentrail.app.site import Work
+from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import KnownPositions, TrimmedJournal
@@ -67,12 +67,12 @@ class OneServer:
         """Returns event history."""
         return store
 
-    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
-        """Returns the journal."""
-        return journal
-
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """There are no others."""
+
+    async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
+        """Appends entries: this server is the worker."""
+        return await journal.append(entries)
 
     def deliveries(
         self, local: TrailDeliveries, _trails: TrailRegistry, _clock: Clock

@@ -316,7 +316,7 @@ class Server:
             await endpoint.name_key(access_key_id, engines.named_keys.all().get(access_key_id))
 
         store = engines.store if engines.site.keeps_history else None
-        state = Health(journal, store, engines.site)
+        state = Health(engines.trimmed_journal, store, engines.site)
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.collect_samples()]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
-from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.app.journals import JournalHandlers
 from opentrail.app.shared_imports import SharedImports
+from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
@@ -89,15 +89,20 @@ class Site(Protocol):
         """Return what has the entries that the journal has trimmed."""
         ...
 
-    def worker_journal(self, journal: ArchivedJournal) -> ArchivedJournal:
-        """Return the journal as the worker appends to it."""
-        ...
-
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """Show what other servers import, and repair what they share, until the stack closes."""
         ...
 
     # The work.
+
+    async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
+        """Append entries to the journal as the worker.
+
+        Raises:
+            LeaseLost: this server is not the worker, or no longer; nothing is recorded.
+            RecordRefused: as `Journal.append`.
+        """
+        ...
 
     def deliveries(
         self, local: TrailDeliveries, trails: TrailRegistry, clock: Clock

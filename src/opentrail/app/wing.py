@@ -13,7 +13,6 @@ from typing import Any
 
 from starlette.routing import Route
 
-from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.sink_services import ServiceClients
 from opentrail.adapters.files import DataDirectory
@@ -21,6 +20,7 @@ from opentrail.api.services import Services, TrailManagement
 from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import Sink
 from opentrail.trails.plans import EntrySelector
@@ -42,7 +42,7 @@ class Core:
     #: The control store as followers change it: one server of a cluster at a time.
     worker_control: ControlStore
     #: The journal as followers append to it: one server of a cluster at a time.
-    worker_journal: ArchivedJournal
+    worker_journal: Journal
     #: Reads the entries that trails select.
     selector: EntrySelector
     objects: S3Objects
