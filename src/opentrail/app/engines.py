@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from opentrail.access.named_keys import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
@@ -43,9 +42,6 @@ from opentrail.ports.metrics import Metrics
 from opentrail.ports.signer import Sealer
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
