@@ -101,7 +101,7 @@ class ControlInFile:
         return _sealer_in(self._data, has_keys=bool(await control.scan(KEY_KIND)))
 
     async def require_no_cluster(self, _control: ControlStore) -> None:
-        """Returns."""
+        """Does nothing: no cluster uses a file."""
 
     def copy_to(self, file: Path) -> None:
         """Copies the file."""
@@ -124,11 +124,11 @@ class ControlInDatabase:
         return SqlControl(self._url)
 
     async def check(self, control: SqlControl) -> AesGcmSealer:
-        """Returns what seals with the key on which all servers agree."""
+        """Returns the sealer, which has been verified."""
         return await self.sealer(control)
 
     async def sealer(self, control: ControlStore) -> AesGcmSealer:
-        """Returns the same."""
+        """Returns what seals with the key on which all servers agree."""
         file, variable = _master_key_of(self._data)
         has_keys = bool(await control.scan(KEY_KIND))
         stored = await control.get(_SHARED, _MASTER)
