@@ -56,6 +56,12 @@ def test_a_header_of_version_4_is_read_in_any_order_and_spacing(value: str) -> N
     )
 
 
+def test_a_second_signature_is_refused_after_a_call_with_one() -> None:
+    start = f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}"
+    assert signed_by_header(start) is not None
+    assert signed_by_header(f"{start}, Signature={SIGNATURE}") is None
+
+
 def test_a_streaming_upload_is_signed_as_any_other() -> None:
     found = signed_by_header(
         f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
