@@ -8,6 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from botocore.model import Shape
+from msgspec import Struct
 
 from opentrail.core.event import Json
 from opentrail.wire.values import ByShape, Decoder, from_json, from_text
@@ -209,18 +210,13 @@ def json_decoders(service: str) -> JsonDecoders:
 _MAX_BODY_DEPTH = 512
 
 
-class Element:
-    """An element; names keep their prefixes, attributes include `xmlns`."""
+class Element(Struct):
+    """An element by its name without its prefix; attributes include `xmlns`."""
 
-    __slots__ = ("attributes", "children", "local_name", "name", "text")
-
-    def __init__(self, name: str, attributes: dict[str, str]) -> None:
-        self.name = name
-        #: The name without its prefix.
-        self.local_name = name.rpartition(":")[2] if ":" in name else name
-        self.attributes = attributes
-        self.children: list[Element] = []
-        self.text = ""
+    local_name: str
+    attributes: dict[str, str]
+    children: list[Element] = []
+    text: str = ""
 
     def child(self, name: str) -> Element | None:
         """Returns the first child of this local name."""
@@ -252,7 +248,8 @@ def parse_xml(raw: bytes) -> Element:
     def start(name: str, attributes: dict[str, str]) -> None:
         if len(stack) > _MAX_BODY_DEPTH:
             raise ValueError("XML is nested too deeply")
-        element = Element(name, attributes)
+        local_name = name.rpartition(":")[2] if ":" in name else name
+        element = Element(local_name, attributes)
         stack[-1].children.append(element)
         stack.append(element)
 
