@@ -102,7 +102,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
-            if self._unfinished > MAX_UNFINISHED:
+            if self._unfinished > MAX_UNFINISHED or len(self._head.headers) > MAX_HEADERS:
                 self._refuse(BadHead(431, "the head of the request is too long"))
         except BadHead as bad:
             self._refuse(bad)
@@ -160,7 +160,6 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
-        self._head = Head()
         if not self._busy:
             self._arm(self.endpoint.head_seconds)
 
@@ -171,8 +170,6 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.headers.append((name, value))
-        if len(self._head.headers) > MAX_HEADERS:
-            raise BadHead(431, f"more than {MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
         self._unfinished = 0
@@ -215,7 +212,8 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.body.finish()
             self._receiving = None
-        self._head = Head()
+        if self._head.headers:  # trailer fields
+            self._head = Head()
         self._disarm()
 
     # Serving
