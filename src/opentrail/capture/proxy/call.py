@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable
 
 from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
 from opentrail.capture.proxy.endpoint import ClientChannel
@@ -371,20 +370,23 @@ class Call:
             self.count_left_out()
         if self.left_out is not None:  # it could be counted
             return None
-        turn: AbstractAsyncContextManager[None] = nullcontext()
-        if self.sent.file is not None or self.received.file is not None:
-            turn = self.endpoint.recorder.turn
+        if self.sent.file is None and self.received.file is None:
+            lost = await self._record(make)
+        else:
             if self.credential is not None:
                 # Keys may be deleted and users renamed before its turn comes.
                 self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
-        async with turn:
-            exchange = make()
-            self.is_recorded = True
-            lost = await self.endpoint.recorder.record_or_count(exchange)
+            async with self.endpoint.recorder.turn:
+                lost = await self._record(make)
         # A client may take its answer slowly.
         self.sent.drop()
         self.received.drop()
         return lost
+
+    def _record(self, make: Callable[[], Exchange]) -> Awaitable[str | None]:
+        exchange = make()
+        self.is_recorded = True
+        return self.endpoint.recorder.record_or_count(exchange)
 
     # Errors that opentrail answers itself
 

@@ -167,10 +167,10 @@ class Recorder:
         self._large_bytes += size
         try:
             async with self._large:
-                assembled = await self._assembled(call, in_thread=True)
+                made = await asyncio.to_thread(self._assembled, call.exchange)
         finally:
             self._large_bytes -= size
-        if assembled is not None:
+        if (assembled := self._accepted(call, made)) is not None:
             await self._append([(call, assembled)])
 
     async def _record_waiting(self) -> None:
@@ -181,7 +181,7 @@ class Recorder:
         group: list[tuple[_Waiting, Assembled]] = []
         size = 0
         for call in waiting:
-            assembled = await self._assembled(call)
+            assembled = self._accepted(call, self._assembled(call.exchange))
             if assembled is None:
                 continue
             group.append((call, assembled))
@@ -193,22 +193,23 @@ class Recorder:
         if group:
             await self._append(group)
 
-    async def _assembled(self, waiting: _Waiting, in_thread: bool = False) -> Assembled | None:
-        """Returns the record, None if it cannot be made: the call is counted as lost."""
-        assemble, exchange = self._assembler.assemble, waiting.exchange
+    def _assembled(self, exchange: Exchange) -> Assembled | Exception:
+        """Returns the record, or why it cannot be made."""
         try:
-            if in_thread:
-                assembled = await asyncio.to_thread(assemble, exchange)
-            else:
-                assembled = assemble(exchange)
+            return self._assembler.assemble(exchange)
         except Exception as error:  # the other calls are recorded
             log.exception("a call cannot be recorded")
-            self._refuse(waiting, f"{type(error).__name__} while its record was made")
+            return error
+
+    def _accepted(self, waiting: _Waiting, made: Assembled | Exception) -> Assembled | None:
+        """Returns a record to append; a call without one is counted as lost."""
+        if isinstance(made, Exception):
+            self._refuse(waiting, f"{type(made).__name__} while its record was made")
             return None
         if waiting.done is None:
             # The client's next call may be signed with a key that this one created.
-            self._learn_from(assembled)
-        return assembled
+            self._learn_from(made)
+        return made
 
     async def _append(self, group: Sequence[tuple[_Waiting, Assembled]]) -> None:
         entries: list[NewEntry] = []
