@@ -15,6 +15,13 @@ REQUIRED = {
     "allow calls/s": ">= 5000",
     "functions of a warm call": "<= 250",
     "modules of a warm call": "<= 28",
+    # The budget of a call by stage: what a change adds must be saved in the same stage.
+    "bytecodes of a warm call": "<= 7150",
+    "bytecodes of a warm call, capture/proxy": "<= 3500",
+    "bytecodes of a warm call, capture/record": "<= 1530",
+    "bytecodes of a warm call, wire": "<= 1250",
+    "bytecodes of a warm call, adapters": "<= 240",
+    "bytecodes of a warm call, others": "<= 650",
     "refuse / mitmproxy, ratio": ">= 5",
     "allow / mitmproxy, ratio": ">= 5",
     "refuse at half load p99 ms": "< 10",
