@@ -9,7 +9,7 @@ import { currentPath } from "./app/router";
 import { tokenFromAddress } from "./app/session";
 
 applyPreferences();
-// The page is loaded while the server is asked for the session; where that fails, the page says so.
+// The page loads while it asks the server for the session, and reports a failure.
 pageAt(currentPath())?.load().catch(() => undefined);
 const root = document.getElementById("root");
 if (root) {

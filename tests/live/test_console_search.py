@@ -356,7 +356,7 @@ def test_an_empty_page_says_what_to_do(console: Browser) -> None:
     console.go(
         "events?expression=user%3DJohn&since=2001-01-01T00:00:00Z&until=2001-01-02T00:00:00Z"
     )
-    expect(page.get_by_text("The newest one that matches is of 2026-03-29")).to_be_visible()
+    expect(page.get_by_text("The newest match is from 2026-03-29")).to_be_visible()
     page.get_by_role("button", name="Search all time").click()
     expect(page.locator("[data-row]").first).to_be_visible()
 

@@ -51,7 +51,7 @@ export function address(path: string, query: Query = {}): string {
   return ROOT + path + (text && `?${text}`);
 }
 
-/** Milliseconds after which a call that only reads is given up. */
+/** Milliseconds until a read times out. */
 export const MAX_WAIT = 60_000;
 
 export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {

@@ -75,7 +75,7 @@ export function App({ token }: { token: string | null }): ReactNode {
 }
 
 function Welcome({ state, refused, onSignedIn }: { state: string; refused: ApiError | null; onSignedIn: () => void }): ReactNode {
-  // It asks for a session all the time: what was typed must outlast that.
+  // The page keeps asking for a session; typed text must survive that.
   const [wasAsked, setWasAsked] = useState(false);
   const isAsked = state === "no-session" || (wasAsked && state === "ok");
   useEffect(() => {

@@ -144,7 +144,7 @@ export default function Palette({ pages, onClose }: Props): ReactNode {
   );
 }
 
-/** What a text may mean by its form, and the search for it in all events. */
+/** Possible meanings of the typed text, by its form, and a search for it in all events. */
 function searches(word: string): Choice[] {
   const events = (expression: string) => () => navigate(href("/events", { expression, categories: "all" }));
   const found: Choice[] = [];
@@ -161,7 +161,7 @@ function searches(word: string): Choice[] {
   return found;
 }
 
-/** Pages, and settings that are changed at once, whose names have the text. */
+/** Pages and instant settings whose names contain the text. */
 function places(pages: readonly Page[], word: string): Choice[] {
   const zones = [...new Set([UTC, browserZone()])];
   const all: Choice[] = [

@@ -1,4 +1,4 @@
-/** Keyboard shortcuts: single keys, and `g` followed by another; none while a text is being typed. */
+/** Keyboard shortcuts: single keys, and `g` followed by a key. They are off while the user types. */
 
 import { useEffect, useLayoutEffect, useRef } from "react";
 import { preferences } from "./preferences";
@@ -42,7 +42,7 @@ window.addEventListener("keydown", (event) => {
   }
 });
 
-/** Keys work while the component is shown; those of later components come first. */
+/** Binds keys while the component is shown. The keys of later components win. */
 export function useKeys(keys: Keys): void {
   const layer = useRef(keys);
   layer.current = keys;
@@ -54,7 +54,7 @@ export function useKeys(keys: Keys): void {
 
 let typed = "";
 
-/** Collects what is typed for a field that is still loading. */
+/** Collects keystrokes for a field that is still loading. */
 export function TypedText(): null {
   // Keys must reach either this or the field: both change hands in the commit.
   useLayoutEffect(() => {

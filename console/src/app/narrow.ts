@@ -13,7 +13,7 @@ export function useNarrow(): boolean {
   return useSyncExternalStore(subscribe, () => window.innerWidth < PHONE);
 }
 
-/** Whether the window has room for values beside a list. */
+/** Whether values fit next to a list. */
 export function useWide(): boolean {
   return useSyncExternalStore(subscribe, () => window.innerWidth >= WIDE);
 }

@@ -2,7 +2,7 @@ import { type ComponentType, type ReactNode, useEffect, useState } from "react";
 
 /**
  * A component whose module is loaded when it is first shown; until then something else stands in its place.
- * It is shown as soon as it is loaded: `Suspense` would keep it back until 300 ms after the last fallback.
+ * Shows it once it has loaded: `Suspense` would wait until 300 ms after the last fallback.
  */
 export function onDemand<Props extends object>(load: () => Promise<{ default: ComponentType<Props> }>, waiting: ReactNode = null): ComponentType<Props> {
   let Loaded: ComponentType<Props> | null = null;

@@ -22,7 +22,7 @@ const page = (pattern: RegExp, name: string, load: Load, least: Role = "viewer")
   least,
 });
 
-/** Each page is a chunk of its own. The part of the path in parentheses is its parameter. */
+/** Each page is its own chunk. The part of the path in parentheses is its parameter. */
 export const PAGES: PageEntry[] = [
   page(/^\/$/, "Dashboard", () => import("../pages/Dashboard")),
   page(/^\/events$/, "Event history", () => import("../pages/History")),

@@ -1,4 +1,4 @@
-/** The panel beside a page's content. */
+/** The panel next to a page's content. */
 
 import { createContext, type ReactNode, useContext } from "react";
 

@@ -8,7 +8,7 @@ export interface Preferences {
   theme: "system" | "light" | "dark";
   density: "comfortable" | "compact";
   zone: string;
-  /** Whether lists show how long ago an event was. */
+  /** Whether lists show the age of an event. */
   relative: boolean;
   keys: boolean;
   chart: boolean;

@@ -1,4 +1,4 @@
-/** The session: begun by the token of a link or by signing in, checked again whenever the page is looked at. */
+/** The session. A link's token or a sign-in starts it; the page checks it whenever it becomes visible. */
 
 import { createContext, useContext } from "react";
 import { ApiError, connection, get, post } from "../api/client";
@@ -12,7 +12,7 @@ export function useSession(): Session {
   return session;
 }
 
-/** Least first: each may do all that the ones before it may. */
+/** Roles, weakest first. Each includes the permissions of the roles before it. */
 export const ROLES: readonly Role[] = ["viewer", "auditor", "operator", "admin"];
 
 export function atLeast(session: Session, role: Role): boolean {

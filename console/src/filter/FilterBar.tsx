@@ -20,7 +20,7 @@ interface Props {
 
 type Wrong = NonNullable<ExpressionTerms["error"]>;
 
-/** The filter of events: the terms of a search expression, and a text to which one types more of it. */
+/** The event filter: the terms of a search expression, and a field to type more. */
 export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): ReactNode {
   const [typed, setTyped] = useState("");
   /** The term that is edited as text. */
@@ -64,7 +64,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   useEffect(() => {
     list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
   }, [active]);
-  // Before the alert is painted, so that what is typed next replaces the mistake.
+  // Before the alert is painted, so that the next keystroke replaces the mistake.
   useLayoutEffect(() => {
     if (wrong?.at == null) return;
     // The server counts characters of the text behind the escapes.

@@ -80,7 +80,7 @@ export function sinceOf(last: string, now: number): string {
   return new Date(now - Number(count) * (UNITS[unit ?? ""] ?? 0)).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
-/** The conditions as the server takes them; `now` is what a relative range counts back from. */
+/** The conditions in the server's form. A relative range ends at `now`. */
 export function toQuery({ expression, range, account, region, all }: Conditions, now: number): Query {
   return {
     expression,
@@ -122,7 +122,7 @@ function isSame(term: Term, field: string, value: string, include: boolean): boo
   return term.field === field && term.operator === (include ? "=" : "!=") && term.value === literal(value);
 }
 
-/** Whether all events of a search have a value, or lack it. */
+/** Whether all events of a search have a value, or all miss it. */
 export function hasValue(terms: readonly Term[], field: string, value: string, include: boolean): boolean {
   return terms.some((term) => isSame(term, field, value, include));
 }
@@ -132,7 +132,7 @@ export function withoutValue(terms: readonly Term[], field: string, value: strin
   return allOf(...terms.filter((term) => !isSame(term, field, value, true)).map(({ text }) => text));
 }
 
-/** Adds a comparison to an expression: one that a value was clicked for. */
+/** Adds a comparison with a clicked value to an expression. */
 export function withValue(expression: string, field: string, value: string, include: boolean): string {
   const before = termTexts(expression);
   const added = comparison(field, value, include);

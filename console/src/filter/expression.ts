@@ -86,7 +86,7 @@ export function useTerms(expression: string): readonly Term[] {
 
 const NONE: readonly Term[] = [];
 
-/** The texts of an expression's terms; an expression that was not read before is one term. */
+/** The terms of an expression as strings. An unread expression is one term. */
 export function termTexts(expression: string): string[] {
   const terms = known.get(expression)?.terms;
   if (terms?.length) return terms.map(({ text }) => text);

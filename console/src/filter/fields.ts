@@ -37,7 +37,7 @@ export function searchedFor(text: string): string[] {
   return [...keys, "eventName", "username", "resourceName", "eventSource"];
 }
 
-/** The last word of what is typed, at the end of which the caret stands. */
+/** The last typed word, with the caret at its end. */
 export interface Word {
   start: number;
   /** The field or path before its operator; null: it has no operator. */

@@ -12,7 +12,7 @@ export interface Suggestion {
   detail: string;
   /** Whether a value follows: it is no term yet. */
   isOpen?: boolean;
-  /** Whether it stands instead of all that is typed. */
+  /** Whether it replaces everything typed. */
   isWhole?: boolean;
 }
 
@@ -20,7 +20,7 @@ const MAX_VALUES = 20;
 const NONE: Suggestion[] = [];
 const NONE_KNOWN: string[] = [];
 
-/** What may be meant by what is typed; values come from the server with the number of their events. */
+/** Suggestions for the typed text. Values come from the server, with their number of events. */
 export function useSuggestions(typed: string, scope: Query): Suggestion[] {
   const [counted, setCounted] = useState<{ typed: string; values: Suggestion[] }>({ typed: "", values: NONE });
   const key = JSON.stringify(scope);
@@ -41,7 +41,7 @@ export function useSuggestions(typed: string, scope: Query): Suggestion[] {
   return [...named, ...values.filter((value) => !named.includes(value))];
 }
 
-/** The fields and known values that a text may begin, and the search for all of it. */
+/** Fields and known values that start with the text, and a search for the whole text. */
 function namesOf(typed: string): Suggestion[] {
   const { field, operator, text } = lastWord(typed);
   if (field !== null) {

@@ -83,7 +83,7 @@ export default function Dashboard(): ReactNode {
 
 type Scope = { account: string | null; region: string | null };
 
-/** Log files that are not as they were delivered: nothing here matters more. */
+/** Log files that changed after delivery: nothing here matters more. */
 function BrokenProofs({ trails }: { trails: TrailSummary[] }): ReactNode {
   return trails.map(
     ({ arn, name, verified }) =>
@@ -92,7 +92,7 @@ function BrokenProofs({ trails }: { trails: TrailSummary[] }): ReactNode {
         <Alert
           key={arn}
           type="error"
-          header={`⚠ Broken proof: files of trail ${visible(name)} are not as they were delivered`}
+          header={`⚠ Broken proof: files of trail ${visible(name)} changed after delivery`}
           action={
             <Button href={href("/integrity")} onFollow={follow}>
               Integrity

@@ -61,7 +61,7 @@ export default function History(): ReactNode {
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
   const terms = useTerms(conditions.expression);
   const text = textIn(terms);
-  // A name is found in an index; a text is searched for in all events, which begins when the answer is there.
+  // The index finds a name. A text search reads all events, so it starts once the answer is there.
   const answered = useMemo(closedGate, [conditions.expression]);
   const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal).finally(answered.open), [text, answered]);
   // Counting reads all events of a search: it begins when the first page is there.
@@ -109,7 +109,7 @@ export default function History(): ReactNode {
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
   const [list, onEnter] = useFocusAfter(page.data, named.loading || isWidening || !isCurrent);
   const show = (id: string | null): void => {
-    // A telephone has no room beside the list.
+    // A phone has no room next to the list.
     if (isNarrow && id !== null) navigate(href(`/events/${encodeURIComponent(id)}`));
     else changeQuery({ event: id }, { replace: open !== null && id !== null });
   };
@@ -253,7 +253,7 @@ function blur(): void {
   if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
 }
 
-/** Events that name what was searched for, before others that have the text somewhere. */
+/** Events that name the searched value, then events that contain it anywhere. */
 function namedFirst(named: Event[], all: Event[]): Event[] {
   const known = new Set(named.map(({ eventId }) => eventId));
   return named.length ? [...named, ...all.filter(({ eventId }) => !known.has(eventId))] : all;
@@ -267,7 +267,7 @@ function withNote(events: Event[], named: number, text: string | null): (Event |
 
 interface NothingProps {
   page: Call<Page>;
-  /** A longer range is looked for. */
+  /** The page searches a longer range. */
   isWaiting: boolean;
   isSlow: boolean;
   conditions: Conditions;

@@ -108,7 +108,7 @@ export default function Live(): ReactNode {
   );
 }
 
-/** Says how many events are not in the list. */
+/** Shows the number of events missing from the list. */
 function Gap({ skipped, expression }: { skipped: number; expression: string }): ReactNode {
   return (
     <>

@@ -26,7 +26,7 @@ const PERIODS = { "7d": "Last week", "30d": "Last 30 days", "90d": "Last 90 days
 const RESOURCES = { exact: "Exactly those", prefix: "What names have in common", any: "All" };
 const LINES = 24;
 
-/** A policy of what a principal did, and policies tested on its past calls. */
+/** A policy made from a principal's calls, and policies tested on them. */
 export default function Policy(): ReactNode {
   const { query } = useRoute();
   const principal = query.get("principal") ?? "";
@@ -150,7 +150,7 @@ function Test({ principal, period, initial }: { principal: string; period: strin
     return setBusy(false);
   };
   return (
-    <Container header={<Header variant="h2" description="What would these policies, and nothing else, have decided about its past calls?">Test a policy</Header>}>
+    <Container header={<Header variant="h2" description="What would these policies alone have decided about its past calls?">Test a policy</Header>}>
       <SpaceBetween size="m">
         <FormField label="Policy" description="A policy document, or a list of them" errorText={wrong && visible(wrong)} stretch>
           <Textarea value={text} rows={12} spellcheck={false} onChange={({ detail }) => setText(detail.value)} />

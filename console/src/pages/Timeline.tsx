@@ -22,13 +22,13 @@ import { visible } from "../text/visible";
 
 const PERIODS = { "1d": "Last day", "7d": "Last week", "30d": "Last 30 days", all: "All time" };
 
-/** What happened to something and what it did, in sentences, newest first. */
+/** The history of a user, role, session or resource in sentences, newest first. */
 export default function Timeline(): ReactNode {
   const { query } = useRoute();
   const name = query.get("name");
   return (
     <SpaceBetween size="l">
-      <Header variant="h1" description="What happened to a user, role, session or resource, and what it did; calls of one kind are one entry.">
+      <Header variant="h1" description="The history of a user, role, session or resource: calls to it and by it. Equal calls share an entry.">
         <span className="wrap">{name === null ? "Timeline" : visible(`Timeline of ${name}`)}</span>
       </Header>
       <NameForm key={name} name={name ?? ""} />

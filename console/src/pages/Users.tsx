@@ -137,7 +137,7 @@ function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made:
       <FormField label="Name">
         <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
       </FormField>
-      <FormField label="Role" description="Each role may do all that the ones before it may.">
+      <FormField label="Role" description="Each role includes the permissions of the roles before it.">
         <Select
           selectedOption={{ value: role, label: role }}
           options={ROLES.map((value) => ({ value, label: value, description: PURPOSES[value] }))}

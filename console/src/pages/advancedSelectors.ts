@@ -1,4 +1,4 @@
-/** Advanced event selectors: the form's, the API's, and those that are equal to basic ones. */
+/** Advanced event selectors: in the form, in the API, and equivalents of basic selectors. */
 
 import fieldRules from "./selectorRules.json";
 import { type EventSelector, eventSelectors, type Selection, START_SELECTION } from "./trailPlan";
@@ -63,7 +63,7 @@ export function emptySelector(category: string): AdvancedSelector {
   return { name: "", category, conditions: required.map((field) => emptyCondition(category, field)) };
 }
 
-/** The selector with another category: with what it requires, without empty conditions that it does not allow. */
+/** Changes the category of a selector: adds required conditions, and drops empty ones it does not allow. */
 export function withCategory(selector: AdvancedSelector, category: string): AdvancedSelector {
   const kept = selector.conditions.filter(({ field, values }) => filled(values).length || rulesOf(category)[field]);
   const added = emptySelector(category).conditions.filter(({ field }) => kept.every((other) => other.field !== field));
@@ -75,7 +75,7 @@ export function isRequired({ category, conditions }: AdvancedSelector, { field }
   return Boolean(rulesOf(category)[field]?.required) && conditions.filter((other) => other.field === field).length === 1;
 }
 
-/** What is missing in a condition of the form; what is there is checked by the server. */
+/** Missing parts of a condition in the form. The server checks the others. */
 export function conditionError({ conditions }: AdvancedSelector, { field, operator, values }: Condition): string | null {
   if (!filled(values).length) return "Give a value.";
   const same = conditions.filter((other) => other.field === field && other.operator === operator);
@@ -147,7 +147,7 @@ export function toBasic(selectors: AdvancedSelector[]): Pick<Selection, "managem
   return CHOICES.find((choice) => selectSame(fromBasic(eventSelectors({ ...START_SELECTION, ...choice })), selectors)) ?? null;
 }
 
-/** Whether selectors are equal but for their names, and for the order of what they have. */
+/** Whether selectors are equal, ignoring names and order. */
 export function selectSame(some: AdvancedSelector[], others: AdvancedSelector[]): boolean {
   const sorted = (selectors: AdvancedSelector[]): string =>
     JSON.stringify(
@@ -174,7 +174,7 @@ function template(text: string, category: string, ...conditions: Condition[]): T
   return { text, selector: { name: text, category, conditions } };
 }
 
-/** Selectors to begin with; what is without values must be given some. */
+/** Starter selectors. Fill in conditions without values. */
 export const TEMPLATES: Template[] = [
   template("All management events", "Management"),
   template("Management events that write", "Management", condition("readOnly", "Equals", "false")),
@@ -184,7 +184,7 @@ export const TEMPLATES: Template[] = [
   template("Data events of one Lambda function", "Data", condition("resources.type", "Equals", "AWS::Lambda::Function"), condition("resources.ARN", "Equals")),
 ];
 
-/** Messages of the server that name a field; some name an operator or a value, too. */
+/** Server messages that name a field; some also name an operator or a value. */
 const MESSAGES = [
   /^Field (?<field>\S+) /,
   /^Value (?<value>.*) for (?<field>\S+) is /,

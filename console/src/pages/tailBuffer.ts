@@ -46,7 +46,7 @@ export function resume(state: TailState): TailState {
   return { paused: false, rows: bounded([...state.held, ...state.rows]), held: [] };
 }
 
-/** Keeps the newest rows, and says at the end how many were dropped. */
+/** Keeps the newest rows and counts the dropped ones. */
 function bounded(rows: Row[]): Row[] {
   if (rows.length <= MAX_ROWS) return rows;
   const rest = rows.slice(MAX_ROWS - 1);

@@ -35,10 +35,10 @@ export interface Events {
   selection: Selection;
   /** The trail's basic selectors if they say more than the basic form can show. */
   complex: EventSelector[];
-  /** Whether these stay as they are. */
+  /** Whether these stay unchanged. */
   keepsComplex: boolean;
   advanced: AdvancedSelector[];
-  /** Whether basic selectors were chosen that cannot select what the advanced ones do. */
+  /** Whether the user chose basic selectors that cannot replace the advanced ones. */
   replaces: boolean;
   /** The trail's selectors of Insights. */
   insights: InsightSelector[];
@@ -107,7 +107,7 @@ export function eventsOf({ EventSelectors = [], AdvancedEventSelectors = [] }: S
   };
 }
 
-/** The selectors of Insights; those that the trail has keep what the form does not show. */
+/** Insights selectors. Existing ones keep members that the form does not show. */
 function insightsOf({ selection, insights }: Events): InsightSelector[] {
   return insightSelectors(selection).map((chosen) => insights.find(({ InsightType }) => InsightType === chosen.InsightType) ?? chosen);
 }
@@ -116,7 +116,7 @@ function basicOf({ complex, keepsComplex, selection }: Events): EventSelector[] 
   return keepsComplex ? complex : eventSelectors(selection);
 }
 
-/** The same events by advanced selectors; or those that basic ones would have replaced. */
+/** Advanced selectors for the same events, or the ones that basic selectors would have replaced. */
 export function asAdvanced(events: Events): Events {
   if (events.replaces) return { ...events, kind: "advanced", replaces: false };
   const equal = fromBasic(basicOf(events));

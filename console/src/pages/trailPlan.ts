@@ -72,7 +72,7 @@ export function notDelivered(form: Form, { management, s3, lambda, callRate, err
     ...(lambda ? [] : ["Invocations of Lambda functions"]),
     "Data events of other services; add them with put-event-selectors",
     ...(form.allRegions ? [] : ["Events of other Regions"]),
-    ...(callRate || errorRate ? [] : ["Insights events; the Insights page shows unusual activity all the same"]),
+    ...(callRate || errorRate ? [] : ["Insights events; the Insights page still shows unusual activity"]),
   ];
 }
 

@@ -1,4 +1,4 @@
-/** The defaults of the "Get Started" page, and what follows from what is typed. */
+/** Defaults of the "Get Started" page, and values derived from typed ones. */
 
 import type { TurnOn } from "../api/types";
 

@@ -37,7 +37,7 @@ const MAX_LINES = 8;
 interface Props {
   selectors: AdvancedSelector[];
   onChange: (selectors: AdvancedSelector[]) => void;
-  /** Whether to say what is missing. */
+  /** Whether to name missing values. */
   attempted: boolean;
   /** Why the server refuses the selectors. */
   refusal: string | null;

@@ -50,7 +50,7 @@ export default function AnswerCard({ answer, onOpen }: Props): ReactNode {
   );
 }
 
-/** What happened since, and what the user of that name did. */
+/** Later events, and calls by the user with that name. */
 function facts({ name, changes, complete, calls, failed }: NameAnswer): string[] {
   const found: string[] = [];
   if (changes) found.push(`${complete ? "" : "at least "}${number(changes)} ${changes === 1 ? "change" : "changes"} since then`);

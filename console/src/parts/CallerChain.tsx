@@ -18,7 +18,7 @@ interface Props {
   onOpen?: (id: string) => void;
 }
 
-/** Who was behind temporary credentials: the calls that issued them, the event, and what came next. */
+/** The origin of temporary credentials: the calls that issued them, the event, and later calls. */
 export function CallerChain({ event, onOpen }: Props): ReactNode {
   const asks = TEMPORARY.has(event.principalType ?? "");
   const { data, error, reload } = useCall(

@@ -24,7 +24,7 @@ interface Props {
   children?: string;
 }
 
-/** Copies a text and says so. */
+/** Copies a string and confirms it. */
 export function Copy({ text, label, children }: Props): ReactNode {
   const [done, setDone] = useState<boolean | null>(null);
   useEffect(() => {

@@ -11,7 +11,7 @@ interface Props {
   header: string;
   /** What the dialog is for, on its button. */
   action: string;
-  /** What its other button says, if what it is for destroys something: then that is the primary one. */
+  /** Label of the cancel button of a destructive dialog, where it is the primary button. */
   keep?: string;
   disabled?: boolean;
   loading?: boolean;
@@ -20,7 +20,7 @@ interface Props {
   children: ReactNode;
 }
 
-/** A dialog with the buttons Cancel and what it is for. */
+/** A dialog with a Cancel button and an action button. */
 export function Dialog({ header, action, keep, disabled, loading, onCancel, onAction, children }: Props): ReactNode {
   return (
     <Modal

@@ -46,7 +46,7 @@ function Reason({ cause, zone, terms }: { cause: Cause; zone: string; terms: rea
     case "range":
       return (
         <Step
-          text={`No events match in this time range. The newest one that matches is of ${stamp(cause.newest, zone)}.`}
+          text={`No events match in this time range. The newest match is from ${stamp(cause.newest, zone)}.`}
           action="Search all time"
           onClick={() => setRange(NO_RANGE)}
         />

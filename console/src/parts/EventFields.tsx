@@ -15,7 +15,7 @@ interface Props {
   events: Events;
   onChange: (events: Events) => void;
   problem: string | null;
-  /** Whether to say what is missing. */
+  /** Whether to name missing values. */
   attempted: boolean;
   /** Why the server did not set the selectors. */
   refusal: string | null;

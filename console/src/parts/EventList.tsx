@@ -19,7 +19,7 @@ interface Props {
   items: readonly (Event | Note)[];
   /** Ids of the columns. */
   shown?: readonly string[];
-  /** The event that is open beside the list. */
+  /** The event shown next to the list. */
   open?: string | null;
   /** What a click on an event opens; without it an event opens as a page. */
   onOpen?: (id: string) => void;
@@ -169,7 +169,7 @@ interface RowProps {
   handlers: RefObject<Handlers>;
 }
 
-/** A row, drawn again only if what it shows changed. */
+/** A row. It is redrawn only when its data changes. */
 const Row = memo(
   function Row({ event, origin, columns, times, mark, isOpen, isReachable, isSelected, handlers }: RowProps): ReactNode {
     const shown = columnsOf(columns.split(","));
@@ -177,7 +177,7 @@ const Row = memo(
     const target = href(`/events/${encodeURIComponent(event.eventId)}`);
     const onClick = (click: MouseEvent<HTMLElement>): void => {
       if (click.ctrlKey || click.metaKey || click.shiftKey || click.altKey || isControl(click.target)) return;
-      // A click that ends the marking of a text is no click on the row.
+      // Ending a text selection is not a click on the row.
       const marked = window.getSelection();
       if (click.detail && marked && !marked.isCollapsed && marked.containsNode(click.currentTarget, true)) return;
       click.preventDefault();
@@ -243,7 +243,7 @@ function Cell({ column, event, origin, times, mark }: CellProps): ReactNode {
   );
 }
 
-/** The clause of an event, of which a row shows who did what to what, with who was behind the caller. */
+/** An event's clause in a row: who did what to what, and who was behind the caller. */
 function Clause({ event, origin, mark }: { event: Event; origin: Origin | null; mark: string | null }): ReactNode {
   const [caller, rest] = splitAtCaller(event);
   const object = rest.findIndex(({ kind }) => kind === "object");
@@ -323,7 +323,7 @@ function Behind({ origin }: { origin: Origin }): ReactNode {
   );
 }
 
-/** The words of a clause for the caller, and those for what it did. */
+/** The words of a clause for the caller, and for its action. */
 function splitAtCaller({ parts }: Event): [Event["parts"], Event["parts"]] {
   const space = parts.findIndex(({ text }) => text === " ");
   return [parts.slice(0, Math.max(space, 0)), parts.slice(Math.max(space, 0))];
@@ -338,7 +338,7 @@ function Marked({ text, mark }: { text: string; mark: string | null }): ReactNod
 
 const TICK = 30_000;
 
-/** Times before now go on while they are shown. */
+/** Relative times keep counting while they are shown. */
 function useTimes(): Times {
   const { zone, relative } = usePreferences();
   const [now, setNow] = useState(Date.now);

@@ -19,7 +19,7 @@ interface Props {
   onOlder?: () => void;
 }
 
-/** An event beside the list it was opened from. */
+/** An event next to the list it was opened from. */
 export default function EventPanel({ id, onOpen, onNewer, onOlder }: Props): ReactNode {
   const { zone } = usePreferences();
   const { data, error, loading, reload } = useEvent(id);

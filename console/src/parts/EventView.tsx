@@ -55,7 +55,7 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
     }
   }, [record]);
   const id = event.eventId;
-  // A proof reads the bucket: it is asked for once its tab is opened, and its badge stays.
+  // A proof reads the bucket, so the page requests it when its tab opens. Its badge stays.
   const [proving, setProving] = useState<string | null>(null);
   const wanted = tab === "proof" ? id : proving;
   useEffect(() => setProving(wanted), [wanted]);

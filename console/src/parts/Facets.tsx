@@ -11,7 +11,7 @@ const FEW = 5;
 interface Props {
   /** The most frequent values of open groups; null until they are counted. */
   values: SearchOverview["facets"] | null;
-  /** Whether the values are those of the search before. */
+  /** Whether the values belong to the previous search. */
   isCounting: boolean;
   /** Names of the open groups. */
   open: readonly string[];

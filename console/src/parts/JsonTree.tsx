@@ -11,7 +11,7 @@ interface Props {
 const MAX_ITEMS = 100;
 const MAX_SHOWN_LENGTH = 2_000;
 
-/** A record as a tree that shows its text as it is stored; closed parts are not rendered. */
+/** A record as a tree with its stored text. Closed parts are not rendered. */
 export function JsonTree({ text, onPick }: Props): ReactNode {
   const root = useMemo(() => {
     try {
@@ -115,7 +115,7 @@ function Leaf({ node, path, onPick }: { node: Node; path: string } & Pick<Props,
   );
 }
 
-/** A member as it is written in a path of a search expression. */
+/** A member in the syntax of a search expression's path. */
 function member(key: string): string {
   return key.replace(/[\\.\s()",=<>!:]/g, "\\$&");
 }

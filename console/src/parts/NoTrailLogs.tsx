@@ -14,7 +14,7 @@ import { visible } from "../text/visible";
 /** The calls after which a trail no longer logs. */
 const ENDINGS = "is:success eventSource=cloudtrail.amazonaws.com eventName IN (StopLogging, DeleteTrail)";
 
-/** Says that there were trails and that none logs, who ended the last one, and what no bucket has. */
+/** Says that no trail is logging, who stopped the last one, and which events no bucket has. */
 export function NoTrailLogs({ trails }: { trails: TrailSummary[] | null }): ReactNode {
   const { zone } = usePreferences();
   const none = trails !== null && !trails.some(({ logging }) => logging);

@@ -51,7 +51,7 @@ export default function ProofView({ call: { data, error, reload } }: { call: Cal
       {data && !data.trails.length && (
         <Box>
           {data.imported
-            ? "This event was imported. The trails of this server deliver what it recorded."
+            ? "This event was imported. Trails deliver only events that this server recorded."
             : "No trail delivers this event, so no bucket has it."}
         </Box>
       )}

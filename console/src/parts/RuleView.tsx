@@ -44,7 +44,7 @@ export function RuleView({ name }: { name: string }): ReactNode {
       {data ? (
         <Rule key={name} rule={data} onChanged={rule.reload} />
       ) : (
-        <Header variant="h1" description={isGone ? "This rule is not enabled any more. Its matches remain." : undefined}>
+        <Header variant="h1" description={isGone ? "This rule is disabled. Its matches remain." : undefined}>
           {title}
         </Header>
       )}

@@ -38,7 +38,7 @@ function described({ expression, last, since, until, account, region }: ViewStat
   return [expression || "all events", range, account && `account ${account}`, region].filter(Boolean).join(" · ");
 }
 
-/** Saves the page's state under a name; opens, replaces and deletes what is saved. */
+/** Saves the page's state under a name; opens, replaces and deletes saved views. */
 export default function SavedViews({ state, views, zone, onChange, onClose }: Props): ReactNode {
   const [name, setName] = useState("");
   const [error, setError] = useState<ApiError | null>(null);

@@ -8,7 +8,7 @@ import { useCalm } from "../app/calm";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
 
-/** What event selectors, as members of PutEventSelectors, would have selected in the last day; null: nothing is asked. */
+/** What event selectors, as members of PutEventSelectors, would have selected in the last day; null: no request. */
 export function usePreview(selectors: object | null): Call<Preview> {
   const asked = useCalm(JSON.stringify(selectors), 400);
   return useCall(asked === "null" ? null : (signal) => post<Preview>("trails/preview", JSON.parse(asked), {}, signal), [asked]);

@@ -13,7 +13,7 @@ export interface ChartSeries {
   tone: "normal" | "bad";
 }
 
-/** Of events: those that succeeded, and on top of them those that failed. */
+/** Events: successful ones, with failed ones on top. */
 export const OUTCOMES: ChartSeries[] = [
   { name: "Succeeded", tone: "normal" },
   { name: "Failed", tone: "bad" },
@@ -29,7 +29,7 @@ interface Props {
   height?: number;
   /** Bars and times only, 48 pixels high; numbers are read by pointing. */
   isSmall?: boolean;
-  /** A period to mark, such as that of an incident. */
+  /** A period to highlight, such as an incident. */
   marked?: { start: number; end: number };
   /** Called with the chosen period, its end excluded. */
   onSelect?: (start: number, end: number) => void;
@@ -48,7 +48,7 @@ interface Selection {
   head: number;
 }
 
-/** Bars over time with a line of what was expected; a period is chosen by pointer, keys or in the table. */
+/** Bars over time with a line for the expected number. Choose a period by pointer, keys or in the table. */
 export function TimeChart({ label, points, step, series, zone, isSmall = false, height = isSmall ? SMALL_HEIGHT : 120, marked, onSelect }: Props): ReactNode {
   const [width, box] = useWidth();
   const [selection, setSelection] = useState<Selection | null>(null);

@@ -33,7 +33,7 @@ interface Verified {
   lines: string[];
 }
 
-/** What an alert says of the objects that are not as they were written; all of them unless there are many. */
+/** Alert text about changed objects; it lists them unless there are many. */
 export function Findings({ verified, shown = 5 }: { verified: Verification; shown?: number }): ReactNode {
   const rest = Math.max(verified.findings.length - shown, 0) + verified.more;
   return (
@@ -113,7 +113,7 @@ export function Verify({ trail, onVerified }: { trail: TrailSummary; onVerified?
 }
 
 function Outcome({ result: { valid, lines } }: { result: Verified }): ReactNode {
-  if (valid) return <StatusIndicator type="success">All log files are as they were delivered</StatusIndicator>;
+  if (valid) return <StatusIndicator type="success">All log files are unchanged</StatusIndicator>;
   return lines.some((line) => line.startsWith("NOT GOOD")) ? (
     <StatusIndicator type="error">Log files were changed or are missing</StatusIndicator>
   ) : (

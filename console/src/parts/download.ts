@@ -1,9 +1,9 @@
-/** Files made in the browser of what a page shows. */
+/** Files that the browser makes from a page's data. */
 
 /** Milliseconds that a file is kept for the browser to read. */
 const KEPT = 30_000;
 
-/** Saves a text as a file of the reader's. */
+/** Downloads a string as a file. */
 export function save(name: string, type: string, content: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));
@@ -32,7 +32,7 @@ export function csv(rows: (string | number | null)[][]): string {
 /** What the page's style sheet gives the shapes of a chart, and a file needs for itself. */
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
 
-/** The colour behind an element: that of the nearest one around it which has any. */
+/** The colour behind an element: the background of its nearest ancestor with one. */
 function backgroundOf(element: Element): string {
   for (let around: Element | null = element; around; around = around.parentElement) {
     const { backgroundColor } = getComputedStyle(around);
@@ -41,7 +41,7 @@ function backgroundOf(element: Element): string {
   return "#fff";
 }
 
-/** A chart of the page as a file: colours and fonts as they are shown. */
+/** A chart of the page as a file, with its colours and fonts. */
 export function svgFile(shown: SVGSVGElement, title: string): string {
   const copy = shown.cloneNode(true) as SVGSVGElement;
   const originals = [...shown.querySelectorAll("*")];

@@ -8,7 +8,7 @@ export interface Removal {
   count: number;
 }
 
-/** A value that no event has, and the one of events that is most like it. */
+/** A value that no event has, and the most similar existing value. */
 export interface Likeness {
   label: string;
   value: string;

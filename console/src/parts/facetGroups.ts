@@ -24,7 +24,7 @@ export const GROUPS: readonly Group[] = [
   { name: "account", field: "recipientAccountId", label: "Account", isClosed: true },
 ];
 
-/** The server's names of the groups that are open: these are counted. */
+/** The server's names of the open groups, which it counts. */
 export function openGroups(opened: readonly string[]): string[] {
   return GROUPS.filter(({ name, isClosed }) => !isClosed || opened.includes(name)).map(({ name }) => name);
 }

@@ -9,7 +9,7 @@ export class JsonError extends Error {}
 
 const TOKEN = /[ \t\n\r]*(?:([{}[\],:])|("(?:[^"\\]|\\[\s\S])*")|(-?\d[\d.eE+-]*)|(true|false|null))/y;
 
-/** Parses a text; without recursion, so that no nesting is too deep. */
+/** Parses JSON without recursion, so that no nesting is too deep. */
 export function parseJson(text: string): Node {
   const token = new RegExp(TOKEN);
   const open: (Extract<Node, { kind: "object" | "array" }> & { key?: string })[] = [];

@@ -1,4 +1,4 @@
-/** Text from records is hostile: what cannot be seen, or reorders what can, is shown as an escape. */
+/** Text from records is hostile: invisible and reordering characters are shown as escapes. */
 
 // Controls, soft hyphen, bidirectional marks and overrides, zero-width and invisible characters, tags.
 const HIDDEN =
