@@ -19,6 +19,7 @@ from pathlib import Path
 
 import api_types
 import msgspec
+from secret_members import candidates
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
@@ -27,7 +28,6 @@ from opentrail.api.cloudtrail.permissions import ACCESS_RULES, Permission
 from opentrail.api.cloudtrail.operation import REGISTER
 from opentrail.api.v1.openapi import GROUPS
 from opentrail.api.v1.routes import PREFIX, rules_in
-from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.arns import CHANNEL, STORE

@@ -17,7 +17,7 @@ from opentrail.capture.record_rules import (
     rules,
     source_of,
 )
-from opentrail.capture.redaction.redact import ACTIONS
+from opentrail.capture.redaction import ACTIONS
 from opentrail.wire.service_models import Service
 from tests.collection import at_least, collected_records
 from tests.factories import catalog, real_records

@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 
-from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.core.errors import UsageError
+from opentrail.core.secrets.secret_names import HIDDEN
 from opentrail.pytest_plugin.calls import RecordedCall
 from opentrail.pytest_plugin.expectations import expected_call, named_members, nearest
 from tests.factories import ACCOUNT, a_data_record, a_record

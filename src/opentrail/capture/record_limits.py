@@ -41,9 +41,6 @@ MAX_LISTED_KEY_BYTES = 16 * 1_024
 #: Different error messages that are recorded of one DeleteObjects call.
 MAX_DELETION_MESSAGES = 10
 
-#: Characters of a call's texts that are searched for secrets, those of texts within texts at each
-#: level; a record holds fewer.
-MAX_SEARCHED_LENGTH = 512 * 1_024
 #: Hidden values that an error message is searched for; with more of them all of it is hidden.
 MAX_HIDDEN_VALUES = 50_000
 #: Characters of an error message that are searched for secrets; a record holds fewer of them.

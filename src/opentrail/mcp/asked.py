@@ -20,9 +20,9 @@ from typing import (
 
 import msgspec
 
-from opentrail.capture.redaction.embedded import redact, search_limit
 from opentrail.core.event import Json
 from opentrail.core.facts import FACT, SECRETS, WHOLE
+from opentrail.core.secrets.embedded import redact, search_limit
 from opentrail.mcp.answer import Answer, cleaned, first_that_fits
 from opentrail.questions.question import Question, answer_type
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import orjson
 
-from opentrail.capture.redaction.embedded import search_limit, without_secrets
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import Json, format_time, parse_moment
+from opentrail.core.secrets.embedded import search_limit, without_secrets
 from opentrail.mcp.answer import (
     Answer,
     cleaned,

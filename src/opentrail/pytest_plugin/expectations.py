@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.redact import PLACEHOLDERS, actions
+from opentrail.capture.redaction import PLACEHOLDERS, actions
 from opentrail.core.errors import MalformedPolicy, UsageError
 from opentrail.core.event import without_version
 from opentrail.core.policies import AccessRequest, Outcome, Policy, PolicyKind, decide, parse_policy

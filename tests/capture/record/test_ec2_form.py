@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters, is_earlier
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.redact import REMOVED_MARK
+from opentrail.capture.redaction import REMOVED_MARK
 from opentrail.wire.message import Response
 from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service

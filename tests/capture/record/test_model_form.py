@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from opentrail.capture.record.model_form import renderers
 from opentrail.capture.record_rules import lower_first
-from opentrail.capture.redaction.redact import REMOVED_MARK
-from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.capture.redaction import REMOVED_MARK
+from opentrail.core.secrets.secret_names import HIDDEN
 from opentrail.wire.values import timestamp
 from tests.factories import catalog
 

@@ -13,7 +13,7 @@ from opentrail.capture.record.s3_form import (
     s3_answer,
     s3_parameters,
 )
-from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.core.secrets.secret_names import HIDDEN
 from opentrail.wire.body_formats import parse_xml
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import NOTHING, Route

@@ -18,11 +18,11 @@ from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.proxy.asgi import AsgiApp, Message, Scope
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import GONE, INCOMPLETE, Described, Exchange, Failure
-from opentrail.capture.redaction.embedded import redact, search_limit
-from opentrail.capture.redaction.redact import by_name
+from opentrail.capture.redaction import by_name
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Json, is_account, is_region, new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
+from opentrail.core.secrets.embedded import redact, search_limit
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import NOTHING

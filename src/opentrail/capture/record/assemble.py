@@ -49,8 +49,7 @@ from opentrail.capture.record_rules import (
     traits_of,
     traits_of_custom_service,
 )
-from opentrail.capture.redaction.embedded import redact, search_limit
-from opentrail.capture.redaction.redact import redact_message, without_words_of
+from opentrail.capture.redaction import redact_message, without_words_of
 from opentrail.core.event import (
     EVENT_VERSION,
     MANAGEMENT,
@@ -71,6 +70,7 @@ from opentrail.core.identity import (
     identity_by_arn,
     unknown,
 )
+from opentrail.core.secrets.embedded import redact, search_limit
 from opentrail.core.text import cached_if_short
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.user_agents import read_agent

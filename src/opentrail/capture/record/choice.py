@@ -9,10 +9,10 @@ from opentrail.capture.record.assemble import region_of_head, signed_as
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import s3_place
 from opentrail.capture.record_rules import OperationTraits, data_type, traits_of
-from opentrail.capture.redaction.embedded import search_limit
 from opentrail.core.event import DATA, Json
 from opentrail.core.event_record import EventFields
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
+from opentrail.core.secrets.embedded import search_limit
 from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSelector
 from opentrail.core.selectors.basic import Predicate
 from opentrail.core.selectors.recorded_calls import LeftOut

@@ -16,10 +16,10 @@ from typing import Any, Final
 from opentrail.capture.record.model_form import ABSENT
 from opentrail.capture.record.s3_form import add_child, loose_text
 from opentrail.capture.record_rules import lower_first, rules
-from opentrail.capture.redaction.embedded import redact
-from opentrail.capture.redaction.redact import REMOVED_MARK, actions
-from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
+from opentrail.capture.redaction import REMOVED_MARK, actions
 from opentrail.core.event import Json
+from opentrail.core.secrets.embedded import redact
+from opentrail.core.secrets.secret_names import hidden_members, is_value, names_secret
 from opentrail.core.text import cached_if_short
 from opentrail.wire.body_formats import Element, Tree, parse_xml, tree_of
 from opentrail.wire.message import Request, Response, plain_body

@@ -17,17 +17,22 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
+from opentrail.capture.record.template_parameters import (
+    has_template_parameters,
+    without_template_parameters,
+)
 from opentrail.capture.record_rules import is_sensitive, lower_first, rules, source_of
-from opentrail.capture.redaction.embedded import redact, without_variables
-from opentrail.capture.redaction.free_text import without_argument_secrets
-from opentrail.capture.redaction.redact import (
+from opentrail.capture.redaction import (
     PLACEHOLDERS,
     actions,
     by_name,
     without_literals,
     without_named_fields,
 )
-from opentrail.capture.redaction.secret_names import (
+from opentrail.core.event import Json
+from opentrail.core.secrets.embedded import redact, without_variables
+from opentrail.core.secrets.free_text import without_argument_secrets
+from opentrail.core.secrets.secret_names import (
     HIDDEN,
     hidden_members,
     names_environment,
@@ -35,11 +40,6 @@ from opentrail.capture.redaction.secret_names import (
     naming_members,
     sounds_secret,
 )
-from opentrail.capture.redaction.template_parameters import (
-    has_template_parameters,
-    without_template_parameters,
-)
-from opentrail.core.event import Json
 from opentrail.wire.message import Request, Response
 from opentrail.wire.requests import decode_request
 from opentrail.wire.responses import decode_answer

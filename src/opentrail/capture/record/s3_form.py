@@ -27,15 +27,15 @@ from opentrail.capture.record_limits import (
     truncate,
 )
 from opentrail.capture.record_rules import lower_first, rules
-from opentrail.capture.redaction.embedded import redact, without_secrets
-from opentrail.capture.redaction.redact import (
+from opentrail.capture.redaction import (
     MIN_SECRET_LENGTH,
     actions,
     redact_message,
     without_literals,
 )
-from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
 from opentrail.core.event import MANAGEMENT, Json, new_event_id
+from opentrail.core.secrets.embedded import redact, without_secrets
+from opentrail.core.secrets.secret_names import HIDDEN, looks_secret, sounds_secret
 from opentrail.wire.body_formats import Element, parse_xml
 from opentrail.wire.form_fields import form_fields
 from opentrail.wire.message import Request, Response, plain_body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.capture.redaction.secret_names import (
+from opentrail.core.secrets.secret_names import (
     hidden_members,
     looks_secret,
     means_secret,

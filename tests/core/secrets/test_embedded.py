@@ -14,9 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.record_limits import MAX_SEARCHED_LENGTH
-from opentrail.capture.redaction.embedded import redact, search_limit, without_secrets
-from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.core.secrets.embedded import (
+    MAX_SEARCHED_LENGTH,
+    redact,
+    search_limit,
+    without_secrets,
+)
+from opentrail.core.secrets.secret_names import HIDDEN
 from tests.collection import at_least, collected_records
 from tests.factories import real_records
 

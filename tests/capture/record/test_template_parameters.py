@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.redaction.secret_names import HIDDEN
-from opentrail.capture.redaction.template_parameters import (
+from opentrail.capture.record.template_parameters import (
     echoed_parameters,
     without_template_parameters,
 )
+from opentrail.core.secrets.secret_names import HIDDEN
 
 
 @pytest.mark.parametrize(

@@ -20,30 +20,32 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from opentrail.capture.record_limits import MAX_OBJECT_BYTES, MAX_SEARCHED_LENGTH
-from opentrail.capture.redaction.free_text import (
+from opentrail.core.event import Json
+from opentrail.core.secrets.free_text import (
     may_hold_secret,
     may_name_value,
     without_argument_secrets,
     without_logins,
     without_text_secrets,
 )
-from opentrail.capture.redaction.secret_names import (
+from opentrail.core.secrets.secret_names import (
     HIDDEN,
     hidden_members,
     names_environment,
     naming_members,
     sounds_secret,
 )
-from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
-from opentrail.core.event import Json
+from opentrail.core.secrets.yaml_text import hidden_defaults, without_yaml_secrets
 
 #: Levels of strings within strings; deeper ones are hidden.
 _MAX_EMBEDDED_DEPTH = 4
 #: Characters; shorter strings are too short for a name and a secret.
 _MIN_LENGTH = 8
-#: Characters; longer strings are not recorded: their object is left out (`limits.encode_record`).
-_MAX_LENGTH = MAX_OBJECT_BYTES
+#: Characters of a call's texts that are searched for secrets, those of texts within texts at each
+#: level; a record holds fewer.
+MAX_SEARCHED_LENGTH = 512 * 1_024
+#: Characters; longer strings are not recorded: their object is too large.
+_MAX_LENGTH = 100 * 1_024
 #: First two letters of base64 of a string that begins with a brace, a bracket or `<`.
 _ENCODED = frozenset(
     first + second

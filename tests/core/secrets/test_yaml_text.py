@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.redaction.secret_names import HIDDEN
-from opentrail.capture.redaction.yaml_text import is_hushed, without_yaml_secrets
+from opentrail.core.secrets.secret_names import HIDDEN
+from opentrail.core.secrets.yaml_text import is_hushed, without_yaml_secrets
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from opentrail.capture.record_limits import (
     MAX_MESSAGE_LENGTH,
 )
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.embedded import redact, without_variables
-from opentrail.capture.redaction.free_text import without_argument_secrets
-from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
 from opentrail.core.event import Json
 from opentrail.core.partiql import without_values
+from opentrail.core.secrets.embedded import redact, without_variables
+from opentrail.core.secrets.free_text import without_argument_secrets
+from opentrail.core.secrets.secret_names import HIDDEN, hidden_members, sounds_secret
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
 #: AWS's placeholders for a value, by the table of redaction.toml that lists it.

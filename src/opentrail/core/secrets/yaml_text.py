@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.capture.redaction.secret_names import (
+from opentrail.core.secrets.secret_names import (
     HIDDEN,
     hidden_members,
     sounds_secret,

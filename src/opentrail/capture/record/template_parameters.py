@@ -10,9 +10,9 @@ import re
 from typing import Any
 
 from opentrail.capture.record_rules import rules
-from opentrail.capture.redaction.secret_names import HIDDEN, is_value
-from opentrail.capture.redaction.yaml_text import is_hushed, yaml_end, yaml_entries
 from opentrail.core.event import Json
+from opentrail.core.secrets.secret_names import HIDDEN, is_value
+from opentrail.core.secrets.yaml_text import is_hushed, yaml_end, yaml_entries
 from opentrail.wire.values import JsonDocument
 
 _NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)

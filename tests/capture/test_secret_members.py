@@ -13,11 +13,11 @@ import pytest
 
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record_rules import keeps_answer, source_of
-from opentrail.capture.redaction.secret_members import Candidate, candidates, reviews, unreviewed
-from opentrail.capture.redaction.secret_names import HIDDEN, naming_members
 from opentrail.core.identity import unknown
+from opentrail.core.secrets.secret_names import HIDDEN, naming_members
 from opentrail.wire.message import Response
 from opentrail.wire.service_models import Service
+from scripts.secret_members import Candidate, candidates, reviews, unreviewed
 from tests.conformance.answers import answer_with
 from tests.factories import ACCOUNT, MOMENT, an_exchange, an_sdk_request, catalog
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opentrail.capture.record_limits import MAX_HIDDEN_VALUES
 from opentrail.capture.record_rules import lower_first
-from opentrail.capture.redaction.redact import (
+from opentrail.capture.redaction import (
     actions,
     by_name,
     redact_message,
@@ -20,7 +20,7 @@ from opentrail.capture.redaction.redact import (
     without_named_fields,
     without_words_of,
 )
-from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret
+from opentrail.core.secrets.secret_names import HIDDEN, looks_secret
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.redaction.free_text import (
+from opentrail.core.secrets.free_text import (
     without_argument_secrets,
     without_logins,
     without_text_secrets,
 )
-from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.core.secrets.secret_names import HIDDEN
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import unquote
 
-from opentrail.capture.redaction.secret_names import HIDDEN, means_secret, sounds_secret
+from opentrail.core.secrets.secret_names import HIDDEN, means_secret, sounds_secret
 from opentrail.core.text import cached_if_short
 
 #: In lowercase, a part of each name of a secret that is not about keys, and of each place of one.

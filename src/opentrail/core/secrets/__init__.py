@@ -1,0 +1,1 @@
+"""Secrets in names and texts: which they are, and what hides them."""
