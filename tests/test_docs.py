@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from opentrail.trails.sinks.otlp import logs_of
+from opentrail.trails.otlp import logs_of
 from tests.factories import a_record, an_entry
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.core.errors import ServiceError
-from opentrail.trails.sinks.otlp import logs_of
+from opentrail.trails.otlp import logs_of
 from tests.adapters.test_deadline import STARTS, never_ending
 from tests.factories import a_record, an_entry
 from tests.fakes import asynchronous

@@ -22,9 +22,9 @@ WINGS = (
     "opentrail.detections",
     "opentrail.api.v1.questions",
     "opentrail.api.console",
-    "opentrail.trails.sinks.sns",
-    "opentrail.trails.sinks.eventbridge",
-    "opentrail.trails.sinks.cloudwatch_logs",
+    "opentrail.trails.sns",
+    "opentrail.trails.eventbridge",
+    "opentrail.trails.cloudwatch_logs",
 )
 SERVER = """
 import json, sys

@@ -14,6 +14,7 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.metrics import Metrics
+from opentrail.trails.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit
 from opentrail.trails.delivery_rounds import Delivered as Round
@@ -25,8 +26,7 @@ from opentrail.trails.organization_trails import TrailMembers
 from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
-from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
-from opentrail.trails.sinks.sns import SnsSink
+from opentrail.trails.sns import SnsSink
 from tests.factories import (
     ACCOUNT,
     REGION,

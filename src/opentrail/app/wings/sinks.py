@@ -10,12 +10,12 @@ from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.core.event import DETECTION, Entry
 from opentrail.ports.follow import WatchedFollower, follow
+from opentrail.trails.cloudwatch_logs import CloudWatchLogsSink
+from opentrail.trails.eventbridge import EntryMatcher, EventBridgeFollower
+from opentrail.trails.otlp import OtlpFollower
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
-from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
-from opentrail.trails.sinks.otlp import OtlpFollower
-from opentrail.trails.sinks.sns import SnsSink
+from opentrail.trails.sns import SnsSink
 
 #: Seconds of events that are put on an event bus together.
 _BUS_LINGER = 0.5

@@ -13,7 +13,7 @@ from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.core.ocsf import ocsf_event
 from opentrail.ports.metrics import Metrics
-from opentrail.trails.sinks.otlp import MAX_BYTES, MAX_EVENTS, OtlpFollower, logs_of
+from opentrail.trails.otlp import MAX_BYTES, MAX_EVENTS, OtlpFollower, logs_of
 from tests.factories import (
     ACCOUNT,
     MOMENT,

@@ -12,7 +12,7 @@ from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.core.event_record import EventRecord
 from opentrail.ports.metrics import Metrics
-from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower, bus_event
+from opentrail.trails.eventbridge import EntryMatcher, EventBridgeFollower, bus_event
 from tests.factories import (
     MOMENT,
     REGION,

@@ -15,9 +15,9 @@ from opentrail.core.event import Entry, format_time
 from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.ports.metrics import Metrics
+from opentrail.trails.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink
 from opentrail.trails.outbox import STREAM, Outbox, note_of, stream_name
 from opentrail.trails.plans import LogFilePlan
-from opentrail.trails.sinks.cloudwatch_logs import MAX_EVENT_BYTES, CloudWatchLogsSink
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
 from tests.fakes import (
     Breaker,

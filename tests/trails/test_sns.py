@@ -11,7 +11,7 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
 from opentrail.ports.metrics import Metrics
 from opentrail.trails.outbox import NOTICE, SUBJECT, Outbox, SinkStatus, note_of
-from opentrail.trails.sinks.sns import SnsSink
+from opentrail.trails.sns import SnsSink
 from tests.factories import MOMENT
 from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous
 

@@ -1,1 +1,0 @@
-"""Where trails send events and notifications besides their bucket."""
