@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opentrail.core.incident_reports import incidents_of
 from opentrail.detections.matching import json_of
 from opentrail.detections.webhook_forms import (
     FORMS,
@@ -23,7 +24,6 @@ from opentrail.detections.webhook_forms import (
     slack,
     teams,
 )
-from opentrail.insights.incident_summaries import incidents_of
 from tests.factories import KEY, a_principal_record, an_insight_record, event_id
 
 CONSOLE = "https://trail.example"

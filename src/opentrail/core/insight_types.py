@@ -21,6 +21,8 @@ PRINCIPAL_TYPES = (
     *(ACCESS_DENIED, API_FAN_OUT),
 )
 BURST_TYPES = PRINCIPAL_TYPES[-2:]
+#: States that the two records of an incident have.
+START, END = "Start", "End"
 #: Minutes in which the events of a burst are counted together.
 WINDOW_MINUTES = 15
 #: Error codes, as patterns, of calls that were refused because a permission was missing.

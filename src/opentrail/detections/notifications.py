@@ -13,9 +13,9 @@ import orjson
 
 from opentrail.core.event import DETECTION, INSIGHT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
+from opentrail.core.incident_reports import IncidentReport, incidents_of
 from opentrail.detections.matching import json_of
 from opentrail.detections.webhook_forms import Alert, InsightAlert, Match, MatchAlert
-from opentrail.insights.incident_summaries import IncidentReport, incidents_of
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.follow import StoredCursor

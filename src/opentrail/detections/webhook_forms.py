@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from opentrail.core.event import Json, Record, as_object, format_time, parse_time
-from opentrail.insights.incident_summaries import IncidentReport, sentence
+from opentrail.core.incident_reports import IncidentReport, sentence
 
 #: Maximum characters of a value in a sentence.
 _MAX_VALUE = 300

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from opentrail.core.event import INSIGHT, Json, NewEntry, format_time
-from opentrail.core.insight_types import NEW_REGION, insight_type
+from opentrail.core.insight_types import END, NEW_REGION, START, insight_type
 from opentrail.insights.findings import Detection, PrincipalFinding, time_of
 from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
 
@@ -21,7 +21,6 @@ _TOP = 5
 INSIGHT_EVENT_VERSION = "1.09"
 _NAMESPACE = uuid.UUID("9d3f4c06-7c1e-5b7e-9c55-0f6f6b1c8e52")
 _MINUTE = timedelta(minutes=1)
-START, END = "Start", "End"
 
 
 def shared_event_id(key: CallKey, start: int, source: str | None = None) -> str:

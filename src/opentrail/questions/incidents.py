@@ -10,8 +10,8 @@ import orjson
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare, literal
+from opentrail.core.incident_reports import IncidentReport, incidents_of, sentence
 from opentrail.history.event_history import CountSearch, History, Search
-from opentrail.insights.incident_summaries import IncidentReport, incidents_of, sentence
 from opentrail.ports.event_store import CallKey
 from opentrail.who.shapes import IncidentFigures, IncidentRow
 

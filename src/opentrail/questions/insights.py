@@ -39,9 +39,9 @@ class ListIncidents(Question, frozen=True, kw_only=True):
     async def answer(self, asked: Asked) -> IncidentList:
         """Reads the records of incidents, and counts the calls of those that are going on."""
         from opentrail.core.event import INSIGHT
+        from opentrail.core.incident_reports import incidents_of
         from opentrail.history.written_searches import search_in
         from opentrail.insights.findings import ExpectedIncidents
-        from opentrail.insights.incident_summaries import incidents_of
         from opentrail.questions.incidents import incident_row, with_average
 
         if self.limit > asked.max_events:

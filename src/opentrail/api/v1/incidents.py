@@ -20,11 +20,11 @@ from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import INSIGHT, Json, format_time
 from opentrail.core.expression import literal
+from opentrail.core.incident_reports import IncidentReport, incidents_of
 from opentrail.history.event_history import History, Search, has_all
 from opentrail.history.written_searches import search_in
 from opentrail.insights.findings import Expected, largest_sums, minute_of
 from opentrail.insights.follower import Insights
-from opentrail.insights.incident_summaries import IncidentReport, incidents_of
 from opentrail.ports.event_store import CallKey
 from opentrail.questions.incidents import (
     incident_figures,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.insights.incident_summaries import incidents_of, sentence
+from opentrail.core.incident_reports import incidents_of, sentence
 from tests.factories import ABSENT, a_principal_record, an_insight_record
 from tests.fakes import utc
 

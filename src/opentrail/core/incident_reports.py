@@ -14,15 +14,16 @@ from opentrail.core.insight_types import (
     ACCESS_DENIED,
     API_FAN_OUT,
     BURST_TYPES,
+    END,
     NEW_AGENT,
     NEW_API,
     NEW_PRINCIPAL,
     NEW_REGION,
     NEW_USER_AGENT,
+    START,
     WINDOW_MINUTES,
 )
 from opentrail.core.text import counted
-from opentrail.insights.insight_records import END, START
 
 #: Words for the periods of a rate, with their lengths in minutes.
 _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080))
