@@ -11,7 +11,7 @@ import pytest
 from opentrail.cli import main
 from opentrail.commands.policy import documents_of
 from opentrail.core.errors import UsageError
-from opentrail.who.subjects import events_of
+from opentrail.core.expression.subjects import events_of
 from tests.stub_console import StubConsole
 
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import FoundEvent
-from opentrail.who.subjects import named_by_tag, parse_name, readings_of, short_name
+from opentrail.who.names import named_by_tag, parse_name, readings_of, short_name
 from tests.asking import asked, at, did
 from tests.factories import ACCOUNT, REGION, a_data_record, a_record, record_bytes
 from tests.fakes import asynchronous

@@ -14,6 +14,7 @@ import orjson
 
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import Json, format_time, parse_moment
+from opentrail.core.expression.subjects import Kind, events_of, quoted
 from opentrail.core.secrets.embedded import search_limit, without_secrets
 from opentrail.mcp.answer import (
     Answer,
@@ -28,8 +29,6 @@ from opentrail.mcp.answer import (
     split_event,
     split_row,
 )
-from opentrail.who.shapes import Kind
-from opentrail.who.subjects import events_of, quoted
 
 #: Maximum trails in an answer.
 _MAX_TRAILS = 20

@@ -44,8 +44,8 @@ async def read_calls(
         since: from when on; None: from the first one on.
         add: takes the records of a page, in a thread; returns whether it takes more.
     """
+    from opentrail.core.expression.subjects import events_of
     from opentrail.history.written_searches import read_newest, search_in
-    from opentrail.who.subjects import events_of
 
     expression = events_of(principal, "principal")
     times = {"since": since} if since else {}

@@ -8,9 +8,10 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from opentrail.core.event import format_time
+from opentrail.core.expression.subjects import Kind
 from opentrail.core.facts import EventId, Time, Word
 from opentrail.questions.question import Account, Asked, Question, Region, Since, Text, Until
-from opentrail.who.shapes import AgentRow, Kind
+from opentrail.who.shapes import AgentRow
 
 if TYPE_CHECKING:
     from opentrail.who.timeline import CallGroup
@@ -72,10 +73,10 @@ class ShowTimeline(Question, frozen=True, kw_only=True):
 
     async def answer(self, asked: Asked) -> Timeline:
         """Reads the newest events, and puts calls of one kind into one entry."""
+        from opentrail.core.expression.subjects import events_of
         from opentrail.history.event_history import has_all
         from opentrail.history.threads import in_thread
         from opentrail.history.written_searches import search_in
-        from opentrail.who.subjects import events_of
         from opentrail.who.timeline import entries_of, name_original_callers
 
         expression = events_of(self.name, self.kind)

@@ -31,10 +31,7 @@ from opentrail.who.changes import (
     restores,
     version_of,
 )
-from opentrail.who.original_callers import chain_of, next_calls
-from opentrail.who.sentence import statement
-from opentrail.who.shapes import Ends, EventDocument, ProvenSentence, ResourceLife, ResourceStories
-from opentrail.who.subjects import (
+from opentrail.who.names import (
     OBJECT,
     TAGGING_CALLS,
     SearchedName,
@@ -44,6 +41,9 @@ from opentrail.who.subjects import (
     short_name,
     tagging,
 )
+from opentrail.who.original_callers import chain_of, next_calls
+from opentrail.who.sentence import statement
+from opentrail.who.shapes import Ends, EventDocument, ProvenSentence, ResourceLife, ResourceStories
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ async def who(
 
     Args:
         history: where events are looked up.
-        text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `subjects.py`.
+        text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `names.py`.
         kind: narrows to a type, `AWS::IAM::User` or `user`, or to a service, `iam`.
         account: narrows to an account.
     """

@@ -21,8 +21,6 @@ from opentrail.core.facts import (
 )
 from opentrail.core.user_agents import AgentKind, MethodKind
 
-#: What a name is the name of.
-Kind = Literal["principal", "session", "resource"]
 PartKind = Literal[
     "actor-type",
     "actor",

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
 from opentrail.core.expression import holds, parse
-from opentrail.who.shapes import Kind
-from opentrail.who.subjects import events_of
+from opentrail.core.expression.subjects import Kind, events_of
 from tests.factories import ACCOUNT, a_record, an_assumed_role, an_iam_user
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

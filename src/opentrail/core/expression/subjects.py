@@ -1,0 +1,72 @@
+"""Search expressions for the events of a principal or resource, by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from opentrail.core.arns import parse_arn
+from opentrail.core.expression import literal
+
+#: What a name is the name of.
+Kind = Literal["principal", "session", "resource"]
+_ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
+_SESSION = "userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser"
+_ISSUER = "userIdentity.sessionContext.sessionIssuer"
+
+
+def events_of(name: str, kind: Kind | None = None) -> str:
+    """Returns the expression for the events of a name or an ARN.
+
+    Args:
+        name: of a user, a role, a session or a resource, or an ARN or access key id.
+        kind: what it is the name of; None: of any of these.
+
+    >>> events_of("etl", "session")
+    'principal="arn:*:sts::*:assumed-role/*/etl"'
+    """
+    find = {"principal": _by_principal, "session": _by_session, "resource": _about_resource}
+    kinds = find if kind is None else [kind]
+    return " OR ".join(dict.fromkeys(find[each](name) for each in kinds))
+
+
+def _by_principal(name: str) -> str:
+    """Returns the expression for the calls of a principal; a role has those of its sessions."""
+    value = quoted(name)
+    if _ACCESS_KEY.fullmatch(name):
+        return f"key={value}"
+    if not name.startswith("arn:"):
+        # Who assumes a role chooses the name of the session; it is not a user.
+        return f"(user={value} AND NOT ({_SESSION}) OR {_ISSUER}.userName={value})"
+    return f"{_ISSUER}.arn={value}" if ":role/" in name else f"principal={value}"
+
+
+def _by_session(name: str) -> str:
+    if _ACCESS_KEY.fullmatch(name):
+        return f"key={quoted(name)}"
+    if name.startswith("arn:"):
+        return f"principal={quoted(name)}"
+    return f'principal="arn:*:sts::*:assumed-role/*/{_escaped(name)}"'
+
+
+def _about_resource(name: str) -> str:
+    """Returns the expression for the events that name a resource, with or without its ARN."""
+    value = quoted(name)
+    if not name.startswith("arn:"):
+        escaped = _escaped(name)
+        return f'(resource={value} OR resource="arn:*/{escaped}" OR resource="arn:*:{escaped}")'
+    arn = parse_arn(name)
+    if arn is None or not arn.type or not arn.account:
+        return f"resource={value}"
+    by_name = f"resource={quoted(arn.name)} AND resourceType={quoted(arn.type)}"
+    return f"(resource={value} OR ({by_name} AND account={quoted(arn.account)}))"
+
+
+def quoted(text: str) -> str:
+    """Returns text as a value of an expression that only this text matches."""
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    """Returns text that means itself between the quotation marks of an expression."""
+    return literal(text).replace('"', '\\"')
