@@ -1,4 +1,4 @@
-"""The HTTP server behind the console's address."""
+"""The HTTP server behind the console's address, and of the MCP server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -18,6 +19,8 @@ import orjson
 from opentrail.adapters import parent
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.ipc.child import read_output
+from opentrail.adapters.system import raise_descriptor_limit
+from opentrail.app.endpoint_server import console_connection_limit
 from opentrail.app.http_server import HttpServer
 from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
@@ -149,3 +152,13 @@ async def serve_console(
     accepting.cancel()
     if task.done():
         task.result()
+
+
+async def serve_until_signal(app: Any, listening: socket.socket) -> None:
+    """Serves an ASGI application, which has a lifespan, on a socket until SIGTERM or Ctrl-C."""
+    listening.setblocking(False)
+    most = console_connection_limit(raise_descriptor_limit())
+    server = HttpServer(app, listening, None, Connections(max_connections=most), has_lifespan=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    await server.serve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -49,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
+    # Here, because the MCP server over standard input does not need it.
+    from opentrail.app.console_server import serve_until_signal
     from opentrail.mcp.http import (
         PATH,
         PersonalTokenVerifier,
@@ -77,24 +78,8 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
     with _listening(address) as listening:
         url = address.url(listening.getsockname()[1])
         print(f"opentrail mcp answers on {url}{PATH}", flush=True)
-        asyncio.run(_serve(http_app(server, url.rpartition("/")[2]), listening))
+        asyncio.run(serve_until_signal(http_app(server, url.rpartition("/")[2]), listening))
     return 0
-
-
-async def _serve(app: Any, listening: socket.socket) -> None:
-    """Answers on a socket until SIGTERM or Ctrl-C."""
-    # Here, because the MCP server over standard input does not need them.
-    from opentrail.adapters.system import raise_descriptor_limit
-    from opentrail.app.endpoint_server import console_connection_limit
-    from opentrail.app.http_server import HttpServer
-    from opentrail.capture.proxy.connections import Connections
-
-    listening.setblocking(False)
-    most = console_connection_limit(raise_descriptor_limit())
-    server = HttpServer(app, listening, None, Connections(max_connections=most), has_lifespan=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-    await server.serve()
 
 
 def _address_of(text: str) -> Address:
