@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,18 @@ from opentrail.commands.arguments import add_client
 from opentrail.commands.client import find
 from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import print_fields, print_table, warn_of_missing
-from opentrail.questions.question import load, parameters, path_of, required
+from opentrail.questions.question import load, names, parameters, path_of, required
+
+
+def add_questions(commands: Any, others: Container[str], only: str | None) -> None:
+    """Adds the commands that ask one question each, but for those in `others`.
+
+    Their arguments are added to all of them, or to `only` one.
+    """
+    for name in (name for name in names() if name not in others):
+        command = commands.add_parser(name, help=load(name).purpose)
+        if only in (None, name):
+            add_question(command, name)
 
 
 def add_question(command: argparse.ArgumentParser, name: str) -> None:
