@@ -59,6 +59,8 @@ ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'A
 _SEAWEED_SECONDS = 60.0
 #: Time for a program to end before it is killed.
 _STOP_SECONDS = 2.0
+#: Time for moto to forget what it has.
+_RESET_SECONDS = 30.0
 _open_directly = direct_opener().open
 
 
@@ -84,6 +86,15 @@ def start_moto() -> BuiltInUpstream:
     moto = begin_moto()
     wait_for_moto(moto)
     return moto
+
+
+def reset_moto(url: str) -> None:
+    """Removes all that moto has.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    _open_directly(f"{url}/moto-api/reset", b"", _RESET_SECONDS).close()
 
 
 def begin_moto(port: ReservedPort | None = None) -> BuiltInUpstream:

@@ -19,7 +19,7 @@ import pytest
 from botocore.httpsession import URLLib3Session
 
 from opentrail.commands.client import Console, find
-from opentrail.commands.sandbox import ReservedPort, start_moto
+from opentrail.commands.sandbox import ReservedPort, reset_moto, start_moto
 from opentrail.commands.server_process import (
     ADMIN_ACCESS,
     ServerProcess,
@@ -30,7 +30,6 @@ from opentrail.commands.server_process import (
 )
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.version import command_for
-from opentrail.wire.pinning import direct_opener
 
 #: Advice in messages about calls that do not reach the server.
 HINT = "Make clients after the fixture 'opentrail', and without endpoint_url"
@@ -108,7 +107,6 @@ def _place() -> str:
     return ""
 
 
-_MOTO_SECONDS = 30.0
 #: Variables that are left as they are if the server runs already.
 _ACCESS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
 
@@ -163,7 +161,7 @@ class TestServer:
         if self.process is not None and (is_fresh or self.process.is_changed()):
             self.console = self.process.restart()
         if self.moto is not None:
-            direct_opener().open(f"{self.moto}/moto-api/reset", b"", _MOTO_SECONDS).close()
+            reset_moto(self.moto)
 
     def mark(self) -> int:
         """Returns the position of the newest record."""
