@@ -39,7 +39,7 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Tail
 from opentrail.api.v1.trails import Trails
 from opentrail.app.wings.insights import sources
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.detections.enabled_rules import EnabledRules
@@ -47,6 +47,7 @@ from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.trails.organization_trails import OrganizationAdministration
+from opentrail.wire.message import AsgiApp
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.insights.local_watch import LocalWatch

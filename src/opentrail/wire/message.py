@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import field
+from typing import Any
 
 from opentrail.core.value_class import value_class
 
+#: A request or connection, a message about it, and an application: see the ASGI specification.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
 #: Bytes of a body, decompressed, that is stored and decoded.
 MAX_BODY = 16 * 1024 * 1024
 #: Members of a gzip body; most clients write one.

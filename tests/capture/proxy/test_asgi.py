@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, Message, Scope, ask
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, ask
+from opentrail.wire.message import Message, Scope
 
 
 def test_an_application_gets_the_request_and_its_whole_answer_is_returned() -> None:

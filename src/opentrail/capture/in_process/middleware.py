@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from opentrail.capture.in_process.shipping import Shipper
-from opentrail.capture.proxy.asgi import AsgiApp, Message, Scope
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import GONE, INCOMPLETE, Described, Exchange, Failure
 from opentrail.capture.redaction import by_name
@@ -24,7 +23,7 @@ from opentrail.core.event import Json, is_account, is_region, new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
 from opentrail.core.secrets.embedded import redact, search_limit
 from opentrail.core.trail import GLOBAL_REGION
-from opentrail.wire.message import Request, Response
+from opentrail.wire.message import AsgiApp, Message, Request, Response, Scope
 from opentrail.wire.routing import NOTHING
 
 log = logging.getLogger(__name__)
