@@ -257,7 +257,7 @@ class OnPostgresql:
                 "repairs it"
             )
         # Here, so that other commands do not load the code for PostgreSQL.
-        from opentrail.adapters.postgres.restoring import restore_journal
+        from opentrail.adapters.postgres.schema import restore_journal
 
         asyncio.run(restore_journal(self._settings.journal, SqliteJournalSource(folder), last))
         shutil.rmtree(folder)

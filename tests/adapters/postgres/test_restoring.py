@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.postgres.restoring import restore_journal
+from opentrail.adapters.postgres.schema import restore_journal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import StorageFailed, UsageError

@@ -16,10 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
-from opentrail.adapters.sqlite.checks import JournalChecks
-from opentrail.adapters.sqlite.opening import open_newest
-from opentrail.adapters.sqlite.segment_files import SegmentFiles
-from opentrail.adapters.sqlite.segment_writer import SegmentWriter, is_failed_sync
+from opentrail.adapters.sqlite.checks import JournalChecks, open_newest
+from opentrail.adapters.sqlite.segment_files import SegmentFiles, SegmentWriter, is_failed_sync
 from opentrail.adapters.sqlite.segments import Segment
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
