@@ -12,11 +12,11 @@ import boto3
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.aws.organization_sources import (
+from opentrail.adapters.aws.sink_services import (
     ConfiguredOrganizations,
+    ServiceClients,
     UpstreamOrganizations,
 )
-from opentrail.adapters.aws.sink_services import ServiceClients
 from opentrail.core.organization import Organization, read_organization
 from opentrail.ports.services import Organizations
 from tests.factories import ACCOUNT, REGION

@@ -1,11 +1,13 @@
-"""Topics, log groups, event buses and encryption keys on AWS's own or compatible services."""
+"""Topics, log groups, event buses, encryption keys and the organization, on services of AWS."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +16,8 @@ import botocore.config
 import botocore.exceptions
 
 from opentrail.adapters.aws.object_store import FAILED, S3Access, refusal
-from opentrail.core.errors import ServiceError, ServiceMissing
+from opentrail.core.errors import ServiceError, ServiceMissing, UsageError
+from opentrail.core.organization import Organization, read_organization
 from opentrail.ports.services import BusEvent, LogEvent
 
 T = TypeVar("T")
@@ -266,3 +269,65 @@ class KmsKeys:
             return str(member(described, "Arn"))
 
         return await self._clients.call("kms", region, look, f"key {key}")
+
+
+log = logging.getLogger(__name__)
+
+#: AWS Organizations has its only endpoint there.
+_REGION = "us-east-1"
+
+
+class UpstreamOrganizations:
+    """`Organizations` on the upstream: DescribeOrganization and ListAccounts.
+
+    The upstream's credentials must be of the management account or of a delegated administrator of
+    any service, because only these may list accounts.
+    """
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+        self._known: Organization | None = None
+        self._has_answered = False
+
+    async def current(self) -> Organization | None:
+        """Returns the organization as the upstream describes it now; while it fails, as before."""
+        try:
+            self._known = await self._clients.call(
+                "organizations", _REGION, _describe, "the organization"
+            )
+        except ServiceError as error:
+            if not self._has_answered:
+                raise
+            log.warning("the upstream does not describe its organization: %s", error)
+        self._has_answered = True
+        return self._known
+
+
+def _describe(client: Any) -> Organization | None:
+    try:
+        described = member(client.describe_organization(), "Organization")
+    except client.exceptions.AWSOrganizationsNotInUseException:
+        return None
+    pages = client.get_paginator("list_accounts").paginate()
+    accounts = {member(item, "Id") for page in pages for item in member(page, "Accounts")}
+    table = {
+        "id": member(described, "Id"),
+        "management_account": member(described, "MasterAccountId"),
+        "accounts": list(accounts),
+    }
+    try:
+        organization = read_organization(table, "the answer")
+    except UsageError as error:
+        raise ServiceError("UnexpectedAnswer", str(error)) from error
+    return replace(organization, has_all_features=described.get("FeatureSet", "ALL") == "ALL")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredOrganizations:
+    """`Organizations` of the settings; None without any."""
+
+    organization: Organization | None = None
+
+    async def current(self) -> Organization | None:
+        """Returns the organization."""
+        return self.organization
