@@ -33,7 +33,7 @@ from opentrail.core import errors
 from opentrail.core.arns import CHANNEL, STORE
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
-from opentrail.core.selectors.known_types import KNOWN_TYPES
+from opentrail.api.cloudtrail.selectors import KNOWN_TYPES
 from opentrail.core.version import __version__
 from opentrail.detections.rule_files import (technique_of)
 from opentrail.detections.rules import DetectionRule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from opentrail.api.cloudtrail.selectors import KNOWN_TYPES
 from opentrail.core.selectors.basic import RESOURCE_TYPES
-from opentrail.core.selectors.known_types import KNOWN_TYPES
 
 
 def test_every_known_type_has_the_form_of_a_type() -> None:
