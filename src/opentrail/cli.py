@@ -116,9 +116,21 @@ _COMMANDS = {
         module="execute",
     ),
     "lookup": _Command("find events, newest first"),
-    "who": _Command("show who created, changed and deleted a resource, when and how"),
-    "timeline": _Command("show the history of a principal or resource, in sentences"),
-    "explain": _Command("explain why a call was denied, from its record"),
+    "who": _Command(
+        "show who created, changed and deleted a resource, when and how",
+        module="asked",
+        function="add_who_arguments",
+    ),
+    "timeline": _Command(
+        "show the history of a principal or resource, in sentences",
+        module="asked",
+        function="add_timeline_arguments",
+    ),
+    "explain": _Command(
+        "explain why a call was denied, from its record",
+        module="asked",
+        function="add_explain_arguments",
+    ),
     "insights": _Command(
         "list unusual activity, or show one incident",
         "An incident is an API with far more, or fewer, calls or errors than usual.",
@@ -153,10 +165,14 @@ _COMMANDS = {
     "console": _Command(
         "print a link that opens the web console",
         "The link works once, within ten minutes, in a browser on the server's machine.",
+        module="status",
+        function="add_console_arguments",
     ),
     "directory": _Command(
         "name the callers behind access keys",
         "Keys from recorded calls (CreateAccessKey, AssumeRole) need no entry.",
+        module="administration",
+        function="add_directory_arguments",
     ),
     "keys": _Command(
         "create and manage the access keys of the key directory",

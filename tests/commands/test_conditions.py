@@ -5,12 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from opentrail.commands.conditions import (
-    conditions_of,
-    defaults_of,
-    require_one_form,
-    since_of,
-)
+from opentrail.commands.conditions import conditions_of, defaults_of, require_one_form, since_of
 from opentrail.core.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.commands.past_events import records
+from opentrail.commands.detections import records
 from opentrail.core.errors import OpentrailError
 from tests.factories import a_record, record_bytes
 from tests.stub_console import StubConsole

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import find
 from opentrail.commands.progress import call_progress
-from opentrail.commands.rendering import print_fields, print_table, warn_of_missing
+from opentrail.commands.rendering import (
+    print_answer,
+    print_fields,
+    print_naming_hint,
+    print_table,
+    warn_of_missing,
+    warn_of_nearest,
+    warn_of_types,
+)
+from opentrail.core.text import printable
 from opentrail.questions.question import load, names, parameters, path_of, required
+
+if TYPE_CHECKING:
+    from opentrail.questions.explain import ExplainedDenial
+    from opentrail.questions.timeline import Timeline
+    from opentrail.questions.who import WhoAnswer
 
 
 def add_questions(commands: Any, others: Container[str], only: str | None) -> None:
@@ -50,7 +65,7 @@ def add_question(command: argparse.ArgumentParser, name: str) -> None:
             described["default"] = sent
             command.add_argument(_flag(argument), dest=argument, **choices, **described)
     add_client(command)
-    command.set_defaults(run=partial(run, name))
+    command.set_defaults(run=_RUNS.get(name, partial(run, name)))
 
 
 def _flag(argument: str) -> str:
@@ -125,3 +140,93 @@ def _shown(value: Any) -> str | None:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value)) or None
     return None if value is None else str(value)
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """Prints what a record says of why its call was denied; the exit code is 1 if it was not."""
+    denial: ExplainedDenial = answer_to("explain", options)
+    if options.json:
+        print(json.dumps(denial))
+    else:
+        _print_explain(denial)
+    return 1 if denial["verdict"] == "not denied" else 0
+
+
+def _print_explain(denial: ExplainedDenial) -> None:
+    out = sys.stdout.write
+    out(f"{printable(denial['sentence'])}.\n\n")
+    if denial["verdict"] == "not denied":
+        out("It was not denied.\n")
+        return
+    decided = f" ({denial['policyType']})" if denial["policyType"] else ""
+    out(f"  verdict   {denial['verdict']}{decided}\n")
+    out(f"  action    {denial['action'] or 'not known'}\n")
+    if denial["resource"]:
+        out(f"  resource  {printable(denial['resource'])}\n")
+    if denial["errorMessage"]:
+        out(f"  message   {printable(denial['errorMessage'])}\n")
+    out("\n")
+    for text in denial["missing"]:
+        out(f"- {text}\n")
+
+
+def run_who(options: argparse.Namespace) -> int:
+    """Prints a sentence with its evidence; the exit code is 1 if no record shows the creator."""
+    answer: WhoAnswer = answer_to("who", options)
+    warn_of_missing(answer)
+    warn_of_nearest(answer)
+    warn_of_types(answer, options.type)
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print_answer(answer, options.resource)
+    if "an unknown caller" in (answer["sentence"] or ""):
+        print_naming_hint()
+    return 0 if answer["sentence"] else 1
+
+
+def run_timeline(options: argparse.Namespace) -> int:
+    """Prints a timeline, oldest first; the exit code is 1 if nothing happened."""
+    timeline: Timeline = answer_to("timeline", options)
+    warn_of_missing(timeline)
+    if options.json:
+        print(json.dumps(timeline))
+    else:
+        _print_timeline(timeline)
+    return 0 if timeline["entries"] else 1
+
+
+def _print_timeline(timeline: Timeline) -> None:
+    out = sys.stdout.write
+    entries = timeline["entries"]
+    if not entries:
+        out(f"No event is about {printable(timeline['name'])}.\n")
+        return
+    day = ""
+    for entry in entries:
+        if entry["first"][:10] != day:
+            day = entry["first"][:10]
+            out(f"{day} (UTC)\n")
+        out(f"  {_period(entry['first'], entry['last'])}  {printable(entry['words'])}\n")
+        agent = entry["agent"]
+        if agent and agent["name"] not in entry["words"]:
+            out(f"  {'':17}  agent: {printable(agent['name'])}\n")
+        if entry["behind"]:
+            out(f"  {'':17}  behind it: {printable(entry['behind'])}\n")
+    if not timeline["complete"]:
+        until = f"{entries[0]['first']}"
+        sys.stderr.write(f"these are the newest events; older ones: --until {until}\n")
+
+
+def _period(first: str, last: str) -> str:
+    """Returns when calls began and ended, in 17 characters: `09:00:00-09:14:59`."""
+    if first == last:
+        return f"{first[11:19]:17}"
+    return f"{first[11:19]}-{last[11:19]}"
+
+
+#: Questions whose answers are printed in forms of their own.
+_RUNS = {"explain": run_explain, "timeline": run_timeline, "who": run_who}
+add_explain_arguments = partial(add_question, name="explain")
+add_timeline_arguments = partial(add_question, name="timeline")
+add_who_arguments = partial(add_question, name="who")

@@ -1,4 +1,4 @@
-"""`opentrail status`: what is recorded and delivered, and what was lost."""
+"""`opentrail status` and `console`: the health of a server, and a link to its web console."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ def run(options: argparse.Namespace) -> int:
         print_status(status)
     fails = any(trail["status"] == "Failing" for trail in status["trails"])
     return 0 if status["status"] == "ok" and not fails else 1
+
+
+def add_console_arguments(parser: argparse.ArgumentParser) -> None:
+    add_client(parser)
+    parser.set_defaults(run=run_console)
+
+
+def run_console(options: argparse.Namespace) -> int:
+    """Prints the link and returns the exit code."""
+    link = ask(options, "/api/v1/console-links", {}, {})
+    print(json.dumps(link) if options.json else link["url"])
+    return 0
