@@ -21,12 +21,11 @@ from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.cluster import Cluster
+from opentrail.app.core import Housekeeping, Limits
 from opentrail.app.disk import DiskWatch
-from opentrail.app.housekeeping import Housekeeping, Limits
 from opentrail.app.losses import record_expired
-from opentrail.app.member_files import CachedFilesInS3
+from opentrail.app.member_files import CachedFilesInS3, SharedFileCheck
 from opentrail.app.one_server import OneServer
-from opentrail.app.shared_file_check import SharedFileCheck
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.app.shared_imports import SharedImports
 from opentrail.core.event import Entry

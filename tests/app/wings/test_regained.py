@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.wings.regained import Regaining
+from opentrail.app.wings.imports import Regaining
 from opentrail.core.errors import RecordRefused
 from opentrail.core.logfile import log_bytes, sha256_hex
 from opentrail.imports.batch import unpack
