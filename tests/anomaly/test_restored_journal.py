@@ -17,7 +17,7 @@ from opentrail.app.background import run_beside
 from opentrail.app.known_positions import kept_events, known_imports, mark_imports
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_imports import SharedImports
-from opentrail.app.wings.regained import KeptHistory
+from opentrail.app.wings.imports import KeptHistory
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.service import Imports
 from opentrail.ports.event_store import EventQuery

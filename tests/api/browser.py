@@ -21,8 +21,7 @@ from opentrail.api.v1.callers import ApiCaller
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.state import State
-from opentrail.api.v1.trail_administration import TrailAdministration
-from opentrail.api.v1.turn_on import ConsoleCaller
+from opentrail.api.v1.trail_administration import ConsoleCaller, TrailAdministration
 from opentrail.app.event_prover import answer
 from opentrail.core.errors import RecordRefused, ServiceError
 from opentrail.history.event_history import History

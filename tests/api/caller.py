@@ -24,19 +24,17 @@ from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.pages import PublicState
 from opentrail.api.services import Services
-from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Verifications
 from opentrail.api.v1.questions import AgentQuestions
-from opentrail.api.v1.server import JsonApi
+from opentrail.api.v1.server import JsonApi, QuestionRoutes
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
-from opentrail.api.v1.tail import Tail
+from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trails import Trails
 from opentrail.app.wings.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall

@@ -42,17 +42,15 @@ from opentrail.api.pages import PublicState, port_app
 from opentrail.api.services import Services
 from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
-from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
-from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs, Verifications
-from opentrail.api.v1.server import JsonApi
+from opentrail.api.v1.server import JsonApi, QuestionRoutes
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
-from opentrail.api.v1.tail import Tail
+from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
 from opentrail.app.access import (
@@ -272,7 +270,7 @@ class Server:
         endpoint: EndpointServer | Recorders,
     ) -> None:
         """Takes over what other servers change in the control store."""
-        from opentrail.app.store_changes import follow_changes
+        from opentrail.app.cluster import follow_changes
 
         named = core.engines.named_keys
 

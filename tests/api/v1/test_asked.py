@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.routes import rules_in
+from opentrail.api.v1.server import QuestionRoutes
 from opentrail.questions.question import load, names, path_of
 from tests.api.caller import Api
 from tests.fakes import asynchronous

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.v1.marks import MAX_POSITIONS
+from opentrail.api.v1.tail import MAX_POSITIONS
 from tests.api.caller import Answer, Api
 from tests.factories import a_data_record, a_record, some_records
 from tests.fakes import asynchronous

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from opentrail.api.v1.progress import FollowedCalls, is_followed, report
+from opentrail.api.v1.answers import FollowedCalls, is_followed, report
 from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.v1.turn_on import delivery_policy
+from opentrail.api.v1.trail_administration import delivery_policy
 from opentrail.trails.destinations import allows_delivery
 from opentrail.who.sentence import CONSOLE_AGENT
 from tests.api.browser import AGENT, Browser

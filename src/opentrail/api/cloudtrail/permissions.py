@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opentrail.api.cloudtrail.events import not_a_trail
-from opentrail.api.cloudtrail.tags import resource_not_found
+from opentrail.api.cloudtrail.trails import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,

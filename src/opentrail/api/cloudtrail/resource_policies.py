@@ -1,7 +1,7 @@
-"""The operations on the policies of event data stores, channels and dashboards.
+"""The operations on event data stores, channels and dashboards: their lists, and their policies.
 
-Source: "GetResourcePolicy", "PutResourcePolicy" and "DeleteResourcePolicy" of the API Reference;
-"AWS CloudTrail resource-based policy examples".
+None of them can be created yet. Source: "GetResourcePolicy", "PutResourcePolicy" and
+"DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from opentrail.access.resource_policies import KINDS
 from opentrail.api.cloudtrail.operation import OperationCall, operation
-from opentrail.api.cloudtrail.tags import resource_not_found
+from opentrail.api.cloudtrail.trails import resource_not_found
 from opentrail.core.arns import (
     CHANNEL,
     DASHBOARD,
@@ -23,6 +23,43 @@ from opentrail.core.arns import (
 from opentrail.core.errors import CloudTrailError, Conflict, MalformedPolicy
 from opentrail.core.event import Json
 from opentrail.core.policies import PolicyKind, parse_policy
+
+_PAGE_ERRORS = {
+    "MaxResults": "InvalidMaxResultsException",
+    "NextToken": "InvalidNextTokenException",
+}
+
+
+@operation("ListEventDataStores", errors=_PAGE_ERRORS)
+async def list_event_data_stores(call: OperationCall) -> Json:
+    """Returns an empty list: event data stores cannot be created yet."""
+    return _empty(call, "EventDataStores")
+
+
+@operation("ListChannels", errors={"NextToken": "InvalidNextTokenException"})
+async def list_channels(call: OperationCall) -> Json:
+    """Returns an empty list: channels cannot be created yet."""
+    return _empty(call, "Channels")
+
+
+@operation("ListDashboards")
+async def list_dashboards(call: OperationCall) -> Json:
+    """Returns an empty list: dashboards cannot be created yet."""
+    return _empty(call, "Dashboards")
+
+
+@operation("ListImports", errors={"NextToken": "InvalidNextTokenException"})
+async def list_imports(call: OperationCall) -> Json:
+    """Returns an empty list: there is no event data store to import into yet."""
+    return _empty(call, "Imports")
+
+
+def _empty(call: OperationCall, member: str) -> Json:
+    if call.input.get("NextToken") is not None:
+        # There is only one page, so no token was ever issued.
+        raise CloudTrailError("InvalidNextTokenException", "The next token is not valid.")
+    return {member: []}
+
 
 _ERRORS = {"ResourceArn": "ResourceARNNotValidException"}
 _NOT_VALID = "ResourcePolicyNotValidException"

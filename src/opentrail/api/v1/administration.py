@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from starlette.requests import Request
 
-from opentrail.api.v1.progress import report
+from opentrail.api.v1.answers import report
 from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.event import Json
 from opentrail.core.identity import Identity

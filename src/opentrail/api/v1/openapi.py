@@ -13,20 +13,19 @@ from opentrail.api.console.oidc import OidcSignIn
 from opentrail.api.console.sign_in import SignIn
 from opentrail.api.console.web import WebSession
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
-from opentrail.api.v1.asked import QuestionRoutes
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
 from opentrail.api.v1.events import Events
 from opentrail.api.v1.export import EventExport
 from opentrail.api.v1.incidents import Incidents
-from opentrail.api.v1.marks import Marks
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.routes import PREFIX, Rule, rules_in
+from opentrail.api.v1.server import QuestionRoutes
 from opentrail.api.v1.state import State
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
-from opentrail.api.v1.tail import Tail
+from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails
 from opentrail.api.v1.users import UserAdministration, UserTokenAdministration

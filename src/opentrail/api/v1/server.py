@@ -1,4 +1,4 @@
-"""The JSON API: routes, who may call them, and one conversion of errors."""
+"""The JSON API: routes, those of questions among them, who may call them, and errors as answers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ import asyncio
 import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from opentrail.access.users import ConsoleRole
 from opentrail.api.pages import json_response
-from opentrail.api.v1.answers import describe_error, error_response, read_object, with_headers
+from opentrail.api.services import Services
+from opentrail.api.v1.answers import (
+    FollowedCalls,
+    describe_error,
+    error_response,
+    is_followed,
+    read_object,
+    report,
+    with_headers,
+)
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
     PersonalTokens,
@@ -25,11 +38,70 @@ from opentrail.api.v1.callers import (
     is_by_token,
     require,
     require_all_accounts,
+    seen_by,
 )
-from opentrail.api.v1.progress import FollowedCalls
-from opentrail.api.v1.routes import PREFIX, VIEWER, Rule, most_specific_first, rules_in
+from opentrail.api.v1.conditions import max_events
+from opentrail.api.v1.routes import PREFIX, VIEWER, Rule, most_specific_first, route, rules_in
 from opentrail.core.errors import CloudTrailError, OpentrailError
+from opentrail.core.event import Json
 from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.questions.question import Asked, Question, answer_type, load_all, path_of, read
+
+
+class QuestionRoutes:
+    """The calls that ask one question each.
+
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+        #: Held by an answer that holds thousands of events.
+        self._turns = {question: asyncio.Lock() for _, question in load_all()}
+
+    def asked(self, request: Request) -> Asked:
+        """Returns what answers a request."""
+        history = seen_by(request, self._services).history
+        follow = partial(report, request) if is_followed(request) else None
+        return Asked(
+            history,
+            self._services.control,
+            self._services.clock.now(),
+            max_events(request),
+            self._missing(),
+            follow,
+        )
+
+
+def _handler(question: type[Question]) -> Callable[[QuestionRoutes, Request], Awaitable[Any]]:
+    async def ask(self: QuestionRoutes, request: Request, body: Json | None = None) -> Any:
+        given = request.query_params if body is None else body
+        arguments = read(question, {**given, **request.path_params})
+        async with self._turns[question] if question.is_large else nullcontext():
+            return msgspec.to_builtins(await arguments.answer(self.asked(request)))
+
+    ask.__qualname__ = f"QuestionRoutes.{question.__name__}"
+    ask.__doc__ = question.__doc__
+    ask.__annotations__ = {"return": answer_type(question)}
+    return ask
+
+
+for _name, _question in load_all():
+    _declare = route(
+        "POST" if _question.body else "GET",
+        path_of(_name),
+        ConsoleRole.parse(_question.role),
+        _question.purpose,
+        query=() if _question.body else _question.__struct_fields__,
+        body=_question.body,
+        is_followed=_question.is_followed,
+        question=_question,
+    )
+    setattr(QuestionRoutes, _name.replace("-", "_"), _declare(_handler(_question)))
+
 
 #: Maximum bytes of a JSON object in a request's body.
 _MAX_BODY_BYTES = 1_000_000
