@@ -24,8 +24,7 @@ from opentrail.core.event import Entry, NewEntry
 from opentrail.core.identity import Identity, iam_user, key_for_account
 from opentrail.core.insight_types import BURST_TYPES
 from opentrail.core.trail import Trail
-from opentrail.insights.findings import PrincipalFinding
-from opentrail.insights.insight_records import principal_event
+from opentrail.insights.findings import PrincipalFinding, principal_event
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog

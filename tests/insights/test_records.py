@@ -3,8 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from opentrail.insights.findings import Detection, minute_of
-from opentrail.insights.insight_records import average, event_id, insight_event, shared_event_id
+from opentrail.insights.findings import (
+    Detection,
+    average,
+    event_id,
+    insight_event,
+    minute_of,
+    shared_event_id,
+)
 from opentrail.ports.event_store import PRESENT, CallKey
 from tests.factories import ACCOUNT, REGION, a_record, an_entry
 from tests.fakes import MemoryEvents, asynchronous, utc

@@ -16,10 +16,12 @@ from opentrail.insights.findings import (
     Expected,
     ExpectedIncidents,
     WatchState,
+    insight_event,
     minute_of,
+    principal_event,
+    start_id,
     time_of,
 )
-from opentrail.insights.insight_records import insight_event, principal_event, start_id
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot
 from opentrail.ports.follow import BATCH
