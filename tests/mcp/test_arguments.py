@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.mcp.arguments import describe_errors, unknown_argument
+from opentrail.mcp.asked import describe_errors, unknown_argument
 
 SCHEMA = {
     "properties": {

@@ -22,7 +22,7 @@ from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Json
 from opentrail.core.version import __version__
 from opentrail.mcp.answer import Answer, clean
-from opentrail.mcp.arguments import (
+from opentrail.mcp.asked import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     MAX_TEXT_LENGTH,
@@ -34,10 +34,10 @@ from opentrail.mcp.arguments import (
     Since,
     Text,
     Until,
+    answer_of,
     describe_errors,
     unknown_argument,
 )
-from opentrail.mcp.asked import answer_of
 from opentrail.mcp.tools import Ask, Tools
 from opentrail.questions.question import Question, load_all, parameters, path_of
 
