@@ -5,7 +5,7 @@ import re
 import pytest
 
 from opentrail.api.v1.users import ACTIONS
-from opentrail.who.phrases import CALL_PHRASES, VERBS
+from opentrail.who.sentence import CALL_PHRASES, VERBS
 from tests.who.test_changes import operations
 
 #: Events whose records have another name than the operation, or are no operation.

@@ -61,7 +61,7 @@ class ListPrincipals(SearchQuestion, frozen=True, kw_only=True):
         """Reads the principals of a search."""
         from opentrail.core.expression import Compare
         from opentrail.history.written_searches import listed
-        from opentrail.who.listed_resources import also
+        from opentrail.who.event_rows import also
 
         search = listed(self.search(asked))
         if self.text:

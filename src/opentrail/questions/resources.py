@@ -43,7 +43,7 @@ class ListResources(SearchQuestion, frozen=True, kw_only=True):
         from opentrail.history.event_history import has_all
         from opentrail.history.threads import in_thread
         from opentrail.history.written_searches import listed
-        from opentrail.who.listed_resources import also, resource_row, resources_in
+        from opentrail.who.event_rows import also, resource_row, resources_in
 
         text, prefix = self.text or "", self.prefix or ""
         given = self.search(asked)
