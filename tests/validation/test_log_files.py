@@ -8,8 +8,8 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.bucket_objects import ChainId, Inventory, Wanted
 from opentrail.validation.buckets import Buckets
 from opentrail.validation.digests import ListedLog
-from opentrail.validation.log_files import THREADS, LogChecks
 from opentrail.validation.report import ChainCount, Report, Status
+from opentrail.validation.run import THREADS, LogChecks
 from tests.trails.world import BUCKET
 from tests.validation.delivered import Body, MemoryReader, Trail, six_hours
 
