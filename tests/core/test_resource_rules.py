@@ -2,8 +2,8 @@
 
 import pytest
 
-from opentrail.core import resource_rules
-from opentrail.core.resource_rules import IF_ARN, UNTYPED, ResourceRule, plan_of, type_of_id
+from opentrail.core import attributes
+from opentrail.core.attributes import IF_ARN, UNTYPED, ResourceRule, plan_of, type_of_id
 
 
 def test_a_long_name_is_divided_in_one_go() -> None:
@@ -17,15 +17,15 @@ def test_a_plan_is_made_once_for_each_event() -> None:
 
 
 def test_the_caches_of_rules_and_members_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource_rules, "_MAX_RULES", 3)
-    monkeypatch.setattr(resource_rules, "_MAX_MEMBERS", 3)
+    monkeypatch.setattr(attributes, "_MAX_RULES", 3)
+    monkeypatch.setattr(attributes, "_MAX_MEMBERS", 3)
     for number in range(10):
         plan = plan_of("odd", f"Event{number}", False)
         for member in range(10):
             assert plan.top[f"m{member}"] == IF_ARN
             assert plan.wrappers[f"m{member}"] is None
         assert len(plan.top) == len(plan.wrappers) == 3
-        assert len(resource_rules._plans) <= 3
+        assert len(attributes._plans) <= 3
 
 
 @pytest.mark.parametrize(
