@@ -11,8 +11,7 @@ from typing import Any
 
 from opentrail.core.errors import UsageError
 from opentrail.core.organization import read_organization
-from opentrail.core.selectors.recorded_calls import records_all_management
-from opentrail.core.selectors.selection import Selection
+from opentrail.core.selectors.selection import Selection, records_all_management
 from opentrail.setting_values import read_networks
 from opentrail.settings import ROLES, SETTINGS, Settings, UpstreamAccess
 

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
-from opentrail.core.selectors import recorded_calls
+from opentrail.core.selectors import selection
 from opentrail.core.selectors.selection import Selection
 
 #: Networks that the internet does not route (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
@@ -120,8 +120,8 @@ def read_record(value: Any, source: str) -> str | Selection:
                 f"{source} must be all, or a JSON file of advanced event selectors, not {value!r}: "
                 f"{problem}"
             ) from error
-        return recorded_calls.read_recording(document, f"{source}: {value}")
-    return recorded_calls.read_recording(value, source)
+        return selection.read_recording(document, f"{source}: {value}")
+    return selection.read_recording(value, source)
 
 
 def read_place(value: Any, source: str) -> str:

@@ -17,7 +17,7 @@ from opentrail.adapters.unrecorded_counts import (
     counts_in,
     finished_hours,
 )
-from opentrail.core.selectors.recorded_calls import MAX_COUNTERS, OTHER, LeftOut
+from opentrail.core.selectors.selection import MAX_COUNTERS, OTHER, LeftOut
 
 NINE = datetime(2020, 1, 1, 9, tzinfo=UTC)
 GET, PUT = LeftOut("s3", "GetObject", "AWS::S3::Object"), LeftOut("s3", "PutObject", "")
@@ -37,7 +37,7 @@ def test_counts_are_in_the_file_at_once_and_after_a_kill(tmp_path: Path) -> None
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from opentrail.adapters.unrecorded_counts import LeftOutCounts\n"
-        "from opentrail.core.selectors.recorded_calls import LeftOut\n"
+        "from opentrail.core.selectors.selection import LeftOut\n"
         f"counts = LeftOutCounts(Path(sys.argv[1]), lambda: {NINE.timestamp()})\n"
         "for _ in range(5): counts.count(LeftOut('s3', 'GetObject', 'AWS::S3::Object'))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -13,7 +13,7 @@ from opentrail.adapters.unrecorded_counts import LeftOutCounts, count_files
 from opentrail.app.losses import LeftOutCalls
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from tests.factories import MOMENT
 from tests.fakes import MemoryJournal, SettableClock, asynchronous
 

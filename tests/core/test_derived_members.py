@@ -2,7 +2,7 @@
 
 import pytest
 
-from opentrail.core.resource_rules import derived_members
+from opentrail.core.attributes import derived_members
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What calls that are left out are counted by."""
 
-from opentrail.core.selectors.recorded_calls import OTHER, LeftOut
+from opentrail.core.selectors.selection import OTHER, LeftOut
 
 
 def test_kinds_of_calls_are_labels_of_a_metric() -> None:

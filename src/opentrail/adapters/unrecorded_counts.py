@@ -23,7 +23,7 @@ from pathlib import Path
 from opentrail.adapters.files import is_locked
 from opentrail.adapters.system import sync
 from opentrail.core.gaps import Gap
-from opentrail.core.selectors.recorded_calls import MAX_COUNTERS, OTHER, LeftOut
+from opentrail.core.selectors.selection import MAX_COUNTERS, OTHER, LeftOut
 
 #: The file is created at its final size, because the disk may be full later.
 _GAP_SIZE = 2048

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.api.services import Services
-from opentrail.api.trail_states import TrailState, all_trails, trail_state
+from opentrail.api.v1.trails import TrailState, all_trails, trail_state
 from opentrail.app.site import Site
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Json, format_time
 from opentrail.core.logs import LastProblem
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from opentrail.core.version import __version__
 from opentrail.history.event_history import Search
 from opentrail.ports.journal import TrimmedJournal
@@ -45,7 +45,7 @@ class Health:
         self.key_problems: list[str] = []
         #: What is not as it was: the control store, the journal (`app/inventory.py`).
         self.data_problems: list[str] = []
-        #: Trails whose deliveries or digests fail (`api/trail_states.py`).
+        #: Trails whose deliveries or digests fail (`api/v1/trails.py`).
         self.trail_problems: list[dict[str, str]] = []
         #: Parts that do not work beside recording, such as Insights.
         self.service_problems: list[str] = []

@@ -21,7 +21,7 @@ from opentrail.core.errors import RecordRefused
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
 from opentrail.core.logs import attempt
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import Journal, LostPositions, append_once

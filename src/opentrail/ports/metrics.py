@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from opentrail.core.event import Entry
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 
 #: Name, labels and value of a sample of a counter or histogram.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]

@@ -16,8 +16,7 @@ from opentrail.capture.record.choice import Choice
 from opentrail.core.event_record import EventRecord
 from opentrail.core.identity import Identity, unknown
 from opentrail.core.selectors.advanced import OPERATORS
-from opentrail.core.selectors.recorded_calls import LeftOut, read_recording
-from opentrail.core.selectors.selection import Selection, predicate_of
+from opentrail.core.selectors.selection import LeftOut, Selection, predicate_of, read_recording
 from opentrail.wire.message import Request
 from opentrail.wire.sigv4 import read_credential
 from tests.cases import case

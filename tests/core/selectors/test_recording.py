@@ -9,8 +9,7 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.event_record import EventFields
-from opentrail.core.selectors.recorded_calls import read_recording, records_all_management
-from opentrail.core.selectors.selection import predicate_of
+from opentrail.core.selectors.selection import predicate_of, read_recording, records_all_management
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import Json, new_event_id
 from opentrail.core.identity import Identity
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from opentrail.wire.form_fields import FIELDS_BYTES
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
 from opentrail.wire.routing import NOTHING, Route, has_parent_segments

@@ -15,8 +15,7 @@ from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.secrets.embedded import search_limit
 from opentrail.core.selectors.advanced import RESOURCE_ARN, USER_ARN, AdvancedSelector
 from opentrail.core.selectors.basic import Predicate
-from opentrail.core.selectors.recorded_calls import LeftOut
-from opentrail.core.selectors.selection import Selection, predicate_of
+from opentrail.core.selectors.selection import LeftOut, Selection, predicate_of
 from opentrail.core.value_class import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Route

@@ -17,7 +17,7 @@ from opentrail.core.event import (
 )
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.event_store import ExpiredEvents
 from opentrail.ports.journal import LostPositions
