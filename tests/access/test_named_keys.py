@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.access.named_keys import DirectoryAdministration, NamedKeys
+from opentrail.access.administration import DirectoryAdministration, NamedKeys
 from opentrail.core.errors import UsageError
 from tests.fakes import MemoryControl, asynchronous
 

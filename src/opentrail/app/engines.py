@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from opentrail.access.named_keys import NamedKeys
+from opentrail.access.administration import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.control_store import SqlControl

@@ -56,8 +56,12 @@ async def _offline(
     options: argparse.Namespace, folder: Path, path: str, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Runs an action on the control store of a data directory that no server uses."""
-    from opentrail.access.administration import KeyAdministration, PolicyAdministration
-    from opentrail.access.named_keys import DirectoryAdministration, NamedKeys
+    from opentrail.access.administration import (
+        DirectoryAdministration,
+        KeyAdministration,
+        NamedKeys,
+        PolicyAdministration,
+    )
     from opentrail.access.policies import PolicyDirectory
     from opentrail.adapters.files import DataDirectory
     from opentrail.app.access_keys import control_place, open_keys
