@@ -21,8 +21,8 @@ from typing import Any, Literal
 import psycopg
 
 from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.postgres.database import PostgresLeases
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.adapters.system import SystemClock
 from opentrail.app.cluster import Cluster
 from opentrail.ports.control import Put, Remove

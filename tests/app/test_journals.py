@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.postgres.database import PostgresLeases
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.postgres.leases import PostgresLeases
 from opentrail.app import background
 from opentrail.app import journals as module
 from opentrail.app.journals import journal_place

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from opentrail.access.administration import NamedKeys
 from opentrail.access.keys import KeyDirectory
-from opentrail.access.named_keys import NamedKeys
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers
 from opentrail.adapters.sealing import AesGcmSealer

@@ -10,8 +10,7 @@ from typing import Protocol
 import pytest
 
 from opentrail.adapters.databases import Transaction
-from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease, Leases

@@ -19,8 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.databases import Transaction
-from opentrail.adapters.postgres.database import SharedDatabase, split_password
-from opentrail.adapters.postgres.leases import FencedControl, PostgresLeases
+from opentrail.adapters.postgres.database import (
+    FencedControl,
+    PostgresLeases,
+    SharedDatabase,
+    split_password,
+)
 from opentrail.adapters.sealed_file_names import Series, sealed_files
 from opentrail.app.background import renew_until_lost
 from opentrail.app.shared_files import SHARED_FILE

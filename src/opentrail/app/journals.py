@@ -288,7 +288,7 @@ async def claim_journal(
         UsageError: the journal is of another owner.
         DataDirectoryInUse: a server that does not share it uses it.
     """
-    from opentrail.adapters.postgres.leases import PostgresLeases
+    from opentrail.adapters.postgres.database import PostgresLeases
     from opentrail.adapters.postgres.schema import claim
 
     leases = PostgresLeases(database)

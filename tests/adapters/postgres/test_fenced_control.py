@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.leases import FencedControl, PostgresLeases
+from opentrail.adapters.postgres.database import FencedControl, PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.core.errors import Conflict, LeaseLost
 from opentrail.ports.control import Put, Remove

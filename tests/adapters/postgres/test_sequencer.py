@@ -17,8 +17,7 @@ from opentrail.adapters.postgres.batches import (
     insert_batch,
     new_batch_id,
 )
-from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource

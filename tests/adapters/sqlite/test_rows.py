@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.sqlite.rows import SCHEMA, SELECT, entry_of, inserts
+from opentrail.adapters.sqlite.verify import SCHEMA, SELECT, entry_of, inserts
 from tests.factories import a_record, an_entry, event_id
 
 

@@ -1,12 +1,16 @@
-"""The PostgreSQL database that several machines share."""
+"""The PostgreSQL database that several machines share, and the leases in one of its tables.
+
+Only the holder of a lease changes a control store.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.databases import (
     CommitUnknownError,
     DatabaseError,
@@ -15,7 +19,8 @@ from opentrail.adapters.databases import (
     Transaction,
     TransientError,
 )
-from opentrail.core.errors import StorageFailed, StoreUnreachable
+from opentrail.core.errors import LeaseLost, StorageFailed, StoreUnreachable
+from opentrail.ports.control import Lease, Stored, StoreWrite
 
 T = TypeVar("T")
 
@@ -115,3 +120,116 @@ class SharedDatabase:
     async def close(self) -> None:
         """Closes the connection."""
         await asyncio.to_thread(self._database.close)
+
+
+#: Seconds until a lease expires that its holder does not renew.
+LEASE_SECONDS = 5.0
+_UNTIL = "clock_timestamp() + make_interval(secs => ?)"
+_ACQUIRE = f"""
+    INSERT INTO opentrail.lease AS held (name, holder, epoch, until) VALUES (?, ?, 1, {_UNTIL})
+    ON CONFLICT (name) DO UPDATE
+    SET holder = excluded.holder, epoch = held.epoch + 1, until = excluded.until
+    WHERE held.until <= clock_timestamp() OR held.holder = excluded.holder
+    RETURNING epoch
+"""  # noqa: S608 - ours
+#: The holder, too: an epoch is given again if the commit that gave it was lost.
+_IS_HELD = "name = ? AND epoch = ? AND holder = ?"
+_RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE {_IS_HELD}"  # noqa: S608 - ours
+_HOLDER = "SELECT holder FROM opentrail.lease WHERE name = ? AND until > clock_timestamp()"
+_RELEASE = f"UPDATE opentrail.lease SET until = '-infinity' WHERE {_IS_HELD}"  # noqa: S608 - ours
+
+
+class PostgresLeases:
+    """`Leases` in a table.
+
+    Args:
+        database: has the tables of `schema`.
+        seconds: how long a lease lasts that is not renewed.
+    """
+
+    def __init__(self, database: SharedDatabase, seconds: float = LEASE_SECONDS) -> None:
+        self._database = database
+        self.seconds = seconds
+
+    async def acquire(self, name: str, holder: str) -> Lease | None:
+        """Returns the lease with a new epoch; None if another holder has it."""
+        values = (name, holder, self.seconds)
+        rows = await self._database.run(lambda transaction: transaction.rows(_ACQUIRE, values))
+        return Lease(name, holder, rows[0][0]) if rows else None
+
+    async def renew(self, lease: Lease) -> bool:
+        """Extends a lease; returns False if another process has acquired it."""
+        try:
+            await self._database.run(lambda transaction: self.fence(transaction, lease))
+        except LeaseLost:
+            return False
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        """Ends a lease, so that another process can acquire it immediately."""
+        values = (lease.name, lease.epoch, lease.holder)
+        await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
+
+    async def holder(self, name: str) -> str | None:
+        """Returns who holds a lease; None if no process does."""
+        rows = await self._database.run(lambda transaction: transaction.rows(_HOLDER, [name]))
+        return str(rows[0][0]) if rows else None
+
+    def fence(self, transaction: Transaction, lease: Lease) -> None:
+        """Extends a lease and locks it until the transaction ends; the first of its statements.
+
+        Raises:
+            LeaseLost: another process has acquired it.
+        """
+        values = (self.seconds, lease.name, lease.epoch, lease.holder)
+        if transaction.change(_RENEW, values) != 1:
+            raise LeaseLost(f"another process has acquired the lease {lease.name!r}")
+
+
+class FencedControl:
+    """A `ControlStore` whose changes are made in one transaction with the check of a lease.
+
+    Args:
+        control: the store, in the database of the leases.
+        leases: the leases.
+    """
+
+    def __init__(self, control: SqlControl, leases: PostgresLeases) -> None:
+        self._control = control
+        self._leases = leases
+        #: The lease, while this process takes itself for its holder.
+        self.lease: Lease | None = None
+
+    async def get(self, kind: str, key: str) -> Stored | None:
+        """Returns the document, or None."""
+        return await self._control.get(kind, key)
+
+    async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
+        """Returns the documents with this key that there are, by kind."""
+        return await self._control.get_each(kinds, key)
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
+        """Returns the documents of a kind whose keys start with `prefix`, by key."""
+        return await self._control.scan(kind, prefix)
+
+    async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Returns a text for each kind: another one after a document of it was changed."""
+        return await self._control.revisions(kinds)
+
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
+        """Returns only once all changes are durable; on an error none is made.
+
+        Raises:
+            LeaseLost: this process does not hold the lease.
+        """
+        lease = self.lease
+        if lease is None:
+            raise LeaseLost("this server does not hold the lease")
+
+        def fence(transaction: Transaction) -> None:
+            self._leases.fence(transaction, lease)
+
+        await self._control.apply(changes, fence)
+
+    async def close(self) -> None:
+        """Does nothing: the store stays open."""

@@ -25,8 +25,12 @@ from opentrail.adapters.postgres.batches import (
     insert_batch,
     new_batch_id,
 )
-from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit
-from opentrail.adapters.postgres.leases import LEASE_SECONDS, PostgresLeases
+from opentrail.adapters.postgres.database import (
+    LEASE_SECONDS,
+    PostgresLeases,
+    SharedDatabase,
+    has_quorum_commit,
+)
 from opentrail.adapters.postgres.schema import LOSE, PROBE, create_tables
 from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import chain_after, records_of
-from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.postgres.leases import PostgresLeases
+from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import LOSE
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease

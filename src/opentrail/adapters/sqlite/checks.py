@@ -12,11 +12,10 @@ from functools import partial
 from typing import TypeVar
 
 from opentrail.adapters.sqlite.repair import chain_before_of, repair
-from opentrail.adapters.sqlite.rows import SCHEMA
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segment_files import SegmentFiles, connect
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
-from opentrail.adapters.sqlite.verify import is_damage
+from opentrail.adapters.sqlite.verify import SCHEMA, is_damage
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.journal import UNKNOWN_CHAIN, KnownPositions, LostPositions
 

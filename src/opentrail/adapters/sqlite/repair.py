@@ -18,9 +18,16 @@ import orjson
 
 from opentrail.adapters.entry_check import differing
 from opentrail.adapters.files import sync_file, sync_folder
-from opentrail.adapters.sqlite.rows import CHAIN_BEFORE, COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
-from opentrail.adapters.sqlite.verify import intact_entries, lost_of
+from opentrail.adapters.sqlite.verify import (
+    CHAIN_BEFORE,
+    COLUMNS,
+    SCHEMA,
+    entry_of,
+    inserts,
+    intact_entries,
+    lost_of,
+)
 from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point

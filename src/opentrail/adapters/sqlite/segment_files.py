@@ -13,9 +13,8 @@ from pathlib import Path
 
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.repair import finish_repairs
-from opentrail.adapters.sqlite.rows import SCHEMA, inserts
 from opentrail.adapters.sqlite.segments import Readers, Segment
-from opentrail.adapters.sqlite.verify import is_corrupt, lost_of
+from opentrail.adapters.sqlite.verify import SCHEMA, inserts, is_corrupt, lost_of
 from opentrail.adapters.system import sync_at_commit
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry

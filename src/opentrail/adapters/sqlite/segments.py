@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opentrail.adapters.at_rest import reading
-from opentrail.adapters.sqlite.rows import CHAIN
-from opentrail.adapters.sqlite.verify import is_damage, lost_in, read_verified
+from opentrail.adapters.sqlite.verify import CHAIN, is_damage, lost_in, read_verified
 from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry

@@ -7,7 +7,6 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from opentrail.adapters.sqlite.rows import CHAIN
 from opentrail.adapters.sqlite.segments import (
     Segment,
     chain_of,
@@ -17,7 +16,7 @@ from opentrail.adapters.sqlite.segments import (
     open_reader,
     read_limited,
 )
-from opentrail.adapters.sqlite.verify import chain_at, lost_in
+from opentrail.adapters.sqlite.verify import CHAIN, chain_at, lost_in
 from opentrail.core.event import Entry
 from opentrail.ports.journal import LostPositions, lost_between
 
