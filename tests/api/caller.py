@@ -26,8 +26,7 @@ from opentrail.api.pages import PublicState
 from opentrail.api.services import Services
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
-from opentrail.api.v1.events import Events
-from opentrail.api.v1.export import EventExport
+from opentrail.api.v1.events import EventExport, Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.proofs import Verifications
 from opentrail.api.v1.questions import AgentQuestions
@@ -37,7 +36,7 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trails import Trails
 from opentrail.app.wings.insights import sources
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
+from opentrail.capture.proxy.endpoint import SCOPE_KEY, ApiCall
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.detections.enabled_rules import EnabledRules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.api.trail_states import find_trail, trail_problems, trail_state
+from opentrail.api.v1.trails import find_trail, trail_problems, trail_state
 from opentrail.core.errors import CloudTrailError
 from opentrail.ports.control import Put
 from opentrail.trails.plans import DELIVERY, DeliveryState

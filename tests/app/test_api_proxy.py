@@ -6,7 +6,7 @@ from typing import Any
 
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.app.api_proxy import ApiProxy, CallRecorded, ProxiedCalls, ProxyCall
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
+from opentrail.capture.proxy.endpoint import SCOPE_KEY, ApiCall
 from opentrail.core.identity import Identity
 from opentrail.wire.message import Message, Scope
 from tests.factories import an_identity

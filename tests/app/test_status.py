@@ -9,7 +9,7 @@ from typing import Any
 
 from opentrail.app.health import ServerStatus
 from opentrail.core.logs import LastProblem
-from opentrail.core.selectors.recorded_calls import LeftOut
+from opentrail.core.selectors.selection import LeftOut
 from opentrail.settings import Settings
 from tests.api.caller import Api
 from tests.factories import MOMENT

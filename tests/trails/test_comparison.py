@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from opentrail.api.trail_states import trail_problems, trail_state
+from opentrail.api.v1.trails import trail_problems, trail_state
 from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import Entry
 from opentrail.core.trail import stored_time

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from opentrail.adapters.ipc.link import IpcRequest, Link
-from opentrail.capture.proxy.asgi import ApiAnswer, ApiCall, Headers, ask
+from opentrail.capture.proxy.endpoint import ApiAnswer, ApiCall, Headers, ask
 from opentrail.core.identity import Identity
 from opentrail.wire.message import AsgiApp
 

@@ -19,9 +19,9 @@ from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.adapters.unrecorded_counts import GapFile, LeftOutCounts
 from opentrail.app.access import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.bodies import StoredBody
 from opentrail.capture.proxy.connections import Acceptor, Handshake
+from opentrail.capture.proxy.endpoint import AnswerApiCall
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.refusals import server_context
 from opentrail.capture.record.assemble import Assembler

@@ -22,9 +22,13 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from opentrail.access.administration import KeyAdministration, PolicyAdministration
+from opentrail.access.administration import (
+    NAMED_KEY_KIND,
+    DirectoryAdministration,
+    KeyAdministration,
+    PolicyAdministration,
+)
 from opentrail.access.keys import KEY_KIND, KeyDirectory
-from opentrail.access.named_keys import NAMED_KEY_KIND, DirectoryAdministration
 from opentrail.access.policies import POLICIES_KIND, PolicyDirectory
 from opentrail.access.resource_policies import RESOURCE_POLICY_KIND, ResourcePolicies
 from opentrail.adapters.aws.object_store import S3Access
@@ -40,11 +44,9 @@ from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.pages import PublicState, port_app
 from opentrail.api.services import Services
-from opentrail.api.trail_states import trail_problems
 from opentrail.api.v1.administration import AccessAdministration, ReceivedRecords
 from opentrail.api.v1.counts import EventCounts
-from opentrail.api.v1.events import Events
-from opentrail.api.v1.export import EventExport
+from opentrail.api.v1.events import EventExport, Events
 from opentrail.api.v1.proofs import Proofs, Verifications
 from opentrail.api.v1.server import JsonApi, QuestionRoutes
 from opentrail.api.v1.state import State
@@ -52,7 +54,7 @@ from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
-from opentrail.api.v1.trails import Trails
+from opentrail.api.v1.trails import Trails, trail_problems
 from opentrail.app.access import (
     ServerKeys,
     own_access,
@@ -86,7 +88,7 @@ from opentrail.app.known_positions import kept_events
 from opentrail.app.recorders import Recorders
 from opentrail.app.upstreams import UpstreamCallers
 from opentrail.app.wing import Core, StartWing, Wing
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
+from opentrail.capture.proxy.endpoint import SCOPE_KEY, ask
 from opentrail.capture.record.ingest import Ingest
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.logs import LastProblem, set_up_logging

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from opentrail.api.cloudtrail.operation import REGISTER
 from opentrail.api.cloudtrail.server import CloudTrailApi
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
+from opentrail.capture.proxy.endpoint import SCOPE_KEY, ApiCall
 from opentrail.core.errors import INTERNAL_FAILURE, StorageFailed
 from opentrail.wire.service_models import ServiceCatalog
 from tests.api.caller import TARGET, Answer, Api, send

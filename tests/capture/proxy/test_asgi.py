@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, ask
+from opentrail.capture.proxy.endpoint import SCOPE_KEY, ApiCall, ask
 from opentrail.wire.message import Message, Scope
 
 

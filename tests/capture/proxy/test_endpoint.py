@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.proxy.endpoint import ApiAnswer
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.identity import unknown

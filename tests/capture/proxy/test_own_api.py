@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.proxy.endpoint import ApiAnswer
 from opentrail.capture.proxy.gate import Gate
 from opentrail.core.event import Entry
 from tests.capture.proxy.wires import Wire, endpoint, scope

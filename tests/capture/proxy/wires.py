@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import AnswerApiCall, ApiAnswer
+from opentrail.capture.proxy.endpoint import AnswerApiCall, ApiAnswer
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder

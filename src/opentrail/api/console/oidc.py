@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from opentrail.access.users import ConsoleRole, Tries
-from opentrail.api.console.guard import Guard, is_secure
+from opentrail.api.console.sessions import Guard, is_secure
 from opentrail.api.console.sign_in import LoginRecords
 from opentrail.api.pages import PLAIN_POLICY, page_of, text_of
 from opentrail.api.v1.callers import ApiCaller

@@ -14,9 +14,8 @@ from starlette.routing import Route
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleUsers
-from opentrail.api.console.guard import Guard
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
-from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.sessions import Guard, Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import Role, role_name

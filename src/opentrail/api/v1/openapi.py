@@ -15,8 +15,7 @@ from opentrail.api.console.web import WebSession
 from opentrail.api.v1.administration import AccessAdministration, ImportedFiles, ReceivedRecords
 from opentrail.api.v1.counts import EventCounts
 from opentrail.api.v1.detections import Detections
-from opentrail.api.v1.events import Events
-from opentrail.api.v1.export import EventExport
+from opentrail.api.v1.events import EventExport, Events
 from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.proofs import Proofs
 from opentrail.api.v1.questions import AgentQuestions

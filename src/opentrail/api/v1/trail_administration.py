@@ -17,7 +17,6 @@ from starlette.responses import Response, StreamingResponse
 
 from opentrail.access.users import ConsoleRole
 from opentrail.api.services import Services
-from opentrail.api.trail_states import all_trails, find_trail, trail_state
 from opentrail.api.v1.answers import invalid_parameter, read_body
 from opentrail.api.v1.callers import (
     SERVER_OPERATOR,
@@ -27,6 +26,7 @@ from opentrail.api.v1.callers import (
     require,
 )
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
+from opentrail.api.v1.trails import all_trails, find_trail, trail_state
 from opentrail.core.errors import CloudTrailError, ServiceError
 from opentrail.core.event import Json
 from opentrail.core.trail import (

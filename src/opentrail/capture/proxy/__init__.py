@@ -8,11 +8,11 @@ Imports point one way, from the first of these to the last:
     resigning   signs a call for an upstream that checks its own host name
     call        what is known of a call
     channel     the client as an answer sees it
-    endpoint    what all connections share
+    endpoint    what all connections share, and how opentrail's own API is asked
     upstream, bodies, head
 
-`connections` says how many there may be, `gate` who is let in, `refusals` what is answered to the
-others, and `asgi` how opentrail's own API is asked.
+`connections` says how many there may be, `gate` who is let in, and `refusals` what is answered to
+the others.
 """
 
 from opentrail.capture.proxy.client_connection import ClientConnection

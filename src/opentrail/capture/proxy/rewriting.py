@@ -17,9 +17,9 @@ from typing import Any
 
 import orjson
 
-from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.endpoint import ApiCall
 from opentrail.capture.proxy.head import Headers
 from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
 from opentrail.capture.record_rules import answers_urls

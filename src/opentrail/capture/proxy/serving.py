@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing
 from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.endpoint import ApiCall
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
     UPGRADE,
