@@ -21,9 +21,8 @@ from opentrail.core.arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Record, as_object, parse_time
 from opentrail.core.insight_types import insight_selectors
-from opentrail.core.resource_tags import read_tags, with_tags, without_tags
 from opentrail.core.selectors import SelectorOwner, read_selection
-from opentrail.core.trail import Trail, stored_time
+from opentrail.core.trail import Trail, read_tags, stored_time, with_tags, without_tags
 from opentrail.ports.control import Put
 from opentrail.ports.journal import JournalSource
 from opentrail.trails.registry import key_of

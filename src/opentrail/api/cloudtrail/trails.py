@@ -11,16 +11,19 @@ from opentrail.core.arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
 from opentrail.core.organization import not_management_account
-from opentrail.core.resource_tags import as_tag_list, read_tags, with_tags, without_tags
 from opentrail.core.selectors import Selection
 from opentrail.core.trail import (
     Trail,
+    as_tag_list,
     check_bucket_name,
     check_prefix,
     check_trail_name,
     epoch,
+    read_tags,
     shown_time,
     topic_arn,
+    with_tags,
+    without_tags,
 )
 from opentrail.trails.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.resource_tags import MAX_TAGS, as_tag_list, read_tags, with_tags, without_tags
+from opentrail.core.trail import MAX_TAGS, as_tag_list, read_tags, with_tags, without_tags
 
 PLAIN = st.text(st.sampled_from("abcXYZ019 _.:/=+-@\u00e9\u4e2d"), min_size=1, max_size=20)
 TAGS = st.dictionaries(PLAIN, PLAIN, max_size=10).map(lambda tags: tuple(sorted(tags.items())))
