@@ -1,4 +1,4 @@
-"""What the server, its history process and its import workers ask each other."""
+"""What the server and its processes for history, imports and Insights ask each other."""
 
 from __future__ import annotations
 
@@ -171,3 +171,7 @@ class Commit(IpcRequest[list[dict[str, Any]]], frozen=True):
 
     batch: str
     last: int
+
+
+class StopWatch(IpcRequest[None], frozen=True):
+    """Write a snapshot of what Insights watches, and end."""

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link, parts, remote, request_of
+from opentrail.adapters.ipc.messages import StopWatch
 from opentrail.api.services import Services
 from opentrail.api.v1.incidents import Incidents
 from opentrail.app.wing import Core, Missing, Wing
-from opentrail.app.wings.insights_messages import StopWatch
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, insight_selectors

@@ -24,10 +24,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from opentrail.adapters.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.link import Link, handlers_of
-from opentrail.app.wings.insights_messages import CALLS, StopWatch
+from opentrail.adapters.ipc.messages import StopWatch
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.insights.findings import Detection, Expected, WatchState
+from opentrail.insights.follower import RemoteWatch
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
@@ -38,6 +39,20 @@ _NICENESS = 10
 _SNAPSHOT_SECONDS = 300.0
 #: Minimum ratio of the time between two snapshots to the time that writing one takes.
 _SNAPSHOT_RATIO = 50
+#: Methods of a watch that are called directly.
+_CALLS = (
+    RemoteWatch.state,
+    RemoteWatch.resume,
+    RemoteWatch.expect,
+    RemoteWatch.observe,
+    RemoteWatch.pass_time,
+    RemoteWatch.acknowledge,
+    RemoteWatch.begin,
+    RemoteWatch.learn,
+    RemoteWatch.abandon,
+    RemoteWatch.learn_principals,
+    RemoteWatch.adopt,
+)
 
 
 class InsightsProcess:
@@ -55,7 +70,7 @@ class InsightsProcess:
     async def serve(self, end: socket.socket) -> None:
         """Handles requests until the server asks it to end, or is gone."""
         await asyncio.to_thread(self._load)
-        calls = handlers_of(self, CALLS)
+        calls = handlers_of(self, _CALLS)
         link = await Link.over(end, {**calls, StopWatch: self._stop})
         await until_gone(link, self._stopped)
 
