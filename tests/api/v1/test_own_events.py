@@ -7,7 +7,7 @@ import json
 from starlette.requests import Request
 
 from opentrail.access.users import identity_of_user
-from opentrail.api.v1.own_events import own_event
+from opentrail.api.v1.callers import own_event
 from opentrail.core.attributes import attributes_of
 from tests.factories import ACCOUNT, MOMENT
 

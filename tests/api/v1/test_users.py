@@ -9,7 +9,7 @@ import pytest
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
-from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.callers import OwnChanges
 from opentrail.api.v1.server import JsonApi
 from opentrail.api.v1.users import UserAdministration
 from opentrail.core.errors import StoreUnreachable

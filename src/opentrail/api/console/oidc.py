@@ -19,8 +19,7 @@ from opentrail.access.users import ConsoleRole, Tries
 from opentrail.api.console.sessions import Guard, is_secure
 from opentrail.api.console.sign_in import LoginRecords
 from opentrail.api.pages import PLAIN_POLICY, page_of, text_of
-from opentrail.api.v1.callers import ApiCaller
-from opentrail.api.v1.own_events import address_of
+from opentrail.api.v1.callers import ApiCaller, address_of
 from opentrail.api.v1.routes import route
 from opentrail.core.errors import (
     CloudTrailError,

@@ -10,8 +10,14 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.sessions import Guard, Sessions
 from opentrail.api.v1.answers import invalid_parameter, text_in
-from opentrail.api.v1.callers import ApiCaller, agent_of, caller_of, identity_of
-from opentrail.api.v1.own_events import address_of, own_event
+from opentrail.api.v1.callers import (
+    ApiCaller,
+    address_of,
+    agent_of,
+    caller_of,
+    identity_of,
+    own_event,
+)
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.errors import (
     CloudTrailError,

@@ -19,8 +19,7 @@ from opentrail.api.console.sessions import Guard, Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import Role, role_name
-from opentrail.api.v1.callers import PersonalTokens, caller_of, seen_by
-from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.callers import OwnChanges, PersonalTokens, caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.api.v1.users import UserAdministration, UserTokenAdministration
 from opentrail.api.v1.views import Views

@@ -14,9 +14,8 @@ from starlette.requests import Request
 
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter, text_in
-from opentrail.api.v1.callers import caller_of, seen_by
+from opentrail.api.v1.callers import OwnChanges, caller_of, seen_by
 from opentrail.api.v1.conditions import count_in, max_events
-from opentrail.api.v1.own_events import OwnChanges
 from opentrail.api.v1.routes import ADMIN, VIEWER, route
 from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.event import DETECTION, Json, as_object, format_time

@@ -13,8 +13,7 @@ from starlette.requests import Request
 
 from opentrail.api.services import Services
 from opentrail.api.v1.answers import invalid_parameter, report
-from opentrail.api.v1.callers import caller_of, seen_by
-from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.callers import OwnChanges, caller_of, seen_by
 from opentrail.api.v1.routes import ADMIN, OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import INSIGHT, Json, format_time

@@ -9,8 +9,7 @@ from typing import TypedDict
 from starlette.requests import Request
 
 from opentrail.api.v1.answers import Role, invalid_parameter, role_name
-from opentrail.api.v1.callers import caller_of, identity_of
-from opentrail.api.v1.own_events import own_event
+from opentrail.api.v1.callers import caller_of, identity_of, own_event
 from opentrail.api.v1.routes import VIEWER, route
 from opentrail.core.event import AGENT_SOURCE, Json
 from opentrail.core.version import __version__

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from opentrail.access.user_tokens import DEFAULT_DAYS, UserToken, UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUser, ConsoleUsers
 from opentrail.api.v1.answers import Role, invalid_parameter, role_name, text_in
-from opentrail.api.v1.own_events import OwnChanges
+from opentrail.api.v1.callers import OwnChanges
 from opentrail.api.v1.routes import ADMIN, route
 from opentrail.core.event import Json, format_time
 
