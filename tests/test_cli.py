@@ -219,9 +219,18 @@ def test_only_the_command_that_is_typed_is_imported(arguments: list[str]) -> Non
     assert "shtab" not in loaded
 
 
-@pytest.mark.parametrize("name", ["lookup", "status", "tail", "trail", "who"])
-def test_a_command_that_asks_a_server_starts_at_once(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("lookup", "lookup"),
+        ("status", "status"),
+        ("tail", "tail"),
+        ("trail", "trail"),
+        ("who", "asked"),
+    ],
+)
+def test_a_command_that_asks_a_server_starts_at_once(name: str, module: str) -> None:
     loaded = loaded_by(f"from opentrail.cli import parser; parser({name!r})")
-    assert f"opentrail.commands.{name}" in loaded
+    assert f"opentrail.commands.{module}" in loaded
     assert "opentrail.commands.client" in loaded
     assert loaded.isdisjoint({"botocore", "duckdb", "numpy", "shtab", "sqlite3", "starlette"})

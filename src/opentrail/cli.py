@@ -263,8 +263,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     own = {"help": _add_help, "version": _add_version, "completion": _add_completion}
     for name, (text, more, module, function) in _COMMANDS.items():
-        if name == "help" and (only == "help" or only not in _COMMANDS):
-            import_module("opentrail.commands.asked").add_questions(commands, _COMMANDS, only)
+        if name == "help":
+            _add_questions(commands, only)
         described = f"{text}. {more}" if more else text
         command = commands.add_parser(name, help=text, description=described)
         if name in own:
@@ -273,6 +273,20 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             where = f"opentrail.commands.{module or name.replace('-', '_')}"
             getattr(import_module(where), function)(command)
     return root
+
+
+def _add_questions(commands: Any, only: str | None) -> None:
+    """Adds the commands that ask one question each, unless only another one is needed."""
+    if only in _COMMANDS and only != "help":
+        return
+    from opentrail.questions.question import load, names
+
+    for name in (name for name in names() if name not in _COMMANDS):
+        command = commands.add_parser(name, help=load(name).purpose)
+        if only in (None, name):
+            from opentrail.commands.asked import add_question
+
+            add_question(command, name)
 
 
 def _require_command_first(typed: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from tests.fakes import MemoryControl, asynchronous
 #: Records with what the OpenTelemetry Collector makes of them (`data/SOURCES.md`).
 GOLDEN = [
     json.loads(line)
-    for line in (Path(__file__).parents[2] / "data" / "collector-cloudtrail.ndjson")
+    for line in (Path(__file__).parents[1] / "data" / "collector-cloudtrail.ndjson")
     .read_text()
     .splitlines()
 ]

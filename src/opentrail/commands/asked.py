@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +22,12 @@ from opentrail.commands.rendering import (
     warn_of_types,
 )
 from opentrail.core.text import printable
-from opentrail.questions.question import load, names, parameters, path_of, required
+from opentrail.questions.question import load, parameters, path_of, required
 
 if TYPE_CHECKING:
     from opentrail.questions.explain import ExplainedDenial
     from opentrail.questions.timeline import Timeline
     from opentrail.questions.who import WhoAnswer
-
-
-def add_questions(commands: Any, others: Container[str], only: str | None) -> None:
-    """Adds the commands that ask one question each, but for those in `others`.
-
-    Their arguments are added to all of them, or to `only` one.
-    """
-    for name in (name for name in names() if name not in others):
-        command = commands.add_parser(name, help=load(name).purpose)
-        if only in (None, name):
-            add_question(command, name)
 
 
 def add_question(command: argparse.ArgumentParser, name: str) -> None:
