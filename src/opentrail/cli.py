@@ -284,9 +284,7 @@ def _add_questions(commands: Any, only: str | None) -> None:
     for name in (name for name in names() if name not in _COMMANDS):
         command = commands.add_parser(name, help=load(name).purpose)
         if only in (None, name):
-            from opentrail.commands.asked import add_question
-
-            add_question(command, name)
+            import_module("opentrail.commands.asked").add_question(command, name)
 
 
 def _require_command_first(typed: Sequence[str]) -> None:

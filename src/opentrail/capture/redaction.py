@@ -20,9 +20,8 @@ from opentrail.capture.record_limits import (
 from opentrail.capture.record_rules import rules
 from opentrail.core.event import Json
 from opentrail.core.partiql import without_values
-from opentrail.core.secrets.embedded import redact, without_variables
-from opentrail.core.secrets.free_text import without_argument_secrets
-from opentrail.core.secrets.secret_names import HIDDEN, hidden_members, sounds_secret
+from opentrail.core.secrets.embedded import redact
+from opentrail.core.secrets.secret_names import HIDDEN, hidden_members
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
 #: AWS's placeholders for a value, by the table of redaction.toml that lists it.
@@ -212,20 +211,3 @@ def without_named_fields(fields: Json) -> Json:
         name: HIDDEN if any(f"{name}.".startswith(f"{field}.") for field in hidden) else value
         for name, value in fields.items()
     }
-
-
-def by_name(value: Any, rename: Callable[[str], str]) -> Any:
-    """Returns a value that has no model: names changed by `rename`, secrets hidden by name."""
-    if isinstance(value, dict):
-        hidden = hidden_members({str(name): item for name, item in value.items()})
-        return {
-            rename(str(name)): HIDDEN
-            if sounds_secret(str(name)) or str(name) in hidden
-            else by_name(without_variables(str(name), item), rename)
-            for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [by_name(item, rename) for item in without_argument_secrets(value)]
-    if isinstance(value, str):
-        return redact(value)
-    return HIDDEN if isinstance(value, bytes) else value

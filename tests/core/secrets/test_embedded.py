@@ -11,16 +11,17 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.secrets.embedded import (
     MAX_SEARCHED_LENGTH,
+    by_name,
     redact,
     search_limit,
     without_secrets,
 )
-from opentrail.core.secrets.secret_names import HIDDEN
+from opentrail.core.secrets.secret_names import HIDDEN, looks_secret
 from tests.collection import at_least, collected_records
 from tests.factories import real_records
 
@@ -365,3 +366,47 @@ def test_no_real_record_holds_anything_that_is_hidden() -> None:
 def test_what_only_looks_like_variables_and_options_is_shown(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     assert redact(text) == text
+
+
+def test_a_value_without_a_model_is_renamed_and_redacted_by_name() -> None:
+    value = {
+        "UserName": "Mary",
+        "Password": "secret",
+        "Nested": [{"SessionToken": {"a": "secret"}, "Kept": 1}],
+        "Blob": b"secret",
+    }
+    assert by_name(value, str.swapcase) == {
+        "uSERnAME": "Mary",
+        "pASSWORD": HIDDEN,
+        "nESTED": [{"sESSIONtOKEN": HIDDEN, "kEPT": 1}],
+        "bLOB": HIDDEN,
+    }
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["Password", "sessionToken", "x"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+def leaves(value: Any, secret: bool = False) -> list[tuple[bool, Any]]:
+    if isinstance(value, dict):
+        found = [leaves(item, secret or looks_secret(str(name))) for name, item in value.items()]
+        return [leaf for leaf_list in found for leaf in leaf_list]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item, secret)]
+    return [(secret, value)]
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(VALUES)
+def test_no_bytes_and_nothing_under_a_secret_name_survive(value: Any) -> None:
+    for secret, leaf in leaves(by_name(value, str)):
+        assert not isinstance(leaf, bytes)
+        assert not secret or leaf == HIDDEN

@@ -17,11 +17,10 @@ from urllib.parse import parse_qsl
 from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import GONE, INCOMPLETE, Described, Exchange, Failure
-from opentrail.capture.redaction import by_name
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Json, is_account, is_region, new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
-from opentrail.core.secrets.embedded import redact, search_limit
+from opentrail.core.secrets.embedded import by_name, redact, search_limit
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.wire.message import AsgiApp, Message, Request, Response, Scope
 from opentrail.wire.routing import NOTHING

@@ -25,12 +25,11 @@ from opentrail.capture.record_rules import is_sensitive, lower_first, rules, sou
 from opentrail.capture.redaction import (
     PLACEHOLDERS,
     actions,
-    by_name,
     without_literals,
     without_named_fields,
 )
 from opentrail.core.event import Json
-from opentrail.core.secrets.embedded import redact, without_variables
+from opentrail.core.secrets.embedded import by_name, redact, without_variables
 from opentrail.core.secrets.free_text import without_argument_secrets
 from opentrail.core.secrets.secret_names import (
     HIDDEN,

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from html import escape, unescape
@@ -281,6 +281,23 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str) and len(value) >= _MIN_LENGTH and _may_hold_more(value):
         return _redact(value, depth + 1)
     return value
+
+
+def by_name(value: Any, rename: Callable[[str], str]) -> Any:
+    """Returns a value that has no model: names changed by `rename`, secrets hidden by name."""
+    if isinstance(value, dict):
+        hidden = hidden_members({str(name): item for name, item in value.items()})
+        return {
+            rename(str(name)): HIDDEN
+            if sounds_secret(str(name)) or str(name) in hidden
+            else by_name(without_variables(str(name), item), rename)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [by_name(item, rename) for item in without_argument_secrets(value)]
+    if isinstance(value, str):
+        return redact(value)
+    return HIDDEN if isinstance(value, bytes) else value
 
 
 def without_variables(name: str, value: Any) -> Any:
