@@ -257,7 +257,8 @@ def _seconds(arguments: Arguments, name: str) -> timedelta | None:
     return timedelta(seconds=value)
 
 
-Entry = Mapping[str, Any]
+# Names of keys
+
 NAMED_KEY_KIND = "named-key"
 _KEY_ID = re.compile(r"[!-~]{1,128}")
 #: Maximum characters of a name or an ARN.
@@ -273,11 +274,11 @@ class NamedKeys:
         configured: entries of the file given by `--config`, which take precedence.
     """
 
-    def __init__(self, control: ControlStore, configured: Mapping[str, Entry]) -> None:
+    def __init__(self, control: ControlStore, configured: Mapping[str, Arguments]) -> None:
         self._configured = configured
-        codec: Codec[Entry] = Codec(lambda stored: stored.document, dict)
+        codec: Codec[Arguments] = Codec(lambda stored: stored.document, dict)
         missing = "not found; 'opentrail directory list' shows all"
-        self._stored: KnownCollection[Entry, Entry] = KnownCollection(
+        self._stored: KnownCollection[Arguments, Arguments] = KnownCollection(
             control, NAMED_KEY_KIND, codec, "access key", missing, view=lambda _, entry: entry
         )
 
@@ -285,11 +286,11 @@ class NamedKeys:
         """Reads the stored entries; returns the ids of the keys whose entry is not as it was."""
         return await self._stored.load() - self._configured.keys()
 
-    def all(self) -> dict[str, Entry]:
+    def all(self) -> dict[str, Arguments]:
         """Returns all entries by access key id."""
         return {**self._stored.known, **self._configured}
 
-    async def put(self, access_key_id: str, entry: Entry) -> None:
+    async def put(self, access_key_id: str, entry: Arguments) -> None:
         """Adds or replaces an entry.
 
         Raises:
@@ -327,7 +328,7 @@ class DirectoryAdministration:
         self._named_keys = named_keys
         self._on_change = on_change
 
-    async def run(self, arguments: Entry) -> Json:
+    async def run(self, arguments: Arguments) -> Json:
         """Returns the answer to `{"action": "add" | "list" | "remove", …}`.
 
         Raises:
@@ -354,7 +355,7 @@ class DirectoryAdministration:
         return {"accessKeyId": key, **self._named_keys.all().get(key, {})}
 
 
-def _entry(arguments: Entry) -> Json:
+def _entry(arguments: Arguments) -> Json:
     user, is_root = arguments.get("user"), arguments.get("root") is True
     if is_root == (user is not None):
         raise UsageError("either user = NAME or root = true must be given")
@@ -369,7 +370,7 @@ def _entry(arguments: Entry) -> Json:
     return entry
 
 
-def _entry_text(arguments: Entry, name: str) -> str:
+def _entry_text(arguments: Arguments, name: str) -> str:
     value = arguments[name]
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_LENGTH:
         raise UsageError(f"{name} must be a string of 1 to {_MAX_LENGTH} characters")

@@ -397,8 +397,10 @@ class Cluster:
         await self._database.close()
 
 
+# Changes in the control store
+
 #: Seconds between two checks: a key that one server revokes is refused by all within a second.
-_INTERVAL = 0.25
+_CHANGES_SECONDS = 0.25
 
 Reload = Callable[[], Awaitable[object]]
 
@@ -421,7 +423,7 @@ async def follow_changes(
     known: dict[str, str] = {}
     is_failing = False
     while True:
-        await asyncio.sleep(_INTERVAL)
+        await asyncio.sleep(_CHANGES_SECONDS)
         errors: list[str] = []
         try:
             changed = await _changed(control, require_own_store, reloads, known)

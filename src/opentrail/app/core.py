@@ -47,7 +47,10 @@ from opentrail.trails.digest_chains import BucketDigests
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 
-_INTERVAL = 60.0
+log = logging.getLogger(__name__)
+
+
+_CLEAN_UP_SECONDS = 60.0
 #: Number of newest journal segments that are never trimmed.
 _RETAINED_SEGMENTS = 2
 
@@ -102,10 +105,10 @@ class Housekeeping:
         while True:
             if disk is not None:
                 await attempt(disk.check(), "the disk cannot be measured")
-            if (disk and disk.is_over) or time.monotonic() - cleaned_at >= _INTERVAL:
+            if (disk and disk.is_over) or time.monotonic() - cleaned_at >= _CLEAN_UP_SECONDS:
                 await attempt(self.clean_up(), "housekeeping failed")
                 cleaned_at = time.monotonic()
-            await asyncio.sleep(_INTERVAL if disk is None else disk.pause)
+            await asyncio.sleep(_CLEAN_UP_SECONDS if disk is None else disk.pause)
 
     async def clean_up(self) -> None:
         """Expires files, then trims the journal up to the last position in verified files."""
@@ -163,7 +166,7 @@ class Housekeeping:
         return state.sealed if is_whole else 0
 
 
-log = logging.getLogger(__name__)
+# The start of the core
 
 #: Seconds for which records gather between two inserts into history.
 _HISTORY_LINGER = 0.05

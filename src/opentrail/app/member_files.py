@@ -274,6 +274,10 @@ def member_files(
 
 #: Kind of the document with the names of missing files, and its key.
 _MISSING, _ALL = "missing-files", "all"
+
+
+# Comparison with S3
+
 #: Time between two comparisons, and between two reads of their result.
 _COMPARISON_INTERVAL = timedelta(hours=1)
 _READ_SECONDS = 60.0

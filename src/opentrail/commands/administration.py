@@ -306,6 +306,8 @@ def _list_of_policies(answer: dict[str, Any]) -> list[str]:
     return lines
 
 
+# Names of keys
+
 #: What looks like an id of AWS's; these have 20 characters.
 _OF_AWS = re.compile(r"(AKIA|ASIA)[A-Z0-9]*")
 _AWS_CHARACTERS = 20
@@ -332,10 +334,10 @@ def add_directory_arguments(parser: argparse.ArgumentParser) -> None:
     removing.add_argument("key", metavar="KEY-ID", help="the access key id")
     for action in actions:
         add_administration(action)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run_directory)
 
 
-def run(options: argparse.Namespace) -> int:
+def _run_directory(options: argparse.Namespace) -> int:
     """Runs the action that the user chose and returns the exit code."""
     flags = vars(options)
     arguments = {name: flags[name] for name in _GIVEN if flags.get(name)}

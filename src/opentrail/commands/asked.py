@@ -131,6 +131,9 @@ def _shown(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+# Answers with a form of their own
+
+
 def run_explain(options: argparse.Namespace) -> int:
     """Prints what a record says of why its call was denied; the exit code is 1 if it was not."""
     denial: ExplainedDenial = answer_to("explain", options)

@@ -173,6 +173,8 @@ def _disable(options: argparse.Namespace) -> int:
     return 0
 
 
+# Past events
+
 Record = Mapping[str, Any]
 
 _STREAM = "/api/v1/events/stream"

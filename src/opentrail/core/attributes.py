@@ -286,6 +286,8 @@ def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, boo
     return None, kind == UNTYPED
 
 
+# Columns
+
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
 LOOKUP_KEYS = (
     "EventId",

@@ -88,6 +88,8 @@ def _invalid(message: str) -> CloudTrailError:
     return CloudTrailError("InvalidTagParameterException", message)
 
 
+# Trails
+
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")
 _LOG_GROUP = re.compile(

@@ -151,6 +151,8 @@ class ExpectedIncidents(Collection[Expected]):
         return [mark for mark in await self.all() if mark.start >= oldest]
 
 
+# Records
+
 #: Minutes before an incident over which the baseline is averaged.
 BASELINE_MINUTES = 10_080
 #: Values of each attribution.

@@ -89,6 +89,8 @@ def describe_errors(schema: Mapping[str, Any], errors: Iterable[Mapping[str, Any
     return " ".join(sentences.values())
 
 
+# Answers
+
 #: Maximum objects in a list of an answer; fewer if it is too large.
 _MAX_ROWS = (50, 20, 10, 5, 2, 1, 0)
 

@@ -201,6 +201,8 @@ VERBS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# Sentences
+
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")
 

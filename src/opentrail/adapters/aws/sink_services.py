@@ -21,6 +21,8 @@ from opentrail.core.organization import Organization, read_organization
 from opentrail.ports.services import BusEvent, LogEvent
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
 #: Concurrent calls per service.
@@ -271,7 +273,7 @@ class KmsKeys:
         return await self._clients.call("kms", region, look, f"key {key}")
 
 
-log = logging.getLogger(__name__)
+# The organization
 
 #: AWS Organizations has its only endpoint there.
 _REGION = "us-east-1"

@@ -122,6 +122,8 @@ class SharedDatabase:
         await asyncio.to_thread(self._database.close)
 
 
+# Leases
+
 #: Seconds until a lease expires that its holder does not renew.
 LEASE_SECONDS = 5.0
 _UNTIL = "clock_timestamp() + make_interval(secs => ?)"

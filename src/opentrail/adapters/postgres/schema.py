@@ -134,6 +134,8 @@ def cluster_of(control_store: str) -> str:
     return f"{_CLUSTER}{control_store}"
 
 
+# A journal from files
+
 #: Maximum seconds that a move takes.
 _MOVE_SECONDS = 3_600.0
 #: Maximum records of a batch.

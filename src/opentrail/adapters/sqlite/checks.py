@@ -19,6 +19,10 @@ from opentrail.adapters.sqlite.verify import SCHEMA, is_damage
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.journal import UNKNOWN_CHAIN, KnownPositions, LostPositions
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
 _GENESIS = b"\0" * 32
 #: A connection that writes the newest segment, the last position, and the chain there.
 OpenSegment = tuple[sqlite3.Connection, int, bytes]
@@ -117,9 +121,7 @@ def _note_lost(files: SegmentFiles, connection: sqlite3.Connection, lost: LostPo
     files.report_lost(segment, [lost])
 
 
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
+# While the journal is written
 
 #: Seconds until segments are verified again if one of them could not be.
 _PAUSE_SECONDS = 60.0

@@ -135,6 +135,8 @@ def _remove(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+# The segment that is written
+
 #: Bytes that are written before the segment's size is checked again.
 _CHECK_BYTES = 1024 * 1024
 _PAGE_BYTES = 4096

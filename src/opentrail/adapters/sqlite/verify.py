@@ -80,6 +80,8 @@ def entry_of(row: tuple[object, ...]) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
 
 
+# Verification
+
 _LOST = "SELECT first, last, reason FROM lost ORDER BY first"
 _HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
 #: Result codes of SQLite for a file that is damaged or cannot be read from its disk.

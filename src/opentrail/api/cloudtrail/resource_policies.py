@@ -61,6 +61,8 @@ def _empty(call: OperationCall, member: str) -> Json:
     return {member: []}
 
 
+# Policies
+
 _ERRORS = {"ResourceArn": "ResourceARNNotValidException"}
 _NOT_VALID = "ResourcePolicyNotValidException"
 #: Maximum statements of a policy.

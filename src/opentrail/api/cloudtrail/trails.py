@@ -350,6 +350,8 @@ async def deregister_delegated_admin(call: OperationCall) -> Json:
     return {}
 
 
+# Tags
+
 _MAX_RESOURCES = 20
 _ERRORS = {"TagsList": "InvalidTagParameterException"}
 

@@ -126,6 +126,8 @@ def drop_oldest(entries: dict[bytes, Any]) -> None:
         del entries[next(iter(entries))]
 
 
+# Sessions that servers share
+
 _KIND = "console-session"
 #: Maximum age of a copy: what ends on another server ends here within a second.
 _MAX_AGE = timedelta(milliseconds=500)
@@ -244,6 +246,8 @@ def _document_of(session: Session) -> Document:
         "last_used": session.last_used.isoformat(),
     }
 
+
+# Requests and answers
 
 #: The session's cookie without TLS.
 COOKIE = "ot-session"

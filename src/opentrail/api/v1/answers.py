@@ -129,6 +129,8 @@ def text_in(body: Json, member: str) -> str:
     return value
 
 
+# Progress
+
 _NDJSON = "application/x-ndjson"
 
 

@@ -327,6 +327,8 @@ def _in_common(event: FoundEvent, by: str) -> Expression | None:
     return Or(tuple(terms)) if terms else None
 
 
+# Events as a file
+
 #: Maximum events per read for a file.
 _PER_READ = 1_000
 _CSV_COLUMNS = (

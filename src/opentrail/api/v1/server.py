@@ -103,6 +103,8 @@ for _name, _question in load_all():
     setattr(QuestionRoutes, _name.replace("-", "_"), _declare(_handler(_question)))
 
 
+# All routes
+
 #: Maximum bytes of a JSON object in a request's body.
 _MAX_BODY_BYTES = 1_000_000
 _UNAUTHENTICATED = "a valid token is needed: from server.json, or a user's token"

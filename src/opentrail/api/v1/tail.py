@@ -110,6 +110,8 @@ def _message(position: int, kind: str, document: dict[str, Any]) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (position, kind.encode(), orjson.dumps(document))
 
 
+# Marks
+
 #: Maximum positions that one answer covers.
 MAX_POSITIONS = 1_000
 

@@ -202,6 +202,8 @@ def _as_caller(request: Request) -> ConsoleCaller:
     return agent_of(request, _MAX_AGENT_LENGTH), name
 
 
+# Turning CloudTrail on
+
 #: Codes of errors of calls that find nothing.
 _MISSING = ("404", "NoSuchBucket", "NoSuchBucketPolicy", "NotFound", "NotFoundException")
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}

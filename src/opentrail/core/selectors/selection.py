@@ -149,6 +149,8 @@ def _compiled(
     return Predicate(alternatives)
 
 
+# Recorded calls
+
 #: Types of resources whose ARN the head of a request names.
 TYPES_IN_HEADS = (
     "AWS::S3::Object",
