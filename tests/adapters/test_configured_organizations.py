@@ -1,6 +1,6 @@
 """The organization of the settings; what it promises is in the contract."""
 
-from opentrail.adapters.aws.sink_services import ConfiguredOrganizations
+from opentrail.adapters.aws.services import ConfiguredOrganizations
 from tests.fakes import asynchronous
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.aws.sink_services import (
+from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     KmsKeys,
     ServiceClients,

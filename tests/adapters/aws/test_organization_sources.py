@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.aws.sink_services import ServiceClients, UpstreamOrganizations
+from opentrail.adapters.aws.services import ServiceClients, UpstreamOrganizations
 from opentrail.core.errors import ServiceError
 from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.fakes import asynchronous

@@ -15,7 +15,7 @@ import botocore.httpsession
 from botocore import xform_name
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.aws.sink_services import translated
+from opentrail.adapters.aws.services import translated
 from opentrail.core.event import Json
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from opentrail.adapters.aws.sink_services import (
+from opentrail.adapters.aws.services import (
     ConfiguredOrganizations,
     UpstreamOrganizations,
 )

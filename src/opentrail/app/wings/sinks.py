@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from opentrail.adapters.aws.sink_services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
+from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus, SnsTopics
 from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.core.event import DETECTION, Entry

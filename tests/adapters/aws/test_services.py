@@ -11,7 +11,7 @@ import botocore.exceptions
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.adapters.aws.sink_services import (
+from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     EventBridgeBus,
     KmsKeys,
