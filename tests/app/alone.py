@@ -8,7 +8,7 @@ from typing import TypeVar
 from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory
 from opentrail.app.inventory import DataInventory
-from opentrail.app.one_server import OneServer
+from opentrail.app.site import OneServer
 from opentrail.settings import Settings
 
 Kind = TypeVar("Kind", bound=OneServer)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.app.access import (
+from opentrail.app.upstreams import (
     own_access,
     own_api_access,
     server_keys,

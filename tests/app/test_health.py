@@ -9,7 +9,7 @@ import pytest
 
 from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
-from opentrail.app.one_server import OneServer
+from opentrail.app.site import OneServer
 from opentrail.ports.journal import JournalEngine, LostPositions
 from opentrail.settings import Settings
 from tests.fakes import asynchronous, turns

@@ -25,9 +25,9 @@ from opentrail.app.core import Housekeeping, Limits
 from opentrail.app.disk import DiskWatch
 from opentrail.app.losses import record_expired
 from opentrail.app.member_files import CachedFilesInS3, SharedFileCheck
-from opentrail.app.one_server import OneServer
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.app.shared_imports import SharedImports
+from opentrail.app.site import OneServer
 from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower

@@ -24,12 +24,12 @@ from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.services import NoOrganizations, Services
-from opentrail.app.access import service_access
 from opentrail.app.background import run_beside
 from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.engines import Engines
 from opentrail.app.losses import LeftOutCalls, record_expired, record_gaps, record_losses
 from opentrail.app.site import Site
+from opentrail.app.upstreams import service_access
 from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
 from opentrail.history.event_history import History

@@ -17,7 +17,7 @@ from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.adapters.unrecorded_counts import GapFile, LeftOutCounts
-from opentrail.app.access import emulator_of
+from opentrail.app.upstreams import emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.bodies import StoredBody
 from opentrail.capture.proxy.connections import Acceptor, Handshake

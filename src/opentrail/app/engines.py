@@ -19,7 +19,6 @@ from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.system import SystemClock
-from opentrail.app.access import store_access
 from opentrail.app.access_keys import control_place, shared_secret
 from opentrail.app.background import run_beside
 from opentrail.app.disk import DiskWatch, file_limits
@@ -30,8 +29,8 @@ from opentrail.app.known_positions import (
     known_imports,
     mark_journal,
 )
-from opentrail.app.one_server import OneServer
-from opentrail.app.site import Site
+from opentrail.app.site import OneServer, Site
+from opentrail.app.upstreams import store_access
 from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities

@@ -55,13 +55,6 @@ from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
 from opentrail.api.v1.trail_administration import TrailAdministration
 from opentrail.api.v1.trails import Trails, trail_problems
-from opentrail.app.access import (
-    ServerKeys,
-    own_access,
-    own_api_access,
-    own_region,
-    server_keys,
-)
 from opentrail.app.access_keys import control_place, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.background import run_beside
@@ -86,7 +79,14 @@ from opentrail.app.health import Health, ServerStatus
 from opentrail.app.http_server import ConsoleConnections
 from opentrail.app.known_positions import kept_events
 from opentrail.app.recorders import Recorders
-from opentrail.app.upstreams import UpstreamCallers
+from opentrail.app.upstreams import (
+    ServerKeys,
+    UpstreamCallers,
+    own_access,
+    own_api_access,
+    own_region,
+    server_keys,
+)
 from opentrail.app.wing import Core, StartWing, Wing
 from opentrail.capture.proxy.endpoint import SCOPE_KEY, ask
 from opentrail.capture.record.ingest import Ingest

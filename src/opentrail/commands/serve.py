@@ -146,7 +146,7 @@ def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
 
 def _emulator_keys(settings: Settings) -> Iterator[str]:
     """Yields the lines with which a terminal finds the keys of an AWS Emulator behind a server."""
-    from opentrail.app.access import emulator_of
+    from opentrail.app.upstreams import emulator_of
 
     emulator = emulator_of(settings, "")
     if emulator is not None and emulator.is_there:

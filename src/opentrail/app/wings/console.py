@@ -14,7 +14,7 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole
 from opentrail.api.pages import is_local_name
 from opentrail.api.services import Services
-from opentrail.app.access import own_region
+from opentrail.app.upstreams import own_region
 from opentrail.app.wing import Core, Missing, Wing
 from opentrail.core.errors import UsageError
 from opentrail.core.version import command_for
