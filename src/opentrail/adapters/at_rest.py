@@ -1,7 +1,7 @@
-"""Reads databases of SQLite without creating or changing any file beside them.
+"""Reads SQLite databases without creating or changing files next to them.
 
-SQLite makes two files beside a database with a write-ahead log, also for a reader, and leaves them
-there. That fails in a folder that may only be read.
+Even a reader makes SQLite create two files next to a database with a write-ahead log, and leave
+them there. That fails in a read-only folder.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from opentrail.core.errors import StorageFailed
 
 @contextmanager
 def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
-    """Yields a database to read, and whether nothing can change it while it is read.
+    """Yields a database to read, and whether it is certain not to change during the read.
 
-    A write-ahead log that a killed server has left is read in a temporary copy.
+    Reads the write-ahead log of a killed server in a temporary copy.
 
     Args:
         path: the database.
-        is_live: whether a server may be writing it, which keeps the files beside it open.
+        is_live: whether a server may be writing it and so keeps its extra files open.
 
     Raises:
         OSError: there is no room for the copy.

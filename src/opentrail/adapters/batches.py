@@ -41,7 +41,7 @@ class Append:
 
 
 class Batches:
-    """A state machine: appends that wait, at most one batch that is out, and why there are none.
+    """A state machine of waiting appends, at most one batch in flight, and the reason for refusals.
 
     ```
     accepting ──fail──▶ failing ──recover──▶ accepting
@@ -51,14 +51,14 @@ class Batches:
     A journal adds appends; its writer takes a batch, writes it, and answers its callers.
 
     - `add` accepts an append while the journal accepts, is not closed, and has room.
-    - `take` hands out the next batch: the oldest appends, in order, up to its limits.
-    - `end` ends the batch that is out; the writer answers its callers.
-    - `fail` ends the batch that is out and all that waits; the writer refuses their callers.
+    - `take` returns the next batch: the oldest appends, in order, up to its limits.
+    - `end` ends the batch in flight; the writer answers its callers.
+    - `fail` ends the batch in flight and all waiting appends; the writer refuses their callers.
     - `recover` follows a successful probe.
 
-    What always holds: one batch is out at most. While the journal fails, nothing waits and nothing
-    is out. `take`, `end` and `fail` together hand back each append that `add` has accepted: in a
-    batch that was ended, or among what was refused, never both.
+    Invariants: at most one batch is in flight. While the journal fails, nothing waits and nothing
+    is in flight. `take`, `end` and `fail` together return each append accepted by `add` exactly
+    once: in an ended batch, or among the refused appends.
 
     If one thread adds and another one writes, both hold the same lock in `add`, `take`, `fail`,
     `recover` and `close`. Any thread may call the rest without it.
@@ -90,7 +90,7 @@ class Batches:
         return self.failure is not None and not self.is_broken
 
     def seconds_waited(self, now: float) -> float:
-        """Returns for how long the oldest append has waited or been out."""
+        """Returns the age of the oldest append that waits or is in flight."""
         # No lock, as every call reads it: `take` moves an append before it removes it here.
         out = self._out
         try:
@@ -140,10 +140,10 @@ class Batches:
         self._out = []
 
     def fail(self, reason: str, for_good: bool = False) -> list[Append]:
-        """Ends the batch that is out; accepts nothing until a probe succeeds, or for good.
+        """Ends the batch in flight; accepts nothing until a probe succeeds, or permanently.
 
         Returns:
-            What must be refused, in order: that batch, and all that waited.
+            The appends to refuse, in order: that batch, then all waiting ones.
         """
         refused = [*self._out, *self._queue]
         self._queue.clear()
@@ -159,7 +159,7 @@ class Batches:
             self.failure = None
 
     def close(self) -> None:
-        """Accepts nothing more; `take` still hands out what waits."""
+        """Accepts no more appends; `take` still returns the waiting ones."""
         self._is_closing = True
 
 
@@ -176,7 +176,7 @@ class Followers:
         await waiter
 
     def wake(self, head: int) -> None:
-        """Wakes those who wait for a position up to `head`."""
+        """Wakes the waiters for positions up to `head`."""
         waiters, self._waiters = self._waiters, []
         for after, waiter in waiters:
             if after >= head:
@@ -186,7 +186,7 @@ class Followers:
 
 
 def refuse(appends: Iterable[Append], reason: str) -> None:
-    """Fails appends, none of which was written."""
+    """Fails appends that were not written."""
     error = RecordRefused(reason)
     for append in appends:
         append.fail(error)

@@ -47,7 +47,7 @@ MIGRATIONS = {
     "0002": ("ALTER TABLE documents ADD COLUMN checksum BIGINT",),
 }
 _NEWEST = max(MIGRATIONS)
-#: Keys are compared byte by byte, whatever language the database was created for.
+#: Compares keys byte by byte, whatever the database's locale.
 _TEXT = {"sqlite": "VARCHAR", "postgresql": 'VARCHAR COLLATE "C"'}
 _DOCUMENTS = """
     CREATE TABLE documents (
@@ -79,13 +79,13 @@ _MIGRATION_SECONDS = 3_600.0
 
 
 def bring_up_to_date(database: ControlDatabase) -> None:
-    """Creates the tables of a new store, or migrates those of an older version, in a transaction.
+    """Creates the tables of a new store, or migrates an older store's, in a transaction.
 
     One process does so at a time.
 
     Raises:
         DataTooNew: a newer version of opentrail has changed the schema.
-        StorageFailed: the tables are another program's.
+        StorageFailed: the tables belong to another program.
         DatabaseError: the database failed.
     """
     if database.run(_version, MAX_CONTROL_SECONDS) != _NEWEST:
@@ -147,8 +147,8 @@ T = TypeVar("T")
 
 #: Seconds before each new attempt after a lost connection, a deadlock or a failed serialisation.
 _RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
-#: Seconds for a transaction after one that failed because PostgreSQL could not be reached, and
-#: seconds before the next one, so that what waits for it, as a stop does, fails soon.
+#: Seconds for a transaction after PostgreSQL was unreachable, and seconds before the next one. Both
+#: are short so that waiting work, such as a stop, fails soon.
 _MAX_SECONDS_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
 #: Seconds for reading a whole store, and for copying one.
 _MAX_CHECK_SECONDS, _MAX_COPY_SECONDS = 60.0, 3600.0
@@ -164,7 +164,7 @@ _REVISIONS = (
 _ANY = "SELECT 1 FROM documents LIMIT 1"
 _INSERT = "INSERT INTO documents (kind, key, version, body, checksum)"
 _ADD = f"{_INSERT} VALUES (?, ?, ?, ?, ?)"
-#: What follows `_INSERT` for several documents.
+#: Suffix of `_INSERT` for several documents.
 _EACH: dict[Dialect, str] = {
     "sqlite": "VALUES (?, ?, ?, ?, ?)",
     "postgresql": "SELECT * FROM"
@@ -203,8 +203,8 @@ class SqlControl:
             DataTooNew: a newer version of opentrail has changed it.
         """
         self._database: ControlDatabase
-        #: Reads a SQLite file on the event loop: a thread would take longer than the read, and
-        #: with a connection of its own a read waits for no write.
+        #: Reads a SQLite file on the event loop: a thread would take longer than the read, and with
+        #: a separate connection a read waits for no write.
         self._reader: SqliteDatabase | None = None
         if isinstance(place, str):
             self._database = PostgresDatabase(place)
@@ -212,7 +212,7 @@ class SqlControl:
             self._database = SqliteDatabase(place, is_read_only)
             self._reader = SqliteDatabase(place, is_read_only)
         self._lock = asyncio.Lock()
-        #: What is wrong if the last transaction failed, without names of hosts or files; else None.
+        #: Why the last transaction failed, without host or file names; else None.
         self.failure: str | None = None
         #: When the database could not be reached (time.monotonic); None once it can.
         self._unreachable_at: float | None = None
@@ -225,7 +225,7 @@ class SqlControl:
     @classmethod
     def in_file(cls, path: Path) -> SqlControl:
         """Returns a store in a SQLite file."""
-        # SQLite gives the files beside it the same mode. What is wrong with the path, it says.
+        # SQLite gives its extra files the same mode, and reports a bad path itself.
         with suppress(OSError):
             path.touch(mode=0o600)
             path.chmod(0o600)
@@ -262,7 +262,7 @@ class SqlControl:
         return [_stored(row) for row in rows if row[1].startswith(prefix)]
 
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
-        """Returns a text for each kind: another one after a document of it was changed."""
+        """Returns a string for each kind; it changes with each change of a document."""
         if not kinds:
             return {}
         statement = _REVISIONS.format(marks=", ".join("?" * len(kinds)))
@@ -275,7 +275,7 @@ class SqlControl:
         return not await self._read(lambda transaction: transaction.rows(_ANY))
 
     async def revision(self) -> int:
-        """Returns how many transactions have changed a SQLite file; 0 on PostgreSQL."""
+        """Returns the number of transactions that have changed a SQLite file; 0 on PostgreSQL."""
         if self._reader is None:
             return 0
         ((revision,),) = await self._read(lambda transaction: transaction.rows(REVISION))
@@ -293,12 +293,12 @@ class SqlControl:
     ) -> None:
         """Returns only once all changes are durable; on an error none is made.
 
-        If the connection is lost during the commit itself, `StorageFailed` says that it is not
-        known whether they were made.
+        If the connection is lost during the commit, `StorageFailed` says that the outcome is
+        unknown.
 
         Args:
-            changes: what to change.
-            fence: is called in the same transaction first; an error that it raises changes nothing.
+            changes: the changes.
+            fence: called first, in the same transaction; if it raises, nothing changes.
         """
 
         def change_all(transaction: Transaction) -> None:
@@ -321,7 +321,7 @@ class SqlControl:
         """Reads the whole store.
 
         Raises:
-            StorageFailed: it cannot be read, or something in it is not what was written.
+            StorageFailed: it cannot be read or is damaged.
         """
 
         def read_all(transaction: Transaction) -> None:
@@ -438,7 +438,7 @@ def _change(transaction: Transaction, change: StoreWrite) -> None:
 
 
 def _row(put: Put) -> Row:
-    """Returns the row of a document that is new."""
+    """Returns the row of a new document."""
     body = json.dumps(put.document, separators=(",", ":"))
     return put.kind, put.key, 1, body, _checksum(put.kind, put.key, body)
 
@@ -447,7 +447,7 @@ def _stored(row: Row) -> Stored:
     """Returns the document in a row.
 
     Raises:
-        StorageFailed: it is not what was written.
+        StorageFailed: it is damaged.
     """
     kind, key, version, body, checksum = row
     if checksum not in (None, _checksum(kind, key, body)):

@@ -1,9 +1,9 @@
-"""Backups of a data directory: one consistent point in one tar file, also while a server runs.
+"""Backups of a data directory: one consistent point in one tar file, even while a server runs.
 
-A server only ever removes from its data directory what is stored elsewhere in it: segments of the
-journal behind sealed files, sealed files behind the ones they were merged into. So a backup copies
-the control store first, then links the sealed files, then copies the journal, and starts again if
-something was removed in between. What it names is then in it, up to the last record of the journal.
+A server removes from its data directory only data stored elsewhere in it: journal segments covered
+by sealed files, sealed files merged into others. So a backup copies the control store first, links
+the sealed files, copies the journal, and starts again if the server removed something in between.
+The backup then has everything it names, up to the last record of the journal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds: each file's size and SHA-256, up to which position of the journal."""
+    """Contents of a backup: each file's size and SHA-256, and the last position of the journal."""
 
     version: str
     created: str
@@ -118,7 +118,7 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
     for _ in range(_ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        copy_control(folder / "state.db")  # first: it must name nothing that the others lack
+        copy_control(folder / "state.db")  # first: the later copies must have all it names
         shutil.copyfile(data.root / "version", folder / "version")
         linked = _link_history(data.history, folder / "history")
         position = _copy_journal(data.journal, folder / "journal") if linked else None
@@ -158,7 +158,7 @@ def _copy_journal(journal: Path, target: Path) -> int | None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Returns whether the journal continues what is sealed."""
+    """Returns whether the journal continues the sealed files."""
     sealed = max(
         (file.last for file in sealed_files(folder / "history", Series.JOURNAL)), default=0
     )

@@ -1,11 +1,11 @@
-"""The inventory: what a data directory must hold, so that what is gone is noticed.
+"""The inventory: the required content of a data directory, to detect missing parts.
 
-It is small and kept twice, in the data directory and beside the sealed files. The server alone
-writes it: at its start, and when something was added.
+It is small and stored twice, in the data directory and next to the sealed files. Only the server
+writes it: at its start, and after additions.
 
-How far journal and control store were written is in a file beside them, so that a lost end shows.
-The file is overwritten after each commit and not synced: it survives a kill, and after a power cut
-it is a little old, but never ahead of them.
+A file next to them has the last written positions of journal and control store, so that a lost end
+is detected. The server overwrites it after each commit without a sync: it survives a kill, and
+after a power cut it may be slightly old, but is never ahead of them.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _NO_CHAIN = b"-" * 64
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is known to have been written.
+    """The last known writes.
 
     Args:
         installation: the id of the data directory (`adapters/data_inventory.py`).
-        position: the last position of the journal that was committed.
-        chain: the chain at this position; b"" if it is not known.
-        marked: the position that was last stored in the control store.
+        position: the last committed position of the journal.
+        chain: the chain at this position; b"" if unknown.
+        marked: the position last stored in the control store.
         revision: the last change of a control store in a file.
     """
 
@@ -59,7 +59,7 @@ class Written:
 
     @classmethod
     def from_line(cls, line: bytes) -> Written | None:
-        """Returns what a file says; None if it is damaged."""
+        """Parses the content of a file; None if damaged."""
         match = _LINE.fullmatch(line)
         if match is None or zlib.crc32(line[:-10]) != int(match[6], 16):
             return None
@@ -68,7 +68,7 @@ class Written:
 
 
 def _line(installation: bytes, position: int, chain: bytes, marked: int, revision: int) -> bytes:
-    # Each group of records waits for it, so it is made in one step.
+    # Each group of records waits for this: one step.
     text = b"%b position %020d chain %b marked %020d revision %020d" % (
         installation,
         position,
@@ -80,9 +80,9 @@ def _line(installation: bytes, position: int, chain: bytes, marked: int, revisio
 
 
 def read_written(root: Path) -> tuple[Written | None, str | None]:
-    """Returns what the file of a data directory says, and what is wrong with the file.
+    """Returns the content of a data directory's file, and its error.
 
-    Both are None if there is no file, as in directories of older versions.
+    Both are None without a file, as in directories of older versions.
     """
     try:
         content = (root / WRITTEN_NAME).read_bytes()
@@ -133,11 +133,11 @@ class WrittenFile:
             line = _line(
                 self._installation, self._position, self._chain, self._marked, self._revision
             )
-            with contextlib.suppress(OSError):  # the line that is there is only older
+            with contextlib.suppress(OSError):  # the existing line is only older
                 os.pwrite(self._descriptor, line, 0)
 
     def close(self) -> None:
-        """Closes the file; what is noted afterwards is not kept."""
+        """Closes the file; later notes are discarded."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -145,17 +145,17 @@ class WrittenFile:
 
 
 NAME = "inventory.json"
-#: An empty file with which an operator accepts what was lost.
+#: An empty file with which an operator accepts a loss.
 ACCEPTED = "losses.accepted"
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryProblem:
-    """Something that is not as it was; it counts until it is accepted.
+    """A replaced store or journal; it is reported until an operator accepts it.
 
-    `kind` is `store` (the control store is another one), `older` (it is an older copy of itself)
-    or `journal` (the journal is another one).
+    `kind` is `store` (another control store), `older` (an older copy of the same control store) or
+    `journal` (another journal).
     """
 
     kind: str
@@ -164,17 +164,17 @@ class DirectoryProblem:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryInventory:
-    """What a data directory must hold.
+    """The required content of a data directory.
 
     Args:
         installation: its id, made at the first start.
-        store: the id that the control store must have; None if it is not known.
+        store: the required id of the control store; None if unknown.
         state_file: whether the control store is the file `state.db`.
         imported: the number of the last imported event.
         keys: file name of each signing key → its fingerprint.
         trails: ARN of each trail → the members of its document that no call has.
-        problems: what was found at a start and not accepted yet.
-        serial: how often it was changed.
+        problems: problems found at a start and not accepted yet.
+        serial: number of changes.
     """
 
     installation: str
@@ -223,13 +223,13 @@ def new_installation() -> str:
 def read_inventory(
     data: DataDirectory, written: Written | None = None
 ) -> tuple[DirectoryInventory | None, list[str]]:
-    """Returns the newest inventory of a data directory, and what is wrong with its two files.
+    """Returns the newest inventory of a data directory, and the errors of its two files.
 
-    There is none in a directory of an older version.
+    Directories of older versions have none.
 
     Args:
         data: the data directory.
-        written: what the file `written` says: of whose installation the directory is.
+        written: the content of the file `written`, which names the directory's installation.
     """
     inventories: dict[str, DirectoryInventory] = {}
     problems: list[str] = []

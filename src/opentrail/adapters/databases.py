@@ -39,12 +39,12 @@ _END_SILENT_BLOCKERS = """
 class SilentBlockers:
     """Sessions whose client was paused, cut off or lost power within a transaction.
 
-    PostgreSQL ends most of them by `idle_in_transaction_session_timeout`. That does not hold while
-    a message has arrived in part, or while the client does not read the answer.
+    PostgreSQL ends most of them by `idle_in_transaction_session_timeout`. That timeout does not
+    apply to a partly received message, or to a client that does not read the answer.
 
     Args:
         connect: opens a connection of the same user.
-        seconds: how long a client may be silent that blocks others.
+        seconds: maximum silence of a client that blocks others.
     """
 
     def __init__(self, connect: Callable[[], Any], seconds: float) -> None:
@@ -54,10 +54,10 @@ class SilentBlockers:
         self._looking = threading.Lock()
 
     def end(self, blocked: int) -> None:
-        """Ends what blocks a session, in a thread: PostgreSQL may not answer.
+        """Ends the sessions that block another one, in a thread: PostgreSQL may not answer.
 
         Args:
-            blocked: the process id of the session on PostgreSQL.
+            blocked: the process id of the blocked session on PostgreSQL.
         """
         if self._looking.acquire(blocking=False):
             threading.Thread(
@@ -79,7 +79,7 @@ class SilentBlockers:
             self._looking.release()
 
 
-#: Seconds until a connection that was opened meanwhile is closed as well.
+#: Seconds until a connection opened during the close is closed as well.
 _CLOSE_RETRY_SECONDS = 0.5
 #: Seconds between two calls of `on_slow`.
 _SLOW_SECONDS = 1.0
@@ -88,13 +88,13 @@ _MIN_CONNECT_SECONDS = 2
 
 
 class TimeLimit:
-    """Cuts off a transaction that takes too long, by closing its connection.
+    """Cuts off a slow transaction by closing its connection.
 
-    PostgreSQL's own limits do not help while it is frozen or its machine is gone: the driver would
-    wait for its answer permanently.
+    PostgreSQL's own limits do not help while it is frozen or its machine is down: the driver would
+    wait for its answer forever.
 
     Args:
-        on_slow: is called each second of a block, in a thread; it must return at once.
+        on_slow: called each second of a block, in a thread; must return immediately.
     """
 
     def __init__(self, on_slow: Callable[[], None] = lambda: None) -> None:
@@ -112,7 +112,7 @@ class TimeLimit:
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Closes the connection if the block takes longer; what waits for an answer then fails."""
+        """Closes the connection if the block takes longer; a pending request then fails."""
         self._seconds, self.has_expired = seconds, False
         ended = threading.Event()
 
@@ -140,7 +140,7 @@ class TimeLimit:
         connection = self.connection
         if connection is None or connection.closed:
             return
-        with suppress(Exception):  # it may be closed already, and the limit must go on
+        with suppress(Exception):  # it may be closed already, and the limit must continue
             # A copy of the descriptor is closed here; the driver closes its own.
             copy = socket.socket(fileno=os.dup(connection.fileno()))
             try:
@@ -168,10 +168,10 @@ _TRANSACTION_MILLISECONDS = 8_000
 _HAS_TRANSACTION_TIMEOUT = 17_00_00
 #: Transactions with a longer limit are work without other servers, such as a migration.
 _MAX_LIMITED_SECONDS = 10.0
-#: Seconds for a connection that looks for what blocks another one.
+#: Seconds for a connection that looks for blocking sessions.
 _MAX_LOOK_SECONDS = 2
-#: Settings of PostgreSQL for each session; those of the URL come later, and count. PostgreSQL
-#: notices within 4 s that the machine of a client is gone.
+#: Session settings of PostgreSQL; those in the URL follow and win. PostgreSQL detects a dead client
+#: machine within 4 s.
 _SESSION_SETTINGS = {
     "statement_timeout": _STATEMENT_MILLISECONDS,
     "idle_in_transaction_session_timeout": _IDLE_MILLISECONDS,
@@ -187,8 +187,8 @@ _CLIENT_SETTINGS = {
     "keepalives_interval": 1,
     "keepalives_count": 2,
 }
-#: Returns how many transactions have changed a SQLite file: SQLite's recovery ends silently at the
-#: first damaged frame of the write-ahead log, and a smaller number shows that.
+#: Returns the number of transactions that have changed a SQLite file. SQLite's recovery ends
+#: silently at the first damaged frame of the write-ahead log; a smaller number reveals that.
 REVISION = "PRAGMA user_version"
 #: The number of revisions, after which they start at 0 again: a signed integer of 32 bits.
 _REVISIONS = 1 << 31
@@ -267,16 +267,16 @@ class ControlDatabase(Protocol):
         ...
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
-        """Return what `work` returns once its changes are durable; on an error none is made.
+        """Return the result of `work` once its changes are durable; on an error none is made.
 
         Args:
             work: runs the statements.
-            seconds: how long all may take where the database is remote, the turn's wait included.
-            is_alone: whether no other process may write in the meantime, on SQLite.
+            seconds: deadline with a remote database, including the wait for the turn.
+            is_alone: whether to keep other processes from writing, on SQLite.
 
         Raises:
             TransientError, SilentError, DatabaseError: nothing was changed.
-            CommitUnknownError: it is not known whether something was.
+            CommitUnknownError: the outcome is unknown.
         """
         ...
 
@@ -358,12 +358,12 @@ class PostgresDatabase:
         purpose: str = "control store",
         connect_seconds: int = int(MAX_CONTROL_SECONDS),
     ) -> None:
-        """Keeps the address of a database; it is connected to by the first transaction.
+        """Stores the address of a database; the first transaction connects to it.
 
         Args:
             url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE?NAME=VALUE`.
-            purpose: what the database is for, for messages.
-            connect_seconds: how long each host may take to accept a connection.
+            purpose: the purpose of the database, for messages.
+            connect_seconds: deadline for each host to accept a connection.
 
         Raises:
             UsageError: the driver is not installed, or the URL is not valid.
@@ -381,7 +381,7 @@ class PostgresDatabase:
                 _ = urlsplit(f"//{host}").port
             given: dict[str, Any] = conninfo_to_dict(url)
         except (ValueError, psycopg.Error):
-            # Their texts have the URL, and with it the password.
+            # Their messages contain the URL, and with it the password.
             raise _invalid_url(purpose) from None
         self.parameters: dict[str, Any] = {
             "connect_timeout": connect_seconds,
@@ -402,7 +402,7 @@ class PostgresDatabase:
         self._connection: psycopg.Connection[Any] | None = None
         #: The process of the connection on PostgreSQL.
         self._session: int | None = None
-        #: What PostgreSQL warned of since the transaction began to commit.
+        #: PostgreSQL's warnings since the commit began.
         self._warning: str | None = None
 
     def run(self, work: Callable[[Transaction], T], seconds: float, is_alone: bool = False) -> T:
@@ -494,7 +494,7 @@ class PostgresDatabase:
         )
 
     def _end_blockers(self) -> None:
-        """Ends what has blocked the transaction for a while, if its client is silent."""
+        """Ends sessions that have long blocked the transaction, if their client is silent."""
         if self._session is not None:
             self._blockers.end(self._session)
 
@@ -516,7 +516,7 @@ def _next_revision(connection: sqlite3.Connection) -> int:
 
 
 def revisions_behind(revision: int, other: int) -> int:
-    """Returns by how many transactions a revision is older than another one; 0 if it is not."""
+    """Returns the number of transactions by which a revision is behind another one, or 0."""
     behind = (other - revision) % _REVISIONS
     return behind if behind < _REVISIONS // 2 else 0
 
@@ -533,7 +533,7 @@ def _longer(connection: Any, milliseconds: int) -> str:
 
 
 def _set_wal_mode(connection: sqlite3.Connection) -> None:
-    """Sets the journal mode; SQLite does not wait by itself for others that open a new file."""
+    """Sets the journal mode; SQLite does not wait for other openers of a new file."""
     for delay in (*_BUSY_DELAYS, None):
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -16,7 +16,7 @@ _REPEATED = {
 
 
 def agrees(entry: Entry) -> bool:
-    """Returns whether the columns of an entry repeat what its record says."""
+    """Returns whether the columns of an entry match its record."""
     repeated = (key + getattr(entry, column).encode() + b'"' for key, column in _REPEATED.items())
     if all(member in entry.record for member in repeated):
         return True

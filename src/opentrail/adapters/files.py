@@ -165,14 +165,14 @@ class DataDirectory:
                 f"reads up to {DATA_VERSION}: upgrade opentrail"
             )
         if version < DATA_VERSION:
-            # From here on an older program would read what it does not know.
+            # An older program must not read newer data from here on.
             write_durably(marker, f"{DATA_VERSION}\n".encode())
 
     @property
     def version_problem(self) -> str | None:
-        """What is wrong with the file `version`; None if it can be read, or is missing.
+        """The error of the file `version`; None if it can be read, or is missing.
 
-        A start makes a missing one again.
+        A start recreates a missing file.
         """
         try:
             text = (self.root / "version").read_bytes().decode(errors="replace").strip()

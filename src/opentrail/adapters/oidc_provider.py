@@ -45,11 +45,12 @@ _MAX_TOKEN_AGE = 3_600
 _MAX_JSON_DEPTH = 32
 #: Characters of a subject (OpenID Connect Core 1.0, section 2).
 _MAX_SUBJECT_LENGTH = 255
-#: How long a provider's keys are used, and how often they are fetched again for an unknown key.
+#: Lifetime of a provider's cached keys, and the minimum interval between fetches for an unknown
+#: key.
 _KEYS_LIFETIME, _KEYS_RETRY = timedelta(minutes=5), timedelta(seconds=10)
-#: Keys that are tried for one token.
+#: Maximum keys tried per token.
 _MAX_TRIED_KEYS = 16
-#: Bits of an RSA modulus: RFC 7518, section 3.3, and what OpenSSL verifies.
+#: Bits of an RSA modulus: RFC 7518, section 3.3, and OpenSSL's limit.
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2_048, 16_384
 #: Characters of a reason.
 _MAX_REASON_LENGTH = 500
@@ -105,14 +106,14 @@ class OidcProvider:
         self._clock = clock
         self._requests = asyncio.Semaphore(_MAX_REQUESTS)
         self._discovering = asyncio.Lock()
-        #: What was discovered, and until when it is used.
+        #: A discovery document and its expiry.
         self._discovered: tuple[_Discovered, datetime] | None = None
         self._fetching_keys = asyncio.Lock()
         #: Written under `_fetching_keys`.
         self._published: _PublishedKeys | None = None
 
     async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
-        """Returns the URL to send a browser to, and what must be known when it comes back."""
+        """Returns the URL to redirect a browser to, and the state to verify when it returns."""
         provider = await self._discover()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         digest = hashlib.sha256(verifier.encode()).digest()
@@ -166,7 +167,7 @@ class OidcProvider:
             return published.keys
 
     async def _discover(self) -> _Discovered:
-        """Returns the provider's addresses and algorithms, those of five minutes ago at most."""
+        """Returns the provider's addresses and algorithms, at most five minutes old."""
         async with self._discovering:
             now = self._clock.now()
             if self._discovered is None or self._discovered[1] < now:
@@ -303,9 +304,9 @@ def _signed_claims(token: str, keys: Sequence[Any], algorithms: Sequence[str]) -
 
 
 def _keys_for(published: Sequence[Any], key_id: str | None, algorithm: str) -> Iterator[Key]:
-    """Yields the usable keys that may have signed a token, the first few.
+    """Yields the first few usable keys that may have signed a token.
 
-    Others are ignored, such as those of an unknown type or curve (RFC 7517, section 5).
+    Ignores others, such as keys of an unknown type or curve (RFC 7517, section 5).
     """
     tried = 0
     for jwk in published:
@@ -382,7 +383,7 @@ def is_safe(url: str) -> bool:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Leaves redirects alone: the provider's addresses are those that it has published."""
+    """Follows no redirects: only the provider's published addresses count."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

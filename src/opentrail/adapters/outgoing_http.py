@@ -29,7 +29,7 @@ _REQUEST_SECONDS = 30.0
 
 @contextlib.contextmanager
 def deadline(opened: socket.socket) -> Iterator[None]:
-    """Shuts a connection down after 30 seconds, whatever has been read of it by then."""
+    """Shuts a connection down after 30 seconds, even in the middle of a response."""
     same = opened.dup()  # TLS takes the socket itself
 
     def end() -> None:
@@ -68,7 +68,7 @@ _SILENCE_SECONDS = 10.0
 _MAX_OTLP_ANSWER_BYTES = 65_536
 #: Statuses after which the same request may be accepted later (OTLP: "Retryable response codes").
 _LATER = frozenset({429, 502, 503, 504})
-#: Maximum seconds that an answer's Retry-After is waited for; then the follower tries again.
+#: Maximum seconds to honour Retry-After; then the follower retries.
 _MAX_PAUSE = 30.0
 #: Path of a collector's logs, if the URL has none.
 _PATH = "/v1/logs"
@@ -96,7 +96,7 @@ class OtlpCollector:
         }
 
     async def send(self, logs: dict[str, Any]) -> int:
-        """Returns once the collector has answered; the result is how many records it rejected."""
+        """Returns the number of rejected records once the collector has answered."""
         count = sum(
             len(scope["logRecords"])
             for resource in logs["resourceLogs"]
@@ -136,7 +136,7 @@ class OtlpCollector:
 
 
 def _rejected(content: str) -> int:
-    """Returns how many records an answer says were rejected."""
+    """Returns the number of rejected records in an answer."""
     try:
         partial = orjson.loads(content).get("partialSuccess") or {}
         return max(0, int(partial.get("rejectedLogRecords", 0)))

@@ -26,13 +26,13 @@ def wait_for_end_of_parent() -> None:
 
 
 def end_with_parent() -> None:
-    """Kills this process when its parent is gone, from a thread that waits for that.
+    """Kills this process when its parent ends, from a waiting thread.
 
     The thread runs whatever the main thread does, except during a call into C that holds the
     interpreter's lock: the process then ends after that call. DuckDB, SQLite, NumPy and zlib
-    release the lock for long work. A process that is stopped (SIGSTOP) ends when it is continued.
+    release the lock for long work. A stopped process (SIGSTOP) ends when it is continued.
 
-    If the parent is gone already, the process ends before this returns.
+    If the parent has already ended, the process ends before this returns.
     """
     if select.select([_STDIN], [], [], 0)[0]:  # nothing is written: this is the end of the pipe
         _kill_when_parent_ends()

@@ -1,4 +1,4 @@
-"""Events as Parquet files that pandas, Spark and DuckDB read as they are."""
+"""Events as Parquet files that pandas, Spark and DuckDB read directly."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = {
 }
 _ACCOUNT = {"uid": "VARCHAR"}
 #: Member of an event in OCSF → its type, in the form of DuckDB's `json_transform`: the same for all
-#: events, so that files can be read together. Objects with members of any name are JSON in a text.
+#: events, so that files can be read together. Objects with arbitrary members are JSON strings.
 OCSF_COLUMNS = {
     "activity_id": "INTEGER",
     "activity_name": "VARCHAR",

@@ -33,10 +33,10 @@ _OVERLAP = timedelta(days=1)
 _KIND = "signing-key"
 #: Kind of documents with private keys, sealed.
 _SEALED_KIND = "sealed-signing-key"
-#: Kind and key of the document that is changed with each new key, so that of several servers
-#: one makes it.
+#: Kind and key of the document that changes with each new key, so that only one of several servers
+#: makes it.
 _NEWEST = "newest-signing-key"
-#: What other servers change when they make a key.
+#: The document that other servers change when they make a key.
 SHARED_KINDS = (_KIND, _SEALED_KIND)
 #: How often servers may make keys concurrently before one gives up.
 _MAX_ATTEMPTS = 10
@@ -46,14 +46,14 @@ class RsaSigner:
     """Stores RSA keys as `signing-<created>.pem`; never removes one.
 
     The fingerprint is the MD5 of the PKCS#1 DER public key, as AWS's are (cloudtrail-format §5.3).
-    With a control store, it remembers the public halves: a private key that is removed, damaged or
-    replaced is named, and its public half stays listed (guarantee L8).
+    With a control store, it remembers the public halves: it reports a removed, damaged or replaced
+    private key, and still lists its public half (guarantee L8).
 
     Args:
-        folder: where the keys are in files (0600).
+        folder: folder of the key files (0600).
         clock: the time.
-        lifetime: how long a key signs before a new one replaces it.
-        control: where the public halves are remembered.
+        lifetime: time that a key signs before a new one replaces it.
+        control: the store that remembers the public halves.
         sealer: seals private keys, which are then in the control store instead of files, the same
             for all servers that share it.
     """
@@ -75,13 +75,13 @@ class RsaSigner:
         self._lifetime = lifetime
         self._control = control
         self._lock = asyncio.Lock()
-        #: Name → key. A key that is loaded stays in use if what is stored is changed.
+        #: Name → key. A loaded key stays in use if its stored copy changes.
         self._private: dict[str, _PrivateKey] = {}
         self._known: dict[str, _PublicKey] = {}
         #: Name → why a key cannot be used; missing ones are left out.
         self._unusable: dict[str, str] = {}
         self._is_loaded = False
-        #: What is wrong with the keys, for operators; without paths.
+        #: Problems of the keys, for operators; without paths.
         self.problems: list[str] = []
 
     async def keys(self) -> list[SigningKey]:
@@ -122,14 +122,14 @@ class RsaSigner:
         raise SigningKeyUnavailable(f"there is no private key of fingerprint {fingerprint}")
 
     async def check(self) -> list[str]:
-        """Compares the keys with what is remembered; returns what is wrong, without paths."""
+        """Compares the keys with the remembered ones; returns the problems, without paths."""
         async with self._lock:
             await self._check()
             return self.problems
 
     async def _check(self) -> None:
         recorded = await known_keys(self._control) if self._control else dict(self._known)
-        # What was listed once stays listed, also if it is gone from the control store.
+        # A listed key stays listed, even after it disappears from the control store.
         remembered = {**self._known, **recorded}
         stored = await self._place.read()
         problems = key_problems(stored, remembered)
@@ -172,7 +172,7 @@ class RsaSigner:
 
     async def _make(self) -> None:
         moment = self._clock.now()
-        while (name := _name(moment)) in self._known:  # of a key that is gone
+        while (name := _name(moment)) in self._known:  # of a missing key
             moment += timedelta(seconds=1)
         pem = await asyncio.to_thread(_new_pem)
         key = _parsed(name, pem)
@@ -226,7 +226,7 @@ class StoredKeys:
     unusable: dict[str, str] = field(default_factory=dict)
     #: Names of keys whose loss is acknowledged by a file `<name>.lost`.
     acknowledged: set[str] = field(default_factory=set)
-    #: What may be wrong with a key that cannot be used, and what to do about a missing one.
+    #: The possible causes of an unusable key, and the remedy for a missing one.
     damage: str = "damaged, or open to others"
     remedy: str = "put the file back"
 
@@ -350,7 +350,7 @@ async def known_keys(control: ControlStore) -> dict[str, _PublicKey]:
 
 
 def read_folder(folder: Path) -> StoredKeys:
-    """Returns what the key files of a folder hold."""
+    """Returns the content of a folder's key files."""
     keys = StoredKeys()
     for file in sorted(folder.glob("signing-*.pem")):
         try:
@@ -367,7 +367,7 @@ def acknowledged_keys(folder: Path) -> set[str]:
 
 
 def key_problems(keys: StoredKeys, remembered: Mapping[str, _PublicKey]) -> list[str]:
-    """Returns what is wrong with keys, compared with what is remembered; without paths."""
+    """Returns the differences between keys and the remembered ones; without paths."""
     problems = {
         name: f"signing key {name} is missing: {keys.remedy}"
         for name in remembered
@@ -382,7 +382,7 @@ def key_problems(keys: StoredKeys, remembered: Mapping[str, _PublicKey]) -> list
 
 
 async def folder_problems(folder: Path, control: ControlStore | None) -> list[str]:
-    """Returns what is wrong with the key files of a folder; without paths.
+    """Returns the problems of a folder's key files; without paths.
 
     Args:
         folder: the folder.
@@ -402,7 +402,7 @@ def _created_at(name: str) -> datetime:
 
 
 def _context(name: str) -> str:
-    """Returns what a sealed key is bound to."""
+    """Returns the context that a sealed key is bound to."""
     return f"signing key {name}"
 
 
@@ -432,10 +432,10 @@ def _parsed(name: str, pem: bytes, source: str | None = None) -> _PrivateKey:
     Args:
         name: the key's name, which has its time of creation.
         pem: the private key in PEM form.
-        source: where it is from, for messages.
+        source: its origin, for messages.
 
     Raises:
-        StorageFailed: it is not one that may be used.
+        StorageFailed: the key may not be used.
     """
     source = source or f"signing key {name}"
     try:

@@ -1,7 +1,7 @@
-"""Names of sealed files: they say what is sealed (guarantee D12).
+"""Names of sealed files, which give their contents (guarantee D12).
 
 `<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-<first>-…` these
-imported events. `<first>-<last>.expired` is empty: this range has been deleted. The hash is the
+imported events. `<first>-<last>.expired` is empty and marks a deleted range. The hash is the
 beginning of the file's SHA-256. The name of a merged file of imported events ends with a hash of
 its parts, which distinguishes it from an import that has the same numbers.
 """
@@ -30,7 +30,7 @@ _NAME = re.compile(
 
 
 class Series(Enum):
-    """What the numbers in a file's name count; the value is the name's prefix."""
+    """The unit that the numbers in a file's name count; the value is the name's prefix."""
 
     JOURNAL = ""
     IMPORTED = "import-"
@@ -75,7 +75,7 @@ def expired_name(series: Series, first: int, last: int) -> str:
 
 
 def read_name(path: Path) -> SealedFile | None:
-    """Returns what a file's name says; None for other files."""
+    """Parses a file's name; None for other files."""
     match = _NAME.match(path.name)
     if match is None:
         return None
@@ -85,7 +85,7 @@ def read_name(path: Path) -> SealedFile | None:
 
 
 def parts_of(files: Iterable[SealedFile]) -> str:
-    """Returns what the name of a merged file says of its parts, whatever was merged first."""
+    """Parses the name of a merged file into its parts, whichever was merged first."""
     hashes = (int(file.parts or file.digest or "0", 16) for file in files)
     return f"{functools.reduce(operator.xor, hashes, 0):016x}"
 
@@ -93,14 +93,14 @@ def parts_of(files: Iterable[SealedFile]) -> str:
 def sealed_files(folder: Path, series: Series) -> list[SealedFile]:
     """Returns the files of a series in order of their ranges.
 
-    A file whose range lies within that of another is left over from a merge: it is not returned.
+    Skips a file whose range lies within another file's: a merge left it behind.
     """
     files = _all(folder, series)
     return [file for file in files if not _is_left_over(file, files)]
 
 
 def left_over(folder: Path) -> list[Path]:
-    """Returns what an interrupted seal, merge or expiry has left."""
+    """Returns the leftovers of an interrupted seal, merge or expiry."""
     obsolete = [
         file.path
         for series in Series

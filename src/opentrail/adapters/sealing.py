@@ -39,7 +39,7 @@ class AesGcmSealer:
         return f"{_VERSION}.{self.fingerprint}.{base64.b64encode(content).decode()}"
 
     def unseal(self, sealed: str, context: str) -> bytes:
-        """Returns what was sealed."""
+        """Returns the unsealed content."""
         version, _, rest = sealed.partition(".")
         fingerprint, _, text = rest.partition(".")
         if version != _VERSION:
@@ -110,7 +110,7 @@ def master_key_in(file: Path) -> str | None:
 
 
 def _fingerprint(master_key: bytes) -> str:
-    """Returns which master key it is; says nothing else of it."""
+    """Returns an id of the master key that does not reveal the key."""
     return hashlib.sha256(b"opentrail master key\0" + master_key).hexdigest()[:16]
 
 

@@ -27,7 +27,7 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Maximum rows per batch.
 _BATCH = 5_000
-#: Times to check a write-ahead log: one that a server is writing may look damaged once.
+#: Attempts to check a write-ahead log: during a server's write it may look damaged.
 _CHECKS = 3
 #: A position that no journal reaches.
 _END = 2**62
@@ -51,11 +51,11 @@ class StoreCheck:
     Args:
         journal: the folder of segments.
         history: the folder of sealed files.
-        advance: is called with the number of bytes and records verified.
-        written: a position that is known to have been written.
+        advance: called with the number of bytes and records verified.
+        written: a position known to be written.
         imported: the number of the last imported event.
         is_live: whether a server may be writing; else no file is created or changed.
-        source: the journal if that is not in files.
+        source: the journal if it is not in files.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class StoreCheck:
             first = self._source.first_position()
         elif segments:
             name, first = segments[0].path.name, segments[0].first
-        # What is in S3 is verified when it is read.
+        # Files in S3 are verified when read.
         recorded = sorted([*recorded, *self._indexed()], key=lambda file: file.first)
         yield from _between(recorded, first)
         yield from _lost_imports(imported, self._imported)
@@ -153,7 +153,7 @@ class StoreCheck:
                 yield from self._entries(reader, path, last)
         except (StorageFailed, sqlite3.Error, OSError) as error:
             if not path.exists():
-                return  # a running server has trimmed it: sealed files hold what it held
+                return  # a running server has trimmed it: its entries are in sealed files
             yield Damage(path.name, str(error), getattr(error, "position", segment.first))
         self.segments += 1
 
@@ -188,7 +188,7 @@ class StoreCheck:
         yield from _merged(self._damaged(source, first))
 
     def _damaged(self, source: JournalSource, first: int) -> Iterator[Damage]:
-        """Reads every record, and yields each position that is damaged."""
+        """Reads every record, and yields each damaged position."""
         self._last = first - 1
         while True:
             try:

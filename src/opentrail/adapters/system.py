@@ -34,7 +34,7 @@ class SystemClock:
 
 
 def cpu_count() -> int:
-    """Returns the number of CPUs that this process may use; outside Linux, that of the machine."""
+    """Returns the number of CPUs available to this process; outside Linux, the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -54,8 +54,8 @@ def raise_descriptor_limit() -> int:
 def sync(descriptor: int) -> None:
     """Returns once a file or folder is on the disk.
 
-    On macOS `fsync` leaves data in the cache of the disk, from which `F_FULLFSYNC` writes them.
-    File systems without it, such as those of networks, refuse it.
+    On macOS `fsync` leaves data in the disk's cache; `F_FULLFSYNC` writes them out. File systems
+    without it, such as network ones, refuse it.
     """
     full_sync = getattr(fcntl, "F_FULLFSYNC", None)
     if full_sync is not None:
@@ -77,7 +77,7 @@ def sync_at_commit(connection: sqlite3.Connection) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Returns whether there is a process with this id, of whatever user."""
+    """Returns whether a process with this id exists, under any user."""
     if process <= 0:
         return False
     try:

@@ -1,7 +1,7 @@
-"""Counts of calls without a record, lost ones and ones that are left out, across a restart.
+"""Counts of calls without a record, lost or excluded, that survive a restart.
 
-Each process has a file of left out calls for each hour, mapped into its memory, and locks it while
-it counts there. A count is in the file at once: a kill loses none, only a power cut does.
+Each process has a file of excluded calls for each hour, mapped into its memory, and locks it while
+it counts there. Counts reach the file immediately: a kill loses none, only a power cut does.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GapFile:
 
 @dataclass(frozen=True, slots=True)
 class DamagedGap:
-    """A file of a gap is not what was written: how many records were lost is unknown."""
+    """A gap file is damaged: the number of lost records is unknown."""
 
     problem: str
 
@@ -89,11 +89,11 @@ def _gap_in(path: Path) -> Gap | DamagedGap | None:
 
 log = logging.getLogger(__name__)
 
-#: Bytes of a counter: a number, then what is counted, in one block of the disk.
+#: Bytes of a counter: a number, then its subject, in one block of the disk.
 _SLOT, _NUMBER = 256, 8
 _SIZE = MAX_COUNTERS * _SLOT
 _HOUR_SECONDS = 3600
-#: Seconds until a file that there was no room for is tried again.
+#: Seconds before a file that did not fit on the disk is retried.
 _AGAIN_SECONDS = 1.0
 _HOUR_FORM = "%Y%m%dT%H"
 
@@ -112,7 +112,7 @@ class LeftOutCounts:
         self._map: mmap.mmap | None = None
         self._numbers: memoryview | None = None
         self._slots: dict[LeftOut, int] = {}
-        #: When the hour of the file ends, or when a new file is tried again.
+        #: End of the file's hour, or time of the next attempt to create a file.
         self._end = 0.0
         self._is_without_room = False
 
@@ -132,7 +132,7 @@ class LeftOutCounts:
         return True
 
     def _name(self, left_out: LeftOut) -> int:
-        """Returns the counter of a kind of call that is new in this hour."""
+        """Returns the counter of a kind of call first seen in this hour."""
         text = "\t".join(left_out).encode()
         slot = len(self._slots)
         if slot == MAX_COUNTERS or len(text) > _SLOT - _NUMBER or self._map is None:
@@ -197,7 +197,7 @@ class LeftOutCounts:
 
 
 def counts_in(files: Iterable[Path]) -> Counter[LeftOut]:
-    """Returns the sums of the counts in files; one that is gone has none."""
+    """Returns the sums of the counts in files; a missing file has none."""
     sums: Counter[LeftOut] = Counter()
     for file in files:
         try:
@@ -221,7 +221,7 @@ def count_files(folder: Path) -> list[Path]:
 
 
 def finished_hours(folder: Path, now: datetime) -> dict[datetime, list[Path]]:
-    """Returns the files of each past hour in which no process counts any more."""
+    """Returns the files of each past hour in which no process still counts."""
     hours: dict[datetime, list[Path]] = {}
     for file in count_files(folder):
         with suppress(ValueError):  # a name that no process gave it

@@ -37,7 +37,7 @@ class TrailReader:
     """Calls the API with the credentials that SDKs find in the environment.
 
     Args:
-        endpoint_url: URL of the API; None for the one that SDKs use.
+        endpoint_url: URL of the API; None for the SDKs' default.
     """
 
     def __init__(self, endpoint_url: str | None = None) -> None:
@@ -192,7 +192,7 @@ class S3Gets(S3Reader):
 
 
 class _ObjectBody:
-    """The body of an answer; its connection is reused once all of it has been read."""
+    """A response body; its connection is reused after the whole body has been read."""
 
     def __init__(
         self,

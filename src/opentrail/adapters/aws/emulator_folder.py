@@ -21,9 +21,9 @@ _Stamp = tuple[int, int, int] | None
 
 
 class EmulatorFolder:
-    """The folder of one emulator; what has changed in it is read again.
+    """The folder of one emulator; rereads changed files.
 
-    While the emulator rewrites a file, the former content counts.
+    While the emulator rewrites a file, the previous content applies.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,10 +52,10 @@ class EmulatorFolder:
         return self._key
 
     def key_for(self, access_key_id: str) -> UpstreamCredentials | None:
-        """Returns what to re-sign a call with; None: its signature is passed on.
+        """Returns the credentials to re-sign a call with; None to pass its signature on.
 
-        Only the emulator's own keys are exchanged, of this run or an earlier one: a web page that a
-        browser shows cannot know one.
+        Exchanges only keys made by the emulator, in this run or an earlier one: a web page in a
+        browser cannot know them.
         """
         key = self.key()
         return key if access_key_id in self._runs else None

@@ -34,9 +34,9 @@ _NO_POLICY = frozenset(
 )
 #: Locations that are not Region names: of old buckets, and of us-east-1.
 _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
-#: Errors of a call other than the service's: no response, or one that cannot be parsed.
+#: Errors of a call other than the service's: no response, or an unparsable one.
 FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
-#: Concurrent calls, in their own threads: a store that does not answer delays nothing else.
+#: Concurrent calls, in separate threads: an unresponsive store delays no other.
 _CONCURRENT = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 

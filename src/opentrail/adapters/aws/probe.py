@@ -52,8 +52,8 @@ class Kind:
     """A kind of upstream.
 
     Attributes:
-        name: as its makers write it.
-        signatures: what it does with signatures, for the banner of `opentrail serve`.
+        name: its name, as its makers spell it.
+        signatures: its treatment of signatures, for the banner of `opentrail serve`.
         marks: each recognizes it by its answers.
         names_any_key: whether it checks no signatures and answers GetCallerIdentity for any access
             key id, so that opentrail can ask it who is behind one.
@@ -106,7 +106,7 @@ AWS_EMULATOR = Kind(
     "AWS Emulator",
     "it accepts only the keys of its present run; opentrail re-signs calls made with them",
 )
-#: Asked in this order. Several emulators also answer LocalStack's health route, so it is last.
+#: Probe order. Several emulators also answer LocalStack's health route, hence last.
 KINDS = (
     AWS,
     Kind("SeaweedFS", _KEPT, (_server("SeaweedFS"),)),
@@ -131,12 +131,12 @@ _AWS_HOST = re.compile(r"\.(amazonaws\.com(\.cn)?|api\.aws)$")
 
 
 def is_aws(url: str) -> bool:
-    """Returns whether a URL is AWS's own, which is not asked what it is."""
+    """Returns whether a URL is AWS's own; AWS is not probed."""
     return _AWS_HOST.search(urlsplit(url).hostname or "") is not None
 
 
 def recognize(get: Get) -> Kind | None:
-    """Returns the kind of what answers; None if it is not known."""
+    """Returns the kind of upstream at a URL; None if unknown."""
     answers: dict[str, ProbeAnswer] = {}
 
     def once(path: str) -> ProbeAnswer:
@@ -152,12 +152,12 @@ _MAX_ANSWER_BYTES = 65_536
 
 
 class Probe:
-    """Asks one upstream.
+    """Probes one upstream.
 
     Args:
         url: its address.
-        ca: PEM file with the authorities of its certificate; None: those of this machine, or of
-            the AWS Emulator's folder.
+        ca: PEM file with the authorities of its certificate; None for the authorities of this
+            machine or of the AWS Emulator's folder.
     """
 
     def __init__(self, url: str, ca: Path | None = None) -> None:

@@ -45,7 +45,7 @@ class ServiceClients:
         self._made: OrderedDict[tuple[str, str, S3Access], Any] = OrderedDict()
         self._lock = asyncio.Lock()
         self._session: Any = None
-        #: One pool per service: one that does not answer delays no other.
+        #: One pool per service: a slow service delays no other.
         self._threads: dict[str, ThreadPoolExecutor] = {}
 
     async def call(self, service: str, region: str, work: Callable[[Any], T], name: str) -> T:
@@ -159,7 +159,7 @@ class CloudWatchLogGroups:
         await self._call(group_arn, create, stream)
 
     async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
-        """Returns once the stream has accepted the events; the result is how many it rejected."""
+        """Returns the number of rejected events once the stream has accepted the others."""
         described = [{"timestamp": _millis(e.time), "message": e.message} for e in events]
 
         def put(logs: Any) -> int:
@@ -210,7 +210,7 @@ def _millis(moment: datetime) -> int:
 
 
 def _rejected(info: dict[str, int], count: int) -> int:
-    """Returns how many events a stream rejected as too old, expired or too new."""
+    """Returns the number of events a stream rejected as too old, expired or too new."""
     first = max(info.get("tooOldLogEventEndIndex", 0), info.get("expiredLogEventEndIndex", 0))
     last = info.get("tooNewLogEventStartIndex", count)
     return count - max(0, last - first)

@@ -1,8 +1,7 @@
-"""Blocks of sealed files in S3, of which a bounded number of bytes is kept on the disk.
+"""Blocks of sealed files in S3, cached on disk up to a number of bytes.
 
-DuckDB reads a block at a time, and needs a few of each file. A block is compared with its SHA-256
-in the file's index each time that it is read: one that is damaged, or was not written completely,
-is downloaded again.
+DuckDB reads a block at a time, and needs a few of each file. Each read compares the block with its
+SHA-256 in the file's index; a damaged or incomplete block is downloaded again.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class BlockCache:
         connection.register_filesystem(SharedFileSystem(self))
 
     def open(self, names: Iterable[str]) -> None:
-        """Finds the blocks of files with these names, and deletes all else."""
+        """Finds the blocks of files with these names, and deletes everything else."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         kept = {*names, *(Path(name).with_suffix(".index").name for name in names)}
         remove(path for path in self._folder.iterdir() if path.name not in kept)
@@ -99,8 +98,8 @@ class BlockCache:
         """Returns bytes of a file.
 
         Raises:
-            FilesUnreachable: a block is not on the disk and cannot be downloaded.
-            StorageFailed: what was downloaded is damaged.
+            FilesUnreachable: a block is not cached and cannot be downloaded.
+            StorageFailed: the download is damaged.
         """
         index = self.index_of(name)
         end = min(start + length, index.size)
@@ -115,9 +114,9 @@ class BlockCache:
         return content[start - begin : end - begin]
 
     def failure(self) -> StorageFailed | None:
-        """Returns why a file could not be read in this thread; None if it could.
+        """Returns why reading a file failed in this thread; None if it succeeded.
 
-        DuckDB reports an error of its own, with a traceback in its text.
+        DuckDB reports a different error, with a traceback in its message.
         """
         error: StorageFailed | None = getattr(self._threads, "failure", None)
         self._threads.failure = None
@@ -143,7 +142,7 @@ class BlockCache:
         return content
 
     def _store(self, key: _Key, content: bytes) -> None:
-        """Writes a block; a disk that is full makes lookups slow, but does not end them."""
+        """Writes a block; a full disk only slows lookups down."""
         path = self._path(key)
         temporary = path.with_name(f"{path.name}.{threading.get_ident()}.tmp")
         self._reserve(key, len(content))
@@ -153,7 +152,7 @@ class BlockCache:
             with self._lock:
                 if key in self._sizes and key[0] in self._indexes:
                     temporary.replace(path)
-                else:  # another thread has made room, or removed the file, meanwhile
+                else:  # another thread has made room or removed the file
                     temporary.unlink()
                     self._delete(key)
         except OSError as error:
@@ -193,7 +192,7 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._cache = cache
 
     def isfile(self, path: str) -> bool:
-        """Returns whether there is a file; DuckDB looks for a write-ahead log, too."""
+        """Returns whether there is a file; DuckDB also looks for a write-ahead log."""
         try:
             self._cache.index_of(self._strip_protocol(path))
         except KeyError:
@@ -210,7 +209,7 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _SharedFile(io.RawIOBase):
-    """A file as DuckDB reads it, in several threads at once: each has a position of its own."""
+    """A file as DuckDB reads it, in several threads at once: each has a separate position."""
 
     def __init__(self, cache: BlockCache, name: str) -> None:
         super().__init__()

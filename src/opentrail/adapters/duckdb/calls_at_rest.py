@@ -22,10 +22,10 @@ _END = 2**62
 
 
 def calls_of(journal: JournalSource, history: Path, source: str) -> Iterator[tuple[int, Record]]:
-    """Yields position and record of each call of a service, in order; leaves out what is damaged.
+    """Yields position and record of each call of a service, in order; skips damaged records.
 
     Args:
-        journal: what has the newest calls.
+        journal: the source of the newest calls.
         history: the folder of sealed files.
         source: the service's `eventSource`.
 

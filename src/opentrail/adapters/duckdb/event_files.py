@@ -44,12 +44,12 @@ _SMALLEST = 4_096
 def next_merge(tables: Sequence[EventTable], max_bytes: int = MAX_FILE_BYTES) -> list[EventTable]:
     """Returns the adjacent tables to merge next, oldest first; an empty list if there are too few.
 
-    So files grow eightfold, as in a log-structured merge tree, and a record is rewritten only a
-    few times.
+    Files grow eightfold, as in a log-structured merge tree, so a record is rewritten only a few
+    times.
 
     Args:
-        tables: those of one series, in order.
-        max_bytes: bytes that a merged file may have.
+        tables: the tables of one series, in order.
+        max_bytes: maximum bytes of a merged file.
     """
     run: list[EventTable] = []
     for table in tables:
@@ -95,7 +95,7 @@ log = logging.getLogger(__name__)
 _CHECK_FILES = 10
 #: Seconds until the next child process if one failed.
 _CHECK_PAUSE_SECONDS = 600.0
-#: What may go wrong with a child: no record is lost, and the work is tried again.
+#: Errors of a child; no record is lost, and the work is retried.
 CHILD_ERRORS = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
 
@@ -123,16 +123,16 @@ class EventFiles(abc.ABC):
         """Returns tables with the events of a damaged file, as far as they can be restored."""
 
     async def _seal_next(self) -> bool:
-        """Seals a table that is full; returns whether there was one."""
+        """Seals a full table; returns whether there was one."""
         return False
 
     # Files become tables
 
     async def _attached(self, file: SealedFile) -> list[EventTable]:
-        """Returns the table of a file, or those that replace it if it is damaged.
+        """Returns the table of a file, or its replacements if it is damaged.
 
         Raises:
-            StorageFailed: the file is whole and cannot be attached.
+            StorageFailed: the file is intact but cannot be attached.
         """
         try:
             return [await self._database.run(self._database.attach, file)]
@@ -161,7 +161,7 @@ class EventFiles(abc.ABC):
             while await self._merge_next() or await self._seal_next():
                 pass
         except CHILD_ERRORS as error:
-            # The files stay as they were, and the events of hot tables are in the journal.
+            # The files are unchanged, and the events of hot tables are in the journal.
             log.warning("compaction failed", extra={"error": str(error)})
 
     async def _merge_next(self) -> bool:
@@ -173,7 +173,7 @@ class EventFiles(abc.ABC):
             try:
                 (file,) = await files_of_child("merge", *paths)
             except CHILD_ERRORS as error:
-                # Such as those of records that are too large to be in memory together.
+                # For example records too large to be in memory together.
                 log.warning("files stay apart", extra={"error": str(error)})
                 for table in run:
                     table.is_not_merged = True

@@ -1,7 +1,7 @@
-"""Expiry of sealed files: what a crash or a full disk must not leave half done.
+"""Expiry of sealed files, safe against crashes and full disks.
 
-`<name>.expiry` says which events of a file expire. It is durable before anything is deleted, a
-start finishes what it says, and it stays until `EventsExpired` is recorded.
+`<name>.expiry` lists the expiring events of a file. It is durable before anything is deleted, the
+next start completes it, and it stays until `EventsExpired` is recorded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExpiryNote(msgspec.Struct, frozen=True):
 
 
 def contents_of(table: str, series: Series, reason: ExpiryReason) -> tuple[str, Any]:
-    """Returns the statement that lists a table's events, and what makes an answer of a row."""
+    """Returns the statement that lists a table's events, and the function that parses a row."""
 
     def events(row: Sequence[Any]) -> ExpiredEvents:
         category, count, first, last, oldest, newest = row
@@ -101,7 +101,7 @@ def notes(folder: Path) -> Iterator[tuple[Path, ExpiryNote]]:
 
 
 def finish(folder: Path) -> None:
-    """Does what the notes say and a crash has prevented."""
+    """Completes expiries interrupted by a crash."""
     for _, note in notes(folder):
         old = read_name(folder / note.old)
         if note.new is not None:

@@ -1,8 +1,8 @@
-"""The index of a sealed file in S3: what is known of the file without reading it.
+"""The index of a sealed file in S3, which answers questions without reading the file.
 
-`<name>.index` has a header in msgpack, with its length in four bytes before it, and behind it one
-list for each attribute of LookupEvents but ReadOnly: the hashes, of 32 bits and in order, of the
-values that the file's events have.
+`<name>.index` has a header in msgpack, with its length in four bytes before it. One list follows
+for each attribute of LookupEvents but ReadOnly: the sorted 32-bit hashes of the values of the
+file's events.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ BLOCK_BYTES = 512 * 1024
 _BITS = 0xFFFF_FFFF
 _HASHED = HASH.format("category || ' ' || value")
 _LENGTH = struct.Struct("<I")
-#: What a hash is of: a category and a value, so that files with the value in other categories are
-#: not read. Event ids are found in any category.
+#: Hashed input: a category and a value, so that files with the value in other categories are not
+#: read. Event ids are found in any category.
 _VALUES = (
     f"SELECT DISTINCT CAST({_HASHED} & {_BITS} AS UINTEGER) AS h"  # noqa: S608
     " FROM (SELECT {} AS value, category FROM {}) WHERE value IS NOT NULL ORDER BY h"
@@ -184,7 +184,7 @@ def _contains(hashes: memoryview, value: str) -> bool:
 
 
 def write_index(file: Path) -> Path:
-    """Writes the index of a sealed file beside it, and returns its path."""
+    """Writes the index of a sealed file next to it, and returns its path."""
     with duckdb.connect(str(file), read_only=True) as connection:
         about = connection.execute(f"SELECT {', '.join(_ABOUT)} FROM about").fetchall()[0]  # noqa: S608
         categories = connection.execute(

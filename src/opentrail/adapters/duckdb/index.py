@@ -51,7 +51,7 @@ class Index:
     series: Series
 
     def has_id(self, event_id: str) -> tuple[str, list[Any]]:
-        """Returns a condition on positions and its arguments; few other ids meet it, too."""
+        """Returns a condition on positions and its arguments; few other ids match."""
         return self._among("place", "ids", "h = ?"), [hash_of(event_id)]
 
     def has_resource(self, name: str) -> tuple[str, list[Any]]:
@@ -162,7 +162,7 @@ _INTO_LISTS = (
 def merge_indexes(
     connection: duckdb.DuckDBPyConnection, parts: list[tuple[str, int]], first: int
 ) -> None:
-    """Fills the index from those of attached files, each with the number of its first row."""
+    """Fills the index from the indexes of attached files, each with the number of its first row."""
     ids = " UNION ALL ".join(
         f"SELECT h, place + {(begin - first) * PARTS} AS place FROM {name}.ids"  # noqa: S608 - ours
         for name, begin in parts
@@ -178,7 +178,7 @@ def merge_indexes(
 
 
 def thin_index(connection: duckdb.DuckDBPyConnection, part: str, kept: str) -> None:
-    """Fills the index from that of an attached file, for the rows that meet a condition."""
+    """Fills the index from the index of an attached file, for the rows that meet a condition."""
     connection.execute(
         f"INSERT INTO made.ids SELECT h, place FROM {part}.ids WHERE place // {PARTS} IN"  # noqa: S608
         f" (SELECT rowid FROM {part}.events WHERE {kept}) ORDER BY h, place"

@@ -89,7 +89,7 @@ class LookupPool:
         except duckdb.Error as error:
             for table in tables:
                 if table.is_remote:
-                    continue  # what is read of it is verified
+                    continue  # records read from it are verified
                 if table.file is not None and not await self._is_intact(table.file):
                     log.error("sealed file cannot be read", extra={"error": str(error)})
                     raise Damaged(table) from error

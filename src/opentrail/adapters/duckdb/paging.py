@@ -137,7 +137,7 @@ class Pages:
         Args:
             table: the table.
             query: the query.
-            room: the number of events that the page still lacks.
+            room: the number of events missing from the page.
             places: the only rows that may have the query's attribute, None for all.
         """
         index, expression = table.table.index, query.expression

@@ -1,11 +1,11 @@
-"""The process in which event history lives, so that lookups do not delay what is being recorded.
+"""The event history process, separate so that lookups do not delay recording.
 
 python -m opentrail.adapters.duckdb.process SOCKET HISTORY JOURNAL SEAL-RECORDS MAX-BYTES
     [CACHE BYTES]
 
-With a folder for the cache, files in S3 are read, through the server.
+With a folder for the cache, it reads files in S3, through the server.
 
-It ends with the server. All that it keeps is in sealed files; the rest comes from the journal.
+It ends with the server. Its only lasting state is sealed files; the rest comes from the journal.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class HistoryProcess:
     ) -> None:
         self._remote: RemoteFiles = NO_REMOTE_FILES
         if cache is not None:
-            # Here, because it imports what only servers with a cache need.
+            # Imported here: only servers with a cache need its dependencies.
             from opentrail.adapters.duckdb.block_cache import BlockCache
 
             self._remote = BlockCache(*cache, self._download)
@@ -76,7 +76,7 @@ class HistoryProcess:
         self._link: Link | None = None
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        #: What lookups wait for.
+        #: The work that lookups wait for.
         self._downloads: set[concurrent.futures.Future[bytes]] = set()
 
     async def serve(self, end: socket.socket) -> None:
@@ -191,7 +191,7 @@ class HistoryProcess:
 
 
 def _joined(ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Returns ranges in order, those that follow each other as one: so do all servers."""
+    """Returns ranges in order, adjacent ones merged, so that all servers return the same."""
     joined: list[Range] = []
     for first, last in sorted(ranges):
         if joined and first <= joined[-1][1] + 1:

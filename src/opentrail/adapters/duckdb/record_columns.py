@@ -20,7 +20,7 @@ _MAX_KINDS = 10_000
 _OVERFULL = 1.25
 
 _COMPRESSED = ", ".join(f"{column} VARCHAR USING COMPRESSION ZSTD" for column in COLUMNS)
-#: The columns in CREATE TABLE; `record` is the value of the one that is not NULL.
+#: The columns in CREATE TABLE; `record` is whichever is not NULL.
 DEFINED = (
     f"part TINYINT, {_COMPRESSED},"
     f" record VARCHAR GENERATED ALWAYS AS (coalesce({', '.join(COLUMNS)})) VIRTUAL"

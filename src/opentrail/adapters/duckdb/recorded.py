@@ -46,14 +46,14 @@ _RECORDS = (
 )
 #: Position and record of an entry.
 Recorded = tuple[int, bytes]
-#: Returns once the journal has repaired what is damaged between two positions.
+#: Returns once the journal has repaired the damage between two positions.
 RepairJournal = Callable[[int, int], Awaitable[None]]
 
 
 class RecordedEvents(EventFiles):
     """The journal's positions, each in one table; hot tables come last.
 
-    `journal` is what sealing reads.
+    Sealing reads `journal`.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class RecordedEvents(EventFiles):
         self._adding = asyncio.Lock()
         #: The last position in a table.
         self.position = 0
-        #: Ranges that neither a file nor the journal contains any more.
+        #: Ranges missing from both files and journal.
         self.missing: list[tuple[int, int]] = []
         #: Position and chain of the last entry that was read.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
     async def open(self, shared: Sequence[SharedFile] = ()) -> None:
-        """Attaches the files; what is missing or damaged is sealed from the journal again.
+        """Attaches the files; seals missing or damaged ranges from the journal again.
 
-        Files in S3 are used in place of own ones of their range.
+        Files in S3 replace local files of their range.
         """
         self._use_lost(shared)
         self.tables.insert(*self._remote_tables(shared))
@@ -94,7 +94,7 @@ class RecordedEvents(EventFiles):
                     sealed = file.last
                 if again or file.last <= shared_end:
                     await asyncio.to_thread(remove, [file.path])
-                continue  # what could not be sealed again is tried at the next start
+                continue  # the next start retries failed seals
             if file.first > sealed + 1:
                 self.tables.insert(*await self._sealed_again(sealed + 1, file.first - 1))
             if not file.is_expired and file.first <= sealed:
@@ -116,16 +116,16 @@ class RecordedEvents(EventFiles):
     # Files in S3
 
     async def use_shared(self, shared: Sequence[SharedFile]) -> None:
-        """Uses files in S3 from now on, in place of others there and of own ones of their range.
+        """Uses files in S3 in place of previous ones and of local files of their range.
 
-        An own table that ends after them is sealed again from there: the journal has that part.
+        A local table that ends after them is sealed again from there: the journal has that part.
         """
         if not shared:
             return
         end = shared[-1].last
         async with self.changing:
             async with self._adding:
-                if self.tables.tables[-1].first <= end:  # the one that grows
+                if self.tables.tables[-1].first <= end:  # the growing one
                     following = max(self.position, end) + 1
                     self.tables.insert(
                         await self._database.write(self._database.new_hot, following)
@@ -149,7 +149,7 @@ class RecordedEvents(EventFiles):
             await asyncio.to_thread(remove, own)
 
     def _remote_tables(self, shared: Sequence[SharedFile]) -> list[EventTable]:
-        """Returns the tables of files in S3: those that there are, and new ones."""
+        """Returns the tables of files in S3: existing and new ones."""
         known = {t.file.path.name: t for t in self.tables.tables if t.file and t.is_remote}
         tables = []
         for name in (file.name for file in shared if file.name is not None):
@@ -162,7 +162,7 @@ class RecordedEvents(EventFiles):
         return tables
 
     def _use_lost(self, shared: Sequence[SharedFile]) -> None:
-        """Takes what is missing in the range of files in S3 from their list."""
+        """Reads the missing positions in the range of files in S3 from their list."""
         end = shared[-1].last if shared else 0
         lost = [(file.first, file.last) for file in shared if file.name is None]
         self.missing = [gap for gap in self.missing if gap[1] > end or gap in lost]
@@ -249,13 +249,13 @@ class RecordedEvents(EventFiles):
         return [(position, record.encode()) for position, record in rows]
 
     async def forget(self, first: int, last: int) -> None:
-        """Leaves out what the journal has lost from a position to another.
+        """Drops a range that the journal has lost.
 
-        The tables that have some of it are sealed from the journal again.
+        The tables that overlap it are sealed from the journal again.
         """
         async with self.changing:
             async with self._adding:
-                if self.tables.tables[-1].first <= last:  # the one that grows
+                if self.tables.tables[-1].first <= last:  # the growing one
                     self.position = max(self.position, last)
                     following = self.position + 1
                     self.tables.insert(
@@ -293,9 +293,9 @@ class RecordedEvents(EventFiles):
         return True
 
     async def _has_lost(self, hot: EventTable) -> bool:
-        """Returns whether a table has what the journal has lost since with a restored backup.
+        """Returns whether a table has records that the journal lost with a restored backup.
 
-        It is kept until its events are imported; see `forget`.
+        The table stays until its events are imported; see `forget`.
         """
         for lost in await asyncio.to_thread(self._journal.restored_between, hot.first, hot.last):
             span = (hot, lost.first - 1, 1, lost.last or lost.first)
@@ -398,7 +398,7 @@ class RecordedEvents(EventFiles):
         return deleted
 
     def _first_expired(self, table: EventTable) -> int:
-        """Returns 1 for the oldest table: what is missing before it counts as expired, too."""
+        """Returns 1 for the oldest table: positions missing before it also count as expired."""
         own = next((each for each, _ in self.tables.sealed()), table)
         if own is not table:
             return table.first

@@ -86,7 +86,7 @@ FORMAT = 5
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of events; that of a sealed file has an index."""
+    """A table of events; the table of a sealed file has an index."""
 
     name: str
     index: Index | None = None
@@ -264,7 +264,7 @@ def select_page(
 
 
 def _attribute(table: Table, key: str, value: str) -> tuple[str, list[Any]]:
-    """Returns the condition of a lookup attribute; that of an id may match other ids, too."""
+    """Returns the condition of a lookup attribute; an id may also match other ids."""
     if table.index is not None and key == "EventId":
         return table.index.has_id(value)
     if table.index is not None and key == "ResourceName":

@@ -45,8 +45,8 @@ from opentrail.core.event import Entry
 from opentrail.ports.event_store import DATA_CATEGORIES
 from opentrail.ports.journal import JournalSource
 
-#: Entries per read. Each read is a transaction of its own: SQLite cannot move its write-ahead log
-#: into the database while one is open.
+#: Entries per read. Each read is a separate transaction: SQLite cannot checkpoint its write-ahead
+#: log while one is open.
 _BATCH = 1_000
 #: Fewer entries, or bytes to merge, make a small file.
 _FEW = 40_000

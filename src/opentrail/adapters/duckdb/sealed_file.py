@@ -38,9 +38,9 @@ class Sealing:
     first: int
     #: The journal's chain before the first position.
     chain_before: bytes = b""
-    #: What the name of a merged file of imported events says of its parts.
+    #: The parts of a merged file of imported events, as its name gives them.
     parts: str | None = None
-    #: What the name ends with until the file replaces another.
+    #: Suffix of a file's name until it replaces another file.
     ending: str = ""
     #: It will have few events.
     is_small: bool = False
@@ -55,14 +55,14 @@ def write_sealed(
     """Writes a file, whose rows `fill` inserts with `insert_sealed`, and returns its path.
 
     Args:
-        sealing: where the file begins.
-        fill: inserts the rows through the connection that it is given, and returns the position
-            of the last one that the file must have.
-        connection: one that contains the rows already; by default a new one.
+        sealing: the start of the file.
+        fill: inserts the rows through its connection argument, and returns the last position
+            that the file must have.
+        connection: a connection that already contains the rows; by default a new one.
         index: fills the index, given the first row's number.
 
     Raises:
-        RuntimeError: the number of rows is not that of the range; no file is left.
+        RuntimeError: the number of rows differs from the range's; no file is left.
     """
     temporary = sealing.folder / f"{sealing.series.value}{sealing.first}.{os.getpid()}.tmp"
     with contextlib.ExitStack() as stack:

@@ -56,7 +56,7 @@ class Duplicates:
 
 
 class Staging:
-    """Collects records, removes those that history contains already, and writes the others.
+    """Collects records, removes those already in history, and writes the others.
 
     Only one thread may use it. Between `deduplicate` and the end of `write` no other process may
     write a file of imported events.
@@ -147,7 +147,7 @@ class Staging:
                 compared.add(file.path)
             last = max((file.last for file in sealed if not self._is_restored(file)), default=0)
             self._remove(self._pairs_in_journal(last), duplicates)
-            # Records that were sealed in the meantime may have left the journal.
+            # Records sealed since then may have left the journal.
             if all(file.path in compared for file in [*self._sealed(), *self._imported()]):
                 break
         # Last, so that each is compared with the one in history first, if there is one.
@@ -282,5 +282,5 @@ def _is_same(record: bytes, other: bytes) -> bool:
     return record == other or orjson.loads(record) == orjson.loads(other)
 
 
-#: Errors of a file that was merged or expired in the meantime; the caller tries again.
+#: Errors of a file merged or expired during the read; the caller retries.
 MOVED = (duckdb.IOException, StorageFailed)

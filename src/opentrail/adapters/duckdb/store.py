@@ -1,8 +1,8 @@
 """Event history: recorded and imported events, and lookups over both.
 
-Imported events are a cold store beside the journal, one sealed file for each import. Imports write
-the files (staging.py), this reads them. Imported events are numbered in order of import; their
-`position` is that number below zero, so that it never meets one of the journal.
+Imported events are a cold store next to the journal, one sealed file for each import. Imports write
+the files (staging.py), this module reads them. Imported events are numbered in order of import;
+their `position` is that number negated, so that it never equals a journal position.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ImportedEvents(EventFiles):
         return []
 
     def _find_lost(self, files: list[SealedFile], known_last: int) -> None:
-        """Finds the ranges of damaged files, and those that no file's name contains."""
+        """Finds the ranges of damaged files, and ranges in no file's name."""
         damaged = [
             read_name(path.with_suffix(".duckdb")) for path in self._folder.glob("*.damaged")
         ]
@@ -137,11 +137,10 @@ T = TypeVar("T")
 
 
 class DuckdbEvents:
-    """An `EventStore` and `Archive`; the names of the sealed files say what they contain.
+    """An `EventStore` and `Archive`; the names of the sealed files give their contents.
 
-    `journal` is what sealing reads; `repair_journal` is called to repair positions of
-    it that turn out to be damaged. `remote` has files in S3. New files have about
-    `max_bytes` at most: expiry deletes and rewrites whole ones.
+    Sealing reads `journal`; `repair_journal` repairs positions of it found damaged. `remote` has
+    files in S3. New files have about `max_bytes` at most: expiry deletes and rewrites whole files.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class DuckdbEvents:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What lookups see now."""
+        """The events that lookups see."""
         return Snapshot(self.recorded.position, self.imported.last)
 
     @property
@@ -313,7 +312,7 @@ class DuckdbEvents:
                 ):
                     return await work([*recorded, *imported])
             except Damaged as error:
-                # Other lookups wait for it, too: it continues if this one is cancelled.
+                # Other lookups wait for it as well: it continues if this one is cancelled.
                 await asyncio.shield(self._repair(error.table))
 
     async def _repair(self, table: EventTable) -> None:
@@ -377,14 +376,14 @@ class DuckdbEvents:
         data_before: datetime | None = None,
         excess: Excess | None = None,
     ) -> int:
-        """Deletes the events of files, and notes what expired; see `ports/event_store.py`.
+        """Deletes the events of files, and notes the expired ones; see `ports/event_store.py`.
 
         Args:
-            recorded_before: files of which every record was recorded, or imported, before this
-                time go.
+            recorded_before: delete files whose records are all older than this time, by
+                recording or import.
             last_needed: the last position that may expire.
             data_before: the same time for data events.
-            excess: bytes that must go beyond that.
+            excess: additional bytes to delete.
 
         Returns:
             The number of events deleted.
@@ -418,8 +417,8 @@ class DuckdbEvents:
             try:
                 count, size = await part.expire_table(table, excess.reason, only_data=has_data)
             except CHILD_ERRORS as error:
-                # Perhaps the disk has no room for the file without its data events. Files with
-                # nothing else need none; the next round tries again.
+                # The disk may have no room for the file without its data events. Files with only
+                # data events need no room; the next round retries.
                 log.warning("file cannot be rewritten", extra={"error": str(error)})
                 failed.append(table)
                 continue

@@ -105,7 +105,7 @@ class EventTable:
     expired: int = 0
     #: Bytes of a sealed file.
     size: int = 0
-    #: Its file could not be merged with those beside it.
+    #: Its file could not be merged with adjacent ones.
     is_not_merged: bool = False
     unread: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -167,7 +167,7 @@ class RemoteFiles(Protocol):
         ...
 
     def open(self, names: Iterable[str]) -> None:
-        """Find what is on the disk of files with these names, and delete all else."""
+        """Find the cached parts of files with these names, and delete everything else."""
         ...
 
     def add(self, name: str) -> FileIndex:
@@ -231,7 +231,7 @@ class Database:
                 "temp_directory": str(swap),
             },
         )
-        # Steps of a search that SQL does not decide are longer than the default of 50 rows, too.
+        # Search steps that SQL does not decide also exceed the default of 50 rows.
         self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
         self.remote = remote
         remote.attach(self._connection)
@@ -301,7 +301,7 @@ class Database:
         """Returns the table of a sealed file.
 
         Raises:
-            StorageFailed: it cannot be read, or does not contain what its name says.
+            StorageFailed: it cannot be read, or its content does not match its name.
         """
         name = self._name("sealed")
         try:
@@ -398,7 +398,7 @@ class TableSet:
 
     @contextmanager
     def reading(self) -> Iterator[list[EventTable]]:
-        """Yields the current tables; none of them is released inside the `with` block."""
+        """Yields the current tables; none is released inside the `with` block."""
         tables = self.tables.copy()
         for table in tables:
             table.readers += 1

@@ -1,1 +1,1 @@
-"""Processes of one server, and what they say to each other."""
+"""Processes of one server, and the messages between them."""

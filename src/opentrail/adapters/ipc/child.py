@@ -38,7 +38,7 @@ _LOADING_SECONDS = 300.0
 _FIRST_ATTEMPTS = 3
 #: Pauses between two attempts to start a process: the first, and the longest.
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 10.0
-#: Time for a process to end by itself once its link is closed.
+#: Time for a process to end after its link is closed.
 _END_SECONDS = 5.0
 #: Variable with the process ids of the server and the children that led to this process.
 _CRASH_FAMILY = "OPENTRAIL_CRASH_FAMILY"
@@ -134,10 +134,10 @@ class ChildProcess:
         """Returns the response to a request.
 
         Args:
-            request: what to ask.
+            request: the request.
             seconds: deadline, which includes waiting for a process to be ready.
-            resend: whether to ask the next process, once, if this one ends in the meantime. Another
-                one could end by the request itself.
+            resend: whether to resend it once to the next process if this one ends. The request
+                itself may also end that process.
 
         Raises:
             StorageFailed: there was no response in time, or the request failed.
@@ -165,7 +165,7 @@ class ChildProcess:
         """Ends the process permanently.
 
         Args:
-            farewell: a last request, after which the process ends by itself.
+            farewell: a last request, after which the process exits.
             seconds: deadline for its response.
 
         Returns:
@@ -226,7 +226,7 @@ class ChildProcess:
         self._ready.set()
 
     async def _start_with_backoff(self, attempts: int | None) -> None:
-        """Starts a process; again when it ends, or whatever happens if `attempts` is None."""
+        """Starts a process; restarts it when it ends, and on any error if `attempts` is None."""
         backoff = _MIN_BACKOFF_SECONDS
         for attempt in itertools.count(1):
             try:

@@ -44,7 +44,7 @@ MAX_FRAME_BYTES = 128 * 1024 * 1024
 
 
 def _encode_other(value: Any) -> str:
-    """Encodes what msgpack has no form for."""
+    """Encodes types unknown to msgpack."""
     if isinstance(value, PurePath):
         return str(value)
     raise NotImplementedError(f"{type(value).__name__} cannot be sent")
@@ -124,15 +124,15 @@ class Link(asyncio.Protocol):
         return response
 
     async def ping(self) -> None:
-        """Returns once the other process has answered, whatever else it is doing.
+        """Returns once the other process has answered, even if it is busy.
 
         Raises:
-            LinkError: it is gone.
+            LinkError: it has ended.
         """
         await self._exchange(_Kind.PING, b"")
 
     def close(self) -> None:
-        """Closes the link; what has been written still arrives."""
+        """Closes the link; written messages still arrive."""
         if self._transport is not None:
             self._transport.close()
 
@@ -162,7 +162,7 @@ class Link(asyncio.Protocol):
             response = _encoder.encode(await self._handlers[type(request)](request))
             if len(response) > MAX_FRAME_BYTES:
                 raise LinkError(f"a response of {len(response)} bytes is too long")
-        except Exception as error:  # whatever it was, the other side must get an answer
+        except Exception as error:  # the other side must always get an answer
             log.exception("a request of another process failed")
             text = f"{type(error).__name__}: {error}"
             self._send(_Kind.FAILURE, number, text.encode(errors="backslashreplace"))
@@ -235,12 +235,12 @@ _MAX_PART_BYTES = 16 * 1024 * 1024
 
 
 class HasProcess(Protocol):
-    """What remote methods belong to."""
+    """The owner of the remote methods."""
 
     async def _ask(self, request: IpcRequest[Any], seconds: float, resend: bool) -> Any:
         """Return the response of the other process within the deadline.
 
-        With `resend`, another process is asked, once, if this one ends in the meantime.
+        `resend` asks the next process once if this one ends before it responds.
         """
         ...
 
@@ -262,13 +262,13 @@ def request_of(method: Method, is_cancellable: bool = False) -> type[IpcRequest[
 
 
 def remote(method: M, seconds: float, *, resend: bool = True, is_cancellable: bool = False) -> M:
-    """Returns a method of the same signature that has another process run it.
+    """Returns a method of the same signature that runs in another process.
 
     Args:
         method: a method of a port.
         seconds: deadline for its response.
-        resend: whether to ask the next process, once, if this one ends in the meantime.
-        is_cancellable: whether cancelling the wait for the response also cancels the work on it.
+        resend: whether to ask the next process once if this one ends before it responds.
+        is_cancellable: whether cancelling the wait for the response also cancels the work.
     """
     request, signature = request_of(method, is_cancellable), inspect.signature(method)
 

@@ -1,4 +1,4 @@
-"""What the server and its processes for history, imports and Insights ask each other."""
+"""Messages between the server and its processes for history, imports and Insights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Range = tuple[int, int]
 
 
 class HistoryState(msgspec.Struct, frozen=True):
-    """How far the event store is, and what is wrong with it.
+    """Progress and error of the event store.
 
     `position` and `imported` are the last recorded and imported events that lookups see, `sealed`
     is the last position in a sealed file.
@@ -40,7 +40,7 @@ class HistoryState(msgspec.Struct, frozen=True):
 
 # Requests to the history process
 
-#: What of an event store is called as it is; what takes too long is cancelled.
+#: Methods of the event store, called unchanged; slow calls are cancelled.
 READS = (
     EventStore.lookup,
     EventStore.count,
@@ -64,7 +64,7 @@ class OpenStore(IpcRequest[HistoryState], frozen=True):
 
 
 class UseSharedFiles(IpcRequest[HistoryState], frozen=True):
-    """Read these files in S3 in place of others, and of what the server has of their range."""
+    """Read these files in S3 in place of others, and of the server's files of their range."""
 
     files: tuple[SharedFile, ...]
 
@@ -92,7 +92,7 @@ class ReadRecords(IpcRequest[list[tuple[int, bytes]]], frozen=True):
 
 
 class ForgetLost(IpcRequest[HistoryState], frozen=True):
-    """Leave out what the journal has lost from a position to another."""
+    """Drop a range that the journal has lost."""
 
     first: int
     last: int
@@ -160,7 +160,7 @@ class Stage(IpcRequest[InvalidBatch | None], frozen=True):
 
 
 class StagedBytes(IpcRequest[int], frozen=True):
-    """Return how many bytes of the batch that is being staged are read."""
+    """Return the number of bytes read of the batch being staged."""
 
 
 class Commit(IpcRequest[list[dict[str, Any]]], frozen=True):
@@ -174,4 +174,4 @@ class Commit(IpcRequest[list[dict[str, Any]]], frozen=True):
 
 
 class StopWatch(IpcRequest[None], frozen=True):
-    """Write a snapshot of what Insights watches, and end."""
+    """Write a snapshot of the Insights state, and exit."""

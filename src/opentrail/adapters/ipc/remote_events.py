@@ -41,7 +41,7 @@ _LONG_SECONDS = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class HistoryCache:
-    """Where parts of the files in S3 are kept."""
+    """Folder of cached parts of the files in S3."""
 
     folder: Path
     max_bytes: int
@@ -52,7 +52,7 @@ class HistoryCache:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What the process is started with."""
+        """The process's start arguments."""
         return (str(self.folder), str(self.max_bytes)) if self.max_bytes else ()
 
 
@@ -111,7 +111,7 @@ class IpcEventStore:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What lookups see now."""
+        """The events that lookups see."""
         return Snapshot(self.state.position, self.state.imported)
 
     @property
@@ -158,18 +158,17 @@ class IpcEventStore:
         return await self._cache.read(request.name, request.first, request.length)
 
     async def use_shared(self, files: Sequence[SharedFile]) -> None:
-        """Reads these files in S3 from now on; their indexes are in the folder of the cache."""
+        """Reads these files in S3; their indexes are in the cache folder."""
         self._files = files
         self.state = await self._child.ask(UseSharedFiles(tuple(files)), _LONG_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once lookups see the entries; those already there are left out."""
         for part in parts(entries):
-            # A new process lacks what the one before held: its position says where to go on.
+            # A new process starts without the previous state: its position says where to continue.
             self.state = await self._child.ask(AddEntries(part), _REQUEST_SECONDS, resend=False)
 
-    # Each raises `StoreRestarted` if the process was replaced in the meantime by one that lacks the
-    # newest events.
+    # Each raises `StoreRestarted` if a new process without the newest events has replaced this one.
     lookup = remote(EventStore.lookup, _REQUEST_SECONDS, is_cancellable=True)
     count = remote(EventStore.count, _REQUEST_SECONDS, is_cancellable=True)
     histogram = remote(EventStore.histogram, _REQUEST_SECONDS, is_cancellable=True)
@@ -182,7 +181,7 @@ class IpcEventStore:
     count_key = remote(EventStore.count_key, _LONG_SECONDS, is_cancellable=True)
 
     async def _ask(self, request: IpcRequest[T], seconds: float, resend: bool) -> T:
-        """Returns the response to a request that reads the hot layer, too."""
+        """Returns the response to a request that also reads the hot layer."""
         generation = self._child.generation
         response = await self._answer(request, seconds, resend)
         if generation and self._child.generation != generation:
@@ -201,7 +200,7 @@ class IpcEventStore:
         return await self._answer(ReadRecords(after, limit, until), _REQUEST_SECONDS)
 
     async def forget(self, first: int, last: int) -> None:
-        """Leaves out what the journal has lost from a position to another."""
+        """Drops a range that the journal has lost."""
         self.state = await self._child.ask(ForgetLost(first, last), _LONG_SECONDS)
 
     async def find(self, event_id: str) -> int | None:

@@ -1,1 +1,1 @@
-"""What several machines share, on PostgreSQL."""
+"""State that several machines share, on PostgreSQL."""

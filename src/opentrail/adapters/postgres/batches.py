@@ -16,9 +16,9 @@ from opentrail.adapters.entry_check import agrees
 from opentrail.core.errors import DataTooNew, JournalDamaged
 from opentrail.core.event import Entry, NewEntry, from_micros, micros
 
-#: The first byte of a body: what follows is a MessagePack array of `_Row`.
+#: The first byte of a body: a MessagePack array of `_Row` follows.
 _FORMAT = b"\x01"
-#: What a newer version may begin with. Anything else is damage.
+#: First bytes reserved for newer versions. Any other byte is damage.
 _NEXT_FORMAT = b"\x02"
 #: Origin, microseconds since 1970, account, Region, category, event id and record.
 _Row = tuple[str, int, str, str, str, str, bytes]
@@ -33,7 +33,7 @@ _BITS_AFTER_TIME = 80
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch that has a position: what a row of its table holds."""
+    """An ordered batch: a row of its table."""
 
     first: int
     count: int
@@ -114,8 +114,8 @@ def entries_of(batch: Batch) -> list[Entry]:
     """Returns the entries of a batch.
 
     Raises:
-        JournalDamaged: they are not what was written.
-        DataTooNew: a newer version has written them.
+        JournalDamaged: they are damaged.
+        DataTooNew: a newer version wrote them.
     """
     try:
         rows = _rows(batch.body)
@@ -140,7 +140,7 @@ def entries_of(batch: Batch) -> list[Entry]:
 
 
 def damaged(position: int, problem: str) -> JournalDamaged:
-    """Returns the error for a position that is not as it was written."""
+    """Returns the error for a damaged position."""
     return JournalDamaged(f"journal on PostgreSQL: position {position} {problem}", position)
 
 
@@ -196,8 +196,8 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
     """Drops the oldest partition if all its batches end at `until` at most; returns whether it did.
 
     Args:
-        transaction: a transaction that does nothing else.
-        until: the last position that is not needed.
+        transaction: a transaction for this alone.
+        until: the last position no longer needed.
         keep: number of newest partitions that are never dropped.
     """
     names = [name for (name,) in transaction.rows(_NAMES)]
@@ -214,8 +214,8 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
     last = _last_of(transaction, oldest)
     if transaction.rows(_UNORDERED.format(name=oldest)) or last > until:
         return False
-    # Batches of the next partition may have lower positions than the last one here: they are read
-    # from the archive, too.
+    # Batches of the next partition may have lower positions than the last one here: readers
+    # find them in the archive.
     transaction.change(_TRIMMED, [last])
     transaction.change(f"DROP TABLE opentrail.{oldest}")
     return True

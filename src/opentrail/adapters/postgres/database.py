@@ -134,7 +134,7 @@ _ACQUIRE = f"""
     WHERE held.until <= clock_timestamp() OR held.holder = excluded.holder
     RETURNING epoch
 """  # noqa: S608 - ours
-#: The holder, too: an epoch is given again if the commit that gave it was lost.
+#: Checks the holder as well: an epoch is reused if the commit that assigned it was lost.
 _IS_HELD = "name = ? AND epoch = ? AND holder = ?"
 _RENEW = f"UPDATE opentrail.lease SET until = {_UNTIL} WHERE {_IS_HELD}"  # noqa: S608 - ours
 _HOLDER = "SELECT holder FROM opentrail.lease WHERE name = ? AND until > clock_timestamp()"
@@ -146,7 +146,7 @@ class PostgresLeases:
 
     Args:
         database: has the tables of `schema`.
-        seconds: how long a lease lasts that is not renewed.
+        seconds: duration of a lease without renewal.
     """
 
     def __init__(self, database: SharedDatabase, seconds: float = LEASE_SECONDS) -> None:
@@ -215,7 +215,7 @@ class FencedControl:
         return await self._control.scan(kind, prefix)
 
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
-        """Returns a text for each kind: another one after a document of it was changed."""
+        """Returns a string for each kind; it changes with each change of a document."""
         return await self._control.revisions(kinds)
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:

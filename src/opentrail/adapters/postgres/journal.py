@@ -55,9 +55,9 @@ MAX_BATCH_RECORDS = 2_000
 MAX_INSERT_SECONDS = 15.0
 #: Seconds that durable records wait for their position before others are refused.
 MAX_ORDER_SECONDS = 15.0
-#: Seconds before what failed because PostgreSQL could not be reached is tried again.
+#: Seconds between retries while PostgreSQL is unreachable.
 _REPEAT_SECONDS = 0.2
-#: Seconds until a failed write is tried again.
+#: Seconds before a failed write is retried.
 _PROBE_SECONDS = 0.5
 #: PostgreSQL's code for a full disk.
 _DISK_FULL = "53100"
@@ -67,10 +67,10 @@ _POLL_SECONDS = 0.05
 _ATTEMPT_SECONDS = 1.0
 #: Seconds between two looks for positions, if no notification comes, and for settings.
 _LOOK_SECONDS = 1.0
-#: Seconds until a range that was lost with a restored backup is reported: other servers may have
-#: known more of it.
+#: Seconds before a range lost with a restored backup is reported: other servers may know more of
+#: it.
 _RESTORED_SECONDS = 3.0
-#: Seconds that `close` waits until what is durable has a position.
+#: Seconds that `close` waits for durable entries to get a position.
 _CLOSE_SECONDS = 10.0
 #: Seconds until records are verified again if some could not be.
 _PAUSE_SECONDS = 60.0
@@ -88,7 +88,7 @@ _COUNT = "SELECT count FROM opentrail.batch WHERE first = ?"
 
 
 class _UndoneError(Exception):
-    """What was inserted shall not stay."""
+    """The insert must be undone."""
 
 
 class PostgresJournal:
@@ -96,19 +96,19 @@ class PostgresJournal:
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`.
-        on_lost: is called in the loop when positions turn out to be lost.
-        on_written: is called in the loop with the last position and its chain, when it is known.
-        known: positions that others know of; None if they know of none.
-        node: this process's name among those that have the journal open; the same after a restart.
-        lease_seconds: after which another process orders batches if this one is gone.
+        on_lost: called in the loop when positions are found lost.
+        on_written: called in the loop with the last position and its chain, once known.
+        known: positions known to others; None if they know none.
+        node: this process's name among the journal's users; the same after a restart.
+        lease_seconds: time after which another process orders batches if this one has ended.
         clock: decides the partition of a batch.
-        trim_limit: returns, in the transaction that trims, the last position that may go.
-        has_history: whether what was trimmed must be in event history here; else it is lost.
+        trim_limit: returns, in the transaction that trims, the last position to trim.
+        has_history: whether trimmed entries must be in event history here; else they are lost.
 
     Raises:
         UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
         StorageFailed: the journal cannot be opened.
-        DataTooNew: a newer version of opentrail has made its tables.
+        DataTooNew: a newer version of opentrail made its tables.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class PostgresJournal:
         self._loop = asyncio.get_running_loop()
         self._node = node or secrets.token_hex(8)
 
-        # One connection each, so that none of them waits for another.
+        # Separate connections, so that none waits for another.
         self._inserts = SharedDatabase(url)
         self._orders = SharedDatabase(url)
         self._looks = SharedDatabase(url)
@@ -154,7 +154,7 @@ class PostgresJournal:
                 "PostgreSQL acknowledges commits that are on no standby: "
                 "set synchronous_standby_names"
             )
-        # Neither event history nor this journal has what was trimmed for another event history.
+        # Entries trimmed for another event history are missing from both this one and the journal.
         self._lost_before: list[LostPositions] = []
         if known and has_history and self._extent.trimmed > known.sealed:
             reason = "positions were trimmed from the journal"
@@ -170,7 +170,7 @@ class PostgresJournal:
         self._day: object = None
         #: Bytes of the batch for which there was no space; 0 if there is.
         self._needed_bytes = 0
-        #: Everything appended is durable, and has a position or waits for none any longer.
+        #: Every append is durable, and has a position or has stopped waiting for one.
         self._over = asyncio.Event()
         self._followers = Followers()
         self._is_checked = False
@@ -183,7 +183,7 @@ class PostgresJournal:
 
     @property
     def engine(self) -> JournalEngine:
-        """What holds the journal, and whether commits are on a standby, too."""
+        """The medium of the journal, and whether commits also reach a standby."""
         return JournalEngine("postgresql", self._quorum_commit)
 
     @property
@@ -210,7 +210,7 @@ class PostgresJournal:
 
     @property
     def is_checked(self) -> bool:
-        """Whether every record that is here was verified since the start."""
+        """Whether every stored record was verified since the start."""
         return self._is_checked
 
     @property
@@ -271,7 +271,7 @@ class PostgresJournal:
             raise RecordRefused(_UNORDERED) from None
 
     async def _write_batches(self) -> None:
-        """Writes what is appended until the journal is closed."""
+        """Writes appends until the journal is closed."""
         while not self._batches.is_over:
             if batch := self._batches.take(MAX_BATCH_RECORDS):
                 await self._write_batch(batch)
@@ -288,7 +288,7 @@ class PostgresJournal:
         self._inserting = batch_id
         insert = partial(self._insert, batch_id=batch_id, batch=batch)
 
-        # The same insert is repeated until PostgreSQL has answered: it is there once.
+        # Repeats the same insert until PostgreSQL has answered; it is stored once.
         try:
             await self._repeat(partial(self._inserts.run, insert))
         except LeaseLost as error:
@@ -337,7 +337,7 @@ class PostgresJournal:
             try:
                 await insert()
             except StorageFailed as error:
-                # PostgreSQL may have been restored from a backup that lacks today's partition.
+                # PostgreSQL may have been restored from a backup without today's partition.
                 self._day = None
                 if not isinstance(error, StoreUnreachable) or self._loop.time() >= until:
                     raise
@@ -399,7 +399,7 @@ class PostgresJournal:
                     await woken.wait()
 
     async def _keep_looking(self) -> None:
-        """Notes what other processes have ordered, trimmed or found lost."""
+        """Notes the batches that other processes have ordered, trimmed or found lost."""
         while True:
             try:
                 async with aclosing(self._looks.notifications(CHANNEL, _LOOK_SECONDS)) as notified:
@@ -426,8 +426,8 @@ class PostgresJournal:
 
         firsts, extent = await self._looks.run(work)
         if extent.head < self._extent.head:
-            # A standby was promoted that lacks the last commits: they are lost, unless this look
-            # was at what was before them.
+            # A promoted standby may miss the last commits: they are lost, unless this query read
+            # the state before them.
             await self._looks.run(partial(continue_after, position=self._extent.head))
         if is_due:
             self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
@@ -438,7 +438,7 @@ class PostgresJournal:
                 await self._insert_again(batch_id)
 
     async def _insert_again(self, batch_id: UUID) -> None:
-        """Inserts a batch that was durable, and that a promoted or restored server lacks."""
+        """Inserts a durable batch that a promoted or restored server misses."""
         batch = self._unordered.get(batch_id)
         if batch is None:
             return  # it got its position since
@@ -545,7 +545,7 @@ class PostgresJournal:
     # Checks, repairs and trimming.
 
     async def keep_checking(self) -> None:
-        """Repeats `check` until every record that is here has been verified."""
+        """Repeats `check` until every stored record has been verified."""
         while not self._is_checked:
             try:
                 await self.check()
@@ -556,11 +556,11 @@ class PostgresJournal:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def check(self) -> None:
-        """Verifies every record that is here; what is damaged is lost.
+        """Verifies every stored record; damaged ones are lost.
 
         Raises:
             StorageFailed: PostgreSQL failed or does not answer.
-            DataTooNew: a newer version of opentrail has written a batch.
+            DataTooNew: a newer version of opentrail wrote a batch.
         """
         await self.repair(self.first, self.head)
         self._is_checked = True
@@ -607,7 +607,7 @@ class PostgresJournal:
         self._note(await self._looks.run(work))
 
     async def trim(self, until: int, keep: int = 1) -> int:
-        """Drops the oldest partitions that the archive has, too; returns their number."""
+        """Drops the oldest partitions that are also in the archive; returns their number."""
         count = 0
 
         def drop(transaction: Transaction) -> bool:
@@ -623,7 +623,7 @@ class PostgresJournal:
 
 
 def _extent_of(lost: Sequence[LostPositions]) -> tuple[int, int]:
-    """Returns what grows with what is lost."""
+    """Returns a number that grows with each loss."""
     return len(lost), max((run.last or run.first for run in lost), default=0)
 
 

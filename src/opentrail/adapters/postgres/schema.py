@@ -13,11 +13,11 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Version of the tables that this version of opentrail makes and knows.
 VERSION = 1
-#: What the owner of a journal begins with if several servers use it.
+#: The initial state of a journal that several servers use.
 _CLUSTER = "cluster "
 #: Key of the advisory lock that is held while tables are created.
 _LOCK = 0x6F70656E7472
-#: Not `to_regclass`, which may not see what another process has committed since.
+#: Not `to_regclass`, which may miss recent commits of other processes.
 _EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = 'version'"
 _HAS_SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'opentrail'"
 _TABLES = (
@@ -48,7 +48,7 @@ _TABLES = (
         reason text NOT NULL
     )
     """,
-    # `first` and what follows is written by the sequencer.
+    # The sequencer writes `first` and the columns after it.
     """
     CREATE TABLE opentrail.batch (
         id uuid PRIMARY KEY,
@@ -152,7 +152,7 @@ _NODE, _EPOCH = "restore", 0
 
 
 async def restore_journal(url: str, source: JournalSource, last: int) -> None:
-    """Writes all that a journal has into an empty one, in one transaction.
+    """Copies a journal into an empty one, in one transaction.
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST/DATABASE`.

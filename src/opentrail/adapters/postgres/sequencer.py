@@ -17,7 +17,7 @@ from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN
 
 #: The lease of the sequencer.
 LEASE = "sequencer"
-#: Where it notifies those who follow the journal.
+#: Channel that notifies the followers of the journal.
 CHANNEL = "opentrail_journal"
 #: Maximum batches per transaction.
 _MAX_BATCHES = 32
@@ -39,8 +39,8 @@ _HEAD = (
     "SELECT position, chain, (SELECT max(last) FROM opentrail.lost WHERE reason = ?)"
     " FROM opentrail.journal FOR UPDATE"
 )
-#: Seconds in which each server says how far it knew a journal that is an older one now, before
-#: others get positions: each looks at it every second.
+#: Seconds for each server to report its last position of a restored, older journal before others
+#: get positions: each server checks every second.
 _RESTORED_SECONDS = 3.0
 _LOSE_MORE = "UPDATE opentrail.lost SET last = ? WHERE last = ? AND reason = ?"
 _PLACE = """
@@ -65,16 +65,16 @@ class Ordered:
 def continue_after(transaction: Transaction, position: int) -> tuple[int, bytes, bool]:
     """Returns the last position, its chain, and whether it was lost with a backup.
 
-    It is at least a position that is known to be written. What the journal does not have up to that
-    one is lost, as after PostgreSQL was restored from a backup, or a standby was promoted that
-    lacks the last commits. So no position is given twice.
+    It is at least the last position known to be written. Positions up to it that the journal does
+    not have are lost, as after PostgreSQL was restored from a backup, or after a standby without
+    the last commits was promoted. So no position is assigned twice.
     """
     head: int
     chain: bytes
     ((head, chain, restored),) = transaction.rows(_HEAD, [RESTORED])
     if position <= head:
         return head, chain, restored == head
-    # What servers find missing one after the other is one range.
+    # Successive losses that servers report are one range.
     if not transaction.change(_LOSE_MORE, [position, head, RESTORED]):
         transaction.change(LOSE, [head + 1, position, RESTORED])
     transaction.change(_MOVE_HEAD, [position, UNKNOWN_CHAIN])
@@ -89,9 +89,9 @@ class Sequencer:
     """Orders batches while this process holds the lease.
 
     Args:
-        database: a connection for nothing else.
+        database: a dedicated connection.
         leases: leases in the same database.
-        holder: this process's name among those that want the lease.
+        holder: this process's name among the candidates for the lease.
     """
 
     def __init__(self, database: SharedDatabase, leases: PostgresLeases, holder: str) -> None:
@@ -125,8 +125,8 @@ class Sequencer:
             return None
         now = asyncio.get_running_loop().time()
         is_due = now - self._extended_at > self._leases.seconds / 3
-        # In a transaction of its own: while one that has read batches waits for the lease, no
-        # partition can be created, and no record of a new day inserted.
+        # In a separate transaction: while a transaction that has read batches waits for the lease,
+        # no partition can be created, and no record of a new day inserted.
         if not is_due and not await self._database.run(_has_unordered):
             return None
         try:
@@ -143,8 +143,8 @@ class Sequencer:
     def _order(self, transaction: Transaction, lease: Lease, head: int) -> Ordered | None:
         """Orders batches in a transaction, whose first statement locks the lease with its epoch."""
         self._leases.fence(transaction, lease)
-        # What was acknowledged before another call began has a lower number `n` than that, and is
-        # seen here if that is seen.
+        # A batch acknowledged before another call began has a lower number `n` than that call's
+        # batch, and is visible here if that batch is.
         rows = transaction.rows(_UNORDERED, [_MAX_BYTES])
         if not rows:
             return None
@@ -177,7 +177,7 @@ class Sequencer:
         return now - self._restored[1] >= _RESTORED_SECONDS
 
     async def close(self) -> None:
-        """Releases the lease, so that another process can go on immediately."""
+        """Releases the lease, so that another process can continue immediately."""
         if self._lease is not None:
             await self._leases.release(self._lease)
             self._lease = None

@@ -36,7 +36,7 @@ _BATCHES = f"""
         AND first + count > ? AND first <= ?
     ) AS sized WHERE size_before <= ? ORDER BY first
 """  # noqa: S608 - ours
-#: Bodies are compared as bytes, on the server: they have event ids as they are.
+#: Compares bodies as bytes, on the server: they contain event ids verbatim.
 _WITH_ID = f"""
     SELECT {_COLUMNS} FROM opentrail.batch
     WHERE first >= ? AND first <= ? AND position(? IN body) > 0 ORDER BY first DESC
@@ -45,7 +45,7 @@ _WITH_ID = f"""
 
 @dataclass(frozen=True, slots=True)
 class JournalExtent:
-    """The last position of the journal, the last that was trimmed, and those that are lost."""
+    """The last position of the journal, the last trimmed one, and the lost ones."""
 
     head: int
     chain: bytes
@@ -91,7 +91,7 @@ class PostgresJournalSource:
         Returns None if the journal does not have the entry.
 
         Raises:
-            JournalDamaged: the batch of the entry is not what was written.
+            JournalDamaged: the batch of the entry is damaged.
         """
         batch = self._batch_of(position)
         if batch is None:
@@ -142,18 +142,18 @@ class PostgresJournalSource:
             first = (entries[-1].position if entries else end) + 1
 
     def read(self, first: int, last: int) -> list[Entry]:
-        """Returns the entries `first`…`last`, all of which were written, but lost ones.
+        """Returns the written entries `first`…`last` except lost ones.
 
-        There are fewer of large ones, but none only if all are lost.
+        Large entries reduce their number; the result is empty only if all are lost.
 
         Raises:
-            JournalDamaged: an entry is missing and not lost, or is not what was written.
+            JournalDamaged: an entry is missing but not lost, or is damaged.
             StorageFailed: an entry was trimmed, or PostgreSQL failed or does not answer.
         """
 
         def work(transaction: Transaction) -> tuple[list[Batch], JournalExtent]:
             rows = transaction.rows(_BATCHES, [first, first, last, _READ_BYTES])
-            # After the batches: those that are missing because they were trimmed are known then.
+            # After the batches: by then, batches missing because they were trimmed are known.
             return [Batch(*row) for row in rows], read_extent(transaction)
 
         while True:
@@ -208,7 +208,7 @@ def _verified(
     """Returns the entries `first`…`last` of consecutive batches.
 
     Raises:
-        JournalDamaged: one is missing and not lost, or is not what was written.
+        JournalDamaged: one is missing but not lost, or is damaged.
     """
     entries: list[Entry] = []
     chain: bytes | None = None

@@ -40,7 +40,7 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
     """
     sealed, written = (known.sealed, known.written) if known else (0, 0)
     try:
-        # Positions before the oldest segment that event history lacks, too, are lost.
+        # Positions before the oldest segment that are also missing from event history are lost.
         if known and files.segments and files.segments[0].first > sealed + 1:
             last = files.segments[0].first - 1
             reason = "segments of the journal are missing"
@@ -155,7 +155,7 @@ class JournalChecks:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def check(self) -> None:
-        """Verifies every segment, newest first, and repairs those that are damaged.
+        """Verifies every segment, newest first, and repairs damaged ones.
 
         Raises:
             StorageFailed: a segment could not be verified or repaired; all others were.
@@ -192,7 +192,7 @@ class JournalChecks:
         """Reads a segment from its first entry to its last.
 
         Raises:
-            JournalDamaged: the content is not what was written.
+            JournalDamaged: the content is damaged.
         """
         after = segment.first - 1
         while True:

@@ -36,7 +36,7 @@ MAX_NEWEST_BYTES = 16 * 1024 * 1024
 #: Entries that are evicted from the cache at a time: freeing thousands takes milliseconds, in which
 #: calls wait.
 _EVICTED_ENTRIES = 64
-#: Seconds until a failed write is tried again.
+#: Seconds before a failed write is retried.
 _PROBE_SECONDS = 0.25
 #: Maximum seconds that a repair waits for the writing thread to start a new segment.
 _ROLL_SECONDS = 30.0
@@ -71,14 +71,14 @@ class SqliteJournal:
         # Written under `_wake`; the writing thread is notified of each change.
         self._wake = threading.Condition()
         self._batches = Batches()
-        #: A damaged segment that must not be written any more, and what is set after the attempt.
+        #: A damaged segment that must no longer be written, and an event set after the repair.
         self._leaving: tuple[Segment, threading.Event] | None = None
 
-        # Has locks of its own.
+        # It does its own locking.
         self._files = SegmentFiles(folder, lambda lost: loop.call_soon_threadsafe(on_lost, lost))
         connection, head, chain = open_newest(self._files, known)
 
-        # Written by the loop: what followers and readers see.
+        # Written by the loop: the head that followers and readers see.
         self._head = head
         self._newest: list[Entry] = []
         self._newest_bytes = 0
@@ -95,7 +95,7 @@ class SqliteJournal:
 
     @property
     def engine(self) -> JournalEngine:
-        """What holds the journal."""
+        """The medium of the journal."""
         return JournalEngine("sqlite")
 
     @property
@@ -143,11 +143,11 @@ class SqliteJournal:
             self._wake.notify()
         return await append.done
 
-    #: What is durable has its position already.
+    #: Durable entries already have their position.
     write = append
 
     def _write_batches(self) -> None:
-        """Writes what is appended until the journal is closed: the writing thread."""
+        """Writes appends until the journal is closed: the writing thread."""
         is_over = False
         while not is_over:
             with self._wake:
@@ -196,8 +196,8 @@ class SqliteJournal:
                 )
             ends.append(position)
 
-        # One transaction, and one sync, for all of them: they are durable, or none is written.
-        # After a failed sync that is unknown, and nothing more is acknowledged (guarantee D6).
+        # One transaction, and one sync, for all: either all are durable or none is written. After a
+        # failed sync the outcome is unknown, and nothing more is acknowledged (guarantee D6).
         try:
             self._writer.commit(entries)
         except (sqlite3.Error, OSError) as error:
@@ -248,7 +248,7 @@ class SqliteJournal:
                 self._batches.recover()
 
     def _fail(self, reason: str, for_good: bool) -> None:
-        """Refuses what waits, and says why no records are accepted; ends the server if broken."""
+        """Refuses waiting appends with the reason; ends the server if the journal is broken."""
         with self._wake:
             refused = self._batches.fail(reason, for_good)
         if for_good:
@@ -300,7 +300,7 @@ class SqliteJournal:
         await self._checks.keep_checking()
 
     async def check(self) -> None:
-        """Verifies every segment, newest first, and repairs those that are damaged.
+        """Verifies every segment, newest first, and repairs damaged ones.
 
         Raises:
             StorageFailed: a segment could not be verified or repaired; all others were.
@@ -312,10 +312,10 @@ class SqliteJournal:
         await self._checks.repair(first, last)
 
     async def trim(self, until: int, keep: int = 1) -> int:
-        """Deletes the oldest segments that event history has, too; returns their number.
+        """Deletes the oldest segments that are also in event history; returns their number.
 
         Args:
-            until: the last position that is also in event history.
+            until: the last position in event history.
             keep: number of newest segments that are never deleted.
         """
         return await asyncio.to_thread(self._files.trim, until, max(1, keep))

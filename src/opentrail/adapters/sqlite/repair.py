@@ -51,11 +51,11 @@ def repair(
         path: the segment's file, named by its first position.
         last: the last position that was written to it; None if unknown.
         before: the chain before its first position, or `UNKNOWN_CHAIN`.
-        reason: why it is repaired, for messages.
-        known: a position that is known to have been written, if `last` is not known.
+        reason: the reason for the repair, for messages.
+        known: a position known to be written, if `last` is unknown.
 
     Returns:
-        The positions that are lost.
+        The lost positions.
 
     Raises:
         OSError: a file cannot be read or written; the segment is unchanged.
@@ -67,7 +67,7 @@ def repair(
     versions = _readable_entries(path, first, last)
     end = max((known, first - 1, *versions)) if last is None else last
     entries = list(intact_entries(versions, first, end, before))
-    # What an earlier repair of the same segment named.
+    # The losses that an earlier repair of the same segment listed.
     known_lost = [run for run in lost_of(path) if run.last is not None]
     if last is None:
         entries = _without_strays(entries, known_lost)

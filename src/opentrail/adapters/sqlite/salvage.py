@@ -32,19 +32,19 @@ Pages = dict[int, list[bytes]]
 
 
 def rows_in(path: Path, columns: int) -> Iterator[Row]:
-    """Yields each row of a table with an INTEGER PRIMARY KEY that intact leaf pages hold.
+    """Yields each row of a table with an INTEGER PRIMARY KEY on intact leaf pages.
 
     Args:
-        path: the database; its write-ahead log is read too.
+        path: the database; its write-ahead log is read as well.
         columns: number of columns of the table; tables with other numbers are ignored. The first
             column is the primary key.
 
     Yields:
-        The values of a row. The same row may come more than once, rows may come in any order, and
-        rows of damaged pages may hold anything.
+        The values of a row. Rows may repeat, may come in any order, and may hold anything if their
+        page is damaged.
 
     Raises:
-        OSError: a file is there and cannot be opened or read, but for single blocks.
+        OSError: a file exists and cannot be opened or read, except single blocks.
     """
     pages = _pages(path)
     for versions in pages.values():
@@ -98,7 +98,7 @@ def _pages(path: Path) -> Pages:
 
 
 def _read(path: Path) -> bytes:
-    """Returns a file's content; blocks that the disk cannot read any more are zeros."""
+    """Returns a file's content; blocks that the disk cannot read are zeros."""
     if not path.exists():
         return b""
     content = bytearray(path.stat().st_size)
@@ -182,7 +182,7 @@ def _row(page: bytes, at: int, pages: Pages, columns: int) -> Row | None:
 
 
 def _local_size(size: int, usable: int) -> int:
-    """Returns how many bytes of a payload are on the leaf page itself."""
+    """Returns the number of payload bytes on the leaf page."""
     max_local, min_local = usable - 35, (usable - 12) * 32 // 255 - 23
     if size <= max_local:
         return size

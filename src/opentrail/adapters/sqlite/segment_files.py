@@ -1,4 +1,4 @@
-"""The files of a journal: which segments there are, which are lost, and the one that is written."""
+"""The files of a journal: its segments, its lost positions, and the segment being written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SegmentFiles:
         self._listing = threading.Lock()
         #: Positions before the oldest segment that are lost; set before any thread starts.
         self.lost_before: tuple[LostPositions, ...] = ()
-        #: Held to delete or repair a segment, and to change what one has lost.
+        #: Held to delete or repair a segment, and to change its losses.
         self.changing = threading.Lock()
         self.readers = Readers()
 
@@ -61,7 +61,7 @@ class SegmentFiles:
         """Returns up to `limit` entries with `after < position <= last`, in order.
 
         Raises:
-            JournalDamaged: a segment's content is not what was written.
+            JournalDamaged: a segment's content is damaged.
             StorageFailed: a segment cannot be read, or a position was trimmed.
         """
         segments = self.segments  # one listing, because segments may be trimmed concurrently
@@ -79,10 +79,10 @@ class SegmentFiles:
             self._on_lost(run)
 
     def create(self, first: int, chain: bytes) -> sqlite3.Connection:
-        """Returns a connection that writes a new segment, which is the newest from now on.
+        """Returns a connection that writes a new segment, now the newest.
 
         Raises:
-            sqlite3.Error: it cannot be created; nothing of it is left.
+            sqlite3.Error: it cannot be created; nothing of it remains.
             OSError: likewise.
         """
         path = self.folder / f"{first:020d}.db"
@@ -146,7 +146,7 @@ _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 def is_failed_sync(error: Exception) -> bool:
-    """Returns whether an error of a `SegmentWriter` is that of a sync, of a file or folder."""
+    """Returns whether a `SegmentWriter` error came from a sync of a file or folder."""
     if isinstance(error, OSError):
         return error.errno not in _NO_DESCRIPTOR  # then the folder was not even opened
     return getattr(error, "sqlite_errorname", "") in _FAILED_SYNC

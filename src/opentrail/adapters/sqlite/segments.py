@@ -47,10 +47,10 @@ class Readers:
     def read(self, segments: Sequence[Segment], after: int, last: int, limit: int) -> list[Entry]:
         """Returns up to `limit` entries with `after < position <= last`, in order.
 
-        There are fewer of large ones.
+        Large entries reduce their number.
 
         Raises:
-            JournalDamaged: a segment's content is not what was written.
+            JournalDamaged: a segment's content is damaged.
             StorageFailed: a segment cannot be read.
         """
         entries: list[Entry] = []
@@ -70,7 +70,7 @@ class Readers:
         """Returns the position of the record with this event id, searching newest first.
 
         Raises:
-            JournalDamaged: a segment's content is not what was written.
+            JournalDamaged: a segment's content is damaged.
             StorageFailed: a segment cannot be read.
         """
         for segment in reversed(segments):

@@ -84,7 +84,7 @@ def entry_of(row: tuple[object, ...]) -> Entry:
 
 _LOST = "SELECT first, last, reason FROM lost ORDER BY first"
 _HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
-#: Result codes of SQLite for a file that is damaged or cannot be read from its disk.
+#: Result codes of SQLite for a damaged or unreadable file.
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 #: Types of the values of a row.
 _TYPES = (int, str, int, str, str, str, str, bytes, bytes)
@@ -128,12 +128,11 @@ def read_verified(
         reader: a connection to the segment.
         path: the segment's file, named by its first position.
         after: the position before the first one to read.
-        until: a position of the segment that was written.
+        until: a written position of the segment.
         limit: maximum number of entries.
 
     Raises:
-        JournalDamaged: an entry is missing and not listed as lost, or is not what was
-            written.
+        JournalDamaged: an entry is missing but not listed as lost, or is damaged.
         sqlite3.Error: the segment cannot be read.
     """
     after = max(after, int(path.stem) - 1)
@@ -231,7 +230,7 @@ def _intact(
 ) -> tuple[Entry | None, bytes]:
     """Returns the intact version of an entry, if any, and the chain at its position.
 
-    `before` has the chain before it; or, if that is not known, all that it may be.
+    `before` has the chain before it, or all candidates if that is unknown.
     """
     computed = [
         (entry, hashlib.sha256(chain + entry.record).digest())
